@@ -1,0 +1,107 @@
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{RunStats, RunStatus};
+
+/// One execution of a skill, agent or job.
+///
+/// A run is *running* while it has no [`finished_at`](Self::finished_at), whatever its status says.
+///
+/// ```
+/// use chrono::{DateTime, Utc};
+/// use runtrail_audit::SkillRun;
+///
+/// let started_at = DateTime::<Utc>::UNIX_EPOCH;
+/// let run = SkillRun {
+///     caller_id: "alice".into(),
+///     ..SkillRun::new("run-1", "summarise", started_at)
+/// };
+/// assert!(run.is_running());
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SkillRun {
+    /// Chosen by the host, unique in the history; 1 to 255 bytes.
+    ///
+    /// Time-ordered ids (UUIDv7, ULID) are stored about twice as fast as random ones.
+    pub id: String,
+    /// What ran; at most 255 bytes, may be empty.
+    pub skill_id: String,
+    /// For whom it ran; at most 255 bytes, may be empty.
+    pub caller_id: String,
+    /// Where it was asked for; at most 255 bytes, may be empty.
+    pub channel_id: String,
+    /// The run that spawned this one; `None` for a top-level run.
+    ///
+    /// The parent need not be stored: a child may be recorded first.
+    pub parent_run_id: Option<String>,
+    /// The arguments of the run.
+    pub inputs: Map<String, Value>,
+    /// When it started; kept to the microsecond.
+    pub started_at: DateTime<Utc>,
+    /// When it finished, kept to the microsecond; `None` while it runs.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// How it stands, or how it ended.
+    pub status: RunStatus,
+    /// What it produced.
+    pub output: String,
+    /// What went wrong.
+    pub error: String,
+    /// How many tools it called.
+    pub tool_calls: u64,
+    /// How long it took, in seconds; finite and not negative.
+    pub runtime_seconds: f64,
+    /// Tokens it read.
+    pub total_input_tokens: u64,
+    /// Tokens it wrote.
+    pub total_output_tokens: u64,
+    /// Tokens it spent on thinking.
+    pub total_thinking_tokens: u64,
+}
+
+impl SkillRun {
+    /// A top-level run that has just started: no inputs, no outcome, everything else empty.
+    pub fn new(
+        id: impl Into<String>,
+        skill_id: impl Into<String>,
+        started_at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            skill_id: skill_id.into(),
+            caller_id: String::new(),
+            channel_id: String::new(),
+            parent_run_id: None,
+            inputs: Map::new(),
+            started_at,
+            finished_at: None,
+            status: RunStatus::RUNNING,
+            output: String::new(),
+            error: String::new(),
+            tool_calls: 0,
+            runtime_seconds: 0.0,
+            total_input_tokens: 0,
+            total_output_tokens: 0,
+            total_thinking_tokens: 0,
+        }
+    }
+
+    /// Whether the run has not finished yet.
+    pub fn is_running(&self) -> bool {
+        self.finished_at.is_none()
+    }
+
+    /// The outcome fields of this run, as [`Storage::finish_run`](crate::Storage::finish_run) takes them.
+    pub fn stats(&self) -> RunStats {
+        RunStats {
+            status: self.status.clone(),
+            output: self.output.clone(),
+            error: self.error.clone(),
+            tool_calls: self.tool_calls,
+            runtime_seconds: self.runtime_seconds,
+            input_tokens: self.total_input_tokens,
+            output_tokens: self.total_output_tokens,
+            thinking_tokens: self.total_thinking_tokens,
+        }
+    }
+}

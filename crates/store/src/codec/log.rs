@@ -1,0 +1,66 @@
+use chrono::{DateTime, Utc};
+use runtrail_audit::{Limits, Result, SkillRunLog, rules};
+use runtrail_entity::skill_run_log::{Column, Entity, Model};
+use sea_orm::{EntityName, QueryResult};
+
+use super::{Place, is_same_json};
+
+/// The row of an event, as it is to be stored.
+pub(crate) fn encode_log(
+    event: &SkillRunLog,
+    now: DateTime<Utc>,
+    limits: &Limits,
+) -> Result<Model> {
+    Ok(Model {
+        run_id: rules::run_id("run_id", &event.run_id)?.to_owned(),
+        sequence: rules::count("sequence", event.sequence)?,
+        created_at: rules::micros(event.created_at.unwrap_or(now)),
+        event_type: rules::identifier("event_type", &event.event_type)?.to_owned(),
+        payload: rules::json("payload", &event.payload, limits)?,
+    })
+}
+
+/// The columns of a row, each of its type.
+pub(crate) fn read_log(row: &QueryResult) -> Result<Model> {
+    let run_id: String = place("?").get(row, Column::RunId)?;
+    let sequence: i64 = place(&run_id).get(row, Column::Sequence)?;
+    let id = key(&run_id, sequence);
+    let place = place(&id);
+    Ok(Model {
+        created_at: place.get(row, Column::CreatedAt)?,
+        event_type: place.get(row, Column::EventType)?,
+        payload: place.get(row, Column::Payload)?,
+        run_id,
+        sequence,
+    })
+}
+
+/// The event of a row.
+pub(crate) fn decode_log(row: &QueryResult) -> Result<SkillRunLog> {
+    let row = read_log(row)?;
+    let id = key(&row.run_id, row.sequence);
+    let place = place(&id);
+    Ok(SkillRunLog {
+        sequence: place.count(row.sequence, Column::Sequence)?,
+        payload: place.json(&row.payload, Column::Payload)?,
+        created_at: Some(place.time(row.created_at, Column::CreatedAt)?),
+        run_id: row.run_id,
+        event_type: row.event_type,
+    })
+}
+
+/// Whether two rows at one place tell of the same event, whenever it was.
+pub(crate) fn is_same_event(left: &Model, right: &Model) -> bool {
+    left.event_type == right.event_type && is_same_json(&left.payload, &right.payload)
+}
+
+fn key(run_id: &str, sequence: i64) -> String {
+    format!("{run_id}/{sequence}")
+}
+
+fn place(id: &str) -> Place<'_> {
+    Place {
+        table: Entity.table_name(),
+        id,
+    }
+}

@@ -1,0 +1,90 @@
+//! Records to rows and back. Encoding refuses what can't be stored, decoding what can't be read.
+
+mod log;
+mod outcome;
+mod run;
+
+use runtrail_audit::{Error, Result};
+use sea_orm::{IdenStatic, QueryResult, TryGetable};
+use serde_json::Value;
+
+pub(crate) use log::{decode_log, encode_log, is_same_event, read_log};
+pub(crate) use outcome::Outcome;
+pub(crate) use run::{decode_run, encode_run, is_same_run, is_same_start, read_run};
+
+/// Decodes every row, leaving out and reporting the damaged ones: one of them must not hide the others.
+pub(crate) fn readable<T>(
+    rows: &[QueryResult],
+    decode: impl Fn(&QueryResult) -> Result<T>,
+) -> Result<Vec<T>> {
+    let mut records = Vec::with_capacity(rows.len());
+    for row in rows {
+        if let Some(record) = unless_damaged(decode(row))? {
+            records.push(record);
+        }
+    }
+    Ok(records)
+}
+
+/// The record, or a report of the damage.
+pub(crate) fn unless_damaged<T>(decoded: Result<T>) -> Result<Option<T>> {
+    match decoded {
+        Ok(record) => Ok(Some(record)),
+        Err(Error::Corrupt {
+            table,
+            id,
+            column,
+            reason,
+        }) => {
+            tracing::warn!(table, id, column, reason, "left out a damaged row");
+            Ok(None)
+        }
+        Err(err) => Err(err),
+    }
+}
+
+/// Where a row stands, for the error that it can't be read.
+struct Place<'a> {
+    table: &'static str,
+    id: &'a str,
+}
+
+impl Place<'_> {
+    fn get<T: TryGetable>(&self, row: &QueryResult, column: impl IdenStatic) -> Result<T> {
+        row.try_get("", column.as_str())
+            .map_err(|err| self.corrupt(column, format!("can't be read: {err}")))
+    }
+
+    fn count(&self, value: i64, column: impl IdenStatic) -> Result<u64> {
+        u64::try_from(value).map_err(|_| self.corrupt(column, "is negative"))
+    }
+
+    fn time(&self, micros: i64, column: impl IdenStatic) -> Result<chrono::DateTime<chrono::Utc>> {
+        chrono::DateTime::from_timestamp_micros(micros)
+            .ok_or_else(|| self.corrupt(column, "is out of range"))
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        text: &str,
+        column: impl IdenStatic,
+    ) -> Result<T> {
+        serde_json::from_str(text)
+            .map_err(|err| self.corrupt(column, format!("is not the JSON it should be: {err}")))
+    }
+
+    fn corrupt(&self, column: impl IdenStatic, reason: impl Into<String>) -> Error {
+        Error::Corrupt {
+            table: self.table,
+            id: self.id.to_owned(),
+            column: column.as_str(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Whether two JSON texts hold the same value, whatever the order of their keys.
+fn is_same_json(left: &str, right: &str) -> bool {
+    let value = |text| serde_json::from_str::<Value>(text).ok();
+    left == right || (value(left).is_some() && value(left) == value(right))
+}

@@ -1,0 +1,111 @@
+use runtrail_audit::{Limits, Result, RunStatus, SkillRun, rules};
+use runtrail_entity::skill_run::{Column, Entity, Model};
+use sea_orm::{EntityName, QueryResult};
+
+use super::{Outcome, Place, is_same_json};
+
+/// The row of a run, as it is to be stored.
+pub(crate) fn encode_run(run: &SkillRun, limits: &Limits) -> Result<Model> {
+    let outcome = Outcome::encode(&run.stats(), limits)?;
+    let parent_run_id = run.parent_run_id.as_deref();
+    // An empty parent would be one that can't exist: a top-level run has none.
+    let parent_run_id = parent_run_id.map(|id| rules::run_id("parent_run_id", id));
+    Ok(Model {
+        id: rules::run_id("id", &run.id)?.to_owned(),
+        skill_id: rules::identifier("skill_id", &run.skill_id)?.to_owned(),
+        caller_id: rules::identifier("caller_id", &run.caller_id)?.to_owned(),
+        channel_id: rules::identifier("channel_id", &run.channel_id)?.to_owned(),
+        parent_run_id: parent_run_id.transpose()?.map(str::to_owned),
+        started_at: rules::micros(run.started_at),
+        finished_at: run.finished_at.map(rules::micros),
+        inputs: rules::json_object("inputs", &run.inputs, limits)?,
+        status: outcome.status,
+        output: outcome.output,
+        error: outcome.error,
+        tool_calls: outcome.tool_calls,
+        runtime_seconds: outcome.runtime_seconds,
+        total_input_tokens: outcome.total_input_tokens,
+        total_output_tokens: outcome.total_output_tokens,
+        total_thinking_tokens: outcome.total_thinking_tokens,
+    })
+}
+
+/// The columns of a row, each of its type.
+pub(crate) fn read_run(row: &QueryResult) -> Result<Model> {
+    let id: String = place("?").get(row, Column::Id)?;
+    let place = place(&id);
+    Ok(Model {
+        skill_id: place.get(row, Column::SkillId)?,
+        caller_id: place.get(row, Column::CallerId)?,
+        channel_id: place.get(row, Column::ChannelId)?,
+        parent_run_id: place.get(row, Column::ParentRunId)?,
+        started_at: place.get(row, Column::StartedAt)?,
+        finished_at: place.get(row, Column::FinishedAt)?,
+        status: place.get(row, Column::Status)?,
+        tool_calls: place.get(row, Column::ToolCalls)?,
+        runtime_seconds: place.get(row, Column::RuntimeSeconds)?,
+        total_input_tokens: place.get(row, Column::TotalInputTokens)?,
+        total_output_tokens: place.get(row, Column::TotalOutputTokens)?,
+        total_thinking_tokens: place.get(row, Column::TotalThinkingTokens)?,
+        inputs: place.get(row, Column::Inputs)?,
+        output: place.get(row, Column::Output)?,
+        error: place.get(row, Column::Error)?,
+        id,
+    })
+}
+
+/// The run of a row.
+pub(crate) fn decode_run(row: &QueryResult) -> Result<SkillRun> {
+    let row = read_run(row)?;
+    let place = place(&row.id);
+    if rules::seconds("runtime_seconds", row.runtime_seconds).is_err() {
+        return Err(place.corrupt(
+            Column::RuntimeSeconds,
+            "is not a finite number of at least 0",
+        ));
+    }
+    let finished_at = row.finished_at.map(|at| place.time(at, Column::FinishedAt));
+    Ok(SkillRun {
+        inputs: place.json(&row.inputs, Column::Inputs)?,
+        started_at: place.time(row.started_at, Column::StartedAt)?,
+        finished_at: finished_at.transpose()?,
+        tool_calls: place.count(row.tool_calls, Column::ToolCalls)?,
+        runtime_seconds: row.runtime_seconds,
+        total_input_tokens: place.count(row.total_input_tokens, Column::TotalInputTokens)?,
+        total_output_tokens: place.count(row.total_output_tokens, Column::TotalOutputTokens)?,
+        total_thinking_tokens: place
+            .count(row.total_thinking_tokens, Column::TotalThinkingTokens)?,
+        status: RunStatus::from(row.status),
+        id: row.id,
+        skill_id: row.skill_id,
+        caller_id: row.caller_id,
+        channel_id: row.channel_id,
+        parent_run_id: row.parent_run_id,
+        output: row.output,
+        error: row.error,
+    })
+}
+
+/// Whether two rows of one run tell of the same start.
+pub(crate) fn is_same_start(left: &Model, right: &Model) -> bool {
+    left.skill_id == right.skill_id
+        && left.caller_id == right.caller_id
+        && left.channel_id == right.channel_id
+        && left.parent_run_id == right.parent_run_id
+        && left.started_at == right.started_at
+        && is_same_json(&left.inputs, &right.inputs)
+}
+
+/// Whether two rows of one run tell of the same start and the same end.
+pub(crate) fn is_same_run(left: &Model, right: &Model) -> bool {
+    is_same_start(left, right)
+        && left.finished_at == right.finished_at
+        && Outcome::of_row(left) == Outcome::of_row(right)
+}
+
+fn place(id: &str) -> Place<'_> {
+    Place {
+        table: Entity.table_name(),
+        id,
+    }
+}

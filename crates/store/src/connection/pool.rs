@@ -1,0 +1,79 @@
+use async_trait::async_trait;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
+};
+
+use super::Connection;
+
+/// A `DatabaseConnection`: the store's own or a host's.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    db: DatabaseConnection,
+    has_prepared_statements: bool,
+}
+
+impl Pool {
+    pub(crate) fn new(db: DatabaseConnection) -> Self {
+        Self {
+            db,
+            has_prepared_statements: true,
+        }
+    }
+
+    pub(crate) fn without_prepared_statements(self) -> Self {
+        Self {
+            has_prepared_statements: false,
+            ..self
+        }
+    }
+
+    pub(crate) fn inner(&self) -> &DatabaseConnection {
+        &self.db
+    }
+
+    #[cfg(feature = "postgres")]
+    fn simple_protocol(&self) -> Option<super::simple_protocol::SimpleProtocol<'_>> {
+        let is_wanted = !self.has_prepared_statements;
+        is_wanted
+            .then(|| super::simple_protocol::SimpleProtocol::on(&self.db))
+            .flatten()
+    }
+}
+
+impl Connection for Pool {
+    fn migratable(&self) -> Option<&DatabaseConnection> {
+        Some(&self.db)
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for Pool {
+    fn get_database_backend(&self) -> DbBackend {
+        self.db.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        #[cfg(feature = "postgres")]
+        if let Some(simple) = self.simple_protocol() {
+            return simple.execute(statement).await;
+        }
+        self.db.execute_raw(statement).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "forwarding, not calling")]
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.db.execute_unprepared(sql).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        Ok(self.query_all_raw(statement).await?.into_iter().next())
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        #[cfg(feature = "postgres")]
+        if let Some(simple) = self.simple_protocol() {
+            return simple.query_all(statement).await;
+        }
+        self.db.query_all_raw(statement).await
+    }
+}

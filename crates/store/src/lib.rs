@@ -1,0 +1,54 @@
+//! Runtrail's run history on SQLite and PostgreSQL.
+//!
+//! [`AuditStore`] implements [`Storage`](runtrail_audit::Storage) through SeaORM's query builder.
+//! It has three doors:
+//!
+//! - [`AuditStore::connect`]: a database of its own, by URL;
+//! - [`AuditStore::new`]: a host's `DatabaseConnection`;
+//! - [`AuditStore::on`]: a host's open transaction, or any other `ConnectionTrait`.
+//!
+//! ```
+//! use runtrail_store::AuditStore;
+//! use runtrail_store::audit::{RunStats, RunStatus, SkillRun, Storage};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), runtrail_store::audit::Error> {
+//! let store = AuditStore::connect("sqlite::memory:").await?;
+//! store.initialize().await?;
+//!
+//! let run = SkillRun::new("run-1", "summarise", store.now());
+//! store.start_run(&run).await?;
+//! store.finish_run("run-1", &RunStats::new(RunStatus::OK)).await?;
+//! assert_eq!(store.get_run("run-1").await?.status, RunStatus::OK);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The files mirror the trait: what a method does in SQL stands in the file named after its noun.
+
+mod store;
+
+mod logs;
+mod runs;
+
+mod filter;
+mod last_run;
+mod lineage;
+mod list;
+
+mod purge;
+
+mod codec;
+mod session;
+mod settings;
+
+mod backend;
+mod connection;
+mod error;
+
+pub use connection::{Borrowed, Connection, Pool};
+pub use runtrail_audit as audit;
+pub use runtrail_entity as entity;
+pub use runtrail_migration as migration;
+pub use runtrail_migration::{ConnectOptions, Durability, SchemaName};
+pub use store::AuditStore;

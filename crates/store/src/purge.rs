@@ -1,0 +1,160 @@
+//! Deleting old runs with their events.
+
+use chrono::{DateTime, Utc};
+use runtrail_audit::{Result, rules};
+use runtrail_entity::{skill_run, skill_run_log};
+use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::{ConnectionTrait, IdenStatic, Order};
+
+use crate::session::Session;
+use crate::{backend, error};
+
+/// Runs of one batch. With ten events each, a batch keeps SQLite's other writers waiting some 50 ms.
+const RUNS_AT_ONCE: u64 = 250;
+
+/// Events that one statement deletes, since a single run may have millions.
+const EVENTS_AT_ONCE: u64 = 5_000;
+
+/// How often a batch is tried again because events still arrived for its runs.
+const ATTEMPTS: usize = 3;
+
+pub(crate) async fn older_than(
+    db: &Session<'_, impl ConnectionTrait>,
+    cutoff: DateTime<Utc>,
+) -> Result<u64> {
+    let cutoff = rules::micros(cutoff);
+    let mut purged = 0;
+    let mut after = Position::START;
+    loop {
+        let due = due_runs(db, cutoff, &after).await?;
+        let Some(last) = due.last() else {
+            return Ok(purged);
+        };
+        after = last.clone();
+        let ids: Vec<String> = due.into_iter().map(|run| run.id).collect();
+        let batch = backend::unfold(db.connection(), &ids)?;
+        purged += delete(db, cutoff, &batch, ids.len() as u64).await?;
+    }
+}
+
+/// A place in the order in which runs are purged. Going on from it, rather than from the start, ends the purge
+/// even if a run can't be deleted.
+#[derive(Clone)]
+struct Position {
+    finished_at: i64,
+    id: String,
+}
+
+impl Position {
+    const START: Self = Self {
+        finished_at: i64::MIN,
+        id: String::new(),
+    };
+}
+
+async fn due_runs(
+    db: &Session<'_, impl ConnectionTrait>,
+    cutoff: i64,
+    after: &Position,
+) -> Result<Vec<Position>> {
+    use skill_run::{COLUMN, Column};
+
+    let query = Query::select()
+        .columns([Column::FinishedAt, Column::Id])
+        .from(db.runs())
+        .and_where(COLUMN.finished_at.lt(cutoff))
+        // In this form the index on finished_at is entered at the right place.
+        .and_where(COLUMN.finished_at.gte(after.finished_at))
+        .and_where(
+            COLUMN
+                .finished_at
+                .gt(after.finished_at)
+                .or(COLUMN.id.gt(after.id.as_str())),
+        )
+        .order_by(Column::FinishedAt, Order::Asc)
+        .order_by(Column::Id, Order::Asc)
+        .limit(RUNS_AT_ONCE)
+        .take();
+    let rows = db.fetch(&query).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Position {
+                finished_at: row.try_get("", Column::FinishedAt.as_str())?,
+                id: row.try_get("", Column::Id.as_str())?,
+            })
+        })
+        .collect::<Result<_, _>>()
+        .map_err(error::database)
+}
+
+/// Deletes the events of these runs, then the runs that have none left.
+///
+/// Every statement asks again whether the run is due: its id may have been purged and started anew meanwhile.
+async fn delete(
+    db: &Session<'_, impl ConnectionTrait>,
+    cutoff: i64,
+    batch: &SelectStatement,
+    runs: u64,
+) -> Result<u64> {
+    let mut deleted = 0;
+    for _ in 0..ATTEMPTS {
+        while delete_events(db, cutoff, batch).await? == EVENTS_AT_ONCE {}
+        deleted += delete_runs_without_events(db, cutoff, batch).await?;
+        if deleted >= runs {
+            break;
+        }
+    }
+    Ok(deleted)
+}
+
+async fn delete_events(
+    db: &Session<'_, impl ConnectionTrait>,
+    cutoff: i64,
+    batch: &SelectStatement,
+) -> Result<u64> {
+    use skill_run_log::{COLUMN, Column};
+
+    let key = [Column::RunId, Column::Sequence];
+    let due = Query::select()
+        .column(skill_run::Column::Id)
+        .from(db.runs())
+        .and_where(skill_run::COLUMN.id.in_subquery(batch.clone()))
+        .and_where(skill_run::COLUMN.finished_at.lt(cutoff))
+        .take();
+    let some = Query::select()
+        .columns(key)
+        .from(db.logs())
+        .and_where(COLUMN.run_id.in_subquery(due))
+        .limit(EVENTS_AT_ONCE)
+        .take();
+    let delete = Query::delete()
+        .from_table(db.logs())
+        .and_where(Expr::tuple(key.map(Expr::col)).in_subquery(some))
+        .take();
+    db.execute(&delete).await
+}
+
+async fn delete_runs_without_events(
+    db: &Session<'_, impl ConnectionTrait>,
+    cutoff: i64,
+    batch: &SelectStatement,
+) -> Result<u64> {
+    use skill_run::{COLUMN, Column, Entity};
+
+    // The foreign key would see to late events; but on SQLite a host may have switched foreign keys off.
+    let events = Query::select()
+        .expr(Expr::val(1))
+        .from(db.logs())
+        .and_where(
+            Expr::col((skill_run_log::Entity, skill_run_log::Column::RunId))
+                .equals((Entity, Column::Id)),
+        )
+        .take();
+    let delete = Query::delete()
+        .from_table(db.runs())
+        .and_where(COLUMN.id.in_subquery(batch.clone()))
+        .and_where(COLUMN.finished_at.lt(cutoff))
+        .and_where(Expr::exists(events).not())
+        .take();
+    db.execute(&delete).await
+}

@@ -1,0 +1,66 @@
+use std::sync::Arc;
+
+use runtrail_audit::{Clock, Limits, SystemClock};
+use runtrail_entity::{skill_run, skill_run_log};
+use runtrail_migration::{Migrator, SchemaName};
+use sea_orm::sea_query::{IntoIden, IntoTableRef, SelectStatement, TableRef};
+use sea_orm::{EntityName, EntityTrait, Iden, QueryTrait};
+
+/// What a store goes by, whichever door it was opened through.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) schema: Option<SchemaName>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            clock: Arc::new(SystemClock),
+            schema: None,
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn migrator(&self) -> Migrator {
+        match &self.schema {
+            Some(schema) => Migrator::in_schema(schema.clone()),
+            None => Migrator::new(),
+        }
+    }
+
+    /// The table of runs, in its schema.
+    pub(crate) fn runs(&self) -> TableRef {
+        self.qualified(skill_run::Entity)
+    }
+
+    /// The table of events, in its schema.
+    pub(crate) fn logs(&self) -> TableRef {
+        self.qualified(skill_run_log::Entity)
+    }
+
+    /// All columns of runs.
+    pub(crate) fn select_runs(&self) -> SelectStatement {
+        let mut select = skill_run::Entity::find().into_query();
+        select.from_clear().from(self.runs());
+        select
+    }
+
+    /// All columns of events.
+    pub(crate) fn select_logs(&self) -> SelectStatement {
+        let mut select = skill_run_log::Entity::find().into_query();
+        select.from_clear().from(self.logs());
+        select
+    }
+
+    /// Named in every statement rather than set on the connection: a pooler may give the next statement another.
+    fn qualified(&self, entity: impl EntityName + Iden) -> TableRef {
+        match &self.schema {
+            Some(schema) => (schema.as_str().to_owned(), entity.into_iden()).into_table_ref(),
+            None => entity.into_iden().into_table_ref(),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use runtrail_audit::{
+    Clock, Limits, Page, Result, RunFilter, RunStats, SkillRun, SkillRunLog, Storage,
+};
+use runtrail_migration::{ConnectOptions, SchemaName};
+use sea_orm::{ConnectionTrait, DatabaseConnection};
+
+use crate::connection::{Borrowed, Connection, Pool};
+use crate::session::Session;
+use crate::settings::Settings;
+use crate::{error, last_run, lineage, list, logs, purge, runs};
+
+/// A run history in a SQLite or PostgreSQL database.
+///
+/// Cheap to clone; clones share their connections.
+/// Before its first statement a store looks at the schema, and refuses one that is missing, older, newer or not
+/// Runtrail's.
+///
+/// # When a future is dropped
+///
+/// Every write is one statement that commits by itself: it is then wholly there or wholly absent, and the same
+/// call again gives `Ok` and one row.
+#[derive(Clone, Debug)]
+pub struct AuditStore<C = Pool> {
+    writer: C,
+    reader: C,
+    settings: Settings,
+    is_schema_fit: Arc<AtomicBool>,
+}
+
+impl AuditStore {
+    /// Opens a database of the store's own, by URL or with [`ConnectOptions`].
+    ///
+    /// It doesn't migrate: call [`initialize`](Storage::initialize).
+    ///
+    /// ```
+    /// # use runtrail_store::{AuditStore, ConnectOptions, Durability};
+    /// # async fn example() -> Result<(), runtrail_store::audit::Error> {
+    /// let store = AuditStore::connect("sqlite://runtrail.db?mode=rwc").await?;
+    /// let fast = ConnectOptions::new("sqlite://fast.db?mode=rwc").durability(Durability::Normal);
+    /// let fast = AuditStore::connect(fast).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](runtrail_audit::Error::InvalidInput) for a URL that can't be used, and the database's
+    /// own failures. No message holds a password.
+    pub async fn connect(options: impl Into<ConnectOptions>) -> Result<Self> {
+        let options = options.into();
+        let writer = options.open().await.map_err(error::migration)?;
+        let reader = options
+            .open_readers(&writer)
+            .await
+            .map_err(error::migration)?;
+        Ok(Self::over(Pool::new(writer), Pool::new(reader)))
+    }
+
+    /// Uses a connection of the host's.
+    ///
+    /// What happens to that connection elsewhere happens to the history too: a transaction that is cancelled
+    /// while it begins can make later writes on the same pool vanish. The README's "Embedding" names the hook
+    /// that prevents it; a store of its own ([`connect`](Self::connect)) needs none.
+    pub fn new(connection: DatabaseConnection) -> Self {
+        let pool = Pool::new(connection);
+        Self::over(pool.clone(), pool)
+    }
+
+    fn over(writer: Pool, reader: Pool) -> Self {
+        Self {
+            writer,
+            reader,
+            settings: Settings::default(),
+            is_schema_fit: Arc::default(),
+        }
+    }
+
+    /// The largest values that are taken; 1 MiB each by default.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.settings.limits = limits;
+        self
+    }
+
+    /// The clock that says "now"; the machine's by default.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.settings.clock = clock;
+        self
+    }
+
+    /// The PostgreSQL schema of the tables; by default where the connection's own queries look. SQLite has none.
+    ///
+    /// Every statement names it, so it works behind a pooler that changes connections.
+    pub fn in_schema(mut self, schema: SchemaName) -> Self {
+        self.settings.schema = Some(schema);
+        self.is_schema_fit = Arc::default();
+        self
+    }
+
+    /// Sends each PostgreSQL statement in one message instead of preparing it first; no effect on SQLite.
+    ///
+    /// For poolers in transaction mode that don't know prepared statements: PgBouncer before 1.21, or with
+    /// `max_prepared_statements = 0`. Migrate past the pooler then.
+    pub fn without_prepared_statements(mut self) -> Self {
+        self.writer = self.writer.without_prepared_statements();
+        self.reader = self.reader.without_prepared_statements();
+        self
+    }
+
+    /// Closes the connections, after the statements under way; a host's connection too.
+    ///
+    /// # Errors
+    ///
+    /// The database's own failures.
+    pub async fn close(self) -> Result<()> {
+        for pool in [&self.reader, &self.writer] {
+            let closed = pool.inner().close_by_ref().await;
+            closed.map_err(error::database)?;
+        }
+        Ok(())
+    }
+}
+
+impl<C: Connection> AuditStore<C> {
+    /// The same store on somebody else's open transaction, or any other `ConnectionTrait`.
+    ///
+    /// Writes are part of that transaction: they are there once it commits.
+    /// Only statements are issued on it, never a `begin`; [`initialize`](Storage::initialize) only checks.
+    ///
+    /// ```
+    /// # use runtrail_store::{AuditStore, audit::{Error, SkillRun, Storage}};
+    /// # use sea_orm::{DatabaseConnection, TransactionTrait};
+    /// # async fn example(store: AuditStore, db: DatabaseConnection) -> Result<(), Box<dyn std::error::Error>> {
+    /// let txn = db.begin().await?;
+    /// store.on(&txn).start_run(&SkillRun::new("run-1", "summarise", store.now())).await?;
+    /// // … the host's own writes …
+    /// txn.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on<'a, T: ConnectionTrait>(&self, connection: &'a T) -> AuditStore<Borrowed<'a, T>> {
+        AuditStore {
+            writer: Borrowed(connection),
+            reader: Borrowed(connection),
+            settings: self.settings.clone(),
+            is_schema_fit: Arc::clone(&self.is_schema_fit),
+        }
+    }
+
+    /// What the store's clock says.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.settings.clock.now()
+    }
+
+    async fn writing(&self) -> Result<Session<'_, C>> {
+        self.check_schema().await?;
+        Ok(Session::new(&self.writer, &self.settings))
+    }
+
+    async fn reading(&self) -> Result<Session<'_, C>> {
+        self.check_schema().await?;
+        Ok(Session::new(&self.reader, &self.settings))
+    }
+
+    async fn check_schema(&self) -> Result<()> {
+        if !self.is_schema_fit.load(Ordering::Relaxed) {
+            let state = self.settings.migrator().state(&self.reader).await;
+            error::fitness(state.map_err(error::migration)?)?;
+            self.is_schema_fit.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl<C: Connection> Storage for AuditStore<C> {
+    async fn initialize(&self) -> Result<()> {
+        let unfit = match self.check_schema().await {
+            Ok(()) => return Ok(()),
+            Err(unfit) => unfit,
+        };
+        let Some(connection) = self.writer.migratable() else {
+            return Err(unfit);
+        };
+        let migrator = self.settings.migrator();
+        migrator
+            .up(connection, None)
+            .await
+            .map_err(error::migration)?;
+        self.check_schema().await
+    }
+
+    async fn start_run(&self, run: &SkillRun) -> Result<()> {
+        runs::start(&self.writing().await?, run).await
+    }
+
+    async fn finish_run(&self, run_id: &str, stats: &RunStats) -> Result<()> {
+        runs::finish(&self.writing().await?, run_id, stats).await
+    }
+
+    async fn append_log(&self, event: &SkillRunLog) -> Result<()> {
+        logs::append(&self.writing().await?, event).await
+    }
+
+    async fn get_run(&self, run_id: &str) -> Result<SkillRun> {
+        runs::get(&self.reading().await?, run_id).await
+    }
+
+    async fn list_logs_by_run(&self, run_id: &str) -> Result<Vec<SkillRunLog>> {
+        logs::list(&self.reading().await?, run_id).await
+    }
+
+    async fn list_runs_by_skill(
+        &self,
+        skill_id: &str,
+        limit: Option<u64>,
+    ) -> Result<Vec<SkillRun>> {
+        let filter = RunFilter::new().skill(skill_id);
+        list::filtered(&self.reading().await?, &filter, limit.into()).await
+    }
+
+    async fn list_runs_by_skill_paginated(
+        &self,
+        skill_id: &str,
+        page: Page,
+        include_dry_run: bool,
+    ) -> Result<Vec<SkillRun>> {
+        let filter = by_skill(skill_id, include_dry_run);
+        list::filtered(&self.reading().await?, &filter, page).await
+    }
+
+    async fn count_runs_by_skill(&self, skill_id: &str, include_dry_run: bool) -> Result<u64> {
+        let filter = by_skill(skill_id, include_dry_run);
+        list::count(&self.reading().await?, &filter).await
+    }
+
+    async fn list_runs_by_caller(
+        &self,
+        caller_id: &str,
+        limit: Option<u64>,
+    ) -> Result<Vec<SkillRun>> {
+        let filter = RunFilter::new().caller(caller_id);
+        list::filtered(&self.reading().await?, &filter, limit.into()).await
+    }
+
+    async fn list_runs_filtered(&self, filter: &RunFilter, page: Page) -> Result<Vec<SkillRun>> {
+        list::filtered(&self.reading().await?, filter, page).await
+    }
+
+    async fn count_runs_filtered(&self, filter: &RunFilter) -> Result<u64> {
+        list::count(&self.reading().await?, filter).await
+    }
+
+    async fn purge_older_than(&self, cutoff: DateTime<Utc>) -> Result<u64> {
+        purge::older_than(&self.writing().await?, cutoff).await
+    }
+
+    async fn list_children_by_parent(&self, parent_run_id: &str) -> Result<Vec<SkillRun>> {
+        list::children(&self.reading().await?, parent_run_id).await
+    }
+
+    async fn walk_parent_chain(&self, run_id: &str) -> Result<Vec<SkillRun>> {
+        lineage::chain(&self.reading().await?, run_id).await
+    }
+
+    async fn list_finished_runs_before(
+        &self,
+        cutoff: DateTime<Utc>,
+        limit: Option<u64>,
+    ) -> Result<Vec<SkillRun>> {
+        list::finished_before(&self.reading().await?, cutoff, limit).await
+    }
+
+    async fn last_run_by_skills(
+        &self,
+        skill_ids: &[String],
+        include_failed: bool,
+    ) -> Result<HashMap<String, DateTime<Utc>>> {
+        last_run::by_skills(&self.reading().await?, skill_ids, include_failed).await
+    }
+}
+
+fn by_skill(skill_id: &str, include_dry_run: bool) -> RunFilter {
+    RunFilter {
+        include_dry_run,
+        ..RunFilter::new().skill(skill_id)
+    }
+}

@@ -1,0 +1,56 @@
+//! The table `skill_runs`: one row a run.
+
+use sea_orm::entity::prelude::*;
+
+/// One run, as it is stored.
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "skill_runs")]
+pub struct Model {
+    /// Chosen by the host.
+    #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
+    pub id: String,
+    /// What ran.
+    #[sea_orm(column_type = "Text")]
+    pub skill_id: String,
+    /// For whom it ran.
+    #[sea_orm(column_type = "Text")]
+    pub caller_id: String,
+    /// Where it was asked for.
+    #[sea_orm(column_type = "Text")]
+    pub channel_id: String,
+    /// The run that spawned this one; it need not be stored.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub parent_run_id: Option<String>,
+    /// When it started, in microseconds since the epoch.
+    pub started_at: i64,
+    /// When it finished, in microseconds since the epoch; none while it runs.
+    pub finished_at: Option<i64>,
+    /// How it stands, or how it ended.
+    #[sea_orm(column_type = "Text")]
+    pub status: String,
+    /// How many tools it called.
+    pub tool_calls: i64,
+    /// How long it took, in seconds.
+    pub runtime_seconds: f64,
+    /// Tokens it read.
+    pub total_input_tokens: i64,
+    /// Tokens it wrote.
+    pub total_output_tokens: i64,
+    /// Tokens it spent on thinking.
+    pub total_thinking_tokens: i64,
+    /// Its arguments: the text of a JSON object.
+    #[sea_orm(column_type = "Text")]
+    pub inputs: String,
+    /// What it produced.
+    #[sea_orm(column_type = "Text")]
+    pub output: String,
+    /// What went wrong.
+    #[sea_orm(column_type = "Text")]
+    pub error: String,
+    /// Its events.
+    #[sea_orm(has_many)]
+    pub logs: HasMany<super::skill_run_log::Entity>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,29 @@
+//! The table `skill_run_logs`: one row an event.
+
+use sea_orm::entity::prelude::*;
+
+/// One event, as it is stored.
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "skill_run_logs")]
+pub struct Model {
+    /// The run it belongs to.
+    #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
+    pub run_id: String,
+    /// Its place within the run.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub sequence: i64,
+    /// When it happened, in microseconds since the epoch.
+    pub created_at: i64,
+    /// What kind of event.
+    #[sea_orm(column_type = "Text")]
+    pub event_type: String,
+    /// What happened: the text of a JSON value.
+    #[sea_orm(column_type = "Text")]
+    pub payload: String,
+    /// Its run.
+    #[sea_orm(belongs_to, from = "run_id", to = "id")]
+    pub run: BelongsTo<super::skill_run::Entity>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,242 @@
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use sea_orm::{ConnectOptions as PoolOptions, Database, DatabaseConnection, DbBackend, DbErr};
+use url::Url;
+
+use crate::{DriverError, Error, Result};
+
+/// What survives a power cut. Killing the process loses nothing either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Every acknowledged write does: SQLite waits for the disk at each commit (`synchronous=FULL`).
+    #[default]
+    Full,
+    /// Some times faster: SQLite waits for the disk only now and then (`synchronous=NORMAL`), so a power cut
+    /// may take the last acknowledged writes. The database stays consistent.
+    Normal,
+}
+
+/// How Runtrail opens a database of its own.
+///
+/// On SQLite: write-ahead log, foreign keys on, one connection that writes and a few that only read; a file that
+/// is created is made so that it can shrink again (`auto_vacuum=INCREMENTAL`).
+/// On PostgreSQL: one pool; [`Durability`] is the server's business there.
+///
+/// ```
+/// use runtrail_migration::{ConnectOptions, Durability};
+///
+/// let options = ConnectOptions::new("sqlite://runtrail.db?mode=rwc").durability(Durability::Normal);
+/// assert_eq!(ConnectOptions::new("postgres://me:secret@db/app").to_string(), "postgres://me@db/app");
+/// ```
+#[derive(Clone)]
+pub struct ConnectOptions {
+    url: String,
+    durability: Durability,
+    max_connections: u32,
+    acquire_timeout: Duration,
+    busy_timeout: Duration,
+}
+
+impl ConnectOptions {
+    /// A connection to this database: `sqlite://FILE?mode=rwc` (`rwc` creates the file), `sqlite::memory:` (for
+    /// tests), `postgres://USER:PASSWORD@HOST/DATABASE`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            durability: Durability::default(),
+            max_connections: 8,
+            acquire_timeout: Duration::from_secs(5),
+            busy_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// What survives a power cut; [`Durability::Full`] by default. SQLite only.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// The most connections that are open at a time; 8 by default, at least 1.
+    ///
+    /// On SQLite these are the reading ones; one more writes.
+    pub fn max_connections(mut self, connections: u32) -> Self {
+        self.max_connections = connections.max(1);
+        self
+    }
+
+    /// How long a call waits for a free connection before it fails with a timeout; 5 s by default.
+    pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
+        self.acquire_timeout = timeout;
+        self
+    }
+
+    /// How long a SQLite statement waits for another process's lock before it fails; 10 s by default.
+    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
+        self.busy_timeout = timeout;
+        self
+    }
+
+    /// Which kind of database the URL names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`], which never repeats the URL: there may be a password in it.
+    pub fn backend(&self) -> Result<DbBackend> {
+        let invalid = |reason: String| Error::InvalidUrl { reason };
+        let url = Url::parse(&self.url).map_err(|err| invalid(format!("can't be read: {err}")))?;
+        match url.scheme() {
+            "sqlite" if cfg!(feature = "sqlite") => Ok(DbBackend::Sqlite),
+            "postgres" | "postgresql" if cfg!(feature = "postgres") => Ok(DbBackend::Postgres),
+            scheme @ ("sqlite" | "postgres" | "postgresql") => Err(invalid(format!(
+                "begins with {scheme}:, which this build leaves out (cargo features `sqlite`, `postgres`)"
+            ))),
+            scheme => Err(invalid(format!(
+                "begins with {scheme}:, and only sqlite: and postgres: are supported"
+            ))),
+        }
+    }
+
+    /// Opens the connection that writes (on SQLite, of which there is one) or the one pool (on PostgreSQL).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`], [`Error::Database`].
+    pub async fn open(&self) -> Result<DatabaseConnection> {
+        let mut options = self.pool_options();
+        if self.backend()? == DbBackend::Sqlite {
+            // Writers would only wait for each other inside SQLite, and less fairly than in the pool's queue.
+            options.min_connections(1).max_connections(1);
+            self.set_pragmas(&mut options, Access::ReadWrite);
+        }
+        self.connect(options).await
+    }
+
+    /// Opens connections that only read, beside one that [`open`](Self::open) gave.
+    ///
+    /// Where reading doesn't get in the way of writing, or the database lives in the memory of that one
+    /// connection, they are that connection itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`], [`Error::Database`].
+    pub async fn open_readers(&self, writer: &DatabaseConnection) -> Result<DatabaseConnection> {
+        if self.backend()? != DbBackend::Sqlite || self.is_in_memory() {
+            return Ok(writer.clone());
+        }
+        let mut options = self.pool_options();
+        self.set_pragmas(&mut options, Access::ReadOnly);
+        self.connect(options).await
+    }
+
+    fn pool_options(&self) -> PoolOptions {
+        let mut options = PoolOptions::new(&self.url);
+        options
+            .max_connections(self.max_connections)
+            .acquire_timeout(self.acquire_timeout)
+            // A ping before each statement would double the way to the database.
+            .test_before_acquire_if_idle_for(Duration::from_secs(30))
+            // Formatting every statement for a log nobody reads costs more than some statements.
+            .sqlx_logging(false)
+            .record_stmt_in_spans(false);
+        options
+    }
+
+    #[cfg(feature = "sqlite")]
+    fn set_pragmas(&self, options: &mut PoolOptions, access: Access) {
+        use sea_orm::sqlx::sqlite::{SqliteAutoVacuum, SqliteJournalMode, SqliteSynchronous};
+
+        /// What the WAL file may keep on disk after a checkpoint.
+        const JOURNAL_SIZE_LIMIT: &str = "67108864";
+
+        let synchronous = match self.durability {
+            Durability::Full => SqliteSynchronous::Full,
+            Durability::Normal => SqliteSynchronous::Normal,
+        };
+        let (busy_timeout, in_memory) = (self.busy_timeout, self.is_in_memory());
+        options
+            // An open file costs nothing, and a database in memory is gone with its last connection.
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .map_sqlx_sqlite_opts(move |sqlite| {
+                let mut sqlite = sqlite
+                    .busy_timeout(busy_timeout)
+                    .foreign_keys(true)
+                    .synchronous(synchronous)
+                    .pragma("journal_size_limit", JOURNAL_SIZE_LIMIT);
+                if !in_memory {
+                    sqlite = sqlite.journal_mode(SqliteJournalMode::Wal);
+                }
+                match access {
+                    // Takes effect only while the file has no table yet.
+                    Access::ReadWrite => sqlite.auto_vacuum(SqliteAutoVacuum::Incremental),
+                    Access::ReadOnly => sqlite.pragma("query_only", "ON"),
+                }
+            });
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    fn set_pragmas(&self, _options: &mut PoolOptions, _access: Access) {}
+
+    /// Switching a new file to the write-ahead log is the one lock that SQLite's busy timeout doesn't wait for.
+    async fn connect(&self, options: PoolOptions) -> Result<DatabaseConnection> {
+        let give_up = Instant::now() + self.busy_timeout;
+        loop {
+            let err: DbErr = match Database::connect(options.clone()).await {
+                Ok(connection) => return Ok(connection),
+                Err(err) => err,
+            };
+            if DriverError::of(&err) != DriverError::Busy || Instant::now() >= give_up {
+                return Err(err.into());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn is_in_memory(&self) -> bool {
+        self.url.contains(":memory:") || self.url.contains("mode=memory")
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+impl<T: Into<String>> From<T> for ConnectOptions {
+    fn from(url: T) -> Self {
+        Self::new(url)
+    }
+}
+
+/// The URL without the password and without its parameters, which may hold one too.
+impl fmt::Display for ConnectOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let without_parameters = self.url.split('?').next().unwrap_or_default();
+        match Url::parse(&self.url) {
+            Ok(url) if url.password().is_none() => f.write_str(without_parameters),
+            Ok(mut url) => {
+                url.set_query(None);
+                // Fails for URLs that can't have a password.
+                match url.set_password(None) {
+                    Ok(()) => write!(f, "{url}"),
+                    Err(()) => f.write_str(url.scheme()),
+                }
+            }
+            Err(_) => f.write_str("(unreadable URL)"),
+        }
+    }
+}
+
+impl fmt::Debug for ConnectOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectOptions")
+            .field("url", &self.to_string())
+            .field("durability", &self.durability)
+            .field("max_connections", &self.max_connections)
+            .field("acquire_timeout", &self.acquire_timeout)
+            .field("busy_timeout", &self.busy_timeout)
+            .finish()
+    }
+}

@@ -1,0 +1,91 @@
+use std::borrow::Cow;
+
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlxError};
+
+/// What an error of the database or its driver means to us: the only place that knows their codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverError {
+    /// Somebody else holds a lock.
+    Busy,
+    /// No connection, or no answer, in time.
+    Timeout,
+    /// The disk is full.
+    Full,
+    /// A table isn't there.
+    NoSuchTable,
+    /// A row refers to a row that isn't there.
+    ForeignKey,
+    /// The connection, the server or the order of things failed: the same statement may succeed later.
+    Transient,
+    /// Anything else.
+    Permanent,
+}
+
+impl DriverError {
+    /// What this error means.
+    pub fn of(err: &DbErr) -> Self {
+        match err {
+            DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => Self::Timeout,
+            DbErr::Conn(RuntimeErr::SqlxError(err))
+            | DbErr::Exec(RuntimeErr::SqlxError(err))
+            | DbErr::Query(RuntimeErr::SqlxError(err)) => Self::of_sqlx(err),
+            _ => Self::Permanent,
+        }
+    }
+
+    fn of_sqlx(err: &SqlxError) -> Self {
+        match err {
+            SqlxError::Database(err) => match err.code().unwrap_or(Cow::Borrowed("")).as_ref() {
+                // PostgreSQL has five characters, SQLite a number.
+                state if state.len() == 5 => Self::of_sqlstate(state),
+                code => code
+                    .parse()
+                    .map_or(Self::Permanent, |code| Self::of_sqlite(code, err.message())),
+            },
+            SqlxError::PoolTimedOut => Self::Timeout,
+            SqlxError::Io(_) | SqlxError::WorkerCrashed => Self::Transient,
+            _ => Self::Permanent,
+        }
+    }
+
+    /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+    fn of_sqlstate(state: &str) -> Self {
+        match state {
+            // lock_not_available, object_in_use
+            "55P03" | "55006" => Self::Busy,
+            // query_canceled: statement_timeout, or an operator
+            "57014" => Self::Timeout,
+            // disk_full
+            "53100" => Self::Full,
+            // undefined_table, invalid_schema_name
+            "42P01" | "3F000" => Self::NoSuchTable,
+            "23503" => Self::ForeignKey,
+            // serialization_failure, deadlock_detected
+            "40001" | "40P01" => Self::Transient,
+            // admin_shutdown, crash_shutdown, cannot_connect_now
+            "57P01" | "57P02" | "57P03" => Self::Transient,
+            // insufficient_resources: too many connections, out of memory
+            _ if state.starts_with("53") => Self::Transient,
+            // connection_exception
+            _ if state.starts_with("08") => Self::Transient,
+            _ => Self::Permanent,
+        }
+    }
+
+    /// <https://www.sqlite.org/rescode.html>: the low byte is the primary code.
+    fn of_sqlite(code: i32, message: &str) -> Self {
+        const CONSTRAINT_FOREIGN_KEY: i32 = 787;
+        match (code, code & 0xFF) {
+            (CONSTRAINT_FOREIGN_KEY, _) => Self::ForeignKey,
+            // SQLITE_BUSY, SQLITE_LOCKED
+            (_, 5 | 6) => Self::Busy,
+            // SQLITE_FULL
+            (_, 13) => Self::Full,
+            // SQLITE_NOMEM, SQLITE_INTERRUPT, SQLITE_IOERR, SQLITE_PROTOCOL, SQLITE_SCHEMA
+            (_, 7 | 9 | 10 | 15 | 17) => Self::Transient,
+            // SQLITE_ERROR says it in words only.
+            (_, 1) if message.starts_with("no such table") => Self::NoSuchTable,
+            _ => Self::Permanent,
+        }
+    }
+}

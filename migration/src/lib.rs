@@ -1,0 +1,69 @@
+//! Runtrail's schema: how it comes about, changes and is checked.
+//!
+//! There are two ways to use it, and a database may see both, in any order:
+//!
+//! - **standalone**: [`Migrator`] (behind `cargo xtask migrate` and `AuditStore::initialize`) applies what is
+//!   pending, in one transaction, under a lock, and keeps its records in its own table, `runtrail_migrations`;
+//! - **composed**: a host adds [`migrations()`] to its own migrator.
+//!
+//! ```
+//! use sea_orm_migration::prelude::*;
+//!
+//! struct HostMigrator;
+//!
+//! impl MigratorTrait for HostMigrator {
+//!     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+//!         let mut all: Vec<Box<dyn MigrationTrait>> = vec![/* the host's own */];
+//!         all.extend(runtrail_migration::migrations());
+//!         all
+//!     }
+//! }
+//! # assert_eq!(HostMigrator::migrations().len(), 2);
+//! ```
+//!
+//! [`ConnectOptions`] is here too, since whoever opens a SQLite file first decides how it is made.
+
+#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
+compile_error!("runtrail-migration needs one of the features `sqlite` and `postgres`");
+
+// How to change the schema is written in migration/README.md.
+mod m20261124_000001_create_skill_runs;
+mod m20261124_000002_create_skill_run_logs;
+mod schema_migration;
+
+mod migrator;
+mod schema_name;
+mod schema_state;
+mod script;
+
+mod connect;
+mod driver_error;
+mod error;
+
+pub use connect::{ConnectOptions, Durability};
+pub use driver_error::DriverError;
+pub use error::{Error, Result};
+pub use migrator::{MIGRATION_TABLE, MigrationStatus, Migrator};
+pub use schema_name::SchemaName;
+pub use schema_state::SchemaState;
+pub use script::script;
+
+use schema_migration::SchemaMigration;
+use sea_orm_migration::MigrationTrait;
+
+/// What the name of every migration here begins with, so that no host's migration has the same.
+pub const NAME_PREFIX: &str = "runtrail_";
+
+/// All migrations in their order.
+const MIGRATIONS: &[SchemaMigration] = &[
+    m20261124_000001_create_skill_runs::MIGRATION,
+    m20261124_000002_create_skill_run_logs::MIGRATION,
+];
+
+/// All migrations in their order, for a host's own migrator.
+pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+    MIGRATIONS
+        .iter()
+        .map(|migration| Box::new(*migration) as Box<dyn MigrationTrait>)
+        .collect()
+}

@@ -1,0 +1,228 @@
+use std::fmt;
+
+use sea_orm::sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr};
+
+use crate::schema_migration::SchemaMigration;
+use crate::{MIGRATION_TABLE, MIGRATIONS, NAME_PREFIX, SchemaName};
+
+/// Where a database stands, seen from this version of the library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SchemaState {
+    /// None of our tables is there.
+    Missing,
+    /// Ours, but older than this version.
+    Outdated {
+        /// Migrations still to be applied.
+        pending: Vec<String>,
+    },
+    /// Just what this version needs.
+    Current,
+    /// Ours, but newer than this version.
+    TooNew {
+        /// Applied migrations that this version doesn't know.
+        unknown: Vec<String>,
+    },
+    /// A table with one of our names belongs to something else.
+    Foreign {
+        /// The table.
+        table: String,
+        /// Columns that it would have if it were ours.
+        missing: Vec<String>,
+    },
+}
+
+impl fmt::Display for SchemaState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("the database has no Runtrail tables"),
+            Self::Outdated { pending } => {
+                write!(
+                    f,
+                    "the Runtrail schema is older than this version: pending {}",
+                    pending.join(", ")
+                )
+            }
+            Self::Current => f.write_str("the Runtrail schema is up to date"),
+            Self::TooNew { unknown } => {
+                write!(
+                    f,
+                    "the Runtrail schema is newer than this version: it has {}",
+                    unknown.join(", ")
+                )
+            }
+            Self::Foreign { table, missing } => {
+                write!(
+                    f,
+                    "table {table} is not Runtrail's: it has no column {}",
+                    missing.join(", ")
+                )
+            }
+        }
+    }
+}
+
+/// A table of ours that turns out to be somebody else's.
+pub(crate) struct ForeignTable {
+    table: &'static str,
+    missing: Vec<String>,
+}
+
+impl From<ForeignTable> for SchemaState {
+    fn from(foreign: ForeignTable) -> Self {
+        Self::Foreign {
+            table: foreign.table.to_owned(),
+            missing: foreign.missing,
+        }
+    }
+}
+
+/// Migration tables that may hold records of ours: our own, and the one of a host that has composed us.
+///
+/// A host's table with a name of its own can't be known; then the tables themselves have to tell.
+const MIGRATION_TABLES: [&str; 2] = [MIGRATION_TABLE, "seaql_migrations"];
+
+impl SchemaState {
+    /// Looks, with reading queries only and no right to change the schema needed.
+    ///
+    /// Without a schema name, tables are looked up where the connection's own queries would find them.
+    pub(crate) async fn inspect(
+        db: &impl ConnectionTrait,
+        schema: Option<&SchemaName>,
+    ) -> Result<Self, DbErr> {
+        let mut recorded = Vec::new();
+        for table in MIGRATION_TABLES {
+            recorded.extend(recorded_in(db, schema, table).await?);
+        }
+        let unknown: Vec<String> = recorded
+            .iter()
+            .filter(|name| MIGRATIONS.iter().all(|known| known.name != name.as_str()))
+            .cloned()
+            .collect();
+        if !unknown.is_empty() {
+            return Ok(Self::TooNew { unknown });
+        }
+
+        let mut pending = Vec::new();
+        for migration in MIGRATIONS {
+            if let Some(foreign) = foreign_table(db, schema, migration).await? {
+                return Ok(foreign.into());
+            }
+            let is_there = !columns(db, schema, migration.table).await?.is_empty();
+            let is_recorded =
+                recorded.is_empty() || recorded.iter().any(|name| name == migration.name);
+            if !(is_there && is_recorded) {
+                pending.push(migration.name.to_owned());
+            }
+        }
+        Ok(match pending.len() {
+            0 => Self::Current,
+            n if n == MIGRATIONS.len() => Self::Missing,
+            _ => Self::Outdated { pending },
+        })
+    }
+}
+
+/// The table of this migration, if there is one by that name that lacks a column of ours.
+pub(crate) async fn foreign_table(
+    db: &impl ConnectionTrait,
+    schema: Option<&SchemaName>,
+    migration: &SchemaMigration,
+) -> Result<Option<ForeignTable>, DbErr> {
+    let found = columns(db, schema, migration.table).await?;
+    let missing: Vec<String> = migration
+        .columns
+        .iter()
+        .filter(|column| !found.iter().any(|name| name == *column))
+        .map(|column| (*column).to_owned())
+        .collect();
+    let is_foreign = !found.is_empty() && !missing.is_empty();
+    Ok(is_foreign.then_some(ForeignTable {
+        table: migration.table,
+        missing,
+    }))
+}
+
+/// The names of our migrations in a migration table; none where it isn't there or may not be read.
+pub(crate) async fn recorded_in(
+    db: &impl ConnectionTrait,
+    schema: Option<&SchemaName>,
+    table: &'static str,
+) -> Result<Vec<String>, DbErr> {
+    let has_version = columns(db, schema, table)
+        .await?
+        .iter()
+        .any(|column| column == "version");
+    if !has_version || !is_readable(db, schema, table).await? {
+        return Ok(Vec::new());
+    }
+    let mut query = Query::select();
+    query
+        .column("version")
+        .order_by("version", sea_orm::Order::Asc);
+    match schema {
+        Some(schema) => query.from((schema.as_str().to_owned(), table)),
+        None => query.from(table),
+    };
+    let names: Vec<String> = strings(db, &query).await?;
+    Ok(names
+        .into_iter()
+        .filter(|name| name.starts_with(NAME_PREFIX))
+        .collect())
+}
+
+/// The columns of a table; none where it isn't there.
+async fn columns(
+    db: &impl ConnectionTrait,
+    schema: Option<&SchemaName>,
+    table: &str,
+) -> Result<Vec<String>, DbErr> {
+    let mut query = Query::select();
+    match db.get_database_backend() {
+        DbBackend::Postgres => query
+            .expr(Expr::col("attname").cast_as("text"))
+            .from(("pg_catalog", "pg_attribute"))
+            .and_where(
+                Expr::col("attrelid").eq(Func::cust("to_regclass").arg(qualified(schema, table))),
+            )
+            .and_where(Expr::col("attnum").gt(0))
+            .and_where(Expr::col("attisdropped").eq(false)),
+        _ => query
+            .column("name")
+            .from_function(Func::cust("pragma_table_info").arg(table), "info"),
+    };
+    strings(db, &query).await
+}
+
+/// Whether this role may read the table. Asking first matters: being refused would spoil a transaction.
+async fn is_readable(
+    db: &impl ConnectionTrait,
+    schema: Option<&SchemaName>,
+    table: &str,
+) -> Result<bool, DbErr> {
+    if db.get_database_backend() != DbBackend::Postgres {
+        return Ok(true);
+    }
+    let granted = Func::cust("has_table_privilege")
+        .arg(qualified(schema, table))
+        .arg("SELECT");
+    let query = Query::select()
+        .expr(Expr::expr(granted).cast_as("text"))
+        .take();
+    Ok(strings(db, &query).await? == ["true"])
+}
+
+/// A table's name as PostgreSQL's `to_regclass` reads it. Our names and [`SchemaName`]s need no escaping.
+fn qualified(schema: Option<&SchemaName>, table: &str) -> String {
+    match schema {
+        Some(schema) => format!(r#""{schema}"."{table}""#),
+        None => format!(r#""{table}""#),
+    }
+}
+
+/// The first column of every row.
+async fn strings(db: &impl ConnectionTrait, query: &SelectStatement) -> Result<Vec<String>, DbErr> {
+    let rows = db.query_all(query).await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+}
