@@ -1,0 +1,117 @@
+use runtrail_audit::{Clock, ErrorKind, SkillRunLog};
+use serde_json::json;
+
+use crate::fixture::*;
+
+cases! {
+    async fn an_event_comes_back_as_given(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let event = SkillRunLog {
+            created_at: Some(at(5)),
+            ..SkillRunLog::new("r", 3, "tool_call", json!({"tool": "search", "arguments": [1, null]}))
+        };
+        cx.store.append_log(&event).await.unwrap();
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), [event]);
+    }
+
+    async fn an_event_without_a_time_gets_the_clocks(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        cx.store.append_log(&event("r", 0)).await.unwrap();
+        let stored = SkillRunLog { created_at: Some(cx.clock.now()), ..event("r", 0) };
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), [stored]);
+    }
+
+    async fn any_json_value_is_a_payload(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let payloads = [json!(null), json!(true), json!(-1.5), json!("text"), json!([]), json!({})];
+        for (sequence, payload) in payloads.iter().enumerate() {
+            let event = SkillRunLog { payload: payload.clone(), ..event("r", sequence as u64) };
+            cx.store.append_log(&event).await.unwrap();
+        }
+        let stored = cx.store.list_logs_by_run("r").await.unwrap();
+        let stored: Vec<_> = stored.into_iter().map(|event| event.payload).collect();
+        assert_eq!(stored, payloads);
+    }
+
+    async fn an_event_of_an_unknown_run_is_refused(cx) {
+        assert_kind(cx.store.append_log(&event("r", 0)).await, ErrorKind::NotFound);
+        cx.store.start_run(&running("r")).await.unwrap();
+        assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
+    }
+
+    async fn the_same_event_again_is_ok_and_stored_once(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        cx.store.append_log(&event("r", 0)).await.unwrap();
+        let stored = cx.store.list_logs_by_run("r").await.unwrap();
+        cx.clock.advance(60);
+        cx.store.append_log(&event("r", 0)).await.unwrap();
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), stored);
+    }
+
+    async fn the_same_event_with_its_keys_in_another_order_is_ok(cx) {
+        let event = |text: &str| SkillRunLog {
+            payload: serde_json::from_str(text).unwrap(),
+            ..event("r", 0)
+        };
+        cx.store.start_run(&running("r")).await.unwrap();
+        cx.store.append_log(&event(r#"{"a": 1, "b": 2}"#)).await.unwrap();
+        cx.store.append_log(&event(r#"{"b": 2, "a": 1}"#)).await.unwrap();
+    }
+
+    async fn an_event_of_another_type_is_a_conflict_and_the_first_stays(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        cx.store.append_log(&event("r", 0)).await.unwrap();
+        let stored = cx.store.list_logs_by_run("r").await.unwrap();
+        let other = SkillRunLog { event_type: "other".into(), ..event("r", 0) };
+        assert_kind(cx.store.append_log(&other).await, ErrorKind::Conflict);
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), stored);
+    }
+
+    async fn an_event_with_another_payload_is_a_conflict_and_the_first_stays(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        cx.store.append_log(&event("r", 0)).await.unwrap();
+        let stored = cx.store.list_logs_by_run("r").await.unwrap();
+        let other = SkillRunLog { payload: json!({"text": "bye"}), ..event("r", 0) };
+        assert_kind(cx.store.append_log(&other).await, ErrorKind::Conflict);
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), stored);
+    }
+
+    async fn a_finished_run_still_takes_events(cx) {
+        cx.store.start_run(&finished_at("r", 10)).await.unwrap();
+        cx.store.append_log(&event("r", 0)).await.unwrap();
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap().len(), 1);
+    }
+
+    async fn events_come_in_the_order_of_their_sequence(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        for sequence in [10, 2, 30, 0, 1] {
+            cx.store.append_log(&event("r", sequence)).await.unwrap();
+        }
+        let stored = cx.store.list_logs_by_run("r").await.unwrap();
+        let sequences: Vec<_> = stored.iter().map(|event| event.sequence).collect();
+        assert_eq!(sequences, [0, 1, 2, 10, 30]);
+    }
+
+    async fn each_run_has_events_of_its_own(cx) {
+        for run in ["r", "s"] {
+            cx.store.start_run(&running(run)).await.unwrap();
+            cx.store.append_log(&event(run, 0)).await.unwrap();
+        }
+        let stored = cx.store.list_logs_by_run("s").await.unwrap();
+        assert_eq!(stored.len(), 1);
+        assert_eq!(stored[0].run_id, "s");
+    }
+
+    async fn an_unknown_run_has_no_events(cx) {
+        assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
+    }
+
+    async fn a_thousand_events_come_back(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        for sequence in 0..1_000 {
+            cx.store.append_log(&event("r", sequence)).await.unwrap();
+        }
+        let stored = cx.store.list_logs_by_run("r").await.unwrap();
+        assert!(stored.iter().map(|event| event.sequence).eq(0..1_000));
+    }
+}

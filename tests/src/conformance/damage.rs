@@ -1,0 +1,181 @@
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use runtrail_audit::{Page, RunFilter, SkillRun, Storage};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::fixture::*;
+
+/// Everything that is reported through `tracing` by this thread while it lives.
+#[derive(Clone, Default)]
+struct Reports(Arc<Mutex<Vec<u8>>>);
+
+impl Reports {
+    fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
+        let reports = Self::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(reports.clone())
+            .with_ansi(false)
+            .finish();
+        (reports, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Reports {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Reports {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// A damaged run between two whole ones, each the parent of the next, and all finished.
+async fn damage(cx: &Cx<'_, impl Storage + ?Sized>, change: &str) {
+    for (id, second, parent) in [("first", 1, None), ("damaged", 2, Some("first")), ("last", 3, Some("damaged"))] {
+        let run = SkillRun {
+            started_at: at(second),
+            parent_run_id: parent.map(Into::into),
+            ..finished_at(id, 10)
+        };
+        cx.store.start_run(&run).await.unwrap();
+    }
+    cx.sql(&format!("UPDATE skill_runs SET {change} WHERE id = 'damaged'")).await;
+}
+
+/// Changes that leave a run unreadable on either backend, and the column that is at fault.
+const DAMAGES: [(&str, &str); 7] = [
+    ("inputs = '{\"cut off'", "inputs"),
+    ("inputs = '[1]'", "inputs"),
+    ("tool_calls = -1", "tool_calls"),
+    ("total_input_tokens = -1", "total_input_tokens"),
+    ("runtime_seconds = -1", "runtime_seconds"),
+    ("started_at = 9223372036854775807", "started_at"),
+    ("finished_at = -9223372036854775808", "finished_at"),
+];
+
+cases_on_own_connection! {
+    async fn a_damaged_run_is_corrupt(cx) {
+        for (change, column) in DAMAGES {
+            damage(cx, change).await;
+            assert_corrupt(cx.store.get_run("damaged").await, ("skill_runs", "damaged", column));
+            cx.sql("DELETE FROM skill_runs").await;
+        }
+    }
+
+    async fn a_damaged_run_hides_no_other(cx) {
+        for (change, _) in DAMAGES {
+            damage(cx, change).await;
+            let whole = ["last", "first"];
+            assert_eq!(ids(&cx.store.list_runs_by_skill("skill", None).await.unwrap()), whole, "{change}");
+            assert_eq!(ids(&cx.store.list_runs_by_skill_paginated("skill", Page::ALL, true).await.unwrap()), whole);
+            assert_eq!(ids(&cx.store.list_runs_by_caller("caller", None).await.unwrap()), whole);
+            assert_eq!(ids(&cx.store.list_runs_filtered(&RunFilter::new(), Page::ALL).await.unwrap()), whole);
+            assert_eq!(ids(&cx.store.list_finished_runs_before(at(11), None).await.unwrap()), whole);
+            assert_eq!(ids(&cx.store.list_children_by_parent("damaged").await.unwrap()), ["last"]);
+            assert_eq!(ids(&cx.store.walk_parent_chain("last").await.unwrap()), whole);
+            cx.sql("DELETE FROM skill_runs").await;
+        }
+    }
+
+    async fn a_damaged_run_is_reported(cx) {
+        damage(cx, "inputs = 'no JSON'").await;
+        let (reports, _guard) = Reports::capture();
+        cx.store.list_runs_by_skill("skill", None).await.unwrap();
+        let text = reports.text();
+        for part in ["WARN", "table=\"skill_runs\"", "id=\"damaged\"", "column=\"inputs\""] {
+            assert!(text.contains(part), "no {part} in {text}");
+        }
+    }
+
+    async fn a_damaged_run_is_not_taken_for_the_same(cx) {
+        damage(cx, "inputs = 'no JSON'").await;
+        let run = SkillRun { started_at: at(2), ..finished_at("damaged", 10) };
+        assert!(cx.store.start_run(&run).await.is_err());
+        let inputs: Vec<String> = fetch(cx.db, "SELECT inputs FROM skill_runs WHERE id = 'damaged'").await;
+        assert_eq!(inputs, ["no JSON"]);
+    }
+
+    async fn a_damaged_run_is_purged(cx) {
+        damage(cx, "inputs = 'no JSON'").await;
+        assert_eq!(cx.store.purge_older_than(at(11)).await.unwrap(), 3);
+    }
+
+    async fn a_damaged_event_hides_no_other_and_is_reported(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        for sequence in 0..3 {
+            cx.store.append_log(&event("r", sequence)).await.unwrap();
+        }
+        for change in ["payload = '{'", "created_at = 9223372036854775807"] {
+            cx.sql(&format!("UPDATE skill_run_logs SET {change} WHERE sequence = 1")).await;
+            let (reports, _guard) = Reports::capture();
+            let stored = cx.store.list_logs_by_run("r").await.unwrap();
+            let sequences: Vec<_> = stored.iter().map(|event| event.sequence).collect();
+            assert_eq!(sequences, [0, 2]);
+            let text = reports.text();
+            assert!(text.contains("table=\"skill_run_logs\" id=\"r/1\""), "{text}");
+        }
+    }
+
+    async fn an_event_is_not_the_same_as_a_damaged_one(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        cx.store.append_log(&event("r", 0)).await.unwrap();
+        cx.sql("UPDATE skill_run_logs SET payload = '{'").await;
+        assert_kind(cx.store.append_log(&event("r", 0)).await, runtrail_audit::ErrorKind::Conflict);
+    }
+
+    async fn a_damaged_run_hides_no_last_run(cx) {
+        damage(cx, "inputs = 'no JSON'").await;
+        let last_runs = cx.store.last_run_by_skills(&["skill".into()], true).await.unwrap();
+        assert_eq!(last_runs, HashMap::from([("skill".into(), at(3))]));
+    }
+}
+
+/// What only SQLite lets in: any type in any column.
+mod types {
+    use super::*;
+    use crate::fixture::Backend;
+
+    #[test]
+    fn a_text_where_a_number_belongs_hides_no_other() {
+        run_on_own_store(Backend::Sqlite, async |cx| {
+            for column in ["tool_calls", "started_at", "finished_at", "runtime_seconds", "total_output_tokens"] {
+                damage(cx, &format!("{column} = 'yesterday'")).await;
+                let expected = ("skill_runs", "damaged", column);
+                assert_corrupt(cx.store.get_run("damaged").await, expected);
+                assert_eq!(ids(&cx.store.list_runs_by_skill("skill", None).await.unwrap()), ["last", "first"]);
+                assert_eq!(ids(&cx.store.walk_parent_chain("last").await.unwrap()), ["last", "first"]);
+                let last_runs = cx.store.last_run_by_skills(&["skill".into()], true).await.unwrap();
+                assert_eq!(last_runs, HashMap::from([("skill".into(), at(3))]), "{column}");
+                cx.sql("DELETE FROM skill_runs").await;
+            }
+        });
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_hide_no_other() {
+        run_on_own_store(Backend::Sqlite, async |cx| {
+            for column in ["output", "inputs", "status", "caller_id"] {
+                damage(cx, &format!("{column} = CAST(X'FF00FF' AS TEXT)")).await;
+                let expected = ("skill_runs", "damaged", column);
+                assert_corrupt(cx.store.get_run("damaged").await, expected);
+                assert_eq!(ids(&cx.store.list_runs_by_skill("skill", None).await.unwrap()), ["last", "first"]);
+                cx.sql("DELETE FROM skill_runs").await;
+            }
+        });
+    }
+}

@@ -1,0 +1,149 @@
+use runtrail_audit::{Page, RunFilter, RunStats, RunStatus, SkillRun, SkillRunLog};
+
+use crate::fixture::*;
+
+/// As long as an identifier may be, and no ASCII: it is bytes that count.
+fn longest() -> String {
+    let name = format!("{}x", "é".repeat(127));
+    assert_eq!(name.len(), 255);
+    name
+}
+
+/// What can't be an identifier: a byte too long, or with a NUL.
+fn impossible() -> [String; 2] {
+    [longest() + "x", "a\0b".into()]
+}
+
+/// Runs with this text in one identifier each, and the name of that field.
+fn runs_with(text: &str) -> Vec<(&'static str, SkillRun)> {
+    let run = || running("r");
+    vec![
+        ("id", SkillRun { id: text.into(), ..run() }),
+        ("skill_id", SkillRun { skill_id: text.into(), ..run() }),
+        ("caller_id", SkillRun { caller_id: text.into(), ..run() }),
+        ("channel_id", SkillRun { channel_id: text.into(), ..run() }),
+        ("parent_run_id", SkillRun { parent_run_id: Some(text.into()), ..run() }),
+        ("status", SkillRun { status: text.into(), ..run() }),
+    ]
+}
+
+cases! {
+    async fn the_longest_identifiers_come_back(cx) {
+        for (field, run) in runs_with(&longest()) {
+            cx.store.start_run(&run).await.unwrap();
+            if field != "status" {
+                assert_eq!(cx.store.get_run(&run.id).await.unwrap(), run, "{field}");
+            }
+        }
+        let whole = SkillRun {
+            skill_id: longest(),
+            caller_id: longest(),
+            channel_id: longest(),
+            parent_run_id: Some(longest()),
+            status: longest().into(),
+            ..running("whole")
+        };
+        cx.store.start_run(&whole).await.unwrap();
+        assert_eq!(cx.store.get_run("whole").await.unwrap(), whole);
+        let event = SkillRunLog { event_type: longest(), ..event(&longest(), 0) };
+        cx.store.append_log(&event).await.unwrap();
+        assert_eq!(cx.store.list_logs_by_run(&longest()).await.unwrap()[0].event_type, longest());
+    }
+
+    async fn an_impossible_identifier_is_refused_by_name_and_nothing_is_stored(cx) {
+        for text in impossible() {
+            for (field, run) in runs_with(&text) {
+                assert_invalid(cx.store.start_run(&run).await, field);
+            }
+        }
+        let all = RunFilter::new().include_dry_run();
+        assert_eq!(cx.store.count_runs_filtered(&all).await.unwrap(), 0);
+    }
+
+    async fn an_impossible_status_is_no_outcome(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        for text in impossible() {
+            let stats = RunStats::new(RunStatus::from(text));
+            assert_invalid(cx.store.finish_run("r", &stats).await, "status");
+        }
+        assert_eq!(cx.store.get_run("r").await.unwrap(), running("r"));
+    }
+
+    async fn an_impossible_event_is_refused_by_name_and_nothing_is_stored(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        for text in impossible() {
+            let event_type = SkillRunLog { event_type: text.clone(), ..event("r", 0) };
+            assert_invalid(cx.store.append_log(&event_type).await, "event_type");
+            assert_invalid(cx.store.append_log(&event(&text, 0)).await, "run_id");
+        }
+        assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
+    }
+
+    async fn an_id_is_not_empty(cx) {
+        assert_invalid(cx.store.start_run(&running("")).await, "id");
+        assert_invalid(cx.store.start_run(&child("r", "")).await, "parent_run_id");
+        assert_invalid(cx.store.finish_run("", &stats()).await, "run_id");
+        assert_invalid(cx.store.append_log(&event("", 0)).await, "run_id");
+        assert_invalid(cx.store.get_run("").await, "run_id");
+        assert_invalid(cx.store.list_logs_by_run("").await, "run_id");
+        assert_invalid(cx.store.list_children_by_parent("").await, "parent_run_id");
+        assert_invalid(cx.store.walk_parent_chain("").await, "run_id");
+    }
+
+    async fn every_other_identifier_may_be_empty(cx) {
+        let run = SkillRun { status: "".into(), ..SkillRun::new("r", "", at(0)) };
+        cx.store.start_run(&run).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap(), run);
+        let event = SkillRunLog { event_type: String::new(), ..event("r", 0) };
+        cx.store.append_log(&event).await.unwrap();
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[0].event_type, "");
+    }
+
+    async fn a_question_about_an_impossible_identifier_is_refused_by_name(cx) {
+        for text in impossible() {
+            let text = text.as_str();
+            assert_invalid(cx.store.finish_run(text, &stats()).await, "run_id");
+            assert_invalid(cx.store.get_run(text).await, "run_id");
+            assert_invalid(cx.store.list_logs_by_run(text).await, "run_id");
+            assert_invalid(cx.store.list_runs_by_skill(text, None).await, "skill_id");
+            assert_invalid(cx.store.list_runs_by_skill_paginated(text, Page::ALL, true).await, "skill_id");
+            assert_invalid(cx.store.count_runs_by_skill(text, true).await, "skill_id");
+            assert_invalid(cx.store.list_runs_by_caller(text, None).await, "caller_id");
+            assert_invalid(cx.store.list_children_by_parent(text).await, "parent_run_id");
+            assert_invalid(cx.store.walk_parent_chain(text).await, "run_id");
+            assert_invalid(cx.store.last_run_by_skills(&[text.into()], true).await, "skill_ids");
+            let filters = [
+                ("status", RunFilter::new().status(text)),
+                ("skill_id", RunFilter::new().skill(text)),
+                ("caller_id", RunFilter::new().caller(text)),
+                ("channel_id", RunFilter::new().channel(text)),
+            ];
+            for (field, filter) in filters {
+                assert_invalid(cx.store.list_runs_filtered(&filter, Page::ALL).await, field);
+                assert_invalid(cx.store.count_runs_filtered(&filter).await, field);
+            }
+        }
+    }
+
+    async fn identifiers_compare_by_bytes(cx) {
+        // By the rules of a language, or without regard to case, these would sort otherwise.
+        let by_bytes = ["B", "Z", "_", "a", "a b", "a-b", "ab", "b", "ä", "é", "日", "\u{1F600}"];
+        for id in by_bytes {
+            cx.store.start_run(&running(id)).await.unwrap();
+        }
+        let mut listed = cx.store.list_runs_by_skill("skill", None).await.unwrap();
+        listed.reverse();
+        assert_eq!(ids(&listed), by_bytes);
+    }
+
+    async fn identifiers_that_only_look_alike_are_different(cx) {
+        // Case, a trailing space, and one letter composed in two ways.
+        let alike = ["run", "Run", "run ", "r\u{fc}n", "ru\u{308}n"];
+        for skill in alike {
+            cx.store.start_run(&SkillRun::new(skill, skill, at(0))).await.unwrap();
+        }
+        for skill in alike {
+            assert_eq!(ids(&cx.store.list_runs_by_skill(skill, None).await.unwrap()), [skill]);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+use runtrail_audit::{SkillRun, SkillRunLog};
+use serde_json::{Value, json};
+
+use crate::fixture::*;
+
+/// Values that a JSON column of one of the two backends would change, refuse or never give back.
+fn awkward() -> Vec<&'static str> {
+    vec![
+        r#"{"b":1,"a":2}"#,
+        "[1e16,-0.0,1.7976931348623157e308,5e-324,1e-7]",
+        "[18446744073709551615,-9223372036854775808,9007199254740993]",
+        "[0.1,0.2,0.30000000000000004,1.0,100.0,123456789.12345679]",
+        r#"["a\u0000b","\u0001","\ud83d\ude00","é","\u2028","\"","\\","/"]"#,
+        r#"{"":"","a\u0000":null,"a b":[[],{}]}"#,
+        r#""'); DROP TABLE skill_runs; --""#,
+    ]
+}
+
+/// A value that is nested so many levels deep.
+fn nested(levels: usize) -> Value {
+    (0..levels).fold(json!(1), |inner, level| {
+        if level % 2 == 0 { json!([inner]) } else { json!({ "a": inner }) }
+    })
+}
+
+/// As deep as a program can make it; dropped level by level, since dropping it whole would overflow the stack.
+struct Bottomless(Value);
+
+impl Drop for Bottomless {
+    fn drop(&mut self) {
+        while let Value::Array(items) = &mut self.0 {
+            self.0 = items.pop().unwrap_or_default();
+        }
+    }
+}
+
+cases! {
+    async fn awkward_payloads_come_back_equal(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        for (sequence, text) in awkward().into_iter().enumerate() {
+            let payload: Value = serde_json::from_str(text).unwrap();
+            let event = SkillRunLog { payload: payload.clone(), ..event("r", sequence as u64) };
+            cx.store.append_log(&event).await.unwrap();
+            let stored = cx.store.list_logs_by_run("r").await.unwrap();
+            assert_eq!(stored.last().unwrap().payload, payload, "{text}");
+            cx.store.append_log(&event).await.unwrap();
+        }
+    }
+
+    async fn awkward_inputs_come_back_equal(cx) {
+        for (number, text) in awkward().into_iter().enumerate() {
+            let value: Value = serde_json::from_str(text).unwrap();
+            let run = SkillRun { inputs: object(json!({ "value": value })), ..running(&number.to_string()) };
+            cx.store.start_run(&run).await.unwrap();
+            assert_eq!(cx.store.get_run(&run.id).await.unwrap(), run, "{text}");
+        }
+    }
+
+    async fn json_of_64_levels_is_taken(cx) {
+        let run = SkillRun { inputs: object(json!({ "a": nested(63) })), ..running("r") };
+        cx.store.start_run(&run).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap(), run);
+        let event = SkillRunLog { payload: nested(64), ..event("r", 0) };
+        cx.store.append_log(&event).await.unwrap();
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[0].payload, nested(64));
+    }
+
+    async fn json_of_65_levels_is_refused(cx) {
+        let run = SkillRun { inputs: object(json!({ "a": nested(64) })), ..running("r") };
+        assert_invalid(cx.store.start_run(&run).await, "inputs");
+        cx.store.start_run(&running("r")).await.unwrap();
+        let event = SkillRunLog { payload: nested(65), ..event("r", 0) };
+        assert_invalid(cx.store.append_log(&event).await, "payload");
+        assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
+    }
+
+    async fn json_deep_enough_to_overflow_the_stack_is_refused(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let deep = (0..1_000_000).fold(json!(1), |inner, _| Value::Array(vec![inner]));
+        let mut event = SkillRunLog { payload: deep, ..event("r", 0) };
+        let refused = cx.store.append_log(&event).await;
+        drop(Bottomless(event.payload.take()));
+        assert_invalid(refused, "payload");
+    }
+}
+
+mod stored_text {
+    use super::*;
+
+    cases_on_own_connection! {
+        async fn json_is_stored_as_the_text_that_serde_json_made(cx) {
+            let value: Value = serde_json::from_str(r#"{"n":[1e16,-0.0,0.1],"t":"a\u0000\u00e9"}"#).unwrap();
+            let run = SkillRun { inputs: object(value.clone()), ..running("r") };
+            cx.store.start_run(&run).await.unwrap();
+            let event = SkillRunLog { payload: value, ..event("r", 0) };
+            cx.store.append_log(&event).await.unwrap();
+
+            let expected = event.payload.to_string();
+            assert!(expected.ends_with(r#"-0.0,0.1],"t":"a\u0000é"}"#), "{expected}");
+            let inputs: Vec<String> = fetch(cx.db, "SELECT inputs FROM skill_runs").await;
+            assert_eq!(inputs, [expected.as_str()]);
+            let payloads: Vec<String> = fetch(cx.db, "SELECT payload FROM skill_run_logs").await;
+            assert_eq!(payloads, [expected]);
+        }
+    }
+}

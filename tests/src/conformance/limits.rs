@@ -1,0 +1,89 @@
+use runtrail_audit::{ErrorKind, Limits, RunStats, SkillRun, SkillRunLog, Storage};
+use runtrail_store::AuditStore;
+use serde_json::json;
+
+use crate::fixture::*;
+
+const MIB: usize = 1 << 20;
+
+/// An event whose payload has so many bytes as JSON text: the quotes count.
+fn event_of(bytes: usize) -> SkillRunLog {
+    SkillRunLog { payload: json!("x".repeat(bytes - 2)), ..event("r", 0) }
+}
+
+/// A run whose inputs have so many bytes as JSON text: `{"a":""}` counts.
+fn run_of(bytes: usize) -> SkillRun {
+    SkillRun { inputs: object(json!({ "a": "x".repeat(bytes - 8) })), ..running("r") }
+}
+
+cases! {
+    async fn values_of_one_mebibyte_are_taken(cx) {
+        cx.store.start_run(&run_of(MIB)).await.unwrap();
+        cx.store.append_log(&event_of(MIB)).await.unwrap();
+        let stats = RunStats { output: "o".repeat(MIB), error: "e".repeat(MIB), ..stats() };
+        cx.store.finish_run("r", &stats).await.unwrap();
+
+        let run = cx.store.get_run("r").await.unwrap();
+        assert_eq!(run.inputs, run_of(MIB).inputs);
+        assert_eq!(run.stats(), stats);
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[0].payload, event_of(MIB).payload);
+    }
+
+    async fn one_byte_more_is_too_large_and_nothing_is_stored(cx) {
+        let too_large = |field| (field, MIB + 1, MIB);
+        assert_too_large(cx.store.start_run(&run_of(MIB + 1)).await, too_large("inputs"));
+        assert_kind(cx.store.get_run("r").await, ErrorKind::NotFound);
+
+        cx.store.start_run(&running("r")).await.unwrap();
+        assert_too_large(cx.store.append_log(&event_of(MIB + 1)).await, too_large("payload"));
+        assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
+
+        let output = RunStats { output: "o".repeat(MIB + 1), ..stats() };
+        assert_too_large(cx.store.finish_run("r", &output).await, too_large("output"));
+        let error = RunStats { error: "e".repeat(MIB + 1), ..stats() };
+        assert_too_large(cx.store.finish_run("r", &error).await, too_large("error"));
+        assert_eq!(cx.store.get_run("r").await.unwrap(), running("r"));
+    }
+
+    async fn sizes_are_bytes_and_not_characters(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let stats = RunStats { output: "é".repeat(MIB / 2 + 1), ..stats() };
+        assert_too_large(cx.store.finish_run("r", &stats).await, ("output", MIB + 2, MIB));
+    }
+
+    async fn a_text_is_not_too_large_for_the_nuls_in_it(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let stats = RunStats { output: "\0".repeat(MIB), ..stats() };
+        cx.store.finish_run("r", &stats).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap().output, "\u{FFFD}".repeat(MIB));
+    }
+}
+
+mod configured {
+    use super::*;
+
+    on_each_backend! {
+        async fn the_limit_goes_up_to_sixteen_mebibytes(database) {
+            let limits = Limits::new(16 * MIB).unwrap();
+            let store = AuditStore::connect(database.url()).await.unwrap().with_limits(limits);
+            store.initialize().await.unwrap();
+            store.start_run(&run_of(16 * MIB)).await.unwrap();
+            assert_eq!(store.get_run("r").await.unwrap().inputs, run_of(16 * MIB).inputs);
+            let expected = ("payload", 16 * MIB + 1, 16 * MIB);
+            assert_too_large(store.append_log(&event_of(16 * MIB + 1)).await, expected);
+        }
+
+        async fn the_limit_goes_down_too(database) {
+            let limits = Limits::new(100).unwrap();
+            let store = AuditStore::connect(database.url()).await.unwrap().with_limits(limits);
+            store.initialize().await.unwrap();
+            assert_too_large(store.start_run(&run_of(101)).await, ("inputs", 101, 100));
+            store.start_run(&run_of(100)).await.unwrap();
+        }
+    }
+
+    #[test]
+    fn more_than_sixteen_mebibytes_is_no_limit() {
+        assert_invalid(Limits::new(16 * MIB + 1), "value_bytes");
+    }
+}

@@ -1,0 +1,97 @@
+use runtrail_audit::{RunStatus, SkillRun};
+
+use crate::fixture::*;
+
+cases! {
+    async fn children_are_the_direct_ones_newest_first(cx) {
+        let runs = [
+            running("root"),
+            SkillRun { started_at: at(1), ..child("a", "root") },
+            SkillRun { started_at: at(2), ..child("b", "root") },
+            SkillRun { started_at: at(2), ..child("c", "root") },
+            child("grandchild", "a"),
+            child("stranger", "elsewhere"),
+        ];
+        for run in &runs {
+            cx.store.start_run(run).await.unwrap();
+        }
+        let children = async |id| cx.store.list_children_by_parent(id).await.unwrap();
+        assert_eq!(ids(&children("root").await), ["c", "b", "a"]);
+        assert_eq!(ids(&children("a").await), ["grandchild"]);
+        assert!(children("grandchild").await.is_empty());
+        assert!(children("unknown").await.is_empty());
+    }
+
+    async fn children_of_a_parent_that_is_not_stored_are_found(cx) {
+        cx.store.start_run(&child("stranger", "elsewhere")).await.unwrap();
+        assert_eq!(ids(&cx.store.list_children_by_parent("elsewhere").await.unwrap()), ["stranger"]);
+    }
+
+    async fn children_include_dry_runs(cx) {
+        let dry = SkillRun { status: RunStatus::DRY_RUN, ..child("dry", "root") };
+        cx.store.start_run(&dry).await.unwrap();
+        assert_eq!(ids(&cx.store.list_children_by_parent("root").await.unwrap()), ["dry"]);
+    }
+
+    async fn the_chain_goes_from_a_run_to_its_top(cx) {
+        // Neither times nor ids follow the chain.
+        let runs = [
+            SkillRun { started_at: at(5), ..running("m") },
+            SkillRun { started_at: at(9), ..child("z", "m") },
+            SkillRun { started_at: at(1), ..child("a", "z") },
+            SkillRun { started_at: at(7), ..child("k", "a") },
+            child("beside", "m"),
+        ];
+        for run in &runs {
+            cx.store.start_run(run).await.unwrap();
+        }
+        let chain = cx.store.walk_parent_chain("k").await.unwrap();
+        assert_eq!(ids(&chain), ["k", "a", "z", "m"]);
+        assert_eq!(chain[1], runs[2]);
+        assert_eq!(ids(&cx.store.walk_parent_chain("m").await.unwrap()), ["m"]);
+    }
+
+    async fn the_chain_stops_at_a_parent_that_is_not_stored(cx) {
+        cx.store.start_run(&child("a", "gone")).await.unwrap();
+        cx.store.start_run(&child("b", "a")).await.unwrap();
+        assert_eq!(ids(&cx.store.walk_parent_chain("b").await.unwrap()), ["b", "a"]);
+    }
+
+    async fn the_chain_of_an_unknown_run_is_empty(cx) {
+        cx.store.start_run(&child("a", "unknown")).await.unwrap();
+        assert!(cx.store.walk_parent_chain("unknown").await.unwrap().is_empty());
+    }
+
+    async fn the_chain_ends_at_a_run_that_is_its_own_parent(cx) {
+        cx.store.start_run(&child("a", "a")).await.unwrap();
+        assert_eq!(ids(&cx.store.walk_parent_chain("a").await.unwrap()), ["a"]);
+    }
+
+    async fn the_chain_goes_round_a_cycle_once(cx) {
+        for (id, parent) in [("a", "b"), ("b", "c"), ("c", "a"), ("in", "a")] {
+            cx.store.start_run(&child(id, parent)).await.unwrap();
+        }
+        assert_eq!(ids(&cx.store.walk_parent_chain("b").await.unwrap()), ["b", "c", "a"]);
+        assert_eq!(ids(&cx.store.walk_parent_chain("in").await.unwrap()), ["in", "a", "b", "c"]);
+    }
+
+    async fn the_chain_includes_dry_runs(cx) {
+        cx.store.start_run(&with_status("dry", 0, RunStatus::DRY_RUN)).await.unwrap();
+        cx.store.start_run(&child("a", "dry")).await.unwrap();
+        assert_eq!(ids(&cx.store.walk_parent_chain("a").await.unwrap()), ["a", "dry"]);
+    }
+
+    async fn a_chain_of_ten_thousand_ancestors_is_walked(cx) {
+        cx.store.start_run(&SkillRun::new("0", "s", at(0))).await.unwrap();
+        for number in 1..=10_000 {
+            let run = SkillRun {
+                parent_run_id: Some((number - 1).to_string()),
+                ..SkillRun::new(number.to_string(), "s", at(0))
+            };
+            cx.store.start_run(&run).await.unwrap();
+        }
+        let chain = cx.store.walk_parent_chain("10000").await.unwrap();
+        let numbers: Vec<usize> = chain.iter().map(|run| run.id.parse().unwrap()).collect();
+        assert!(numbers.into_iter().eq((0..=10_000).rev()));
+    }
+}

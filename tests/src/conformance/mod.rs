@@ -1,0 +1,25 @@
+//! The contract of `Storage`, case by case.
+//!
+//! A case is a sentence and is written once. Its name in the output tells where it ran, as in
+//! `conformance::finish_run::postgres::finishing_twice_with_other_stats_is_refused`.
+
+mod append_log;
+mod finish_run;
+mod start_run;
+
+mod lists;
+mod filters;
+mod counts;
+
+mod lineage;
+mod last_run;
+
+mod purge;
+
+mod damage;
+mod identifiers;
+mod json;
+mod limits;
+mod numbers;
+mod texts;
+mod times;

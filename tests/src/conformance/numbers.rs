@@ -1,0 +1,80 @@
+use runtrail_audit::{ErrorKind, RunStats, SkillRun, SkillRunLog};
+
+use crate::fixture::*;
+
+const LARGEST: u64 = i64::MAX as u64;
+
+/// Outcomes with this count in one field each, and the name of that field.
+fn stats_with(count: u64) -> [(&'static str, RunStats); 4] {
+    [
+        ("tool_calls", RunStats { tool_calls: count, ..stats() }),
+        ("input_tokens", RunStats { input_tokens: count, ..stats() }),
+        ("output_tokens", RunStats { output_tokens: count, ..stats() }),
+        ("thinking_tokens", RunStats { thinking_tokens: count, ..stats() }),
+    ]
+}
+
+cases! {
+    async fn the_largest_counts_come_back(cx) {
+        let largest = RunStats {
+            tool_calls: LARGEST,
+            input_tokens: LARGEST,
+            output_tokens: LARGEST,
+            thinking_tokens: LARGEST,
+            ..stats()
+        };
+        cx.store.start_run(&running("r")).await.unwrap();
+        cx.store.finish_run("r", &largest).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap().stats(), largest);
+        cx.store.append_log(&event("r", LARGEST)).await.unwrap();
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[0].sequence, LARGEST);
+    }
+
+    async fn larger_counts_are_refused_by_name(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        for count in [LARGEST + 1, u64::MAX] {
+            for (field, stats) in stats_with(count) {
+                assert_invalid(cx.store.finish_run("r", &stats).await, field);
+            }
+            assert_invalid(cx.store.append_log(&event("r", count)).await, "sequence");
+            let run = SkillRun { tool_calls: count, ..finished_at("s", 1) };
+            assert_invalid(cx.store.start_run(&run).await, "tool_calls");
+        }
+        assert_eq!(cx.store.get_run("r").await.unwrap(), running("r"));
+        assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
+        assert_kind(cx.store.get_run("s").await, ErrorKind::NotFound);
+    }
+
+    async fn seconds_come_back_to_the_last_bit(cx) {
+        let seconds = [0.0, -0.0, 5e-324, 0.1, 1.0 / 3.0, 4.0, 1e15, 123_456_789.123_456_79, f64::MAX];
+        for (number, seconds) in seconds.into_iter().enumerate() {
+            let run = SkillRun { runtime_seconds: seconds, ..finished_at(&number.to_string(), 1) };
+            cx.store.start_run(&run).await.unwrap();
+            let stored = cx.store.get_run(&run.id).await.unwrap();
+            assert_eq!(stored, run);
+            // Zero has no sign afterwards: SQLite keeps none.
+            assert_eq!(stored.runtime_seconds.to_bits(), (seconds + 0.0).to_bits());
+            cx.store.start_run(&run).await.unwrap();
+        }
+    }
+
+    async fn seconds_that_are_negative_or_no_number_are_refused(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        for seconds in [-1.0, -5e-324, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let stats = RunStats { runtime_seconds: seconds, ..stats() };
+            assert_invalid(cx.store.finish_run("r", &stats).await, "runtime_seconds");
+            let run = SkillRun { runtime_seconds: seconds, ..running("s") };
+            assert_invalid(cx.store.start_run(&run).await, "runtime_seconds");
+        }
+        assert_eq!(cx.store.get_run("r").await.unwrap(), running("r"));
+        assert_kind(cx.store.get_run("s").await, ErrorKind::NotFound);
+    }
+
+    async fn sequences_may_have_gaps_and_begin_anywhere(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        for sequence in [LARGEST, 7, 0] {
+            cx.store.append_log(&SkillRunLog { ..event("r", sequence) }).await.unwrap();
+        }
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap().len(), 3);
+    }
+}

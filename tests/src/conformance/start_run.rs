@@ -1,0 +1,163 @@
+use runtrail_audit::{ErrorKind, RunStatus, SkillRun};
+use serde_json::json;
+
+use crate::fixture::*;
+
+/// Starts that differ from `running("r")` in one field each.
+fn other_starts() -> Vec<SkillRun> {
+    let start = || running("r");
+    vec![
+        SkillRun { skill_id: "other".into(), ..start() },
+        SkillRun { caller_id: "other".into(), ..start() },
+        SkillRun { channel_id: "other".into(), ..start() },
+        SkillRun { parent_run_id: Some("other".into()), ..start() },
+        SkillRun { inputs: object(json!({"question": "how?"})), ..start() },
+        SkillRun { started_at: at(-60), ..start() },
+    ]
+}
+
+/// Outcomes that differ from `finished_at("r", 10)` in one field each.
+fn other_outcomes() -> Vec<SkillRun> {
+    let run = || finished_at("r", 10);
+    vec![
+        SkillRun { finished_at: Some(at(11)), ..run() },
+        SkillRun { status: RunStatus::ERROR, ..run() },
+        SkillRun { output: "other".into(), ..run() },
+        SkillRun { error: "other".into(), ..run() },
+        SkillRun { tool_calls: 5, ..run() },
+        SkillRun { runtime_seconds: 1.5, ..run() },
+        SkillRun { total_input_tokens: 1, ..run() },
+        SkillRun { total_output_tokens: 1, ..run() },
+        SkillRun { total_thinking_tokens: 1, ..run() },
+    ]
+}
+
+cases! {
+    async fn a_started_run_comes_back_as_given(cx) {
+        let run = SkillRun { parent_run_id: Some("parent".into()), ..running("r") };
+        cx.store.start_run(&run).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap(), run);
+    }
+
+    async fn a_run_with_nothing_but_an_id_comes_back_as_given(cx) {
+        let run = SkillRun::new("r", "", at(0));
+        cx.store.start_run(&run).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap(), run);
+    }
+
+    async fn a_finished_run_is_recorded_in_one_call(cx) {
+        let run = finished_at("r", 10);
+        cx.store.start_run(&run).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap(), run);
+    }
+
+    async fn the_same_start_again_is_ok_while_running(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        cx.store.start_run(&running("r")).await.unwrap();
+        assert_eq!(cx.store.list_runs_by_skill("skill", None).await.unwrap(), [running("r")]);
+    }
+
+    async fn another_start_updates_a_running_run(cx) {
+        for start in other_starts() {
+            cx.store.start_run(&running("r")).await.unwrap();
+            cx.store.start_run(&start).await.unwrap();
+            assert_eq!(cx.store.get_run("r").await.unwrap(), start);
+        }
+    }
+
+    async fn a_parent_is_taken_away_by_another_start(cx) {
+        cx.store.start_run(&child("r", "parent")).await.unwrap();
+        cx.store.start_run(&running("r")).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap().parent_run_id, None);
+    }
+
+    async fn another_start_changes_nothing_but_the_start(cx) {
+        let first = SkillRun {
+            finished_at: None,
+            status: RunStatus::from("thinking"),
+            ..finished_at("r", 10)
+        };
+        cx.store.start_run(&first).await.unwrap();
+        let second = SkillRun { caller_id: "other".into(), ..finished_at("r", 99) };
+        let second = SkillRun { output: "late".into(), tool_calls: 9, ..second };
+        cx.store.start_run(&second).await.unwrap();
+
+        let expected = SkillRun { caller_id: "other".into(), ..first };
+        assert_eq!(cx.store.get_run("r").await.unwrap(), expected);
+    }
+
+    async fn a_run_is_running_while_it_has_no_finish_whatever_its_status(cx) {
+        cx.store.start_run(&with_status("r", 0, RunStatus::ERROR)).await.unwrap();
+        let start = with_status("r", 5, RunStatus::ERROR);
+        cx.store.start_run(&start).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap(), start);
+    }
+
+    async fn the_same_start_of_a_finished_run_is_ok_and_changes_nothing(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        cx.store.finish_run("r", &stats()).await.unwrap();
+        let finished = cx.store.get_run("r").await.unwrap();
+        cx.store.start_run(&running("r")).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap(), finished);
+    }
+
+    async fn another_start_of_a_finished_run_is_refused_and_changes_nothing(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        cx.store.finish_run("r", &stats()).await.unwrap();
+        let finished = cx.store.get_run("r").await.unwrap();
+        for start in other_starts() {
+            assert_kind(cx.store.start_run(&start).await, ErrorKind::RunFinished);
+            assert_eq!(cx.store.get_run("r").await.unwrap(), finished);
+        }
+    }
+
+    async fn the_same_finished_run_again_is_ok(cx) {
+        cx.store.start_run(&finished_at("r", 10)).await.unwrap();
+        cx.store.start_run(&finished_at("r", 10)).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap(), finished_at("r", 10));
+    }
+
+    async fn a_finished_run_with_another_outcome_is_refused_and_changes_nothing(cx) {
+        cx.store.start_run(&finished_at("r", 10)).await.unwrap();
+        for run in other_outcomes() {
+            assert_kind(cx.store.start_run(&run).await, ErrorKind::RunFinished);
+            assert_eq!(cx.store.get_run("r").await.unwrap(), finished_at("r", 10));
+        }
+    }
+
+    async fn inputs_with_their_keys_in_another_order_are_the_same_start(cx) {
+        let inputs = |text: &str| serde_json::from_str(text).unwrap();
+        let one = SkillRun { inputs: inputs(r#"{"a": 1, "b": [2.5]}"#), ..finished_at("r", 10) };
+        let other = SkillRun { inputs: inputs(r#"{"b": [2.5], "a": 1}"#), ..one.clone() };
+        cx.store.start_run(&one).await.unwrap();
+        cx.store.start_run(&other).await.unwrap();
+    }
+
+    async fn a_start_that_differs_below_the_microsecond_is_the_same(cx) {
+        let start = |nanos| SkillRun {
+            started_at: at(0) + chrono::TimeDelta::nanoseconds(nanos),
+            ..running("r")
+        };
+        cx.store.start_run(&start(1_700)).await.unwrap();
+        cx.store.finish_run("r", &stats()).await.unwrap();
+        cx.store.start_run(&start(1_200)).await.unwrap();
+        assert_kind(cx.store.start_run(&start(2_000)).await, ErrorKind::RunFinished);
+    }
+
+    async fn an_unknown_run_is_not_found(cx) {
+        assert_kind(cx.store.get_run("r").await, ErrorKind::NotFound);
+    }
+
+    async fn a_dry_run_is_found_by_its_id(cx) {
+        let run = with_status("r", 0, RunStatus::DRY_RUN);
+        cx.store.start_run(&run).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap(), run);
+    }
+
+    async fn initializing_again_keeps_what_is_there(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        cx.store.initialize().await.unwrap();
+        cx.store.initialize().await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap(), running("r"));
+    }
+}

@@ -1,0 +1,79 @@
+use chrono::{DateTime, TimeDelta, Utc};
+use runtrail_audit::{ErrorKind, SkillRun, SkillRunLog};
+
+use crate::fixture::*;
+
+cases! {
+    async fn times_come_back_to_the_microsecond(cx) {
+        let time: DateTime<Utc> = "2026-11-24T12:34:56.123456Z".parse().unwrap();
+        let run = SkillRun { started_at: time, finished_at: Some(time + TimeDelta::microseconds(1)), ..finished_at("r", 0) };
+        cx.store.start_run(&run).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap(), run);
+    }
+
+    async fn what_is_below_the_microsecond_is_cut_off(cx) {
+        let nanos = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let run = SkillRun {
+            started_at: nanos("2026-11-24T12:34:56.123456999Z"),
+            finished_at: Some(nanos("1969-12-31T23:59:59.999999999Z")),
+            ..finished_at("r", 0)
+        };
+        cx.store.start_run(&run).await.unwrap();
+        let event = SkillRunLog { created_at: Some(run.started_at), ..event("r", 0) };
+        cx.store.append_log(&event).await.unwrap();
+
+        let cut = nanos("2026-11-24T12:34:56.123456Z");
+        let stored = cx.store.get_run("r").await.unwrap();
+        assert_eq!(stored.started_at, cut);
+        assert_eq!(stored.finished_at, Some(nanos("1969-12-31T23:59:59.999999Z")));
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[0].created_at, Some(cut));
+    }
+
+    async fn the_first_and_the_last_time_come_back(cx) {
+        for (id, time) in [("first", DateTime::<Utc>::MIN_UTC), ("epoch", DateTime::UNIX_EPOCH), ("last", DateTime::<Utc>::MAX_UTC)] {
+            let run = SkillRun { started_at: time, finished_at: Some(time), ..finished_at(id, 0) };
+            cx.store.start_run(&run).await.unwrap();
+            let stored = cx.store.get_run(id).await.unwrap();
+            assert_eq!(stored.started_at.timestamp_micros(), time.timestamp_micros());
+            assert_eq!(stored.finished_at, Some(stored.started_at));
+        }
+        assert_eq!(cx.store.purge_older_than(DateTime::<Utc>::MAX_UTC).await.unwrap(), 2);
+        assert_kind(cx.store.get_run("first").await, ErrorKind::NotFound);
+    }
+
+    async fn order_means_the_same_before_the_epoch(cx) {
+        for second in [-3, 2, -1, 0, 1, -2] {
+            let run = SkillRun {
+                started_at: DateTime::UNIX_EPOCH + TimeDelta::microseconds(second),
+                ..running(&second.to_string())
+            };
+            cx.store.start_run(&run).await.unwrap();
+        }
+        let runs = cx.store.list_runs_by_skill("skill", None).await.unwrap();
+        assert_eq!(ids(&runs), ["2", "1", "0", "-1", "-2", "-3"]);
+    }
+}
+
+mod stored {
+    use super::*;
+
+    cases_on_own_connection! {
+        async fn times_are_stored_as_microseconds_since_the_epoch(cx) {
+            let run = SkillRun { started_at: DateTime::UNIX_EPOCH + TimeDelta::nanoseconds(2_500_001_999), ..finished_at("r", 0) };
+            let run = SkillRun { finished_at: Some(DateTime::UNIX_EPOCH - TimeDelta::microseconds(7)), ..run };
+            cx.store.start_run(&run).await.unwrap();
+            let event = SkillRunLog { created_at: Some(run.started_at), ..event("r", 0) };
+            cx.store.append_log(&event).await.unwrap();
+
+            assert_eq!(fetch::<i64>(cx.db, "SELECT started_at FROM skill_runs").await, [2_500_001]);
+            assert_eq!(fetch::<i64>(cx.db, "SELECT finished_at FROM skill_runs").await, [-7]);
+            assert_eq!(fetch::<i64>(cx.db, "SELECT created_at FROM skill_run_logs").await, [2_500_001]);
+        }
+
+        async fn what_is_not_there_is_stored_as_null(cx) {
+            cx.store.start_run(&running("r")).await.unwrap();
+            let nulls = "SELECT COUNT(*) FROM skill_runs WHERE finished_at IS NULL AND parent_run_id IS NULL";
+            assert_eq!(fetch::<i64>(cx.db, nulls).await, [1]);
+        }
+    }
+}

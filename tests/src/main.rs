@@ -1,0 +1,33 @@
+//! Everything that is tested, as one binary, so that it links once.
+//!
+//! `cargo xtask test` runs it on SQLite and on a real PostgreSQL. Run by itself it wants
+//! `RUNTRAIL_TEST_POSTGRES_URL`; without it the cases that need a PostgreSQL fail, rather than pass unseen.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "a failed test names the database it has kept")]
+#![expect(clippy::disallowed_methods, reason = "tests play the host, who may do all of this")]
+#![expect(clippy::future_not_send, reason = "tests block on their futures")]
+
+/// Databases made for one test, a clock that stands still, and small assertions.
+#[macro_use]
+mod fixture;
+
+/// What every implementation of `Storage` does: each case once, run on each backend and door.
+mod conformance;
+
+/// Random sequences of calls against a small model in memory.
+mod model;
+
+/// The schema: up, down, many at once, by hand, composed into a host's migrator.
+mod migrations;
+
+/// Living in somebody else's database: transactions, roles, schemas, poolers.
+mod coexistence;
+
+/// Writes that are cancelled, repeated or killed.
+mod durability;
+
+/// 200 real agent runs, through the public API and back.
+mod real_runs;
+
+/// What the documents say, as far as a program can check it.
+mod documents;
