@@ -83,18 +83,17 @@ impl ConnectOptions {
     ///
     /// [`Error::InvalidUrl`], which never repeats the URL: there may be a password in it.
     pub fn backend(&self) -> Result<DbBackend> {
-        let invalid = |reason: String| Error::InvalidUrl { reason };
-        let url = Url::parse(&self.url).map_err(|err| invalid(format!("can't be read: {err}")))?;
-        match url.scheme() {
-            "sqlite" if cfg!(feature = "sqlite") => Ok(DbBackend::Sqlite),
-            "postgres" | "postgresql" if cfg!(feature = "postgres") => Ok(DbBackend::Postgres),
-            scheme @ ("sqlite" | "postgres" | "postgresql") => Err(invalid(format!(
-                "begins with {scheme}:, which this build leaves out (cargo features `sqlite`, `postgres`)"
-            ))),
-            scheme => Err(invalid(format!(
-                "begins with {scheme}:, and only sqlite: and postgres: are supported"
-            ))),
-        }
+        let reason = match Url::parse(&self.url).as_ref().map(Url::scheme) {
+            Ok("sqlite") if cfg!(feature = "sqlite") => return Ok(DbBackend::Sqlite),
+            Ok("postgres" | "postgresql") if cfg!(feature = "postgres") => {
+                return Ok(DbBackend::Postgres);
+            }
+            Ok("sqlite" | "postgres" | "postgresql") => {
+                "needs a cargo feature that this build leaves out: `sqlite` or `postgres`"
+            }
+            _ => "has to begin with sqlite: or postgres:",
+        };
+        Err(Error::InvalidUrl { reason })
     }
 
     /// Opens the connection that writes (on SQLite, of which there is one) or the one pool (on PostgreSQL).
@@ -214,17 +213,17 @@ impl<T: Into<String>> From<T> for ConnectOptions {
 impl fmt::Display for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let without_parameters = self.url.split('?').next().unwrap_or_default();
-        match Url::parse(&self.url) {
-            Ok(url) if url.password().is_none() => f.write_str(without_parameters),
-            Ok(mut url) => {
+        match (self.backend(), Url::parse(&self.url)) {
+            (Ok(DbBackend::Sqlite), _) => f.write_str(without_parameters),
+            (Ok(_), Ok(mut url)) => {
                 url.set_query(None);
-                // Fails for URLs that can't have a password.
                 match url.set_password(None) {
                     Ok(()) => write!(f, "{url}"),
-                    Err(()) => f.write_str(url.scheme()),
+                    // It has no host, and so no password either.
+                    Err(()) => f.write_str(without_parameters),
                 }
             }
-            Err(_) => f.write_str("(unreadable URL)"),
+            _ => f.write_str("(not a database URL)"),
         }
     }
 }

@@ -13,7 +13,7 @@ pub enum Error {
     #[error("the database URL {reason}")]
     InvalidUrl {
         /// What is wrong with it, in words that follow "the database URL".
-        reason: String,
+        reason: &'static str,
     },
     /// The name of a PostgreSQL schema is out of bounds.
     #[error("a schema name has 1 to 63 of a-z, 0-9 and _, and doesn't begin with a digit")]

@@ -1,0 +1,134 @@
+use std::process::{Command, Output};
+
+use crate::fixture::*;
+
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap()
+}
+
+fn succeeds(command: &mut Command) -> String {
+    let output = run(command);
+    assert!(output.status.success(), "{command:?}: {}", printed(&output));
+    printed(&output)
+}
+
+fn fails(command: &mut Command) -> String {
+    let output = run(command);
+    assert!(!output.status.success(), "{command:?}: {}", printed(&output));
+    printed(&output)
+}
+
+on_each_backend! {
+    async fn the_command_says_what_it_did_and_what_is_pending(database) {
+        let migrate = || migration_command(&database.url());
+        let first = runtrail_migration::migrations()[0].name().to_owned();
+        let second = runtrail_migration::migrations()[1].name().to_owned();
+
+        let status = succeeds(migrate().arg("status"));
+        assert!(status.contains(&format!("pending  {first}")), "{status}");
+        let up = succeeds(migrate().arg("up"));
+        assert!(up.contains(&format!("applied {first}")) && up.contains(&format!("applied  {second}")), "{up}");
+        let again = succeeds(&mut migrate());
+        assert!(again.contains("nothing applied"), "{again}");
+        let down = succeeds(migrate().arg("down"));
+        assert!(down.contains(&format!("rolled back {second}")), "{down}");
+        assert!(down.contains(&format!("applied  {first}")), "{down}");
+        assert!(down.contains(&format!("pending  {second}")), "{down}");
+        let down = succeeds(migrate().args(["down", "9"]));
+        assert!(down.contains(&format!("rolled back {first}")), "{down}");
+    }
+
+    async fn the_command_takes_what_sea_orm_cli_passes_on(database) {
+        let migrate = || {
+            let mut command = migration_command(&database.url());
+            command.env("DATABASE_SCHEMA", "public");
+            command
+        };
+        succeeds(migrate().args(["up", "-n", "1", "-v"]));
+        succeeds(migrate().args(["up", "-v"]));
+        succeeds(migrate().args(["status"]));
+        let down = succeeds(migrate().args(["down", "-n", "2"]));
+        assert_eq!(down.matches("rolled back").count(), 2, "{down}");
+    }
+
+    async fn the_command_has_nothing_that_drops_everything(database) {
+        let db = database.connection().await;
+        execute(&db, "CREATE TABLE host_things (id integer)").await;
+        for name in ["fresh", "refresh", "reset"] {
+            let message = fails(migration_command(&database.url()).arg(name));
+            assert!(message.contains("unrecognized subcommand"), "{message}");
+        }
+        assert_eq!(count(&db, "host_things").await, 0);
+    }
+
+    async fn the_command_fails_on_a_foreign_table(database) {
+        let db = database.connection().await;
+        execute(&db, "CREATE TABLE skill_runs (id text)").await;
+        for arguments in [["up"], ["status"], ["down"]] {
+            let message = fails(migration_command(&database.url()).args(arguments));
+            assert!(message.contains("skill_runs is not Runtrail's"), "{message}");
+        }
+    }
+
+    async fn the_command_prints_the_script(database) {
+        let printed = succeeds(migration_command(&database.url()).arg("print-sql"));
+        let db = database.connection().await;
+        let backend = sea_orm::ConnectionTrait::get_database_backend(&db);
+        assert_eq!(printed, runtrail_migration::script(backend));
+    }
+}
+
+#[test]
+fn the_command_makes_runtrail_db_where_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let template = migration_command("");
+    let mut command = Command::new(template.get_program());
+    command
+        .current_dir(folder.path())
+        .env_remove("DATABASE_URL")
+        .env_remove("DATABASE_SCHEMA");
+    let printed = succeeds(&mut command);
+    assert!(printed.contains("Database sqlite://runtrail.db\n"), "{printed}");
+    assert!(folder.path().join("runtrail.db").exists());
+}
+
+#[test]
+fn the_command_takes_the_url_from_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/other.db?mode=rwc", folder.path().display());
+    let template = migration_command("");
+    succeeds(Command::new(template.get_program()).env("DATABASE_URL", url));
+    assert!(folder.path().join("other.db").exists());
+}
+
+#[test]
+fn no_message_holds_a_password() {
+    let urls = [
+        "postgres://me:secret@127.0.0.1:1/app",
+        "postgres://me@127.0.0.1:1/app?password=secret",
+        "mysql://me:secret@127.0.0.1/app",
+        "postgres://me:secret@127.0.0.1:99999999/app",
+        "me:secret@127.0.0.1/app",
+        "://secret",
+    ];
+    for url in urls {
+        for arguments in [vec!["up"], vec!["status"], vec!["--help"]] {
+            let mut command = migration_command(url);
+            command.env("DATABASE_URL", url).args(arguments);
+            let printed = printed(&run(&mut command));
+            assert!(!printed.contains("secret"), "{url}: {printed}");
+        }
+    }
+}
+
+#[test]
+fn a_url_that_cannot_be_used_is_explained() {
+    for (url, reason) in [
+        ("mysql://127.0.0.1/app", "has to begin with sqlite: or postgres:"),
+        ("runtrail.db", "has to begin with sqlite: or postgres:"),
+        ("sqlite:///no/such/folder/runtrail.db?mode=rwc", "unable to open database file"),
+    ] {
+        let message = fails(migration_command(url).arg("up"));
+        assert!(message.contains(reason), "{message}");
+    }
+}

@@ -1,0 +1,53 @@
+use runtrail_audit::Storage;
+use runtrail_migration::{Migrator, SchemaState};
+use runtrail_store::AuditStore;
+
+use crate::fixture::*;
+
+const ROUNDS: usize = 20;
+const PROCESSES: usize = 16;
+
+/// One round: all begin on an empty database, and each has to say that it went well.
+async fn round(database: &TestDatabase) {
+    let migrate = || migration_command(&database.url()).arg("up").spawn().unwrap();
+    let processes: Vec<_> = (0..PROCESSES).map(|_| migrate()).collect();
+    let mut applied = 0;
+    for process in processes {
+        let output = process.wait_with_output().unwrap();
+        let printed = printed(&output);
+        assert!(output.status.success(), "{printed}");
+        let (changes, _) = printed.split_once("Now:").unwrap();
+        applied += changes.matches("applied runtrail_").count();
+    }
+    // What one applied, no other did.
+    assert_eq!(applied, runtrail_migration::migrations().len());
+
+    let db = database.connection().await;
+    assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Current);
+    let store = AuditStore::connect(database.url()).await.unwrap();
+    store.start_run(&running("r")).await.unwrap();
+    store.close().await.unwrap();
+    db.close().await.unwrap();
+}
+
+on_each_backend! {
+    async fn sixteen_processes_migrate_an_empty_database_at_once(database) {
+        round(database).await;
+        for _ in 1..ROUNDS {
+            let another = TestDatabase::create(database.backend()).await;
+            round(&another).await;
+            another.drop().await;
+        }
+    }
+
+    async fn many_stores_initialize_an_empty_database_at_once(database) {
+        let initialize = async || {
+            let store = AuditStore::connect(database.url()).await.unwrap();
+            store.initialize().await.unwrap();
+            store.close().await.unwrap();
+        };
+        futures_util::future::join_all((0..16).map(|_| initialize())).await;
+        let db = database.connection().await;
+        assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Current);
+    }
+}

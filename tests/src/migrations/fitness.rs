@@ -1,0 +1,133 @@
+use chrono::Utc;
+use runtrail_audit::{Error, ErrorKind, Page, RunFilter, Storage};
+use runtrail_migration::{MIGRATION_TABLE, Migrator};
+use runtrail_store::AuditStore;
+use sea_orm::DatabaseConnection;
+
+use crate::fixture::*;
+
+/// Every method but `initialize` has to refuse.
+async fn assert_every_method_refuses(store: &impl Storage, kind: ErrorKind) {
+    let (page, filter) = (Page::ALL, RunFilter::new());
+    assert_kind(store.start_run(&running("r")).await, kind);
+    assert_kind(store.finish_run("r", &stats()).await, kind);
+    assert_kind(store.append_log(&event("r", 0)).await, kind);
+    assert_kind(store.get_run("r").await, kind);
+    assert_kind(store.list_logs_by_run("r").await, kind);
+    assert_kind(store.list_runs_by_skill("s", None).await, kind);
+    assert_kind(store.list_runs_by_skill_paginated("s", page, true).await, kind);
+    assert_kind(store.count_runs_by_skill("s", true).await, kind);
+    assert_kind(store.list_runs_by_caller("c", None).await, kind);
+    assert_kind(store.list_runs_filtered(&filter, page).await, kind);
+    assert_kind(store.count_runs_filtered(&filter).await, kind);
+    assert_kind(store.purge_older_than(chrono::DateTime::<Utc>::MAX_UTC).await, kind);
+    assert_kind(store.list_children_by_parent("r").await, kind);
+    assert_kind(store.walk_parent_chain("r").await, kind);
+    assert_kind(store.list_finished_runs_before(at(0), None).await, kind);
+    assert_kind(store.last_run_by_skills(&["s".into()], true).await, kind);
+}
+
+/// A migrated database with one finished run, to see that nothing happens to it.
+async fn migrated(database: &TestDatabase) -> DatabaseConnection {
+    let db = database.connection().await;
+    Migrator::new().up(&db, None).await.unwrap();
+    AuditStore::new(db.clone()).start_run(&finished_at("old", 1)).await.unwrap();
+    db
+}
+
+async fn record(db: &DatabaseConnection, table: &str, name: &str) {
+    execute(db, &format!("INSERT INTO {table} VALUES ('{name}', 0)")).await;
+}
+
+on_each_backend! {
+    async fn a_missing_schema_is_named(database) {
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        assert_every_method_refuses(&store, ErrorKind::SchemaMissing).await;
+        store.initialize().await.unwrap();
+        store.start_run(&running("r")).await.unwrap();
+    }
+
+    async fn an_older_schema_is_named_with_what_is_pending(database) {
+        let db = migrated(database).await;
+        Migrator::new().down(&db, 1).await.unwrap();
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        assert_every_method_refuses(&store, ErrorKind::SchemaOutdated).await;
+        match store.get_run("old").await {
+            Err(Error::SchemaOutdated { pending }) => {
+                assert_eq!(pending, [runtrail_migration::migrations()[1].name()]);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(count(&db, "skill_runs").await, 1);
+        store.initialize().await.unwrap();
+        assert_eq!(store.get_run("old").await.unwrap(), finished_at("old", 1));
+    }
+
+    async fn a_newer_schema_is_named_and_left_alone(database) {
+        let db = migrated(database).await;
+        record(&db, MIGRATION_TABLE, "runtrail_m29990101_000001_later").await;
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        assert_every_method_refuses(&store, ErrorKind::SchemaTooNew).await;
+        let err = assert_kind(store.initialize().await, ErrorKind::SchemaTooNew);
+        assert!(err.to_string().contains("runtrail_m29990101_000001_later"));
+        assert!(Migrator::new().down(&db, 1).await.is_err());
+        assert_eq!(count(&db, "skill_runs").await, 1);
+    }
+
+    async fn a_newer_schema_is_seen_in_a_composed_hosts_records_too(database) {
+        let db = migrated(database).await;
+        execute(&db, "CREATE TABLE seaql_migrations (version varchar(99), applied_at bigint)").await;
+        record(&db, "seaql_migrations", "m20220101_000001_of_the_host").await;
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        store.get_run("old").await.unwrap();
+
+        record(&db, "seaql_migrations", "runtrail_m29990101_000001_later").await;
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        assert_every_method_refuses(&store, ErrorKind::SchemaTooNew).await;
+        assert_eq!(count(&db, "skill_runs").await, 1);
+    }
+
+    async fn a_foreign_table_is_named_and_left_alone(database) {
+        let db = database.connection().await;
+        execute(&db, "CREATE TABLE skill_runs (id text, skill_id text, inputs text)").await;
+        execute(&db, "INSERT INTO skill_runs VALUES ('theirs', 's', '{}')").await;
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        assert_every_method_refuses(&store, ErrorKind::SchemaForeign).await;
+        let err = assert_kind(store.initialize().await, ErrorKind::SchemaForeign);
+        assert!(err.to_string().contains("table skill_runs is not Runtrail's"), "{err}");
+        assert!(Migrator::new().down(&db, 99).await.is_err());
+        assert_eq!(fetch::<String>(&db, "SELECT id FROM skill_runs").await, ["theirs"]);
+    }
+
+    async fn a_foreign_table_of_events_is_named_and_left_alone(database) {
+        let db = database.connection().await;
+        execute(&db, "CREATE TABLE skill_run_logs (id text)").await;
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        assert_every_method_refuses(&store, ErrorKind::SchemaForeign).await;
+        assert_kind(store.initialize().await, ErrorKind::SchemaForeign);
+        assert_eq!(count(&db, "skill_run_logs").await, 0);
+    }
+
+    async fn tables_that_vanish_under_a_store_are_missing(database) {
+        let db = migrated(database).await;
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        store.get_run("old").await.unwrap();
+        Migrator::new().down(&db, 99).await.unwrap();
+        assert_kind(store.get_run("old").await, ErrorKind::SchemaMissing);
+        assert_kind(store.start_run(&running("r")).await, ErrorKind::SchemaMissing);
+    }
+
+    async fn in_a_transaction_initializing_only_checks(database) {
+        use sea_orm::TransactionTrait;
+
+        let db = database.connection().await;
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        let txn = db.begin().await.unwrap();
+        assert_kind(store.on(&txn).initialize().await, ErrorKind::SchemaMissing);
+        txn.rollback().await.unwrap();
+        store.initialize().await.unwrap();
+        let txn = db.begin().await.unwrap();
+        store.on(&txn).initialize().await.unwrap();
+        txn.rollback().await.unwrap();
+    }
+}

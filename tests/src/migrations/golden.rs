@@ -1,0 +1,76 @@
+use std::path::PathBuf;
+use std::{env, fs};
+
+use runtrail_migration::Migrator;
+use sea_orm::DatabaseConnection;
+
+use crate::fixture::*;
+
+/// What a SQLite file says of itself.
+const SQLITE: &str = "SELECT sql || ';' FROM sqlite_master WHERE sql IS NOT NULL ORDER BY tbl_name, type DESC, name";
+
+/// Columns, indexes and constraints as PostgreSQL knows them.
+const POSTGRES: &str = "
+    SELECT line FROM (
+        SELECT table_name::text AS at, 1 AS part, ordinal_position::text AS name,
+               format('%s.%s %s%s%s', table_name, column_name, data_type,
+                      CASE is_nullable WHEN 'NO' THEN ' NOT NULL' ELSE '' END,
+                      ' COLLATE ' || collation_name) AS line,
+               ordinal_position AS place
+          FROM information_schema.columns WHERE table_schema = 'public'
+        UNION ALL
+        SELECT tablename, 2, indexname, indexdef, 0 FROM pg_indexes WHERE schemaname = 'public'
+        UNION ALL
+        SELECT conrelid::regclass::text, 3, conname,
+               format('%s: %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid)), 0
+          FROM pg_constraint WHERE contype IN ('p', 'f', 'u', 'c') AND connamespace = 'public'::regnamespace
+    ) AS lines ORDER BY at, part, place, name";
+
+async fn dump(backend: Backend, db: &DatabaseConnection) -> String {
+    let query = match backend {
+        Backend::Sqlite => SQLITE,
+        Backend::Postgres => POSTGRES,
+    };
+    fetch::<String>(db, query).await.join("\n") + "\n"
+}
+
+fn golden_file(backend: Backend) -> PathBuf {
+    let name = format!("{backend:?}.txt").to_lowercase();
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/schema").join(name)
+}
+
+on_each_backend! {
+    /// After a change that is meant: `RUNTRAIL_UPDATE_GOLDEN=1 cargo xtask test golden`.
+    async fn the_schema_is_the_one_in_the_golden_file(database) {
+        let db = database.connection().await;
+        Migrator::new().up(&db, None).await.unwrap();
+        let schema = dump(database.backend(), &db).await;
+        let file = golden_file(database.backend());
+        if env::var_os("RUNTRAIL_UPDATE_GOLDEN").is_some() {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, &schema).unwrap();
+        }
+        assert_eq!(schema, fs::read_to_string(&file).unwrap(), "{}", file.display());
+    }
+
+    async fn going_down_and_up_gives_the_same_schema(database) {
+        let db = database.connection().await;
+        Migrator::new().up(&db, None).await.unwrap();
+        let first = dump(database.backend(), &db).await;
+        Migrator::new().down(&db, 99).await.unwrap();
+        Migrator::new().up(&db, None).await.unwrap();
+        assert_eq!(dump(database.backend(), &db).await, first);
+    }
+
+    async fn the_script_gives_the_same_schema(database) {
+        let db = database.connection().await;
+        Migrator::new().up(&db, None).await.unwrap();
+        let migrated = dump(database.backend(), &db).await;
+
+        Migrator::new().down(&db, 99).await.unwrap();
+        execute(&db, "DROP TABLE runtrail_migrations").await;
+        execute(&db, &runtrail_migration::script(sea_orm::ConnectionTrait::get_database_backend(&db))).await;
+        assert_eq!(dump(database.backend(), &db).await, migrated);
+        assert!(Migrator::new().up(&db, None).await.unwrap().is_empty());
+    }
+}

@@ -1,0 +1,155 @@
+use async_trait::async_trait;
+use runtrail_audit::{ErrorKind, Storage};
+use runtrail_migration::{Migrator, SchemaState};
+use runtrail_store::AuditStore;
+use sea_orm::DatabaseConnection;
+use sea_orm_migration::prelude::*;
+
+use crate::fixture::{count, *};
+
+/// A migration of the host's, with the name that every new project's first migration has.
+struct CreateHostTable;
+
+impl MigrationName for CreateHostTable {
+    fn name(&self) -> &str {
+        "m20220101_000001_create_table"
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for CreateHostTable {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let table = Table::create()
+            .table("host_things")
+            .col(ColumnDef::new("id").integer().not_null().primary_key())
+            .take();
+        manager.create_table(table).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table("host_things").take()).await
+    }
+}
+
+/// A host that knows nothing of us.
+struct Host;
+
+impl MigratorTrait for Host {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(CreateHostTable)]
+    }
+}
+
+/// A host that has composed us.
+struct ComposedHost;
+
+impl MigratorTrait for ComposedHost {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        let mut all = Host::migrations();
+        all.extend(runtrail_migration::migrations());
+        all
+    }
+}
+
+async fn assert_works(db: &DatabaseConnection) {
+    assert_eq!(Migrator::new().state(db).await.unwrap(), SchemaState::Current);
+    let store = AuditStore::new(db.clone());
+    store.initialize().await.unwrap();
+    store.start_run(&running("r")).await.unwrap();
+    assert_eq!(store.get_run("r").await.unwrap(), running("r"));
+    execute(db, "SELECT id FROM host_things").await;
+}
+
+on_each_backend! {
+    async fn a_host_first_and_we_later(database) {
+        let db = database.connection().await;
+        Host::up(&db, None).await.unwrap();
+        Migrator::new().up(&db, None).await.unwrap();
+        assert_works(&db).await;
+        Host::up(&db, None).await.unwrap();
+        assert_eq!(count(&db, "seaql_migrations").await, 1);
+    }
+
+    async fn we_first_and_a_host_later(database) {
+        let db = database.connection().await;
+        Migrator::new().up(&db, None).await.unwrap();
+        Host::up(&db, None).await.unwrap();
+        assert_works(&db).await;
+        assert!(Migrator::new().up(&db, None).await.unwrap().is_empty());
+    }
+
+    async fn composed_first_and_standalone_later(database) {
+        let db = database.connection().await;
+        ComposedHost::up(&db, None).await.unwrap();
+        assert_works(&db).await;
+        // Nothing is made anew, only recorded: the run is still there.
+        assert_eq!(Migrator::new().up(&db, None).await.unwrap().len(), runtrail_migration::migrations().len());
+        assert_works(&db).await;
+        ComposedHost::up(&db, None).await.unwrap();
+        assert_eq!(count(&db, "skill_runs").await, 1);
+    }
+
+    async fn standalone_first_and_composed_later(database) {
+        let db = database.connection().await;
+        Migrator::new().up(&db, None).await.unwrap();
+        AuditStore::new(db.clone()).start_run(&running("r")).await.unwrap();
+        ComposedHost::up(&db, None).await.unwrap();
+        assert_works(&db).await;
+        assert!(Migrator::new().up(&db, None).await.unwrap().is_empty());
+        assert_eq!(count(&db, "skill_runs").await, 1);
+    }
+
+    async fn a_host_that_composes_us_later_on(database) {
+        let db = database.connection().await;
+        Host::up(&db, None).await.unwrap();
+        ComposedHost::up(&db, None).await.unwrap();
+        assert_works(&db).await;
+    }
+
+    async fn a_host_that_has_composed_us_in_part_is_outdated(database) {
+        let db = database.connection().await;
+        ComposedHost::up(&db, Some(2)).await.unwrap();
+        let store = AuditStore::new(db.clone());
+        assert_kind(store.start_run(&running("r")).await, ErrorKind::SchemaOutdated);
+        ComposedHost::up(&db, None).await.unwrap();
+        assert_works(&db).await;
+    }
+
+    async fn what_a_composed_host_takes_down_can_come_up_standalone(database) {
+        let db = database.connection().await;
+        ComposedHost::up(&db, None).await.unwrap();
+        Migrator::new().up(&db, None).await.unwrap();
+        ComposedHost::down(&db, Some(2)).await.unwrap();
+        assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Missing);
+        Migrator::new().up(&db, None).await.unwrap();
+        assert_works(&db).await;
+    }
+
+    async fn what_goes_down_standalone_can_come_up_again_under_a_composed_host(database) {
+        let db = database.connection().await;
+        ComposedHost::up(&db, None).await.unwrap();
+        Migrator::new().up(&db, None).await.unwrap();
+        Migrator::new().down(&db, 99).await.unwrap();
+        assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Missing);
+        AuditStore::new(db.clone()).initialize().await.unwrap();
+        assert_works(&db).await;
+    }
+
+    async fn a_hosts_own_table_with_our_name_stops_a_composed_host(database) {
+        let db = database.connection().await;
+        execute(&db, "CREATE TABLE skill_runs (id integer)").await;
+        let err = ComposedHost::up(&db, None).await.unwrap_err();
+        assert!(err.to_string().contains("table skill_runs is not Runtrail's"), "{err}");
+        assert_eq!(count(&db, "skill_runs").await, 0);
+    }
+
+    async fn rolling_back_leaves_the_hosts_tables(database) {
+        let db = database.connection().await;
+        Host::up(&db, None).await.unwrap();
+        execute(&db, "INSERT INTO host_things VALUES (1)").await;
+        Migrator::new().up(&db, None).await.unwrap();
+        Migrator::new().down(&db, 99).await.unwrap();
+        assert_eq!(count(&db, "host_things").await, 1);
+        assert_eq!(count(&db, "seaql_migrations").await, 1);
+    }
+}

@@ -1,0 +1,114 @@
+use runtrail_audit::Storage;
+use runtrail_migration::{MIGRATION_TABLE, Migrator, NAME_PREFIX, SchemaState};
+use runtrail_store::AuditStore;
+
+use crate::fixture::*;
+
+fn names() -> Vec<String> {
+    let migrations = runtrail_migration::migrations();
+    migrations.iter().map(|migration| migration.name().to_owned()).collect()
+}
+
+#[test]
+fn every_migration_has_our_prefix() {
+    assert!(names().iter().all(|name| name.starts_with(NAME_PREFIX)));
+}
+
+#[test]
+fn migrations_are_in_the_order_of_their_names() {
+    assert!(names().is_sorted());
+}
+
+on_each_backend! {
+    async fn up_down_and_up_again(database) {
+        let db = database.connection().await;
+        let migrator = Migrator::new();
+        for _ in 0..2 {
+            assert_eq!(migrator.state(&db).await.unwrap(), SchemaState::Missing);
+            assert_eq!(migrator.up(&db, None).await.unwrap(), names());
+            assert_eq!(migrator.state(&db).await.unwrap(), SchemaState::Current);
+            assert!(migrator.up(&db, None).await.unwrap().is_empty());
+
+            let store = AuditStore::new(db.clone());
+            store.start_run(&running("r")).await.unwrap();
+            store.append_log(&event("r", 0)).await.unwrap();
+
+            let down: Vec<String> = names().into_iter().rev().collect();
+            assert_eq!(migrator.down(&db, 99).await.unwrap(), down);
+            assert!(migrator.down(&db, 99).await.unwrap().is_empty());
+        }
+    }
+
+    async fn up_and_down_one_by_one(database) {
+        let db = database.connection().await;
+        let migrator = Migrator::new();
+        for (number, name) in names().into_iter().enumerate() {
+            assert_eq!(migrator.up(&db, Some(1)).await.unwrap(), [name]);
+            let applied = migrator.status(&db).await.unwrap();
+            assert_eq!(applied.iter().filter(|status| status.is_applied).count(), number + 1);
+        }
+        for name in names().into_iter().rev() {
+            assert_eq!(migrator.down(&db, 1).await.unwrap(), [name]);
+        }
+        assert_eq!(migrator.state(&db).await.unwrap(), SchemaState::Missing);
+        assert_eq!(count(&db, MIGRATION_TABLE).await, 0);
+    }
+
+    async fn zero_steps_change_nothing(database) {
+        let db = database.connection().await;
+        assert!(Migrator::new().up(&db, Some(0)).await.unwrap().is_empty());
+        assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Missing);
+    }
+
+    async fn a_migration_that_fails_leaves_nothing_behind(database) {
+        let db = database.connection().await;
+        // Names that are taken by something which is no table, so that nothing is foreign and yet a statement
+        // fails: for SQLite in the middle of the first migration, for PostgreSQL in the second.
+        let obstacle = match database.backend() {
+            Backend::Sqlite => "CREATE TABLE runtrail_skill_runs_by_finish (x integer)",
+            Backend::Postgres => "CREATE TYPE skill_run_logs AS ENUM ('x')",
+        };
+        execute(&db, obstacle).await;
+        let migrator = Migrator::new();
+        assert!(migrator.up(&db, None).await.is_err());
+        assert_eq!(migrator.state(&db).await.unwrap(), SchemaState::Missing);
+
+        let away = match database.backend() {
+            Backend::Sqlite => "DROP TABLE runtrail_skill_runs_by_finish",
+            Backend::Postgres => "DROP TYPE skill_run_logs",
+        };
+        execute(&db, away).await;
+        assert_eq!(migrator.up(&db, None).await.unwrap(), names());
+    }
+
+    async fn a_migration_goes_on_when_its_future_is_dropped(database) {
+        let db = database.connection().await;
+        let migrator = Migrator::new();
+        let started = std::time::Instant::now();
+        while migrator.state(&db).await.unwrap() != SchemaState::Current {
+            assert!(started.elapsed().as_secs() < 30, "it never came to its end");
+            let up = migrator.up(&db, None);
+            let _ = tokio::time::timeout(std::time::Duration::from_micros(300), up).await;
+        }
+        AuditStore::new(db).start_run(&running("r")).await.unwrap();
+    }
+
+    async fn the_tables_indexes_and_records_have_their_names(database) {
+        let db = database.connection().await;
+        Migrator::new().up(&db, None).await.unwrap();
+        let query = match database.backend() {
+            Backend::Sqlite => "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_autoindex_%'",
+            Backend::Postgres => "SELECT relname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace \
+                WHERE nspname = 'public' AND relname NOT LIKE '%_pkey'",
+        };
+        let found: Vec<String> = fetch(&db, query).await;
+        assert!(found.len() > 5);
+        for name in found {
+            assert!(
+                name == "skill_runs" || name == "skill_run_logs" || name.starts_with("runtrail_"),
+                "{name}"
+            );
+        }
+        assert_eq!(count(&db, "runtrail_migrations").await, names().len() as i64);
+    }
+}
