@@ -1,1 +1,8 @@
+/// In a host's open transaction, and on any other `ConnectionTrait`.
+mod transactions;
 
+/// The entities, joined with a host's own tables.
+mod entities;
+
+/// PostgreSQL's roles, schemas and poolers.
+mod postgres;

@@ -1,0 +1,276 @@
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use runtrail_audit::{ErrorKind, RunFilter, Storage};
+use runtrail_migration::{Migrator, SchemaName, SchemaState};
+use runtrail_store::AuditStore;
+use sea_orm::DatabaseConnection;
+use tempfile::TempDir;
+use url::Url;
+
+use crate::fixture::*;
+
+/// Every kind of statement once.
+async fn assert_works(store: &impl Storage, id: &str) {
+    store.start_run(&running(id)).await.unwrap();
+    store.append_log(&event(id, 0)).await.unwrap();
+    store.append_log(&event(id, 0)).await.unwrap();
+    store.finish_run(id, &stats()).await.unwrap();
+    store.finish_run(id, &stats()).await.unwrap();
+    store.start_run(&running(id)).await.unwrap();
+    assert_kind(store.append_log(&event("unknown", 0)).await, ErrorKind::NotFound);
+    assert_eq!(store.get_run(id).await.unwrap().stats(), stats());
+    assert_eq!(store.list_logs_by_run(id).await.unwrap()[0].payload, event(id, 0).payload);
+    assert!(store.count_runs_filtered(&RunFilter::new().skill("skill")).await.unwrap() > 0);
+    assert!(!store.list_runs_by_skill("skill", Some(5)).await.unwrap().is_empty());
+    assert!(store.list_children_by_parent(id).await.unwrap().is_empty());
+    assert_eq!(ids(&store.walk_parent_chain(id).await.unwrap()), [id]);
+    assert_eq!(store.last_run_by_skills(&["skill".into()], false).await.unwrap()["skill"], at(0));
+    assert_eq!(store.purge_older_than(at(-1_000_000)).await.unwrap(), 0);
+}
+
+/// The URL of a database for another role, whose password is its name.
+fn url_as(url: &str, role: &str) -> String {
+    let mut url = Url::parse(url).unwrap();
+    url.set_username(role).unwrap();
+    url.set_password(Some(role)).unwrap();
+    url.into()
+}
+
+async fn schema(db: &DatabaseConnection, name: &str) -> SchemaName {
+    execute(db, &format!("CREATE SCHEMA {name}")).await;
+    SchemaName::new(name).unwrap()
+}
+
+async fn tables_in(db: &DatabaseConnection, schema: &str) -> Vec<String> {
+    let query = format!("SELECT tablename::text FROM pg_tables WHERE schemaname = '{schema}' ORDER BY 1");
+    fetch(db, &query).await
+}
+
+const TABLES: [&str; 3] = ["runtrail_migrations", "skill_run_logs", "skill_runs"];
+
+#[test]
+fn a_role_without_the_right_to_create_tables_can_use_a_migrated_database() {
+    on_database(Backend::Postgres, async |database| {
+        const ROLE: &str = "runtrail_test_no_ddl";
+        let db = database.connection().await;
+        execute(&db, &format!("DROP ROLE IF EXISTS {ROLE}; CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE}'")).await;
+        let store = AuditStore::connect(url_as(&database.url(), ROLE)).await.unwrap();
+        assert_kind(store.start_run(&running("r")).await, ErrorKind::SchemaMissing);
+        assert_kind(store.initialize().await, ErrorKind::Backend);
+
+        Migrator::new().up(&db, None).await.unwrap();
+        execute(&db, &format!("GRANT SELECT, INSERT, UPDATE, DELETE ON skill_runs, skill_run_logs TO {ROLE}")).await;
+        execute(&db, &format!("GRANT SELECT ON runtrail_migrations TO {ROLE}")).await;
+        store.initialize().await.unwrap();
+        assert_works(&store, "r").await;
+
+        // Not even the records of migrations have to be readable: the tables tell.
+        execute(&db, &format!("REVOKE ALL ON runtrail_migrations FROM {ROLE}")).await;
+        execute(&db, "CREATE TABLE seaql_migrations (version text, applied_at bigint)").await;
+        let store = AuditStore::connect(url_as(&database.url(), ROLE)).await.unwrap();
+        store.initialize().await.unwrap();
+        assert_works(&store, "s").await;
+
+        store.close().await.unwrap();
+        execute(&db, &format!("DROP OWNED BY {ROLE}; DROP ROLE {ROLE}")).await;
+    });
+}
+
+#[test]
+fn a_schema_other_than_public_is_named_in_every_statement() {
+    on_database(Backend::Postgres, async |database| {
+        let db = database.connection().await;
+        let audit = schema(&db, "audit").await;
+        let store = AuditStore::connect(database.url()).await.unwrap().in_schema(audit.clone());
+        assert_kind(store.start_run(&running("r")).await, ErrorKind::SchemaMissing);
+        store.initialize().await.unwrap();
+        assert_works(&store, "r").await;
+        assert_eq!(tables_in(&db, "audit").await, TABLES);
+        assert!(tables_in(&db, "public").await.is_empty());
+
+        // A purge of several statements, there too.
+        store.start_run(&finished_at("old", 1)).await.unwrap();
+        store.append_log(&event("old", 0)).await.unwrap();
+        assert_eq!(store.purge_older_than(at(2)).await.unwrap(), 1);
+
+        assert!(!Migrator::in_schema(audit.clone()).down(&db, 99).await.unwrap().is_empty());
+        assert_eq!(Migrator::in_schema(audit).state(&db).await.unwrap(), SchemaState::Missing);
+    });
+}
+
+#[test]
+fn two_schemas_of_one_database_hold_two_histories() {
+    on_database(Backend::Postgres, async |database| {
+        let db = database.connection().await;
+        let audit = schema(&db, "audit").await;
+        let in_public = AuditStore::connect(database.url()).await.unwrap();
+        let in_audit = AuditStore::new(db.clone()).in_schema(audit);
+        in_public.initialize().await.unwrap();
+        in_audit.initialize().await.unwrap();
+        in_public.start_run(&running("public")).await.unwrap();
+        in_audit.start_run(&running("audit")).await.unwrap();
+        assert_kind(in_public.get_run("audit").await, ErrorKind::NotFound);
+        assert_kind(in_audit.get_run("public").await, ErrorKind::NotFound);
+        assert_eq!(tables_in(&db, "audit").await, TABLES);
+        assert_eq!(tables_in(&db, "public").await, TABLES);
+    });
+}
+
+#[test]
+fn a_schema_on_the_search_path_is_used_without_naming_it() {
+    on_database(Backend::Postgres, async |database| {
+        let admin = database.connection().await;
+        schema(&admin, "audit").await;
+        let name: String = fetch::<String>(&admin, "SELECT current_database()::text").await.remove(0);
+        execute(&admin, &format!("ALTER DATABASE {name} SET search_path = audit")).await;
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        store.initialize().await.unwrap();
+        assert_works(&store, "r").await;
+        assert_eq!(tables_in(&admin, "audit").await, TABLES);
+        assert!(tables_in(&admin, "public").await.is_empty());
+    });
+}
+
+#[test]
+fn a_schema_that_is_not_there_is_named() {
+    on_database(Backend::Postgres, async |database| {
+        let nowhere = SchemaName::new("nowhere").unwrap();
+        let store = AuditStore::connect(database.url()).await.unwrap().in_schema(nowhere);
+        assert_kind(store.start_run(&running("r")).await, ErrorKind::SchemaMissing);
+        assert_invalid(store.initialize().await, "schema");
+    });
+}
+
+#[test]
+fn a_schema_name_that_would_need_quoting_is_refused() {
+    for name in ["", "Audit", "1st", "a-b", "a b", "a\"b", "a;b", "é", &"a".repeat(64)] {
+        assert!(SchemaName::new(name).is_err(), "{name}");
+    }
+    for name in ["a", "_", "audit_2", &"a".repeat(63)] {
+        assert!(SchemaName::new(name).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn sqlite_has_no_schemas_and_ignores_the_name() {
+    on_database(Backend::Sqlite, async |database| {
+        let audit = SchemaName::new("main").unwrap();
+        let store = AuditStore::connect(database.url()).await.unwrap().in_schema(audit);
+        store.initialize().await.unwrap();
+        assert_works(&store, "r").await;
+    });
+}
+
+/// PgBouncer in transaction mode in front of the database, with two connections to it.
+struct PgBouncer {
+    process: Child,
+    url: String,
+    _folder: TempDir,
+}
+
+impl PgBouncer {
+    async fn start(database_url: &str) -> Self {
+        let behind = Url::parse(database_url).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let config = folder.path().join("pgbouncer.ini");
+        let database = behind.path().trim_start_matches('/');
+        let password = behind.password().map(|password| format!("password={password}"));
+        let text = format!(
+            "[databases]\n{database} = host={} port={} user={} {}\n\
+             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n\
+             ignore_startup_parameters = extra_float_digits\n",
+            behind.host_str().unwrap(),
+            behind.port().unwrap_or(5432),
+            behind.username(),
+            password.unwrap_or_default(),
+        );
+        fs::write(&config, text).unwrap();
+
+        let mut command = Command::new("pgbouncer");
+        // It is in a folder that is not on everybody's PATH.
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"));
+        // Like PostgreSQL, it refuses to run as root.
+        if fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0) {
+            command.args(["--user", "nobody"]);
+        }
+        let process = command
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("this case needs PgBouncer (package pgbouncer), which `cargo xtask test` looks for");
+
+        let started = Instant::now();
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            assert!(started.elapsed() < Duration::from_secs(20), "PgBouncer did not start");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let url = format!("postgres://anybody@127.0.0.1:{port}/{database}");
+        Self { process, url, _folder: folder }
+    }
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_pooler_in_transaction_mode_can_stand_between() {
+    on_database(Backend::Postgres, async |database| {
+        let db = database.connection().await;
+        let audit = schema(&db, "audit").await;
+        Migrator::in_schema(audit.clone()).up(&db, None).await.unwrap();
+
+        let pooler = PgBouncer::start(&database.url()).await;
+        let work = async |worker: usize| {
+            let store = AuditStore::connect(pooler.url.as_str()).await.unwrap();
+            let store = store.in_schema(audit.clone()).without_prepared_statements();
+            store.initialize().await.unwrap();
+            for number in 0..20 {
+                assert_works(&store, &format!("{worker}-{number}")).await;
+            }
+            store.close().await.unwrap();
+        };
+        futures_util::future::join_all((0..8).map(work)).await;
+        assert_eq!(count(&db, "audit.skill_runs").await, 160);
+        assert_eq!(count(&db, "audit.skill_run_logs").await, 160);
+    });
+}
+
+#[test]
+fn values_survive_the_way_without_prepared_statements() {
+    on_database(Backend::Postgres, async |database| {
+        let prepared = AuditStore::connect(database.url()).await.unwrap();
+        prepared.initialize().await.unwrap();
+        let unprepared = prepared.clone().without_prepared_statements();
+        let awkward = ["'", "''", "\\", "\\'", "$1", "?", "E'\\x41'", "\n\t\r\u{8}\u{1}", "\u{1F600}", "%s", "--", "/*", "\u{FFFD}"];
+        for (number, text) in awkward.iter().enumerate() {
+            let run = runtrail_audit::SkillRun {
+                skill_id: (*text).into(),
+                output: (*text).into(),
+                inputs: object(serde_json::json!({ *text: [text, f64::MAX, 5e-324, u64::MAX] })),
+                runtime_seconds: [f64::MAX, 5e-324, 0.1, 1.0 / 3.0][number % 4],
+                total_input_tokens: i64::MAX as u64,
+                started_at: chrono::DateTime::<chrono::Utc>::MIN_UTC,
+                ..finished_at(&format!("{number} {text}"), 1)
+            };
+            unprepared.start_run(&run).await.unwrap();
+            assert_eq!(unprepared.get_run(&run.id).await.unwrap(), run);
+            assert_eq!(prepared.get_run(&run.id).await.unwrap(), run);
+            assert_eq!(ids(&unprepared.list_runs_by_skill(text, None).await.unwrap()), [run.id.as_str()]);
+            let last_runs = unprepared.last_run_by_skills(&[(*text).into()], false).await.unwrap();
+            assert_eq!(last_runs[*text], run.started_at);
+        }
+    });
+}
