@@ -1,1 +1,273 @@
+//! Random sequences of calls, on the store and on a model that is as simple as the contract reads.
+//!
+//! A failure prints the smallest sequence that shows it, and the seed: `RUNTRAIL_TEST_SEED=… cargo xtask test model`
+//! runs the same sequences again.
 
+use std::collections::{BTreeMap, HashMap};
+use std::env;
+use std::hash::{BuildHasher, RandomState};
+
+use chrono::{DateTime, Utc};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use runtrail_audit::{
+    Clock, ErrorKind, Page, RunFilter, RunStats, RunStatus, SkillRun, SkillRunLog, Storage,
+};
+use runtrail_store::AuditStore;
+use serde_json::json;
+
+use crate::fixture::*;
+
+/// Sequences for each backend; `PROPTEST_CASES` says otherwise.
+const SEQUENCES: u32 = 100;
+
+#[derive(Clone, Debug)]
+enum Call {
+    Start(SkillRun),
+    Finish(String, RunStats),
+    Append(SkillRunLog),
+    Purge(i64),
+    Wait(i64),
+}
+
+// So few of everything that the calls meet.
+fn id() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["a", "b", "c", "d"]).prop_map(str::to_owned)
+}
+
+fn status() -> impl Strategy<Value = RunStatus> {
+    prop::sample::select(vec!["running", "dry_run", "error", "timeout", "ok"]).prop_map(RunStatus::from)
+}
+
+fn run() -> impl Strategy<Value = SkillRun> {
+    let start = (id(), prop::sample::select(vec!["s", "t"]), prop::option::of(id()), 0..4_i64, 0..2_u64);
+    let end = (prop::option::of(0..6_i64), status(), 0..2_u64);
+    (start, end).prop_map(|((id, skill, parent, start, input), (end, status, tool_calls))| SkillRun {
+        caller_id: skill.to_uppercase(),
+        parent_run_id: parent,
+        inputs: object(json!({ "input": input })),
+        finished_at: end.map(at),
+        status,
+        tool_calls,
+        ..SkillRun::new(id, skill, at(start))
+    })
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let outcome = (status(), 0..2_u64).prop_map(|(status, tool_calls)| RunStats {
+        tool_calls,
+        ..RunStats::new(status)
+    });
+    let log = (id(), 0..3_u64, prop::sample::select(vec!["x", "y"]), 0..2_u64)
+        .prop_map(|(run, sequence, event_type, payload)| SkillRunLog::new(run, sequence, event_type, json!(payload)));
+    prop_oneof![
+        5 => run().prop_map(Call::Start),
+        3 => (id(), outcome).prop_map(|(id, stats)| Call::Finish(id, stats)),
+        5 => log.prop_map(Call::Append),
+        1 => (0..8_i64).prop_map(Call::Purge),
+        1 => (1..3_i64).prop_map(Call::Wait),
+    ]
+}
+
+/// The contract in plain Rust.
+#[derive(Default)]
+struct Model {
+    runs: BTreeMap<String, SkillRun>,
+    logs: BTreeMap<(String, u64), SkillRunLog>,
+}
+
+impl Model {
+    fn start(&mut self, run: &SkillRun) -> Result<(), ErrorKind> {
+        let Some(stored) = self.runs.get_mut(&run.id) else {
+            self.runs.insert(run.id.clone(), run.clone());
+            return Ok(());
+        };
+        let with_this_start = SkillRun {
+            skill_id: run.skill_id.clone(),
+            caller_id: run.caller_id.clone(),
+            channel_id: run.channel_id.clone(),
+            parent_run_id: run.parent_run_id.clone(),
+            inputs: run.inputs.clone(),
+            started_at: run.started_at,
+            ..stored.clone()
+        };
+        if stored.is_running() {
+            *stored = with_this_start;
+            return Ok(());
+        }
+        let is_same = with_this_start == *stored && (run.is_running() || run == stored);
+        if is_same { Ok(()) } else { Err(ErrorKind::RunFinished) }
+    }
+
+    fn finish(&mut self, id: &str, stats: &RunStats, now: DateTime<Utc>) -> Result<(), ErrorKind> {
+        if stats.status == RunStatus::RUNNING {
+            return Err(ErrorKind::InvalidInput);
+        }
+        let stored = self.runs.get_mut(id).ok_or(ErrorKind::NotFound)?;
+        if !stored.is_running() {
+            let is_same = stored.stats() == *stats;
+            return if is_same { Ok(()) } else { Err(ErrorKind::RunFinished) };
+        }
+        stored.finished_at = Some(now);
+        stored.status = stats.status.clone();
+        stored.tool_calls = stats.tool_calls;
+        Ok(())
+    }
+
+    fn append(&mut self, log: &SkillRunLog, now: DateTime<Utc>) -> Result<(), ErrorKind> {
+        if !self.runs.contains_key(&log.run_id) {
+            return Err(ErrorKind::NotFound);
+        }
+        let new = SkillRunLog { created_at: Some(now), ..log.clone() };
+        let stored = self.logs.entry((log.run_id.clone(), log.sequence)).or_insert(new);
+        let is_same = stored.event_type == log.event_type && stored.payload == log.payload;
+        if is_same { Ok(()) } else { Err(ErrorKind::Conflict) }
+    }
+
+    fn purge(&mut self, cutoff: DateTime<Utc>) -> u64 {
+        let before = self.runs.len();
+        self.runs.retain(|_, run| run.finished_at.is_none_or(|at| at >= cutoff));
+        self.logs.retain(|(run, _), _| self.runs.contains_key(run));
+        (before - self.runs.len()) as u64
+    }
+
+    fn list(&self, takes: impl Fn(&SkillRun) -> bool) -> Vec<SkillRun> {
+        let mut runs: Vec<_> = self.runs.values().filter(|run| takes(run)).cloned().collect();
+        runs.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
+        runs
+    }
+
+    fn chain(&self, id: &str) -> Vec<SkillRun> {
+        let mut chain: Vec<SkillRun> = Vec::new();
+        let mut next = Some(id.to_owned());
+        while let Some(run) = next.and_then(|id| self.runs.get(&id)) {
+            if chain.iter().any(|seen| seen.id == run.id) {
+                break;
+            }
+            chain.push(run.clone());
+            next = run.parent_run_id.clone();
+        }
+        chain
+    }
+}
+
+fn kind<T>(result: Result<T, runtrail_audit::Error>) -> Result<T, ErrorKind> {
+    result.map_err(|err| err.kind())
+}
+
+async fn play(store: &AuditStore, clock: &ManualClock, calls: &[Call]) {
+    let mut model = Model::default();
+    for call in calls {
+        match call {
+            Call::Start(run) => assert_eq!(kind(store.start_run(run).await), model.start(run)),
+            Call::Finish(id, stats) => {
+                let expected = model.finish(id, stats, clock.now());
+                assert_eq!(kind(store.finish_run(id, stats).await), expected);
+            }
+            Call::Append(log) => {
+                let expected = model.append(log, clock.now());
+                assert_eq!(kind(store.append_log(log).await), expected);
+            }
+            Call::Purge(second) => {
+                let purged = store.purge_older_than(at(*second)).await.unwrap();
+                assert_eq!(purged, model.purge(at(*second)));
+            }
+            Call::Wait(seconds) => clock.advance(*seconds),
+        }
+    }
+    compare(store, &model).await;
+}
+
+/// Asks everything that can be asked.
+async fn compare(store: &AuditStore, model: &Model) {
+    for id in ["a", "b", "c", "d"] {
+        let expected = model.runs.get(id).cloned().ok_or(ErrorKind::NotFound);
+        assert_eq!(kind(store.get_run(id).await), expected);
+        let logs: Vec<_> = model.logs.values().filter(|log| log.run_id == id).cloned().collect();
+        assert_eq!(store.list_logs_by_run(id).await.unwrap(), logs);
+        let children = model.list(|run| run.parent_run_id.as_deref() == Some(id));
+        assert_eq!(store.list_children_by_parent(id).await.unwrap(), children);
+        assert_eq!(store.walk_parent_chain(id).await.unwrap(), model.chain(id));
+    }
+    for skill in ["s", "t"] {
+        for dry in [false, true] {
+            let takes = |run: &SkillRun| run.skill_id == skill && (dry || run.status != RunStatus::DRY_RUN);
+            let expected = model.list(takes);
+            for page in [Page::ALL, Page::first(2), Page::first(2).skip(1), Page::ALL.skip(2)] {
+                let runs = store.list_runs_by_skill_paginated(skill, page, dry).await.unwrap();
+                assert_eq!(runs, paged(&expected, page));
+            }
+            let counted = store.count_runs_by_skill(skill, dry).await.unwrap();
+            assert_eq!(counted, expected.len() as u64);
+        }
+        let expected = model.list(|run| run.caller_id == skill.to_uppercase() && run.status != RunStatus::DRY_RUN);
+        let by_caller = store.list_runs_by_caller(&skill.to_uppercase(), None).await.unwrap();
+        assert_eq!(by_caller, expected);
+        assert_eq!(store.list_runs_by_skill(skill, Some(1)).await.unwrap(), paged(&expected, Page::first(1)));
+    }
+    for second in 0..6 {
+        let expected = model.list(|run| run.finished_at.is_some_and(|finish| finish < at(second)));
+        assert_eq!(store.list_finished_runs_before(at(second), None).await.unwrap(), expected);
+        let filter = RunFilter::new().since(at(second)).until(at(second + 1)).top_level_only().include_dry_run();
+        let expected = model.list(|run| {
+            run.parent_run_id.is_none() && run.started_at >= at(second) && run.started_at <= at(second + 1)
+        });
+        assert_eq!(store.list_runs_filtered(&filter, Page::ALL).await.unwrap(), expected);
+        assert_eq!(store.count_runs_filtered(&filter).await.unwrap(), expected.len() as u64);
+    }
+    for status in ["running", "dry_run", "error", "ok"].map(RunStatus::from) {
+        let filter = RunFilter::new().status(status.clone());
+        let expected = model.list(|run| run.status == status && status != RunStatus::DRY_RUN);
+        assert_eq!(store.list_runs_filtered(&filter, Page::ALL).await.unwrap(), expected);
+    }
+    for include_failed in [false, true] {
+        let mut expected = HashMap::new();
+        for run in model.list(|run| include_failed || !RunStatus::FAILED.contains(&run.status)) {
+            expected.entry(run.skill_id).or_insert(run.started_at);
+        }
+        let skills = ["s", "t", "u"].map(str::to_owned);
+        assert_eq!(store.last_run_by_skills(&skills, include_failed).await.unwrap(), expected);
+    }
+}
+
+fn paged(runs: &[SkillRun], page: Page) -> Vec<SkillRun> {
+    let limit = page.limit.unwrap_or(u64::MAX) as usize;
+    runs.iter().skip(page.offset as usize).take(limit).cloned().collect()
+}
+
+fn seed() -> u64 {
+    match env::var("RUNTRAIL_TEST_SEED") {
+        Ok(seed) => seed.parse().expect("RUNTRAIL_TEST_SEED is a number"),
+        Err(_) => RandomState::new().hash_one("seed"),
+    }
+}
+
+on_each_backend! {
+    async fn random_calls_do_what_the_model_does(database) {
+        let clock = std::sync::Arc::new(ManualClock::default());
+        let store = AuditStore::connect(database.url()).await.unwrap().with_clock(clock.clone());
+        store.initialize().await.unwrap();
+        let db = database.connection().await;
+
+        let seed = seed();
+        eprintln!("RUNTRAIL_TEST_SEED={seed}");
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let cases = env::var("PROPTEST_CASES").map_or(SEQUENCES, |cases| cases.parse().unwrap());
+        let config = Config { cases, failure_persistence: None, ..Config::default() };
+        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+
+        let runtime = tokio::runtime::Handle::current();
+        let outcome = runner.run(&prop::collection::vec(call(), 1..40), |calls| {
+            tokio::task::block_in_place(|| runtime.block_on(async {
+                execute(&db, "DELETE FROM skill_run_logs").await;
+                execute(&db, "DELETE FROM skill_runs").await;
+                play(&store, &clock, &calls).await;
+            }));
+            Ok(())
+        });
+        if let Err(err) = outcome {
+            panic!("{err}");
+        }
+    }
+}

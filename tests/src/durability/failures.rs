@@ -1,0 +1,159 @@
+use std::time::Duration;
+
+use runtrail_audit::{Error, ErrorKind, SkillRunLog, Storage};
+use runtrail_store::{AuditStore, ConnectOptions};
+use sea_orm::TransactionTrait;
+use serde_json::json;
+
+use crate::fixture::*;
+
+#[test]
+fn a_full_disk_is_named_and_loses_nothing() {
+    on_database(Backend::Sqlite, async |database| {
+        let host = database.connection().await;
+        let store = AuditStore::new(host.clone());
+        store.initialize().await.unwrap();
+        store.start_run(&running("r")).await.unwrap();
+        // The host has one connection, so the limit holds for the store as well.
+        execute(&host, "PRAGMA max_page_count = 40").await;
+        let large = |sequence| SkillRunLog { payload: json!("x".repeat(20_000)), ..event("r", sequence) };
+        let mut stored = 0;
+        let err = loop {
+            match store.append_log(&large(stored)).await {
+                Ok(()) => stored += 1,
+                Err(err) => break err,
+            }
+        };
+        assert_eq!(err.kind(), ErrorKind::StorageFull);
+        assert!(!err.is_transient());
+
+        // A transaction that is dropped just now is what makes later writes vanish where writes are transactions.
+        drop(host.begin().await.unwrap());
+        execute(&host, "PRAGMA max_page_count = 100000").await;
+        for sequence in stored..stored + 10 {
+            store.append_log(&large(sequence)).await.unwrap();
+        }
+        let other = AuditStore::connect(database.url()).await.unwrap();
+        assert_eq!(other.list_logs_by_run("r").await.unwrap().len() as u64, stored + 10);
+    });
+}
+
+#[test]
+fn a_locked_file_is_busy_and_the_write_can_be_repeated() {
+    on_database(Backend::Sqlite, async |database| {
+        let options = ConnectOptions::new(database.url()).busy_timeout(Duration::from_millis(50));
+        let store = AuditStore::connect(options).await.unwrap();
+        store.initialize().await.unwrap();
+        let host = database.connection().await;
+        let txn = host.begin().await.unwrap();
+        execute(&txn, "DELETE FROM skill_runs").await;
+        let err = assert_kind(store.start_run(&running("r")).await, ErrorKind::Busy);
+        assert!(err.is_transient());
+        // Reading doesn't wait for a writer.
+        assert_kind(store.get_run("r").await, ErrorKind::NotFound);
+        txn.commit().await.unwrap();
+        store.start_run(&running("r")).await.unwrap();
+    });
+}
+
+#[test]
+fn a_slow_statement_is_a_timeout() {
+    on_database(Backend::Postgres, async |database| {
+        let host = database.connection().await;
+        let url = format!("{}?options=-c%20statement_timeout=200", database.url());
+        let store = AuditStore::connect(url).await.unwrap();
+        store.initialize().await.unwrap();
+        let txn = host.begin().await.unwrap();
+        execute(&txn, "LOCK TABLE skill_runs IN EXCLUSIVE MODE").await;
+        let err = assert_kind(store.start_run(&running("r")).await, ErrorKind::Timeout);
+        assert!(err.is_transient());
+        txn.rollback().await.unwrap();
+        store.start_run(&running("r")).await.unwrap();
+    });
+}
+
+#[test]
+fn a_connection_that_the_server_ends_is_a_passing_failure() {
+    on_database(Backend::Postgres, async |database| {
+        let host = database.connection().await;
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        store.initialize().await.unwrap();
+        for round in 0..10 {
+            let id = round.to_string();
+            execute(
+                &host,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
+            .await;
+            // As often, at the most, as there are connections in the pool that were ended.
+            let mut tries = 0..8;
+            while let Err(err) = store.start_run(&running(&id)).await {
+                assert!(err.is_transient(), "{err:?}");
+                assert!(tries.next().is_some(), "{err:?}");
+            }
+            assert_eq!(count(&host, "skill_runs").await, round + 1);
+        }
+    });
+}
+
+#[test]
+fn a_server_that_is_not_there_is_a_passing_failure() {
+    on_database(Backend::Sqlite, async |_| {
+        let options = ConnectOptions::new("postgres://me:secret@127.0.0.1:1/app")
+            .acquire_timeout(Duration::from_millis(300));
+        let err = AuditStore::connect(options).await.unwrap_err();
+        assert!(err.is_transient(), "{err:?}");
+        assert!(!format!("{err:?} {err}").contains("secret"));
+    });
+}
+
+on_each_backend! {
+    async fn no_free_connection_is_a_timeout(database) {
+        let mut options = sea_orm::ConnectOptions::new(database.url());
+        options.max_connections(1).acquire_timeout(Duration::from_millis(200));
+        let host = sea_orm::Database::connect(options).await.unwrap();
+        let store = AuditStore::new(host.clone());
+        store.initialize().await.unwrap();
+        let txn = host.begin().await.unwrap();
+        let err = assert_kind(store.start_run(&running("r")).await, ErrorKind::Timeout);
+        assert!(err.is_transient());
+        txn.rollback().await.unwrap();
+        store.start_run(&running("r")).await.unwrap();
+    }
+
+    async fn a_closed_store_says_so(database) {
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        store.initialize().await.unwrap();
+        store.clone().close().await.unwrap();
+        let err = assert_kind(store.get_run("r").await, ErrorKind::Backend);
+        assert!(!err.is_transient());
+    }
+
+    async fn no_message_repeats_its_source(database) {
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        store.initialize().await.unwrap();
+        store.clone().close().await.unwrap();
+        let err = store.get_run("r").await.unwrap_err();
+        let source = std::error::Error::source(&err).unwrap().to_string();
+        assert!(!err.to_string().contains(&source), "{err}");
+        assert!(matches!(err, Error::Backend { .. }));
+    }
+
+    async fn many_writers_at_once_all_get_through(database) {
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        store.initialize().await.unwrap();
+        let write = async |worker: u64| {
+            let id = worker.to_string();
+            store.start_run(&running(&id)).await.unwrap();
+            for sequence in 0..20 {
+                store.append_log(&event(&id, sequence)).await.unwrap();
+            }
+            store.finish_run(&id, &stats()).await.unwrap();
+        };
+        futures_util::future::join_all((0..64).map(write)).await;
+        let db = database.connection().await;
+        assert_eq!(count(&db, "skill_runs WHERE finished_at IS NOT NULL").await, 64);
+        assert_eq!(count(&db, "skill_run_logs").await, 64 * 20);
+    }
+}

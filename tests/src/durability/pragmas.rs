@@ -1,0 +1,110 @@
+use std::time::Duration;
+
+use runtrail_migration::{ConnectOptions, Durability};
+use runtrail_store::AuditStore;
+use sea_orm::DatabaseConnection;
+use sea_orm::sqlx::{self, Row};
+
+use crate::fixture::*;
+
+/// A pragma on each of so many connections, all open at the same time.
+async fn pragma(db: &DatabaseConnection, connections: usize, name: &'static str) -> Vec<String> {
+    let pool = db.get_sqlite_connection_pool();
+    let mut held = Vec::new();
+    for _ in 0..connections {
+        held.push(pool.acquire().await.unwrap());
+    }
+    let mut values = Vec::new();
+    for connection in &mut held {
+        let query = sqlx::AssertSqlSafe(format!("PRAGMA {name}"));
+        let row = sqlx::query(query).fetch_one(&mut **connection).await.unwrap();
+        values.push(row.try_get::<i64, _>(0).map_or_else(|_| row.get(0), |value| value.to_string()));
+    }
+    values
+}
+
+async fn assert_on_every_connection(options: &ConnectOptions, expected: &[(&'static str, &str)]) {
+    let writer = options.open().await.unwrap();
+    let readers = options.open_readers(&writer).await.unwrap();
+    for (name, value) in expected {
+        assert_eq!(pragma(&writer, 1, name).await, [*value], "{name}");
+        assert_eq!(pragma(&readers, 3, name).await, [*value; 3], "{name}");
+    }
+    readers.close().await.unwrap();
+    writer.close().await.unwrap();
+}
+
+#[test]
+fn every_connection_has_the_settings() {
+    on_database(Backend::Sqlite, async |database| {
+        let expected = [
+            ("journal_mode", "wal"),
+            ("synchronous", "2"),
+            ("busy_timeout", "10000"),
+            ("foreign_keys", "1"),
+            ("auto_vacuum", "2"),
+        ];
+        assert_on_every_connection(&ConnectOptions::new(database.url()), &expected).await;
+    });
+}
+
+#[test]
+fn the_settings_can_be_chosen() {
+    on_database(Backend::Sqlite, async |database| {
+        let options = ConnectOptions::new(database.url())
+            .durability(Durability::Normal)
+            .busy_timeout(Duration::from_secs(3));
+        let expected = [("synchronous", "1"), ("busy_timeout", "3000"), ("journal_mode", "wal")];
+        assert_on_every_connection(&options, &expected).await;
+    });
+}
+
+#[test]
+fn reading_connections_cannot_write() {
+    on_database(Backend::Sqlite, async |database| {
+        let options = ConnectOptions::new(database.url());
+        let writer = options.open().await.unwrap();
+        let readers = options.open_readers(&writer).await.unwrap();
+        assert_eq!(pragma(&writer, 1, "query_only").await, ["0"]);
+        assert_eq!(pragma(&readers, 3, "query_only").await, ["1"; 3]);
+    });
+}
+
+#[test]
+fn a_file_that_the_command_makes_can_shrink_too() {
+    on_database(Backend::Sqlite, async |database| {
+        assert!(migration_command(&database.url()).status().unwrap().success());
+        let db = database.connection().await;
+        assert_eq!(pragma(&db, 1, "auto_vacuum").await, ["2"]);
+        assert_eq!(pragma(&db, 1, "journal_mode").await, ["wal"]);
+    });
+}
+
+#[test]
+fn a_database_in_memory_is_one_database() {
+    use runtrail_audit::Storage;
+
+    on_database(Backend::Sqlite, async |_| {
+        let one = AuditStore::connect("sqlite::memory:").await.unwrap();
+        let other = AuditStore::connect("sqlite::memory:").await.unwrap();
+        for store in [&one, &other] {
+            store.initialize().await.unwrap();
+            let start = async |number: i32| {
+                store.start_run(&running(&number.to_string())).await.unwrap();
+                store.get_run(&number.to_string()).await.unwrap();
+            };
+            futures_util::future::join_all((0..20).map(start)).await;
+            assert_eq!(store.list_runs_by_skill("skill", None).await.unwrap().len(), 20);
+        }
+    });
+}
+
+#[test]
+fn the_bundled_sqlite_has_its_log_mended() {
+    on_database(Backend::Sqlite, async |database| {
+        let db = database.connection().await;
+        let version = fetch::<String>(&db, "SELECT sqlite_version()").await.remove(0);
+        let parts: Vec<u32> = version.split('.').map(|part| part.parse().unwrap()).collect();
+        assert!(parts >= vec![3, 51, 3], "{version}");
+    });
+}
