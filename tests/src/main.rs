@@ -2,9 +2,19 @@
 //!
 //! `cargo xtask test` runs it on SQLite and on a real PostgreSQL. Run by itself it wants
 //! `RUNTRAIL_TEST_POSTGRES_URL`; without it the cases that need a PostgreSQL fail, rather than pass unseen.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, reason = "a failed test names the database it has kept")]
-#![expect(clippy::disallowed_methods, reason = "tests play the host, who may do all of this")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+#![expect(
+    clippy::print_stderr,
+    reason = "a failed test names the database it has kept"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests play the host, who may do all of this"
+)]
 #![expect(clippy::future_not_send, reason = "tests block on their futures")]
 
 /// Databases made for one test, a clock that stands still, and small assertions.

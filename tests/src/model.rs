@@ -36,21 +36,30 @@ fn id() -> impl Strategy<Value = String> {
 }
 
 fn status() -> impl Strategy<Value = RunStatus> {
-    prop::sample::select(vec!["running", "dry_run", "error", "timeout", "ok"]).prop_map(RunStatus::from)
+    prop::sample::select(vec!["running", "dry_run", "error", "timeout", "ok"])
+        .prop_map(RunStatus::from)
 }
 
 fn run() -> impl Strategy<Value = SkillRun> {
-    let start = (id(), prop::sample::select(vec!["s", "t"]), prop::option::of(id()), 0..4_i64, 0..2_u64);
+    let start = (
+        id(),
+        prop::sample::select(vec!["s", "t"]),
+        prop::option::of(id()),
+        0..4_i64,
+        0..2_u64,
+    );
     let end = (prop::option::of(0..6_i64), status(), 0..2_u64);
-    (start, end).prop_map(|((id, skill, parent, start, input), (end, status, tool_calls))| SkillRun {
-        caller_id: skill.to_uppercase(),
-        parent_run_id: parent,
-        inputs: object(json!({ "input": input })),
-        finished_at: end.map(at),
-        status,
-        tool_calls,
-        ..SkillRun::new(id, skill, at(start))
-    })
+    (start, end).prop_map(
+        |((id, skill, parent, start, input), (end, status, tool_calls))| SkillRun {
+            caller_id: skill.to_uppercase(),
+            parent_run_id: parent,
+            inputs: object(json!({ "input": input })),
+            finished_at: end.map(at),
+            status,
+            tool_calls,
+            ..SkillRun::new(id, skill, at(start))
+        },
+    )
 }
 
 fn call() -> impl Strategy<Value = Call> {
@@ -58,8 +67,15 @@ fn call() -> impl Strategy<Value = Call> {
         tool_calls,
         ..RunStats::new(status)
     });
-    let log = (id(), 0..3_u64, prop::sample::select(vec!["x", "y"]), 0..2_u64)
-        .prop_map(|(run, sequence, event_type, payload)| SkillRunLog::new(run, sequence, event_type, json!(payload)));
+    let log = (
+        id(),
+        0..3_u64,
+        prop::sample::select(vec!["x", "y"]),
+        0..2_u64,
+    )
+        .prop_map(|(run, sequence, event_type, payload)| {
+            SkillRunLog::new(run, sequence, event_type, json!(payload))
+        });
     prop_oneof![
         5 => run().prop_map(Call::Start),
         3 => (id(), outcome).prop_map(|(id, stats)| Call::Finish(id, stats)),
@@ -96,7 +112,11 @@ impl Model {
             return Ok(());
         }
         let is_same = with_this_start == *stored && (run.is_running() || run == stored);
-        if is_same { Ok(()) } else { Err(ErrorKind::RunFinished) }
+        if is_same {
+            Ok(())
+        } else {
+            Err(ErrorKind::RunFinished)
+        }
     }
 
     fn finish(&mut self, id: &str, stats: &RunStats, now: DateTime<Utc>) -> Result<(), ErrorKind> {
@@ -106,7 +126,11 @@ impl Model {
         let stored = self.runs.get_mut(id).ok_or(ErrorKind::NotFound)?;
         if !stored.is_running() {
             let is_same = stored.stats() == *stats;
-            return if is_same { Ok(()) } else { Err(ErrorKind::RunFinished) };
+            return if is_same {
+                Ok(())
+            } else {
+                Err(ErrorKind::RunFinished)
+            };
         }
         stored.finished_at = Some(now);
         stored.status = stats.status.clone();
@@ -118,21 +142,37 @@ impl Model {
         if !self.runs.contains_key(&log.run_id) {
             return Err(ErrorKind::NotFound);
         }
-        let new = SkillRunLog { created_at: Some(now), ..log.clone() };
-        let stored = self.logs.entry((log.run_id.clone(), log.sequence)).or_insert(new);
+        let new = SkillRunLog {
+            created_at: Some(now),
+            ..log.clone()
+        };
+        let stored = self
+            .logs
+            .entry((log.run_id.clone(), log.sequence))
+            .or_insert(new);
         let is_same = stored.event_type == log.event_type && stored.payload == log.payload;
-        if is_same { Ok(()) } else { Err(ErrorKind::Conflict) }
+        if is_same {
+            Ok(())
+        } else {
+            Err(ErrorKind::Conflict)
+        }
     }
 
     fn purge(&mut self, cutoff: DateTime<Utc>) -> u64 {
         let before = self.runs.len();
-        self.runs.retain(|_, run| run.finished_at.is_none_or(|at| at >= cutoff));
+        self.runs
+            .retain(|_, run| run.finished_at.is_none_or(|at| at >= cutoff));
         self.logs.retain(|(run, _), _| self.runs.contains_key(run));
         (before - self.runs.len()) as u64
     }
 
     fn list(&self, takes: impl Fn(&SkillRun) -> bool) -> Vec<SkillRun> {
-        let mut runs: Vec<_> = self.runs.values().filter(|run| takes(run)).cloned().collect();
+        let mut runs: Vec<_> = self
+            .runs
+            .values()
+            .filter(|run| takes(run))
+            .cloned()
+            .collect();
         runs.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
         runs
     }
@@ -183,7 +223,12 @@ async fn compare(store: &AuditStore, model: &Model) {
     for id in ["a", "b", "c", "d"] {
         let expected = model.runs.get(id).cloned().ok_or(ErrorKind::NotFound);
         assert_eq!(kind(store.get_run(id).await), expected);
-        let logs: Vec<_> = model.logs.values().filter(|log| log.run_id == id).cloned().collect();
+        let logs: Vec<_> = model
+            .logs
+            .values()
+            .filter(|log| log.run_id == id)
+            .cloned()
+            .collect();
         assert_eq!(store.list_logs_by_run(id).await.unwrap(), logs);
         let children = model.list(|run| run.parent_run_id.as_deref() == Some(id));
         assert_eq!(store.list_children_by_parent(id).await.unwrap(), children);
@@ -191,34 +236,71 @@ async fn compare(store: &AuditStore, model: &Model) {
     }
     for skill in ["s", "t"] {
         for dry in [false, true] {
-            let takes = |run: &SkillRun| run.skill_id == skill && (dry || run.status != RunStatus::DRY_RUN);
+            let takes =
+                |run: &SkillRun| run.skill_id == skill && (dry || run.status != RunStatus::DRY_RUN);
             let expected = model.list(takes);
-            for page in [Page::ALL, Page::first(2), Page::first(2).skip(1), Page::ALL.skip(2)] {
-                let runs = store.list_runs_by_skill_paginated(skill, page, dry).await.unwrap();
+            for page in [
+                Page::ALL,
+                Page::first(2),
+                Page::first(2).skip(1),
+                Page::ALL.skip(2),
+            ] {
+                let runs = store
+                    .list_runs_by_skill_paginated(skill, page, dry)
+                    .await
+                    .unwrap();
                 assert_eq!(runs, paged(&expected, page));
             }
             let counted = store.count_runs_by_skill(skill, dry).await.unwrap();
             assert_eq!(counted, expected.len() as u64);
         }
-        let expected = model.list(|run| run.caller_id == skill.to_uppercase() && run.status != RunStatus::DRY_RUN);
-        let by_caller = store.list_runs_by_caller(&skill.to_uppercase(), None).await.unwrap();
+        let expected = model
+            .list(|run| run.caller_id == skill.to_uppercase() && run.status != RunStatus::DRY_RUN);
+        let by_caller = store
+            .list_runs_by_caller(&skill.to_uppercase(), None)
+            .await
+            .unwrap();
         assert_eq!(by_caller, expected);
-        assert_eq!(store.list_runs_by_skill(skill, Some(1)).await.unwrap(), paged(&expected, Page::first(1)));
+        assert_eq!(
+            store.list_runs_by_skill(skill, Some(1)).await.unwrap(),
+            paged(&expected, Page::first(1))
+        );
     }
     for second in 0..6 {
         let expected = model.list(|run| run.finished_at.is_some_and(|finish| finish < at(second)));
-        assert_eq!(store.list_finished_runs_before(at(second), None).await.unwrap(), expected);
-        let filter = RunFilter::new().since(at(second)).until(at(second + 1)).top_level_only().include_dry_run();
+        assert_eq!(
+            store
+                .list_finished_runs_before(at(second), None)
+                .await
+                .unwrap(),
+            expected
+        );
+        let filter = RunFilter::new()
+            .since(at(second))
+            .until(at(second + 1))
+            .top_level_only()
+            .include_dry_run();
         let expected = model.list(|run| {
-            run.parent_run_id.is_none() && run.started_at >= at(second) && run.started_at <= at(second + 1)
+            run.parent_run_id.is_none()
+                && run.started_at >= at(second)
+                && run.started_at <= at(second + 1)
         });
-        assert_eq!(store.list_runs_filtered(&filter, Page::ALL).await.unwrap(), expected);
-        assert_eq!(store.count_runs_filtered(&filter).await.unwrap(), expected.len() as u64);
+        assert_eq!(
+            store.list_runs_filtered(&filter, Page::ALL).await.unwrap(),
+            expected
+        );
+        assert_eq!(
+            store.count_runs_filtered(&filter).await.unwrap(),
+            expected.len() as u64
+        );
     }
     for status in ["running", "dry_run", "error", "ok"].map(RunStatus::from) {
         let filter = RunFilter::new().status(status.clone());
         let expected = model.list(|run| run.status == status && status != RunStatus::DRY_RUN);
-        assert_eq!(store.list_runs_filtered(&filter, Page::ALL).await.unwrap(), expected);
+        assert_eq!(
+            store.list_runs_filtered(&filter, Page::ALL).await.unwrap(),
+            expected
+        );
     }
     for include_failed in [false, true] {
         let mut expected = HashMap::new();
@@ -226,13 +308,23 @@ async fn compare(store: &AuditStore, model: &Model) {
             expected.entry(run.skill_id).or_insert(run.started_at);
         }
         let skills = ["s", "t", "u"].map(str::to_owned);
-        assert_eq!(store.last_run_by_skills(&skills, include_failed).await.unwrap(), expected);
+        assert_eq!(
+            store
+                .last_run_by_skills(&skills, include_failed)
+                .await
+                .unwrap(),
+            expected
+        );
     }
 }
 
 fn paged(runs: &[SkillRun], page: Page) -> Vec<SkillRun> {
     let limit = page.limit.unwrap_or(u64::MAX) as usize;
-    runs.iter().skip(page.offset as usize).take(limit).cloned().collect()
+    runs.iter()
+        .skip(page.offset as usize)
+        .take(limit)
+        .cloned()
+        .collect()
 }
 
 fn seed() -> u64 {

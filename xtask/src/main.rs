@@ -1,1 +1,80 @@
-fn main() {}
+//! The repository's own commands; `cargo xtask --help` lists them.
+//!
+//! It runs cargo, the migration binary and servers, and links none of them, so that it builds in seconds.
+#![expect(clippy::print_stderr, reason = "this is a command")]
+
+mod ci;
+mod migrate;
+mod postgres;
+mod test;
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The repository's own commands")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Migrate a database: up (the default), down [N], status, print-sql; --database-url URL.
+    #[command(disable_help_flag = true)]
+    Migrate {
+        /// What the migration command takes; `--help` lists it.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run every test on SQLite and on a real PostgreSQL, which is started for it.
+    ///
+    /// RUNTRAIL_TEST_POSTGRES_URL names another PostgreSQL to use, on which databases and roles may be created.
+    Test {
+        /// Only the cases whose names contain one of these, and other options of the test runner.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        filters: Vec<String>,
+    },
+    /// Check everything that has to hold before a change lands: format, lints, tests, docs, features.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Migrate { arguments } => migrate::run(&arguments),
+        Task::Test { filters } => test::run(&filters),
+        Task::Ci => ci::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("error: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The cargo that runs us.
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Runs a command to its end, with its output going where ours goes.
+fn succeed(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("{} can't be run", command.get_program().display()))?;
+    ensure!(
+        status.success(),
+        "{} {} failed",
+        command.get_program().display(),
+        command
+            .get_args()
+            .map(|argument| argument.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" "),
+    );
+    Ok(())
+}

@@ -21,14 +21,38 @@ async fn assert_works(store: &impl Storage, id: &str) {
     store.finish_run(id, &stats()).await.unwrap();
     store.finish_run(id, &stats()).await.unwrap();
     store.start_run(&running(id)).await.unwrap();
-    assert_kind(store.append_log(&event("unknown", 0)).await, ErrorKind::NotFound);
+    assert_kind(
+        store.append_log(&event("unknown", 0)).await,
+        ErrorKind::NotFound,
+    );
     assert_eq!(store.get_run(id).await.unwrap().stats(), stats());
-    assert_eq!(store.list_logs_by_run(id).await.unwrap()[0].payload, event(id, 0).payload);
-    assert!(store.count_runs_filtered(&RunFilter::new().skill("skill")).await.unwrap() > 0);
-    assert!(!store.list_runs_by_skill("skill", Some(5)).await.unwrap().is_empty());
+    assert_eq!(
+        store.list_logs_by_run(id).await.unwrap()[0].payload,
+        event(id, 0).payload
+    );
+    assert!(
+        store
+            .count_runs_filtered(&RunFilter::new().skill("skill"))
+            .await
+            .unwrap()
+            > 0
+    );
+    assert!(
+        !store
+            .list_runs_by_skill("skill", Some(5))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert!(store.list_children_by_parent(id).await.unwrap().is_empty());
     assert_eq!(ids(&store.walk_parent_chain(id).await.unwrap()), [id]);
-    assert_eq!(store.last_run_by_skills(&["skill".into()], false).await.unwrap()["skill"], at(0));
+    assert_eq!(
+        store
+            .last_run_by_skills(&["skill".into()], false)
+            .await
+            .unwrap()["skill"],
+        at(0)
+    );
     assert_eq!(store.purge_older_than(at(-1_000_000)).await.unwrap(), 0);
 }
 
@@ -46,7 +70,8 @@ async fn schema(db: &DatabaseConnection, name: &str) -> SchemaName {
 }
 
 async fn tables_in(db: &DatabaseConnection, schema: &str) -> Vec<String> {
-    let query = format!("SELECT tablename::text FROM pg_tables WHERE schemaname = '{schema}' ORDER BY 1");
+    let query =
+        format!("SELECT tablename::text FROM pg_tables WHERE schemaname = '{schema}' ORDER BY 1");
     fetch(db, &query).await
 }
 
@@ -57,21 +82,50 @@ fn a_role_without_the_right_to_create_tables_can_use_a_migrated_database() {
     on_database(Backend::Postgres, async |database| {
         const ROLE: &str = "runtrail_test_no_ddl";
         let db = database.connection().await;
-        execute(&db, &format!("DROP ROLE IF EXISTS {ROLE}; CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE}'")).await;
-        let store = AuditStore::connect(url_as(&database.url(), ROLE)).await.unwrap();
-        assert_kind(store.start_run(&running("r")).await, ErrorKind::SchemaMissing);
+        execute(
+            &db,
+            &format!("DROP ROLE IF EXISTS {ROLE}; CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE}'"),
+        )
+        .await;
+        let store = AuditStore::connect(url_as(&database.url(), ROLE))
+            .await
+            .unwrap();
+        assert_kind(
+            store.start_run(&running("r")).await,
+            ErrorKind::SchemaMissing,
+        );
         assert_kind(store.initialize().await, ErrorKind::Backend);
 
         Migrator::new().up(&db, None).await.unwrap();
-        execute(&db, &format!("GRANT SELECT, INSERT, UPDATE, DELETE ON skill_runs, skill_run_logs TO {ROLE}")).await;
-        execute(&db, &format!("GRANT SELECT ON runtrail_migrations TO {ROLE}")).await;
+        execute(
+            &db,
+            &format!(
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON skill_runs, skill_run_logs TO {ROLE}"
+            ),
+        )
+        .await;
+        execute(
+            &db,
+            &format!("GRANT SELECT ON runtrail_migrations TO {ROLE}"),
+        )
+        .await;
         store.initialize().await.unwrap();
         assert_works(&store, "r").await;
 
         // Not even the records of migrations have to be readable: the tables tell.
-        execute(&db, &format!("REVOKE ALL ON runtrail_migrations FROM {ROLE}")).await;
-        execute(&db, "CREATE TABLE seaql_migrations (version text, applied_at bigint)").await;
-        let store = AuditStore::connect(url_as(&database.url(), ROLE)).await.unwrap();
+        execute(
+            &db,
+            &format!("REVOKE ALL ON runtrail_migrations FROM {ROLE}"),
+        )
+        .await;
+        execute(
+            &db,
+            "CREATE TABLE seaql_migrations (version text, applied_at bigint)",
+        )
+        .await;
+        let store = AuditStore::connect(url_as(&database.url(), ROLE))
+            .await
+            .unwrap();
         store.initialize().await.unwrap();
         assert_works(&store, "s").await;
 
@@ -85,8 +139,14 @@ fn a_schema_other_than_public_is_named_in_every_statement() {
     on_database(Backend::Postgres, async |database| {
         let db = database.connection().await;
         let audit = schema(&db, "audit").await;
-        let store = AuditStore::connect(database.url()).await.unwrap().in_schema(audit.clone());
-        assert_kind(store.start_run(&running("r")).await, ErrorKind::SchemaMissing);
+        let store = AuditStore::connect(database.url())
+            .await
+            .unwrap()
+            .in_schema(audit.clone());
+        assert_kind(
+            store.start_run(&running("r")).await,
+            ErrorKind::SchemaMissing,
+        );
         store.initialize().await.unwrap();
         assert_works(&store, "r").await;
         assert_eq!(tables_in(&db, "audit").await, TABLES);
@@ -97,8 +157,17 @@ fn a_schema_other_than_public_is_named_in_every_statement() {
         store.append_log(&event("old", 0)).await.unwrap();
         assert_eq!(store.purge_older_than(at(2)).await.unwrap(), 1);
 
-        assert!(!Migrator::in_schema(audit.clone()).down(&db, 99).await.unwrap().is_empty());
-        assert_eq!(Migrator::in_schema(audit).state(&db).await.unwrap(), SchemaState::Missing);
+        assert!(
+            !Migrator::in_schema(audit.clone())
+                .down(&db, 99)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(
+            Migrator::in_schema(audit).state(&db).await.unwrap(),
+            SchemaState::Missing
+        );
     });
 }
 
@@ -125,8 +194,14 @@ fn a_schema_on_the_search_path_is_used_without_naming_it() {
     on_database(Backend::Postgres, async |database| {
         let admin = database.connection().await;
         schema(&admin, "audit").await;
-        let name: String = fetch::<String>(&admin, "SELECT current_database()::text").await.remove(0);
-        execute(&admin, &format!("ALTER DATABASE {name} SET search_path = audit")).await;
+        let name: String = fetch::<String>(&admin, "SELECT current_database()::text")
+            .await
+            .remove(0);
+        execute(
+            &admin,
+            &format!("ALTER DATABASE {name} SET search_path = audit"),
+        )
+        .await;
         let store = AuditStore::connect(database.url()).await.unwrap();
         store.initialize().await.unwrap();
         assert_works(&store, "r").await;
@@ -139,15 +214,31 @@ fn a_schema_on_the_search_path_is_used_without_naming_it() {
 fn a_schema_that_is_not_there_is_named() {
     on_database(Backend::Postgres, async |database| {
         let nowhere = SchemaName::new("nowhere").unwrap();
-        let store = AuditStore::connect(database.url()).await.unwrap().in_schema(nowhere);
-        assert_kind(store.start_run(&running("r")).await, ErrorKind::SchemaMissing);
+        let store = AuditStore::connect(database.url())
+            .await
+            .unwrap()
+            .in_schema(nowhere);
+        assert_kind(
+            store.start_run(&running("r")).await,
+            ErrorKind::SchemaMissing,
+        );
         assert_invalid(store.initialize().await, "schema");
     });
 }
 
 #[test]
 fn a_schema_name_that_would_need_quoting_is_refused() {
-    for name in ["", "Audit", "1st", "a-b", "a b", "a\"b", "a;b", "é", &"a".repeat(64)] {
+    for name in [
+        "",
+        "Audit",
+        "1st",
+        "a-b",
+        "a b",
+        "a\"b",
+        "a;b",
+        "é",
+        &"a".repeat(64),
+    ] {
         assert!(SchemaName::new(name).is_err(), "{name}");
     }
     for name in ["a", "_", "audit_2", &"a".repeat(63)] {
@@ -159,7 +250,10 @@ fn a_schema_name_that_would_need_quoting_is_refused() {
 fn sqlite_has_no_schemas_and_ignores_the_name() {
     on_database(Backend::Sqlite, async |database| {
         let audit = SchemaName::new("main").unwrap();
-        let store = AuditStore::connect(database.url()).await.unwrap().in_schema(audit);
+        let store = AuditStore::connect(database.url())
+            .await
+            .unwrap()
+            .in_schema(audit);
         store.initialize().await.unwrap();
         assert_works(&store, "r").await;
     });
@@ -175,12 +269,18 @@ struct PgBouncer {
 impl PgBouncer {
     async fn start(database_url: &str) -> Self {
         let behind = Url::parse(database_url).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let config = folder.path().join("pgbouncer.ini");
         let database = behind.path().trim_start_matches('/');
-        let password = behind.password().map(|password| format!("password={password}"));
+        let password = behind
+            .password()
+            .map(|password| format!("password={password}"));
         let text = format!(
             "[databases]\n{database} = host={} port={} user={} {}\n\
              [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
@@ -198,7 +298,8 @@ impl PgBouncer {
         let path = std::env::var("PATH").unwrap();
         command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"));
         // Like PostgreSQL, it refuses to run as root.
-        if fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0) {
+        if fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0)
+        {
             command.args(["--user", "nobody"]);
         }
         let process = command
@@ -206,15 +307,27 @@ impl PgBouncer {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("this case needs PgBouncer (package pgbouncer), which `cargo xtask test` looks for");
+            .expect(
+                "this case needs PgBouncer (package pgbouncer), which `cargo xtask test` looks for",
+            );
 
         let started = Instant::now();
-        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            assert!(started.elapsed() < Duration::from_secs(20), "PgBouncer did not start");
+        while tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .is_err()
+        {
+            assert!(
+                started.elapsed() < Duration::from_secs(20),
+                "PgBouncer did not start"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let url = format!("postgres://anybody@127.0.0.1:{port}/{database}");
-        Self { process, url, _folder: folder }
+        Self {
+            process,
+            url,
+            _folder: folder,
+        }
     }
 }
 
@@ -230,7 +343,10 @@ fn a_pooler_in_transaction_mode_can_stand_between() {
     on_database(Backend::Postgres, async |database| {
         let db = database.connection().await;
         let audit = schema(&db, "audit").await;
-        Migrator::in_schema(audit.clone()).up(&db, None).await.unwrap();
+        Migrator::in_schema(audit.clone())
+            .up(&db, None)
+            .await
+            .unwrap();
 
         let pooler = PgBouncer::start(&database.url()).await;
         let work = async |worker: usize| {
@@ -254,7 +370,21 @@ fn values_survive_the_way_without_prepared_statements() {
         let prepared = AuditStore::connect(database.url()).await.unwrap();
         prepared.initialize().await.unwrap();
         let unprepared = prepared.clone().without_prepared_statements();
-        let awkward = ["'", "''", "\\", "\\'", "$1", "?", "E'\\x41'", "\n\t\r\u{8}\u{1}", "\u{1F600}", "%s", "--", "/*", "\u{FFFD}"];
+        let awkward = [
+            "'",
+            "''",
+            "\\",
+            "\\'",
+            "$1",
+            "?",
+            "E'\\x41'",
+            "\n\t\r\u{8}\u{1}",
+            "\u{1F600}",
+            "%s",
+            "--",
+            "/*",
+            "\u{FFFD}",
+        ];
         for (number, text) in awkward.iter().enumerate() {
             let run = runtrail_audit::SkillRun {
                 skill_id: (*text).into(),
@@ -268,8 +398,14 @@ fn values_survive_the_way_without_prepared_statements() {
             unprepared.start_run(&run).await.unwrap();
             assert_eq!(unprepared.get_run(&run.id).await.unwrap(), run);
             assert_eq!(prepared.get_run(&run.id).await.unwrap(), run);
-            assert_eq!(ids(&unprepared.list_runs_by_skill(text, None).await.unwrap()), [run.id.as_str()]);
-            let last_runs = unprepared.last_run_by_skills(&[(*text).into()], false).await.unwrap();
+            assert_eq!(
+                ids(&unprepared.list_runs_by_skill(text, None).await.unwrap()),
+                [run.id.as_str()]
+            );
+            let last_runs = unprepared
+                .last_run_by_skills(&[(*text).into()], false)
+                .await
+                .unwrap();
             assert_eq!(last_runs[*text], run.started_at);
         }
     });

@@ -46,7 +46,11 @@ impl MakeWriter<'_> for Reports {
 
 /// A damaged run between two whole ones, each the parent of the next, and all finished.
 async fn damage(cx: &Cx<'_, impl Storage + ?Sized>, change: &str) {
-    for (id, second, parent) in [("first", 1, None), ("damaged", 2, Some("first")), ("last", 3, Some("damaged"))] {
+    for (id, second, parent) in [
+        ("first", 1, None),
+        ("damaged", 2, Some("first")),
+        ("last", 3, Some("damaged")),
+    ] {
         let run = SkillRun {
             started_at: at(second),
             parent_run_id: parent.map(Into::into),
@@ -54,7 +58,10 @@ async fn damage(cx: &Cx<'_, impl Storage + ?Sized>, change: &str) {
         };
         cx.store.start_run(&run).await.unwrap();
     }
-    cx.sql(&format!("UPDATE skill_runs SET {change} WHERE id = 'damaged'")).await;
+    cx.sql(&format!(
+        "UPDATE skill_runs SET {change} WHERE id = 'damaged'"
+    ))
+    .await;
 }
 
 /// Changes that leave a run unreadable on either backend, and the column that is at fault.
@@ -153,14 +160,34 @@ mod types {
     #[test]
     fn a_text_where_a_number_belongs_hides_no_other() {
         run_on_own_store(Backend::Sqlite, async |cx| {
-            for column in ["tool_calls", "started_at", "finished_at", "runtime_seconds", "total_output_tokens"] {
+            for column in [
+                "tool_calls",
+                "started_at",
+                "finished_at",
+                "runtime_seconds",
+                "total_output_tokens",
+            ] {
                 damage(cx, &format!("{column} = 'yesterday'")).await;
                 let expected = ("skill_runs", "damaged", column);
                 assert_corrupt(cx.store.get_run("damaged").await, expected);
-                assert_eq!(ids(&cx.store.list_runs_by_skill("skill", None).await.unwrap()), ["last", "first"]);
-                assert_eq!(ids(&cx.store.walk_parent_chain("last").await.unwrap()), ["last", "first"]);
-                let last_runs = cx.store.last_run_by_skills(&["skill".into()], true).await.unwrap();
-                assert_eq!(last_runs, HashMap::from([("skill".into(), at(3))]), "{column}");
+                assert_eq!(
+                    ids(&cx.store.list_runs_by_skill("skill", None).await.unwrap()),
+                    ["last", "first"]
+                );
+                assert_eq!(
+                    ids(&cx.store.walk_parent_chain("last").await.unwrap()),
+                    ["last", "first"]
+                );
+                let last_runs = cx
+                    .store
+                    .last_run_by_skills(&["skill".into()], true)
+                    .await
+                    .unwrap();
+                assert_eq!(
+                    last_runs,
+                    HashMap::from([("skill".into(), at(3))]),
+                    "{column}"
+                );
                 cx.sql("DELETE FROM skill_runs").await;
             }
         });
@@ -173,7 +200,10 @@ mod types {
                 damage(cx, &format!("{column} = CAST(X'FF00FF' AS TEXT)")).await;
                 let expected = ("skill_runs", "damaged", column);
                 assert_corrupt(cx.store.get_run("damaged").await, expected);
-                assert_eq!(ids(&cx.store.list_runs_by_skill("skill", None).await.unwrap()), ["last", "first"]);
+                assert_eq!(
+                    ids(&cx.store.list_runs_by_skill("skill", None).await.unwrap()),
+                    ["last", "first"]
+                );
                 cx.sql("DELETE FROM skill_runs").await;
             }
         });

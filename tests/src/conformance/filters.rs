@@ -14,13 +14,19 @@ async fn three(store: &(impl Storage + ?Sized)) {
         ..running_at("special", 20)
     };
     store.start_run(&special).await.unwrap();
-    store.start_run(&with_status("dry", 30, RunStatus::DRY_RUN)).await.unwrap();
+    store
+        .start_run(&with_status("dry", 30, RunStatus::DRY_RUN))
+        .await
+        .unwrap();
 }
 
 /// What a filter takes, by list and by count.
 async fn taken(store: &(impl Storage + ?Sized), filter: &RunFilter) -> Vec<String> {
     let runs = store.list_runs_filtered(filter, Page::ALL).await.unwrap();
-    assert_eq!(store.count_runs_filtered(filter).await.unwrap(), runs.len() as u64);
+    assert_eq!(
+        store.count_runs_filtered(filter).await.unwrap(),
+        runs.len() as u64
+    );
     runs.into_iter().map(|run| run.id).collect()
 }
 

@@ -5,14 +5,38 @@ use crate::fixture::*;
 /// Outcomes that differ from `stats()` in one field each.
 fn other_stats() -> Vec<RunStats> {
     vec![
-        RunStats { status: RunStatus::ERROR, ..stats() },
-        RunStats { output: "other".into(), ..stats() },
-        RunStats { error: "other".into(), ..stats() },
-        RunStats { tool_calls: 1, ..stats() },
-        RunStats { runtime_seconds: 1.0, ..stats() },
-        RunStats { input_tokens: 1, ..stats() },
-        RunStats { output_tokens: 1, ..stats() },
-        RunStats { thinking_tokens: 1, ..stats() },
+        RunStats {
+            status: RunStatus::ERROR,
+            ..stats()
+        },
+        RunStats {
+            output: "other".into(),
+            ..stats()
+        },
+        RunStats {
+            error: "other".into(),
+            ..stats()
+        },
+        RunStats {
+            tool_calls: 1,
+            ..stats()
+        },
+        RunStats {
+            runtime_seconds: 1.0,
+            ..stats()
+        },
+        RunStats {
+            input_tokens: 1,
+            ..stats()
+        },
+        RunStats {
+            output_tokens: 1,
+            ..stats()
+        },
+        RunStats {
+            thinking_tokens: 1,
+            ..stats()
+        },
     ]
 }
 

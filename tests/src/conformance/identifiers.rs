@@ -18,12 +18,48 @@ fn impossible() -> [String; 2] {
 fn runs_with(text: &str) -> Vec<(&'static str, SkillRun)> {
     let run = || running("r");
     vec![
-        ("id", SkillRun { id: text.into(), ..run() }),
-        ("skill_id", SkillRun { skill_id: text.into(), ..run() }),
-        ("caller_id", SkillRun { caller_id: text.into(), ..run() }),
-        ("channel_id", SkillRun { channel_id: text.into(), ..run() }),
-        ("parent_run_id", SkillRun { parent_run_id: Some(text.into()), ..run() }),
-        ("status", SkillRun { status: text.into(), ..run() }),
+        (
+            "id",
+            SkillRun {
+                id: text.into(),
+                ..run()
+            },
+        ),
+        (
+            "skill_id",
+            SkillRun {
+                skill_id: text.into(),
+                ..run()
+            },
+        ),
+        (
+            "caller_id",
+            SkillRun {
+                caller_id: text.into(),
+                ..run()
+            },
+        ),
+        (
+            "channel_id",
+            SkillRun {
+                channel_id: text.into(),
+                ..run()
+            },
+        ),
+        (
+            "parent_run_id",
+            SkillRun {
+                parent_run_id: Some(text.into()),
+                ..run()
+            },
+        ),
+        (
+            "status",
+            SkillRun {
+                status: text.into(),
+                ..run()
+            },
+        ),
     ]
 }
 

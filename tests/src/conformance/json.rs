@@ -19,7 +19,11 @@ fn awkward() -> Vec<&'static str> {
 /// A value that is nested so many levels deep.
 fn nested(levels: usize) -> Value {
     (0..levels).fold(json!(1), |inner, level| {
-        if level % 2 == 0 { json!([inner]) } else { json!({ "a": inner }) }
+        if level % 2 == 0 {
+            json!([inner])
+        } else {
+            json!({ "a": inner })
+        }
     })
 }
 

@@ -4,8 +4,17 @@ use runtrail_audit::{RunStatus, SkillRun, Storage};
 
 use crate::fixture::*;
 
-async fn started(store: &(impl Storage + ?Sized), skill: &str, id: &str, second: i64, status: RunStatus) {
-    let run = SkillRun { skill_id: skill.into(), ..with_status(id, second, status) };
+async fn started(
+    store: &(impl Storage + ?Sized),
+    skill: &str,
+    id: &str,
+    second: i64,
+    status: RunStatus,
+) {
+    let run = SkillRun {
+        skill_id: skill.into(),
+        ..with_status(id, second, status)
+    };
     store.start_run(&run).await.unwrap();
 }
 

@@ -8,12 +8,18 @@ const MIB: usize = 1 << 20;
 
 /// An event whose payload has so many bytes as JSON text: the quotes count.
 fn event_of(bytes: usize) -> SkillRunLog {
-    SkillRunLog { payload: json!("x".repeat(bytes - 2)), ..event("r", 0) }
+    SkillRunLog {
+        payload: json!("x".repeat(bytes - 2)),
+        ..event("r", 0)
+    }
 }
 
 /// A run whose inputs have so many bytes as JSON text: `{"a":""}` counts.
 fn run_of(bytes: usize) -> SkillRun {
-    SkillRun { inputs: object(json!({ "a": "x".repeat(bytes - 8) })), ..running("r") }
+    SkillRun {
+        inputs: object(json!({ "a": "x".repeat(bytes - 8) })),
+        ..running("r")
+    }
 }
 
 cases! {

@@ -4,7 +4,15 @@ use crate::fixture::*;
 
 /// Seven runs of which the last five, by id, started together.
 async fn seven(store: &(impl Storage + ?Sized)) {
-    for (id, second) in [("g", 3), ("a", 2), ("e", 1), ("c", 1), ("d", 1), ("f", 1), ("b", 1)] {
+    for (id, second) in [
+        ("g", 3),
+        ("a", 2),
+        ("e", 1),
+        ("c", 1),
+        ("d", 1),
+        ("f", 1),
+        ("b", 1),
+    ] {
         store.start_run(&running_at(id, second)).await.unwrap();
     }
 }

@@ -7,12 +7,12 @@ mod append_log;
 mod finish_run;
 mod start_run;
 
-mod lists;
-mod filters;
 mod counts;
+mod filters;
+mod lists;
 
-mod lineage;
 mod last_run;
+mod lineage;
 
 mod purge;
 

@@ -7,10 +7,34 @@ const LARGEST: u64 = i64::MAX as u64;
 /// Outcomes with this count in one field each, and the name of that field.
 fn stats_with(count: u64) -> [(&'static str, RunStats); 4] {
     [
-        ("tool_calls", RunStats { tool_calls: count, ..stats() }),
-        ("input_tokens", RunStats { input_tokens: count, ..stats() }),
-        ("output_tokens", RunStats { output_tokens: count, ..stats() }),
-        ("thinking_tokens", RunStats { thinking_tokens: count, ..stats() }),
+        (
+            "tool_calls",
+            RunStats {
+                tool_calls: count,
+                ..stats()
+            },
+        ),
+        (
+            "input_tokens",
+            RunStats {
+                input_tokens: count,
+                ..stats()
+            },
+        ),
+        (
+            "output_tokens",
+            RunStats {
+                output_tokens: count,
+                ..stats()
+            },
+        ),
+        (
+            "thinking_tokens",
+            RunStats {
+                thinking_tokens: count,
+                ..stats()
+            },
+        ),
     ]
 }
 

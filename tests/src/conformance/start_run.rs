@@ -7,12 +7,30 @@ use crate::fixture::*;
 fn other_starts() -> Vec<SkillRun> {
     let start = || running("r");
     vec![
-        SkillRun { skill_id: "other".into(), ..start() },
-        SkillRun { caller_id: "other".into(), ..start() },
-        SkillRun { channel_id: "other".into(), ..start() },
-        SkillRun { parent_run_id: Some("other".into()), ..start() },
-        SkillRun { inputs: object(json!({"question": "how?"})), ..start() },
-        SkillRun { started_at: at(-60), ..start() },
+        SkillRun {
+            skill_id: "other".into(),
+            ..start()
+        },
+        SkillRun {
+            caller_id: "other".into(),
+            ..start()
+        },
+        SkillRun {
+            channel_id: "other".into(),
+            ..start()
+        },
+        SkillRun {
+            parent_run_id: Some("other".into()),
+            ..start()
+        },
+        SkillRun {
+            inputs: object(json!({"question": "how?"})),
+            ..start()
+        },
+        SkillRun {
+            started_at: at(-60),
+            ..start()
+        },
     ]
 }
 
@@ -20,15 +38,42 @@ fn other_starts() -> Vec<SkillRun> {
 fn other_outcomes() -> Vec<SkillRun> {
     let run = || finished_at("r", 10);
     vec![
-        SkillRun { finished_at: Some(at(11)), ..run() },
-        SkillRun { status: RunStatus::ERROR, ..run() },
-        SkillRun { output: "other".into(), ..run() },
-        SkillRun { error: "other".into(), ..run() },
-        SkillRun { tool_calls: 5, ..run() },
-        SkillRun { runtime_seconds: 1.5, ..run() },
-        SkillRun { total_input_tokens: 1, ..run() },
-        SkillRun { total_output_tokens: 1, ..run() },
-        SkillRun { total_thinking_tokens: 1, ..run() },
+        SkillRun {
+            finished_at: Some(at(11)),
+            ..run()
+        },
+        SkillRun {
+            status: RunStatus::ERROR,
+            ..run()
+        },
+        SkillRun {
+            output: "other".into(),
+            ..run()
+        },
+        SkillRun {
+            error: "other".into(),
+            ..run()
+        },
+        SkillRun {
+            tool_calls: 5,
+            ..run()
+        },
+        SkillRun {
+            runtime_seconds: 1.5,
+            ..run()
+        },
+        SkillRun {
+            total_input_tokens: 1,
+            ..run()
+        },
+        SkillRun {
+            total_output_tokens: 1,
+            ..run()
+        },
+        SkillRun {
+            total_thinking_tokens: 1,
+            ..run()
+        },
     ]
 }
 

@@ -16,7 +16,10 @@ fn a_full_disk_is_named_and_loses_nothing() {
         store.start_run(&running("r")).await.unwrap();
         // The host has one connection, so the limit holds for the store as well.
         execute(&host, "PRAGMA max_page_count = 40").await;
-        let large = |sequence| SkillRunLog { payload: json!("x".repeat(20_000)), ..event("r", sequence) };
+        let large = |sequence| SkillRunLog {
+            payload: json!("x".repeat(20_000)),
+            ..event("r", sequence)
+        };
         let mut stored = 0;
         let err = loop {
             match store.append_log(&large(stored)).await {
@@ -34,7 +37,10 @@ fn a_full_disk_is_named_and_loses_nothing() {
             store.append_log(&large(sequence)).await.unwrap();
         }
         let other = AuditStore::connect(database.url()).await.unwrap();
-        assert_eq!(other.list_logs_by_run("r").await.unwrap().len() as u64, stored + 10);
+        assert_eq!(
+            other.list_logs_by_run("r").await.unwrap().len() as u64,
+            stored + 10
+        );
     });
 }
 

@@ -85,8 +85,8 @@ on_each_backend! {
             store.append_log(&event(&run.id, 0)).await.unwrap();
         }
         let mut child = spawn_test("durability::killed::child_that_purges", &[(URL, &database.url())]);
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(lines.map_while(Result::ok).any(|line| line == "purging"));
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.by_ref().map_while(Result::ok).any(|line| line == "purging"));
         while count(&db, "skill_runs").await == 1_500 {}
         child.kill().unwrap();
         child.wait().unwrap();

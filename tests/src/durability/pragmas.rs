@@ -17,8 +17,14 @@ async fn pragma(db: &DatabaseConnection, connections: usize, name: &'static str)
     let mut values = Vec::new();
     for connection in &mut held {
         let query = sqlx::AssertSqlSafe(format!("PRAGMA {name}"));
-        let row = sqlx::query(query).fetch_one(&mut **connection).await.unwrap();
-        values.push(row.try_get::<i64, _>(0).map_or_else(|_| row.get(0), |value| value.to_string()));
+        let row = sqlx::query(query)
+            .fetch_one(&mut **connection)
+            .await
+            .unwrap();
+        values.push(
+            row.try_get::<i64, _>(0)
+                .map_or_else(|_| row.get(0), |value| value.to_string()),
+        );
     }
     values
 }
@@ -54,7 +60,11 @@ fn the_settings_can_be_chosen() {
         let options = ConnectOptions::new(database.url())
             .durability(Durability::Normal)
             .busy_timeout(Duration::from_secs(3));
-        let expected = [("synchronous", "1"), ("busy_timeout", "3000"), ("journal_mode", "wal")];
+        let expected = [
+            ("synchronous", "1"),
+            ("busy_timeout", "3000"),
+            ("journal_mode", "wal"),
+        ];
         assert_on_every_connection(&options, &expected).await;
     });
 }
@@ -73,7 +83,12 @@ fn reading_connections_cannot_write() {
 #[test]
 fn a_file_that_the_command_makes_can_shrink_too() {
     on_database(Backend::Sqlite, async |database| {
-        assert!(migration_command(&database.url()).status().unwrap().success());
+        assert!(
+            migration_command(&database.url())
+                .status()
+                .unwrap()
+                .success()
+        );
         let db = database.connection().await;
         assert_eq!(pragma(&db, 1, "auto_vacuum").await, ["2"]);
         assert_eq!(pragma(&db, 1, "journal_mode").await, ["wal"]);
@@ -90,11 +105,17 @@ fn a_database_in_memory_is_one_database() {
         for store in [&one, &other] {
             store.initialize().await.unwrap();
             let start = async |number: i32| {
-                store.start_run(&running(&number.to_string())).await.unwrap();
+                store
+                    .start_run(&running(&number.to_string()))
+                    .await
+                    .unwrap();
                 store.get_run(&number.to_string()).await.unwrap();
             };
             futures_util::future::join_all((0..20).map(start)).await;
-            assert_eq!(store.list_runs_by_skill("skill", None).await.unwrap().len(), 20);
+            assert_eq!(
+                store.list_runs_by_skill("skill", None).await.unwrap().len(),
+                20
+            );
         }
     });
 }
@@ -103,8 +124,13 @@ fn a_database_in_memory_is_one_database() {
 fn the_bundled_sqlite_has_its_log_mended() {
     on_database(Backend::Sqlite, async |database| {
         let db = database.connection().await;
-        let version = fetch::<String>(&db, "SELECT sqlite_version()").await.remove(0);
-        let parts: Vec<u32> = version.split('.').map(|part| part.parse().unwrap()).collect();
+        let version = fetch::<String>(&db, "SELECT sqlite_version()")
+            .await
+            .remove(0);
+        let parts: Vec<u32> = version
+            .split('.')
+            .map(|part| part.parse().unwrap())
+            .collect();
         assert!(parts >= vec![3, 51, 3], "{version}");
     });
 }

@@ -14,7 +14,11 @@ fn succeeds(command: &mut Command) -> String {
 
 fn fails(command: &mut Command) -> String {
     let output = run(command);
-    assert!(!output.status.success(), "{command:?}: {}", printed(&output));
+    assert!(
+        !output.status.success(),
+        "{command:?}: {}",
+        printed(&output)
+    );
     printed(&output)
 }
 
@@ -88,7 +92,10 @@ fn the_command_makes_runtrail_db_where_it_stands() {
         .env_remove("DATABASE_URL")
         .env_remove("DATABASE_SCHEMA");
     let printed = succeeds(&mut command);
-    assert!(printed.contains("Database sqlite://runtrail.db\n"), "{printed}");
+    assert!(
+        printed.contains("Database sqlite://runtrail.db\n"),
+        "{printed}"
+    );
     assert!(folder.path().join("runtrail.db").exists());
 }
 
@@ -124,9 +131,15 @@ fn no_message_holds_a_password() {
 #[test]
 fn a_url_that_cannot_be_used_is_explained() {
     for (url, reason) in [
-        ("mysql://127.0.0.1/app", "has to begin with sqlite: or postgres:"),
+        (
+            "mysql://127.0.0.1/app",
+            "has to begin with sqlite: or postgres:",
+        ),
         ("runtrail.db", "has to begin with sqlite: or postgres:"),
-        ("sqlite:///no/such/folder/runtrail.db?mode=rwc", "unable to open database file"),
+        (
+            "sqlite:///no/such/folder/runtrail.db?mode=rwc",
+            "unable to open database file",
+        ),
     ] {
         let message = fails(migration_command(url).arg("up"));
         assert!(message.contains(reason), "{message}");

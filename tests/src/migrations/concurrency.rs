@@ -9,7 +9,12 @@ const PROCESSES: usize = 16;
 
 /// One round: all begin on an empty database, and each has to say that it went well.
 async fn round(database: &TestDatabase) {
-    let migrate = || migration_command(&database.url()).arg("up").spawn().unwrap();
+    let migrate = || {
+        migration_command(&database.url())
+            .arg("up")
+            .spawn()
+            .unwrap()
+    };
     let processes: Vec<_> = (0..PROCESSES).map(|_| migrate()).collect();
     let mut applied = 0;
     for process in processes {
@@ -23,7 +28,10 @@ async fn round(database: &TestDatabase) {
     assert_eq!(applied, runtrail_migration::migrations().len());
 
     let db = database.connection().await;
-    assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Current);
+    assert_eq!(
+        Migrator::new().state(&db).await.unwrap(),
+        SchemaState::Current
+    );
     let store = AuditStore::connect(database.url()).await.unwrap();
     store.start_run(&running("r")).await.unwrap();
     store.close().await.unwrap();

@@ -15,12 +15,20 @@ async fn assert_every_method_refuses(store: &impl Storage, kind: ErrorKind) {
     assert_kind(store.get_run("r").await, kind);
     assert_kind(store.list_logs_by_run("r").await, kind);
     assert_kind(store.list_runs_by_skill("s", None).await, kind);
-    assert_kind(store.list_runs_by_skill_paginated("s", page, true).await, kind);
+    assert_kind(
+        store.list_runs_by_skill_paginated("s", page, true).await,
+        kind,
+    );
     assert_kind(store.count_runs_by_skill("s", true).await, kind);
     assert_kind(store.list_runs_by_caller("c", None).await, kind);
     assert_kind(store.list_runs_filtered(&filter, page).await, kind);
     assert_kind(store.count_runs_filtered(&filter).await, kind);
-    assert_kind(store.purge_older_than(chrono::DateTime::<Utc>::MAX_UTC).await, kind);
+    assert_kind(
+        store
+            .purge_older_than(chrono::DateTime::<Utc>::MAX_UTC)
+            .await,
+        kind,
+    );
     assert_kind(store.list_children_by_parent("r").await, kind);
     assert_kind(store.walk_parent_chain("r").await, kind);
     assert_kind(store.list_finished_runs_before(at(0), None).await, kind);
@@ -31,7 +39,10 @@ async fn assert_every_method_refuses(store: &impl Storage, kind: ErrorKind) {
 async fn migrated(database: &TestDatabase) -> DatabaseConnection {
     let db = database.connection().await;
     Migrator::new().up(&db, None).await.unwrap();
-    AuditStore::new(db.clone()).start_run(&finished_at("old", 1)).await.unwrap();
+    AuditStore::new(db.clone())
+        .start_run(&finished_at("old", 1))
+        .await
+        .unwrap();
     db
 }
 

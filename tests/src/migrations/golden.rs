@@ -7,7 +7,8 @@ use sea_orm::DatabaseConnection;
 use crate::fixture::*;
 
 /// What a SQLite file says of itself.
-const SQLITE: &str = "SELECT sql || ';' FROM sqlite_master WHERE sql IS NOT NULL ORDER BY tbl_name, type DESC, name";
+const SQLITE: &str =
+    "SELECT sql || ';' FROM sqlite_master WHERE sql IS NOT NULL ORDER BY tbl_name, type DESC, name";
 
 /// Columns, indexes and constraints as PostgreSQL knows them.
 const POSTGRES: &str = "
@@ -36,7 +37,9 @@ async fn dump(backend: Backend, db: &DatabaseConnection) -> String {
 
 fn golden_file(backend: Backend) -> PathBuf {
     let name = format!("{backend:?}.txt").to_lowercase();
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/schema").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("golden/schema")
+        .join(name)
 }
 
 on_each_backend! {

@@ -27,7 +27,9 @@ impl MigrationTrait for CreateHostTable {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table("host_things").take()).await
+        manager
+            .drop_table(Table::drop().table("host_things").take())
+            .await
     }
 }
 
@@ -52,7 +54,10 @@ impl MigratorTrait for ComposedHost {
 }
 
 async fn assert_works(db: &DatabaseConnection) {
-    assert_eq!(Migrator::new().state(db).await.unwrap(), SchemaState::Current);
+    assert_eq!(
+        Migrator::new().state(db).await.unwrap(),
+        SchemaState::Current
+    );
     let store = AuditStore::new(db.clone());
     store.initialize().await.unwrap();
     store.start_run(&running("r")).await.unwrap();

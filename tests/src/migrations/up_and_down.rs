@@ -6,7 +6,10 @@ use crate::fixture::*;
 
 fn names() -> Vec<String> {
     let migrations = runtrail_migration::migrations();
-    migrations.iter().map(|migration| migration.name().to_owned()).collect()
+    migrations
+        .iter()
+        .map(|migration| migration.name().to_owned())
+        .collect()
 }
 
 #[test]
