@@ -44,8 +44,8 @@ fn tests(filters: &[String], url: Option<&str>) -> Result<()> {
     }
     test.arg("--").args(filters);
     if !Path::new(AGENT_RUNS).exists() {
-        eprintln!("NOT RUN: real_runs::of_tau_bench, since {AGENT_RUNS} is not there");
-        test.args(["--skip", "real_runs::of_tau_bench"]);
+        eprintln!("NOT RUN: of_tau_bench, since {AGENT_RUNS} is not there");
+        test.args(["--skip", "of_tau_bench"]);
     }
     succeed(&mut test)
 }
