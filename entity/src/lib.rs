@@ -5,5 +5,10 @@
 //!
 //! Times are microseconds since the epoch, JSON is the text that `serde_json` made of it.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the model macro generates methods that write, and nothing here calls them"
+)]
+
 pub mod skill_run;
 pub mod skill_run_log;

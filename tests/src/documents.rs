@@ -1,1 +1,52 @@
+use std::fs;
+use std::path::{Path, PathBuf};
 
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// The cases that a document names: in backticks, and by their path from the root of this binary.
+fn cases_named_in(document: &str) -> Vec<String> {
+    let text = fs::read_to_string(Path::new(ROOT).join(document)).unwrap();
+    let modules = [
+        "conformance::",
+        "model::",
+        "migrations::",
+        "coexistence::",
+        "durability::",
+        "real_runs::",
+    ];
+    text.split('`')
+        .filter(|name| modules.iter().any(|module| name.starts_with(module)) && !name.contains(' '))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The file of a case: as many of its modules as are files or folders.
+fn source_of(case: &str) -> PathBuf {
+    let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
+    for module in case.split("::") {
+        path.push(module);
+        if path.with_extension("rs").exists() {
+            return path.with_extension("rs");
+        }
+    }
+    panic!("there is no file for {case}");
+}
+
+#[test]
+fn every_case_that_a_document_names_exists() {
+    let mut named = 0;
+    for document in ["README.md", "tests/README.md", "migration/README.md"] {
+        let cases = cases_named_in(document);
+        assert!(cases.len() > 5, "{document} names no cases");
+        for case in cases {
+            let name = case.rsplit("::").next().unwrap();
+            let source = fs::read_to_string(source_of(&case)).unwrap();
+            assert!(
+                source.contains(&format!("fn {name}(")),
+                "{document} names {case}"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 100);
+}

@@ -1,7 +1,6 @@
 //! Imported by the code of the example, and compared with the file.
 
 #[path = "../../crates/store/examples/agent_runs/import.rs"]
-#[expect(unreachable_pub, reason = "it is a part of the example")]
 mod import;
 
 use std::collections::BTreeMap;

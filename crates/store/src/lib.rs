@@ -26,6 +26,11 @@
 //!
 //! The files mirror the trait: what a method does in SQL stands in the file named after its noun.
 
+/// The README's examples, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 mod store;
 
 mod logs;

@@ -47,7 +47,7 @@ on_each_backend! {
         store.start_run(&finished_at("r", 1)).await.unwrap();
         store.append_log(&event("r", 0)).await.unwrap();
         store.finish_run("r", &stats).await.unwrap();
-        let statements = statements.lock().unwrap();
+        let statements = statements.lock().unwrap().clone();
         let verbs: Vec<_> = statements.iter().map(|sql| &sql[..6]).collect();
         assert_eq!(verbs, ["INSERT", "SELECT", "INSERT", "SELECT", "UPDATE", "SELECT"]);
     }
@@ -59,7 +59,7 @@ on_each_backend! {
         }
         statements.lock().unwrap().clear();
         assert_eq!(store.purge_older_than(at(2)).await.unwrap(), 600);
-        let statements = statements.lock().unwrap();
+        let statements = statements.lock().unwrap().clone();
         let deletes = statements.iter().filter(|sql| sql.starts_with("DELETE FROM \"skill_runs\"")).count();
         assert_eq!(deletes, 3, "batches of 250");
         for sql in statements.iter() {
@@ -79,7 +79,7 @@ on_each_backend! {
         execute(&db, &format!("{series} INSERT INTO skill_run_logs SELECT 'r', value, 0, 'x', '1' FROM n")).await;
         statements.lock().unwrap().clear();
         assert_eq!(store.purge_older_than(at(2)).await.unwrap(), 1);
-        let statements = statements.lock().unwrap();
+        let statements = statements.lock().unwrap().clone();
         let deletes = statements.iter().filter(|sql| sql.starts_with("DELETE FROM \"skill_run_logs\"")).count();
         assert_eq!(deletes, 3, "5,000 events at a time");
         assert_eq!(count(&db, "skill_run_logs").await, 0);
@@ -101,7 +101,7 @@ on_each_backend! {
         store.list_runs_by_skill("b", Some(7)).await.unwrap();
         store.last_run_by_skills(&["a".into()], false).await.unwrap();
         store.last_run_by_skills(&["a".into(), "b".into(), "c".into()], false).await.unwrap();
-        let statements = statements.lock().unwrap();
+        let statements = statements.lock().unwrap().clone();
         assert_eq!(statements[0], statements[1]);
         assert_eq!(statements[2], statements[3]);
     }

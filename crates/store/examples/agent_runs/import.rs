@@ -14,23 +14,23 @@ use runtrail_store::audit::{RunStats, RunStatus, SkillRun, SkillRunLog, Storage}
 use serde_json::{Map, Value, json};
 
 /// The skill of a trial.
-pub const SKILL: &str = "airline support";
+pub(crate) const SKILL: &str = "airline support";
 /// The skill of the run that stands for a task and has its trials as children.
-pub const TASK_SKILL: &str = "airline benchmark";
+pub(crate) const TASK_SKILL: &str = "airline benchmark";
 
 /// How much was recorded.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Imported {
+pub(crate) struct Imported {
     /// Parent runs.
-    pub tasks: usize,
+    pub(crate) tasks: usize,
     /// Child runs.
-    pub trials: usize,
+    pub(crate) trials: usize,
     /// Events of child runs.
-    pub events: usize,
+    pub(crate) events: usize,
 }
 
 /// Records every trial of the file as a run, with one parent run for each task and one event for each message.
-pub async fn import(store: &impl Storage, text: &str) -> anyhow::Result<Imported> {
+pub(crate) async fn import(store: &impl Storage, text: &str) -> anyhow::Result<Imported> {
     let trials: Vec<Value> = serde_json::from_str(text).context("not a JSON array")?;
     let mut by_task: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
     for trial in &trials {
@@ -75,12 +75,12 @@ pub async fn import(store: &impl Storage, text: &str) -> anyhow::Result<Imported
 }
 
 /// The run of a task.
-pub fn task_run_id(task: u64) -> String {
+pub(crate) fn task_run_id(task: u64) -> String {
     format!("task {task:03}")
 }
 
 /// The run of one trial of a task.
-pub fn trial_run_id(task: u64, trial: u64) -> String {
+pub(crate) fn trial_run_id(task: u64, trial: u64) -> String {
     format!("task {task:03} trial {trial}")
 }
 
