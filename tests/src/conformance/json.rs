@@ -60,6 +60,19 @@ cases! {
         }
     }
 
+    /// A parser in a hurry gets one in some of them wrong, by the last bit.
+    async fn ten_thousand_random_floats_come_back_to_the_last_bit(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let bits = std::iter::successors(Some(1_u64), |bits| {
+            Some(bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
+        });
+        let floats: Vec<f64> = bits.map(f64::from_bits).filter(|float| float.is_finite()).take(10_000).collect();
+        let event = SkillRunLog { payload: json!(floats), ..event("r", 0) };
+        cx.store.append_log(&event).await.unwrap();
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[0].payload, event.payload);
+        cx.store.append_log(&event).await.unwrap();
+    }
+
     async fn json_of_64_levels_is_taken(cx) {
         let run = SkillRun { inputs: object(json!({ "a": nested(63) })), ..running("r") };
         cx.store.start_run(&run).await.unwrap();
