@@ -65,13 +65,7 @@ async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
-            eprint!("error: {err}");
-            let mut cause = err.source();
-            while let Some(err) = cause {
-                eprint!(": {err}");
-                cause = err.source();
-            }
-            eprintln!();
+            eprintln!("error: {}", with_causes(&*err));
             ExitCode::FAILURE
         }
     }
@@ -110,6 +104,20 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     }
     db.close().await?;
     Ok(())
+}
+
+/// The message and those of its causes, without the ones that SeaORM repeats.
+fn with_causes(err: &dyn Error) -> String {
+    let mut text = err.to_string();
+    let mut cause = err.source();
+    while let Some(err) = cause {
+        let message = err.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = err.source();
+    }
+    text
 }
 
 fn print_changes(verb: &str, names: &[String]) {

@@ -24,6 +24,9 @@ mod fixture;
 /// What every implementation of `Storage` does: each case once, run on each backend and door.
 mod conformance;
 
+/// The SQL of every method, against a file, and its way through the indexes.
+mod queries;
+
 /// Random sequences of calls against a small model in memory.
 mod model;
 

@@ -1,6 +1,3 @@
-use std::path::PathBuf;
-use std::{env, fs};
-
 use runtrail_migration::Migrator;
 use sea_orm::DatabaseConnection;
 
@@ -35,25 +32,13 @@ async fn dump(backend: Backend, db: &DatabaseConnection) -> String {
     fetch::<String>(db, query).await.join("\n") + "\n"
 }
 
-fn golden_file(backend: Backend) -> PathBuf {
-    let name = format!("{backend:?}.txt").to_lowercase();
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("golden/schema")
-        .join(name)
-}
-
 on_each_backend! {
     /// After a change that is meant: `RUNTRAIL_UPDATE_GOLDEN=1 cargo xtask test golden`.
     async fn the_schema_is_the_one_in_the_golden_file(database) {
         let db = database.connection().await;
         Migrator::new().up(&db, None).await.unwrap();
         let schema = dump(database.backend(), &db).await;
-        let file = golden_file(database.backend());
-        if env::var_os("RUNTRAIL_UPDATE_GOLDEN").is_some() {
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(&file, &schema).unwrap();
-        }
-        assert_eq!(schema, fs::read_to_string(&file).unwrap(), "{}", file.display());
+        assert_golden("schema", database.backend(), &schema);
     }
 
     async fn going_down_and_up_gives_the_same_schema(database) {

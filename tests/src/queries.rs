@@ -1,0 +1,119 @@
+//! The SQL of every method against a golden file, and that each query goes through an index.
+//!
+//! After a change that is meant: `RUNTRAIL_UPDATE_GOLDEN=1 cargo xtask test queries`.
+
+use std::sync::{Arc, Mutex};
+
+use runtrail_audit::{Page, RunFilter, Storage};
+use runtrail_store::AuditStore;
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement};
+
+use crate::fixture::*;
+
+type Seen = Arc<Mutex<Vec<Statement>>>;
+
+/// A connection whose statements are seen, to tables with nothing in them.
+async fn watched(database: &TestDatabase) -> (DatabaseConnection, Seen) {
+    let seen = Seen::default();
+    let statements = Arc::clone(&seen);
+    let mut options = sea_orm::ConnectOptions::new(database.url());
+    options.max_connections(1).sqlx_logging(false);
+    let mut db = Database::connect(options).await.unwrap();
+    db.set_metric_callback(move |info| statements.lock().unwrap().push(info.statement.clone()));
+    AuditStore::new(db.clone()).initialize().await.unwrap();
+    (db, seen)
+}
+
+/// Every method with the statements that it sends.
+async fn statements_by_method(
+    db: &DatabaseConnection,
+    seen: &Seen,
+) -> Vec<(&'static str, Vec<Statement>)> {
+    let store = AuditStore::new(db.clone());
+    store.count_runs_by_skill("s", false).await.unwrap();
+    let sent = || std::mem::take(&mut *seen.lock().unwrap());
+    let mut all = Vec::new();
+    sent();
+    macro_rules! see {
+        ($($name:literal: $call:expr,)*) => {$(
+            let _ = $call.await;
+            all.push(($name, sent()));
+        )*};
+    }
+    let filter = RunFilter::new;
+    see! {
+        "start_run": store.start_run(&finished_at("r", 1)),
+        "start_run, repeated": store.start_run(&finished_at("r", 1)),
+        "append_log": store.append_log(&event("r", 0)),
+        "append_log, repeated": store.append_log(&event("r", 0)),
+        "finish_run, repeated": store.finish_run("r", &stats()),
+        "get_run": store.get_run("r"),
+        "list_logs_by_run": store.list_logs_by_run("r"),
+        "list_runs_by_skill": store.list_runs_by_skill("s", None),
+        "list_runs_by_skill_paginated": store.list_runs_by_skill_paginated("s", Page::first(5).skip(5), true),
+        "count_runs_by_skill": store.count_runs_by_skill("s", false),
+        "list_runs_by_caller": store.list_runs_by_caller("c", Some(5)),
+        "list_runs_filtered": store.list_runs_filtered(&filter(), Page::first(5)),
+        "list_runs_filtered by status": store.list_runs_filtered(&filter().status("error"), Page::first(5)),
+        "list_runs_filtered by channel": store.list_runs_filtered(&filter().channel("c"), Page::first(5)),
+        "list_runs_filtered, top level": store.list_runs_filtered(&filter().top_level_only(), Page::first(5)),
+        "list_runs_filtered by time": store.list_runs_filtered(&filter().since(at(0)).until(at(1)), Page::ALL),
+        "count_runs_filtered by status": store.count_runs_filtered(&filter().status("error")),
+        "purge_older_than": store.purge_older_than(at(5)),
+        "list_children_by_parent": store.list_children_by_parent("r"),
+        "walk_parent_chain": store.walk_parent_chain("r"),
+        "list_finished_runs_before": store.list_finished_runs_before(at(5), Some(5)),
+        "last_run_by_skills": store.last_run_by_skills(&["s".into()], false),
+    }
+    all
+}
+
+/// The lines of a plan.
+async fn plan(db: &DatabaseConnection, statement: &Statement) -> Vec<String> {
+    let (explain, column) = match db.get_database_backend() {
+        sea_orm::DbBackend::Sqlite => ("EXPLAIN QUERY PLAN", "detail"),
+        _ => ("EXPLAIN (COSTS OFF)", "QUERY PLAN"),
+    };
+    let sql = format!("{explain} {}", statement);
+    let rows = db
+        .query_all_raw(Statement::from_string(statement.db_backend, sql))
+        .await
+        .unwrap();
+    rows.iter()
+        .map(|row| row.try_get("", column).unwrap())
+        .collect()
+}
+
+on_each_backend! {
+    async fn the_sql_of_every_method_is_the_one_in_the_golden_file(database) {
+        let (db, seen) = watched(database).await;
+        let mut text = String::new();
+        for (method, statements) in statements_by_method(&db, &seen).await {
+            text += &format!("-- {method}\n");
+            for statement in statements {
+                text += &format!("{}\n", statement.sql);
+            }
+            text += "\n";
+        }
+        assert_golden("queries", database.backend(), &text);
+    }
+
+    async fn every_query_goes_through_an_index(database) {
+        let (db, seen) = watched(database).await;
+        if database.backend() == Backend::Postgres {
+            // With nothing in the tables, reading them whole would always be the best plan.
+            execute(&db, "SET enable_seqscan = off").await;
+        }
+        for (method, statements) in statements_by_method(&db, &seen).await {
+            for statement in statements {
+                for line in plan(&db, &statement).await {
+                    let reads_a_whole_table = match database.backend() {
+                        Backend::Sqlite => line == "SCAN skill_runs" || line == "SCAN skill_run_logs",
+                        Backend::Postgres => line.contains("Seq Scan on skill_run"),
+                    };
+                    assert!(!reads_a_whole_table, "{method}: {line}\n{}", statement.sql);
+                }
+            }
+        }
+    }
+}
