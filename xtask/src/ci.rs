@@ -21,17 +21,18 @@ pub(crate) fn run() -> Result<()> {
     step("docs", cargo().args(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
     for package in ["runtrail-migration", "runtrail-store"] {
         for features in ["sqlite", "postgres", "sqlite,postgres"] {
-            let check = [
-                "check",
+            let clippy = [
+                "clippy",
                 "--package",
                 package,
                 "--no-default-features",
                 "--features",
                 features,
             ];
+            let deny = ["--", "-D", "warnings"];
             step(
                 &format!("{package} with {features}"),
-                cargo().args(check).env("RUSTFLAGS", "-D warnings"),
+                cargo().args(clippy).args(deny),
             )?;
         }
     }

@@ -22,7 +22,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Migrate a database: up (the default), down [N], status, print-sql; --database-url URL.
+    /// Migrate a database: `up` (the default), `down`, `status` or `print-sql`, with `--database-url`.
     #[command(disable_help_flag = true)]
     Migrate {
         /// What the migration command takes; `--help` lists it.

@@ -9,6 +9,10 @@ use super::Connection;
 #[derive(Clone, Debug)]
 pub struct Pool {
     db: DatabaseConnection,
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "SQLite always prepares")
+    )]
     has_prepared_statements: bool,
 }
 
