@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use sea_orm::{ConnectOptions as PoolOptions, Database, DatabaseConnection, DbBackend, DbErr};
 use url::Url;
 
-use crate::{DriverError, Error, Result};
+use crate::{DriverErrorKind, Error, Result};
 
 /// What survives a power cut. Killing the process loses nothing either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -185,7 +185,7 @@ impl ConnectOptions {
                 Ok(connection) => return Ok(connection),
                 Err(err) => err,
             };
-            if DriverError::of(&err) != DriverError::Busy || Instant::now() >= give_up {
+            if DriverErrorKind::of(&err) != DriverErrorKind::Busy || Instant::now() >= give_up {
                 return Err(err.into());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -37,11 +37,11 @@ mod schema_state;
 mod script;
 
 mod connect;
-mod driver_error;
+mod driver_error_kind;
 mod error;
 
 pub use connect::{ConnectOptions, Durability};
-pub use driver_error::DriverError;
+pub use driver_error_kind::DriverErrorKind;
 pub use error::{Error, Result};
 pub use migrator::{MIGRATION_TABLE, MigrationStatus, Migrator};
 pub use schema_name::SchemaName;

@@ -101,7 +101,7 @@ fn up(backend: DbBackend) -> Vec<Statement> {
         .col(ColumnDef::new(SkillRuns::Error).text().not_null())
         .take();
 
-    let newest_first_by = |name: &'static str, column: SkillRuns| -> IndexCreateStatement {
+    let by_start_within = |name: &'static str, column: SkillRuns| -> IndexCreateStatement {
         Index::create()
             .if_not_exists()
             .name(name)
@@ -112,15 +112,15 @@ fn up(backend: DbBackend) -> Vec<Statement> {
     };
     let indexes = [
         // list_runs_by_skill, list_runs_by_skill_paginated, count_runs_by_skill, last_run_by_skills
-        newest_first_by("runtrail_skill_runs_by_skill", SkillRuns::SkillId),
+        by_start_within("runtrail_skill_runs_by_skill", SkillRuns::SkillId),
         // list_runs_by_caller
-        newest_first_by("runtrail_skill_runs_by_caller", SkillRuns::CallerId),
+        by_start_within("runtrail_skill_runs_by_caller", SkillRuns::CallerId),
         // list_runs_filtered and count_runs_filtered by channel
-        newest_first_by("runtrail_skill_runs_by_channel", SkillRuns::ChannelId),
+        by_start_within("runtrail_skill_runs_by_channel", SkillRuns::ChannelId),
         // list_children_by_parent; list_runs_filtered and count_runs_filtered of top-level runs
-        newest_first_by("runtrail_skill_runs_by_parent", SkillRuns::ParentRunId),
+        by_start_within("runtrail_skill_runs_by_parent", SkillRuns::ParentRunId),
         // list_runs_filtered and count_runs_filtered by status
-        newest_first_by("runtrail_skill_runs_by_status", SkillRuns::Status),
+        by_start_within("runtrail_skill_runs_by_status", SkillRuns::Status),
         // list_runs_filtered and count_runs_filtered by time alone
         Index::create()
             .if_not_exists()
@@ -128,12 +128,14 @@ fn up(backend: DbBackend) -> Vec<Statement> {
             .table(SkillRuns::Table)
             .col(SkillRuns::StartedAt)
             .take(),
-        // purge_older_than, list_finished_runs_before
+        // purge_older_than, list_finished_runs_before. With the id, a batch of a purge begins where the last one
+        // ended, even among a million runs that finished in the same microsecond.
         Index::create()
             .if_not_exists()
             .name("runtrail_skill_runs_by_finish")
             .table(SkillRuns::Table)
             .col(SkillRuns::FinishedAt)
+            .col(SkillRuns::Id)
             .and_where(Expr::col(SkillRuns::FinishedAt).is_not_null())
             .take(),
     ];

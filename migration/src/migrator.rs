@@ -37,7 +37,7 @@ impl Migrator {
         Self::default()
     }
 
-    /// Migrates in this schema of a PostgreSQL database, which must exist; SQLite has none.
+    /// Migrates in this schema of a PostgreSQL database, which must exist; ignored on SQLite.
     pub fn in_schema(schema: SchemaName) -> Self {
         Self {
             schema: Some(schema),

@@ -4,6 +4,11 @@ use runtrail_audit::{Error, Result};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Func, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, DbBackend};
 
+/// Whether a database has schemas, to which a table's name can be qualified.
+pub(crate) fn has_schemas(connection: &impl ConnectionTrait) -> bool {
+    connection.get_database_backend() == DbBackend::Postgres
+}
+
 /// The table that [`unfold`] gives, and its only column.
 pub(crate) const LIST: (&str, &str) = ("list", "value");
 

@@ -1,27 +1,33 @@
 //! What the errors of the layers below mean to a caller of the store.
 
 use runtrail_audit::{Error, Result};
-use runtrail_migration::{DriverError, SchemaState};
+use runtrail_migration::{DriverErrorKind, SchemaState};
 use sea_orm::DbErr;
 
 /// An error of the database or the way to it.
 pub(crate) fn database(err: DbErr) -> Error {
-    let cause = DriverError::of(&err);
+    let cause = DriverErrorKind::of(&err);
     let source = Box::new(err);
     match cause {
-        DriverError::Busy => Error::Busy { source },
-        DriverError::Timeout => Error::Timeout { source },
-        DriverError::Full => Error::StorageFull { source },
-        DriverError::NoSuchTable => Error::SchemaMissing,
-        DriverError::Transient => Error::Backend {
+        DriverErrorKind::Busy => Error::Busy { source },
+        DriverErrorKind::Timeout => Error::Timeout { source },
+        DriverErrorKind::Full => Error::StorageFull { source },
+        DriverErrorKind::NoSuchTable => Error::SchemaMissing,
+        DriverErrorKind::Transient => Error::Backend {
             transient: true,
             source,
         },
-        DriverError::ForeignKey | DriverError::Permanent => Error::Backend {
+        DriverErrorKind::ForeignKey | DriverErrorKind::Permanent => Error::Backend {
             transient: false,
             source,
         },
     }
+}
+
+/// Whether a row was refused since the row that it refers to isn't there.
+pub(crate) fn is_foreign_key(err: &Error) -> bool {
+    let cause = std::error::Error::source(err).and_then(|cause| cause.downcast_ref());
+    cause.is_some_and(|cause| DriverErrorKind::of(cause) == DriverErrorKind::ForeignKey)
 }
 
 /// An error of connecting or migrating.
@@ -32,13 +38,13 @@ pub(crate) fn migration(err: runtrail_migration::Error) -> Error {
         Migration::InvalidSchemaName | Migration::NoSuchSchema { .. } => {
             Error::invalid("schema", format!("can't be used: {err}"))
         }
-        Migration::Unfit(state) => match fitness(state) {
-            Err(err) => err,
-            Ok(()) => Error::SchemaMissing,
-        },
+        Migration::Unfit(SchemaState::Foreign { table, missing }) => {
+            Error::SchemaForeign { table, missing }
+        }
+        Migration::Unfit(SchemaState::TooNew { unknown }) => Error::SchemaTooNew { unknown },
         Migration::Database(err) => database(err),
         err => Error::Backend {
-            transient: true,
+            transient: matches!(err, Migration::Interrupted),
             source: Box::new(err),
         },
     }
@@ -56,9 +62,13 @@ pub(crate) fn statement(err: sea_orm::sea_query::error::Error) -> Error {
 pub(crate) fn fitness(state: SchemaState) -> Result<()> {
     match state {
         SchemaState::Current => Ok(()),
+        SchemaState::Missing => Err(Error::SchemaMissing),
         SchemaState::Outdated { pending } => Err(Error::SchemaOutdated { pending }),
         SchemaState::TooNew { unknown } => Err(Error::SchemaTooNew { unknown }),
         SchemaState::Foreign { table, missing } => Err(Error::SchemaForeign { table, missing }),
-        _ => Err(Error::SchemaMissing),
+        state => Err(Error::Backend {
+            transient: false,
+            source: state.to_string().into(),
+        }),
     }
 }

@@ -30,8 +30,12 @@ pub(crate) async fn by_skills(
         .column((Entity, Column::StartedAt))
         .from(db.runs())
         .and_where(Expr::col((Entity, Column::SkillId)).equals(LIST))
-        // On SQLite a damaged row can have a text here, which counts as later than every number.
-        .and_where(COLUMN.started_at.lte(i64::MAX))
+        // A damaged row would win with a time that is none: a number too large or, on SQLite, a text.
+        .and_where(
+            COLUMN
+                .started_at
+                .lte(rules::micros(DateTime::<Utc>::MAX_UTC)),
+        )
         .order_by((Entity, Column::StartedAt), Order::Desc)
         .limit(1);
     if !include_failed {

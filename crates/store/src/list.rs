@@ -27,11 +27,10 @@ pub(crate) async fn count(
         .cond_where(filter::condition(filter)?)
         .take();
     let rows = db.fetch(&query).await?;
-    let count = rows.first().map(|row| row.try_get::<i64>("", "count"));
-    let count = count.transpose().map_err(error::database)?;
-    Ok(count
-        .and_then(|count| u64::try_from(count).ok())
-        .unwrap_or(0))
+    let counts = rows.iter().map(|row| row.try_get::<i64>("", "count"));
+    let count: i64 = counts.sum::<Result<_, _>>().map_err(error::database)?;
+    // Not negative: the database has counted.
+    Ok(count.unsigned_abs())
 }
 
 pub(crate) async fn children(

@@ -6,8 +6,8 @@ use runtrail_entity::skill_run_log::{COLUMN, Column};
 use sea_orm::sea_query::{Expr, OnConflict, Query};
 use sea_orm::{ConnectionTrait, Order};
 
-use crate::codec;
 use crate::session::Session;
+use crate::{codec, error};
 
 pub(crate) async fn append(
     db: &Session<'_, impl ConnectionTrait>,
@@ -41,11 +41,13 @@ pub(crate) async fn append(
                 .do_nothing()
                 .to_owned(),
         );
-    insert
-        .select_from(of_known_run)
-        .map_err(crate::error::statement)?;
-    if db.execute(&insert).await? > 0 {
-        return Ok(());
+    insert.select_from(of_known_run).map_err(error::statement)?;
+    match db.execute(&insert).await {
+        Ok(0) => {}
+        Ok(_) => return Ok(()),
+        // A purge has deleted the run between the question and the insert.
+        Err(err) if error::is_foreign_key(&err) => return Err(Error::not_found(&row.run_id)),
+        Err(err) => return Err(err),
     }
 
     let mut query = db.select_logs();

@@ -13,7 +13,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection};
 use crate::connection::{Borrowed, Connection, Pool};
 use crate::session::Session;
 use crate::settings::Settings;
-use crate::{error, last_run, lineage, list, logs, purge, runs};
+use crate::{backend, error, last_run, lineage, list, logs, purge, runs};
 
 /// A run history in a SQLite or PostgreSQL database.
 ///
@@ -23,8 +23,9 @@ use crate::{error, last_run, lineage, list, logs, purge, runs};
 ///
 /// # When a future is dropped
 ///
-/// Every write is one statement that commits by itself: it is then wholly there or wholly absent, and the same
-/// call again gives `Ok` and one row.
+/// Every write but a purge is one statement that commits by itself: it is then wholly there or wholly absent, and
+/// the same call again gives `Ok` and one row. A purge is a series of such statements, and goes on when it is
+/// called again.
 #[derive(Clone, Debug)]
 pub struct AuditStore<C = Pool> {
     writer: C,
@@ -93,11 +94,12 @@ impl AuditStore {
         self
     }
 
-    /// The PostgreSQL schema of the tables; by default where the connection's own queries look. SQLite has none.
+    /// The PostgreSQL schema of the tables; by default where the connection's own queries look. Ignored on
+    /// SQLite.
     ///
     /// Every statement names it, so it works behind a pooler that changes connections.
     pub fn in_schema(mut self, schema: SchemaName) -> Self {
-        self.settings.schema = Some(schema);
+        self.settings.schema = backend::has_schemas(&self.writer).then_some(schema);
         self.is_schema_fit = Arc::default();
         self
     }
@@ -112,24 +114,25 @@ impl AuditStore {
         self
     }
 
-    /// Closes the connections, after the statements under way; a host's connection too.
+    /// Closes the connections of this store and of all its clones, after the statements under way; a host's
+    /// connection too.
+    ///
+    /// Dropping a store without closing it loses nothing that was acknowledged.
     ///
     /// # Errors
     ///
     /// The database's own failures.
     pub async fn close(self) -> Result<()> {
-        for pool in [&self.reader, &self.writer] {
-            let closed = pool.inner().close_by_ref().await;
-            closed.map_err(error::database)?;
-        }
-        Ok(())
+        let readers = self.reader.inner().close_by_ref().await;
+        let writer = self.writer.inner().close_by_ref().await;
+        readers.and(writer).map_err(error::database)
     }
 }
 
 impl<C: Connection> AuditStore<C> {
     /// The same store on somebody else's open transaction, or any other `ConnectionTrait`.
     ///
-    /// Writes are part of that transaction: they are there once it commits.
+    /// It has to be to the same database. Writes are part of that transaction: they are there once it commits.
     /// Only statements are issued on it, never a `begin`; [`initialize`](Storage::initialize) only checks.
     ///
     /// ```
@@ -148,7 +151,8 @@ impl<C: Connection> AuditStore<C> {
             writer: Borrowed(connection),
             reader: Borrowed(connection),
             settings: self.settings.clone(),
-            is_schema_fit: Arc::clone(&self.is_schema_fit),
+            // Its own from here on: what it finds may be rolled back with the transaction.
+            is_schema_fit: Arc::new(AtomicBool::new(self.is_schema_fit.load(Ordering::Relaxed))),
         }
     }
 
@@ -168,11 +172,16 @@ impl<C: Connection> AuditStore<C> {
     }
 
     async fn check_schema(&self) -> Result<()> {
-        if !self.is_schema_fit.load(Ordering::Relaxed) {
-            let state = self.settings.migrator().state(&self.reader).await;
-            error::fitness(state.map_err(error::migration)?)?;
-            self.is_schema_fit.store(true, Ordering::Relaxed);
+        if self.is_schema_fit.load(Ordering::Relaxed) {
+            return Ok(());
         }
+        self.inspect_schema().await
+    }
+
+    async fn inspect_schema(&self) -> Result<()> {
+        let state = self.settings.migrator().state(&self.reader).await;
+        error::fitness(state.map_err(error::migration)?)?;
+        self.is_schema_fit.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -180,7 +189,8 @@ impl<C: Connection> AuditStore<C> {
 #[async_trait]
 impl<C: Connection> Storage for AuditStore<C> {
     async fn initialize(&self) -> Result<()> {
-        let unfit = match self.check_schema().await {
+        // Afresh: the tables may have gone since this store last looked.
+        let unfit = match self.inspect_schema().await {
             Ok(()) => return Ok(()),
             Err(unfit) => unfit,
         };
@@ -192,7 +202,7 @@ impl<C: Connection> Storage for AuditStore<C> {
             .up(connection, None)
             .await
             .map_err(error::migration)?;
-        self.check_schema().await
+        self.inspect_schema().await
     }
 
     async fn start_run(&self, run: &SkillRun) -> Result<()> {

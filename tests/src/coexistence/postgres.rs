@@ -249,7 +249,7 @@ fn a_schema_name_that_would_need_quoting_is_refused() {
 #[test]
 fn sqlite_has_no_schemas_and_ignores_the_name() {
     on_database(Backend::Sqlite, async |database| {
-        let audit = SchemaName::new("main").unwrap();
+        let audit = SchemaName::new("audit").unwrap();
         let store = AuditStore::connect(database.url())
             .await
             .unwrap()

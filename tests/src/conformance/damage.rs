@@ -146,9 +146,12 @@ cases_on_own_connection! {
     }
 
     async fn a_damaged_run_hides_no_last_run(cx) {
-        damage(cx, "inputs = 'no JSON'").await;
-        let last_runs = cx.store.last_run_by_skills(&["skill".into()], true).await.unwrap();
-        assert_eq!(last_runs, HashMap::from([("skill".into(), at(3))]));
+        for (change, _) in DAMAGES {
+            damage(cx, change).await;
+            let last_runs = cx.store.last_run_by_skills(&["skill".into()], true).await.unwrap();
+            assert_eq!(last_runs, HashMap::from([("skill".into(), at(3))]), "{change}");
+            cx.sql("DELETE FROM skill_runs").await;
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-use runtrail_audit::{RunFilter, Storage};
+use runtrail_audit::{ErrorKind, RunFilter, Storage};
 use runtrail_store::AuditStore;
 
 use crate::fixture::*;
@@ -85,8 +85,10 @@ on_each_backend! {
                 let run = finished_at(&format!("{worker}-{number}"), 1);
                 store.start_run(&run).await.unwrap();
                 for sequence in 0..3 {
-                    // Purged meanwhile, perhaps.
-                    let _ = store.append_log(&event(&run.id, sequence)).await;
+                    // Purged meanwhile, perhaps, but nothing else.
+                    if let Err(err) = store.append_log(&event(&run.id, sequence)).await {
+                        assert_eq!(err.kind(), ErrorKind::NotFound, "{err:?}");
+                    }
                 }
             }
         };

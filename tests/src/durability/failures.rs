@@ -45,6 +45,25 @@ fn a_full_disk_is_named_and_loses_nothing() {
 }
 
 #[test]
+fn a_migration_that_fills_the_disk_leaves_a_connection_that_can_be_trusted() {
+    on_database(Backend::Sqlite, async |database| {
+        let host = database.connection().await;
+        execute(&host, "PRAGMA max_page_count = 5").await;
+        let store = AuditStore::new(host.clone());
+        for _ in 0..3 {
+            assert_kind(store.initialize().await, ErrorKind::StorageFull);
+        }
+        execute(&host, "PRAGMA max_page_count = 100000").await;
+        let other = AuditStore::connect(database.url()).await.unwrap();
+        other.initialize().await.unwrap();
+        for number in 0..10 {
+            store.start_run(&running(&number.to_string())).await.unwrap();
+        }
+        assert_eq!(other.list_runs_by_skill("skill", None).await.unwrap().len(), 10);
+    });
+}
+
+#[test]
 fn a_locked_file_is_busy_and_the_write_can_be_repeated() {
     on_database(Backend::Sqlite, async |database| {
         let options = ConnectOptions::new(database.url()).busy_timeout(Duration::from_millis(50));

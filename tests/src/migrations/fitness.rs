@@ -126,6 +126,8 @@ on_each_backend! {
         Migrator::new().down(&db, 99).await.unwrap();
         assert_kind(store.get_run("old").await, ErrorKind::SchemaMissing);
         assert_kind(store.start_run(&running("r")).await, ErrorKind::SchemaMissing);
+        store.initialize().await.unwrap();
+        store.start_run(&running("r")).await.unwrap();
     }
 
     async fn in_a_transaction_initializing_only_checks(database) {

@@ -4,7 +4,7 @@ use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlxError};
 
 /// What an error of the database or its driver means to us: the only place that knows their codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DriverError {
+pub enum DriverErrorKind {
     /// Somebody else holds a lock.
     Busy,
     /// No connection, or no answer, in time.
@@ -21,7 +21,7 @@ pub enum DriverError {
     Permanent,
 }
 
-impl DriverError {
+impl DriverErrorKind {
     /// What this error means.
     pub fn of(err: &DbErr) -> Self {
         match err {
