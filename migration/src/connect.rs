@@ -12,7 +12,7 @@ pub enum Durability {
     /// Every acknowledged write does: SQLite waits for the disk at each commit (`synchronous=FULL`).
     #[default]
     Full,
-    /// Some times faster: SQLite waits for the disk only now and then (`synchronous=NORMAL`), so a power cut
+    /// Several times faster: SQLite waits for the disk only now and then (`synchronous=NORMAL`), so a power cut
     /// may take the last acknowledged writes. The database stays consistent.
     Normal,
 }
@@ -113,8 +113,7 @@ impl ConnectOptions {
 
     /// Opens connections that only read, beside one that [`open`](Self::open) gave.
     ///
-    /// Where reading doesn't get in the way of writing, or the database lives in the memory of that one
-    /// connection, they are that connection itself.
+    /// On PostgreSQL, and for a database in memory, these are the given connection itself.
     ///
     /// # Errors
     ///
@@ -133,7 +132,7 @@ impl ConnectOptions {
         options
             .max_connections(self.max_connections)
             .acquire_timeout(self.acquire_timeout)
-            // A ping before each statement would double the way to the database.
+            // A ping before each statement would double the round trips.
             .test_before_acquire_if_idle_for(Duration::from_secs(30))
             // Formatting every statement for a log nobody reads costs more than some statements.
             .sqlx_logging(false)
@@ -145,7 +144,7 @@ impl ConnectOptions {
     fn set_pragmas(&self, options: &mut PoolOptions, access: Access) {
         use sea_orm::sqlx::sqlite::{SqliteAutoVacuum, SqliteJournalMode, SqliteSynchronous};
 
-        /// What the WAL file may keep on disk after a checkpoint.
+        /// What the WAL file may keep on disk after a checkpoint: 64 MiB.
         const JOURNAL_SIZE_LIMIT: &str = "67108864";
 
         let synchronous = match self.durability {

@@ -73,15 +73,16 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let options = ConnectOptions::new(cli.database_url);
+    let command = cli.command.unwrap_or(Command::Up { steps: None });
+    if let Command::PrintSql = command {
+        let schema = cli.database_schema.as_ref();
+        print!("{}", runtrail_migration::script(options.backend()?, schema));
+        return Ok(());
+    }
     let migrator = match cli.database_schema {
         Some(schema) => Migrator::in_schema(schema),
         None => Migrator::new(),
     };
-    let command = cli.command.unwrap_or(Command::Up { steps: None });
-    if let Command::PrintSql = command {
-        print!("{}", runtrail_migration::script(options.backend()?));
-        return Ok(());
-    }
 
     println!("Database {options}");
     let db = options.open().await?;

@@ -238,7 +238,7 @@ fn names<'a>(
 /// SeaORM's migrator over our migrations and our table.
 ///
 /// Not public: used bare it takes no lock, and it knows `fresh`, which drops every table of the database.
-pub(crate) struct Recorder;
+struct Recorder;
 
 impl MigratorTrait for Recorder {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {

@@ -2,7 +2,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::postgres::folder_of;
 use crate::{cargo, succeed, test};
+
+/// The invariants of ARCHITECTURE.md: packages, and what they must not depend on.
+const FORBIDDEN: [(&str, &[&str]); 3] = [
+    ("runtrail-audit", &["sea-orm", "sea-query", "sqlx", "tokio"]),
+    ("runtrail-migration", &["runtrail-entity"]),
+    ("xtask", &["sea-orm", "sqlx", "tokio"]),
+];
 
 pub(crate) fn run() -> Result<()> {
     step("format", cargo().args(["fmt", "--all", "--check"]))?;
@@ -36,8 +44,11 @@ pub(crate) fn run() -> Result<()> {
             )?;
         }
     }
-    eprintln!("== what the port depends on");
-    port_has_no_database()
+    eprintln!("== directions");
+    for (package, forbidden) in FORBIDDEN {
+        check_direction(package, forbidden)?;
+    }
+    licences()
 }
 
 fn step(name: &str, command: &mut Command) -> Result<()> {
@@ -45,26 +56,39 @@ fn step(name: &str, command: &mut Command) -> Result<()> {
     succeed(command)
 }
 
-/// `runtrail-audit` is for implementers who want neither SQL nor a runtime.
-fn port_has_no_database() -> Result<()> {
-    let output = cargo()
-        .args([
-            "tree",
-            "--package",
-            "runtrail-audit",
-            "--edges",
-            "normal",
-            "--prefix",
-            "none",
-        ])
-        .output()
-        .context("cargo can't be run")?;
-    ensure!(output.status.success(), "cargo tree failed");
+/// What the dependencies may bring along, where the tool that knows is installed.
+fn licences() -> Result<()> {
+    if folder_of("cargo-deny").is_none() {
+        eprintln!("NOT RUN: cargo deny check, since cargo-deny is not installed");
+        return Ok(());
+    }
+    step(
+        "licences",
+        cargo().args(["deny", "check", "licenses", "bans", "sources"]),
+    )
+}
+
+fn check_direction(package: &str, forbidden: &[&str]) -> Result<()> {
+    let tree = [
+        "tree",
+        "--package",
+        package,
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+    ];
+    let output = cargo().args(tree).output().context("cargo can't be run")?;
+    ensure!(
+        output.status.success(),
+        "cargo tree --package {package} failed"
+    );
     let tree = String::from_utf8(output.stdout)?;
-    for package in ["sea-orm", "sqlx", "tokio"] {
+    let packages = tree.lines().filter_map(|line| line.split(' ').next());
+    for package_below in packages {
         ensure!(
-            !tree.contains(package),
-            "runtrail-audit depends on {package}:\n{tree}"
+            !forbidden.contains(&package_below),
+            "{package} depends on {package_below}"
         );
     }
     Ok(())

@@ -132,7 +132,7 @@ fn how_to_install() -> String {
 }
 
 /// The folder of a program: on PATH, where `pg_config` says, or where distributions put it.
-fn folder_of(program: &str) -> Option<PathBuf> {
+pub(crate) fn folder_of(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let on_path = env::split_paths(&path);
     let configured = Command::new("pg_config")

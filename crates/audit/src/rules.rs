@@ -1,6 +1,7 @@
 //! What every implementation of [`Storage`](crate::Storage) refuses, rewrites or takes as it is.
 //!
-//! Each function takes the name of the field for its error, and gives back the value as it is to be stored.
+//! What can be refused takes the name of its field, for the error; what can be rewritten is given back as it is to
+//! be stored.
 
 use std::borrow::Cow;
 

@@ -23,7 +23,7 @@ use crate::{RunStats, RunStatus};
 pub struct SkillRun {
     /// Chosen by the host, unique in the history; 1 to 255 bytes.
     ///
-    /// Time-ordered ids (UUIDv7, ULID) are stored about twice as fast as random ones.
+    /// Time-ordered ids (UUIDv7, ULID) are stored faster than random ones.
     pub id: String,
     /// What ran; at most 255 bytes, may be empty.
     pub skill_id: String,
@@ -35,7 +35,7 @@ pub struct SkillRun {
     ///
     /// The parent need not be stored: a child may be recorded first.
     pub parent_run_id: Option<String>,
-    /// The arguments of the run.
+    /// The arguments of the run: at most [`Limits`](crate::Limits) as JSON text, at most 64 levels deep.
     pub inputs: Map<String, Value>,
     /// When it started; kept to the microsecond.
     pub started_at: DateTime<Utc>,
@@ -43,11 +43,11 @@ pub struct SkillRun {
     pub finished_at: Option<DateTime<Utc>>,
     /// How it stands, or how it ended.
     pub status: RunStatus,
-    /// What it produced.
+    /// What it produced: at most [`Limits`](crate::Limits); a NUL character becomes U+FFFD.
     pub output: String,
-    /// What went wrong.
+    /// What went wrong: at most [`Limits`](crate::Limits); a NUL character becomes U+FFFD.
     pub error: String,
-    /// How many tools it called.
+    /// How many tools it called; like all counts at most [`i64::MAX`].
     pub tool_calls: u64,
     /// How long it took, in seconds; finite and not negative.
     pub runtime_seconds: f64,

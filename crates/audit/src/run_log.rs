@@ -15,11 +15,11 @@ use serde_json::Value;
 pub struct SkillRunLog {
     /// The run it belongs to; 1 to 255 bytes.
     pub run_id: String,
-    /// Its place within the run: chosen by the host, unique there, not necessarily without gaps.
+    /// Its place within the run: chosen by the host, unique there, at most [`i64::MAX`]; gaps are fine.
     pub sequence: u64,
     /// What kind of event; at most 255 bytes, may be empty.
     pub event_type: String,
-    /// What happened.
+    /// What happened: at most [`Limits`](crate::Limits) as JSON text, at most 64 levels deep.
     pub payload: Value,
     /// When it happened, kept to the microsecond; `None` lets the store's clock say.
     ///

@@ -18,11 +18,11 @@ use crate::RunStatus;
 pub struct RunStats {
     /// How the run ended; anything but [`RunStatus::RUNNING`].
     pub status: RunStatus,
-    /// What it produced.
+    /// What it produced: at most [`Limits`](crate::Limits); a NUL character becomes U+FFFD.
     pub output: String,
-    /// What went wrong.
+    /// What went wrong: at most [`Limits`](crate::Limits); a NUL character becomes U+FFFD.
     pub error: String,
-    /// How many tools it called.
+    /// How many tools it called; like all counts at most [`i64::MAX`].
     pub tool_calls: u64,
     /// How long it took, in seconds; finite and not negative.
     pub runtime_seconds: f64,

@@ -15,7 +15,9 @@ use crate::{Page, Result, RunFilter, RunStats, SkillRun, SkillRunLog};
 ///
 /// **Writes.** `Ok` means that the database has committed.
 /// A future that is dropped half way leaves its write wholly there or wholly absent, and the same call again
-/// gives `Ok` and one row.
+/// gives `Ok` and one row; a purge leaves off between two batches, and goes on when it is called again.
+///
+/// **Times** are kept, and compared, to the microsecond: what is below is cut off, in arguments too.
 ///
 /// **Damaged rows.** A row that something else has written and that can't be read never hides the others: lists
 /// leave it out and report it through `tracing`.
@@ -49,7 +51,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// can't be stored. Nothing changes then.
     async fn start_run(&self, run: &SkillRun) -> Result<()>;
 
-    /// Records the outcome of a run; `finished_at` becomes the store's clock's now.
+    /// Records the outcome of a run; `finished_at` becomes the time by the store's clock.
     ///
     /// With the same stats as before: `Ok`, and the first `finished_at` is kept.
     /// The status is set as well, so a dry run that shall stay hidden is finished as
@@ -95,7 +97,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
         include_dry_run: bool,
     ) -> Result<Vec<SkillRun>>;
 
-    /// How many runs of a skill there are: the length of the unlimited list.
+    /// How many runs of a skill there are: the length of the unlimited list, damaged rows counted.
     async fn count_runs_by_skill(&self, skill_id: &str, include_dry_run: bool) -> Result<u64>;
 
     /// The newest runs for a caller, without dry runs.

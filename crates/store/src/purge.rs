@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, IdenStatic, Order};
 use crate::session::Session;
 use crate::{backend, error};
 
-/// Runs of one batch. With ten events each, a batch keeps SQLite's other writers waiting some 50 ms.
+/// Runs of one batch: few enough that other writers to a SQLite file don't notice.
 const RUNS_AT_ONCE: u64 = 250;
 
 /// Events that one statement deletes, since a single run may have millions.

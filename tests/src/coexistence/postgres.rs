@@ -172,6 +172,19 @@ fn a_schema_other_than_public_is_named_in_every_statement() {
 }
 
 #[test]
+fn the_script_for_a_schema_makes_the_tables_there() {
+    on_database(Backend::Postgres, async |database| {
+        let db = database.connection().await;
+        let audit = schema(&db, "audit").await;
+        let script = runtrail_migration::script(sea_orm::DbBackend::Postgres, Some(&audit));
+        execute(&db, &script).await;
+        assert_eq!(tables_in(&db, "audit").await, TABLES);
+        let store = AuditStore::new(db.clone()).in_schema(audit);
+        assert_works(&store, "r").await;
+    });
+}
+
+#[test]
 fn two_schemas_of_one_database_hold_two_histories() {
     on_database(Backend::Postgres, async |database| {
         let db = database.connection().await;

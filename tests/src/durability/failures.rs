@@ -57,9 +57,15 @@ fn a_migration_that_fills_the_disk_leaves_a_connection_that_can_be_trusted() {
         let other = AuditStore::connect(database.url()).await.unwrap();
         other.initialize().await.unwrap();
         for number in 0..10 {
-            store.start_run(&running(&number.to_string())).await.unwrap();
+            store
+                .start_run(&running(&number.to_string()))
+                .await
+                .unwrap();
         }
-        assert_eq!(other.list_runs_by_skill("skill", None).await.unwrap().len(), 10);
+        assert_eq!(
+            other.list_runs_by_skill("skill", None).await.unwrap().len(),
+            10
+        );
     });
 }
 

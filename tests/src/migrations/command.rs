@@ -78,7 +78,7 @@ on_each_backend! {
         let printed = succeeds(migration_command(&database.url()).arg("print-sql"));
         let db = database.connection().await;
         let backend = sea_orm::ConnectionTrait::get_database_backend(&db);
-        assert_eq!(printed, runtrail_migration::script(backend));
+        assert_eq!(printed, runtrail_migration::script(backend, None));
     }
 }
 

@@ -31,6 +31,7 @@ impl<C: ConnectionTrait> ConnectionTrait for Borrowed<'_, C> {
         self.0.execute_unprepared(sql).await
     }
 
+    #[expect(clippy::disallowed_methods, reason = "forwarding, not calling")]
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         self.0.query_one_raw(statement).await
     }

@@ -37,10 +37,10 @@ impl Pool {
 
     #[cfg(feature = "postgres")]
     fn simple_protocol(&self) -> Option<super::simple_protocol::SimpleProtocol<'_>> {
-        let is_wanted = !self.has_prepared_statements;
-        is_wanted
-            .then(|| super::simple_protocol::SimpleProtocol::on(&self.db))
-            .flatten()
+        if self.has_prepared_statements {
+            return None;
+        }
+        super::simple_protocol::SimpleProtocol::on(&self.db)
     }
 }
 
