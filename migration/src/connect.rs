@@ -208,19 +208,25 @@ impl<T: Into<String>> From<T> for ConnectOptions {
     }
 }
 
-/// The URL without the password and without its parameters, which may hold one too.
+/// Where the database is: never the password, nor anything that may be one in a mistyped URL.
 impl fmt::Display for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let without_parameters = self.url.split('?').next().unwrap_or_default();
-        match (self.backend(), Url::parse(&self.url)) {
-            (Ok(DbBackend::Sqlite), _) => f.write_str(without_parameters),
-            (Ok(_), Ok(mut url)) => {
-                url.set_query(None);
-                match url.set_password(None) {
-                    Ok(()) => write!(f, "{url}"),
-                    // It has no host, and so no password either.
-                    Err(()) => f.write_str(without_parameters),
+        let url = Url::parse(&self.url);
+        match (self.backend(), &url) {
+            (Ok(DbBackend::Sqlite), _) => {
+                f.write_str(self.url.split('?').next().unwrap_or_default())
+            }
+            // A password that holds a / or # ends the host early, and what follows has the @.
+            (Ok(_), Ok(url)) if url.has_host() && !url.path().contains('@') => {
+                write!(f, "{}://", url.scheme())?;
+                if !url.username().is_empty() {
+                    write!(f, "{}@", url.username())?;
                 }
+                f.write_str(url.host_str().unwrap_or_default())?;
+                if let Some(port) = url.port() {
+                    write!(f, ":{port}")?;
+                }
+                f.write_str(url.path())
             }
             _ => f.write_str("(not a database URL)"),
         }

@@ -13,8 +13,6 @@ pub enum DriverErrorKind {
     Full,
     /// A table isn't there.
     NoSuchTable,
-    /// A row refers to a row that isn't there.
-    ForeignKey,
     /// The connection, the server or the order of things failed: the same statement may succeed later.
     Transient,
     /// Anything else.
@@ -59,7 +57,6 @@ impl DriverErrorKind {
             "53100" => Self::Full,
             // undefined_table, invalid_schema_name
             "42P01" | "3F000" => Self::NoSuchTable,
-            "23503" => Self::ForeignKey,
             // serialization_failure, deadlock_detected
             "40001" | "40P01" => Self::Transient,
             // admin_shutdown, crash_shutdown, cannot_connect_now
@@ -74,17 +71,15 @@ impl DriverErrorKind {
 
     /// <https://www.sqlite.org/rescode.html>: the low byte is the primary code.
     fn of_sqlite(code: i32, message: &str) -> Self {
-        const CONSTRAINT_FOREIGN_KEY: i32 = 787;
-        match (code, code & 0xFF) {
-            (CONSTRAINT_FOREIGN_KEY, _) => Self::ForeignKey,
+        match code & 0xFF {
             // SQLITE_BUSY, SQLITE_LOCKED
-            (_, 5 | 6) => Self::Busy,
+            5 | 6 => Self::Busy,
             // SQLITE_FULL
-            (_, 13) => Self::Full,
+            13 => Self::Full,
             // SQLITE_NOMEM, SQLITE_INTERRUPT, SQLITE_IOERR, SQLITE_PROTOCOL, SQLITE_SCHEMA
-            (_, 7 | 9 | 10 | 15 | 17) => Self::Transient,
+            7 | 9 | 10 | 15 | 17 => Self::Transient,
             // SQLITE_ERROR says it in words only.
-            (_, 1) if message.starts_with("no such table") => Self::NoSuchTable,
+            1 if message.starts_with("no such table") => Self::NoSuchTable,
             _ => Self::Permanent,
         }
     }

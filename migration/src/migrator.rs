@@ -1,7 +1,7 @@
-use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoIden, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoIden, Query, SelectStatement};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, DynIden,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -112,11 +112,26 @@ impl Migrator {
         db: &DatabaseConnection,
         direction: Direction,
     ) -> Result<Vec<String>> {
+        let changed = self.run_in_transaction(db, direction).await;
+        #[cfg(feature = "sqlite")]
+        if changed.is_err() {
+            discard_connections_in_doubt(db).await;
+        }
+        changed
+    }
+
+    async fn run_in_transaction(
+        &self,
+        db: &DatabaseConnection,
+        direction: Direction,
+    ) -> Result<Vec<String>> {
         #[expect(clippy::disallowed_methods, reason = "nobody can cancel this task")]
         let txn = db
             .begin_with_options(TransactionOptions {
                 // Taken at once: a read lock that wants to become a write lock is refused without waiting.
                 sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                // So that who has waited for the lock sees what its last holder did, whatever the default is.
+                isolation_level: is_postgres(db).then_some(IsolationLevel::ReadCommitted),
                 ..TransactionOptions::default()
             })
             .await?;
@@ -135,40 +150,110 @@ impl Migrator {
     }
 
     async fn lock(&self, txn: &DatabaseTransaction) -> Result<()> {
-        if txn.get_database_backend() != DbBackend::Postgres {
+        if !is_postgres(txn) {
             return Ok(());
         }
         let lock = Func::cust("pg_advisory_xact_lock").arg(LOCK_KEY);
         txn.query_all(&Query::select().expr(lock).take()).await?;
 
-        if let Some(schema) = &self.schema {
-            let found = Func::cust("to_regnamespace").arg(schema.as_str());
-            let query = Query::select()
-                .expr_as(Expr::expr(found).is_not_null(), "found")
-                .take();
-            let rows = txn.query_all(&query).await?;
-            let found = rows.first().map(|row| row.try_get("", "found"));
-            if found.transpose()? != Some(true) {
-                return Err(Error::NoSuchSchema {
-                    schema: schema.clone(),
-                });
-            }
+        let schema = match &self.schema {
+            Some(schema) => Some(self.existing(txn, schema).await?),
+            None => schema_of_our_tables(txn).await?,
+        };
+        if let Some(schema) = schema {
             // Until the end of this transaction only, so that a pooler between us and the server sees nothing.
             let set = Func::cust("set_config")
                 .arg("search_path")
-                .arg(schema.as_str())
+                .arg(schema)
                 .arg(true);
             txn.query_all(&Query::select().expr(set).take()).await?;
         }
         Ok(())
     }
 
+    async fn existing(&self, txn: &DatabaseTransaction, schema: &SchemaName) -> Result<String> {
+        let found = Func::cust("to_regnamespace").arg(schema.as_str());
+        let found = text(
+            txn,
+            Query::select()
+                .expr(Expr::expr(found).cast_as("text"))
+                .take(),
+        );
+        found.await?.ok_or_else(|| Error::NoSuchSchema {
+            schema: schema.clone(),
+        })
+    }
+
     fn schema_on(&self, db: &impl ConnectionTrait) -> Option<&SchemaName> {
-        match db.get_database_backend() {
-            DbBackend::Postgres => self.schema.as_ref(),
-            _ => None,
+        self.schema.as_ref().filter(|_| is_postgres(db))
+    }
+}
+
+/// Closes what connections still count a transaction as open, after one has failed.
+///
+/// A commit that the disk refuses, or a full disk, makes SQLite end the transaction by itself; the driver doesn't
+/// notice. The next transaction on that connection would be a savepoint of none, and once it is dropped, whatever is
+/// written there would be acknowledged and lost.
+#[cfg(feature = "sqlite")]
+async fn discard_connections_in_doubt(db: &DatabaseConnection) {
+    use sea_orm::sqlx::Connection;
+    use std::time::Duration;
+
+    if db.get_database_backend() != DbBackend::Sqlite {
+        return;
+    }
+    let pool = db.get_sqlite_connection_pool();
+    let mut sound = Vec::new();
+    // The one in doubt is on its way back to the pool; others may be in use for long, and are not in doubt.
+    while sound.len() < pool.size() as usize {
+        let acquired = tokio::time::timeout(Duration::from_secs(1), pool.acquire()).await;
+        let Ok(Ok(mut connection)) = acquired else {
+            return;
+        };
+        // The rollback of the dropped transaction comes before the answer.
+        let answers = connection.ping().await.is_ok();
+        if answers && !connection.is_in_transaction() {
+            sound.push(connection);
+        } else {
+            // Whatever closing it says, it doesn't go back to the pool.
+            let _ = connection.close().await;
         }
     }
+}
+
+/// The schema in which the connection's own queries find our tables, quoted where it has to be.
+///
+/// They look in every schema of the search path, while tables are created in its first: without this, a role with a
+/// schema of its own would get a second, empty history there.
+async fn schema_of_our_tables(txn: &DatabaseTransaction) -> Result<Option<String>> {
+    for migration in MIGRATIONS {
+        let table = Func::cust("to_regclass").arg(migration.table);
+        let schema = Expr::col("relnamespace")
+            .cast_as("regnamespace")
+            .cast_as("text");
+        let query = Query::select()
+            .expr(schema)
+            .from(("pg_catalog", "pg_class"))
+            .and_where(Expr::col("oid").eq(table))
+            .take();
+        if let Some(schema) = text(txn, query).await? {
+            return Ok(Some(schema));
+        }
+    }
+    Ok(None)
+}
+
+async fn text(txn: &DatabaseTransaction, query: SelectStatement) -> Result<Option<String>> {
+    let rows = txn.query_all(&query).await?;
+    let text = rows
+        .first()
+        .map(|row| row.try_get_by_index(0))
+        .transpose()?;
+    Ok(text.flatten())
+}
+
+fn is_postgres(db: &impl ConnectionTrait) -> bool {
+    db.get_database_backend() == DbBackend::Postgres
 }
 
 #[derive(Clone, Copy)]

@@ -17,17 +17,11 @@ pub(crate) fn database(err: DbErr) -> Error {
             transient: true,
             source,
         },
-        DriverErrorKind::ForeignKey | DriverErrorKind::Permanent => Error::Backend {
+        DriverErrorKind::Permanent => Error::Backend {
             transient: false,
             source,
         },
     }
-}
-
-/// Whether a row was refused since the row that it refers to isn't there.
-pub(crate) fn is_foreign_key(err: &Error) -> bool {
-    let cause = std::error::Error::source(err).and_then(|cause| cause.downcast_ref());
-    cause.is_some_and(|cause| DriverErrorKind::of(cause) == DriverErrorKind::ForeignKey)
 }
 
 /// An error of connecting or migrating.

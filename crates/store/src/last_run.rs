@@ -9,8 +9,8 @@ use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ConnectionTrait, IdenStatic, Order};
 
 use crate::backend::{self, LIST};
-use crate::error;
 use crate::session::Session;
+use crate::{codec, error};
 
 /// One seek in the index for each skill; a grouped maximum would read every run of each.
 pub(crate) async fn by_skills(
@@ -30,7 +30,8 @@ pub(crate) async fn by_skills(
         .column((Entity, Column::StartedAt))
         .from(db.runs())
         .and_where(Expr::col((Entity, Column::SkillId)).equals(LIST))
-        // A damaged row would win with a time that is none: a number too large or, on SQLite, a text.
+        // A damaged row would win with a time that is none.
+        .and_where(codec::is_whole_number(Column::StartedAt))
         .and_where(
             COLUMN
                 .started_at

@@ -3,7 +3,7 @@
 use runtrail_audit::{Error, Result, SkillRunLog, rules};
 use runtrail_entity::skill_run;
 use runtrail_entity::skill_run_log::{COLUMN, Column};
-use sea_orm::sea_query::{Expr, OnConflict, Query};
+use sea_orm::sea_query::{Expr, LockType, OnConflict, Query};
 use sea_orm::{ConnectionTrait, Order};
 
 use crate::session::Session;
@@ -25,6 +25,8 @@ pub(crate) async fn append(
         .expr(Expr::val(row.payload.as_str()))
         .from(db.runs())
         .and_where(skill_run::COLUMN.id.eq(row.run_id.as_str()))
+        // PostgreSQL then waits for whoever is deleting the run, and finds it or not. SQLite has no such locks.
+        .lock(LockType::KeyShare)
         .take();
     let mut insert = Query::insert();
     insert
@@ -42,12 +44,8 @@ pub(crate) async fn append(
                 .to_owned(),
         );
     insert.select_from(of_known_run).map_err(error::statement)?;
-    match db.execute(&insert).await {
-        Ok(0) => {}
-        Ok(_) => return Ok(()),
-        // A purge has deleted the run between the question and the insert.
-        Err(err) if error::is_foreign_key(&err) => return Err(Error::not_found(&row.run_id)),
-        Err(err) => return Err(err),
+    if db.execute(&insert).await? > 0 {
+        return Ok(());
     }
 
     let mut query = db.select_logs();

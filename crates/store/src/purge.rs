@@ -4,18 +4,18 @@ use chrono::{DateTime, Utc};
 use runtrail_audit::{Result, rules};
 use runtrail_entity::{skill_run, skill_run_log};
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
-use sea_orm::{ConnectionTrait, IdenStatic, Order};
+use sea_orm::{ConnectionTrait, Order};
 
 use crate::session::Session;
-use crate::{backend, error};
+use crate::{backend, codec};
 
 /// Runs of one batch: few enough that other writers to a SQLite file don't notice.
-const RUNS_AT_ONCE: u64 = 250;
+const RUNS_AT_ONCE: u64 = 100;
 
-/// Events that one statement deletes, since a single run may have millions.
-const EVENTS_AT_ONCE: u64 = 5_000;
+/// Events that one statement deletes, since a single run may have millions; of the largest, some seconds' worth.
+const EVENTS_AT_ONCE: u64 = 1_000;
 
-/// How often a batch is tried again because events still arrived for its runs.
+/// How often a batch is tried again in vain: others may be purging the same runs, or writing events to them.
 const ATTEMPTS: usize = 3;
 
 pub(crate) async fn older_than(
@@ -63,6 +63,7 @@ async fn due_runs(
         .columns([Column::FinishedAt, Column::Id])
         .from(db.runs())
         .and_where(COLUMN.finished_at.lt(cutoff))
+        .and_where(codec::is_whole_number(Column::FinishedAt))
         // In this form the index on finished_at is entered at the right place.
         .and_where(COLUMN.finished_at.gte(after.finished_at))
         .and_where(
@@ -76,15 +77,15 @@ async fn due_runs(
         .limit(RUNS_AT_ONCE)
         .take();
     let rows = db.fetch(&query).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Position {
-                finished_at: row.try_get("", Column::FinishedAt.as_str())?,
-                id: row.try_get("", Column::Id.as_str())?,
-            })
-        })
-        .collect::<Result<_, _>>()
-        .map_err(error::database)
+    let due = codec::readable(&rows, |row| {
+        let (id, finished_at) = codec::read_finish(row)?;
+        Ok(Position { finished_at, id })
+    })?;
+    if let (Some(row), true) = (rows.first(), due.is_empty()) {
+        // A whole batch that can't be read, and no place to go on from.
+        codec::read_finish(row)?;
+    }
+    Ok(due)
 }
 
 /// Deletes the events of these runs, then the runs that have none left.
@@ -97,11 +98,21 @@ async fn delete(
     runs: u64,
 ) -> Result<u64> {
     let mut deleted = 0;
-    for _ in 0..ATTEMPTS {
-        while delete_events(db, cutoff, batch).await? == EVENTS_AT_ONCE {}
-        deleted += delete_runs_without_events(db, cutoff, batch).await?;
-        if deleted >= runs {
-            break;
+    let mut attempts = 0;
+    while deleted < runs && attempts < ATTEMPTS {
+        let mut progress = 0;
+        loop {
+            let events = delete_events(db, cutoff, batch).await?;
+            progress += events;
+            if events < EVENTS_AT_ONCE {
+                break;
+            }
+        }
+        let runs_gone = delete_runs_without_events(db, cutoff, batch).await?;
+        progress += runs_gone;
+        deleted += runs_gone;
+        if progress == 0 {
+            attempts += 1;
         }
     }
     Ok(deleted)

@@ -32,8 +32,9 @@ pub(crate) async fn start(db: &Session<'_, impl ConnectionTrait>, run: &SkillRun
         return Ok(());
     }
 
-    let Some(stored) = stored(db, &row.id).await? else {
-        // It was finished when we came, and is purged by now.
+    let stored = stored(db, &row.id).await?;
+    let Some(stored) = stored.filter(|stored| stored.finished_at.is_some()) else {
+        // It was finished when we came, and has been purged since, and perhaps started anew.
         return Err(Error::Busy {
             source: "the run was deleted meanwhile".into(),
         });

@@ -207,19 +207,50 @@ fn a_schema_on_the_search_path_is_used_without_naming_it() {
     on_database(Backend::Postgres, async |database| {
         let admin = database.connection().await;
         schema(&admin, "audit").await;
-        let name: String = fetch::<String>(&admin, "SELECT current_database()::text")
-            .await
-            .remove(0);
-        execute(
-            &admin,
-            &format!("ALTER DATABASE {name} SET search_path = audit"),
-        )
-        .await;
+        set_for_database(&admin, "search_path = audit").await;
         let store = AuditStore::connect(database.url()).await.unwrap();
         store.initialize().await.unwrap();
         assert_works(&store, "r").await;
         assert_eq!(tables_in(&admin, "audit").await, TABLES);
         assert!(tables_in(&admin, "public").await.is_empty());
+    });
+}
+
+async fn set_for_database(db: &DatabaseConnection, setting: &str) {
+    let name: String = fetch::<String>(db, "SELECT current_database()::text")
+        .await
+        .remove(0);
+    execute(db, &format!("ALTER DATABASE {name} SET {setting}")).await;
+}
+
+#[test]
+fn tables_that_are_further_down_the_search_path_get_no_double() {
+    on_database(Backend::Postgres, async |database| {
+        let admin = database.connection().await;
+        // As a host's migrator does it: in public, and without a record in our own table.
+        Migrator::new().up(&admin, None).await.unwrap();
+        execute(&admin, "DROP TABLE runtrail_migrations").await;
+        schema(&admin, "mine").await;
+        set_for_database(&admin, "search_path = mine, public").await;
+
+        let db = database.connection().await;
+        Migrator::new().up(&db, None).await.unwrap();
+        assert!(tables_in(&admin, "mine").await.is_empty());
+        assert_eq!(tables_in(&admin, "public").await, TABLES);
+    });
+}
+
+#[test]
+fn many_migrate_at_once_whatever_the_isolation_level_is_by_default() {
+    on_database(Backend::Postgres, async |database| {
+        let admin = database.connection().await;
+        set_for_database(&admin, "default_transaction_isolation = 'repeatable read'").await;
+        let initialize = async || {
+            let store = AuditStore::connect(database.url()).await.unwrap();
+            store.initialize().await.unwrap();
+            store.close().await.unwrap();
+        };
+        futures_util::future::join_all((0..16).map(|_| initialize())).await;
     });
 }
 

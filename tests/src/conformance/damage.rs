@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use runtrail_audit::{Page, RunFilter, SkillRun, Storage};
+use runtrail_audit::{ErrorKind, Page, RunFilter, SkillRun, Storage};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::fixture::*;
@@ -142,7 +142,7 @@ cases_on_own_connection! {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.append_log(&event("r", 0)).await.unwrap();
         cx.sql("UPDATE skill_run_logs SET payload = '{'").await;
-        assert_kind(cx.store.append_log(&event("r", 0)).await, runtrail_audit::ErrorKind::Conflict);
+        assert_kind(cx.store.append_log(&event("r", 0)).await, ErrorKind::Conflict);
     }
 
     async fn a_damaged_run_hides_no_last_run(cx) {
@@ -193,6 +193,42 @@ mod types {
                 );
                 cx.sql("DELETE FROM skill_runs").await;
             }
+        });
+    }
+
+    #[test]
+    fn a_fraction_where_a_time_belongs_hides_no_other() {
+        run_on_own_store(Backend::Sqlite, async |cx| {
+            for column in ["started_at", "finished_at"] {
+                damage(cx, &format!("{column} = 1e15 + 0.5")).await;
+                let expected = ("skill_runs", "damaged", column);
+                assert_corrupt(cx.store.get_run("damaged").await, expected);
+                let last_runs = cx
+                    .store
+                    .last_run_by_skills(&["skill".into()], true)
+                    .await
+                    .unwrap();
+                assert_eq!(
+                    last_runs,
+                    HashMap::from([("skill".into(), at(3))]),
+                    "{column}"
+                );
+                assert!(
+                    cx.store.purge_older_than(at(11)).await.unwrap() >= 2,
+                    "{column}"
+                );
+                assert_kind(cx.store.get_run("first").await, ErrorKind::NotFound);
+                cx.sql("DELETE FROM skill_runs").await;
+            }
+        });
+    }
+
+    #[test]
+    fn an_id_that_is_no_text_stops_no_purge() {
+        run_on_own_store(Backend::Sqlite, async |cx| {
+            damage(cx, "id = CAST(X'FF' AS TEXT), finished_at = 1").await;
+            assert_eq!(cx.store.purge_older_than(at(11)).await.unwrap(), 2);
+            assert_kind(cx.store.purge_older_than(at(11)).await, ErrorKind::Corrupt);
         });
     }
 

@@ -1,3 +1,4 @@
+use std::process::Command;
 use std::time::Duration;
 
 use runtrail_audit::{Error, ErrorKind, SkillRunLog, Storage};
@@ -44,17 +45,32 @@ fn a_full_disk_is_named_and_loses_nothing() {
     });
 }
 
+/// What this process may write into one file. `prlimit` sets it for us: to ask the system ourselves is unsafe code.
+fn limit_file_size(limit: &str) {
+    let limit = format!("--fsize={limit}:");
+    let process = std::process::id().to_string();
+    let prlimit = Command::new("prlimit")
+        .args(["--pid", &process, &limit])
+        .status()
+        .unwrap();
+    assert!(prlimit.success());
+}
+
+/// A commit that the disk refuses ends the transaction in SQLite, but not in the driver, which counts on: what is
+/// written on that connection after the next transaction that is dropped would be acknowledged and lost.
 #[test]
-fn a_migration_that_fills_the_disk_leaves_a_connection_that_can_be_trusted() {
+#[ignore = "a child process of the case below"]
+fn child_whose_migration_cannot_be_committed() {
     on_database(Backend::Sqlite, async |database| {
-        let host = database.connection().await;
-        execute(&host, "PRAGMA max_page_count = 5").await;
-        let store = AuditStore::new(host.clone());
-        for _ in 0..3 {
-            assert_kind(store.initialize().await, ErrorKind::StorageFull);
-        }
-        execute(&host, "PRAGMA max_page_count = 100000").await;
         let other = AuditStore::connect(database.url()).await.unwrap();
+        let host = database.connection().await;
+        let store = AuditStore::new(host.clone());
+        // Enough for the file as it is, not for what the commit adds to the log.
+        limit_file_size("24000");
+        assert!(store.initialize().await.is_err());
+        limit_file_size("unlimited");
+
+        drop(host.begin().await.unwrap());
         other.initialize().await.unwrap();
         for number in 0..10 {
             store
@@ -67,6 +83,20 @@ fn a_migration_that_fills_the_disk_leaves_a_connection_that_can_be_trusted() {
             10
         );
     });
+}
+
+#[test]
+fn a_migration_that_cannot_be_committed_leaves_no_connection_that_loses_writes() {
+    let name = "durability::failures::child_whose_migration_cannot_be_committed";
+    // Writing too much is then an error, and not the end of the process.
+    let child = Command::new("sh")
+        .args(["-c", r#"trap "" XFSZ; exec "$@""#, "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", name])
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", printed(&child));
+    assert!(printed(&child).contains("1 passed"), "{}", printed(&child));
 }
 
 #[test]

@@ -61,7 +61,7 @@ on_each_backend! {
         assert_eq!(store.purge_older_than(at(2)).await.unwrap(), 600);
         let statements = statements.lock().unwrap().clone();
         let deletes = statements.iter().filter(|sql| sql.starts_with("DELETE FROM \"skill_runs\"")).count();
-        assert_eq!(deletes, 3, "batches of 250");
+        assert_eq!(deletes, 6, "batches of 100");
         for sql in statements.iter() {
             assert!(sql.starts_with("SELECT") || sql.starts_with("DELETE"), "{sql}");
             assert!(!sql.contains("RETURNING"), "{sql}");
@@ -81,7 +81,7 @@ on_each_backend! {
         assert_eq!(store.purge_older_than(at(2)).await.unwrap(), 1);
         let statements = statements.lock().unwrap().clone();
         let deletes = statements.iter().filter(|sql| sql.starts_with("DELETE FROM \"skill_run_logs\"")).count();
-        assert_eq!(deletes, 3, "5,000 events at a time");
+        assert_eq!(deletes, 13, "1,000 events at a time");
         assert_eq!(count(&db, "skill_run_logs").await, 0);
     }
 

@@ -129,6 +129,23 @@ fn no_message_holds_a_password() {
 }
 
 #[test]
+fn no_description_of_a_mistyped_url_holds_a_password() {
+    let urls = [
+        "postgres://me:secret@db/app?password=secret#secret",
+        "postgres:me:secret@db/app",
+        "postgres://me:/secret@db/app",
+        "postgres://me:#secret@db/app",
+        "postgres://me:1/secret@db/app",
+        "secret://me@db/app",
+    ];
+    for url in urls {
+        let options = runtrail_migration::ConnectOptions::new(url);
+        let described = format!("{options} {options:?}");
+        assert!(!described.contains("secret"), "{url}: {described}");
+    }
+}
+
+#[test]
 fn a_url_that_cannot_be_used_is_explained() {
     for (url, reason) in [
         (

@@ -10,7 +10,9 @@ use serde_json::Value;
 
 pub(crate) use log::{decode_log, encode_log, is_same_event, read_log};
 pub(crate) use outcome::Outcome;
-pub(crate) use run::{decode_run, encode_run, is_same_run, is_same_start, read_run};
+pub(crate) use run::{
+    decode_run, encode_run, is_same_run, is_same_start, is_whole_number, read_finish, read_run,
+};
 
 /// Decodes every row, leaving out and reporting the damaged ones: one of them must not hide the others.
 pub(crate) fn readable<T>(

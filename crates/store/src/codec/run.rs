@@ -1,5 +1,6 @@
 use runtrail_audit::{Limits, Result, RunStatus, SkillRun, rules};
 use runtrail_entity::skill_run::{Column, Entity, Model};
+use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{EntityName, QueryResult};
 
 use super::{Outcome, Place, is_same_json};
@@ -8,8 +9,7 @@ use super::{Outcome, Place, is_same_json};
 pub(crate) fn encode_run(run: &SkillRun, limits: &Limits) -> Result<Model> {
     let outcome = Outcome::encode(&run.stats(), limits)?;
     let parent_run_id = run.parent_run_id.as_deref();
-    // An empty parent would be one that can't exist: a top-level run has none.
-    let parent_run_id = parent_run_id.map(|id| rules::run_id("parent_run_id", id));
+    let parent_run_id = parent_run_id.map(|id| rules::identifier("parent_run_id", id));
     Ok(Model {
         id: rules::run_id("id", &run.id)?.to_owned(),
         skill_id: rules::identifier("skill_id", &run.skill_id)?.to_owned(),
@@ -52,6 +52,19 @@ pub(crate) fn read_run(row: &QueryResult) -> Result<Model> {
         error: place.get(row, Column::Error)?,
         id,
     })
+}
+
+/// The id of a finished run and when it finished.
+pub(crate) fn read_finish(row: &QueryResult) -> Result<(String, i64)> {
+    let id: String = place("?").get(row, Column::Id)?;
+    let finished_at = place(&id).get(row, Column::FinishedAt)?;
+    Ok((id, finished_at))
+}
+
+/// Whether a column holds what it should: SQLite lets fractions and texts in, and sorts them among the times.
+pub(crate) fn is_whole_number(column: Column) -> Expr {
+    let column = Expr::col((Entity, column));
+    column.clone().eq(column.cast_as("bigint"))
 }
 
 /// The run of a row.
