@@ -245,12 +245,7 @@ fn many_migrate_at_once_whatever_the_isolation_level_is_by_default() {
     on_database(Backend::Postgres, async |database| {
         let admin = database.connection().await;
         set_for_database(&admin, "default_transaction_isolation = 'repeatable read'").await;
-        let initialize = async || {
-            let store = AuditStore::connect(database.url()).await.unwrap();
-            store.initialize().await.unwrap();
-            store.close().await.unwrap();
-        };
-        futures_util::future::join_all((0..16).map(|_| initialize())).await;
+        initialize_at_once(database, 16).await;
     });
 }
 

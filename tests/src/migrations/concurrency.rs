@@ -49,12 +49,7 @@ on_each_backend! {
     }
 
     async fn many_stores_initialize_an_empty_database_at_once(database) {
-        let initialize = async || {
-            let store = AuditStore::connect(database.url()).await.unwrap();
-            store.initialize().await.unwrap();
-            store.close().await.unwrap();
-        };
-        futures_util::future::join_all((0..16).map(|_| initialize())).await;
+        initialize_at_once(database, 16).await;
         let db = database.connection().await;
         assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Current);
     }
