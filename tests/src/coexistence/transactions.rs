@@ -50,6 +50,34 @@ impl ConnectionTrait for Counting<'_> {
     }
 }
 
+/// The foreign key would refuse the event too, and end the host's transaction.
+#[test]
+fn an_event_waits_for_who_is_deleting_its_run_and_leaves_the_transaction_usable() {
+    on_database(Backend::Postgres, async |database| {
+        let db = database.connection().await;
+        let store = initialized(&db).await;
+        store.start_run(&finished_at("r", 1)).await.unwrap();
+        let deleting = db.begin().await.unwrap();
+        assert_eq!(
+            store.on(&deleting).purge_older_than(at(2)).await.unwrap(),
+            1
+        );
+
+        let appending = db.begin().await.unwrap();
+        let commit = async {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            deleting.commit().await.unwrap();
+        };
+        let event = event("r", 0);
+        let on_txn = store.on(&appending);
+        let (appended, ()) = futures_util::future::join(on_txn.append_log(&event), commit).await;
+        assert_kind(appended, ErrorKind::NotFound);
+        on_txn.start_run(&running("other")).await.unwrap();
+        appending.commit().await.unwrap();
+        assert_eq!(store.get_run("other").await.unwrap(), running("other"));
+    });
+}
+
 on_each_backend! {
     async fn what_is_written_in_a_transaction_is_there_after_its_commit(database) {
         let db = database.connection().await;
