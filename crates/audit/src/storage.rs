@@ -118,6 +118,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Returns how many runs went.
     /// Works in bounded batches, each committed by itself: dropped or killed half way and called again, it
     /// completes, and no event is ever left without its run.
+    /// A run that is given new events all the while may be left for the next purge.
     async fn purge_older_than(&self, cutoff: DateTime<Utc>) -> Result<u64>;
 
     /// The runs that a run spawned itself, newest first, dry runs included.

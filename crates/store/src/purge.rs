@@ -100,18 +100,10 @@ async fn delete(
     let mut deleted = 0;
     let mut attempts = 0;
     while deleted < runs && attempts < ATTEMPTS {
-        let mut progress = 0;
-        loop {
-            let events = delete_events(db, cutoff, batch).await?;
-            progress += events;
-            if events < EVENTS_AT_ONCE {
-                break;
-            }
-        }
-        let runs_gone = delete_runs_without_events(db, cutoff, batch).await?;
-        progress += runs_gone;
-        deleted += runs_gone;
-        if progress == 0 {
+        while delete_events(db, cutoff, batch).await? == EVENTS_AT_ONCE {}
+        let gone = delete_runs_without_events(db, cutoff, batch).await?;
+        deleted += gone;
+        if gone == 0 {
             attempts += 1;
         }
     }
