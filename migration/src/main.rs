@@ -2,10 +2,10 @@
 //!
 //! `cargo xtask migrate` runs it, and so does `sea-orm-cli migrate -d migration`, whose arguments it
 //! understands. `fresh`, `refresh` and `reset` are left out: they delete a history in one careless word.
-#![expect(clippy::print_stdout, reason = "this is a command")]
 #![expect(clippy::print_stderr, reason = "this is a command")]
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -64,6 +64,8 @@ enum Command {
 async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever was reading, `head` say, has seen enough.
+        Err(err) if is_broken_pipe(&*err) => ExitCode::SUCCESS,
         Err(err) => {
             eprintln!("error: {}", with_causes(&*err));
             ExitCode::FAILURE
@@ -76,7 +78,11 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let command = cli.command.unwrap_or(Command::Up { steps: None });
     if let Command::PrintSql = command {
         let schema = cli.database_schema.as_ref();
-        print!("{}", runtrail_migration::script(options.backend()?, schema));
+        write!(
+            io::stdout(),
+            "{}",
+            runtrail_migration::script(options.backend()?, schema)
+        )?;
         return Ok(());
     }
     let migrator = match cli.database_schema {
@@ -84,27 +90,33 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         None => Migrator::new(),
     };
 
-    println!("Database {options}");
+    // Not among the results: a reader who has gone away must not keep us from migrating.
+    eprintln!("Database {options}");
     let db = options.open().await?;
     match command {
-        Command::Up { steps } => print_changes("applied", &migrator.up(&db, steps).await?),
+        Command::Up { steps } => print_changes("applied", &migrator.up(&db, steps).await?)?,
         Command::Down { steps, num } => {
             let steps = num.unwrap_or(steps);
-            print_changes("rolled back", &migrator.down(&db, steps).await?);
+            print_changes("rolled back", &migrator.down(&db, steps).await?)?;
         }
         Command::Status | Command::PrintSql => {}
     }
-    println!("Now:");
+    writeln!(io::stdout(), "Now:")?;
     for migration in migrator.status(&db).await? {
         let status = if migration.is_applied {
             "applied"
         } else {
             "pending"
         };
-        println!("  {status:<8} {}", migration.name);
+        writeln!(io::stdout(), "  {status:<8} {}", migration.name)?;
     }
     db.close().await?;
     Ok(())
+}
+
+fn is_broken_pipe(err: &(dyn Error + 'static)) -> bool {
+    err.downcast_ref::<io::Error>()
+        .is_some_and(|err| err.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// The message and those of its causes, without the ones that SeaORM repeats.
@@ -121,11 +133,12 @@ fn with_causes(err: &dyn Error) -> String {
     text
 }
 
-fn print_changes(verb: &str, names: &[String]) {
+fn print_changes(verb: &str, names: &[String]) -> io::Result<()> {
     for name in names {
-        println!("  {verb} {name}");
+        writeln!(io::stdout(), "  {verb} {name}")?;
     }
     if names.is_empty() {
-        println!("  nothing {verb}: there was nothing to do");
+        writeln!(io::stdout(), "  nothing {verb}: there was nothing to do")?;
     }
+    Ok(())
 }

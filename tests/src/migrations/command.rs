@@ -100,6 +100,18 @@ fn the_command_makes_runtrail_db_where_it_stands() {
 }
 
 #[test]
+fn the_command_ends_quietly_when_nobody_reads_on() {
+    let mut child = migration_command("sqlite::memory:")
+        .arg("print-sql")
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert!(printed(&output).is_empty(), "{}", printed(&output));
+}
+
+#[test]
 fn the_command_takes_the_url_from_the_environment() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/other.db?mode=rwc", folder.path().display());
