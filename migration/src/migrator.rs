@@ -1,11 +1,11 @@
-use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoIden, Query, SelectStatement};
+use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoIden, Query};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, DynIden,
-    IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, DynIden, IsolationLevel,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
-use crate::schema_state::recorded_in;
+use crate::schema_state::{is_postgres, recorded_in, strings};
 use crate::{Error, MIGRATIONS, Result, SchemaName, SchemaState};
 
 /// The table that says which migrations were applied: our own, never a host's `seaql_migrations`.
@@ -157,7 +157,7 @@ impl Migrator {
         txn.query_all(&Query::select().expr(lock).take()).await?;
 
         let schema = match &self.schema {
-            Some(schema) => Some(self.existing(txn, schema).await?),
+            Some(schema) => Some(existing(txn, schema).await?),
             None => schema_of_our_tables(txn).await?,
         };
         if let Some(schema) = schema {
@@ -169,19 +169,6 @@ impl Migrator {
             txn.query_all(&Query::select().expr(set).take()).await?;
         }
         Ok(())
-    }
-
-    async fn existing(&self, txn: &DatabaseTransaction, schema: &SchemaName) -> Result<String> {
-        let found = Func::cust("to_regnamespace").arg(schema.as_str());
-        let found = text(
-            txn,
-            Query::select()
-                .expr(Expr::expr(found).cast_as("text"))
-                .take(),
-        );
-        found.await?.ok_or_else(|| Error::NoSuchSchema {
-            schema: schema.clone(),
-        })
     }
 
     fn schema_on(&self, db: &impl ConnectionTrait) -> Option<&SchemaName> {
@@ -196,6 +183,7 @@ impl Migrator {
 /// written there would be acknowledged and lost.
 #[cfg(feature = "sqlite")]
 async fn discard_connections_in_doubt(db: &DatabaseConnection) {
+    use sea_orm::DbBackend;
     use sea_orm::sqlx::Connection;
     use std::time::Duration;
 
@@ -236,24 +224,23 @@ async fn schema_of_our_tables(txn: &DatabaseTransaction) -> Result<Option<String
             .from(("pg_catalog", "pg_class"))
             .and_where(Expr::col("oid").eq(table))
             .take();
-        if let Some(schema) = text(txn, query).await? {
+        if let Some(schema) = strings(txn, &query).await?.pop() {
             return Ok(Some(schema));
         }
     }
     Ok(None)
 }
 
-async fn text(txn: &DatabaseTransaction, query: SelectStatement) -> Result<Option<String>> {
-    let rows = txn.query_all(&query).await?;
-    let text = rows
-        .first()
-        .map(|row| row.try_get_by_index(0))
-        .transpose()?;
-    Ok(text.flatten())
-}
-
-fn is_postgres(db: &impl ConnectionTrait) -> bool {
-    db.get_database_backend() == DbBackend::Postgres
+async fn existing(txn: &DatabaseTransaction, schema: &SchemaName) -> Result<String> {
+    let query = Query::select()
+        .expr(Expr::col("nspname").cast_as("text"))
+        .from(("pg_catalog", "pg_namespace"))
+        .and_where(Expr::col("nspname").eq(schema.as_str()))
+        .take();
+    let found = strings(txn, &query).await?.pop();
+    found.ok_or_else(|| Error::NoSuchSchema {
+        schema: schema.clone(),
+    })
 }
 
 #[derive(Clone, Copy)]

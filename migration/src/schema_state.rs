@@ -201,7 +201,7 @@ async fn is_readable(
     schema: Option<&SchemaName>,
     table: &str,
 ) -> Result<bool, DbErr> {
-    if db.get_database_backend() != DbBackend::Postgres {
+    if !is_postgres(db) {
         return Ok(true);
     }
     let granted = Func::cust("has_table_privilege")
@@ -221,8 +221,15 @@ fn qualified(schema: Option<&SchemaName>, table: &str) -> String {
     }
 }
 
+pub(crate) fn is_postgres(db: &impl ConnectionTrait) -> bool {
+    db.get_database_backend() == DbBackend::Postgres
+}
+
 /// The first column of every row.
-async fn strings(db: &impl ConnectionTrait, query: &SelectStatement) -> Result<Vec<String>, DbErr> {
+pub(crate) async fn strings(
+    db: &impl ConnectionTrait,
+    query: &SelectStatement,
+) -> Result<Vec<String>, DbErr> {
     let rows = db.query_all(query).await?;
     rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }

@@ -32,10 +32,7 @@ pub(crate) fn migration(err: runtrail_migration::Error) -> Error {
         Migration::InvalidSchemaName | Migration::NoSuchSchema { .. } => {
             Error::invalid("schema", format!("can't be used: {err}"))
         }
-        Migration::Unfit(SchemaState::Foreign { table, missing }) => {
-            Error::SchemaForeign { table, missing }
-        }
-        Migration::Unfit(SchemaState::TooNew { unknown }) => Error::SchemaTooNew { unknown },
+        Migration::Unfit(state) => unfit(state),
         Migration::Database(err) => database(err),
         err => Error::Backend {
             transient: matches!(err, Migration::Interrupted),
@@ -56,13 +53,19 @@ pub(crate) fn statement(err: sea_orm::sea_query::error::Error) -> Error {
 pub(crate) fn fitness(state: SchemaState) -> Result<()> {
     match state {
         SchemaState::Current => Ok(()),
-        SchemaState::Missing => Err(Error::SchemaMissing),
-        SchemaState::Outdated { pending } => Err(Error::SchemaOutdated { pending }),
-        SchemaState::TooNew { unknown } => Err(Error::SchemaTooNew { unknown }),
-        SchemaState::Foreign { table, missing } => Err(Error::SchemaForeign { table, missing }),
-        state => Err(Error::Backend {
+        state => Err(unfit(state)),
+    }
+}
+
+fn unfit(state: SchemaState) -> Error {
+    match state {
+        SchemaState::Missing => Error::SchemaMissing,
+        SchemaState::Outdated { pending } => Error::SchemaOutdated { pending },
+        SchemaState::TooNew { unknown } => Error::SchemaTooNew { unknown },
+        SchemaState::Foreign { table, missing } => Error::SchemaForeign { table, missing },
+        state => Error::Backend {
             transient: false,
             source: state.to_string().into(),
-        }),
+        },
     }
 }

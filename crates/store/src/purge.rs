@@ -81,7 +81,9 @@ async fn due_runs(
         let (id, finished_at) = codec::read_finish(row)?;
         Ok(Position { finished_at, id })
     })?;
-    if let (Some(row), true) = (rows.first(), due.is_empty()) {
+    if due.is_empty()
+        && let Some(row) = rows.first()
+    {
         // A whole batch that can't be read, and no place to go on from.
         codec::read_finish(row)?;
     }

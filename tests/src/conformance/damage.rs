@@ -64,6 +64,19 @@ async fn damage(cx: &Cx<'_, impl Storage + ?Sized>, change: &str) {
     .await;
 }
 
+async fn assert_last_run_is_of_the_whole(cx: &Cx<'_, impl Storage + ?Sized>, damage: &str) {
+    let last_runs = cx
+        .store
+        .last_run_by_skills(&["skill".into()], true)
+        .await
+        .unwrap();
+    assert_eq!(
+        last_runs,
+        HashMap::from([("skill".into(), at(3))]),
+        "{damage}"
+    );
+}
+
 /// Changes that leave a run unreadable on either backend, and the column that is at fault.
 const DAMAGES: [(&str, &str); 7] = [
     ("inputs = '{\"cut off'", "inputs"),
@@ -148,8 +161,7 @@ cases_on_own_connection! {
     async fn a_damaged_run_hides_no_last_run(cx) {
         for (change, _) in DAMAGES {
             damage(cx, change).await;
-            let last_runs = cx.store.last_run_by_skills(&["skill".into()], true).await.unwrap();
-            assert_eq!(last_runs, HashMap::from([("skill".into(), at(3))]), "{change}");
+            assert_last_run_is_of_the_whole(cx, change).await;
             cx.sql("DELETE FROM skill_runs").await;
         }
     }
@@ -181,16 +193,7 @@ mod types {
                     ids(&cx.store.walk_parent_chain("last").await.unwrap()),
                     ["last", "first"]
                 );
-                let last_runs = cx
-                    .store
-                    .last_run_by_skills(&["skill".into()], true)
-                    .await
-                    .unwrap();
-                assert_eq!(
-                    last_runs,
-                    HashMap::from([("skill".into(), at(3))]),
-                    "{column}"
-                );
+                assert_last_run_is_of_the_whole(cx, column).await;
                 cx.sql("DELETE FROM skill_runs").await;
             }
         });
@@ -203,16 +206,7 @@ mod types {
                 damage(cx, &format!("{column} = 1e15 + 0.5")).await;
                 let expected = ("skill_runs", "damaged", column);
                 assert_corrupt(cx.store.get_run("damaged").await, expected);
-                let last_runs = cx
-                    .store
-                    .last_run_by_skills(&["skill".into()], true)
-                    .await
-                    .unwrap();
-                assert_eq!(
-                    last_runs,
-                    HashMap::from([("skill".into(), at(3))]),
-                    "{column}"
-                );
+                assert_last_run_is_of_the_whole(cx, column).await;
                 assert!(
                     cx.store.purge_older_than(at(11)).await.unwrap() >= 2,
                     "{column}"
