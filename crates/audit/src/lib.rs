@@ -7,30 +7,45 @@
 //!
 //! Reading order: [`SkillRun`], [`RunStats`] and [`SkillRunLog`] are the records, [`RunFilter`] and [`Page`]
 //! choose among them, [`Storage`] says what can be done with them, [`Error`] what can go wrong.
+//! [`BulkStorage`], [`RunTree`] and [`Retention`] are what a history can do beside that.
 //! An implementer also uses [`rules`], the checks that make two implementations refuse the same input.
 
 mod run;
 mod run_log;
 mod run_stats;
 mod run_status;
+mod run_summary;
 
+mod log_filter;
+mod order;
 mod page;
 mod run_filter;
 
 mod storage;
 
+mod bulk_storage;
+mod retention;
+mod run_tree;
+
 mod clock;
 mod error;
 mod limits;
+pub mod rfc3339;
 pub mod rules;
 
+pub use bulk_storage::BulkStorage;
 pub use clock::{Clock, SystemClock};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use limits::Limits;
+pub use log_filter::LogFilter;
+pub use order::Order;
 pub use page::Page;
+pub use retention::{PurgeSize, Retention};
 pub use run::SkillRun;
 pub use run_filter::RunFilter;
 pub use run_log::SkillRunLog;
 pub use run_stats::RunStats;
 pub use run_status::RunStatus;
+pub use run_summary::RunSummary;
+pub use run_tree::RunTree;
 pub use storage::Storage;

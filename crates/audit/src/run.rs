@@ -2,7 +2,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{RunStats, RunStatus};
+use crate::{RunStats, RunStatus, rfc3339};
 
 /// One execution of a skill, agent or job.
 ///
@@ -38,8 +38,10 @@ pub struct SkillRun {
     /// The arguments of the run: at most [`Limits`](crate::Limits) as JSON text, at most 64 levels deep.
     pub inputs: Map<String, Value>,
     /// When it started; kept to the microsecond.
+    #[serde(serialize_with = "rfc3339::serialize")]
     pub started_at: DateTime<Utc>,
     /// When it finished, kept to the microsecond; `None` while it runs.
+    #[serde(serialize_with = "rfc3339::serialize_option")]
     pub finished_at: Option<DateTime<Utc>>,
     /// How it stands, or how it ended.
     pub status: RunStatus,

@@ -2,6 +2,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::rfc3339;
+
 /// One event of a run.
 ///
 /// ```
@@ -24,6 +26,7 @@ pub struct SkillRunLog {
     /// When it happened, kept to the microsecond; `None` lets the store's clock say.
     ///
     /// An event that was read from a store always has it.
+    #[serde(serialize_with = "rfc3339::serialize_option")]
     pub created_at: Option<DateTime<Utc>>,
 }
 

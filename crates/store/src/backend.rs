@@ -1,15 +1,18 @@
 //! The only place that asks which backend a statement is for.
 
 use runtrail_audit::{Error, Result};
-use sea_orm::sea_query::{Alias, Expr, ExprTrait, Func, Query, SelectStatement};
+use sea_orm::sea_query::extension::postgres::PgBinOper;
+use sea_orm::sea_query::extension::sqlite::SqliteBinOper;
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, Func, FunctionCall, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, DbBackend};
+use serde::Serialize;
 
 /// Whether a database has schemas, to which a table's name can be qualified.
 pub(crate) fn has_schemas(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() == DbBackend::Postgres
 }
 
-/// The table that [`unfold`] gives, and its only column.
+/// The table that [`unfold`] and [`unfold_rows`] give, and its only column.
 pub(crate) const LIST: (&str, &str) = ("list", "value");
 
 /// A list of texts as a table, `LIST`: one parameter however long the list is. A parameter for each would stop
@@ -19,18 +22,45 @@ pub(crate) fn unfold(
     texts: &[impl AsRef<str>],
 ) -> Result<SelectStatement> {
     let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-    let json = serde_json::to_string(&texts).map_err(|err| Error::Backend {
+    let list = list(connection, "jsonb_array_elements_text", &texts)?;
+    Ok(Query::select()
+        .column(LIST)
+        .from_function(list, Alias::new(LIST.0))
+        .take())
+}
+
+/// A list of rows as a table, `LIST`, of which [`field`] takes the values; one parameter as well.
+pub(crate) fn unfold_rows(
+    connection: &impl ConnectionTrait,
+    rows: &[impl Serialize],
+) -> Result<SelectStatement> {
+    let list = list(connection, "jsonb_array_elements", rows)?;
+    Ok(Query::select()
+        .from_function(list, Alias::new(LIST.0))
+        .take())
+}
+
+/// The value at this place of a row of [`unfold_rows`], as text.
+pub(crate) fn field(connection: &impl ConnectionTrait, place: i32) -> Expr {
+    let row = Expr::col(LIST);
+    let place = Expr::Constant(place.into());
+    match connection.get_database_backend() {
+        DbBackend::Postgres => row.binary(PgBinOper::CastJsonField, place),
+        _ => row.binary(SqliteBinOper::CastJsonField, place),
+    }
+}
+
+fn list(
+    connection: &impl ConnectionTrait,
+    postgres_function: &'static str,
+    list: &[impl Serialize],
+) -> Result<FunctionCall> {
+    let json = serde_json::to_string(list).map_err(|err| Error::Backend {
         transient: false,
         source: Box::new(err),
     })?;
-    let function = match connection.get_database_backend() {
-        DbBackend::Postgres => {
-            Func::cust("jsonb_array_elements_text").arg(Expr::val(json).cast_as("jsonb"))
-        }
+    Ok(match connection.get_database_backend() {
+        DbBackend::Postgres => Func::cust(postgres_function).arg(Expr::val(json).cast_as("jsonb")),
         _ => Func::cust("json_each").arg(json),
-    };
-    Ok(Query::select()
-        .column(LIST)
-        .from_function(function, Alias::new(LIST.0))
-        .take())
+    })
 }

@@ -43,9 +43,14 @@ mod list;
 
 mod purge;
 
+mod bulk_storage;
+mod retention;
+mod run_tree;
+
 mod codec;
 mod session;
 mod settings;
+mod stretch;
 
 mod backend;
 mod connection;

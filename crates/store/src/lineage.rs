@@ -1,11 +1,14 @@
-//! A run and its ancestors.
+//! A run with its ancestors, and with its descendants.
 
 use std::collections::HashMap;
 
-use runtrail_audit::{Result, SkillRun, rules};
+use runtrail_audit::{Result, RunSummary, SkillRun, rules};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity};
-use sea_orm::sea_query::{CommonTableExpression, Expr, ExprTrait, Query, UnionType, WithClause};
-use sea_orm::{ConnectionTrait, IdenStatic, QueryResult};
+use sea_orm::sea_query::{
+    CommonTableExpression, Expr, ExprTrait, Query, SelectStatement, UnionType, WithClause,
+    WithQuery,
+};
+use sea_orm::{ConnectionTrait, IdenStatic, Order, QueryResult};
 
 use crate::codec;
 use crate::session::Session;
@@ -16,37 +19,61 @@ pub(crate) async fn chain(
     db: &Session<'_, impl ConnectionTrait>,
     run_id: &str,
 ) -> Result<Vec<SkillRun>> {
-    const CHAIN: &str = "chain";
-
     let run_id = rules::run_id("run_id", run_id)?;
+    let query = db.select_runs().take();
+    let query = relatives(db, query, run_id, Column::ParentRunId, Column::Id);
+    in_order(run_id, &db.fetch(&query).await?)
+}
+
+/// The run and everything below it, by the same means.
+pub(crate) async fn subtree(
+    db: &Session<'_, impl ConnectionTrait>,
+    run_id: &str,
+) -> Result<Vec<RunSummary>> {
+    let run_id = rules::run_id("run_id", run_id)?;
+    let query = Query::select()
+        .columns(codec::SUMMARY.map(|column| (Entity, column)))
+        .from(db.runs())
+        .order_by((Entity, Column::StartedAt), Order::Desc)
+        .order_by((Entity, Column::Id), Order::Desc)
+        .take();
+    let query = relatives(db, query, run_id, Column::Id, Column::ParentRunId);
+    codec::readable(&db.fetch(&query).await?, codec::decode_summary)
+}
+
+/// Of the runs in `query`, this one and those found by going from the column `from` of each to the column `to`
+/// of the next.
+fn relatives(
+    db: &Session<'_, impl ConnectionTrait>,
+    mut query: SelectStatement,
+    run_id: &str,
+    from: Column,
+    to: Column,
+) -> WithQuery {
+    const FAMILY: &str = "family";
+
     let links = [(Entity, Column::Id), (Entity, Column::ParentRunId)];
-    let parent = Query::select()
+    let next = Query::select()
         .columns(links)
         .from(db.runs())
-        .inner_join(
-            CHAIN,
-            Expr::col((CHAIN, Column::ParentRunId)).equals((Entity, Column::Id)),
-        )
+        .inner_join(FAMILY, Expr::col((FAMILY, from)).equals((Entity, to)))
         .take();
-    let run_and_parents = Query::select()
+    let first_and_next = Query::select()
         .columns(links)
         .from(db.runs())
         .and_where(COLUMN.id.eq(run_id))
-        .union(UnionType::Distinct, parent)
+        .union(UnionType::Distinct, next)
         .take();
-    let chain = CommonTableExpression::new()
-        .table_name(CHAIN)
+    let family = CommonTableExpression::new()
+        .table_name(FAMILY)
         .columns([Column::Id, Column::ParentRunId])
-        .query(run_and_parents)
+        .query(first_and_next)
         .to_owned();
-    let in_chain = Query::select().column(Column::Id).from(CHAIN).take();
-    let query = db
-        .select_runs()
-        .and_where(Expr::col((Entity, Column::Id)).in_subquery(in_chain))
+    let in_family = Query::select().column(Column::Id).from(FAMILY).take();
+    query
+        .and_where(Expr::col((Entity, Column::Id)).in_subquery(in_family))
         .take()
-        .with(WithClause::new().recursive(true).cte(chain).to_owned());
-
-    in_order(run_id, &db.fetch(&query).await?)
+        .with(WithClause::new().recursive(true).cte(family).to_owned())
 }
 
 /// Follows the parents from `run_id` on, past damaged runs as far as their parent can be read.

@@ -3,11 +3,12 @@
 use chrono::{DateTime, Utc};
 use runtrail_audit::{Page, Result, RunFilter, SkillRun, rules};
 use runtrail_entity::skill_run::{COLUMN, Column};
-use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, Query};
-use sea_orm::{Condition, ConnectionTrait, Order};
+use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::{Condition, ConnectionTrait, Order, Value};
 
 use crate::session::Session;
-use crate::{codec, error, filter};
+use crate::stretch::{self, Stretch};
+use crate::{codec, filter};
 
 pub(crate) async fn filtered(
     db: &Session<'_, impl ConnectionTrait>,
@@ -22,15 +23,10 @@ pub(crate) async fn count(
     filter: &RunFilter,
 ) -> Result<u64> {
     let query = Query::select()
-        .expr_as(Expr::col(Asterisk).count(), "count")
         .from(db.runs())
         .cond_where(filter::condition(filter)?)
         .take();
-    let rows = db.fetch(&query).await?;
-    let counts = rows.iter().map(|row| row.try_get::<i64>("", "count"));
-    let count: i64 = counts.sum::<Result<_, _>>().map_err(error::database)?;
-    // Not negative: the database has counted.
-    Ok(count.unsigned_abs())
+    db.count(query).await
 }
 
 pub(crate) async fn children(
@@ -59,18 +55,55 @@ fn within(rows: u64) -> u64 {
     Ord::min(rows, ALL)
 }
 
+/// Runs that [`stretch`] fetches at a time, each perhaps with three texts of the largest size.
+const RUNS_AT_ONCE: u64 = 25;
+
+/// Some runs of `rest`, after the one with this key: its start and its id.
+pub(crate) async fn stretch(
+    db: &Session<'_, impl ConnectionTrait>,
+    filter: &RunFilter,
+    order: runtrail_audit::Order,
+    after: Option<Vec<Value>>,
+    rest: Page,
+) -> Result<Stretch<SkillRun>> {
+    const KEY: [Column; 2] = [Column::StartedAt, Column::Id];
+
+    let mut condition = filter::condition(filter)?;
+    if let Some(key) = after {
+        let key = Expr::tuple(key.into_iter().map(Expr::val));
+        let place = Expr::tuple(KEY.map(Expr::col));
+        condition = condition.add(match order {
+            runtrail_audit::Order::NewestFirst => place.lt(key),
+            runtrail_audit::Order::OldestFirst => place.gt(key),
+        });
+    }
+    let limit = Ord::min(rest.limit.unwrap_or(RUNS_AT_ONCE), RUNS_AT_ONCE);
+    let page = Page::first(limit).skip(rest.offset);
+    let query = ordered(db, condition, stretch::direction(order), page);
+    Stretch::of(&db.fetch(&query).await?, limit, &KEY, codec::decode_run)
+}
+
 async fn newest_first(
     db: &Session<'_, impl ConnectionTrait>,
     condition: Condition,
     page: Page,
 ) -> Result<Vec<SkillRun>> {
-    let mut query = db.select_runs();
-    query
+    let query = ordered(db, condition, Order::Desc, page);
+    codec::readable(&db.fetch(&query).await?, codec::decode_run)
+}
+
+fn ordered(
+    db: &Session<'_, impl ConnectionTrait>,
+    condition: Condition,
+    direction: Order,
+    page: Page,
+) -> SelectStatement {
+    db.select_runs()
         .cond_where(condition)
-        .order_by(Column::StartedAt, Order::Desc)
-        .order_by(Column::Id, Order::Desc)
+        .order_by(Column::StartedAt, direction.clone())
+        .order_by(Column::Id, direction)
         // Always there, as SQLite knows no OFFSET without LIMIT; and so the text is the same for every page.
         .limit(page.limit.map_or(ALL, within))
-        .offset(within(page.offset));
-    codec::readable(&db.fetch(&query).await?, codec::decode_run)
+        .offset(within(page.offset))
+        .take()
 }

@@ -1,13 +1,20 @@
 //! Writing the events of a run, and reading them.
 
-use runtrail_audit::{Error, Result, SkillRunLog, rules};
+use std::collections::HashMap;
+
+use runtrail_audit::{Error, LogFilter, Order, Result, SkillRunLog, rules};
 use runtrail_entity::skill_run;
-use runtrail_entity::skill_run_log::{COLUMN, Column};
-use sea_orm::sea_query::{Expr, LockType, OnConflict, Query};
-use sea_orm::{ConnectionTrait, Order};
+use runtrail_entity::skill_run_log::{COLUMN, Column, Model};
+use sea_orm::sea_query::{
+    Expr, ExprTrait, InsertStatement, LockType, OnConflict, Query, SelectStatement,
+};
+use sea_orm::{ConnectionTrait, Value};
 
 use crate::session::Session;
-use crate::{codec, error};
+use crate::stretch::{self, Stretch};
+use crate::{backend, codec, error};
+
+const KEY: [Column; 2] = [Column::RunId, Column::Sequence];
 
 pub(crate) async fn append(
     db: &Session<'_, impl ConnectionTrait>,
@@ -15,9 +22,7 @@ pub(crate) async fn append(
 ) -> Result<()> {
     let row = codec::encode_log(event, db.clock.now(), &db.limits)?;
 
-    // Selecting from the run asks whether it is there in the same statement. To let the foreign key refuse
-    // would end a host's transaction on PostgreSQL.
-    let of_known_run = Query::select()
+    let event_of_run = Query::select()
         .expr(Expr::val(row.run_id.as_str()))
         .expr(Expr::val(row.sequence))
         .expr(Expr::val(row.created_at))
@@ -25,9 +30,115 @@ pub(crate) async fn append(
         .expr(Expr::val(row.payload.as_str()))
         .from(db.runs())
         .and_where(skill_run::COLUMN.id.eq(row.run_id.as_str()))
-        // PostgreSQL then waits for whoever is deleting the run, and finds it or not. SQLite has no such locks.
-        .lock(LockType::KeyShare)
         .take();
+    let insert = insert_unless_stored(db, event_of_run)?;
+    if db.execute(&insert).await? > 0 {
+        return Ok(());
+    }
+
+    let mut query = db.select_logs();
+    query
+        .and_where(COLUMN.run_id.eq(row.run_id.as_str()))
+        .and_where(COLUMN.sequence.eq(row.sequence));
+    let stored = db.fetch(&query).await?;
+    let stored = stored.first().map(codec::read_log).transpose()?;
+    compare(&row, stored.as_ref())
+}
+
+/// The most that one statement of [`append_many`] takes.
+const EVENTS_AT_ONCE: usize = 1_000;
+const BYTES_AT_ONCE: usize = 4 << 20;
+
+pub(crate) async fn append_many(
+    db: &Session<'_, impl ConnectionTrait>,
+    events: &[SkillRunLog],
+) -> Result<()> {
+    let now = db.clock.now();
+    let rows = events
+        .iter()
+        .map(|event| codec::encode_log(event, now, &db.limits))
+        .collect::<Result<Vec<_>>>()?;
+
+    let mut refused = Ok(());
+    let mut rest = rows.as_slice();
+    while !rest.is_empty() {
+        let batch;
+        (batch, rest) = rest.split_at(length_of_batch(rest));
+        refused = refused.and(append_batch(db, batch).await?);
+    }
+    refused
+}
+
+/// As many rows as fit into a batch, but at least one.
+fn length_of_batch(rows: &[Model]) -> usize {
+    let mut bytes = 0;
+    let fitting = rows.iter().take(EVENTS_AT_ONCE).take_while(|row| {
+        bytes += row.payload.len();
+        bytes <= BYTES_AT_ONCE
+    });
+    fitting.count().max(1)
+}
+
+/// The first refusal among these rows, of which the others are stored; or the failure of them all.
+async fn append_batch(
+    db: &Session<'_, impl ConnectionTrait>,
+    rows: &[Model],
+) -> Result<Result<()>> {
+    let values: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let Model {
+                run_id,
+                sequence,
+                created_at,
+                event_type,
+                payload,
+            } = row;
+            (run_id, sequence, created_at, event_type, payload)
+        })
+        .collect();
+    let list = backend::unfold_rows(db.connection(), &values)?;
+    let field = |place| backend::field(db.connection(), place);
+    let number = |place| field(place).cast_as("bigint");
+
+    let events_of_runs = list
+        .clone()
+        .exprs([field(0), number(1), number(2), field(3), field(4)])
+        .from(db.runs())
+        .and_where(Expr::col((skill_run::Entity, skill_run::Column::Id)).eq(field(0)))
+        .take();
+    let insert = insert_unless_stored(db, events_of_runs)?;
+    if db.execute(&insert).await? == rows.len() as u64 {
+        return Ok(Ok(()));
+    }
+
+    let keys = list.clone().exprs([field(0), number(1)]).take();
+    let mut query = db.select_logs();
+    query.and_where(Expr::tuple(KEY.map(Expr::col)).in_subquery(keys));
+    let stored = codec::readable(&db.fetch(&query).await?, codec::read_log)?;
+    let stored: HashMap<_, _> = stored
+        .iter()
+        .map(|row| ((row.run_id.as_str(), row.sequence), row))
+        .collect();
+    let refusals = rows.iter().map(|row| {
+        compare(
+            row,
+            stored.get(&(row.run_id.as_str(), row.sequence)).copied(),
+        )
+    });
+    Ok(refusals.collect())
+}
+
+/// An insert of the selected events, which does nothing about those that are there already.
+///
+/// Selecting from the runs asks whether they are there in the same statement. To let the foreign key refuse would
+/// end a host's transaction on PostgreSQL.
+fn insert_unless_stored(
+    db: &Session<'_, impl ConnectionTrait>,
+    mut events_of_runs: SelectStatement,
+) -> Result<InsertStatement> {
+    // PostgreSQL then waits for whoever is deleting a run, and finds it or not. SQLite has no such locks.
+    events_of_runs.lock(LockType::KeyShare);
     let mut insert = Query::insert();
     insert
         .into_table(db.logs())
@@ -38,28 +149,21 @@ pub(crate) async fn append(
             Column::EventType,
             Column::Payload,
         ])
-        .on_conflict(
-            OnConflict::columns([Column::RunId, Column::Sequence])
-                .do_nothing()
-                .to_owned(),
-        );
-    insert.select_from(of_known_run).map_err(error::statement)?;
-    if db.execute(&insert).await? > 0 {
-        return Ok(());
-    }
+        .on_conflict(OnConflict::columns(KEY).do_nothing().to_owned());
+    let insert = insert.select_from(events_of_runs);
+    Ok(insert.map_err(error::statement)?.take())
+}
 
-    let mut query = db.select_logs();
-    query
-        .and_where(COLUMN.run_id.eq(row.run_id.as_str()))
-        .and_where(COLUMN.sequence.eq(row.sequence));
-    let stored = db.fetch(&query).await?;
-    match stored.first().map(codec::read_log).transpose()? {
-        Some(stored) if codec::is_same_event(&row, &stored) => Ok(()),
+/// What it means that an event was not inserted, given what is stored in its place.
+fn compare(event: &Model, stored: Option<&Model>) -> Result<()> {
+    match stored {
+        Some(stored) if codec::is_same_event(event, stored) => Ok(()),
         Some(_) => Err(Error::Conflict {
-            run_id: row.run_id,
-            sequence: event.sequence,
+            run_id: event.run_id.clone(),
+            // Not negative: it was encoded from a u64.
+            sequence: event.sequence.unsigned_abs(),
         }),
-        None => Err(Error::not_found(&row.run_id)),
+        None => Err(Error::not_found(&event.run_id)),
     }
 }
 
@@ -71,6 +175,48 @@ pub(crate) async fn list(
     let mut query = db.select_logs();
     query
         .and_where(COLUMN.run_id.eq(run_id))
-        .order_by(Column::Sequence, Order::Asc);
+        .order_by(Column::Sequence, sea_orm::Order::Asc);
     codec::readable(&db.fetch(&query).await?, codec::decode_log)
+}
+
+/// Events that [`stretch`] fetches at a time, each perhaps with a payload of the largest size.
+const EVENTS_OF_A_STRETCH: u64 = 100;
+
+/// Some events of a run, after the one with this key: its sequence.
+pub(crate) async fn stretch(
+    db: &Session<'_, impl ConnectionTrait>,
+    run_id: &str,
+    filter: &LogFilter,
+    order: Order,
+    after: Option<Vec<Value>>,
+) -> Result<Stretch<SkillRunLog>> {
+    const KEY: [Column; 1] = [Column::Sequence];
+
+    let LogFilter {
+        event_type,
+        after: after_sequence,
+    } = filter;
+    let mut query = db.select_logs();
+    query.and_where(COLUMN.run_id.eq(rules::run_id("run_id", run_id)?));
+    if let Some(event_type) = event_type {
+        query.and_where(
+            COLUMN
+                .event_type
+                .eq(rules::identifier("event_type", event_type)?),
+        );
+    }
+    if let Some(sequence) = after_sequence {
+        query.and_where(COLUMN.sequence.gt(rules::count("after", *sequence)?));
+    }
+    for value in after.into_iter().flatten() {
+        query.and_where(match order {
+            Order::NewestFirst => Expr::col(Column::Sequence).lt(value),
+            Order::OldestFirst => Expr::col(Column::Sequence).gt(value),
+        });
+    }
+    query
+        .order_by(Column::Sequence, stretch::direction(order))
+        .limit(EVENTS_OF_A_STRETCH);
+    let rows = db.fetch(&query).await?;
+    Stretch::of(&rows, EVENTS_OF_A_STRETCH, &KEY, codec::decode_log)
 }

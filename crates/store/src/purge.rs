@@ -1,7 +1,7 @@
 //! Deleting old runs with their events.
 
 use chrono::{DateTime, Utc};
-use runtrail_audit::{Result, rules};
+use runtrail_audit::{PurgeSize, Result, rules};
 use runtrail_entity::{skill_run, skill_run_log};
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, Order};
@@ -21,6 +21,7 @@ const ATTEMPTS: usize = 3;
 pub(crate) async fn older_than(
     db: &Session<'_, impl ConnectionTrait>,
     cutoff: DateTime<Utc>,
+    on_batch: &(dyn Fn(u64) + Sync),
 ) -> Result<u64> {
     let cutoff = rules::micros(cutoff);
     let mut purged = 0;
@@ -33,8 +34,37 @@ pub(crate) async fn older_than(
         after = last.clone();
         let ids: Vec<String> = due.into_iter().map(|run| run.id).collect();
         let batch = backend::unfold(db.connection(), &ids)?;
-        purged += delete(db, cutoff, &batch, ids.len() as u64).await?;
+        let deleted = delete(db, cutoff, &batch, ids.len() as u64).await?;
+        purged += deleted;
+        on_batch(deleted);
     }
+}
+
+/// What [`older_than`] would delete.
+pub(crate) async fn measure(
+    db: &Session<'_, impl ConnectionTrait>,
+    cutoff: DateTime<Utc>,
+) -> Result<PurgeSize> {
+    use skill_run::{COLUMN, Column};
+
+    let cutoff = rules::micros(cutoff);
+    let due = Query::select()
+        .from(db.runs())
+        .and_where(COLUMN.finished_at.lt(cutoff))
+        .and_where(codec::is_whole_number(Column::FinishedAt))
+        .take();
+    let events = Query::select()
+        .from(db.logs())
+        .and_where(
+            skill_run_log::COLUMN
+                .run_id
+                .in_subquery(due.clone().column(Column::Id).take()),
+        )
+        .take();
+    Ok(PurgeSize {
+        runs: db.count(due).await?,
+        events: db.count(events).await?,
+    })
 }
 
 /// A place in the order in which runs are purged. Going on from it, rather than from the start, ends the purge

@@ -1,6 +1,7 @@
 use std::ops::Deref;
 
 use runtrail_audit::Result;
+use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, SelectStatement};
 use sea_orm::{ConnectionTrait, QueryResult, StatementBuilder};
 
 use crate::error;
@@ -37,6 +38,16 @@ impl<'a, C: ConnectionTrait> Session<'a, C> {
             .query_all(query)
             .await
             .map_err(error::database)
+    }
+
+    /// How many rows a query without columns has.
+    pub(crate) async fn count(&self, mut query: SelectStatement) -> Result<u64> {
+        query.expr_as(Expr::col(Asterisk).count(), "count");
+        let rows = self.fetch(&query).await?;
+        let counts = rows.iter().map(|row| row.try_get::<i64>("", "count"));
+        let count: i64 = counts.sum::<Result<_, _>>().map_err(error::database)?;
+        // Not negative: the database has counted.
+        Ok(count.unsigned_abs())
     }
 }
 

@@ -161,12 +161,12 @@ impl<C: Connection> AuditStore<C> {
         self.settings.clock.now()
     }
 
-    async fn writing(&self) -> Result<Session<'_, C>> {
+    pub(crate) async fn writing(&self) -> Result<Session<'_, C>> {
         self.check_schema().await?;
         Ok(Session::new(&self.writer, &self.settings))
     }
 
-    async fn reading(&self) -> Result<Session<'_, C>> {
+    pub(crate) async fn reading(&self) -> Result<Session<'_, C>> {
         self.check_schema().await?;
         Ok(Session::new(&self.reader, &self.settings))
     }
@@ -267,7 +267,7 @@ impl<C: Connection> Storage for AuditStore<C> {
     }
 
     async fn purge_older_than(&self, cutoff: DateTime<Utc>) -> Result<u64> {
-        purge::older_than(&self.writing().await?, cutoff).await
+        purge::older_than(&self.writing().await?, cutoff, &|_| {}).await
     }
 
     async fn list_children_by_parent(&self, parent_run_id: &str) -> Result<Vec<SkillRun>> {

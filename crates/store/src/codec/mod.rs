@@ -8,10 +8,13 @@ use runtrail_audit::{Error, Result};
 use sea_orm::{IdenStatic, QueryResult, TryGetable};
 use serde_json::Value;
 
+use crate::error;
+
 pub(crate) use log::{decode_log, encode_log, is_same_event, read_log};
 pub(crate) use outcome::Outcome;
 pub(crate) use run::{
-    decode_run, encode_run, is_same_run, is_same_start, is_whole_number, read_finish, read_run,
+    SUMMARY, decode_run, decode_summary, encode_run, is_same_run, is_same_start, is_whole_number,
+    read_finish, read_run,
 };
 
 /// Decodes every row, leaving out and reporting the damaged ones: one of them must not hide the others.
@@ -43,6 +46,23 @@ pub(crate) fn unless_damaged<T>(decoded: Result<T>) -> Result<Option<T>> {
         }
         Err(err) => Err(err),
     }
+}
+
+/// The values of these columns, of whatever type they are: SQLite holds any in any column, and has an order for
+/// them all.
+pub(crate) fn raw_values(
+    row: &QueryResult,
+    columns: &[impl IdenStatic],
+) -> Result<Vec<sea_orm::Value>> {
+    let raw = |column: &str| {
+        let number = row.try_get::<i64>("", column).map(sea_orm::Value::from);
+        number
+            .or_else(|_| row.try_get::<String>("", column).map(Into::into))
+            .or_else(|_| row.try_get::<f64>("", column).map(Into::into))
+            .or_else(|_| row.try_get::<Vec<u8>>("", column).map(Into::into))
+    };
+    let values = columns.iter().map(|column| raw(column.as_str()));
+    values.collect::<Result<_, _>>().map_err(error::database)
 }
 
 /// Where a row stands, for the error that it can't be read.

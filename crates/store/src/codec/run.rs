@@ -1,4 +1,4 @@
-use runtrail_audit::{Limits, Result, RunStatus, SkillRun, rules};
+use runtrail_audit::{Limits, Result, RunStatus, RunSummary, SkillRun, rules};
 use runtrail_entity::skill_run::{Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{EntityName, QueryResult};
@@ -67,35 +67,78 @@ pub(crate) fn is_whole_number(column: Column) -> Expr {
     column.clone().eq(column.cast_as("bigint"))
 }
 
-/// The run of a row.
-pub(crate) fn decode_run(row: &QueryResult) -> Result<SkillRun> {
-    let row = read_run(row)?;
-    let place = place(&row.id);
-    if rules::seconds("runtime_seconds", row.runtime_seconds).is_err() {
+/// The columns of a [`RunSummary`].
+pub(crate) const SUMMARY: [Column; 13] = [
+    Column::Id,
+    Column::SkillId,
+    Column::CallerId,
+    Column::ChannelId,
+    Column::ParentRunId,
+    Column::StartedAt,
+    Column::FinishedAt,
+    Column::Status,
+    Column::ToolCalls,
+    Column::RuntimeSeconds,
+    Column::TotalInputTokens,
+    Column::TotalOutputTokens,
+    Column::TotalThinkingTokens,
+];
+
+/// The run of a row, without its texts.
+pub(crate) fn decode_summary(row: &QueryResult) -> Result<RunSummary> {
+    let id: String = place("?").get(row, Column::Id)?;
+    let place = place(&id);
+    let time = |micros, column| place.time(micros, column);
+    let count = |column| place.count(place.get(row, column)?, column);
+    let started_at = place.get(row, Column::StartedAt)?;
+    let finished_at: Option<i64> = place.get(row, Column::FinishedAt)?;
+    let finished_at = finished_at.map(|at| time(at, Column::FinishedAt));
+    let runtime_seconds = place.get(row, Column::RuntimeSeconds)?;
+    if rules::seconds("runtime_seconds", runtime_seconds).is_err() {
         return Err(place.corrupt(
             Column::RuntimeSeconds,
             "is not a finite number of at least 0",
         ));
     }
-    let finished_at = row.finished_at.map(|at| place.time(at, Column::FinishedAt));
-    Ok(SkillRun {
-        inputs: place.json(&row.inputs, Column::Inputs)?,
-        started_at: place.time(row.started_at, Column::StartedAt)?,
+    Ok(RunSummary {
+        skill_id: place.get(row, Column::SkillId)?,
+        caller_id: place.get(row, Column::CallerId)?,
+        channel_id: place.get(row, Column::ChannelId)?,
+        parent_run_id: place.get(row, Column::ParentRunId)?,
+        started_at: time(started_at, Column::StartedAt)?,
         finished_at: finished_at.transpose()?,
-        tool_calls: place.count(row.tool_calls, Column::ToolCalls)?,
-        runtime_seconds: row.runtime_seconds,
-        total_input_tokens: place.count(row.total_input_tokens, Column::TotalInputTokens)?,
-        total_output_tokens: place.count(row.total_output_tokens, Column::TotalOutputTokens)?,
-        total_thinking_tokens: place
-            .count(row.total_thinking_tokens, Column::TotalThinkingTokens)?,
-        status: RunStatus::from(row.status),
-        id: row.id,
-        skill_id: row.skill_id,
-        caller_id: row.caller_id,
-        channel_id: row.channel_id,
-        parent_run_id: row.parent_run_id,
-        output: row.output,
-        error: row.error,
+        status: RunStatus::from(place.get::<String>(row, Column::Status)?),
+        tool_calls: count(Column::ToolCalls)?,
+        runtime_seconds,
+        total_input_tokens: count(Column::TotalInputTokens)?,
+        total_output_tokens: count(Column::TotalOutputTokens)?,
+        total_thinking_tokens: count(Column::TotalThinkingTokens)?,
+        id,
+    })
+}
+
+/// The run of a row.
+pub(crate) fn decode_run(row: &QueryResult) -> Result<SkillRun> {
+    let short = decode_summary(row)?;
+    let place = place(&short.id);
+    let inputs: String = place.get(row, Column::Inputs)?;
+    Ok(SkillRun {
+        inputs: place.json(&inputs, Column::Inputs)?,
+        output: place.get(row, Column::Output)?,
+        error: place.get(row, Column::Error)?,
+        skill_id: short.skill_id,
+        caller_id: short.caller_id,
+        channel_id: short.channel_id,
+        parent_run_id: short.parent_run_id,
+        started_at: short.started_at,
+        finished_at: short.finished_at,
+        status: short.status,
+        tool_calls: short.tool_calls,
+        runtime_seconds: short.runtime_seconds,
+        total_input_tokens: short.total_input_tokens,
+        total_output_tokens: short.total_output_tokens,
+        total_thinking_tokens: short.total_thinking_tokens,
+        id: short.id,
     })
 }
 

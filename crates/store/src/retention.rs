@@ -1,0 +1,22 @@
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use runtrail_audit::{PurgeSize, Result, Retention};
+
+use crate::connection::Connection;
+use crate::purge;
+use crate::store::AuditStore;
+
+#[async_trait]
+impl<C: Connection> Retention for AuditStore<C> {
+    async fn measure_purge(&self, cutoff: DateTime<Utc>) -> Result<PurgeSize> {
+        purge::measure(&self.reading().await?, cutoff).await
+    }
+
+    async fn purge_in_batches(
+        &self,
+        cutoff: DateTime<Utc>,
+        on_batch: &(dyn Fn(u64) + Sync),
+    ) -> Result<u64> {
+        purge::older_than(&self.writing().await?, cutoff, on_batch).await
+    }
+}

@@ -1,0 +1,13 @@
+use async_trait::async_trait;
+use runtrail_audit::{Result, RunSummary, RunTree};
+
+use crate::connection::Connection;
+use crate::lineage;
+use crate::store::AuditStore;
+
+#[async_trait]
+impl<C: Connection> RunTree for AuditStore<C> {
+    async fn list_subtree(&self, run_id: &str) -> Result<Vec<RunSummary>> {
+        lineage::subtree(&self.reading().await?, run_id).await
+    }
+}
