@@ -36,6 +36,9 @@ mod schema_name;
 mod schema_state;
 mod script;
 
+#[cfg(feature = "cli")]
+pub mod command;
+
 mod connect;
 mod driver_error_kind;
 mod error;

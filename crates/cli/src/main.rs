@@ -1,1 +1,78 @@
-fn main() {}
+//! `runtrail`: records any program as a run, and looks at the history.
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 failed, 2 wrong usage, 4 not found;
+//! `exec` passes on the program's own.
+
+mod arguments;
+mod database;
+mod failure;
+mod filter;
+mod time;
+mod warnings;
+
+/// Recording a program.
+mod exec;
+
+// Looking at the history: one file for each command.
+mod chain;
+mod count;
+mod last;
+mod list;
+mod logs;
+mod show;
+mod tree;
+
+// Moving and deleting it.
+mod export;
+mod import;
+mod purge;
+mod transfer;
+
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::arguments::{Cli, Command};
+use crate::failure::{Failure, Result};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    warnings::report_on_stderr();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(err) => return Failure::failed(format!("no runtime: {err}")).report(),
+    };
+    let outcome = runtime.block_on(run(cli));
+    // A thread may still be waiting for somebody to read what a program has printed.
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|failure| failure.report())
+}
+
+async fn run(cli: Cli) -> Result<ExitCode> {
+    let database = &cli.database;
+    match cli.command {
+        Command::Exec(exec) => return exec.run(database).await,
+        Command::List(list) => list.run(database).await?,
+        Command::Show(show) => show.run(database).await?,
+        Command::Tree(tree) => tree.run(database).await?,
+        Command::Logs(logs) => logs.run(database).await?,
+        Command::Count(count) => count.run(database).await?,
+        Command::Last(last) => last.run(database).await?,
+        Command::Chain(chain) => chain.run(database).await?,
+        Command::Purge(purge) => purge.run(database).await?,
+        Command::Export(export) => export.run(database).await?,
+        Command::Import(import) => import.run(database).await?,
+        Command::Migrate { command } => database.migrate(command.unwrap_or_default()).await?,
+        Command::Completions { shell } => {
+            let mut out = output::plain();
+            clap_complete::generate(shell, &mut Cli::command(), "runtrail", &mut out);
+            output::finish(out)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,52 @@
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+use runtrail_migration::command::Command as Migrate;
+
+use crate::chain::Chain;
+use crate::count::Count;
+use crate::database::DatabaseArguments;
+use crate::exec::Exec;
+use crate::export::Export;
+use crate::import::Import;
+use crate::last::Last;
+use crate::list::List;
+use crate::logs::Logs;
+use crate::purge::Purge;
+use crate::show::Show;
+use crate::tree::Tree;
+
+/// Record any program as a run, and look at the history.
+#[derive(Parser)]
+#[command(version, name = "runtrail", propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    #[command(flatten)]
+    pub(crate) database: DatabaseArguments,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Exec(Exec),
+    List(List),
+    Show(Show),
+    Tree(Tree),
+    Logs(Logs),
+    Count(Count),
+    Last(Last),
+    Chain(Chain),
+    Purge(Purge),
+    Export(Export),
+    Import(Import),
+    /// Migrate the database: up (the default), down, status, print-sql.
+    Migrate {
+        #[command(subcommand)]
+        command: Option<Migrate>,
+    },
+    /// Print the completions of a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}

@@ -1,0 +1,31 @@
+use clap::Args;
+use runtrail_store::audit::{Error, Storage};
+
+use crate::database::DatabaseArguments;
+use crate::failure::Result;
+use crate::output::RunList;
+
+/// Show a run, its parent, its parent's parent, and so on.
+#[derive(Args)]
+pub(crate) struct Chain {
+    /// The run.
+    id: String,
+    /// Prints each run as a line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Chain {
+    pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
+        let store = database.open().await?;
+        let runs = store.walk_parent_chain(&self.id).await?;
+        if runs.is_empty() {
+            return Err(Error::not_found(&self.id).into());
+        }
+        let mut list = RunList::new(self.json, store.now());
+        for run in runs {
+            list.push(run)?;
+        }
+        list.finish()
+    }
+}

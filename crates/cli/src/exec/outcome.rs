@@ -1,0 +1,108 @@
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use runtrail_store::audit::RunStatus;
+use serde_json::{Value, json};
+use signal_hook::low_level::signal_name;
+
+/// What `timeout` of the GNU core utilities gives, so that scripts know it.
+const TIMED_OUT: u8 = 124;
+const CANNOT_BE_RUN: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// How a program ended.
+pub(super) struct Outcome {
+    pub(super) ending: Ending,
+    pub(super) runtime: Duration,
+    /// The time it was given, if it has used it up.
+    pub(super) timed_out_after: Option<Duration>,
+    /// The last signal that we were sent, and have passed on.
+    pub(super) passed_on: Option<i32>,
+}
+
+pub(super) enum Ending {
+    NotRun(io::Error),
+    Exited(ExitStatus),
+}
+
+impl Outcome {
+    pub(super) fn not_run(err: io::Error) -> Self {
+        Self {
+            ending: Ending::NotRun(err),
+            runtime: Duration::ZERO,
+            timed_out_after: None,
+            passed_on: None,
+        }
+    }
+
+    pub(super) fn exit_code(&self) -> u8 {
+        match &self.ending {
+            Ending::NotRun(err) if err.kind() == io::ErrorKind::NotFound => NOT_FOUND,
+            Ending::NotRun(_) => CANNOT_BE_RUN,
+            Ending::Exited(_) if self.timed_out_after.is_some() => TIMED_OUT,
+            Ending::Exited(status) => {
+                let of_signal = status.signal().map(|signal| signal + 128);
+                let code = status.code().or(of_signal).unwrap_or(1);
+                u8::try_from(code).unwrap_or(u8::MAX)
+            }
+        }
+    }
+
+    pub(super) fn status(&self) -> RunStatus {
+        match &self.ending {
+            Ending::Exited(_) if self.timed_out_after.is_some() => RunStatus::TIMEOUT,
+            Ending::Exited(status) if status.success() => RunStatus::OK,
+            Ending::Exited(_) | Ending::NotRun(_) => RunStatus::ERROR,
+        }
+    }
+
+    /// What went wrong, in a line; empty if nothing did.
+    pub(super) fn error(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(timeout) = self.timed_out_after {
+            parts.push(format!(
+                "timed out after {}",
+                humantime::format_duration(timeout)
+            ));
+        }
+        if let Some(signal) = self.passed_on {
+            parts.push(format!(
+                "runtrail was sent {} and passed it on",
+                name(signal)
+            ));
+        }
+        match &self.ending {
+            Ending::NotRun(err) => parts.push(format!("can't be run: {err}")),
+            Ending::Exited(status) => match (status.signal(), status.code()) {
+                (Some(signal), _) => {
+                    parts.push(format!("killed by {} (signal {signal})", name(signal)))
+                }
+                (None, Some(0)) => {}
+                (None, code) => parts.push(format!("exit code {}", code.unwrap_or_default())),
+            },
+        }
+        parts.join("; ")
+    }
+
+    /// The payload of the event that ends the run.
+    pub(super) fn event(&self) -> Value {
+        let Ending::Exited(status) = &self.ending else {
+            return json!({ "error": self.error() });
+        };
+        let mut event = match status.signal() {
+            Some(signal) => json!({ "signal": signal, "signal_name": name(signal) }),
+            None => json!({ "code": status.code() }),
+        };
+        event["runtime_seconds"] = self.runtime.as_secs_f64().into();
+        if self.timed_out_after.is_some() {
+            event["timed_out"] = true.into();
+        }
+        event
+    }
+}
+
+fn name(signal: i32) -> &'static str {
+    signal_name(signal).unwrap_or("a signal")
+}

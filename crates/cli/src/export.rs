@@ -1,0 +1,204 @@
+use std::fs::{self, File, Permissions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use futures_util::{Stream, StreamExt};
+use runtrail_store::AuditStore;
+use runtrail_store::audit::{
+    BulkStorage, Error, LogFilter, Order, Page, Result as StoreResult, RunFilter, RunStatus,
+    SkillRun, Storage,
+};
+use tempfile::NamedTempFile;
+
+use crate::database::DatabaseArguments;
+use crate::failure::{Failure, Result};
+use crate::filter::FilterArguments;
+use crate::output::{self, count};
+use crate::transfer::{EVENTS, Event, progress};
+use crate::warnings::note;
+
+/// Write runs with their events, oldest first, as lines of JSON.
+#[derive(Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    filter: FilterArguments,
+    /// The file to write; stdout by default. It is replaced once everything is written.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Default)]
+struct Exported {
+    runs: u64,
+    events: u64,
+    damaged: u64,
+}
+
+impl Export {
+    pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
+        let store = database.open().await?;
+        let filter = self.filter.resolve(store.now());
+        let exported = match &self.output {
+            None => {
+                let mut out = output::plain();
+                let exported = write_runs(&store, &filter, &mut out).await?;
+                output::finish(out)?;
+                exported
+            }
+            Some(path) => {
+                let cannot_write = |err| cannot_write(path, &err);
+                let mut file = Replacement::of(path).map_err(cannot_write)?;
+                let exported = write_runs(&store, &filter, file.writer()).await?;
+                file.complete().map_err(cannot_write)?;
+                exported
+            }
+        };
+
+        let Exported {
+            runs,
+            events,
+            damaged,
+        } = exported;
+        note(format!(
+            "exported {} runs with {} events",
+            count(runs),
+            count(events)
+        ));
+        if !filter.include_dry_run {
+            let dry_runs = RunFilter {
+                status: Some(RunStatus::DRY_RUN),
+                include_dry_run: true,
+                ..filter.clone()
+            };
+            let left_out = store.count_runs_filtered(&dry_runs).await?;
+            if left_out > 0 && filter.status.is_none() {
+                let left_out = count(left_out);
+                note(format!(
+                    "left out {left_out} dry runs: --include-dry-run takes them as well"
+                ));
+            }
+        }
+        if damaged > 0 {
+            return Err(Failure::failed(format!(
+                "{} damaged rows could not be exported; everything else was",
+                count(damaged)
+            )));
+        }
+        Ok(())
+    }
+}
+
+async fn write_runs(
+    store: &AuditStore,
+    filter: &RunFilter,
+    out: &mut (impl Write + Send + ?Sized),
+) -> Result<Exported> {
+    let bar = progress(store.count_runs_filtered(filter).await?, "{pos}/{len} runs");
+    let mut exported = Exported::default();
+    let mut runs = store.stream_runs(filter, Order::OldestFirst, Page::ALL);
+    while let Some(run) = next_readable(&mut runs, &mut exported.damaged).await? {
+        write_run(store, &run, out, &mut exported).await?;
+        exported.runs += 1;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(exported)
+}
+
+async fn write_run(
+    store: &AuditStore,
+    run: &SkillRun,
+    out: &mut (impl Write + Send + ?Sized),
+    exported: &mut Exported,
+) -> Result<()> {
+    let fields = serde_json::to_string(run).map_err(io::Error::from)?;
+    // The events are written as they come, in front of the brace that ends the object.
+    write!(
+        out,
+        "{},\"{EVENTS}\":[",
+        fields.strip_suffix('}').unwrap_or(&fields)
+    )?;
+    let mut events = store.stream_logs(&run.id, &LogFilter::new(), Order::OldestFirst);
+    let mut separator = "";
+    while let Some(event) = next_readable(&mut events, &mut exported.damaged).await? {
+        write!(out, "{separator}")?;
+        serde_json::to_writer(&mut *out, &Event::of(event)).map_err(io::Error::from)?;
+        separator = ",";
+        exported.events += 1;
+    }
+    writeln!(out, "]}}")?;
+    Ok(())
+}
+
+/// The next record that can be read, past damaged ones, which are told of and counted.
+async fn next_readable<T>(
+    records: &mut (impl Stream<Item = StoreResult<T>> + Unpin),
+    damaged: &mut u64,
+) -> StoreResult<Option<T>> {
+    loop {
+        match records.next().await.transpose() {
+            Err(err @ Error::Corrupt { .. }) => {
+                note(format!("warning: {err}"));
+                *damaged += 1;
+            }
+            next => return next,
+        }
+    }
+}
+
+/// A file that takes another's place once it is complete: half an export must not look like a whole one.
+enum Replacement<'a> {
+    File {
+        writer: BufWriter<NamedTempFile>,
+        path: &'a Path,
+    },
+    /// Something that can't be replaced: a pipe, a terminal, `/dev/stdout`.
+    Device { writer: BufWriter<File> },
+}
+
+impl<'a> Replacement<'a> {
+    fn of(path: &'a Path) -> io::Result<Self> {
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            let file = File::options().write(true).open(path)?;
+            let writer = BufWriter::new(file);
+            return Ok(Self::Device { writer });
+        }
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let file = tempfile::Builder::new()
+            .prefix(".runtrail-export-")
+            // As any new file; the umask takes away what it does.
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+        let writer = BufWriter::new(file);
+        Ok(Self::File { writer, path })
+    }
+
+    fn writer(&mut self) -> &mut (dyn Write + Send) {
+        match self {
+            Self::File { writer, .. } => writer,
+            Self::Device { writer } => writer,
+        }
+    }
+
+    fn complete(self) -> io::Result<()> {
+        match self {
+            Self::File { writer, path } => {
+                let file = writer
+                    .into_inner()
+                    .map_err(io::IntoInnerError::into_error)?;
+                file.as_file().sync_all()?;
+                file.persist(path)?;
+            }
+            Self::Device { mut writer } => writer.flush()?,
+        }
+        Ok(())
+    }
+}
+
+fn cannot_write(path: &Path, err: &io::Error) -> Failure {
+    Failure::failed(format!("{} can't be written: {err}", path.display()))
+}

@@ -1,0 +1,113 @@
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+
+use runtrail_migration::command::{is_broken_pipe, with_causes};
+use runtrail_store::audit;
+
+pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// Why a command fails, in one line that says what was wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{0}")]
+    Failed(String),
+    /// The arguments fit together as clap sees it, and yet make no sense.
+    #[error("{0}")]
+    Usage(String),
+    #[error("the database {database} can't be used")]
+    Opening {
+        database: String,
+        source: audit::Error,
+    },
+    #[error(transparent)]
+    Store(#[from] audit::Error),
+    #[error("the output can't be written")]
+    Output(#[from] io::Error),
+    /// A program that was to be recorded.
+    #[error("nothing was run")]
+    NotRun(#[source] Box<Failure>),
+}
+
+impl Failure {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self::Failed(message.into())
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(message.into())
+    }
+
+    pub(crate) fn from_boxed(err: Box<dyn Error + Send + Sync>) -> Self {
+        if is_broken_pipe(&*err) {
+            return Self::Output(io::ErrorKind::BrokenPipe.into());
+        }
+        Self::Failed(with_causes(&*err))
+    }
+
+    /// Tells it on stderr, and gives its exit code.
+    #[expect(clippy::print_stderr, reason = "this is where failures are told")]
+    pub(crate) fn report(&self) -> ExitCode {
+        if let Self::Output(err) = self
+            && err.kind() == io::ErrorKind::BrokenPipe
+        {
+            // Whoever was reading, `head` say, has seen enough.
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("error: {}", self.in_one_line());
+        ExitCode::from(self.exit_code())
+    }
+
+    /// What was wrong, and what to do.
+    pub(crate) fn in_one_line(&self) -> String {
+        let message = with_causes(self).replace(['\n', '\r'], " ");
+        match self.advice() {
+            Some(advice) => format!("{message}; {advice}"),
+            None => message,
+        }
+    }
+
+    fn exit_code(&self) -> u8 {
+        if let Self::NotRun(cause) = self {
+            return cause.exit_code();
+        }
+        match self.store_error() {
+            Some(audit::Error::NotFound { .. }) => 4,
+            Some(audit::Error::InvalidInput { .. }) => 2,
+            _ if matches!(self, Self::Usage(_)) => 2,
+            _ => 1,
+        }
+    }
+
+    fn store_error(&self) -> Option<&audit::Error> {
+        match self {
+            Self::Opening { source, .. } | Self::Store(source) => Some(source),
+            Self::NotRun(cause) => cause.store_error(),
+            Self::Failed(_) | Self::Usage(_) | Self::Output(_) => None,
+        }
+    }
+
+    /// Whether it is the database that failed, rather than what it was asked for.
+    pub(crate) fn is_out_of_reach(&self) -> bool {
+        use audit::ErrorKind;
+        self.store_error()
+            .is_some_and(|err| !matches!(err.kind(), ErrorKind::InvalidInput | ErrorKind::TooLarge))
+    }
+
+    fn advice(&self) -> Option<&'static str> {
+        use audit::Error;
+        Some(match self.store_error()? {
+            Error::SchemaMissing => "`runtrail migrate` makes them",
+            Error::SchemaOutdated { .. } => "`runtrail migrate` brings it up to date",
+            Error::SchemaTooNew { .. } => "use a newer runtrail",
+            Error::SchemaForeign { .. } => "use another database, or another --database-schema",
+            Error::StorageFull { .. } => "make room, and try again",
+            Error::Busy { .. } => "somebody holds a lock on it; try again",
+            Error::Timeout { .. } => "is it running, and is the URL right?",
+            Error::Backend { .. } if matches!(self, Self::Opening { .. }) => {
+                "is the URL right, and may you use what it names?"
+            }
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,52 @@
+use chrono::{DateTime, Utc};
+use clap::Args;
+use runtrail_store::audit::{RunFilter, RunStatus};
+
+use crate::time::Time;
+
+/// Which runs; all parts that are given must hold.
+#[derive(Args)]
+#[command(next_help_heading = "Which runs")]
+pub(crate) struct FilterArguments {
+    /// Only runs of this skill.
+    #[arg(long)]
+    skill: Option<String>,
+    /// Only runs for this caller.
+    #[arg(long)]
+    caller: Option<String>,
+    /// Only runs from this channel.
+    #[arg(long)]
+    channel: Option<String>,
+    /// Only runs with this status.
+    #[arg(long)]
+    status: Option<String>,
+    /// Only runs without a parent.
+    #[arg(long)]
+    top_level: bool,
+    /// Only runs that started then or later: RFC 3339, a date, or an age such as 2h or 7d.
+    #[arg(long, value_name = "TIME")]
+    since: Option<Time>,
+    /// Only runs that started then or earlier.
+    #[arg(long, value_name = "TIME")]
+    until: Option<Time>,
+    /// Takes dry runs as well.
+    #[arg(long)]
+    include_dry_run: bool,
+}
+
+impl FilterArguments {
+    pub(crate) fn resolve(self, now: DateTime<Utc>) -> RunFilter {
+        // Asking for dry runs by name is asking for them.
+        let by_status = self.status.as_deref() == Some(RunStatus::DRY_RUN.as_str());
+        RunFilter {
+            status: self.status.map(RunStatus::from),
+            skill_id: self.skill,
+            caller_id: self.caller,
+            channel_id: self.channel,
+            top_level_only: self.top_level,
+            since: self.since.map(|time| time.resolve(now)),
+            until: self.until.map(|time| time.resolve(now)),
+            include_dry_run: self.include_dry_run || by_status,
+        }
+    }
+}

@@ -1,0 +1,185 @@
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Seek, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use runtrail_store::AuditStore;
+use runtrail_store::audit::{BulkStorage, Clock, Error, ErrorKind, SkillRun, Storage};
+use tempfile::SpooledTempFile;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use self::line::Line;
+use crate::database::DatabaseArguments;
+use crate::failure::{Failure, Result};
+use crate::output::count;
+use crate::transfer::progress;
+use crate::warnings::note;
+
+mod line;
+
+/// Events that are stored at a time, and that may wait for it: few, as each may be large.
+const EVENTS_AT_ONCE: usize = 64;
+
+/// A line that is longer than this is kept on disk while it is imported.
+const LINE_IN_MEMORY: usize = 8 << 20;
+
+/// Read runs with their events, as `export` has written them.
+///
+/// What is there already stays as it is, so importing twice changes nothing. A line that can't be imported is
+/// told of, and the rest goes on.
+#[derive(Args)]
+pub(crate) struct Import {
+    /// The file to read; - is stdin.
+    file: PathBuf,
+}
+
+impl Import {
+    pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
+        let name = self.file.display().to_string();
+        let cannot_read = |err| Failure::failed(format!("{name} can't be read: {err}"));
+        let (mut input, size) = self.open().map_err(cannot_read)?;
+        let store = database.open().await?;
+
+        let bar = progress(size, "{bytes}/{total_bytes}");
+        let (mut runs, mut events, mut bad) = (0, 0, 0);
+        for number in 1_u64.. {
+            let mut line = SpooledTempFile::new(LINE_IN_MEMORY);
+            let length = next_line(&mut input, &mut line).map_err(cannot_read)?;
+            if length == 0 {
+                break;
+            }
+            bar.inc(length);
+            match import_line(&store, line).await {
+                Ok(Some(of_run)) => {
+                    runs += 1;
+                    events += of_run;
+                }
+                // A blank line.
+                Ok(None) => {}
+                Err(Refusal::Line(reason)) => {
+                    bad += 1;
+                    bar.suspend(|| note(format!("line {number}: {reason}")));
+                }
+                Err(Refusal::Database(err)) => {
+                    note(format!(
+                        "stopped at line {number}; importing again goes on from there"
+                    ));
+                    return Err(err.into());
+                }
+            }
+        }
+        bar.finish_and_clear();
+        note(format!(
+            "imported {} runs with {} events",
+            count(runs),
+            count(events)
+        ));
+        if bad > 0 {
+            return Err(Failure::failed(format!(
+                "{} lines could not be imported",
+                count(bad)
+            )));
+        }
+        Ok(())
+    }
+
+    fn open(&self) -> io::Result<(Box<dyn BufRead + Send>, u64)> {
+        if self.file.as_os_str() == "-" {
+            return Ok((Box::new(BufReader::new(io::stdin())), 0));
+        }
+        let file = File::open(&self.file)?;
+        let size = file.metadata()?.len();
+        Ok((Box::new(BufReader::new(file)), size))
+    }
+}
+
+/// Why a line is not imported: because of what it says, or because nothing can be.
+enum Refusal {
+    Line(String),
+    Database(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(err: Error) -> Self {
+        match err.kind() {
+            ErrorKind::InvalidInput
+            | ErrorKind::TooLarge
+            | ErrorKind::RunFinished
+            | ErrorKind::Conflict
+            | ErrorKind::Corrupt
+            | ErrorKind::NotFound => Self::Line(err.to_string()),
+            _ => Self::Database(err),
+        }
+    }
+}
+
+/// Copies a line, without holding it in memory; returns how long it was, 0 at the end.
+fn next_line(input: &mut dyn BufRead, line: &mut SpooledTempFile) -> io::Result<u64> {
+    let mut length = 0;
+    loop {
+        let available = input.fill_buf()?;
+        let end = memchr::memchr(b'\n', available);
+        let taken = end.map_or(available.len(), |end| end + 1);
+        line.write_all(&available[..taken])?;
+        input.consume(taken);
+        length += taken as u64;
+        if end.is_some() || taken == 0 {
+            line.rewind()?;
+            return Ok(length);
+        }
+    }
+}
+
+/// Imports a run with its events, and returns how many events there are.
+///
+/// The line is read twice: nothing of it is stored unless all of it can be.
+async fn import_line(store: &AuditStore, line: SpooledTempFile) -> Result<Option<u64>, Refusal> {
+    let checked = spawn_blocking(|| Line::check(line)).await;
+    let Some((run, line)) = checked.map_err(|err| Refusal::Line(err.to_string()))?? else {
+        return Ok(None);
+    };
+    import_run(store, &run).await?;
+
+    let (sender, mut receiver) = mpsc::channel(EVENTS_AT_ONCE);
+    let run_id = run.id;
+    let reading = spawn_blocking(move || line.events(&run_id, sender));
+    let mut stored = 0;
+    let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
+    while receiver.recv_many(&mut events, EVENTS_AT_ONCE).await > 0 {
+        store.append_logs(&events).await?;
+        stored += events.len() as u64;
+        events.clear();
+    }
+    reading
+        .await
+        .map_err(|err| Refusal::Line(err.to_string()))??;
+    Ok(Some(stored))
+}
+
+/// Stores a run as it was given, finished at the time it says.
+async fn import_run(store: &AuditStore, run: &SkillRun) -> Result<(), Error> {
+    store.start_run(run).await?;
+    let Some(finished_at) = run.finished_at else {
+        return Ok(());
+    };
+    // Where the run was there and still running, the start has left its outcome out.
+    if store.get_run(&run.id).await?.is_running() {
+        let clock = Arc::new(StandsAt(finished_at));
+        let store = store.clone().with_clock(clock);
+        store.finish_run(&run.id, &run.stats()).await?;
+    }
+    Ok(())
+}
+
+/// A clock for what happened some other time.
+#[derive(Debug)]
+struct StandsAt(DateTime<Utc>);
+
+impl Clock for StandsAt {
+    fn now(&self) -> DateTime<Utc> {
+        self.0
+    }
+}

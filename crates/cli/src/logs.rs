@@ -1,0 +1,106 @@
+use std::io::Write;
+use std::time::Duration;
+
+use anstyle::Style;
+use clap::Args;
+use futures_util::TryStreamExt;
+use runtrail_store::AuditStore;
+use runtrail_store::audit::{
+    BulkStorage, Error, LogFilter, Order, Result as StoreResult, SkillRunLog, Storage,
+};
+
+use crate::database::DatabaseArguments;
+use crate::failure::Result;
+use crate::{output, warnings};
+
+/// How often `--follow` looks for new events.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Show the events of a run, in order.
+#[derive(Args)]
+pub(crate) struct Logs {
+    /// The run.
+    id: String,
+    /// Only events of this type: stdout, stderr and exit, where `runtrail exec` has recorded them.
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Goes on with new events until the run has finished.
+    #[arg(long, short)]
+    follow: bool,
+    /// Prints each event as a line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Logs {
+    pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
+        let store = database.open().await?;
+        let mut filter = LogFilter {
+            event_type: self.event_type.clone(),
+            after: None,
+        };
+        loop {
+            // Asked first, so that no event comes in between.
+            let is_running = is_running(&store, &self.id).await?;
+            self.print(&store, &mut filter).await?;
+            if !self.follow || !is_running {
+                return Ok(());
+            }
+            tokio::time::sleep(FOLLOW_INTERVAL).await;
+        }
+    }
+
+    /// Prints the events there are, after which the filter begins at what comes next.
+    async fn print(&self, store: &AuditStore, filter: &mut LogFilter) -> Result<()> {
+        let events = store.stream_logs(&self.id, filter, Order::OldestFirst);
+        let mut events = warnings::instead_of_damage(events);
+        if self.json {
+            let mut out = output::plain();
+            while let Some(event) = events.try_next().await? {
+                output::json_line(&mut out, &event)?;
+                filter.after = Some(event.sequence);
+            }
+            return output::finish(out);
+        }
+        let mut out = output::styled();
+        let width = output::width();
+        while let Some(event) = events.try_next().await? {
+            print_event(&mut out, &event, width)?;
+            filter.after = Some(event.sequence);
+        }
+        output::finish(out)
+    }
+}
+
+async fn is_running(store: &AuditStore, id: &str) -> StoreResult<bool> {
+    match store.get_run(id).await {
+        Ok(run) => Ok(run.is_running()),
+        // Its events may be readable all the same.
+        Err(err @ Error::Corrupt { .. }) => {
+            warnings::note(format!("warning: {err}"));
+            Ok(false)
+        }
+        Err(err) => Err(err),
+    }
+}
+
+/// One event in one line: its time, its type and what happened.
+pub(crate) fn print_event(
+    out: &mut impl Write,
+    event: &SkillRunLog,
+    width: Option<usize>,
+) -> Result<()> {
+    let time = event.created_at.unwrap_or_default().format("%H:%M:%S%.3f");
+    let dimmed = Style::new().dimmed();
+    let line = format!(
+        "{dimmed}{time}{dimmed:#}  {:<8}  {}",
+        output::printable(&event.event_type),
+        output::payload(&event.payload),
+    );
+    let line = match width {
+        Some(width) => console::truncate_str(&line, width, "…"),
+        None => line.into(),
+    };
+    writeln!(out, "{}", line.trim_end())?;
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! How results look: plain for programs, tables and colours for people.
+
+mod record;
+mod run_list;
+mod table;
+mod text;
+
+use std::env;
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+
+use anstream::AutoStream;
+use serde::Serialize;
+
+use crate::failure::Result;
+
+pub(crate) use record::Record;
+pub(crate) use run_list::RunList;
+pub(crate) use table::{Column, Table};
+pub(crate) use text::{ago, count, payload, printable, run_duration, status, tokens};
+
+/// Stdout as it is.
+pub(crate) fn plain() -> BufWriter<Stdout> {
+    BufWriter::new(io::stdout())
+}
+
+/// Stdout for people: colours are left out where they are not wanted.
+pub(crate) fn styled() -> BufWriter<AutoStream<Stdout>> {
+    BufWriter::new(anstream::AutoStream::auto(io::stdout()))
+}
+
+/// Writes what is still held back; without it an error would go unseen.
+pub(crate) fn finish(mut out: impl Write) -> Result<()> {
+    Ok(out.flush()?)
+}
+
+/// One line of JSON.
+pub(crate) fn json_line(out: &mut impl Write, record: &impl Serialize) -> Result<()> {
+    serde_json::to_writer(&mut *out, record).map_err(io::Error::from)?;
+    Ok(writeln!(out)?)
+}
+
+/// How many columns there are to fit into; none where nobody looks.
+pub(crate) fn width() -> Option<usize> {
+    let given = env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    given.filter(|columns| *columns > 0).or_else(|| {
+        let stdout = console::Term::stdout();
+        let size = io::stdout().is_terminal().then(|| stdout.size_checked())?;
+        size.map(|(_, columns)| usize::from(columns))
+    })
+}

@@ -1,0 +1,75 @@
+use std::io::{BufWriter, Stdout, Write};
+
+use chrono::{DateTime, Utc};
+use runtrail_store::audit::{RunSummary, SkillRun};
+
+use super::{Column, Table, ago, count, json_line, printable, run_duration, status, tokens, width};
+use crate::failure::Result;
+
+const COLUMNS: [Column; 9] = [
+    Column::id("RUN"),
+    Column::text("SKILL"),
+    Column::text("STATUS"),
+    Column::number("STARTED"),
+    Column::number("DURATION"),
+    Column::text("CALLER").weighing(3),
+    Column::text("CHANNEL").weighing(1),
+    Column::number("TOOLS").weighing(2),
+    Column::number("TOKENS").weighing(4),
+];
+
+/// Runs: as lines of JSON, whole and at once, or as a table at the end.
+pub(crate) enum RunList {
+    Json(BufWriter<Stdout>),
+    Table { table: Table<9>, now: DateTime<Utc> },
+}
+
+impl RunList {
+    pub(crate) fn new(is_json: bool, now: DateTime<Utc>) -> Self {
+        if is_json {
+            return Self::Json(super::plain());
+        }
+        let table = Table::new(&COLUMNS);
+        Self::Table { table, now }
+    }
+
+    pub(crate) fn push(&mut self, run: SkillRun) -> Result<()> {
+        match self {
+            Self::Json(out) => json_line(out, &run)?,
+            Self::Table { table, now } => {
+                let run = RunSummary::from(run);
+                table.push([
+                    printable(&run.id),
+                    printable(&run.skill_id),
+                    status(&run.status),
+                    ago(run.started_at, *now),
+                    run_duration(&run, *now),
+                    printable(&run.caller_id),
+                    printable(&run.channel_id),
+                    count(run.tool_calls),
+                    count(tokens(&run)),
+                ]);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish(self) -> Result<()> {
+        match self {
+            Self::Json(out) => super::finish(out),
+            Self::Table { .. } => {
+                let mut out = super::styled();
+                self.print(&mut out)?;
+                super::finish(out)
+            }
+        }
+    }
+
+    /// Into the middle of something else.
+    pub(crate) fn print(&self, out: &mut impl Write) -> Result<()> {
+        if let Self::Table { table, .. } = self {
+            table.print(out, width())?;
+        }
+        Ok(())
+    }
+}

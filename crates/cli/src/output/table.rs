@@ -1,0 +1,161 @@
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use anstyle::Style;
+use tabled::builder::Builder;
+use tabled::settings::object::Columns;
+use tabled::settings::peaker::Priority;
+use tabled::settings::style::Style as Borders;
+use tabled::settings::{Alignment, Modify, Padding, Width};
+
+/// What is between two columns.
+const GAP: usize = 2;
+
+/// What is left of an id, at least.
+const SHORTEST_ID: usize = 12;
+
+/// One column of a [`Table`].
+#[derive(Clone, Copy)]
+pub(crate) struct Column {
+    title: &'static str,
+    is_number: bool,
+    is_id: bool,
+    /// What the column gives way to, when there is too little room: whatever weighs more.
+    weight: u8,
+}
+
+impl Column {
+    /// A column of text.
+    pub(crate) const fn text(title: &'static str) -> Self {
+        Self {
+            title,
+            is_number: false,
+            is_id: false,
+            weight: u8::MAX,
+        }
+    }
+
+    /// A column of ids, which are cut in the middle where they must be: what tells ids apart is their ends.
+    pub(crate) const fn id(title: &'static str) -> Self {
+        Self {
+            is_id: true,
+            ..Self::text(title)
+        }
+    }
+
+    /// A column that is aligned to the right.
+    pub(crate) const fn number(title: &'static str) -> Self {
+        Self {
+            is_number: true,
+            ..Self::text(title)
+        }
+    }
+
+    /// A column that is left out where there is too little room, the lightest first.
+    pub(crate) const fn weighing(self, weight: u8) -> Self {
+        Self { weight, ..self }
+    }
+}
+
+/// Rows under titles, fitted into the width there is: columns that may be are left out, then the widest are cut.
+pub(crate) struct Table<const N: usize> {
+    columns: &'static [Column; N],
+    rows: Vec<[String; N]>,
+}
+
+impl<const N: usize> Table<N> {
+    pub(crate) fn new(columns: &'static [Column; N]) -> Self {
+        Self {
+            columns,
+            rows: Vec::new(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, row: [String; N]) {
+        self.rows.push(row);
+    }
+
+    pub(crate) fn print(&self, out: &mut impl Write, width: Option<usize>) -> io::Result<()> {
+        let layout = self.layout(width.unwrap_or(usize::MAX));
+        let heading = Style::new().bold();
+        let mut builder = Builder::with_capacity(self.rows.len() + 1, layout.len());
+        builder.push_record(layout.iter().map(|&(column, _)| {
+            let title = self.columns[column].title;
+            format!("{heading}{title}{heading:#}")
+        }));
+        for row in &self.rows {
+            builder.push_record(layout.iter().map(|&(column, room)| {
+                let cell = row[column].as_str();
+                match self.columns[column].is_id {
+                    true => cut_in_the_middle(cell, room),
+                    false => cell.into(),
+                }
+            }));
+        }
+
+        let mut table = builder.build();
+        table
+            .with(Borders::empty())
+            .with(Padding::new(0, GAP, 0, 0));
+        for (place, &(column, _)) in layout.iter().enumerate() {
+            if self.columns[column].is_number {
+                table.with(Modify::new(Columns::one(place)).with(Alignment::right()));
+            }
+        }
+        if let Some(width) = width {
+            // The gap after the last column is not shown.
+            let cut = Width::truncate(width + GAP).suffix("…");
+            table.with(cut.priority(Priority::max(true)));
+        }
+        for line in table.to_string().lines() {
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// The columns that are shown, each with its width: as much as it needs, if there is as much.
+    fn layout(&self, width: usize) -> Vec<(usize, usize)> {
+        let needed = |column: usize| {
+            let cells = self.rows.iter().map(|row| row[column].as_str());
+            let cells = cells.chain([self.columns[column].title]);
+            cells.map(console::measure_text_width).max().unwrap_or(0)
+        };
+        let mut layout: Vec<_> = (0..N).map(|column| (column, needed(column))).collect();
+        loop {
+            let total: usize = layout.iter().map(|(_, room)| room + GAP).sum();
+            let excess = total.saturating_sub(GAP).saturating_sub(width);
+            if excess == 0 {
+                return layout;
+            }
+            let weight = |column: usize| self.columns[column].weight;
+            let lightest = layout.iter().map(|&(column, _)| weight(column)).min();
+            match lightest {
+                Some(lightest) if lightest < u8::MAX => {
+                    layout.retain(|&(column, _)| weight(column) != lightest);
+                }
+                _ => {
+                    let of_ids =
+                        |&&mut (column, _): &&mut (usize, usize)| self.columns[column].is_id;
+                    if let Some((_, room)) = layout.iter_mut().find(of_ids) {
+                        *room = room.saturating_sub(excess).max(SHORTEST_ID);
+                    }
+                    return layout;
+                }
+            }
+        }
+    }
+}
+
+fn cut_in_the_middle(id: &str, room: usize) -> Cow<'_, str> {
+    let width = console::measure_text_width(id);
+    if width <= room {
+        return id.into();
+    }
+    let head = console::truncate_str(id, room / 3, "");
+    let mut tail = id;
+    let mut characters = id.chars();
+    while console::measure_text_width(tail) + room / 3 + 1 > room && characters.next().is_some() {
+        tail = characters.as_str();
+    }
+    format!("{head}…{tail}").into()
+}

@@ -1,0 +1,108 @@
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use chrono::{DateTime, TimeDelta, Utc};
+use indicatif::{HumanCount, HumanDuration};
+use runtrail_store::audit::{RunStatus, RunSummary};
+use serde_json::Value;
+
+/// Text from the database in one line that can't move the cursor, change colours or turn the writing around.
+pub(crate) fn printable(text: &str) -> String {
+    let text = console::strip_ansi_codes(text);
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => printable.push('⏎'),
+            '\t' => printable.push_str("    "),
+            '\r' => {}
+            _ if character.is_control() || turns_text_around(character) => {
+                printable.push(char::REPLACEMENT_CHARACTER);
+            }
+            _ => printable.push(character),
+        }
+    }
+    printable
+}
+
+/// The characters with which a text can show itself in another order than it has.
+fn turns_text_around(character: char) -> bool {
+    matches!(character, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The payload of an event: what a program printed, or the JSON.
+pub(crate) fn payload(payload: &Value) -> String {
+    match payload {
+        Value::Object(fields) => match fields.get("text") {
+            Some(Value::String(text)) => printable(text),
+            _ => printable(&payload.to_string()),
+        },
+        Value::String(text) => printable(text),
+        _ => printable(&payload.to_string()),
+    }
+}
+
+pub(crate) fn status(status: &RunStatus) -> String {
+    let colour = match status.as_str() {
+        "ok" => Some(AnsiColor::Green),
+        "error" => Some(AnsiColor::Red),
+        "timeout" => Some(AnsiColor::Yellow),
+        "running" => Some(AnsiColor::Cyan),
+        _ => None,
+    };
+    let style = Style::new().fg_color(colour.map(Into::into));
+    format!("{style}{}{style:#}", printable(status.as_str()))
+}
+
+/// `3m ago`.
+pub(crate) fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let age = now - time;
+    let length = HumanDuration(age.abs().to_std().unwrap_or_default());
+    if age < TimeDelta::zero() {
+        format!("in {length:#}")
+    } else {
+        format!("{length:#} ago")
+    }
+}
+
+/// `120ms`, `1.2s`, `3m 12s`, `2h 5m`: as exact as anybody wants to know at a glance.
+pub(crate) fn duration(seconds: f64) -> String {
+    if seconds < 1.0 {
+        return format!("{:.0}ms", seconds * 1000.0);
+    }
+    if seconds < 60.0 {
+        return format!("{seconds:.1}s");
+    }
+    let unit = if seconds < 3600.0 { 1 } else { 60 };
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(length) => {
+            let whole = Duration::from_secs(length.as_secs() / unit * unit);
+            humantime::format_duration(whole).to_string()
+        }
+        Err(_) => format!("{seconds:e}s"),
+    }
+}
+
+/// How long a run took; how long it has been running, with a `+`, while it does.
+pub(crate) fn run_duration(run: &RunSummary, now: DateTime<Utc>) -> String {
+    let seconds = |length: TimeDelta| length.as_seconds_f64().max(0.0);
+    match run.finished_at {
+        None => format!("{}+", duration(seconds(now - run.started_at))),
+        // A host need not report it.
+        Some(finished_at) if run.runtime_seconds == 0.0 => {
+            duration(seconds(finished_at - run.started_at))
+        }
+        Some(_) => duration(run.runtime_seconds),
+    }
+}
+
+/// `1,234,567`.
+pub(crate) fn count(number: u64) -> String {
+    HumanCount(number).to_string()
+}
+
+/// All the tokens of a run.
+pub(crate) fn tokens(run: &RunSummary) -> u64 {
+    run.total_input_tokens
+        .saturating_add(run.total_output_tokens)
+        .saturating_add(run.total_thinking_tokens)
+}

@@ -1,0 +1,79 @@
+use std::io::{self, IsTerminal, Write};
+
+use clap::Args;
+use runtrail_store::audit::{PurgeSize, Retention, rfc3339};
+
+use crate::database::DatabaseArguments;
+use crate::failure::{Failure, Result};
+use crate::output::{self, count};
+use crate::time::Time;
+use crate::transfer::progress;
+
+/// Delete runs that finished long ago, with their events; running ones never.
+#[derive(Args)]
+pub(crate) struct Purge {
+    /// Runs that finished before then: RFC 3339, a date, or an age such as 30d.
+    #[arg(long, value_name = "TIME")]
+    older_than: Time,
+    /// Tells what would go, and deletes nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Doesn't ask.
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl Purge {
+    pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
+        let store = database.open().await?;
+        let cutoff = self.older_than.resolve(store.now());
+        let size = store.measure_purge(cutoff).await?;
+        let before = rfc3339::text(cutoff);
+        let what = describe(size);
+        if self.dry_run {
+            return say(&format!("would delete {what}, finished before {before}"));
+        }
+        if size.runs == 0 {
+            return say(&format!(
+                "nothing to delete: no run finished before {before}"
+            ));
+        }
+        if !self.yes && !is_confirmed(&format!("Delete {what}, finished before {before}?"))? {
+            return Err(Failure::failed("nothing was deleted"));
+        }
+
+        let bar = progress(size.runs, "{pos}/{len} runs");
+        let purged = store.purge_in_batches(cutoff, &|runs| bar.inc(runs)).await;
+        bar.finish_and_clear();
+        say(&format!(
+            "deleted {} runs, finished before {before}",
+            count(purged?)
+        ))
+    }
+}
+
+fn describe(size: PurgeSize) -> String {
+    format!(
+        "{} runs with {} events",
+        count(size.runs),
+        count(size.events)
+    )
+}
+
+fn say(line: &str) -> Result<()> {
+    let mut out = output::plain();
+    writeln!(out, "{line}")?;
+    output::finish(out)
+}
+
+#[expect(clippy::print_stderr, reason = "a question is no result")]
+fn is_confirmed(question: &str) -> Result<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        let message = "there is no terminal to ask on: --yes deletes, --dry-run only tells";
+        return Err(Failure::usage(message));
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}

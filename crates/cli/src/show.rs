@@ -1,0 +1,161 @@
+use std::io::Write;
+
+use anstyle::Style;
+use clap::Args;
+use futures_util::{StreamExt, TryStreamExt};
+use runtrail_store::AuditStore;
+use runtrail_store::audit::{
+    BulkStorage, LogFilter, Order, RunSummary, SkillRun, SkillRunLog, Storage, rfc3339,
+};
+use serde::Serialize;
+
+use crate::database::DatabaseArguments;
+use crate::failure::Result;
+use crate::logs::print_event;
+use crate::output::{self, Record, RunList, ago, count, printable};
+use crate::warnings;
+
+const CHILDREN: usize = 10;
+const EVENTS: usize = 10;
+
+/// Show one run in full: fields, inputs, outcome, ancestors, children, last events.
+#[derive(Args)]
+pub(crate) struct Show {
+    /// The run.
+    id: String,
+    /// Prints the run, with the ids of its ancestors and children and its last events, as a line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A run and what is around it.
+#[derive(Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    run: SkillRun,
+    /// The parent first.
+    #[serde(serialize_with = "ids")]
+    ancestors: Vec<SkillRun>,
+    /// The newest first.
+    #[serde(serialize_with = "ids")]
+    children: Vec<SkillRun>,
+    /// At most so many, in their order.
+    last_events: Vec<SkillRunLog>,
+}
+
+fn ids<S: serde::Serializer>(runs: &[SkillRun], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(runs.iter().map(|run| &run.id))
+}
+
+impl Show {
+    pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
+        let store = database.open().await?;
+        let whole = Whole::read(&store, &self.id).await?;
+        if self.json {
+            let mut out = output::plain();
+            output::json_line(&mut out, &whole)?;
+            return output::finish(out);
+        }
+        whole.print(&store)
+    }
+}
+
+impl Whole {
+    async fn read(store: &AuditStore, id: &str) -> Result<Self> {
+        let run = store.get_run(id).await?;
+        let mut ancestors = store.walk_parent_chain(id).await?;
+        ancestors.retain(|ancestor| ancestor.id != run.id);
+        let newest = store.stream_logs(id, &LogFilter::new(), Order::NewestFirst);
+        let newest = warnings::instead_of_damage(newest).take(EVENTS);
+        let mut last_events: Vec<_> = newest.try_collect().await?;
+        last_events.reverse();
+        Ok(Self {
+            run,
+            ancestors,
+            children: store.list_children_by_parent(id).await?,
+            last_events,
+        })
+    }
+
+    fn print(self, store: &AuditStore) -> Result<()> {
+        let now = store.now();
+        let width = output::width();
+        let time = |time| format!("{} ({})", rfc3339::text(time), ago(time, now));
+        let summary = RunSummary::from(self.run.clone());
+        let SkillRun {
+            id,
+            skill_id,
+            caller_id,
+            channel_id,
+            parent_run_id,
+            inputs,
+            started_at,
+            finished_at,
+            status,
+            output,
+            error,
+            tool_calls,
+            runtime_seconds: _,
+            total_input_tokens,
+            total_output_tokens,
+            total_thinking_tokens,
+        } = self.run;
+
+        let mut record = Record::default();
+        record.push("run", printable(&id));
+        record.push("skill", printable(&skill_id));
+        record.push("caller", printable(&caller_id));
+        record.push("channel", printable(&channel_id));
+        record.push("parent", printable(&parent_run_id.unwrap_or_default()));
+        record.push("status", output::status(&status));
+        record.push("started", time(started_at));
+        record.push("finished", finished_at.map(time).unwrap_or_default());
+        record.push("duration", output::run_duration(&summary, now));
+        record.push("tool calls", count(tool_calls));
+        record.push(
+            "tokens",
+            format!(
+                "{} in, {} out, {} thinking",
+                count(total_input_tokens),
+                count(total_output_tokens),
+                count(total_thinking_tokens)
+            ),
+        );
+        let inputs = serde_json::to_string_pretty(&inputs).unwrap_or_default();
+        record.push("inputs", printable_lines(&inputs));
+        record.push("output", printable_lines(&output));
+        record.push("error", printable_lines(&error));
+
+        let mut out = output::styled();
+        record.print(&mut out, width)?;
+        let heading = Style::new().bold();
+        let runs = [("Ancestors", self.ancestors), ("Children", self.children)];
+        for (title, runs) in runs {
+            if runs.is_empty() {
+                continue;
+            }
+            writeln!(out, "\n{heading}{title}{heading:#}")?;
+            let more = runs.len().saturating_sub(CHILDREN);
+            let mut list = RunList::new(false, now);
+            for run in runs.into_iter().take(CHILDREN) {
+                list.push(run)?;
+            }
+            list.print(&mut out)?;
+            if more > 0 {
+                writeln!(out, "and {} more", count(more as u64))?;
+            }
+        }
+        if !self.last_events.is_empty() {
+            writeln!(out, "\n{heading}Last events{heading:#}")?;
+            for event in &self.last_events {
+                print_event(&mut out, event, width)?;
+            }
+        }
+        output::finish(out)
+    }
+}
+
+fn printable_lines(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(printable).collect();
+    lines.join("\n")
+}

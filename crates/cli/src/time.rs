@@ -1,0 +1,52 @@
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+
+/// A time as it is given on the command line: absolute, or so long ago.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Time {
+    At(DateTime<Utc>),
+    Ago(TimeDelta),
+}
+
+impl Time {
+    /// When that is, if it is now `now`.
+    pub(crate) fn resolve(self, now: DateTime<Utc>) -> DateTime<Utc> {
+        match self {
+            Self::At(time) => time,
+            // As long ago as can be told, when it is longer.
+            Self::Ago(age) => now
+                .checked_sub_signed(age)
+                .unwrap_or(DateTime::<Utc>::MIN_UTC),
+        }
+    }
+}
+
+impl FromStr for Time {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let age = text.strip_suffix("ago").unwrap_or(text).trim();
+        if let Ok(age) = humantime::parse_duration(age) {
+            let age = TimeDelta::from_std(age).map_err(|_| "is too long ago")?;
+            return Ok(Self::Ago(age));
+        }
+        if let Ok(date) = NaiveDate::from_str(text) {
+            return Ok(Self::At(date.and_time(NaiveTime::MIN).and_utc()));
+        }
+        DateTime::parse_from_rfc3339(text)
+            .map(|time| Self::At(time.to_utc()))
+            .map_err(|_| "give a time such as 2026-11-24T09:30:00Z or 2026-11-24 (UTC), or an age such as 2h or 7d")
+    }
+}
+
+/// A length of time that is not zero, such as `30s` or `1h 30m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|err| format!("give a duration such as 30s or 1h 30m: {err}"))?;
+    if duration.is_zero() {
+        return Err("must be longer than 0".to_owned());
+    }
+    Ok(duration)
+}

@@ -1,0 +1,201 @@
+use std::collections::{HashMap, HashSet};
+
+use clap::Args;
+use runtrail_store::audit::{Error, RunSummary, RunTree};
+use serde::Serialize;
+
+use crate::database::DatabaseArguments;
+use crate::failure::Result;
+use crate::output::{self, Column, Table, count, printable, run_duration, status, tokens};
+
+const COLUMNS: [Column; 9] = [
+    Column::id("RUN"),
+    Column::text("SKILL"),
+    Column::text("STATUS"),
+    Column::number("DURATION"),
+    Column::number("TOOLS"),
+    Column::number("TOKENS"),
+    Column::number("Σ RUNS").weighing(1),
+    Column::number("Σ TOOLS"),
+    Column::number("Σ TOKENS"),
+];
+
+/// Lines go this many levels to the right; deeper ones say how deep they are.
+const INDENTED_LEVELS: usize = 16;
+
+/// Show a run and everything below it, with sums.
+#[derive(Args)]
+pub(crate) struct Tree {
+    /// The run at the top.
+    id: String,
+    /// Prints each run, parents before their children, as a line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A run at its place in the tree.
+#[derive(Serialize)]
+struct Node {
+    #[serde(flatten)]
+    run: RunSummary,
+    /// 0 at the top.
+    depth: usize,
+    subtree: Sums,
+    #[serde(skip)]
+    is_last_child: bool,
+}
+
+/// What a run and everything below it add up to.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Sums {
+    runs: u64,
+    tool_calls: u64,
+    runtime_seconds: f64,
+    total_input_tokens: u64,
+    total_output_tokens: u64,
+    total_thinking_tokens: u64,
+}
+
+impl Tree {
+    pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
+        let store = database.open().await?;
+        let runs = store.list_subtree(&self.id).await?;
+        let nodes = arrange(&self.id, runs).ok_or_else(|| Error::not_found(&self.id))?;
+        if self.json {
+            let mut out = output::plain();
+            for node in &nodes {
+                output::json_line(&mut out, node)?;
+            }
+            return output::finish(out);
+        }
+
+        let now = store.now();
+        let mut table = Table::new(&COLUMNS);
+        let mut branches = Branches::default();
+        for node in &nodes {
+            let Node { run, subtree, .. } = node;
+            table.push([
+                branches.next(node) + &printable(&run.id),
+                printable(&run.skill_id),
+                status(&run.status),
+                run_duration(run, now),
+                count(run.tool_calls),
+                count(tokens(run)),
+                count(subtree.runs),
+                count(subtree.tool_calls),
+                count(subtree.tokens()),
+            ]);
+        }
+        let mut out = output::styled();
+        table.print(&mut out, output::width())?;
+        output::finish(out)
+    }
+}
+
+impl Sums {
+    fn of(run: &RunSummary) -> Self {
+        Self {
+            runs: 1,
+            tool_calls: run.tool_calls,
+            runtime_seconds: run.runtime_seconds,
+            total_input_tokens: run.total_input_tokens,
+            total_output_tokens: run.total_output_tokens,
+            total_thinking_tokens: run.total_thinking_tokens,
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.tool_calls = self.tool_calls.saturating_add(other.tool_calls);
+        self.runtime_seconds += other.runtime_seconds;
+        self.total_input_tokens = self
+            .total_input_tokens
+            .saturating_add(other.total_input_tokens);
+        self.total_output_tokens = self
+            .total_output_tokens
+            .saturating_add(other.total_output_tokens);
+        self.total_thinking_tokens = self
+            .total_thinking_tokens
+            .saturating_add(other.total_thinking_tokens);
+    }
+
+    fn tokens(&self) -> u64 {
+        self.total_input_tokens
+            .saturating_add(self.total_output_tokens)
+            .saturating_add(self.total_thinking_tokens)
+    }
+}
+
+/// The runs as a tree: parents before their children, children in the order in which they started. None if the
+/// top is not among them.
+///
+/// Without recursion: a tree may be a chain of many thousand runs.
+fn arrange(top: &str, newest_first: Vec<RunSummary>) -> Option<Vec<Node>> {
+    let mut children: HashMap<String, Vec<RunSummary>> = HashMap::new();
+    let mut root = None;
+    let total = newest_first.len();
+    let ids: HashSet<String> = newest_first.iter().map(|run| run.id.clone()).collect();
+    for run in newest_first {
+        if run.id == top {
+            // Whatever its parent is: on a cycle it is below itself.
+            root = Some(run);
+            continue;
+        }
+        let parent = run.parent_run_id.as_ref().filter(|id| ids.contains(*id));
+        // A parent that can't be read doesn't hide what is below it.
+        let parent = parent.map_or(top, String::as_str).to_owned();
+        children.entry(parent).or_default().push(run);
+    }
+
+    let mut nodes: Vec<Node> = Vec::with_capacity(total);
+    let mut parents: Vec<Option<usize>> = Vec::with_capacity(total);
+    // The next to take is at the end: the oldest of the newest first.
+    let mut waiting = vec![(root?, None, true)];
+    while let Some((run, parent, is_last_child)) = waiting.pop() {
+        let place = nodes.len();
+        let below = children.remove(&run.id).unwrap_or_default();
+        let below = below.into_iter().enumerate();
+        waiting.extend(below.map(|(age, child)| (child, Some(place), age == 0)));
+        parents.push(parent);
+        nodes.push(Node {
+            depth: parent.map_or(0, |parent: usize| nodes[parent].depth + 1),
+            subtree: Sums::of(&run),
+            is_last_child,
+            run,
+        });
+    }
+    // From the bottom up: a child always stands after its parent.
+    for place in (0..nodes.len()).rev() {
+        if let Some(parent) = parents[place] {
+            let sums = nodes[place].subtree;
+            nodes[parent].subtree.add(sums);
+        }
+    }
+    Some(nodes)
+}
+
+/// The lines that lead to each run.
+#[derive(Default)]
+struct Branches {
+    /// For each level above, whether its line goes on.
+    goes_on: Vec<bool>,
+}
+
+impl Branches {
+    fn next(&mut self, node: &Node) -> String {
+        self.goes_on.truncate(node.depth.saturating_sub(1));
+        let mut line = String::new();
+        if node.depth > INDENTED_LEVELS {
+            line = format!("({}) ", node.depth);
+        } else if node.depth > 0 {
+            for &goes_on in &self.goes_on {
+                line += if goes_on { "│ " } else { "  " };
+            }
+            line += if node.is_last_child { "└ " } else { "├ " };
+        }
+        if node.depth > 0 {
+            self.goes_on.push(!node.is_last_child);
+        }
+        line
+    }
+}

@@ -1,0 +1,43 @@
+//! What is told beside the results: on stderr.
+
+use std::fmt::Display;
+use std::io;
+
+use futures_util::{Stream, StreamExt};
+use runtrail_store::audit::{Error, Result};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::prelude::*;
+
+/// Passes on what the store reports beside its results: damaged rows.
+pub(crate) fn report_on_stderr() {
+    let of_the_store = Targets::new().with_target("runtrail_store", tracing::Level::WARN);
+    let on_stderr = fmt::layer()
+        .without_time()
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .with_filter(of_the_store);
+    tracing_subscriber::registry().with(on_stderr).init();
+}
+
+#[expect(clippy::print_stderr, reason = "this is where it is told")]
+pub(crate) fn note(message: impl Display) {
+    eprintln!("{message}");
+}
+
+/// Tells of damaged rows, and goes on with the others.
+pub(crate) fn instead_of_damage<T>(
+    records: impl Stream<Item = Result<T>> + Unpin,
+) -> impl Stream<Item = Result<T>> + Unpin {
+    let readable = records.filter_map(|record| {
+        std::future::ready(match record {
+            Err(err @ Error::Corrupt { .. }) => {
+                note(format!("warning: {err}"));
+                None
+            }
+            record => Some(record),
+        })
+    });
+    Box::pin(readable)
+}
