@@ -1,4 +1,4 @@
-//! The contract of `Storage`, case by case.
+//! The contract of `Storage` and of its extension traits, case by case.
 //!
 //! A case is a sentence and is written once. Its name in the output tells where it ran, as in
 //! `conformance::finish_run::postgres::finishing_twice_with_other_stats_is_refused`.
@@ -15,6 +15,12 @@ mod last_run;
 mod lineage;
 
 mod purge;
+
+// What the store can do beside `Storage`.
+mod append_logs;
+mod measured_purge;
+mod streams;
+mod subtree;
 
 mod damage;
 mod identifiers;

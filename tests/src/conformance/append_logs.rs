@@ -1,0 +1,140 @@
+use runtrail_audit::{BulkStorage, Clock, ErrorKind, SkillRunLog, Storage};
+use serde_json::json;
+
+use crate::fixture::*;
+
+fn numbered(run_id: &str, sequences: std::ops::Range<u64>) -> Vec<SkillRunLog> {
+    let event = |sequence| SkillRunLog {
+        payload: json!({"number": sequence, "text": "a\u{0}b \u{1F600} \"quoted\" \\"}),
+        created_at: Some(at(sequence as i64)),
+        ..event(run_id, sequence)
+    };
+    sequences.map(event).collect()
+}
+
+cases_of_the_store! {
+    async fn many_events_come_back_as_given(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        cx.store.start_run(&running("other")).await.unwrap();
+        let events = numbered("r", 0..2_500);
+        let others = numbered("other", 5..10);
+        cx.store.append_logs(&[&events[..], &others[..]].concat()).await.unwrap();
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), events);
+        assert_eq!(cx.store.list_logs_by_run("other").await.unwrap(), others);
+    }
+
+    async fn no_events_are_stored_at_once(cx) {
+        cx.store.append_logs(&[]).await.unwrap();
+    }
+
+    async fn awkward_events_are_stored_as_one_by_one(cx) {
+        cx.store.start_run(&running("many")).await.unwrap();
+        cx.store.start_run(&running("single")).await.unwrap();
+        let payloads = [
+            json!(null), json!(true), json!(1e16), json!(-0.0), json!(f64::MAX), json!(u64::MAX), json!(i64::MIN),
+            json!(""), json!("\u{0}"), json!("\\u0000"), json!("'; DROP TABLE skill_runs; --"), json!("$1 ? {}"),
+            json!({"z": 1, "a": {"b": [1, [2.50, "\u{202E}"]]}}),
+        ];
+        let of_run = |run_id: &str| -> Vec<_> {
+            let events = payloads.iter().zip(0..).map(|(payload, sequence)| SkillRunLog {
+                event_type: format!("type \"{sequence}\" \\ '"),
+                payload: payload.clone(),
+                ..event(run_id, sequence)
+            });
+            events.collect()
+        };
+        cx.store.append_logs(&of_run("many")).await.unwrap();
+        for event in of_run("single") {
+            cx.store.append_log(&event).await.unwrap();
+        }
+        let texts = |run: &str| {
+            format!("SELECT event_type || payload FROM skill_run_logs WHERE run_id = '{run}' ORDER BY sequence")
+        };
+        let many: Vec<String> = fetch(cx.db, &texts("many")).await;
+        assert_eq!(many, fetch::<String>(cx.db, &texts("single")).await);
+        assert_eq!(many.len(), payloads.len());
+    }
+
+    async fn events_without_a_time_get_the_clocks(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        cx.store.append_logs(&[event("r", 0), event("r", 1)]).await.unwrap();
+        for stored in cx.store.list_logs_by_run("r").await.unwrap() {
+            assert_eq!(stored.created_at, Some(cx.clock.now()));
+        }
+    }
+
+    async fn the_same_events_again_are_ok_and_stored_once(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let events = numbered("r", 0..10);
+        cx.store.append_logs(&events[..6]).await.unwrap();
+        cx.store.append_logs(&events).await.unwrap();
+        cx.store.append_logs(&events).await.unwrap();
+        let twice = [&events[..], &events[..]].concat();
+        cx.store.append_logs(&twice).await.unwrap();
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), events);
+    }
+
+    async fn a_conflict_keeps_none_of_the_others_away(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        cx.store.append_log(&event("r", 1_500)).await.unwrap();
+        let events = numbered("r", 0..3_000);
+        let err = assert_kind(cx.store.append_logs(&events).await, ErrorKind::Conflict);
+        assert!(err.to_string().contains("event 1500 of run \"r\""), "{err}");
+        let stored = cx.store.list_logs_by_run("r").await.unwrap();
+        assert_eq!(stored.len(), 3_000);
+        assert_eq!(stored[1_500].payload, event("r", 1_500).payload);
+        assert_eq!(stored[2_999], events[2_999]);
+    }
+
+    async fn contradictions_within_one_call_are_a_conflict(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let other = SkillRunLog { payload: json!("other"), ..event("r", 0) };
+        assert_kind(cx.store.append_logs(&[event("r", 0), other]).await, ErrorKind::Conflict);
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap().len(), 1);
+    }
+
+    async fn events_of_an_unknown_run_are_refused_and_the_others_stored(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let events = [event("r", 0), event("unknown", 0), event("r", 1)];
+        let err = assert_kind(cx.store.append_logs(&events).await, ErrorKind::NotFound);
+        assert!(err.to_string().contains("unknown"), "{err}");
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap().len(), 2);
+        assert!(cx.store.list_logs_by_run("unknown").await.unwrap().is_empty());
+    }
+
+    async fn one_that_cannot_be_stored_keeps_all_away(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let invalid = SkillRunLog { event_type: "a\0b".into(), ..event("r", 1) };
+        assert_invalid(cx.store.append_logs(&[event("r", 0), invalid]).await, "event_type");
+        let large = SkillRunLog { payload: json!("x".repeat(1 << 20)), ..event("r", 1) };
+        assert_kind(cx.store.append_logs(&[event("r", 0), large]).await, ErrorKind::TooLarge);
+        assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
+    }
+
+    async fn large_events_are_stored_in_several_statements(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let large = |sequence| SkillRunLog {
+            payload: json!("\u{1}".repeat((1 << 20) / 6 - 10)),
+            ..event("r", sequence)
+        };
+        let events: Vec<_> = (0..9).map(large).collect();
+        cx.store.append_logs(&events).await.unwrap();
+        let stored = cx.store.list_logs_by_run("r").await.unwrap();
+        assert!(stored.iter().map(|event| &event.payload).eq(events.iter().map(|event| &event.payload)));
+    }
+
+    async fn events_join_a_hosts_transaction(cx) {
+        use sea_orm::TransactionTrait;
+
+        cx.store.start_run(&running("r")).await.unwrap();
+        let txn = cx.db.begin().await.unwrap();
+        cx.store.on(&txn).append_logs(&numbered("r", 0..5)).await.unwrap();
+        txn.rollback().await.unwrap();
+        assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
+        let txn = cx.db.begin().await.unwrap();
+        let refused = [event("unknown", 0), event("r", 0)];
+        assert_kind(cx.store.on(&txn).append_logs(&refused).await, ErrorKind::NotFound);
+        txn.commit().await.unwrap();
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap().len(), 1);
+    }
+}

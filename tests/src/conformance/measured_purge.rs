@@ -1,0 +1,39 @@
+use std::sync::Mutex;
+
+use runtrail_audit::{BulkStorage, PurgeSize, Retention, Storage};
+
+use crate::fixture::*;
+
+cases_of_the_store! {
+    async fn a_purge_is_measured_to_the_run_and_the_event(cx) {
+        for (id, second, events) in [("a", 1, 3), ("b", 9, 0), ("at", 10, 5), ("after", 11, 7)] {
+            cx.store.start_run(&finished_at(id, second)).await.unwrap();
+            let events: Vec<_> = (0..events).map(|sequence| event(id, sequence)).collect();
+            cx.store.append_logs(&events).await.unwrap();
+        }
+        cx.store.start_run(&running("running")).await.unwrap();
+        cx.store.append_log(&event("running", 0)).await.unwrap();
+
+        assert_eq!(cx.store.measure_purge(at(10)).await.unwrap(), PurgeSize { runs: 2, events: 3 });
+        assert_eq!(cx.store.measure_purge(at(1)).await.unwrap(), PurgeSize::default());
+        assert_eq!(cx.store.purge_older_than(at(10)).await.unwrap(), 2);
+        assert_eq!(cx.store.measure_purge(at(10)).await.unwrap(), PurgeSize::default());
+        assert_eq!(cx.store.measure_purge(at(12)).await.unwrap(), PurgeSize { runs: 2, events: 12 });
+    }
+
+    async fn a_purge_tells_of_each_batch(cx) {
+        for number in 0..250 {
+            cx.store.start_run(&finished_at(&format!("run-{number}"), 1)).await.unwrap();
+        }
+        let batches = Mutex::new(Vec::new());
+        let purged = cx.store.purge_in_batches(at(2), &|runs| batches.lock().unwrap().push(runs)).await.unwrap();
+        assert_eq!(purged, 250);
+        assert_eq!(batches.into_inner().unwrap(), [100, 100, 50]);
+    }
+
+    async fn nothing_due_is_no_batch(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let purged = cx.store.purge_in_batches(at(2), &|_| panic!("nothing to tell")).await.unwrap();
+        assert_eq!(purged, 0);
+    }
+}

@@ -1,0 +1,207 @@
+use futures_util::{StreamExt, TryStreamExt};
+use runtrail_audit::{
+    BulkStorage, Error, ErrorKind, LogFilter, Order, Page, Result, RunFilter, RunStatus, SkillRun,
+    SkillRunLog, Storage,
+};
+use runtrail_store::AuditStore;
+
+use crate::fixture::*;
+
+async fn runs(store: &AuditStore, filter: &RunFilter, order: Order, page: Page) -> Vec<SkillRun> {
+    store
+        .stream_runs(filter, order, page)
+        .try_collect()
+        .await
+        .unwrap()
+}
+
+async fn events(store: &AuditStore, filter: &LogFilter, order: Order) -> Vec<SkillRunLog> {
+    store
+        .stream_logs("r", filter, order)
+        .try_collect()
+        .await
+        .unwrap()
+}
+
+/// Many runs, most of them started at the same few moments.
+async fn many_runs(store: &AuditStore) {
+    for number in 0..130 {
+        let run = SkillRun {
+            skill_id: if number % 2 == 0 { "even" } else { "odd" }.into(),
+            status: if number % 10 == 0 {
+                RunStatus::DRY_RUN
+            } else {
+                RunStatus::OK
+            },
+            ..running_at(&format!("run-{number:03}"), number % 3)
+        };
+        store.start_run(&run).await.unwrap();
+    }
+}
+
+fn damaged<T>(records: &[Result<T>]) -> Vec<&Error> {
+    records
+        .iter()
+        .filter_map(|record| record.as_ref().err())
+        .collect()
+}
+
+cases_of_the_store! {
+    async fn streamed_runs_are_those_of_the_list_in_either_order(cx) {
+        many_runs(cx.store).await;
+        for filter in [
+            RunFilter::new(),
+            RunFilter::new().include_dry_run(),
+            RunFilter::new().skill("odd").since(at(1)),
+            RunFilter::new().skill("neither"),
+        ] {
+            let mut listed = cx.store.list_runs_filtered(&filter, Page::ALL).await.unwrap();
+            assert_eq!(runs(cx.store, &filter, Order::NewestFirst, Page::ALL).await, listed);
+            listed.reverse();
+            assert_eq!(runs(cx.store, &filter, Order::OldestFirst, Page::ALL).await, listed);
+        }
+    }
+
+    async fn a_page_of_a_stream_is_the_page_of_the_list(cx) {
+        many_runs(cx.store).await;
+        let filter = RunFilter::new();
+        for page in [
+            Page::first(0),
+            Page::first(1),
+            Page::first(25),
+            Page::first(26),
+            Page::first(60).skip(30),
+            Page::ALL.skip(100),
+            Page::ALL.skip(1_000),
+            Page::first(u64::MAX).skip(u64::MAX),
+        ] {
+            let listed = cx.store.list_runs_filtered(&filter, page).await.unwrap();
+            assert_eq!(runs(cx.store, &filter, Order::NewestFirst, page).await, listed, "{page:?}");
+        }
+    }
+
+    async fn a_stream_of_runs_is_stable_while_others_are_written(cx) {
+        many_runs(cx.store).await;
+        let filter = RunFilter::new();
+        let mut stream = cx.store.stream_runs(&filter, Order::NewestFirst, Page::ALL);
+        let mut seen = Vec::new();
+        while let Some(run) = stream.try_next().await.unwrap() {
+            if seen.len() % 20 == 0 {
+                let newer = running_at(&format!("newer-{}", seen.len()), 100);
+                cx.store.start_run(&newer).await.unwrap();
+            }
+            seen.push(run.id);
+        }
+        assert_eq!(seen.len(), 117);
+        assert!(seen.iter().all(|id| id.starts_with("run-")));
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 117);
+    }
+
+    async fn streamed_events_come_in_order_of_their_sequence(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        cx.store.start_run(&running("other")).await.unwrap();
+        let written: Vec<_> = (0..350).map(|number| event("r", number * 3)).collect();
+        cx.store.append_logs(&written).await.unwrap();
+        cx.store.append_log(&event("other", 1)).await.unwrap();
+        let mut listed = cx.store.list_logs_by_run("r").await.unwrap();
+        assert_eq!(listed.len(), 350);
+        assert_eq!(events(cx.store, &LogFilter::new(), Order::OldestFirst).await, listed);
+        listed.reverse();
+        assert_eq!(events(cx.store, &LogFilter::new(), Order::NewestFirst).await, listed);
+    }
+
+    async fn streamed_events_can_be_of_one_type_and_after_a_place(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let typed = |number| SkillRunLog {
+            event_type: if number % 2 == 0 { "even" } else { "odd" }.into(),
+            ..event("r", number)
+        };
+        cx.store.append_logs(&(0..300).map(typed).collect::<Vec<_>>()).await.unwrap();
+        let filter = LogFilter::new().event_type("odd").after(201);
+        for order in [Order::OldestFirst, Order::NewestFirst] {
+            let mut sequences: Vec<_> =
+                events(cx.store, &filter, order).await.iter().map(|event| event.sequence).collect();
+            if order == Order::NewestFirst {
+                sequences.reverse();
+            }
+            assert_eq!(sequences, (203..300).step_by(2).collect::<Vec<_>>());
+        }
+        let none = LogFilter::new().after(i64::MAX as u64);
+        assert!(events(cx.store, &none, Order::OldestFirst).await.is_empty());
+    }
+
+    async fn an_unknown_run_streams_no_events(cx) {
+        assert!(events(cx.store, &LogFilter::new(), Order::OldestFirst).await.is_empty());
+    }
+
+    async fn a_stream_begins_with_what_is_wrong_and_ends(cx) {
+        let long = "x".repeat(256);
+        let filter = RunFilter::new().skill(long.as_str());
+        let stream = cx.store.stream_runs(&filter, Order::NewestFirst, Page::ALL);
+        let mut items: Vec<_> = stream.collect().await;
+        assert_eq!(items.len(), 1);
+        assert_invalid(items.remove(0), "skill_id");
+
+        let beyond = LogFilter::new().after(u64::MAX);
+        let typed = LogFilter::new().event_type("\0");
+        for (run_id, filter, field) in
+            [("", &LogFilter::new(), "run_id"), ("r", &beyond, "after"), ("r", &typed, "event_type")]
+        {
+            let stream = cx.store.stream_logs(run_id, filter, Order::OldestFirst);
+            let mut items: Vec<_> = stream.collect().await;
+            assert_eq!(items.len(), 1);
+            assert_invalid(items.remove(0), field);
+        }
+    }
+
+    async fn damaged_runs_are_items_and_hide_no_other(cx) {
+        many_runs(cx.store).await;
+        // Whole stretches of them, and at the end of some.
+        cx.sql("UPDATE skill_runs SET inputs = '{' WHERE id < 'run-060' OR id IN ('run-100', 'run-129')").await;
+        for order in [Order::NewestFirst, Order::OldestFirst] {
+            let filter = RunFilter::new().include_dry_run();
+            let items: Vec<_> = cx.store.stream_runs(&filter, order, Page::ALL).collect().await;
+            assert_eq!(items.len(), 130);
+            assert_eq!(damaged(&items).len(), 62);
+            assert!(damaged(&items).iter().all(|err| err.kind() == ErrorKind::Corrupt));
+        }
+    }
+
+    async fn damaged_events_are_items_and_hide_no_other(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let written: Vec<_> = (0..250).map(|number| event("r", number)).collect();
+        cx.store.append_logs(&written).await.unwrap();
+        cx.sql("UPDATE skill_run_logs SET payload = 'no' WHERE sequence BETWEEN 90 AND 219").await;
+        let stream = cx.store.stream_logs("r", &LogFilter::new(), Order::OldestFirst);
+        let items: Vec<_> = stream.collect().await;
+        assert_eq!(items.len(), 250);
+        assert_eq!(damaged(&items).len(), 130);
+    }
+}
+
+/// Only SQLite holds a text, a fraction or bytes where a number belongs.
+#[test]
+fn values_of_any_type_in_the_order_of_a_stream_hide_no_other() {
+    run_on_own_store(Backend::Sqlite, async |cx| {
+        many_runs(cx.store).await;
+        for (value, ids) in [
+            ("'yesterday'", "id BETWEEN 'run-010' AND 'run-049'"),
+            ("started_at + 0.5", "id BETWEEN 'run-050' AND 'run-089'"),
+            ("x'00ff'", "id BETWEEN 'run-090' AND 'run-119'"),
+        ] {
+            cx.sql(&format!(
+                "UPDATE skill_runs SET started_at = {value} WHERE {ids}"
+            ))
+            .await;
+        }
+        for order in [Order::NewestFirst, Order::OldestFirst] {
+            let filter = RunFilter::new().include_dry_run();
+            let stream = cx.store.stream_runs(&filter, order, Page::ALL);
+            let items: Vec<_> = stream.collect().await;
+            assert_eq!(items.len(), 130);
+            assert_eq!(damaged(&items).len(), 110);
+        }
+    });
+}

@@ -1,0 +1,73 @@
+use runtrail_audit::{RunStatus, RunSummary, RunTree, SkillRun, Storage};
+
+use crate::fixture::*;
+
+fn summaries(runs: &[SkillRun]) -> Vec<RunSummary> {
+    runs.iter().cloned().map(Into::into).collect()
+}
+
+fn ids_of(runs: &[RunSummary]) -> Vec<&str> {
+    runs.iter().map(|run| run.id.as_str()).collect()
+}
+
+fn child_at(id: &str, parent: &str, seconds: i64) -> SkillRun {
+    SkillRun {
+        started_at: at(seconds),
+        ..child(id, parent)
+    }
+}
+
+cases_of_the_store! {
+    async fn a_run_comes_with_all_its_descendants_newest_first(cx) {
+        let runs = [
+            child_at("grandchild", "child-2", 3),
+            SkillRun { status: RunStatus::DRY_RUN, ..child_at("child-2", "top", 2) },
+            child_at("child-1", "top", 2),
+            SkillRun { parent_run_id: None, ..finished_at("top", 9) },
+        ];
+        for run in &runs {
+            cx.store.start_run(run).await.unwrap();
+        }
+        cx.store.start_run(&child("stranger", "elsewhere")).await.unwrap();
+        assert_eq!(cx.store.list_subtree("top").await.unwrap(), summaries(&runs));
+        assert_eq!(cx.store.list_subtree("child-2").await.unwrap(), summaries(&runs[..2]));
+        assert_eq!(cx.store.list_subtree("grandchild").await.unwrap(), summaries(&runs[..1]));
+    }
+
+    async fn an_unknown_run_has_no_subtree(cx) {
+        cx.store.start_run(&child("orphan", "unknown")).await.unwrap();
+        assert!(cx.store.list_subtree("unknown").await.unwrap().is_empty());
+        assert_invalid(cx.store.list_subtree("").await, "run_id");
+    }
+
+    async fn a_cycle_gives_each_run_once(cx) {
+        for (run, parent) in [("a", "c"), ("b", "a"), ("c", "b"), ("self", "self")] {
+            cx.store.start_run(&child(run, parent)).await.unwrap();
+        }
+        let mut runs = cx.store.list_subtree("b").await.unwrap();
+        runs.sort_by(|left, right| left.id.cmp(&right.id));
+        assert_eq!(ids_of(&runs), ["a", "b", "c"]);
+        assert_eq!(ids_of(&cx.store.list_subtree("self").await.unwrap()), ["self"]);
+    }
+
+    async fn a_chain_of_thousands_is_a_subtree(cx) {
+        cx.store.start_run(&running("0")).await.unwrap();
+        for number in 1..2_000 {
+            let run = child_at(&number.to_string(), &(number - 1).to_string(), number);
+            cx.store.start_run(&run).await.unwrap();
+        }
+        let runs = cx.store.list_subtree("0").await.unwrap();
+        assert_eq!(runs.len(), 2_000);
+        assert_eq!(runs[0].id, "1999");
+    }
+
+    async fn a_damaged_run_hides_none_below_it(cx) {
+        for run in [running("top"), child("damaged", "top"), child("below", "damaged")] {
+            cx.store.start_run(&run).await.unwrap();
+        }
+        cx.sql("UPDATE skill_runs SET tool_calls = -1 WHERE id = 'damaged'").await;
+        let mut runs = cx.store.list_subtree("top").await.unwrap();
+        runs.sort_by(|left, right| left.id.cmp(&right.id));
+        assert_eq!(ids_of(&runs), ["below", "top"]);
+    }
+}
