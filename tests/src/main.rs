@@ -39,6 +39,9 @@ mod coexistence;
 /// Writes that are cancelled, repeated or killed.
 mod durability;
 
+/// The `runtrail` command, as its users run it.
+mod cli;
+
 /// 200 real agent runs, through the public API and back.
 mod real_runs;
 

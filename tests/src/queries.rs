@@ -4,7 +4,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use runtrail_audit::{Page, RunFilter, Storage};
+use futures_util::StreamExt;
+use runtrail_audit::{BulkStorage, LogFilter, Order, Page, Retention, RunFilter, RunTree, Storage};
 use runtrail_store::AuditStore;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement};
 
@@ -64,6 +65,30 @@ async fn statements_by_method(
         "walk_parent_chain": store.walk_parent_chain("r"),
         "list_finished_runs_before": store.list_finished_runs_before(at(5), Some(5)),
         "last_run_by_skills": store.last_run_by_skills(&["s".into()], false),
+        "append_logs": store.append_logs(&[event("r", 7), event("r", 8)]),
+        "append_logs, repeated": store.append_logs(&[event("r", 7), event("r", 8)]),
+        "list_subtree": store.list_subtree("r"),
+        "measure_purge": store.measure_purge(at(5)),
+    }
+
+    // As many as a stretch of a stream has, so that there is a next one.
+    store.start_run(&running("streamed")).await.unwrap();
+    for number in 0..100 {
+        store.append_log(&event("streamed", number)).await.unwrap();
+        store
+            .start_run(&running(&format!("r-{number}")))
+            .await
+            .unwrap();
+    }
+    sent();
+    let of_skill = filter().skill("skill");
+    let typed = LogFilter::new().event_type("message").after(7);
+    see! {
+        "stream_runs": store.stream_runs(&filter(), Order::NewestFirst, Page::first(26)).count(),
+        "stream_runs of a skill, oldest first": store.stream_runs(&of_skill, Order::OldestFirst, Page::first(26)).count(),
+        "stream_logs": store.stream_logs("streamed", &LogFilter::new(), Order::OldestFirst).count(),
+        "stream_logs, newest first": store.stream_logs("streamed", &LogFilter::new(), Order::NewestFirst).count(),
+        "stream_logs of a type": store.stream_logs("streamed", &typed, Order::OldestFirst).count(),
     }
     all
 }

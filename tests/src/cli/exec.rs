@@ -1,0 +1,139 @@
+use runtrail_audit::{RunFilter, RunStatus, Storage};
+use serde_json::json;
+
+use crate::fixture::*;
+
+on_each_backend! {
+    async fn a_program_is_recorded_with_its_lines_and_its_outcome(database) {
+        let cli = Cli::on(database).await;
+        let output = cli.output(&[
+            "exec", "--id", "r", "--caller", "alice", "--channel", "cron", "--input", "depth=3", "--input", "why=a=b",
+            "--", "sh", "-c", "echo out; echo err >&2; exit 7",
+        ]);
+        assert_eq!(output.status.code(), Some(7));
+        assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("out\n", "err\n"));
+
+        let run = cli.run("r").await;
+        assert_eq!((run.skill_id.as_str(), run.caller_id.as_str(), run.channel_id.as_str()), ("sh", "alice", "cron"));
+        assert_eq!(run.parent_run_id, None);
+        let command = json!(["sh", "-c", "echo out; echo err >&2; exit 7"]);
+        assert_eq!(run.inputs, object(json!({"command": command, "depth": "3", "why": "a=b"})));
+        assert_eq!((run.status.as_str(), run.error.as_str()), ("error", "exit code 7"));
+        assert!(run.runtime_seconds > 0.0 && run.finished_at.unwrap() >= run.started_at);
+
+        let events = cli.events("r").await;
+        let mut printed: Vec<_> = events[..2].iter().map(|e| (e.event_type.as_str(), e.payload.clone())).collect();
+        printed.sort_by_key(|event| event.0);
+        assert_eq!(printed, [("stderr", json!({"text": "err"})), ("stdout", json!({"text": "out"}))]);
+        assert!(events.iter().all(|event| event.created_at.unwrap() >= run.started_at));
+        assert_eq!(events.len(), 3);
+        assert_eq!(events[2].event_type, "exit");
+        assert_eq!(events[2].payload["code"], json!(7));
+        assert_eq!(events[2].payload["runtime_seconds"], json!(run.runtime_seconds));
+    }
+
+    async fn a_program_that_succeeds_is_ok_and_has_a_new_id(database) {
+        let cli = Cli::on(database).await;
+        assert_eq!(cli.succeeds(&["exec", "echo", "hi"]), "hi\n");
+        assert_eq!(cli.succeeds(&["exec", "--skill", "greeting", "--", "/bin/echo", "--json", "--id"]), "--json --id\n");
+        let runs = cli.json(&["list", "--json"]);
+        assert_eq!(runs.len(), 2);
+        assert_eq!(runs[0]["skill_id"], "greeting");
+        assert_eq!(runs[1]["skill_id"], "echo");
+        assert!(runs.iter().all(|run| run["status"] == "ok" && run["error"] == ""));
+        // UUIDv7, by its version and its order.
+        assert!(runs.iter().all(|run| run["id"].as_str().unwrap().as_bytes()[14] == b'7'));
+        assert!(runs[0]["id"].as_str() > runs[1]["id"].as_str());
+    }
+
+    async fn a_run_within_a_run_is_its_child_and_its_failure_comes_out(database) {
+        let cli = Cli::on(database).await;
+        let inner = r#"runtrail exec -- sh -c "echo hi; exit 3""#;
+        let output = cli.output(&["exec", "--", "sh", "-c", inner]);
+        assert_eq!(output.status.code(), Some(3));
+        assert_eq!(stdout(&output), "hi\n");
+
+        let top = cli.json(&["list", "--json", "--top-level"]);
+        assert_eq!(top.len(), 1);
+        let top = top[0]["id"].as_str().unwrap();
+        let tree = cli.json(&["tree", "--json", top]);
+        assert_eq!(tree.len(), 2);
+        assert_eq!((tree[0]["depth"].as_u64(), tree[1]["depth"].as_u64()), (Some(0), Some(1)));
+        assert_eq!(tree[1]["parent_run_id"], top);
+        assert!(tree.iter().all(|run| run["status"] == "error"));
+        for run in &tree {
+            assert_eq!(cli.printed_by(run["id"].as_str().unwrap(), "stdout").await, b"hi\n");
+        }
+    }
+
+    async fn a_run_within_a_run_uses_the_same_history_wherever_it_stands(database) {
+        let cli = Cli::on(database).await;
+        let url = database.url();
+        let mut command = cli.command(&["exec", "--database-url", &url, "--id", "outer", "--"]);
+        command.env_remove("DATABASE_URL").args(["sh", "-c", "cd / && DATABASE_URL=sqlite://none runtrail exec --id inner true"]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(cli.run("inner").await.parent_run_id.as_deref(), Some("outer"));
+    }
+
+    async fn a_dry_run_is_hidden_however_it_ends(database) {
+        let cli = Cli::on(database).await;
+        let output = cli.output(&["exec", "--id", "dry", "--dry-run-status", "--", "sh", "-c", "exit 5"]);
+        assert_eq!(output.status.code(), Some(5));
+        let run = cli.run("dry").await;
+        assert_eq!((run.status, run.error.as_str()), (RunStatus::DRY_RUN, "exit code 5"));
+        assert!(!cli.run("dry").await.is_running());
+        assert!(cli.json(&["list", "--json"]).is_empty());
+        assert_eq!(cli.json(&["list", "--json", "--include-dry-run"]).len(), 1);
+        assert_eq!(cli.json(&["list", "--json", "--status", "dry_run"]).len(), 1);
+    }
+
+    async fn a_program_that_cannot_be_run_is_recorded_as_failed(database) {
+        let cli = Cli::on(database).await;
+        let missing = cli.output(&["exec", "--id", "missing", "--", "no-such-program"]);
+        assert_eq!(missing.status.code(), Some(127));
+        assert_eq!(stderr(&missing), "runtrail: no-such-program can't be run: No such file or directory (os error 2)\n");
+        let refused = cli.output(&["exec", "--id", "refused", "--", "/etc/passwd"]);
+        assert_eq!(refused.status.code(), Some(126));
+        for id in ["missing", "refused"] {
+            let run = cli.run(id).await;
+            assert!(run.error.starts_with("can't be run: "), "{}", run.error);
+            assert_eq!((run.status.as_str(), run.is_running()), ("error", false));
+            assert!(cli.events(id).await[0].payload["error"].is_string());
+        }
+    }
+
+    async fn an_id_that_is_taken_runs_nothing(database) {
+        let cli = Cli::on(database).await;
+        cli.store.start_run(&running("running")).await.unwrap();
+        cli.store.start_run(&finished_at("finished", 5)).await.unwrap();
+        for id in ["running", "finished"] {
+            let message = cli.fails(1, &["exec", "--keep-going", "--id", id, "--", "touch", "ran"]);
+            assert!(message.contains("nothing was run") && message.contains("give another --id"), "{message}");
+        }
+        assert!(!cli.path("ran").exists());
+        assert_eq!(cli.run("running").await, running("running"));
+    }
+
+    async fn inputs_that_contradict_each_other_run_nothing(database) {
+        let cli = Cli::on(database).await;
+        for input in ["command=x", "twice=2"] {
+            let message = cli.fails(2, &["exec", "--input", "twice=1", "--input", input, "--", "touch", "ran"]);
+            assert!(message.contains("given twice"), "{message}");
+        }
+        let long = "x".repeat(256);
+        cli.fails(2, &["exec", "--keep-going", "--skill", &long, "--", "touch", "ran"]);
+        assert!(!cli.path("ran").exists());
+        assert_eq!(cli.store.count_runs_filtered(&RunFilter::new()).await.unwrap(), 0);
+    }
+
+    async fn a_program_reads_what_is_written_to_it(database) {
+        use std::io::Write;
+        let cli = Cli::on(database).await;
+        let mut command = cli.command(&["exec", "--id", "r", "--", "sort"]);
+        let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"b\na\n").unwrap();
+        assert_eq!(stdout(&child.wait_with_output().unwrap()), "a\nb\n");
+        assert_eq!(cli.printed_by("r", "stdout").await, b"a\nb\n");
+    }
+}

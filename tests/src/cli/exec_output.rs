@@ -1,0 +1,151 @@
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use runtrail_audit::{BulkStorage, LogFilter, Order};
+
+use crate::fixture::*;
+
+/// The most memory that a process has used, in KiB, as long as it lives.
+fn peak_memory(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().trim_end_matches(" kB").parse().ok()
+}
+
+/// Runs a program whose output nobody keeps, and returns how many bytes came and how much memory it took.
+fn count_output(cli: &Cli, arguments: &[&str]) -> (u64, u64) {
+    let mut child = cli.spawn_exec(arguments);
+    let mut stdout = child.stdout.take().unwrap();
+    let (mut bytes, mut peak) = (0, 0);
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        let read = stdout.read(&mut chunk).unwrap();
+        if read == 0 {
+            break;
+        }
+        bytes += read as u64;
+        peak = peak.max(peak_memory(child.id()).unwrap_or(0));
+    }
+    assert!(child.wait().unwrap().success());
+    (bytes, peak)
+}
+
+on_each_backend! {
+    async fn every_byte_comes_out_and_is_recorded(database) {
+        let cli = Cli::on(database).await;
+        let mut bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        bytes.extend("grüße\r\n\n\n\u{1b}[31mred\u{1b}[0m\n\0\n no newline at the end: ü".bytes());
+        fs::write(cli.path("bytes"), &bytes).unwrap();
+        let output = cli.output(&["exec", "--id", "r", "--", "sh", "-c", "cat bytes; cat bytes >&2"]);
+        assert!(output.status.success());
+        assert!(output.stdout == bytes && output.stderr == bytes);
+        for stream in ["stdout", "stderr"] {
+            assert!(cli.printed_by("r", stream).await == bytes, "{stream}");
+        }
+    }
+
+    async fn a_line_without_end_is_recorded_in_pieces_at_whole_characters(database) {
+        let cli = Cli::on(database).await;
+        // Three bytes a character: no piece of a power of two ends between two.
+        let text = "€".repeat(1_000_000);
+        fs::write(cli.path("text"), &text).unwrap();
+        let output = cli.output(&["exec", "--id", "r", "--", "cat", "text"]);
+        assert!(output.stdout == text.as_bytes());
+        assert!(cli.printed_by("r", "stdout").await == text.as_bytes());
+        let events = cli.events("r").await;
+        let (exit, pieces) = events.split_last().unwrap();
+        assert_eq!(exit.event_type, "exit");
+        assert!(pieces.len() > 50);
+        assert!(pieces.iter().all(|piece| piece.payload["text"].is_string()), "cut within a character");
+    }
+
+    async fn output_is_passed_on_and_recorded_while_the_program_runs(database) {
+        let cli = Cli::on(database).await;
+        let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", "echo first; read stop; echo second"]);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // stdin is empty, so the program would have ended if it weren't for what follows.
+        assert_eq!(lines.next().unwrap().unwrap(), "first");
+        assert_eq!(lines.next().unwrap().unwrap(), "second");
+        assert!(ended(&mut child).success());
+
+        let mut child = cli.spawn_exec(&["--id", "live", "--", "sh", "-c", "echo first; while ! test -e stop; do sleep 0.05; done"]);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "first");
+        let give_up = Instant::now() + Duration::from_secs(20);
+        while cli.events("live").await.is_empty() {
+            assert!(Instant::now() < give_up, "it is not recorded");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(cli.run("live").await.is_running());
+        fs::write(cli.path("stop"), "").unwrap();
+        assert!(ended(&mut child).success());
+        assert!(!cli.run("live").await.is_running());
+    }
+
+    async fn a_million_lines_are_recorded_one_by_one(database) {
+        let cli = Cli::on(database).await;
+        let (bytes, peak) = count_output(&cli, &["--id", "r", "--", "seq", "1000000"]);
+        assert_eq!(bytes, 6_888_896);
+        assert!(peak > 0 && peak < 200 << 10, "{peak} KiB");
+        let db = database.connection().await;
+        assert_eq!(count(&db, "skill_run_logs").await, 1_000_001);
+        let sum = "SELECT SUM(CAST(SUBSTR(payload, 10, LENGTH(payload) - 11) AS bigint)) FROM skill_run_logs \
+            WHERE event_type = 'stdout' AND payload LIKE '{\"text\":\"%\"}'";
+        let sum = sum.replacen("SUM(", "CAST(SUM(", 1).replacen("bigint))", "bigint)) AS bigint)", 1);
+        assert_eq!(fetch::<i64>(&db, &sum).await, [500_000_500_000]);
+        // In their order, and to the end.
+        let mut newest = cli.store.stream_logs("r", &LogFilter::new().event_type("stdout"), Order::NewestFirst);
+        let last = futures_util::TryStreamExt::try_next(&mut newest).await.unwrap().unwrap();
+        assert_eq!(last.payload["text"], "1000000");
+    }
+
+    async fn output_without_end_takes_bounded_memory(database) {
+        let cli = Cli::on(database).await;
+        for (id, device, bytes) in [("noise", "/dev/urandom", 60_000_000), ("zeros", "/dev/zero", 20_000_000)] {
+            let size = bytes.to_string();
+            let (read, peak) = count_output(&cli, &["--id", id, "--", "head", "-c", &size, device]);
+            assert_eq!(read, bytes);
+            assert!(peak > 0 && peak < 200 << 10, "{id}: {peak} KiB");
+        }
+        assert!(cli.printed_by("zeros", "stdout").await == vec![0; 20_000_000]);
+    }
+
+    async fn a_program_whose_reader_goes_away_is_told_so(database) {
+        let cli = Cli::on(database).await;
+        let mut child = cli.spawn_exec(&["--id", "r", "--", "yes"]);
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        // 128 + 13, as a shell has it for SIGPIPE.
+        assert_eq!(ended(&mut child).code(), Some(141));
+        assert_eq!(cli.run("r").await.error, "killed by SIGPIPE (signal 13)");
+    }
+
+    async fn a_process_that_is_left_behind_does_not_keep_the_run_open(database) {
+        let cli = Cli::on(database).await;
+        let started = Instant::now();
+        let mut command = cli.command(&["exec", "--id", "r", "--", "sh", "-c", "(sleep 600; echo late) & echo early"]);
+        let output = command.stderr(Stdio::null()).output().unwrap();
+        assert_eq!(stdout(&output), "early\n");
+        assert!(started.elapsed() < Duration::from_secs(60));
+        let run = cli.run("r").await;
+        assert_eq!(run.status.as_str(), "ok");
+        assert!(run.runtime_seconds < 2.0, "{}", run.runtime_seconds);
+        send("KILL", &format!("-{}", process_group_of("sleep 600")));
+    }
+}
+
+/// The process group of a command that runs with this id in its environment.
+fn process_group_of(command: &str) -> String {
+    let output = std::process::Command::new("ps")
+        .args(["-eo", "pgid=,args="])
+        .output()
+        .unwrap();
+    let listing = stdout(&output);
+    let line = listing.lines().find(|line| line.trim().ends_with(command));
+    let line = line.unwrap_or_else(|| panic!("{command} is not there:\n{listing}"));
+    line.split_whitespace().next().unwrap().to_owned()
+}

@@ -1,0 +1,112 @@
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use crate::fixture::*;
+
+/// The first line that a program prints.
+fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    line.trim_end().to_owned()
+}
+
+fn is_alive(process: &str) -> bool {
+    let state = fs::read_to_string(format!("/proc/{process}/stat"));
+    state.is_ok_and(|state| !state.contains(") Z "))
+}
+
+on_each_backend! {
+    async fn a_killed_program_leaves_a_finished_run_that_says_so(database) {
+        let cli = Cli::on(database).await;
+        let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", "echo $$; exec sleep 600"]);
+        let program = first_line(&mut child);
+        send("KILL", &program);
+        assert_eq!(ended(&mut child).code(), Some(137));
+        let run = cli.run("r").await;
+        assert_eq!((run.status.as_str(), run.is_running()), ("error", false));
+        assert_eq!(run.error, "killed by SIGKILL (signal 9)");
+        let exit = cli.events("r").await.pop().unwrap();
+        assert_eq!((exit.payload["signal"].as_u64(), exit.payload["signal_name"].as_str()), (Some(9), Some("SIGKILL")));
+    }
+
+    async fn a_signal_to_runtrail_reaches_the_program_and_finishes_the_run(database) {
+        let cli = Cli::on(database).await;
+        for (signal, number) in [("TERM", 15), ("INT", 2), ("HUP", 1), ("QUIT", 3), ("USR1", 10)] {
+            let mut child = cli.spawn_exec(&["--id", signal, "--", "sh", "-c", "ulimit -c 0; echo $$; exec sleep 600"]);
+            let program = first_line(&mut child);
+            send(signal, &child.id().to_string());
+            assert_eq!(ended(&mut child).code(), Some(128 + number), "{signal}");
+            assert!(!is_alive(&program));
+            let run = cli.run(signal).await;
+            assert_eq!((run.status.as_str(), run.is_running()), ("error", false));
+            let expected = format!(
+                "runtrail was sent SIG{signal} and passed it on; killed by SIG{signal} (signal {number})"
+            );
+            assert_eq!(run.error, expected);
+        }
+    }
+
+    async fn a_program_may_take_a_signal_in_its_own_way(database) {
+        let cli = Cli::on(database).await;
+        let script = "trap 'echo bye; exit 4' TERM; echo ready; while :; do sleep 0.02; done";
+        let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", script]);
+        assert_eq!(first_line(&mut child), "ready");
+        send("TERM", &child.id().to_string());
+        assert_eq!(ended(&mut child).code(), Some(4));
+        assert_eq!(cli.run("r").await.error, "runtrail was sent SIGTERM and passed it on; exit code 4");
+        assert_eq!(cli.printed_by("r", "stdout").await, b"ready\nbye\n");
+    }
+
+    async fn a_timeout_ends_the_program_and_whatever_it_has_started(database) {
+        let cli = Cli::on(database).await;
+        let started = Instant::now();
+        let script = "sleep 600 & echo $!; wait";
+        let mut child = cli.spawn_exec(&["--id", "r", "--timeout", "500ms", "--", "sh", "-c", script]);
+        let below = first_line(&mut child);
+        assert_eq!(ended(&mut child).code(), Some(124));
+        assert!(started.elapsed() > Duration::from_millis(500));
+        assert!(!is_alive(&below));
+        let run = cli.run("r").await;
+        assert_eq!((run.status.as_str(), run.is_running()), ("timeout", false));
+        assert_eq!(run.error, "timed out after 500ms; killed by SIGTERM (signal 15)");
+        assert_eq!(cli.events("r").await.pop().unwrap().payload["timed_out"], true);
+    }
+
+    async fn a_program_that_ignores_its_timeout_is_killed(database) {
+        let cli = Cli::on(database).await;
+        let script = "trap '' TERM; echo ready; while :; do sleep 0.02; done";
+        let arguments = ["--id", "r", "--timeout", "300ms", "--kill-after", "300ms", "--", "sh", "-c", script];
+        let mut child = cli.spawn_exec(&arguments);
+        assert_eq!(ended(&mut child).code(), Some(124));
+        assert_eq!(cli.run("r").await.error, "timed out after 300ms; killed by SIGKILL (signal 9)");
+    }
+
+    async fn a_timeout_that_is_not_reached_changes_nothing(database) {
+        let cli = Cli::on(database).await;
+        cli.succeeds(&["exec", "--id", "r", "--timeout", "1h", "--", "true"]);
+        assert_eq!(cli.run("r").await.status.as_str(), "ok");
+    }
+
+    async fn a_signal_ends_runs_within_runs_as_well(database) {
+        let cli = Cli::on(database).await;
+        let inner = "runtrail exec --id inner -- sh -c 'echo $$; exec sleep 600'";
+        let mut child = cli.spawn_exec(&["--id", "outer", "--", "sh", "-c", &format!("{inner}; exit 9")]);
+        let program = first_line(&mut child);
+        send("TERM", &child.id().to_string());
+        ended(&mut child);
+        assert!(!is_alive(&program));
+        let outer = cli.run("outer").await;
+        assert!(!outer.is_running());
+        // Its own runtrail may still be writing down how it ended.
+        let give_up = Instant::now() + Duration::from_secs(20);
+        while cli.run("inner").await.is_running() {
+            assert!(Instant::now() < give_up, "it is never finished");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(cli.run("inner").await.parent_run_id.as_deref(), Some("outer"));
+    }
+}

@@ -1,0 +1,138 @@
+//! What becomes of a program when its run can't be recorded.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+
+use crate::fixture::*;
+
+/// A URL at which nobody answers.
+fn url_of_nothing() -> String {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    format!("postgres://me:secret@127.0.0.1:{port}/app")
+}
+
+#[test]
+fn nothing_is_run_when_it_cannot_be_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in [
+        url_of_nothing().as_str(),
+        "sqlite:///no/such/folder/runtrail.db",
+        "mysql://me:secret@db/app",
+    ] {
+        let mut command = runtrail_command(folder.path());
+        let output = command
+            .args(["exec", "-u", url, "--", "touch", "ran"])
+            .output()
+            .unwrap();
+        let message = stderr(&output);
+        assert!(
+            matches!(output.status.code(), Some(1 | 2)),
+            "{url}: {message}"
+        );
+        assert!(
+            message.starts_with("error: nothing was run: the database "),
+            "{message}"
+        );
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(!message.contains("secret"), "{message}");
+    }
+    assert!(!folder.path().join("ran").exists());
+}
+
+#[test]
+fn with_keep_going_the_program_runs_and_the_loss_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in [
+        url_of_nothing().as_str(),
+        "sqlite:///no/such/folder/runtrail.db",
+    ] {
+        let mut command = runtrail_command(folder.path());
+        let arguments = [
+            "exec",
+            "--keep-going",
+            "-u",
+            url,
+            "--",
+            "sh",
+            "-c",
+            "echo out; echo err >&2; exit 6",
+        ];
+        let output = command.args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(6));
+        assert_eq!(stdout(&output), "out\n");
+        let (report, rest) = stderr(&output)
+            .split_once('\n')
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .unwrap();
+        assert!(
+            report.starts_with("runtrail: this run is not recorded: the database "),
+            "{report}"
+        );
+        assert!(!report.contains("secret"), "{report}");
+        assert_eq!(rest, "err\n");
+    }
+}
+
+on_each_backend! {
+    async fn a_database_that_is_lost_on_the_way_is_reported(database) {
+        let cli = Cli::on(database).await;
+        let db = database.connection().await;
+        for (keep_going, own_code, code) in [(false, 0, 1), (true, 0, 0), (false, 8, 8), (true, 8, 8)] {
+            execute(&db, "ALTER TABLE skill_run_logs RENAME TO elsewhere").await;
+            execute(&db, "ALTER TABLE elsewhere RENAME TO skill_run_logs").await;
+            let id = format!("r-{keep_going}-{own_code}");
+            let script = format!("echo first; while ! test -e {id}; do sleep 0.02; done; echo second; exit {own_code}");
+            let mut arguments = vec!["--id", &id];
+            if keep_going {
+                arguments.push("--keep-going");
+            }
+            arguments.extend(["--", "sh", "-c", &script]);
+            let mut child = cli.spawn_exec(&arguments);
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            assert_eq!(lines.next().unwrap().unwrap(), "first");
+            while cli.events(&id).await.is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            execute(&db, "ALTER TABLE skill_run_logs RENAME TO elsewhere").await;
+            fs::write(cli.path(&id), "").unwrap();
+            assert_eq!(lines.next().unwrap().unwrap(), "second");
+            assert_eq!(ended(&mut child).code(), Some(code), "{id}");
+            let mut report = String::new();
+            std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut report).unwrap();
+            // The second line, and how it ended.
+            assert!(report.starts_with(&format!("runtrail: run {id} is recorded incompletely: 2 events are lost, ")), "{report}");
+            assert_eq!(report.lines().count(), 1, "{report}");
+            execute(&db, "ALTER TABLE elsewhere RENAME TO skill_run_logs").await;
+
+            let run = cli.run(&id).await;
+            assert!(!run.is_running());
+            assert!(run.error.contains("recorded incompletely: 2 events are lost"), "{}", run.error);
+            assert_eq!(cli.printed_by(&id, "stdout").await, b"first\n");
+        }
+    }
+
+    async fn a_database_that_is_busy_for_a_while_loses_nothing(database) {
+        use sea_orm::TransactionTrait;
+        let cli = Cli::on(database).await;
+        let db = database.connection().await;
+        let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", "echo first; while ! test -e go; do sleep 0.02; done; seq 1000"]);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "first");
+        let lock = db.begin().await.unwrap();
+        execute(&lock, "DELETE FROM skill_run_logs WHERE run_id = 'nobody'").await;
+        if database.backend() == Backend::Postgres {
+            execute(&lock, "LOCK TABLE skill_run_logs IN ACCESS EXCLUSIVE MODE").await;
+        }
+        fs::write(cli.path("go"), "").unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+        lock.rollback().await.unwrap();
+        assert_eq!(lines.count(), 1_000);
+        assert!(ended(&mut child).success());
+        assert_eq!(cli.events("r").await.len(), 1_002);
+    }
+}

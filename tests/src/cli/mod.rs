@@ -1,0 +1,18 @@
+//! The `runtrail` command: the built binary, with real programs, on each backend.
+
+/// Recording a program: what it prints, how it ends, what it starts.
+mod exec;
+mod exec_output;
+mod exec_signals;
+mod exec_without_database;
+
+/// Looking at the history.
+mod reading;
+mod screens;
+mod trees;
+
+/// Moving it and deleting it.
+mod purge;
+mod transfer;
+
+mod errors;
