@@ -123,7 +123,7 @@ fn next_line(input: &mut dyn BufRead, line: &mut SpooledTempFile) -> io::Result<
         let available = input.fill_buf()?;
         let end = memchr::memchr(b'\n', available);
         let taken = end.map_or(available.len(), |end| end + 1);
-        line.write_all(&available[..taken])?;
+        line.write_all(&available[..end.unwrap_or(taken)])?;
         input.consume(taken);
         length += taken as u64;
         if end.is_some() || taken == 0 {

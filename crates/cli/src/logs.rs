@@ -93,7 +93,7 @@ pub(crate) fn print_event(
     let time = event.created_at.unwrap_or_default().format("%H:%M:%S%.3f");
     let dimmed = Style::new().dimmed();
     let line = format!(
-        "{dimmed}{time}{dimmed:#}  {:<8}  {}",
+        "{dimmed}{time}{dimmed:#}  {:<10}  {}",
         output::printable(&event.event_type),
         output::payload(&event.payload),
     );

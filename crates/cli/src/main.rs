@@ -30,6 +30,7 @@ mod transfer;
 
 mod output;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -69,9 +70,10 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Import(import) => import.run(database).await?,
         Command::Migrate { command } => database.migrate(command.unwrap_or_default()).await?,
         Command::Completions { shell } => {
-            let mut out = output::plain();
-            clap_complete::generate(shell, &mut Cli::command(), "runtrail", &mut out);
-            output::finish(out)?;
+            // It panics where it can't write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "runtrail", &mut script);
+            io::stdout().write_all(&script)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -6,9 +6,11 @@ use serde::Serialize;
 
 use crate::database::DatabaseArguments;
 use crate::failure::Result;
-use crate::output::{self, Column, Table, count, printable, run_duration, status, tokens};
+use crate::output::{
+    self, Column, Table, count, duration, printable, rough_count, run_duration, status, tokens,
+};
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 10] = [
     Column::id("RUN"),
     Column::text("SKILL"),
     Column::text("STATUS"),
@@ -16,6 +18,7 @@ const COLUMNS: [Column; 9] = [
     Column::number("TOOLS"),
     Column::number("TOKENS"),
     Column::number("Σ RUNS").weighing(1),
+    Column::number("Σ DURATION").weighing(2),
     Column::number("Σ TOOLS"),
     Column::number("Σ TOKENS"),
 ];
@@ -80,10 +83,11 @@ impl Tree {
                 status(&run.status),
                 run_duration(run, now),
                 count(run.tool_calls),
-                count(tokens(run)),
+                rough_count(tokens(run)),
                 count(subtree.runs),
+                duration(subtree.runtime_seconds),
                 count(subtree.tool_calls),
-                count(subtree.tokens()),
+                rough_count(subtree.tokens()),
             ]);
         }
         let mut out = output::styled();

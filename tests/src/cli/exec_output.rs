@@ -7,15 +7,6 @@ use runtrail_audit::{BulkStorage, LogFilter, Order};
 
 use crate::fixture::*;
 
-/// The most memory that a process has used, in KiB, as long as it lives.
-fn peak_memory(process: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    peak.trim().trim_end_matches(" kB").parse().ok()
-}
-
 /// Runs a program whose output nobody keeps, and returns how many bytes came and how much memory it took.
 fn count_output(cli: &Cli, arguments: &[&str]) -> (u64, u64) {
     let mut child = cli.spawn_exec(arguments);

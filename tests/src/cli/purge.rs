@@ -1,1 +1,110 @@
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
 
+use runtrail_audit::{BulkStorage, Storage};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::fixture::*;
+
+/// Three finished runs with two events each, and a running one.
+async fn some_runs(cli: &Cli) {
+    for id in ["a", "b", "c"] {
+        cli.store.start_run(&finished_at(id, 5)).await.unwrap();
+        cli.store
+            .append_logs(&[event(id, 0), event(id, 1)])
+            .await
+            .unwrap();
+    }
+    cli.store.start_run(&running("running")).await.unwrap();
+}
+
+/// A terminal: what its user sees and types, and what a program has.
+fn terminal() -> (File, OwnedFd) {
+    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&user).unwrap();
+    unlockpt(&user).unwrap();
+    let name = ptsname(&user, Vec::new()).unwrap();
+    let program = File::options()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    (File::from(user), program.into())
+}
+
+/// Answers the question of a purge, and returns its exit code and what the terminal has shown.
+fn answer(cli: &Cli, answer: &str) -> (i32, String) {
+    let (mut user, program) = terminal();
+    let mut child = cli
+        .command(&["purge", "--older-than", "2026-11-02"])
+        .stdin(Stdio::from(program.try_clone().unwrap()))
+        .stderr(Stdio::from(program))
+        .spawn()
+        .unwrap();
+    user.write_all(answer.as_bytes()).unwrap();
+    let status = ended(&mut child);
+    let mut shown = String::new();
+    let mut bytes = [0; 4096];
+    // Fails once the program, who alone had the other end, has gone.
+    while let Ok(read @ 1..) = user.read(&mut bytes) {
+        shown += &String::from_utf8_lossy(&bytes[..read]);
+    }
+    let mut printed = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut printed)
+        .unwrap();
+    (status.code().unwrap(), shown + &printed)
+}
+
+on_each_backend! {
+    async fn a_dry_run_says_exactly_what_would_go(database) {
+        let cli = Cli::on(database).await;
+        some_runs(&cli).await;
+        let told = cli.succeeds(&["purge", "--older-than", "2026-11-02", "--dry-run"]);
+        assert_eq!(told, "would delete 3 runs with 6 events, finished before 2026-11-02T00:00:00.000000Z\n");
+        let told = cli.succeeds(&["purge", "--older-than", "2026-11-01T08:00:05Z", "--dry-run", "--yes"]);
+        assert_eq!(told, "would delete 0 runs with 0 events, finished before 2026-11-01T08:00:05.000000Z\n");
+        assert_eq!(cli.succeeds(&["count"]), "4\n");
+    }
+
+    async fn with_yes_it_deletes_and_says_what(database) {
+        let cli = Cli::on(database).await;
+        some_runs(&cli).await;
+        let told = cli.succeeds(&["purge", "--older-than", "2026-11-02", "--yes"]);
+        assert_eq!(told, "deleted 3 runs, finished before 2026-11-02T00:00:00.000000Z\n");
+        assert_eq!(cli.run("running").await, running("running"));
+        let db = database.connection().await;
+        assert_eq!(count(&db, "skill_run_logs").await, 0);
+        let again = cli.succeeds(&["purge", "--older-than", "2026-11-02"]);
+        assert_eq!(again, "nothing to delete: no run finished before 2026-11-02T00:00:00.000000Z\n");
+    }
+
+    async fn without_a_terminal_it_deletes_nothing(database) {
+        let cli = Cli::on(database).await;
+        some_runs(&cli).await;
+        let message = cli.fails(2, &["purge", "--older-than", "2026-11-02"]);
+        assert!(message.contains("--yes"), "{message}");
+        assert_eq!(cli.succeeds(&["count"]), "4\n");
+    }
+
+    async fn on_a_terminal_it_asks(database) {
+        let cli = Cli::on(database).await;
+        some_runs(&cli).await;
+        for refusal in ["n\n", "\n", "\u{4}"] {
+            let (code, shown) = answer(&cli, refusal);
+            assert_eq!(code, 1, "{shown}");
+            let question = "Delete 3 runs with 6 events, finished before 2026-11-02T00:00:00.000000Z? [y/N] ";
+            assert!(shown.contains(question) && shown.contains("nothing was deleted"), "{shown}");
+            assert_eq!(cli.succeeds(&["count"]), "4\n");
+        }
+        let (code, shown) = answer(&cli, "y\n");
+        assert_eq!(code, 0, "{shown}");
+        assert!(shown.contains("deleted 3 runs"), "{shown}");
+        assert_eq!(cli.succeeds(&["count"]), "1\n");
+    }
+}

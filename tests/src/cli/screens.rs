@@ -1,1 +1,170 @@
+//! What people see, against golden files, at two widths.
+//!
+//! After a change that is meant: `RUNTRAIL_UPDATE_GOLDEN=1 cargo xtask test screens`.
 
+use chrono::{DateTime, TimeDelta, Utc};
+use runtrail_audit::{BulkStorage, RunStatus, SkillRun, SkillRunLog, Storage, rfc3339};
+use serde_json::json;
+
+use crate::fixture::*;
+
+/// A history of a morning, which begins so long before now that no age is near the next.
+struct Morning {
+    now: DateTime<Utc>,
+}
+
+const TOP: &str = "01a20cf6-c87f-7512-a41b-d8e0257f01e1";
+const CHILD: &str = "01a20cf7-0101-7abc-8f00-000000000001";
+
+impl Morning {
+    async fn spend(cli: &Cli) -> Self {
+        let now = Utc::now();
+        let ago = |minutes: i64| now - TimeDelta::seconds(minutes * 60 + 20);
+        let top = SkillRun {
+            skill_id: "plan-trip".into(),
+            caller_id: "alice@example.com".into(),
+            channel_id: "cli".into(),
+            inputs: object(json!({
+                "goal": "three days in Lisbon, with a museum on each of them and no more than two flights in total",
+                "budget": 1200,
+            })),
+            started_at: ago(125),
+            finished_at: Some(ago(122)),
+            status: RunStatus::OK,
+            output: "Day 1: Museu do Azulejo\nDay 2: Gulbenkian\nDay 3: MAAT, and a walk along the river to the tower, which is open until seven in the evening".into(),
+            tool_calls: 14,
+            runtime_seconds: 192.4,
+            total_input_tokens: 1_204_311,
+            total_output_tokens: 8_214,
+            total_thinking_tokens: 22_000,
+            ..SkillRun::new(TOP, "", now)
+        };
+        let child = SkillRun {
+            skill_id: "search-flights".into(),
+            parent_run_id: Some(TOP.into()),
+            started_at: ago(124),
+            finished_at: Some(ago(123)),
+            status: RunStatus::ERROR,
+            error: "exit code 3".into(),
+            tool_calls: 3,
+            runtime_seconds: 0.482,
+            total_input_tokens: 5_310,
+            total_output_tokens: 120,
+            ..SkillRun::new(CHILD, "", now)
+        };
+        let others = [
+            SkillRun {
+                skill_id: "search-hotels-with-a-name-that-is-longer-than-most".into(),
+                parent_run_id: Some(TOP.into()),
+                started_at: ago(123),
+                finished_at: Some(ago(122)),
+                status: RunStatus::TIMEOUT,
+                runtime_seconds: 3_725.0,
+                ..SkillRun::new("01a20cf7-0101-7abc-8f00-000000000002", "", now)
+            },
+            SkillRun {
+                skill_id: "rank".into(),
+                parent_run_id: Some(CHILD.into()),
+                started_at: ago(123),
+                finished_at: Some(ago(123) + TimeDelta::milliseconds(1_540)),
+                status: RunStatus::from("cancelled"),
+                ..SkillRun::new("01a20cf7-0101-7abc-8f00-000000000003", "", now)
+            },
+            SkillRun {
+                caller_id: "bob".into(),
+                started_at: now - TimeDelta::days(800),
+                ..SkillRun::new("nightly/42", "back\u{1b}[31mup\u{202E}\n", now)
+            },
+        ];
+        for run in [&top, &child].into_iter().chain(&others) {
+            cli.store.start_run(run).await.unwrap();
+        }
+        let events = [
+            ("user", json!({"text": "three days in Lisbon"})),
+            (
+                "tool_call",
+                json!({"tool": "search_flights", "arguments": {"to": "LIS", "nights": [1, 2, 3], "class": "economy"}}),
+            ),
+            (
+                "stdout",
+                json!({"text": "\u{1b}[32mgreen\u{1b}[0m and\ttabbed\u{7}"}),
+            ),
+            ("stdout", json!({"base64": "//79", "newline": false})),
+        ];
+        let event =
+            |(sequence, (event_type, payload)): (usize, (&str, serde_json::Value))| SkillRunLog {
+                created_at: Some(at(sequence as i64)),
+                ..SkillRunLog::new(TOP, sequence as u64, event_type, payload)
+            };
+        let events: Vec<_> = events.into_iter().enumerate().map(event).collect();
+        cli.store.append_logs(&events).await.unwrap();
+        Self { now }
+    }
+
+    /// A screen with every time that is told to the microsecond replaced by one of the same length.
+    fn screen(&self, cli: &Cli, width: u32, arguments: &[&str]) -> String {
+        let mut command = cli.command(arguments);
+        let output = command.env("COLUMNS", width.to_string()).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let mut screen = stdout(&output);
+        for minutes in 0..200 {
+            let time = self.now - TimeDelta::seconds(minutes * 60 + 20);
+            screen = screen.replace(&rfc3339::text(time), "2026-11-24T09:30:00.123456Z");
+        }
+        screen
+    }
+}
+
+on_each_backend! {
+    async fn screens_are_those_of_the_golden_files(database) {
+        let cli = Cli::on(database).await;
+        let morning = Morning::spend(&cli).await;
+        for (name, arguments) in [
+            ("list", &["list"][..]),
+            ("show", &["show", TOP]),
+            ("show-child", &["show", CHILD]),
+            ("tree", &["tree", TOP]),
+            ("logs", &["logs", TOP]),
+            ("last", &["last", "plan-trip", "search-flights", "never-run"]),
+            ("chain", &["chain", "01a20cf7-0101-7abc-8f00-000000000003"]),
+        ] {
+            for width in [80, 140] {
+                let screen = morning.screen(&cli, width, arguments);
+                for line in screen.lines() {
+                    assert!(console::measure_text_width(line) <= width as usize, "{name}, {width}: {line}");
+                    assert!(!line.contains(['\u{1b}', '\u{7}', '\u{202E}']), "{name}: {line:?}");
+                }
+                assert_golden_file(&format!("screens/{name}-{width}.txt"), &screen);
+            }
+        }
+    }
+
+    async fn colours_are_for_those_who_want_them(database) {
+        let cli = Cli::on(database).await;
+        Morning::spend(&cli).await;
+        let list = |variables: &[(&str, &str)]| {
+            let mut command = cli.command(&["list"]);
+            stdout(&command.envs(variables.iter().copied()).output().unwrap())
+        };
+        let coloured = list(&[("CLICOLOR_FORCE", "1")]);
+        for (status, colour) in [("ok", 32), ("error", 31), ("timeout", 33), ("running", 36)] {
+            assert!(coloured.contains(&format!("\u{1b}[{colour}m{status}\u{1b}[0m")), "{coloured:?}");
+        }
+        let plain = list(&[]);
+        assert!(!plain.contains('\u{1b}'));
+        assert_eq!(console::strip_ansi_codes(&coloured), plain);
+        assert_eq!(list(&[("NO_COLOR", "1")]), plain);
+    }
+
+    async fn narrow_screens_cut_ids_in_the_middle(database) {
+        let cli = Cli::on(database).await;
+        let morning = Morning::spend(&cli).await;
+        for width in [1, 20, 40, 60] {
+            for arguments in [&["list"][..], &["tree", TOP], &["show", TOP], &["logs", TOP]] {
+                morning.screen(&cli, width, arguments);
+            }
+        }
+        let screen = morning.screen(&cli, 60, &["list"]);
+        assert!(screen.contains("…"), "{screen}");
+    }
+}

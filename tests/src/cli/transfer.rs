@@ -1,1 +1,298 @@
+//! `export` and `import`.
 
+use std::fs;
+use std::path::Path;
+
+use chrono::DateTime;
+use runtrail_audit::{BulkStorage, RunFilter, RunStats, RunStatus, SkillRun, SkillRunLog, Storage};
+use runtrail_store::AuditStore;
+use serde_json::{Value, json};
+
+use crate::fixture::*;
+
+/// Runs with everything in them that is hard to carry.
+async fn awkward_history(store: &AuditStore) {
+    let awkward = "\u{0}\u{7f}\u{9b}\u{1F600}\u{202E}\u{2028}\"\\'\r\n\t€";
+    let micros = |micros| DateTime::from_timestamp_micros(micros).unwrap();
+    let runs = [
+        SkillRun {
+            started_at: micros(-62_135_596_800_000_001),
+            ..finished_at("before the common era", 1)
+        },
+        SkillRun {
+            started_at: micros(253_402_300_800_000_000),
+            ..finished_at("after year 9999", 2)
+        },
+        SkillRun {
+            skill_id: "$1; DROP TABLE skill_runs; --".into(),
+            inputs: object(
+                json!({"z": 1, "a": [1e16, -0.0, f64::MAX, 5e-324, u64::MAX, i64::MIN, 0.1], awkward: awkward}),
+            ),
+            output: awkward.into(),
+            error: "x".repeat(1 << 20),
+            runtime_seconds: 0.1 + 0.2,
+            tool_calls: i64::MAX as u64,
+            parent_run_id: None,
+            ..finished_at("awkward", 3)
+        },
+        SkillRun {
+            status: RunStatus::DRY_RUN,
+            ..finished_at("dry", 4)
+        },
+        running("still running"),
+        running("same start, larger id"),
+    ];
+    for run in &runs {
+        store.start_run(run).await.unwrap();
+    }
+    let payloads = [
+        json!(null),
+        json!(awkward),
+        json!({"deep": [[[{"er": [1.5e300, "\u{0}"]}]]]}),
+        json!("x".repeat(300_000)),
+    ];
+    for (id, events) in [("awkward", 700), ("still running", 3)] {
+        let event = |number: u64| SkillRunLog {
+            event_type: if number % 2 == 0 {
+                String::new()
+            } else {
+                "tool \"call\"".into()
+            },
+            payload: if number < 4 {
+                payloads[number as usize].clone()
+            } else {
+                json!({"number": number})
+            },
+            created_at: Some(micros(1_700_000_000_000_000 + number as i64 * 333)),
+            ..SkillRunLog::new(id, number * 7, "", Value::Null)
+        };
+        store
+            .append_logs(&(0..events).map(event).collect::<Vec<_>>())
+            .await
+            .unwrap();
+    }
+}
+
+fn export(cli: &Cli, name: &str) -> String {
+    cli.succeeds(&["export", "--include-dry-run", "--output", name]);
+    fs::read_to_string(cli.path(name)).unwrap()
+}
+
+fn other(backend: Backend) -> Backend {
+    match backend {
+        Backend::Sqlite => Backend::Postgres,
+        Backend::Postgres => Backend::Sqlite,
+    }
+}
+
+fn path_text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+on_each_backend! {
+    async fn what_is_exported_and_imported_elsewhere_is_exported_to_the_same_bytes(database) {
+        let cli = Cli::on(database).await;
+        awkward_history(&cli.store).await;
+        let exported = export(&cli, "first.jsonl");
+        assert_eq!(exported.lines().count(), 6);
+        // To stdout, all of it.
+        assert_eq!(cli.succeeds(&["export", "--include-dry-run"]), exported);
+
+        let elsewhere = TestDatabase::create(other(database.backend())).await;
+        let there = Cli::on(&elsewhere).await;
+        let file = cli.path("first.jsonl");
+        for _ in 0..2 {
+            let output = there.output(&["import", path_text(&file)]);
+            assert!(output.status.success(), "{}", stderr(&output));
+            assert_eq!(stderr(&output), "imported 6 runs with 703 events\n");
+            assert_eq!(export(&there, "second.jsonl"), exported);
+        }
+        elsewhere.drop().await;
+    }
+
+    async fn an_export_takes_the_filters_of_a_list_and_says_what_it_leaves_out(database) {
+        let cli = Cli::on(database).await;
+        awkward_history(&cli.store).await;
+        let output = cli.output(&["export"]);
+        assert_eq!(stdout(&output).lines().count(), 5);
+        let told = "exported 5 runs with 703 events\nleft out 1 dry runs: --include-dry-run takes them as well\n";
+        assert_eq!(stderr(&output), told);
+        let of_skill = cli.json(&["export", "--skill", "skill", "--until", "2026-11-02"]);
+        let ids: Vec<_> = of_skill.iter().map(|run| run["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, ["before the common era", "same start, larger id", "still running"]);
+    }
+
+    async fn an_exported_run_has_the_fields_of_the_contract_and_its_events(database) {
+        let cli = Cli::on(database).await;
+        cli.store.start_run(&finished_at("r", 5)).await.unwrap();
+        let event = SkillRunLog { created_at: Some(at(1)), ..event("r", 3) };
+        cli.store.append_log(&event).await.unwrap();
+        let exported = cli.json(&["export"]);
+        let mut expected = serde_json::to_value(finished_at("r", 5)).unwrap();
+        expected["events"] = json!([{
+            "sequence": 3, "event_type": "message", "payload": {"text": "hello"},
+            "created_at": "2026-11-01T08:00:01.000000Z",
+        }]);
+        assert_eq!(exported, [expected]);
+    }
+
+    async fn a_run_that_has_finished_since_is_finished_by_an_import(database) {
+        let cli = Cli::on(database).await;
+        cli.store.start_run(&running("r")).await.unwrap();
+        export(&cli, "running.jsonl");
+        cli.store.finish_run("r", &stats()).await.unwrap();
+        let finished = export(&cli, "finished.jsonl");
+
+        let elsewhere = TestDatabase::create(other(database.backend())).await;
+        let there = Cli::on(&elsewhere).await;
+        for name in ["running.jsonl", "finished.jsonl", "running.jsonl"] {
+            there.succeeds(&["import", path_text(&cli.path(name))]);
+        }
+        assert_eq!(export(&there, "again.jsonl"), finished);
+        elsewhere.drop().await;
+    }
+
+    async fn a_bad_line_is_told_by_its_number_and_the_rest_goes_on(database) {
+        let cli = Cli::on(database).await;
+        let line = |id: &str, change: &dyn Fn(&mut Value)| {
+            let mut line = serde_json::to_value(finished_at(id, 5)).unwrap();
+            line["events"] = json!([
+                {"sequence": 0, "event_type": "a", "payload": 1, "created_at": "2026-11-01T08:00:01Z"},
+                {"sequence": 1, "event_type": "b", "payload": 2, "created_at": "2026-11-01T08:00:02Z"},
+            ]);
+            change(&mut line);
+            line.to_string()
+        };
+        let good = |id| line(id, &|_| {});
+        cli.store.start_run(&SkillRun { tool_calls: 99, ..finished_at("other", 5) }).await.unwrap();
+        cli.store.start_run(&finished_at("contradicted", 5)).await.unwrap();
+        cli.store.append_log(&SkillRunLog { payload: json!("other"), ..event("contradicted", 1) }).await.unwrap();
+        let truncated = good("truncated");
+        let lines = [
+            good("first"),
+            "not JSON".into(),
+            String::new(),
+            truncated[..truncated.len() - 20].into(),
+            "[]".into(),
+            line("late", &|run| run["events"][1]["sequence"] = json!(-1)),
+            line("unknown", &|run| run["tool_call"] = json!(1)),
+            line("unknown", &|run| run["events"][0]["kind"] = json!(1)),
+            line("missing", &|run| drop(run.as_object_mut().unwrap().remove("status"))),
+            line("", &|_| {}),
+            line("deep", &|run| run["events"][1]["payload"] = (0..70).fold(json!(1), |inner, _| json!([inner]))),
+            good("other"),
+            good("contradicted"),
+            format!("{} trailing", good("trailing")),
+            line("no events", &|run| drop(run.as_object_mut().unwrap().remove("events"))),
+            "   ".into(),
+            good("last"),
+        ];
+        fs::write(cli.path("lines.jsonl"), lines.join("\n")).unwrap();
+        let output = cli.output(&["import", "lines.jsonl"]);
+        assert_eq!(output.status.code(), Some(1));
+        let told = stderr(&output);
+        let told: Vec<_> = told.lines().collect();
+        let expected = [
+            ("line 2: ", "expected ident"),
+            ("line 4: ", "EOF"),
+            ("line 5: ", "expected a run as a JSON object"),
+            ("line 6: ", "expected u64"),
+            ("line 7: ", "a run has no field \"tool_call\""),
+            ("line 8: ", "unknown field `kind`"),
+            ("line 9: ", "missing field `status`"),
+            ("line 10: ", "id is empty"),
+            ("line 11: ", "payload is nested deeper than 64 levels"),
+            ("line 12: ", "run \"other\" is finished and differs from what was given"),
+            ("line 13: ", "event 1 of run \"contradicted\" is stored already"),
+            ("line 14: ", "trailing characters"),
+            ("imported 3 runs with 4 events", ""),
+            ("error: 12 lines could not be imported", ""),
+        ];
+        assert_eq!(told.len(), expected.len(), "{told:#?}");
+        for (told, (start, part)) in told.iter().zip(expected) {
+            assert!(told.starts_with(start) && told.contains(part), "{told}: {start} … {part}");
+        }
+        // Nothing is there of a line that was refused for what it says.
+        let everything = RunFilter::new().include_dry_run();
+        let listed = cli.store.list_runs_filtered(&everything, None.into()).await.unwrap();
+        let mut ids = ids(&listed);
+        ids.sort_unstable();
+        assert_eq!(ids, ["contradicted", "first", "last", "no events", "other"]);
+    }
+
+    async fn a_run_with_very_many_events_is_carried_in_bounded_memory(database) {
+        let cli = Cli::on(database).await;
+        cli.store.start_run(&running("r")).await.unwrap();
+        let text = "x".repeat(1_000);
+        for some in 0..60_u64 {
+            let event = |number| SkillRunLog::new("r", number, "stdout", json!({"text": text}));
+            cli.store.append_logs(&(some * 1_000..(some + 1) * 1_000).map(event).collect::<Vec<_>>()).await.unwrap();
+        }
+        cli.store.finish_run("r", &RunStats::new(RunStatus::OK)).await.unwrap();
+        let elsewhere = TestDatabase::create(other(database.backend())).await;
+        let there = Cli::on(&elsewhere).await;
+        let file = cli.path("large.jsonl");
+        for (cli, arguments) in [
+            (&cli, vec!["export", "--output", path_text(&file)]),
+            (&there, vec!["import", path_text(&file)]),
+        ] {
+            let mut child = cli.command(&arguments).spawn().unwrap();
+            let mut peak = 0;
+            while child.try_wait().unwrap().is_none() {
+                peak = peak.max(peak_memory(child.id()).unwrap_or(0));
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", stderr(&output));
+            assert!(peak > 0 && peak < 60 << 10, "{arguments:?}: {peak} KiB");
+        }
+        assert!(fs::metadata(&file).unwrap().len() > 60_000_000);
+        let db = elsewhere.connection().await;
+        assert_eq!(count(&db, "skill_run_logs").await, 60_000);
+        drop(db);
+        elsewhere.drop().await;
+    }
+
+    async fn an_export_that_leaves_damage_out_fails_and_tells(database) {
+        let cli = Cli::on(database).await;
+        for id in ["a", "b", "c"] {
+            cli.store.start_run(&finished_at(id, 5)).await.unwrap();
+            cli.store.append_log(&event(id, 0)).await.unwrap();
+        }
+        let db = database.connection().await;
+        execute(&db, "UPDATE skill_runs SET inputs = '{' WHERE id = 'b'").await;
+        execute(&db, "UPDATE skill_run_logs SET payload = '{' WHERE run_id = 'c'").await;
+        let output = cli.output(&["export", "--output", "export.jsonl"]);
+        assert_eq!(output.status.code(), Some(1));
+        let told = stderr(&output);
+        assert!(told.contains("row \"b\"") && told.contains("row \"c/0\""), "{told}");
+        assert!(told.contains("error: 2 damaged rows could not be exported; everything else was"), "{told}");
+        assert_eq!(fs::read_to_string(cli.path("export.jsonl")).unwrap().lines().count(), 2);
+    }
+
+    async fn an_export_that_fails_leaves_the_old_file(database) {
+        let cli = Cli::on(database).await;
+        cli.store.start_run(&finished_at("r", 5)).await.unwrap();
+        fs::write(cli.path("export.jsonl"), "old").unwrap();
+        let db = database.connection().await;
+        execute(&db, "ALTER TABLE skill_run_logs RENAME COLUMN payload TO elsewhere").await;
+        cli.fails(1, &["export", "--output", "export.jsonl"]);
+        assert_eq!(fs::read_to_string(cli.path("export.jsonl")).unwrap(), "old");
+        let entries = fs::read_dir(cli.folder()).unwrap();
+        let left: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| !name.to_string_lossy().contains("runtrail-export")), "{left:?}");
+    }
+
+    async fn an_import_reads_what_is_written_to_it(database) {
+        use std::io::Write;
+        let cli = Cli::on(database).await;
+        cli.store.start_run(&finished_at("r", 5)).await.unwrap();
+        let exported = export(&cli, "r.jsonl");
+        cli.succeeds(&["purge", "--older-than", "2026-11-02", "--yes"]);
+        let mut command = cli.command(&["import", "-"]);
+        let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(exported.as_bytes()).unwrap();
+        assert!(ended(&mut child).success());
+        assert_eq!(cli.run("r").await, finished_at("r", 5));
+    }
+}

@@ -16,7 +16,9 @@ use crate::failure::Result;
 pub(crate) use record::Record;
 pub(crate) use run_list::RunList;
 pub(crate) use table::{Column, Table};
-pub(crate) use text::{ago, count, payload, printable, run_duration, status, tokens};
+pub(crate) use text::{
+    ago, count, duration, payload, printable, rough_count, run_duration, status, tokens,
+};
 
 /// Stdout as it is.
 pub(crate) fn plain() -> BufWriter<Stdout> {

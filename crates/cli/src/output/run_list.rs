@@ -3,7 +3,10 @@ use std::io::{BufWriter, Stdout, Write};
 use chrono::{DateTime, Utc};
 use runtrail_store::audit::{RunSummary, SkillRun};
 
-use super::{Column, Table, ago, count, json_line, printable, run_duration, status, tokens, width};
+use super::{
+    Column, Table, ago, count, json_line, printable, rough_count, run_duration, status, tokens,
+    width,
+};
 use crate::failure::Result;
 
 const COLUMNS: [Column; 9] = [
@@ -47,7 +50,7 @@ impl RunList {
                     printable(&run.caller_id),
                     printable(&run.channel_id),
                     count(run.tool_calls),
-                    count(tokens(&run)),
+                    rough_count(tokens(&run)),
                 ]);
             }
         }

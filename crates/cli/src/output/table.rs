@@ -4,15 +4,14 @@ use std::io::{self, Write};
 use anstyle::Style;
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
-use tabled::settings::peaker::Priority;
 use tabled::settings::style::Style as Borders;
 use tabled::settings::{Alignment, Modify, Padding, Width};
 
 /// What is between two columns.
 const GAP: usize = 2;
 
-/// What is left of an id, at least.
-const SHORTEST_ID: usize = 12;
+/// How much of a text is shown where there is too little room.
+const LONGEST_TEXT: usize = 24;
 
 /// One column of a [`Table`].
 #[derive(Clone, Copy)]
@@ -57,7 +56,8 @@ impl Column {
     }
 }
 
-/// Rows under titles, fitted into the width there is: columns that may be are left out, then the widest are cut.
+/// Rows under titles, fitted into the width there is: long texts are cut, then columns that may be are left out, then
+/// the widest are cut until it fits.
 pub(crate) struct Table<const N: usize> {
     columns: &'static [Column; N],
     rows: Vec<[String; N]>,
@@ -97,15 +97,12 @@ impl<const N: usize> Table<N> {
         table
             .with(Borders::empty())
             .with(Padding::new(0, GAP, 0, 0));
-        for (place, &(column, _)) in layout.iter().enumerate() {
+        for (place, &(column, room)) in layout.iter().enumerate() {
+            let cells = Columns::one(place);
+            table.with(Modify::new(cells).with(Width::truncate(room).suffix("…")));
             if self.columns[column].is_number {
-                table.with(Modify::new(Columns::one(place)).with(Alignment::right()));
+                table.with(Modify::new(cells).with(Alignment::right()));
             }
-        }
-        if let Some(width) = width {
-            // The gap after the last column is not shown.
-            let cut = Width::truncate(width + GAP).suffix("…");
-            table.with(cut.priority(Priority::max(true)));
         }
         for line in table.to_string().lines() {
             writeln!(out, "{}", line.trim_end())?;
@@ -113,7 +110,7 @@ impl<const N: usize> Table<N> {
         Ok(())
     }
 
-    /// The columns that are shown, each with its width: as much as it needs, if there is as much.
+    /// The columns that are shown, each with its room: as much as it needs, if there is as much.
     fn layout(&self, width: usize) -> Vec<(usize, usize)> {
         let needed = |column: usize| {
             let cells = self.rows.iter().map(|row| row[column].as_str());
@@ -121,29 +118,37 @@ impl<const N: usize> Table<N> {
             cells.map(console::measure_text_width).max().unwrap_or(0)
         };
         let mut layout: Vec<_> = (0..N).map(|column| (column, needed(column))).collect();
-        loop {
-            let total: usize = layout.iter().map(|(_, room)| room + GAP).sum();
-            let excess = total.saturating_sub(GAP).saturating_sub(width);
-            if excess == 0 {
-                return layout;
-            }
-            let weight = |column: usize| self.columns[column].weight;
-            let lightest = layout.iter().map(|&(column, _)| weight(column)).min();
-            match lightest {
-                Some(lightest) if lightest < u8::MAX => {
-                    layout.retain(|&(column, _)| weight(column) != lightest);
-                }
-                _ => {
-                    let of_ids =
-                        |&&mut (column, _): &&mut (usize, usize)| self.columns[column].is_id;
-                    if let Some((_, room)) = layout.iter_mut().find(of_ids) {
-                        *room = room.saturating_sub(excess).max(SHORTEST_ID);
-                    }
-                    return layout;
-                }
+        if excess(&layout, width) == 0 {
+            return layout;
+        }
+
+        for (column, room) in &mut layout {
+            if !self.columns[*column].is_id {
+                *room = (*room).min(LONGEST_TEXT);
             }
         }
+        let weight = |column: usize| self.columns[column].weight;
+        while excess(&layout, width) > 0
+            && let Some(lightest) = layout.iter().map(|&(column, _)| weight(column)).min()
+            && lightest < u8::MAX
+        {
+            layout.retain(|&(column, _)| weight(column) != lightest);
+        }
+        while excess(&layout, width) > 0 {
+            let widest = layout.iter_mut().max_by_key(|(_, room)| *room);
+            match widest {
+                Some((_, room)) if *room > 1 => *room -= 1,
+                _ => break,
+            }
+        }
+        layout
     }
+}
+
+/// By how much columns of these widths are wider than this.
+fn excess(layout: &[(usize, usize)], width: usize) -> usize {
+    let total: usize = layout.iter().map(|(_, room)| room + GAP).sum();
+    total.saturating_sub(GAP).saturating_sub(width)
 }
 
 fn cut_in_the_middle(id: &str, room: usize) -> Cow<'_, str> {

@@ -5,6 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use indicatif::{HumanCount, HumanDuration};
 use runtrail_store::audit::{RunStatus, RunSummary};
 use serde_json::Value;
+use unit_prefix::NumberPrefix;
 
 /// Text from the database in one line that can't move the cursor, change colours or turn the writing around.
 pub(crate) fn printable(text: &str) -> String {
@@ -64,7 +65,7 @@ pub(crate) fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     }
 }
 
-/// `120ms`, `1.2s`, `3m 12s`, `2h 5m`: as exact as anybody wants to know at a glance.
+/// `120ms`, `1.2s`, `3m 12s`, `2h 5m`, `3d`: as exact as anybody wants to know at a glance.
 pub(crate) fn duration(seconds: f64) -> String {
     if seconds < 1.0 {
         return format!("{:.0}ms", seconds * 1000.0);
@@ -72,14 +73,16 @@ pub(crate) fn duration(seconds: f64) -> String {
     if seconds < 60.0 {
         return format!("{seconds:.1}s");
     }
-    let unit = if seconds < 3600.0 { 1 } else { 60 };
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(length) => {
-            let whole = Duration::from_secs(length.as_secs() / unit * unit);
-            humantime::format_duration(whole).to_string()
-        }
-        Err(_) => format!("{seconds:e}s"),
-    }
+    let Ok(length) = Duration::try_from_secs_f64(seconds) else {
+        return format!("{seconds:e}s");
+    };
+    let unit = match length.as_secs() {
+        0..3_600 => 1,
+        3_600..86_400 => 60,
+        _ => return format!("{:#}", HumanDuration(length)),
+    };
+    let whole = Duration::from_secs(length.as_secs() / unit * unit);
+    humantime::format_duration(whole).to_string()
 }
 
 /// How long a run took; how long it has been running, with a `+`, while it does.
@@ -98,6 +101,14 @@ pub(crate) fn run_duration(run: &RunSummary, now: DateTime<Utc>) -> String {
 /// `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
     HumanCount(number).to_string()
+}
+
+/// `1.2M`, where a column has to be narrow.
+pub(crate) fn rough_count(number: u64) -> String {
+    match NumberPrefix::decimal(number as f64) {
+        NumberPrefix::Standalone(_) => number.to_string(),
+        NumberPrefix::Prefixed(prefix, number) => format!("{number:.1}{prefix}"),
+    }
 }
 
 /// All the tokens of a run.
