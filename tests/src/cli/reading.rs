@@ -96,12 +96,12 @@ on_each_backend! {
         let listed = cli.json(&["list", "--json"]);
         assert_eq!(listed[0], record);
         assert_eq!(listed[1]["finished_at"], Value::Null);
-        assert_eq!(cli.json(&["chain", "--json", "r"]), [record.clone()]);
+        assert_eq!(cli.json(&["chain", "--json", "r"]), std::slice::from_ref(&record));
         let logged = json!({
             "run_id": "r", "sequence": 3, "event_type": "message", "payload": {"text": "hello"},
             "created_at": "2026-11-01T08:00:01.000000Z",
         });
-        assert_eq!(cli.json(&["logs", "--json", "r"]), [logged.clone()]);
+        assert_eq!(cli.json(&["logs", "--json", "r"]), std::slice::from_ref(&logged));
         let mut whole = record;
         whole["ancestors"] = json!([]);
         whole["children"] = json!([]);
@@ -149,7 +149,7 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         cli.store.start_run(&running("r")).await.unwrap();
         let typed = |number: u64| SkillRunLog {
-            event_type: if number % 2 == 0 { "even" } else { "odd" }.into(),
+            event_type: if number.is_multiple_of(2) { "even" } else { "odd" }.into(),
             ..event("r", 300 - number)
         };
         cli.store.append_logs(&(0..300).map(typed).collect::<Vec<_>>()).await.unwrap();

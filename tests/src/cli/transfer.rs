@@ -53,7 +53,7 @@ async fn awkward_history(store: &AuditStore) {
     ];
     for (id, events) in [("awkward", 700), ("still running", 3)] {
         let event = |number: u64| SkillRunLog {
-            event_type: if number % 2 == 0 {
+            event_type: if number.is_multiple_of(2) {
                 String::new()
             } else {
                 "tool \"call\"".into()

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use runtrail_audit::{ErrorKind, RunFilter, Storage};
+use runtrail_audit::{BulkStorage, ErrorKind, RunFilter, SkillRunLog, Storage};
 use runtrail_migration::{Migrator, SchemaName, SchemaState};
 use runtrail_store::AuditStore;
 use sea_orm::DatabaseConnection;
@@ -437,6 +437,17 @@ fn values_survive_the_way_without_prepared_statements() {
             unprepared.start_run(&run).await.unwrap();
             assert_eq!(unprepared.get_run(&run.id).await.unwrap(), run);
             assert_eq!(prepared.get_run(&run.id).await.unwrap(), run);
+            let event = SkillRunLog {
+                event_type: (*text).into(),
+                payload: serde_json::json!([text, "\u{0}"]),
+                created_at: Some(at(0)),
+                ..event(&run.id, 0)
+            };
+            unprepared
+                .append_logs(std::slice::from_ref(&event))
+                .await
+                .unwrap();
+            assert_eq!(prepared.list_logs_by_run(&run.id).await.unwrap(), [event]);
             assert_eq!(
                 ids(&unprepared.list_runs_by_skill(text, None).await.unwrap()),
                 [run.id.as_str()]

@@ -114,8 +114,8 @@ cases_of_the_store! {
 
     async fn streamed_events_can_be_of_one_type_and_after_a_place(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let typed = |number| SkillRunLog {
-            event_type: if number % 2 == 0 { "even" } else { "odd" }.into(),
+        let typed = |number: u64| SkillRunLog {
+            event_type: if number.is_multiple_of(2) { "even" } else { "odd" }.into(),
             ..event("r", number)
         };
         cx.store.append_logs(&(0..300).map(typed).collect::<Vec<_>>()).await.unwrap();

@@ -1,4 +1,4 @@
-use runtrail_audit::{ErrorKind, RunFilter, Storage};
+use runtrail_audit::{BulkStorage, ErrorKind, RunFilter, Storage};
 use runtrail_store::AuditStore;
 
 use crate::fixture::*;
@@ -17,15 +17,18 @@ on_each_backend! {
             store.start_run(&run).await.unwrap();
             cancelled += u32::from(poll_some(store.append_log(&event), polls).await.is_none());
             store.append_log(&event).await.unwrap();
+            let many = [1, 2, 3].map(|sequence| crate::fixture::event(&id, sequence));
+            cancelled += u32::from(poll_some(store.append_logs(&many), polls).await.is_none());
+            store.append_logs(&many).await.unwrap();
             cancelled += u32::from(poll_some(store.finish_run(&id, &stats), polls).await.is_none());
             store.finish_run(&id, &stats).await.unwrap();
         }
-        assert!(cancelled >= 30, "only {cancelled} were cancelled");
+        assert!(cancelled >= 40, "only {cancelled} were cancelled");
 
         // Seen by somebody else, so that no open transaction of ours can pretend.
         let db = database.connection().await;
         assert_eq!(count(&db, "skill_runs WHERE finished_at IS NOT NULL").await, 150);
-        assert_eq!(count(&db, "skill_run_logs").await, 150);
+        assert_eq!(count(&db, "skill_run_logs").await, 4 * 150);
     }
 
     async fn cancelled_calls_poison_no_connection(database) {

@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex};
 
-use runtrail_audit::Storage;
+use runtrail_audit::{BulkStorage, Storage};
 use runtrail_store::AuditStore;
 
 use crate::fixture::*;
@@ -26,12 +26,14 @@ on_each_backend! {
         let start = sent();
         store.append_log(&event("r", 0)).await.unwrap();
         let append = sent();
+        store.append_logs(&[event("r", 1), event("r", 2)]).await.unwrap();
+        let append_many = sent();
         store.finish_run("r", &stats()).await.unwrap();
         let finish = sent();
         store.start_run(&finished_at("s", 1)).await.unwrap();
         let record = sent();
 
-        for (statements, verb) in [(start, "INSERT"), (append, "INSERT"), (finish, "UPDATE"), (record, "INSERT")] {
+        for (statements, verb) in [(start, "INSERT"), (append, "INSERT"), (append_many, "INSERT"), (finish, "UPDATE"), (record, "INSERT")] {
             assert_eq!(statements.len(), 1, "{statements:?}");
             assert!(statements[0].starts_with(verb), "{statements:?}");
             assert!(!statements[0].contains("RETURNING"), "{statements:?}");
