@@ -1,5 +1,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -13,6 +14,8 @@ fn cases_named_in(document: &str) -> Vec<String> {
         "coexistence::",
         "durability::",
         "real_runs::",
+        "cli::",
+        "documents::",
     ];
     text.split('`')
         .filter(|name| modules.iter().any(|module| name.starts_with(module)) && !name.contains(' '))
@@ -49,4 +52,35 @@ fn every_case_that_a_document_names_exists() {
         }
     }
     assert!(named > 100);
+}
+
+/// Run as a reader would, but for the place of the database.
+#[test]
+fn the_readmes_first_command_records_a_program_and_shows_it() {
+    let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
+    let commands = readme.split("```sh\n").nth(1).unwrap();
+    let commands = commands.split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/runtrail.db", folder.path().display());
+    let output = Command::new("sh")
+        .args(["-ec", commands])
+        .current_dir(ROOT)
+        .env("DATABASE_URL", url)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{printed}");
+    let lines: Vec<_> = printed.lines().collect();
+    let listing = lines
+        .iter()
+        .position(|line| line.starts_with("RUN "))
+        .unwrap();
+    assert!(
+        lines[..listing]
+            .iter()
+            .any(|line| line.ends_with("Cargo.toml")),
+        "{printed}"
+    );
+    let words: Vec<_> = lines[listing + 1].split_whitespace().collect();
+    assert_eq!(words[1..3], ["ls", "ok"], "{printed}");
 }

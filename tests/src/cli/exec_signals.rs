@@ -1,6 +1,6 @@
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::Child;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use crate::fixture::*;
@@ -89,6 +89,40 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         cli.succeeds(&["exec", "--id", "r", "--timeout", "1h", "--", "true"]);
         assert_eq!(cli.run("r").await.status.as_str(), "ok");
+    }
+
+    async fn on_a_terminal_a_program_reads_from_it_and_gets_each_interrupt_once(database) {
+        let cli = Cli::on(database).await;
+        let mut terminal = Terminal::open();
+        let script = "n=0; trap 'n=$((n+1))' INT; read name; echo \"hello $name\"; while [ $n = 0 ]; do sleep 0.1; done; sleep 0.5; echo \"$n interrupts\"; exit 5";
+        // `setsid` makes it the terminal of what it runs.
+        let mut command = Command::new("setsid");
+        command.arg("--ctty").arg(cli.command(&[]).get_program());
+        for (name, value) in cli.command(&[]).get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let mut child = command
+            .args(["exec", "--id", "r", "--", "sh", "-c", script])
+            .current_dir(cli.folder())
+            .stdin(terminal.stream())
+            .stdout(terminal.stream())
+            .stderr(terminal.stream())
+            .spawn()
+            .unwrap();
+        // It has the terminal open as well.
+        drop(command);
+        terminal.user.write_all(b"you\n").unwrap();
+        terminal.shown_until("hello you");
+        // ^C, which the terminal makes a signal to everybody.
+        terminal.user.write_all(b"\x03").unwrap();
+        assert_eq!(ended(&mut child).code(), Some(5));
+        let shown = terminal.rest();
+        assert!(shown.contains("1 interrupts"), "{shown}");
+        let run = cli.run("r").await;
+        assert_eq!((run.error.as_str(), run.is_running()), ("exit code 5", false));
     }
 
     async fn a_signal_ends_runs_within_runs_as_well(database) {

@@ -1,10 +1,6 @@
-use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::process::Stdio;
 
 use runtrail_audit::{BulkStorage, Storage};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::fixture::*;
 
@@ -20,37 +16,19 @@ async fn some_runs(cli: &Cli) {
     cli.store.start_run(&running("running")).await.unwrap();
 }
 
-/// A terminal: what its user sees and types, and what a program has.
-fn terminal() -> (File, OwnedFd) {
-    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&user).unwrap();
-    unlockpt(&user).unwrap();
-    let name = ptsname(&user, Vec::new()).unwrap();
-    let program = File::options()
-        .read(true)
-        .write(true)
-        .open(name.to_str().unwrap())
-        .unwrap();
-    (File::from(user), program.into())
-}
-
 /// Answers the question of a purge, and returns its exit code and what the terminal has shown.
 fn answer(cli: &Cli, answer: &str) -> (i32, String) {
-    let (mut user, program) = terminal();
+    let mut terminal = Terminal::open();
     let mut child = cli
         .command(&["purge", "--older-than", "2026-11-02"])
-        .stdin(Stdio::from(program.try_clone().unwrap()))
-        .stderr(Stdio::from(program))
+        .stdin(terminal.stream())
+        .stderr(terminal.stream())
         .spawn()
         .unwrap();
-    user.write_all(answer.as_bytes()).unwrap();
+    let question = terminal.shown_until("[y/N] ");
+    terminal.user.write_all(answer.as_bytes()).unwrap();
     let status = ended(&mut child);
-    let mut shown = String::new();
-    let mut bytes = [0; 4096];
-    // Fails once the program, who alone had the other end, has gone.
-    while let Ok(read @ 1..) = user.read(&mut bytes) {
-        shown += &String::from_utf8_lossy(&bytes[..read]);
-    }
+    let shown = question + &terminal.rest();
     let mut printed = String::new();
     child
         .stdout
