@@ -166,8 +166,11 @@ impl ConnectOptions {
                     sqlite = sqlite.journal_mode(SqliteJournalMode::Wal);
                 }
                 match access {
-                    // Takes effect only while the file has no table yet.
-                    Access::ReadWrite => sqlite.auto_vacuum(SqliteAutoVacuum::Incremental),
+                    // Later it has no effect, but takes the write lock all the same.
+                    Access::ReadWrite if is_new(sqlite.get_filename()) => {
+                        sqlite.auto_vacuum(SqliteAutoVacuum::Incremental)
+                    }
+                    Access::ReadWrite => sqlite,
                     Access::ReadOnly => sqlite.pragma("query_only", "ON"),
                 }
             });
@@ -194,6 +197,12 @@ impl ConnectOptions {
     fn is_in_memory(&self) -> bool {
         self.url.contains(":memory:") || self.url.contains("mode=memory")
     }
+}
+
+/// Whether a SQLite file is yet to be made.
+#[cfg(feature = "sqlite")]
+fn is_new(file: &std::path::Path) -> bool {
+    std::fs::metadata(file).map_or(true, |file| file.len() == 0)
 }
 
 #[derive(Clone, Copy)]

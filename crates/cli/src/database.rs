@@ -9,14 +9,21 @@ use sea_orm::DbBackend;
 
 use crate::failure::{Failure, Result};
 
-/// What `exec` tells the program it runs, so that `runtrail` in there uses the same history, wherever it stands.
-pub(crate) const INHERITED_URL: &str = "RUNTRAIL_DATABASE_URL";
+const URL: &str = "DATABASE_URL";
+const SCHEMA: &str = "DATABASE_SCHEMA";
+
+/// What `exec` tells the program it runs, so that `runtrail` in there uses the same history, wherever it stands ...
+const INHERITED_URL: &str = "RUNTRAIL_DATABASE_URL";
+/// ... as long as `DATABASE_URL` is what it was: whoever sets it in there means another one.
+const INHERITED_INSTEAD_OF: &str = "RUNTRAIL_DATABASE_URL_INSTEAD_OF";
+const INHERITED_SCHEMA: &str = "RUNTRAIL_DATABASE_SCHEMA";
 
 #[derive(Args)]
 pub(crate) struct DatabaseArguments {
-    /// The database [default: $DATABASE_URL, else sqlite://runtrail.db?mode=rwc; in a recorded program, the one
-    /// that records it].
+    /// The database [default: $DATABASE_URL, else sqlite://runtrail.db?mode=rwc].
     ///
+    /// Within a program that is recorded, the default is the database that records it, unless DATABASE_URL has been
+    /// changed in there.
     /// A SQLite file is created and migrated when it is first used. A PostgreSQL database is migrated by
     /// `runtrail migrate` only.
     #[arg(
@@ -29,20 +36,22 @@ pub(crate) struct DatabaseArguments {
     database_url: Option<String>,
 
     /// The PostgreSQL schema; by default the one that the connection's own queries use.
+    ///
+    /// [default: $DATABASE_SCHEMA]
     #[arg(
         short = 's',
         long,
         value_name = "SCHEMA",
         global = true,
-        env = "DATABASE_SCHEMA",
         help_heading = "Database"
     )]
-    pub(crate) database_schema: Option<SchemaName>,
+    database_schema: Option<SchemaName>,
 }
 
 impl DatabaseArguments {
     /// The history, fit for use.
     pub(crate) async fn open(&self) -> Result<AuditStore> {
+        let schema = self.schema()?;
         let options = ConnectOptions::new(self.url());
         let described = options.to_string();
         let is_embedded = options
@@ -52,8 +61,8 @@ impl DatabaseArguments {
             // What was stored by a host with larger limits has to be exported and imported too.
             let limits = Limits::new(Limits::MAX_VALUE_BYTES)?;
             let mut store = AuditStore::connect(options).await?.with_limits(limits);
-            if let Some(schema) = &self.database_schema {
-                store = store.in_schema(schema.clone());
+            if let Some(schema) = schema {
+                store = store.in_schema(schema);
             }
             if is_embedded {
                 store.initialize().await?;
@@ -68,18 +77,25 @@ impl DatabaseArguments {
 
     pub(crate) async fn migrate(&self, command: Command) -> Result<()> {
         let options = ConnectOptions::new(self.url());
-        command::run(command, options, self.database_schema.clone())
+        command::run(command, options, self.schema()?)
             .await
             .map_err(Failure::from_boxed)
     }
 
+    fn schema(&self) -> Result<Option<SchemaName>> {
+        if self.database_schema.is_some() {
+            return Ok(self.database_schema.clone());
+        }
+        let schema = inherited(INHERITED_SCHEMA).or_else(|| variable(SCHEMA));
+        let parsed = schema.map(SchemaName::new).transpose();
+        parsed.map_err(|err| Failure::usage(format!("{SCHEMA}: {err}")))
+    }
+
     fn url(&self) -> String {
-        let from_environment = |name| env::var(name).ok().filter(|url| !url.is_empty());
-        let url = self
-            .database_url
-            .clone()
-            .or_else(|| from_environment(INHERITED_URL))
-            .or_else(|| from_environment("DATABASE_URL"))
+        let given = self.database_url.clone();
+        let url = given
+            .or_else(|| inherited(INHERITED_URL))
+            .or_else(|| variable(URL))
             .unwrap_or_else(|| command::DEFAULT_URL.to_owned());
         match SqliteUrl::parse(&url) {
             Some(sqlite) => sqlite.created_on_first_use(),
@@ -87,14 +103,34 @@ impl DatabaseArguments {
         }
     }
 
-    /// The same database, from whatever folder it is asked for.
-    pub(crate) fn absolute_url(&self) -> String {
-        let url = self.url();
-        match (SqliteUrl::parse(&url), env::current_dir()) {
-            (Some(sqlite), Ok(folder)) => sqlite.absolute(&folder),
-            _ => url,
+    /// What a program has to find in its environment, so that `runtrail` in there uses the same database.
+    pub(crate) fn environment(&self) -> Result<[(&'static str, Option<String>); 3]> {
+        let mut url = self.url();
+        if let (Some(sqlite), Ok(folder)) = (SqliteUrl::parse(&url), env::current_dir()) {
+            url = sqlite.absolute(&folder);
         }
+        let there = variable(URL);
+        // No more passwords than need be: it has this one already.
+        let url = (there.as_ref() != Some(&url)).then_some(url);
+        let schema = self.schema()?.map(|schema| schema.to_string());
+        Ok([
+            (INHERITED_URL, url),
+            (INHERITED_INSTEAD_OF, Some(there.unwrap_or_default())),
+            (INHERITED_SCHEMA, schema),
+        ])
     }
+}
+
+/// What a `runtrail exec` above us has handed down.
+fn inherited(name: &str) -> Option<String> {
+    let instead_of = env::var(INHERITED_INSTEAD_OF).ok()?;
+    let is_unchanged = variable(URL).unwrap_or_default() == instead_of;
+    variable(name).filter(|_| is_unchanged)
+}
+
+/// A variable of the environment; an empty one is none.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The URL of a SQLite file.

@@ -149,30 +149,37 @@ async fn next_readable<T>(
 }
 
 /// A file that takes another's place once it is complete: half an export must not look like a whole one.
-enum Replacement<'a> {
+enum Replacement {
     File {
         writer: BufWriter<NamedTempFile>,
-        path: &'a Path,
+        path: PathBuf,
     },
     /// Something that can't be replaced: a pipe, a terminal, `/dev/stdout`.
     Device { writer: BufWriter<File> },
 }
 
-impl<'a> Replacement<'a> {
-    fn of(path: &'a Path) -> io::Result<Self> {
-        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+impl Replacement {
+    fn of(path: &Path) -> io::Result<Self> {
+        let there = fs::metadata(path).ok();
+        if there.as_ref().is_some_and(|there| !there.is_file()) {
             let file = File::options().write(true).open(path)?;
             let writer = BufWriter::new(file);
             return Ok(Self::Device { writer });
         }
+        // What a link leads to is replaced, not the link.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let folder = path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty());
+        // As any new file; the umask takes away what it does.
+        let permissions = Permissions::from_mode(0o666);
         let file = tempfile::Builder::new()
             .prefix(".runtrail-export-")
-            // As any new file; the umask takes away what it does.
-            .permissions(Permissions::from_mode(0o666))
+            .permissions(permissions)
             .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+        if let Some(there) = there {
+            file.as_file().set_permissions(there.permissions())?;
+        }
         let writer = BufWriter::new(file);
         Ok(Self::File { writer, path })
     }

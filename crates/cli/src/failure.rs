@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use runtrail_migration::command::{is_broken_pipe, with_causes};
 use runtrail_store::audit;
 
+use crate::warnings::note;
+
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Why a command fails, in one line that says what was wrong and what to do.
@@ -46,7 +48,6 @@ impl Failure {
     }
 
     /// Tells it on stderr, and gives its exit code.
-    #[expect(clippy::print_stderr, reason = "this is where failures are told")]
     pub(crate) fn report(&self) -> ExitCode {
         if let Self::Output(err) = self
             && err.kind() == io::ErrorKind::BrokenPipe
@@ -54,7 +55,7 @@ impl Failure {
             // Whoever was reading, `head` say, has seen enough.
             return ExitCode::SUCCESS;
         }
-        eprintln!("error: {}", self.in_one_line());
+        note(format!("error: {}", self.in_one_line()));
         ExitCode::from(self.exit_code())
     }
 

@@ -3,7 +3,7 @@ use std::io::{self, BufRead, BufReader, Seek, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use clap::Args;
 use runtrail_store::AuditStore;
 use runtrail_store::audit::{BulkStorage, Clock, Error, ErrorKind, SkillRun, Storage};
@@ -18,6 +18,7 @@ use crate::output::count;
 use crate::transfer::progress;
 use crate::warnings::note;
 
+mod bounded;
 mod line;
 
 /// Events that are stored at a time, and that may wait for it: few, as each may be large.
@@ -147,31 +148,66 @@ async fn import_line(store: &AuditStore, line: SpooledTempFile) -> Result<Option
     let run_id = run.id;
     let reading = spawn_blocking(move || line.events(&run_id, sender));
     let mut stored = 0;
+    let mut refused = Ok(());
     let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
     while receiver.recv_many(&mut events, EVENTS_AT_ONCE).await > 0 {
-        store.append_logs(&events).await?;
-        stored += events.len() as u64;
+        match store.append_logs(&events).await {
+            Ok(()) => stored += events.len() as u64,
+            // It keeps none of the others away, whichever come together here.
+            Err(err @ Error::Conflict { .. }) => refused = refused.and(Err(err)),
+            Err(err) => return Err(err.into()),
+        }
         events.clear();
     }
     reading
         .await
         .map_err(|err| Refusal::Line(err.to_string()))??;
+    refused?;
     Ok(Some(stored))
 }
 
 /// Stores a run as it was given, finished at the time it says.
-async fn import_run(store: &AuditStore, run: &SkillRun) -> Result<(), Error> {
-    store.start_run(run).await?;
-    let Some(finished_at) = run.finished_at else {
-        return Ok(());
-    };
-    // Where the run was there and still running, the start has left its outcome out.
-    if store.get_run(&run.id).await?.is_running() {
+async fn import_run(store: &AuditStore, run: &SkillRun) -> Result<(), Refusal> {
+    match store.get_run(&run.id).await {
+        Ok(there) if there.is_running() => {
+            // To start it would change it.
+            if !is_same_start(run, &there) {
+                return Err(Refusal::Line(format!(
+                    "run {:?} is running, and was started otherwise",
+                    run.id
+                )));
+            }
+        }
+        Ok(_) | Err(Error::NotFound { .. }) => {
+            store.start_run(run).await?;
+            let is_left_running =
+                run.finished_at.is_some() && store.get_run(&run.id).await?.is_running();
+            if is_left_running {
+                // Somebody has started it since we asked, and then a start leaves the outcome out.
+                return Err(Refusal::Line(format!("run {:?} is being recorded", run.id)));
+            }
+            return Ok(());
+        }
+        Err(err) => return Err(err.into()),
+    }
+    if let Some(finished_at) = run.finished_at {
         let clock = Arc::new(StandsAt(finished_at));
         let store = store.clone().with_clock(clock);
         store.finish_run(&run.id, &run.stats()).await?;
     }
     Ok(())
+}
+
+/// Whether two records tell of the same start, as far as it is stored.
+fn is_same_start(left: &SkillRun, right: &SkillRun) -> bool {
+    let start = |run: &SkillRun| SkillRun {
+        inputs: run.inputs.clone(),
+        caller_id: run.caller_id.clone(),
+        channel_id: run.channel_id.clone(),
+        parent_run_id: run.parent_run_id.clone(),
+        ..SkillRun::new(&*run.id, &*run.skill_id, run.started_at.trunc_subsecs(6))
+    };
+    start(left) == start(right)
 }
 
 /// A clock for what happened some other time.

@@ -66,13 +66,12 @@ fn say(line: &str) -> Result<()> {
     output::finish(out)
 }
 
-#[expect(clippy::print_stderr, reason = "a question is no result")]
 fn is_confirmed(question: &str) -> Result<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         let message = "there is no terminal to ask on: --yes deletes, --dry-run only tells";
         return Err(Failure::usage(message));
     }
-    eprint!("{question} [y/N] ");
+    write!(io::stderr(), "{question} [y/N] ")?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))

@@ -5,17 +5,18 @@ use clap::Args;
 use futures_util::{StreamExt, TryStreamExt};
 use runtrail_store::AuditStore;
 use runtrail_store::audit::{
-    BulkStorage, LogFilter, Order, RunSummary, SkillRun, SkillRunLog, Storage, rfc3339,
+    BulkStorage, LogFilter, Order, RunSummary, RunTree, SkillRun, SkillRunLog, Storage, rfc3339,
 };
 use serde::Serialize;
 
 use crate::database::DatabaseArguments;
 use crate::failure::Result;
 use crate::logs::print_event;
-use crate::output::{self, Record, RunList, ago, count, printable};
+use crate::output::{self, Record, ago, count, printable, run_table};
 use crate::warnings;
 
-const CHILDREN: usize = 10;
+/// How much of what is around a run is shown.
+const RUNS: usize = 10;
 const EVENTS: usize = 10;
 
 /// Show one run in full: fields, inputs, outcome, ancestors, children, last events.
@@ -35,15 +36,15 @@ struct Whole {
     run: SkillRun,
     /// The parent first.
     #[serde(serialize_with = "ids")]
-    ancestors: Vec<SkillRun>,
+    ancestors: Vec<RunSummary>,
     /// The newest first.
     #[serde(serialize_with = "ids")]
-    children: Vec<SkillRun>,
+    children: Vec<RunSummary>,
     /// At most so many, in their order.
     last_events: Vec<SkillRunLog>,
 }
 
-fn ids<S: serde::Serializer>(runs: &[SkillRun], serializer: S) -> Result<S::Ok, S::Error> {
+fn ids<S: serde::Serializer>(runs: &[RunSummary], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(runs.iter().map(|run| &run.id))
 }
 
@@ -63,16 +64,19 @@ impl Show {
 impl Whole {
     async fn read(store: &AuditStore, id: &str) -> Result<Self> {
         let run = store.get_run(id).await?;
-        let mut ancestors = store.walk_parent_chain(id).await?;
-        ancestors.retain(|ancestor| ancestor.id != run.id);
+        let chain = store.walk_parent_chain(id).await?;
+        let chain = chain.into_iter().map(RunSummary::from);
+        // Children may be many, and their texts long.
+        let mut children = store.list_subtree(id).await?;
+        children.retain(|child| child.id != id && child.parent_run_id.as_deref() == Some(id));
         let newest = store.stream_logs(id, &LogFilter::new(), Order::NewestFirst);
         let newest = warnings::instead_of_damage(newest).take(EVENTS);
         let mut last_events: Vec<_> = newest.try_collect().await?;
         last_events.reverse();
         Ok(Self {
+            ancestors: chain.filter(|ancestor| ancestor.id != id).collect(),
+            children,
             run,
-            ancestors,
-            children: store.list_children_by_parent(id).await?,
             last_events,
         })
     }
@@ -135,12 +139,8 @@ impl Whole {
                 continue;
             }
             writeln!(out, "\n{heading}{title}{heading:#}")?;
-            let more = runs.len().saturating_sub(CHILDREN);
-            let mut list = RunList::new(false, now);
-            for run in runs.into_iter().take(CHILDREN) {
-                list.push(run)?;
-            }
-            list.print(&mut out)?;
+            let more = runs.len().saturating_sub(RUNS);
+            run_table(runs.iter().take(RUNS), now).print(&mut out, width)?;
             if more > 0 {
                 writeln!(out, "and {} more", count(more as u64))?;
             }

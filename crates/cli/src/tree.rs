@@ -1,5 +1,6 @@
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 use runtrail_store::audit::{Error, RunSummary, RunTree};
 use serde::Serialize;
@@ -7,7 +8,8 @@ use serde::Serialize;
 use crate::database::DatabaseArguments;
 use crate::failure::Result;
 use crate::output::{
-    self, Column, Table, count, duration, printable, rough_count, run_duration, status, tokens,
+    self, Column, Table, count, duration, printable, rough_count, run_duration, run_seconds,
+    status, tokens,
 };
 
 const COLUMNS: [Column; 10] = [
@@ -57,13 +59,17 @@ struct Sums {
     total_input_tokens: u64,
     total_output_tokens: u64,
     total_thinking_tokens: u64,
+    /// As it is shown: what runs have not reported is taken from their times.
+    #[serde(skip)]
+    shown_seconds: f64,
 }
 
 impl Tree {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
         let store = database.open().await?;
         let runs = store.list_subtree(&self.id).await?;
-        let nodes = arrange(&self.id, runs).ok_or_else(|| Error::not_found(&self.id))?;
+        let now = store.now();
+        let nodes = arrange(&self.id, runs, now).ok_or_else(|| Error::not_found(&self.id))?;
         if self.json {
             let mut out = output::plain();
             for node in &nodes {
@@ -72,7 +78,6 @@ impl Tree {
             return output::finish(out);
         }
 
-        let now = store.now();
         let mut table = Table::new(&COLUMNS);
         let mut branches = Branches::default();
         for node in &nodes {
@@ -85,7 +90,7 @@ impl Tree {
                 count(run.tool_calls),
                 rough_count(tokens(run)),
                 count(subtree.runs),
-                duration(subtree.runtime_seconds),
+                duration(subtree.shown_seconds),
                 count(subtree.tool_calls),
                 rough_count(subtree.tokens()),
             ]);
@@ -97,7 +102,7 @@ impl Tree {
 }
 
 impl Sums {
-    fn of(run: &RunSummary) -> Self {
+    fn of(run: &RunSummary, now: DateTime<Utc>) -> Self {
         Self {
             runs: 1,
             tool_calls: run.tool_calls,
@@ -105,6 +110,7 @@ impl Sums {
             total_input_tokens: run.total_input_tokens,
             total_output_tokens: run.total_output_tokens,
             total_thinking_tokens: run.total_thinking_tokens,
+            shown_seconds: run_seconds(run, now),
         }
     }
 
@@ -112,6 +118,7 @@ impl Sums {
         self.runs += other.runs;
         self.tool_calls = self.tool_calls.saturating_add(other.tool_calls);
         self.runtime_seconds += other.runtime_seconds;
+        self.shown_seconds += other.shown_seconds;
         self.total_input_tokens = self
             .total_input_tokens
             .saturating_add(other.total_input_tokens);
@@ -134,7 +141,7 @@ impl Sums {
 /// top is not among them.
 ///
 /// Without recursion: a tree may be a chain of many thousand runs.
-fn arrange(top: &str, newest_first: Vec<RunSummary>) -> Option<Vec<Node>> {
+fn arrange(top: &str, newest_first: Vec<RunSummary>, now: DateTime<Utc>) -> Option<Vec<Node>> {
     let mut children: HashMap<String, Vec<RunSummary>> = HashMap::new();
     let mut root = None;
     let total = newest_first.len();
@@ -163,7 +170,7 @@ fn arrange(top: &str, newest_first: Vec<RunSummary>) -> Option<Vec<Node>> {
         parents.push(parent);
         nodes.push(Node {
             depth: parent.map_or(0, |parent: usize| nodes[parent].depth + 1),
-            subtree: Sums::of(&run),
+            subtree: Sums::of(&run, now),
             is_last_child,
             run,
         });

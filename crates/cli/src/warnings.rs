@@ -1,13 +1,15 @@
 //! What is told beside the results: on stderr.
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Write};
 
 use futures_util::{Stream, StreamExt};
 use runtrail_store::audit::{Error, Result};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
+
+use crate::output::printable;
 
 /// Passes on what the store reports beside its results: damaged rows.
 pub(crate) fn report_on_stderr() {
@@ -16,14 +18,17 @@ pub(crate) fn report_on_stderr() {
         .without_time()
         .with_target(false)
         .with_ansi(false)
+        .log_internal_errors(false)
         .with_writer(io::stderr)
         .with_filter(of_the_store);
     tracing_subscriber::registry().with(on_stderr).init();
 }
 
-#[expect(clippy::print_stderr, reason = "this is where it is told")]
+/// Tells something, in a line that can be shown on a terminal, if anybody is there to read it.
 pub(crate) fn note(message: impl Display) {
-    eprintln!("{message}");
+    let line = printable(&message.to_string());
+    // There is nowhere to tell that it could not be told.
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Tells of damaged rows, and goes on with the others.

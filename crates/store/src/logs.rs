@@ -115,7 +115,8 @@ async fn append_batch(
     let keys = list.clone().exprs([field(0), number(1)]).take();
     let mut query = db.select_logs();
     query.and_where(Expr::tuple(KEY.map(Expr::col)).in_subquery(keys));
-    let stored = codec::readable(&db.fetch(&query).await?, codec::read_log)?;
+    let stored = db.fetch(&query).await?;
+    let stored: Vec<_> = stored.iter().map(codec::read_log).collect::<Result<_>>()?;
     let stored: HashMap<_, _> = stored
         .iter()
         .map(|row| ((row.run_id.as_str(), row.sequence), row))

@@ -68,12 +68,33 @@ on_each_backend! {
 
     async fn a_run_within_a_run_uses_the_same_history_wherever_it_stands(database) {
         let cli = Cli::on(database).await;
-        let url = database.url();
-        let mut command = cli.command(&["exec", "--database-url", &url, "--id", "outer", "--"]);
-        command.env_remove("DATABASE_URL").args(["sh", "-c", "cd / && DATABASE_URL=sqlite://none runtrail exec --id inner true"]);
+        // The program has a database of its own, that is none of ours.
+        let mut command = cli.command(&["exec", "--database-url", &database.url(), "--id", "outer", "--"]);
+        command.env("DATABASE_URL", "sqlite://app.db").args(["sh", "-c", "cd / && runtrail exec --id inner -- runtrail exec --id innermost true"]);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
         assert_eq!(cli.run("inner").await.parent_run_id.as_deref(), Some("outer"));
+        assert_eq!(cli.run("innermost").await.parent_run_id.as_deref(), Some("inner"));
+
+        // By a name that means something else in another folder.
+        let mut command = runtrail_command(cli.folder());
+        let output = command.args(["exec", "--", "sh", "-c", "mkdir there; cd there; runtrail exec true; runtrail count"]).output().unwrap();
+        assert_eq!(stdout(&output), "2\n", "{}", stderr(&output));
+    }
+
+    async fn whoever_names_another_history_within_a_run_means_it(database) {
+        let cli = Cli::on(database).await;
+        let output = cli.output(&["exec", "--id", "outer", "--", "sh", "-c", "export DATABASE_URL=sqlite://other.db; runtrail exec --id inner true"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(cli.succeeds(&["count"]), "1\n");
+        assert_eq!(cli.succeeds(&["--database-url", "sqlite://other.db", "count"]), "1\n");
+    }
+
+    async fn the_environment_of_a_program_holds_no_url_that_it_had_not(database) {
+        let cli = Cli::on(database).await;
+        let printed = cli.succeeds(&["exec", "env"]);
+        let holding: Vec<_> = printed.lines().filter(|line| line.contains(&database.url())).collect();
+        assert!(holding.iter().all(|line| line.starts_with("DATABASE_URL=") || line.starts_with("RUNTRAIL_DATABASE_URL_INSTEAD_OF=")), "{holding:?}");
     }
 
     async fn a_dry_run_is_hidden_however_it_ends(database) {
@@ -92,7 +113,7 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         let missing = cli.output(&["exec", "--id", "missing", "--", "no-such-program"]);
         assert_eq!(missing.status.code(), Some(127));
-        assert_eq!(stderr(&missing), "runtrail: no-such-program can't be run: No such file or directory (os error 2)\n");
+        assert_eq!(stderr(&missing), "runtrail: no-such-program: can't be run: No such file or directory (os error 2)\n");
         let refused = cli.output(&["exec", "--id", "refused", "--", "/etc/passwd"]);
         assert_eq!(refused.status.code(), Some(126));
         for id in ["missing", "refused"] {

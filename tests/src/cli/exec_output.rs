@@ -1,6 +1,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use runtrail_audit::{BulkStorage, LogFilter, Order};
@@ -115,28 +115,52 @@ on_each_backend! {
         assert_eq!(cli.run("r").await.error, "killed by SIGPIPE (signal 13)");
     }
 
-    async fn a_process_that_is_left_behind_does_not_keep_the_run_open(database) {
+    async fn what_is_left_behind_does_not_keep_the_run_open(database) {
         let cli = Cli::on(database).await;
-        let started = Instant::now();
-        let mut command = cli.command(&["exec", "--id", "r", "--", "sh", "-c", "(sleep 600; echo late) & echo early"]);
-        let output = command.stderr(Stdio::null()).output().unwrap();
-        assert_eq!(stdout(&output), "early\n");
-        assert!(started.elapsed() < Duration::from_secs(60));
-        let run = cli.run("r").await;
-        assert_eq!(run.status.as_str(), "ok");
-        assert!(run.runtime_seconds < 2.0, "{}", run.runtime_seconds);
-        send("KILL", &format!("-{}", process_group_of("sleep 600")));
+        for (id, left_behind) in [
+            ("silent", "sleep 0.1; echo soon; exec sleep 600"),
+            ("chatty", "sleep 0.1; echo soon; while :; do echo more; sleep 0.1; done"),
+            ("noisy", "sleep 0.1; echo soon; exec yes"),
+        ] {
+            let started = Instant::now();
+            let script = format!("({left_behind}) & echo $!; echo early");
+            let output = cli.output(&["exec", "--id", id, "--", "sh", "-c", &script]);
+            assert!(started.elapsed() < Duration::from_secs(60));
+            let printed = stdout(&output);
+            let lines: Vec<_> = printed.lines().take(3).collect();
+            assert_eq!(lines[1..], ["early", "soon"], "{id}");
+            assert_eq!(cli.printed_by(id, "stdout").await, printed.as_bytes(), "{id}");
+            let run = cli.run(id).await;
+            assert_eq!((run.status.as_str(), run.error.as_str()), ("ok", ""));
+            assert!(run.runtime_seconds < 2.0, "{}", run.runtime_seconds);
+            // One that has tried to print has been ended by that.
+            let _ = Command::new("kill").args(["-KILL", lines[0]]).stderr(Stdio::null()).status();
+        }
     }
-}
 
-/// The process group of a command that runs with this id in its environment.
-fn process_group_of(command: &str) -> String {
-    let output = std::process::Command::new("ps")
-        .args(["-eo", "pgid=,args="])
-        .output()
-        .unwrap();
-    let listing = stdout(&output);
-    let line = listing.lines().find(|line| line.trim().ends_with(command));
-    let line = line.unwrap_or_else(|| panic!("{command} is not there:\n{listing}"));
-    line.split_whitespace().next().unwrap().to_owned()
+    async fn output_that_cannot_be_passed_on_is_recorded_and_told_of(database) {
+        let cli = Cli::on(database).await;
+        for (id, own_code, code) in [("fine", "0", 1), ("failed", "7", 7)] {
+            let full = fs::File::options().write(true).open("/dev/full").unwrap();
+            let mut command = cli.command(&["exec", "--id", id, "--", "sh", "-c", &format!("seq 3; exit {own_code}")]);
+            let output = command.stdout(full).output().unwrap();
+            assert_eq!(output.status.code(), Some(code));
+            let told = "runtrail: the output was not passed on to its end: No space left on device (os error 28)\n";
+            assert_eq!(stderr(&output), told);
+            assert_eq!(cli.printed_by(id, "stdout").await, b"1\n2\n3\n");
+            assert!(cli.run(id).await.error.ends_with("No space left on device (os error 28)"));
+        }
+    }
+
+    async fn a_pipe_that_does_not_block_gets_every_byte(database) {
+        let cli = Cli::on(database).await;
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        let mut child = cli.command(&["exec", "--id", "r", "--", "seq", "100000"]).stdout(writer).spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let mut printed = Vec::new();
+        reader.read_to_end(&mut printed).unwrap();
+        assert_eq!(printed.len(), 588_895);
+        assert!(ended(&mut child).success());
+    }
 }

@@ -1,6 +1,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::fixture::*;
@@ -12,6 +12,39 @@ fn first_line(child: &mut Child) -> String {
         .read_line(&mut line)
         .unwrap();
     line.trim_end().to_owned()
+}
+
+/// A command with the environment and the folder of `runtrail` on this database.
+fn like<'a>(cli: &Cli, command: &'a mut Command) -> &'a mut Command {
+    for (name, value) in cli.command(&[]).get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+        .current_dir(cli.folder())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+}
+
+/// `runtrail` in the foreground of a terminal, which may or may not be its stdin.
+fn on_terminal(cli: &Cli, terminal: &Terminal, is_stdin: bool, arguments: &[&str]) -> Child {
+    // `setsid` makes a terminal that is its stdin the one that controls what it runs.
+    let mut command = Command::new("setsid");
+    let redirected = if is_stdin { "" } else { "</dev/null" };
+    let program = format!("exec \"$0\" \"$@\" {redirected}");
+    command
+        .args(["--ctty", "sh", "-c", &program])
+        .arg(cli.command(&[]).get_program());
+    like(cli, &mut command)
+        .args(arguments)
+        .stdin(terminal.stream())
+        .stdout(terminal.stream())
+        .stderr(terminal.stream())
+        .spawn()
+        .unwrap()
 }
 
 fn is_alive(process: &str) -> bool {
@@ -91,38 +124,78 @@ on_each_backend! {
         assert_eq!(cli.run("r").await.status.as_str(), "ok");
     }
 
+    async fn a_timeout_kills_what_ignores_it_below_the_program(database) {
+        let cli = Cli::on(database).await;
+        let script = "sh -c \"trap '' TERM; echo \\$\\$; while :; do sleep 0.05; done\" & wait";
+        let arguments = ["--id", "r", "--timeout", "500ms", "--kill-after", "300ms", "--", "sh", "-c", script];
+        let mut child = cli.spawn_exec(&arguments);
+        let below = first_line(&mut child);
+        assert_eq!(ended(&mut child).code(), Some(124));
+        assert!(!is_alive(&below));
+    }
+
+    async fn a_run_within_a_run_is_finished_before_a_timeout_kills_it(database) {
+        let cli = Cli::on(database).await;
+        let stubborn = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
+        let arguments = [
+            "--id", "outer", "--timeout", "500ms", "--kill-after", "3s", "--", "runtrail", "exec", "--id", "inner", "--",
+            "sh", "-c", stubborn,
+        ];
+        assert_eq!(ended(&mut cli.spawn_exec(&arguments)).code(), Some(124));
+        let inner = cli.run("inner").await;
+        assert_eq!(inner.error, "runtrail was sent SIGTERM and passed it on; killed by SIGKILL (signal 9)");
+    }
+
+    async fn a_reader_that_does_not_read_keeps_no_ended_run_open(database) {
+        let cli = Cli::on(database).await;
+        let mut terminated = cli.spawn_exec(&["--id", "terminated", "--", "yes"]);
+        let mut timed_out = cli.spawn_exec(&["--id", "timed out", "--timeout", "1s", "--", "yes"]);
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        send("TERM", &terminated.id().to_string());
+        assert_eq!(ended(&mut terminated).code(), Some(143));
+        assert_eq!(ended(&mut timed_out).code(), Some(124));
+        for id in ["terminated", "timed out"] {
+            let run = cli.run(id).await;
+            assert!(!run.is_running());
+            assert!(run.error.ends_with("its output was not passed on to its end: nobody has taken it"), "{}", run.error);
+        }
+    }
+
+    async fn signals_that_are_ignored_go_on_being_ignored(database) {
+        let cli = Cli::on(database).await;
+        let nohup = |id: &str, script: &str| {
+            let mut command = Command::new("env");
+            command.args(["--ignore-signal=HUP", "--ignore-signal=CHLD"]).arg(cli.command(&[]).get_program());
+            like(&cli, &mut command).args(["exec", "--id", id, "--", "sh", "-c", script]).spawn().unwrap()
+        };
+        let mut child = nohup("r", "echo ready; while ! test -e stop; do sleep 0.02; done; exit 6");
+        assert_eq!(first_line(&mut child), "ready");
+        send("HUP", &child.id().to_string());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        fs::write(cli.path("stop"), "").unwrap();
+        assert_eq!(ended(&mut child).code(), Some(6));
+        assert_eq!(cli.run("r").await.error, "exit code 6");
+    }
+
     async fn on_a_terminal_a_program_reads_from_it_and_gets_each_interrupt_once(database) {
         let cli = Cli::on(database).await;
-        let mut terminal = Terminal::open();
-        let script = "n=0; trap 'n=$((n+1))' INT; read name; echo \"hello $name\"; while [ $n = 0 ]; do sleep 0.1; done; sleep 0.5; echo \"$n interrupts\"; exit 5";
-        // `setsid` makes it the terminal of what it runs.
-        let mut command = Command::new("setsid");
-        command.arg("--ctty").arg(cli.command(&[]).get_program());
-        for (name, value) in cli.command(&[]).get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
+        for (id, stdin) in [("by stdin", ""), ("by its name", "</dev/tty")] {
+            let mut terminal = Terminal::open();
+            let script = format!(
+                "n=0; trap 'n=$((n+1))' INT; read name {stdin}; echo \"hello $name\"; \
+                 while [ $n = 0 ]; do sleep 0.1; done; sleep 0.5; echo \"$n interrupts\"; exit 5"
+            );
+            let mut child = on_terminal(&cli, &terminal, stdin.is_empty(), &["exec", "--id", id, "--", "sh", "-c", &script]);
+            terminal.user.write_all(b"you\n").unwrap();
+            terminal.shown_until("hello you");
+            // ^C, which the terminal makes a signal to everybody.
+            terminal.user.write_all(b"\x03").unwrap();
+            assert_eq!(ended(&mut child).code(), Some(5));
+            let shown = terminal.rest();
+            assert!(shown.contains("1 interrupts"), "{shown}");
+            let run = cli.run(id).await;
+            assert_eq!((run.error.as_str(), run.is_running()), ("exit code 5", false));
         }
-        let mut child = command
-            .args(["exec", "--id", "r", "--", "sh", "-c", script])
-            .current_dir(cli.folder())
-            .stdin(terminal.stream())
-            .stdout(terminal.stream())
-            .stderr(terminal.stream())
-            .spawn()
-            .unwrap();
-        // It has the terminal open as well.
-        drop(command);
-        terminal.user.write_all(b"you\n").unwrap();
-        terminal.shown_until("hello you");
-        // ^C, which the terminal makes a signal to everybody.
-        terminal.user.write_all(b"\x03").unwrap();
-        assert_eq!(ended(&mut child).code(), Some(5));
-        let shown = terminal.rest();
-        assert!(shown.contains("1 interrupts"), "{shown}");
-        let run = cli.run("r").await;
-        assert_eq!((run.error.as_str(), run.is_running()), ("exit code 5", false));
     }
 
     async fn a_signal_ends_runs_within_runs_as_well(database) {

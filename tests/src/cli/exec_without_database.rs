@@ -78,6 +78,34 @@ fn with_keep_going_the_program_runs_and_the_loss_is_reported() {
     }
 }
 
+#[test]
+fn nobody_to_tell_is_no_reason_to_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = runtrail_command(folder.path());
+        command.args(arguments).stderr(full()).output().unwrap()
+    };
+    let url = "sqlite:///no/such/folder/runtrail.db";
+    let output = run(&[
+        "-u",
+        url,
+        "exec",
+        "--keep-going",
+        "--",
+        "sh",
+        "-c",
+        "echo out; exit 3",
+    ]);
+    assert_eq!(
+        (output.status.code(), stdout(&output).as_str()),
+        (Some(3), "out\n")
+    );
+    assert_eq!(run(&["show", "nope"]).status.code(), Some(4));
+    assert_eq!(run(&["export"]).status.code(), Some(0));
+    assert_eq!(run(&["migrate", "status"]).status.code(), Some(0));
+}
+
 on_each_backend! {
     async fn a_database_that_is_lost_on_the_way_is_reported(database) {
         let cli = Cli::on(database).await;

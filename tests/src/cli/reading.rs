@@ -269,3 +269,17 @@ fn a_history_is_made_where_one_stands() {
         "{status}"
     );
 }
+
+#[test]
+fn a_history_that_somebody_writes_or_that_is_read_only_can_be_read() {
+    on_database(Backend::Sqlite, async |database| {
+        let cli = Cli::on(database).await;
+        cli.store.start_run(&finished_at("r", 5)).await.unwrap();
+        let db = database.connection().await;
+        execute(&db, "BEGIN IMMEDIATE").await;
+        assert_eq!(cli.succeeds(&["count"]), "1\n");
+        execute(&db, "ROLLBACK").await;
+        let url = database.url().replace("mode=rwc", "mode=ro");
+        assert_eq!(cli.succeeds(&["--database-url", &url, "count"]), "1\n");
+    });
+}

@@ -179,6 +179,7 @@ on_each_backend! {
             line("unknown", &|run| run["events"][0]["kind"] = json!(1)),
             line("missing", &|run| drop(run.as_object_mut().unwrap().remove("status"))),
             line("", &|_| {}),
+            line("twice", &|run| run["events"][1]["sequence"] = json!(0)),
             line("deep", &|run| run["events"][1]["payload"] = (0..70).fold(json!(1), |inner, _| json!([inner]))),
             good("other"),
             good("contradicted"),
@@ -201,12 +202,13 @@ on_each_backend! {
             ("line 8: ", "unknown field `kind`"),
             ("line 9: ", "missing field `status`"),
             ("line 10: ", "id is empty"),
-            ("line 11: ", "payload is nested deeper than 64 levels"),
-            ("line 12: ", "run \"other\" is finished and differs from what was given"),
-            ("line 13: ", "event 1 of run \"contradicted\" is stored already"),
-            ("line 14: ", "trailing characters"),
+            ("line 11: ", "the events are not in the order of their sequence"),
+            ("line 12: ", "payload is nested deeper than 64 levels"),
+            ("line 13: ", "run \"other\" is finished and differs from what was given"),
+            ("line 14: ", "event 1 of run \"contradicted\" is stored already"),
+            ("line 15: ", "trailing characters"),
             ("imported 3 runs with 4 events", ""),
-            ("error: 12 lines could not be imported", ""),
+            ("error: 13 lines could not be imported", ""),
         ];
         assert_eq!(told.len(), expected.len(), "{told:#?}");
         for (told, (start, part)) in told.iter().zip(expected) {
@@ -218,6 +220,70 @@ on_each_backend! {
         let mut ids = ids(&listed);
         ids.sort_unstable();
         assert_eq!(ids, ["contradicted", "first", "last", "no events", "other"]);
+    }
+
+    async fn a_run_that_is_being_recorded_is_left_alone(database) {
+        let cli = Cli::on(database).await;
+        cli.store.start_run(&running("r")).await.unwrap();
+        let other = SkillRun { skill_id: "other".into(), ..finished_at("r", 5) };
+        let mut line = serde_json::to_value(&other).unwrap();
+        line["events"] = json!([{"sequence": 0, "event_type": "a", "payload": 1, "created_at": "2026-11-01T08:00:01Z"}]);
+        fs::write(cli.path("other.jsonl"), line.to_string()).unwrap();
+        let output = cli.output(&["import", "other.jsonl"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).starts_with("line 1: run \"r\" is running, and was started otherwise\n"));
+        assert_eq!(cli.run("r").await, running("r"));
+        assert!(cli.events("r").await.is_empty());
+    }
+
+    async fn an_event_that_contradicts_keeps_none_of_the_others_away(database) {
+        let cli = Cli::on(database).await;
+        cli.store.start_run(&finished_at("r", 5)).await.unwrap();
+        let events: Vec<_> = (0..500).map(|number| event("r", number)).collect();
+        cli.store.append_logs(&events).await.unwrap();
+        export(&cli, "whole.jsonl");
+        let db = database.connection().await;
+        execute(&db, "DELETE FROM skill_run_logs WHERE sequence <> 250").await;
+        execute(&db, "UPDATE skill_run_logs SET payload = '1'").await;
+        let output = cli.output(&["import", "whole.jsonl"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).starts_with("line 1: event 250 of run \"r\" is stored already"), "{}", stderr(&output));
+        assert_eq!(count(&db, "skill_run_logs").await, 500);
+    }
+
+    async fn a_line_that_is_too_long_to_be_any_is_refused_in_bounded_memory(database) {
+        use std::io::Write;
+        let cli = Cli::on(database).await;
+        let mut command = cli.command(&["import", "-"]);
+        let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut line = child.stdin.take().unwrap();
+        line.write_all(b"{\"id\":\"").unwrap();
+        let mut peak = 0;
+        for _ in 0..130 {
+            line.write_all(&vec![b'x'; 1 << 20]).unwrap();
+        }
+        line.write_all(b"\"}\n").unwrap();
+        drop(line);
+        while child.try_wait().unwrap().is_none() {
+            peak = peak.max(peak_memory(child.id()).unwrap_or(0));
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let output = child.wait_with_output().unwrap();
+        assert!(stderr(&output).starts_with("line 1: a value is too long"), "{}", stderr(&output));
+        assert!(peak < 300 << 10, "{peak} KiB");
+    }
+
+    async fn an_export_replaces_what_a_link_leads_to_and_keeps_its_permissions(database) {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let cli = Cli::on(database).await;
+        cli.store.start_run(&finished_at("r", 5)).await.unwrap();
+        fs::write(cli.path("secret.jsonl"), "old").unwrap();
+        fs::set_permissions(cli.path("secret.jsonl"), fs::Permissions::from_mode(0o600)).unwrap();
+        symlink("secret.jsonl", cli.path("link.jsonl")).unwrap();
+        let exported = export(&cli, "link.jsonl");
+        assert!(fs::symlink_metadata(cli.path("link.jsonl")).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(cli.path("secret.jsonl")).unwrap(), exported);
+        assert_eq!(fs::metadata(cli.path("secret.jsonl")).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     async fn a_run_with_very_many_events_is_carried_in_bounded_memory(database) {

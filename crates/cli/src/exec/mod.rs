@@ -27,13 +27,17 @@ use self::outcome::Ending;
 use self::program::Program;
 use self::recorder::Recorder;
 use self::signals::Signals;
-use crate::database::{DatabaseArguments, INHERITED_URL};
+use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};
 use crate::time;
 use crate::warnings::note;
 
 /// What tells a program within a run which run that is; a `runtrail exec` in there becomes its child.
 const RUN_ID: &str = "RUNTRAIL_RUN_ID";
+
+/// What tells a `runtrail exec` within a run how many milliseconds after SIGTERM it has to kill its program, if it is
+/// to finish its own run before it is killed itself.
+const GRACE: &str = "RUNTRAIL_KILL_AFTER_MS";
 
 /// The member of the inputs that holds the command line.
 const COMMAND: &str = "command";
@@ -59,7 +63,9 @@ pub(crate) struct Exec {
     /// An input of the run, as text; they also hold the command line, as `command`. Can be given several times.
     #[arg(long = "input", value_name = "KEY=VALUE", value_parser = key_and_value)]
     inputs: Vec<(String, String)>,
-    /// Ends the program, and whatever it has started, after this long: with SIGTERM.
+    /// Ends the program after this long, with SIGTERM.
+    ///
+    /// On a terminal only the program itself, and otherwise whatever it has started as well.
     #[arg(long, value_name = "DURATION", value_parser = time::duration)]
     timeout: Option<Duration>,
     /// After a timeout, how long the program has until SIGKILL follows.
@@ -94,7 +100,7 @@ impl Exec {
             None => Uuid::now_v7().to_string(),
         };
         let recorder = match self.start(database, &run_id).await {
-            Ok(store) => Some(Recorder::new(store, run_id.clone())),
+            Ok(store) => Some(Recorder::new(store, &run_id)),
             Err(failure) if self.keep_going && failure.is_out_of_reach() => {
                 note(format!(
                     "runtrail: this run is not recorded: {}",
@@ -105,21 +111,34 @@ impl Exec {
             Err(failure) => return Err(Failure::NotRun(Box::new(failure))),
         };
 
+        let mut environment = vec![(RUN_ID, Some(run_id.clone()))];
+        environment.extend(database.environment()?);
+        let kill_after_term = inherited_grace();
+        // Half of what we have ourselves, so that one that is recorded in there can finish its run in time.
+        if let Some(grace) = self.timeout.map(|_| self.kill_after).or(kill_after_term) {
+            environment.push((GRACE, Some((grace / 2).as_millis().to_string())));
+        }
         let program = Program {
             command: &self.command,
-            environment: [
-                (RUN_ID, run_id.clone()),
-                (INHERITED_URL, database.absolute_url()),
-            ],
+            environment,
             timeout: self.timeout,
             kill_after: self.kill_after,
+            kill_after_term,
         };
         let outcome = program
             .run(recorder.as_ref().map(Recorder::events), signals)
             .await;
         let mut exit_code = outcome.exit_code();
-        if let Ending::NotRun(err) = &outcome.ending {
-            note(format!("runtrail: {} can't be run: {err}", self.program()));
+        match &outcome.ending {
+            Ending::Exited(_) => {}
+            Ending::Unknown(_) | Ending::NotRun(_) | Ending::Forestalled(_) => {
+                note(format!("runtrail: {}: {}", self.program(), outcome.error()));
+            }
+        }
+        if let Some(reason) = &outcome.output_lost {
+            note(format!(
+                "runtrail: the output was not passed on to its end: {reason}"
+            ));
         }
         if let Some(recorder) = recorder {
             let status = match self.dry_run_status {
@@ -194,6 +213,11 @@ impl Exec {
         let name = program.map(|path| path.file_name().unwrap_or(path.as_os_str()));
         name.unwrap_or_default().to_string_lossy().into_owned()
     }
+}
+
+fn inherited_grace() -> Option<Duration> {
+    let milliseconds = env::var(GRACE).ok()?.parse().ok()?;
+    Some(Duration::from_millis(milliseconds))
 }
 
 /// As much of a name as fits into an identifier.

@@ -9,6 +9,7 @@ use signal_hook::low_level::signal_name;
 
 /// What `timeout` of the GNU core utilities gives, so that scripts know it.
 const TIMED_OUT: u8 = 124;
+const FAILED: u8 = 1;
 const CANNOT_BE_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
@@ -20,41 +21,54 @@ pub(super) struct Outcome {
     pub(super) timed_out_after: Option<Duration>,
     /// The last signal that we were sent, and have passed on.
     pub(super) passed_on: Option<i32>,
+    /// Why not all of its output was passed on.
+    pub(super) output_lost: Option<String>,
 }
 
 pub(super) enum Ending {
-    NotRun(io::Error),
     Exited(ExitStatus),
+    /// The system doesn't say how.
+    Unknown(io::Error),
+    NotRun(io::Error),
+    /// We were sent a signal before it was run.
+    Forestalled(i32),
 }
 
 impl Outcome {
-    pub(super) fn not_run(err: io::Error) -> Self {
+    /// Of a program that has never run.
+    pub(super) fn without_running(ending: Ending) -> Self {
         Self {
-            ending: Ending::NotRun(err),
+            ending,
             runtime: Duration::ZERO,
             timed_out_after: None,
             passed_on: None,
+            output_lost: None,
         }
     }
 
     pub(super) fn exit_code(&self) -> u8 {
+        let after_signal = |signal: i32| u8::try_from(signal + 128).unwrap_or(u8::MAX);
         match &self.ending {
             Ending::NotRun(err) if err.kind() == io::ErrorKind::NotFound => NOT_FOUND,
             Ending::NotRun(_) => CANNOT_BE_RUN,
-            Ending::Exited(_) if self.timed_out_after.is_some() => TIMED_OUT,
-            Ending::Exited(status) => {
-                let of_signal = status.signal().map(|signal| signal + 128);
-                let code = status.code().or(of_signal).unwrap_or(1);
-                u8::try_from(code).unwrap_or(u8::MAX)
-            }
+            Ending::Forestalled(signal) => after_signal(*signal),
+            _ if self.timed_out_after.is_some() => TIMED_OUT,
+            Ending::Exited(status) => match (status.signal(), status.code()) {
+                (Some(signal), _) => after_signal(signal),
+                (None, Some(0)) if self.output_lost.is_some() => FAILED,
+                (None, code) => u8::try_from(code.unwrap_or(1)).unwrap_or(u8::MAX),
+            },
+            Ending::Unknown(_) => FAILED,
         }
     }
 
     pub(super) fn status(&self) -> RunStatus {
         match &self.ending {
-            Ending::Exited(_) if self.timed_out_after.is_some() => RunStatus::TIMEOUT,
+            Ending::Exited(_) | Ending::Unknown(_) if self.timed_out_after.is_some() => {
+                RunStatus::TIMEOUT
+            }
             Ending::Exited(status) if status.success() => RunStatus::OK,
-            Ending::Exited(_) | Ending::NotRun(_) => RunStatus::ERROR,
+            _ => RunStatus::ERROR,
         }
     }
 
@@ -75,13 +89,20 @@ impl Outcome {
         }
         match &self.ending {
             Ending::NotRun(err) => parts.push(format!("can't be run: {err}")),
+            Ending::Forestalled(signal) => {
+                parts.push(format!("not run, as runtrail was sent {}", name(*signal)));
+            }
+            Ending::Unknown(err) => parts.push(format!("how it ended is not known: {err}")),
             Ending::Exited(status) => match (status.signal(), status.code()) {
                 (Some(signal), _) => {
-                    parts.push(format!("killed by {} (signal {signal})", name(signal)))
+                    parts.push(format!("killed by {} (signal {signal})", name(signal)));
                 }
                 (None, Some(0)) => {}
                 (None, code) => parts.push(format!("exit code {}", code.unwrap_or_default())),
             },
+        }
+        if let Some(reason) = &self.output_lost {
+            parts.push(format!("its output was not passed on to its end: {reason}"));
         }
         parts.join("; ")
     }

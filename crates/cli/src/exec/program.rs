@@ -1,20 +1,24 @@
 use std::ffi::OsString;
+use std::fs::File;
 use std::future::Future;
-use std::io::{self, IsTerminal, PipeReader};
+use std::io::{self, PipeReader};
 use std::os::unix::process::CommandExt;
+use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+    Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, kill_process_group,
+    test_kill_process_group, waitid,
 };
+use rustix::termios::tcgetpgrp;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep};
 
 use super::outcome::{Ending, Outcome};
-use super::pump::pump;
+use super::pump::{LAST_WORDS, pump};
 use super::recorder::Events;
 use super::signals::{Received, Signals};
 
@@ -25,19 +29,26 @@ const STDERR: &str = "stderr";
 /// A program to run, and how.
 pub(super) struct Program<'a> {
     pub(super) command: &'a [OsString],
-    pub(super) environment: [(&'static str, String); 2],
+    /// What its environment has beside ours; what has no value is taken out.
+    pub(super) environment: Vec<(&'static str, Option<String>)>,
     pub(super) timeout: Option<Duration>,
+    /// How long after SIGTERM, at the timeout, SIGKILL follows.
     pub(super) kill_after: Duration,
+    /// The same after a SIGTERM that was sent to us.
+    pub(super) kill_after_term: Option<Duration>,
 }
 
 impl Program<'_> {
     /// Runs it to its end, handing what it prints to `events` as well.
     pub(super) async fn run(self, events: Option<Events>, mut signals: Signals) -> Outcome {
+        if let Some(signal) = signals.pending() {
+            return Outcome::without_running(Ending::Forestalled(signal.number));
+        }
         let started = Instant::now();
         let spawned = io::pipe().and_then(|pipe| Ok((self.spawn()?, pipe)));
         let (mut child, (running, until_it_ends)) = match spawned {
             Ok(spawned) => spawned,
-            Err(err) => return Outcome::not_run(err),
+            Err(err) => return Outcome::without_running(Ending::NotRun(err)),
         };
         let target = Target::of(&child);
         let mut runtime = None;
@@ -48,10 +59,12 @@ impl Program<'_> {
         let mut until_it_ends = Some(until_it_ends);
         let ended = wait_until_it_ends(&child);
         let deadline = sleep(self.timeout.unwrap_or(Duration::MAX));
-        tokio::pin!(pumps, ended, deadline);
+        // Nobody may be reading what we pass on; that must not keep a run open that somebody has ended.
+        let pump_deadline = sleep(Duration::MAX);
+        tokio::pin!(pumps, ended, deadline, pump_deadline);
         let mut at_deadline = self.timeout.map(|_| Signal::TERM);
-        let mut is_silent = false;
-        while runtime.is_none() || !is_silent {
+        let mut pumped = None;
+        while runtime.is_none() || pumped.is_none() {
             tokio::select! {
                 () = &mut ended, if runtime.is_none() => {
                     runtime = Some(started.elapsed());
@@ -59,29 +72,49 @@ impl Program<'_> {
                     until_it_ends = None;
                     // One that ends in time is not timed out by what it leaves behind.
                     at_deadline = at_deadline.filter(|_| timed_out_after.is_some());
+                    if timed_out_after.is_some() || passed_on.is_some() {
+                        pump_deadline.set(sleep(2 * LAST_WORDS));
+                    }
                 }
-                () = &mut pumps, if !is_silent => is_silent = true,
+                outcome = &mut pumps, if pumped.is_none() => pumped = Some(outcome),
+                () = &mut pump_deadline => pumped = Some(Err("nobody has taken it".to_owned())),
                 Some(signal) = signals.next() => {
+                    if runtime.is_some() {
+                        pump_deadline.set(sleep(Duration::ZERO));
+                    }
                     if target.pass_on(signal, runtime.is_none()) {
                         passed_on = Some(signal.number);
+                        if let Some(grace) = self.kill_after_term
+                            && signal.number == Signal::TERM.as_raw()
+                        {
+                            at_deadline = Some(Signal::KILL);
+                            deadline.set(sleep(grace));
+                        }
                     }
                 }
                 () = &mut deadline, if at_deadline.is_some() => {
-                    if let Some(signal) = at_deadline {
+                    if let Some(signal) = at_deadline.take() {
                         target.send(signal, runtime.is_none());
+                        if signal == Signal::TERM {
+                            timed_out_after = self.timeout;
+                            at_deadline = Some(Signal::KILL);
+                            deadline.set(sleep(self.kill_after));
+                        }
                     }
-                    at_deadline = timed_out_after.is_none().then_some(Signal::KILL);
-                    timed_out_after = self.timeout;
-                    deadline.set(sleep(self.kill_after));
                 }
             }
         }
         drop(until_it_ends);
+        let ending = child.wait().map_or_else(Ending::Unknown, Ending::Exited);
+        if at_deadline == Some(Signal::KILL) {
+            target.see_off(deadline).await;
+        }
         Outcome {
-            ending: child.wait().map_or_else(Ending::NotRun, Ending::Exited),
+            ending,
             runtime: runtime.unwrap_or_default(),
             timed_out_after,
             passed_on,
+            output_lost: pumped.and_then(Result::err),
         }
     }
 
@@ -93,9 +126,14 @@ impl Program<'_> {
         let mut command = Command::new(program);
         command
             .args(arguments)
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        for (name, value) in &self.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         if Target::is_group() {
             command.process_group(0);
         }
@@ -106,7 +144,7 @@ impl Program<'_> {
 /// Who gets the signals.
 ///
 /// The program has a process group of its own, so that they reach whatever it starts. But only the foreground
-/// group may read from a terminal, and that is ours: there it shares ours, and gets them alone.
+/// group may read from a terminal, and where that is ours, the program shares it and gets them alone.
 #[derive(Clone, Copy)]
 enum Target {
     Group(Pid),
@@ -115,7 +153,10 @@ enum Target {
 
 impl Target {
     fn is_group() -> bool {
-        !io::stdin().is_terminal()
+        let in_foreground = File::open("/dev/tty").is_ok_and(|terminal| {
+            tcgetpgrp(terminal).is_ok_and(|foreground| foreground == getpgrp())
+        });
+        !in_foreground
     }
 
     fn of(child: &Child) -> Self {
@@ -148,6 +189,22 @@ impl Target {
     }
 }
 
+impl Target {
+    /// Waits for what the program has started to end as well, and kills what is left at the deadline.
+    async fn see_off(self, deadline: Pin<&mut Sleep>) {
+        let Self::Group(group) = self else { return };
+        let gone = async {
+            while test_kill_process_group(group).is_ok() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            () = gone => {}
+            () = deadline => self.send(Signal::KILL, false),
+        }
+    }
+}
+
 /// Waits for a program without taking away its exit status, so that its id stays its own.
 fn wait_until_it_ends(child: &Child) -> impl Future<Output = ()> + use<> {
     let pid = Pid::from_child(child);
@@ -161,38 +218,33 @@ fn wait_until_it_ends(child: &Child) -> impl Future<Output = ()> + use<> {
     }
 }
 
-/// Passes on what the program prints, until it has been silent for a while after its end.
+/// Passes on what the program prints, until it has had its last words; an error says why not all of it.
 fn pump_output(
     child: &mut Child,
     running: PipeReader,
     events: Option<Events>,
-) -> impl Future<Output = ()> + use<> {
+) -> impl Future<Output = Result<(), String>> + use<> {
     let running = Arc::new(running);
     let stdout = child.stdout.take().map(|from| {
         let (running, events) = (Arc::clone(&running), events.clone());
         spawn_blocking(move || {
-            pump(
-                from,
-                &running,
-                io::stdout(),
-                events.as_ref().map(|events| (events, STDOUT)),
-            );
+            let events = events.as_ref().map(|events| (events, STDOUT));
+            pump(from, &running, io::stdout(), events)
         })
     });
     let stderr = child.stderr.take().map(|from| {
         spawn_blocking(move || {
-            pump(
-                from,
-                &running,
-                io::stderr(),
-                events.as_ref().map(|events| (events, STDERR)),
-            );
+            let events = events.as_ref().map(|events| (events, STDERR));
+            pump(from, &running, io::stderr(), events)
         })
     });
     async move {
+        let mut passed_on = Ok(());
         for pumping in [stdout, stderr].into_iter().flatten() {
-            // It can't fail: there is nothing in it that panics.
-            let _ = pumping.await;
+            let outcome = pumping.await.map_err(|err| err.to_string());
+            passed_on =
+                passed_on.and(outcome.and_then(|passed| passed.map_err(|err| err.to_string())));
         }
+        passed_on
     }
 }

@@ -1,7 +1,6 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use runtrail_store::AuditStore;
@@ -9,9 +8,9 @@ use runtrail_store::audit::{
     BulkStorage, Clock, Error, Result, RunStats, RunStatus, SkillRunLog, Storage, SystemClock,
 };
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::outcome::Outcome;
 use crate::failure::Failure;
@@ -25,53 +24,56 @@ const EXIT: &str = "exit";
 /// How long a database that is away for a while is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long one is waited for that has been away for longer.
+const IMPATIENCE: Duration = Duration::from_secs(1);
+
 /// Stores the events of a run as they come, and its outcome.
 pub(super) struct Recorder {
     store: AuditStore,
-    run_id: String,
+    run_id: Arc<str>,
     events: Events,
-    storing: JoinHandle<Loss>,
+    closing: oneshot::Sender<()>,
+    storing: JoinHandle<Stored>,
 }
 
 /// Where events are handed to the [`Recorder`].
 #[derive(Clone)]
 pub(super) struct Events {
     run_id: Arc<str>,
-    next: Arc<AtomicU64>,
     sender: mpsc::Sender<SkillRunLog>,
 }
 
 impl Events {
     /// Blocks while the database is slower than the program.
     pub(super) fn send(&self, event_type: &str, payload: Value) {
-        // Fails only if the recorder has panicked, which it says when it is asked for the loss.
-        let _ = self.sender.blocking_send(self.next(event_type, payload));
+        // Fails when the run has been finished without what comes now: of which it says so.
+        let _ = self.sender.blocking_send(self.event(event_type, payload));
     }
 
-    fn next(&self, event_type: &str, payload: Value) -> SkillRunLog {
-        let sequence = self.next.fetch_add(1, Ordering::Relaxed);
+    /// An event of now. It gets its place among the others when it is stored.
+    fn event(&self, event_type: &str, payload: Value) -> SkillRunLog {
         SkillRunLog {
             created_at: Some(SystemClock.now()),
-            ..SkillRunLog::new(&*self.run_id, sequence, event_type, payload)
+            ..SkillRunLog::new(&*self.run_id, 0, event_type, payload)
         }
     }
 }
 
 impl Recorder {
     /// For a run that has been started.
-    pub(super) fn new(store: AuditStore, run_id: String) -> Self {
+    pub(super) fn new(store: AuditStore, run_id: &str) -> Self {
+        let run_id: Arc<str> = run_id.into();
         let (sender, waiting) = mpsc::channel(WAITING);
-        let events = Events {
-            run_id: run_id.as_str().into(),
-            next: Arc::default(),
-            sender,
-        };
-        let storing = tokio::spawn(store_events(store.clone(), waiting));
+        let (closing, closed) = oneshot::channel();
         Self {
+            storing: tokio::spawn(store_events(store.clone(), waiting, closed)),
+            events: Events {
+                run_id: Arc::clone(&run_id),
+                sender,
+            },
+            closing,
             store,
             run_id,
-            events,
-            storing,
         }
     }
 
@@ -81,12 +83,17 @@ impl Recorder {
 
     /// Stores what is waiting, then how the program ended; an error if anything could not be stored.
     pub(super) async fn finish(self, status: RunStatus, outcome: &Outcome) -> Result<(), Loss> {
-        let exit = self.events.next(EXIT, outcome.event());
-        drop(self.events);
-        let mut loss = self.storing.await.unwrap_or_else(|err| Loss {
-            reason: Some(err.to_string()),
-            ..Loss::default()
+        // Whoever still has events to hand over is not waited for.
+        let _ = self.closing.send(());
+        let Stored { mut loss, next } = self.storing.await.unwrap_or_else(|err| Stored {
+            loss: Loss::because(err.to_string()),
+            // Far from the places that are taken.
+            next: i64::MAX.unsigned_abs(),
         });
+        let exit = SkillRunLog {
+            sequence: next,
+            ..self.events.event(EXIT, outcome.event())
+        };
         if let Err(err) = patiently(|| self.store.append_log(&exit)).await {
             loss.add(1, err);
         }
@@ -108,22 +115,56 @@ impl Recorder {
     }
 }
 
-async fn store_events(store: AuditStore, mut waiting: mpsc::Receiver<SkillRunLog>) -> Loss {
-    let mut loss = Loss::default();
+/// What has become of the events.
+struct Stored {
+    loss: Loss,
+    /// The place of the event that comes next.
+    next: u64,
+}
+
+/// Stores events in the order in which they come, until nobody has any more, or until it is closed.
+async fn store_events(
+    store: AuditStore,
+    mut waiting: mpsc::Receiver<SkillRunLog>,
+    mut closed: oneshot::Receiver<()>,
+) -> Stored {
+    let mut stored = Stored {
+        loss: Loss::default(),
+        next: 0,
+    };
     let mut events = Vec::with_capacity(WAITING);
-    while waiting.recv_many(&mut events, WAITING).await > 0 {
-        let stored = if loss.is_any() {
+    loop {
+        tokio::select! {
+            biased;
+            taken = waiting.recv_many(&mut events, WAITING) => if taken == 0 {
+                return stored;
+            },
+            _ = &mut closed, if !waiting.is_closed() => waiting.close(),
+        }
+        for event in &mut events {
+            event.sequence = stored.next;
+            stored.next += 1;
+        }
+        let outcome = if stored.loss.is_any() {
             // The program has been kept waiting long enough.
-            store.append_logs(&events).await
+            at_once(store.append_logs(&events)).await
         } else {
             patiently(|| store.append_logs(&events)).await
         };
-        if let Err(err) = stored {
-            loss.add(events.len(), err);
+        if let Err(err) = outcome {
+            stored.loss.add(events.len(), err);
         }
         events.clear();
     }
-    loss
+}
+
+/// Doesn't wait for a database that is away. What is dropped half way is there or not, and either will do.
+async fn at_once(write: impl Future<Output = Result<()>>) -> Result<()> {
+    timeout(IMPATIENCE, write).await.unwrap_or_else(|elapsed| {
+        Err(Error::Timeout {
+            source: Box::new(elapsed),
+        })
+    })
 }
 
 /// Tries again while the database may come back.
@@ -151,6 +192,13 @@ pub(super) struct Loss {
 }
 
 impl Loss {
+    fn because(reason: String) -> Self {
+        Self {
+            reason: Some(reason),
+            ..Self::default()
+        }
+    }
+
     fn add(&mut self, events: usize, err: Error) {
         self.events += events;
         self.reason

@@ -8,6 +8,7 @@ use tempfile::SpooledTempFile;
 use tokio::sync::mpsc;
 
 use super::Refusal;
+use super::bounded::{Bounded, Budget};
 use crate::transfer::{EVENTS, Event};
 
 /// A line that has been read to its end, and found good.
@@ -19,8 +20,13 @@ impl Line {
     /// The run of a line; none for a blank one.
     pub(super) fn check(mut text: SpooledTempFile) -> Result<Option<(SkillRun, Self)>, Refusal> {
         let limits = Limits::new(Limits::MAX_VALUE_BYTES)?;
+        let mut last = None;
         let check = |event: Event| {
             rules::count("sequence", event.sequence)?;
+            if last.replace(event.sequence) >= Some(event.sequence) {
+                let reason = "the events are not in the order of their sequence";
+                return Err(Refusal::Line(reason.to_owned()));
+            }
             rules::identifier("event_type", &event.event_type)?;
             rules::json("payload", &event.payload, &limits)?;
             Ok(())
@@ -61,9 +67,11 @@ fn read(
     let cannot_read = |err: std::io::Error| Refusal::Line(err.to_string());
     text.rewind().map_err(cannot_read)?;
     let mut refused = Ok(());
-    let mut json = serde_json::Deserializer::from_reader(BufReader::new(&mut *text));
+    let (bounded, budget) = Bounded::new(BufReader::new(&mut *text));
+    let mut json = serde_json::Deserializer::from_reader(bounded);
     let run = RunVisitor {
         on_event,
+        budget,
         refused: &mut refused,
     };
     let fields = json.deserialize_map(run).and_then(|fields| {
@@ -98,6 +106,7 @@ fn not_json(err: serde_json::Error) -> Refusal {
 /// Reads a run's object without ever holding its events.
 struct RunVisitor<'a, F> {
     on_event: F,
+    budget: Budget,
     refused: &'a mut Result<(), Refusal>,
 }
 
@@ -111,6 +120,7 @@ impl<'de, F: FnMut(Event) -> Result<(), Refusal>> Visitor<'de> for RunVisitor<'_
     fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut fields = Map::new();
         while let Some(name) = members.next_key::<String>()? {
+            self.budget.renew();
             if name == EVENTS {
                 members.next_value_seed(&mut self)?;
             } else {
@@ -140,6 +150,7 @@ impl<'de, F: FnMut(Event) -> Result<(), Refusal>> Visitor<'de> for EventsVisitor
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut events: A) -> Result<(), A::Error> {
         while let Some(event) = events.next_element()? {
+            self.0.budget.renew();
             if let Err(refusal) = (self.0.on_event)(event) {
                 *self.0.refused = Err(refusal);
                 return Err(A::Error::custom("refused"));

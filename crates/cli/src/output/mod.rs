@@ -14,10 +14,11 @@ use serde::Serialize;
 use crate::failure::Result;
 
 pub(crate) use record::Record;
-pub(crate) use run_list::RunList;
+pub(crate) use run_list::{RunList, run_table};
 pub(crate) use table::{Column, Table};
 pub(crate) use text::{
-    ago, count, duration, payload, printable, rough_count, run_duration, status, tokens,
+    ago, count, duration, payload, printable, rough_count, run_duration, run_seconds, status,
+    tokens,
 };
 
 /// Stdout as it is.

@@ -1,4 +1,4 @@
-use std::io::{BufWriter, Stdout, Write};
+use std::io::{BufWriter, Stdout};
 
 use chrono::{DateTime, Utc};
 use runtrail_store::audit::{RunSummary, SkillRun};
@@ -39,20 +39,7 @@ impl RunList {
     pub(crate) fn push(&mut self, run: SkillRun) -> Result<()> {
         match self {
             Self::Json(out) => json_line(out, &run)?,
-            Self::Table { table, now } => {
-                let run = RunSummary::from(run);
-                table.push([
-                    printable(&run.id),
-                    printable(&run.skill_id),
-                    status(&run.status),
-                    ago(run.started_at, *now),
-                    run_duration(&run, *now),
-                    printable(&run.caller_id),
-                    printable(&run.channel_id),
-                    count(run.tool_calls),
-                    rough_count(tokens(&run)),
-                ]);
-            }
+            Self::Table { table, now } => table.push(row(&run.into(), *now)),
         }
         Ok(())
     }
@@ -60,19 +47,37 @@ impl RunList {
     pub(crate) fn finish(self) -> Result<()> {
         match self {
             Self::Json(out) => super::finish(out),
-            Self::Table { .. } => {
+            Self::Table { table, .. } => {
                 let mut out = super::styled();
-                self.print(&mut out)?;
+                table.print(&mut out, width())?;
                 super::finish(out)
             }
         }
     }
+}
 
-    /// Into the middle of something else.
-    pub(crate) fn print(&self, out: &mut impl Write) -> Result<()> {
-        if let Self::Table { table, .. } = self {
-            table.print(out, width())?;
-        }
-        Ok(())
+/// A table of runs, for the middle of something else.
+pub(crate) fn run_table<'a>(
+    runs: impl IntoIterator<Item = &'a RunSummary>,
+    now: DateTime<Utc>,
+) -> Table<9> {
+    let mut table = Table::new(&COLUMNS);
+    for run in runs {
+        table.push(row(run, now));
     }
+    table
+}
+
+fn row(run: &RunSummary, now: DateTime<Utc>) -> [String; 9] {
+    [
+        printable(&run.id),
+        printable(&run.skill_id),
+        status(&run.status),
+        ago(run.started_at, now),
+        run_duration(run, now),
+        printable(&run.caller_id),
+        printable(&run.channel_id),
+        count(run.tool_calls),
+        rough_count(tokens(run)),
+    ]
 }

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, TimeDelta, Utc};
 use indicatif::{HumanCount, HumanDuration};
 use runtrail_store::audit::{RunStatus, RunSummary};
@@ -27,18 +29,19 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// The characters with which a text can show itself in another order than it has.
 fn turns_text_around(character: char) -> bool {
-    matches!(character, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    matches!(character, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The payload of an event: what a program printed, or the JSON.
 pub(crate) fn payload(payload: &Value) -> String {
-    match payload {
-        Value::Object(fields) => match fields.get("text") {
-            Some(Value::String(text)) => printable(text),
-            _ => printable(&payload.to_string()),
-        },
-        Value::String(text) => printable(text),
-        _ => printable(&payload.to_string()),
+    let member = |name| payload.get(name).and_then(Value::as_str);
+    let bytes = member("base64").and_then(|text| BASE64.decode(text).ok());
+    if let Some(text) = member("text").or(payload.as_str()) {
+        printable(text)
+    } else if let Some(bytes) = bytes {
+        printable(&String::from_utf8_lossy(&bytes))
+    } else {
+        printable(&payload.to_string())
     }
 }
 
@@ -87,14 +90,19 @@ pub(crate) fn duration(seconds: f64) -> String {
 
 /// How long a run took; how long it has been running, with a `+`, while it does.
 pub(crate) fn run_duration(run: &RunSummary, now: DateTime<Utc>) -> String {
-    let seconds = |length: TimeDelta| length.as_seconds_f64().max(0.0);
+    let sign = if run.finished_at.is_none() { "+" } else { "" };
+    duration(run_seconds(run, now)) + sign
+}
+
+/// The same in seconds.
+pub(crate) fn run_seconds(run: &RunSummary, now: DateTime<Utc>) -> f64 {
     match run.finished_at {
-        None => format!("{}+", duration(seconds(now - run.started_at))),
+        Some(_) if run.runtime_seconds > 0.0 => run.runtime_seconds,
         // A host need not report it.
-        Some(finished_at) if run.runtime_seconds == 0.0 => {
-            duration(seconds(finished_at - run.started_at))
+        finished_at => {
+            let length = finished_at.unwrap_or(now) - run.started_at;
+            length.as_seconds_f64().max(0.0)
         }
-        Some(_) => duration(run.runtime_seconds),
     }
 }
 

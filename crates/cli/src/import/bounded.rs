@@ -1,0 +1,49 @@
+use std::cell::Cell;
+use std::io::{self, Read};
+use std::rc::Rc;
+
+use runtrail_store::audit::Limits;
+
+/// The most bytes of JSON that a value of the largest size takes, when each of its bytes is an escape.
+const LONGEST: usize = 6 * Limits::MAX_VALUE_BYTES + 4096;
+
+/// A reader that gives up on a value that is too long to be any, instead of holding it in memory.
+pub(super) struct Bounded<R> {
+    reader: R,
+    budget: Budget,
+}
+
+/// How much may still be read; shared by the reader with whoever knows where a value begins.
+#[derive(Clone)]
+pub(super) struct Budget(Rc<Cell<usize>>);
+
+impl Budget {
+    /// To be called where a value begins.
+    pub(super) fn renew(&self) {
+        self.0.set(LONGEST);
+    }
+}
+
+impl<R: Read> Bounded<R> {
+    pub(super) fn new(reader: R) -> (Self, Budget) {
+        let budget = Budget(Rc::new(Cell::new(LONGEST)));
+        let bounded = Self {
+            reader,
+            budget: budget.clone(),
+        };
+        (bounded, budget)
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.budget.0.get();
+        if left == 0 {
+            return Err(io::Error::other("a value is too long"));
+        }
+        let within = buffer.len().min(left);
+        let read = self.reader.read(&mut buffer[..within])?;
+        self.budget.0.set(left - read);
+        Ok(read)
+    }
+}
