@@ -10,6 +10,7 @@ mod program;
 mod pump;
 mod recorder;
 mod signals;
+mod target;
 
 use std::env;
 use std::ffi::OsString;

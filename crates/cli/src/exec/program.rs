@@ -1,26 +1,20 @@
 use std::ffi::OsString;
-use std::fs::File;
 use std::future::Future;
 use std::io::{self, PipeReader};
-use std::os::unix::process::CommandExt;
-use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, kill_process_group,
-    test_kill_process_group, waitid,
-};
-use rustix::termios::tcgetpgrp;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use tokio::task::spawn_blocking;
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
 
 use super::outcome::{Ending, Outcome};
 use super::pump::{LAST_WORDS, pump};
 use super::recorder::Events;
-use super::signals::{Received, Signals};
+use super::signals::Signals;
+use super::target::Target;
 
 /// The types of the events that are lines of output.
 const STDOUT: &str = "stdout";
@@ -46,11 +40,10 @@ impl Program<'_> {
         }
         let started = Instant::now();
         let spawned = io::pipe().and_then(|pipe| Ok((self.spawn()?, pipe)));
-        let (mut child, (running, until_it_ends)) = match spawned {
+        let ((mut child, target), (running, until_it_ends)) = match spawned {
             Ok(spawned) => spawned,
             Err(err) => return Outcome::without_running(Ending::NotRun(err)),
         };
-        let target = Target::of(&child);
         let mut runtime = None;
         let mut timed_out_after = None;
         let mut passed_on = None;
@@ -118,7 +111,7 @@ impl Program<'_> {
         }
     }
 
-    fn spawn(&self) -> io::Result<Child> {
+    fn spawn(&self) -> io::Result<(Child, Target)> {
         let (program, arguments) = self
             .command
             .split_first()
@@ -134,74 +127,7 @@ impl Program<'_> {
                 None => command.env_remove(name),
             };
         }
-        if Target::is_group() {
-            command.process_group(0);
-        }
-        command.spawn()
-    }
-}
-
-/// Who gets the signals.
-///
-/// The program has a process group of its own, so that they reach whatever it starts. But only the foreground
-/// group may read from a terminal, and where that is ours, the program shares it and gets them alone.
-#[derive(Clone, Copy)]
-enum Target {
-    Group(Pid),
-    Process(Pid),
-}
-
-impl Target {
-    fn is_group() -> bool {
-        let in_foreground = File::open("/dev/tty").is_ok_and(|terminal| {
-            tcgetpgrp(terminal).is_ok_and(|foreground| foreground == getpgrp())
-        });
-        !in_foreground
-    }
-
-    fn of(child: &Child) -> Self {
-        let pid = Pid::from_child(child);
-        match Self::is_group() {
-            true => Self::Group(pid),
-            false => Self::Process(pid),
-        }
-    }
-
-    /// Passes on a signal that was sent to us; false if the program has had it anyway.
-    fn pass_on(self, received: Received, is_running: bool) -> bool {
-        let is_shared = matches!(self, Self::Process(_)) && received.is_from_terminal;
-        if let Some(signal) = Signal::from_named_raw(received.number)
-            && !is_shared
-        {
-            self.send(signal, is_running);
-            return true;
-        }
-        false
-    }
-
-    fn send(self, signal: Signal, is_running: bool) {
-        // An error means that it has ended meanwhile.
-        let _ = match self {
-            Self::Group(pid) => kill_process_group(pid, signal),
-            Self::Process(pid) if is_running => kill_process(pid, signal),
-            Self::Process(_) => Ok(()),
-        };
-    }
-}
-
-impl Target {
-    /// Waits for what the program has started to end as well, and kills what is left at the deadline.
-    async fn see_off(self, deadline: Pin<&mut Sleep>) {
-        let Self::Group(group) = self else { return };
-        let gone = async {
-            while test_kill_process_group(group).is_ok() {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::select! {
-            () = gone => {}
-            () = deadline => self.send(Signal::KILL, false),
-        }
+        Target::spawn(&mut command)
     }
 }
 
