@@ -53,8 +53,7 @@ pub async fn run(
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     if let Command::PrintSql = command {
         let script = script(options.backend()?, schema.as_ref());
-        write!(io::stdout(), "{script}")?;
-        return Ok(());
+        return Ok(write!(io::stdout(), "{script}")?);
     }
     let migrator = match schema {
         Some(schema) => Migrator::in_schema(schema),
@@ -83,26 +82,6 @@ pub async fn run(
     }
     db.close().await?;
     Ok(())
-}
-
-/// Whether somebody who was reading the results, `head` say, has seen enough.
-pub fn is_broken_pipe(err: &(dyn Error + 'static)) -> bool {
-    err.downcast_ref::<io::Error>()
-        .is_some_and(|err| err.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// The message of an error and those of its causes, in one line, without the ones that SeaORM repeats.
-pub fn with_causes(err: &dyn Error) -> String {
-    let mut text = err.to_string();
-    let mut cause = err.source();
-    while let Some(err) = cause {
-        let message = err.to_string();
-        if !text.contains(&message) {
-            text = format!("{text}: {message}");
-        }
-        cause = err.source();
-    }
-    text
 }
 
 fn print_changes(verb: &str, names: &[String]) -> io::Result<()> {

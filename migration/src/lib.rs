@@ -38,6 +38,8 @@ mod script;
 
 #[cfg(feature = "cli")]
 pub mod command;
+#[cfg(feature = "cli")]
+pub mod report;
 
 mod connect;
 mod driver_error_kind;

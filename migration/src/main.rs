@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use runtrail_migration::command::{self, Command};
-use runtrail_migration::{ConnectOptions, SchemaName};
+use runtrail_migration::{ConnectOptions, SchemaName, report};
 
 /// Migrate the Runtrail tables of a database.
 #[derive(Parser)]
@@ -44,9 +44,9 @@ async fn main() -> ExitCode {
     let command = cli.command.unwrap_or_default();
     match command::run(command, options, cli.database_schema).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(err) if command::is_broken_pipe(&*err) => ExitCode::SUCCESS,
+        Err(err) if report::is_broken_pipe(&*err) => ExitCode::SUCCESS,
         Err(err) => {
-            eprintln!("error: {}", command::with_causes(&*err));
+            eprintln!("error: {}", report::with_causes(&*err));
             ExitCode::FAILURE
         }
     }

@@ -67,6 +67,7 @@ async fn statements_by_method(
         "last_run_by_skills": store.last_run_by_skills(&["s".into()], false),
         "append_logs": store.append_logs(&[event("r", 7), event("r", 8)]),
         "append_logs, repeated": store.append_logs(&[event("r", 7), event("r", 8)]),
+        "list_children": store.list_children("r"),
         "list_subtree": store.list_subtree("r"),
         "measure_purge": store.measure_purge(at(5)),
     }

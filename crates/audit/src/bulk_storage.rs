@@ -26,9 +26,13 @@ pub trait BulkStorage: Storage {
     /// none of the other events from being stored.
     async fn append_logs(&self, events: &[SkillRunLog]) -> Result<()>;
 
-    /// The runs that a filter takes, one by one.
+    /// The runs of a page of those that a filter takes, one by one.
     ///
     /// Some 25 are held at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::Error::InvalidInput), as the only item, for a filter that nothing can match.
     fn stream_runs(
         &self,
         filter: &RunFilter,
@@ -39,6 +43,11 @@ pub trait BulkStorage: Storage {
     /// The events of a run, one by one; none for an unknown run.
     ///
     /// Some 100 are held at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::Error::InvalidInput), as the only item, for a run id, an event type or a sequence
+    /// that can't be.
     fn stream_logs(
         &self,
         run_id: &str,

@@ -6,10 +6,12 @@ use crate::{Result, Storage};
 /// What surrounds a purge: how much would go, and how far it has come.
 #[async_trait]
 pub trait Retention: Storage {
-    /// What [`purge_older_than`](Storage::purge_older_than) would delete now.
+    /// What [`purge_older_than`](Storage::purge_older_than) would delete now: the runs that finished strictly
+    /// before `cutoff`, and their events.
     async fn measure_purge(&self, cutoff: DateTime<Utc>) -> Result<PurgeSize>;
 
-    /// [`purge_older_than`](Storage::purge_older_than), telling after each batch how many runs it has deleted.
+    /// [`purge_older_than`](Storage::purge_older_than), which calls `on_batch` after each batch with the number of
+    /// its runs, at most 100; never, if there is nothing to delete.
     async fn purge_in_batches(
         &self,
         cutoff: DateTime<Utc>,

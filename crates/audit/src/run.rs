@@ -2,7 +2,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{RunStats, RunStatus, rfc3339};
+use crate::{RunStats, RunStatus, rfc3339, rules};
 
 /// One execution of a skill, agent or job.
 ///
@@ -91,6 +91,16 @@ impl SkillRun {
     /// Whether the run has not finished yet.
     pub fn is_running(&self) -> bool {
         self.finished_at.is_none()
+    }
+
+    /// Whether both tell of the same start, as far as it is stored: times to the microsecond.
+    pub fn is_same_start(&self, other: &Self) -> bool {
+        self.skill_id == other.skill_id
+            && self.caller_id == other.caller_id
+            && self.channel_id == other.channel_id
+            && self.parent_run_id == other.parent_run_id
+            && self.inputs == other.inputs
+            && rules::micros(self.started_at) == rules::micros(other.started_at)
     }
 
     /// The outcome fields of this run, as [`Storage::finish_run`](crate::Storage::finish_run) takes them.

@@ -7,26 +7,44 @@ use crate::{RunStatus, SkillRun, rfc3339};
 ///
 /// The fields are those of [`SkillRun`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(
-    missing_docs,
-    reason = "each is the field of `SkillRun` with the same name"
-)]
 pub struct RunSummary {
+    /// Chosen by the host, unique in the history.
     pub id: String,
+    /// What ran.
     pub skill_id: String,
+    /// For whom it ran.
     pub caller_id: String,
+    /// Where it was asked for.
     pub channel_id: String,
+    /// The run that spawned this one; `None` for a top-level run.
     pub parent_run_id: Option<String>,
+    /// When it started.
     #[serde(serialize_with = "rfc3339::serialize")]
     pub started_at: DateTime<Utc>,
+    /// When it finished; `None` while it runs.
     #[serde(serialize_with = "rfc3339::serialize_option")]
     pub finished_at: Option<DateTime<Utc>>,
+    /// How it stands, or how it ended.
     pub status: RunStatus,
+    /// How many tools it called.
     pub tool_calls: u64,
+    /// How long it took, in seconds.
     pub runtime_seconds: f64,
+    /// Tokens it read.
     pub total_input_tokens: u64,
+    /// Tokens it wrote.
     pub total_output_tokens: u64,
+    /// Tokens it spent on thinking.
     pub total_thinking_tokens: u64,
+}
+
+impl RunSummary {
+    /// Tokens of every kind.
+    pub fn total_tokens(&self) -> u64 {
+        self.total_input_tokens
+            .saturating_add(self.total_output_tokens)
+            .saturating_add(self.total_thinking_tokens)
+    }
 }
 
 impl From<SkillRun> for RunSummary {

@@ -2,12 +2,24 @@ use async_trait::async_trait;
 
 use crate::{Result, RunSummary, Storage};
 
-/// What a run has spawned, and that in turn.
+/// What a run has spawned, and that in turn; dry runs included.
 #[async_trait]
 pub trait RunTree: Storage {
-    /// The run and every run below it, each once, newest first; dry runs included.
+    /// The runs that a run spawned itself, newest first: those of
+    /// [`list_children_by_parent`](Storage::list_children_by_parent), without their texts.
     ///
-    /// One query, however deep it goes, and safe on cycles. Empty for an unknown run.
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::Error::InvalidInput) for an id that can't be.
+    async fn list_children(&self, run_id: &str) -> Result<Vec<RunSummary>>;
+
+    /// The run and every run below it, each once, newest first; empty for an unknown run.
+    ///
+    /// One query, however deep it goes, and safe on cycles.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::Error::InvalidInput) for an id that can't be.
     async fn list_subtree(&self, run_id: &str) -> Result<Vec<RunSummary>>;
 }
 

@@ -17,7 +17,12 @@ use crate::tree::Tree;
 
 /// Record any program as a run, and look at the history.
 #[derive(Parser)]
-#[command(version, name = "runtrail", propagate_version = true)]
+#[command(
+    version,
+    name = "runtrail",
+    propagate_version = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 4 no such run; exec passes on the program's own."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -8,9 +8,9 @@ use crate::output::RunList;
 /// Show a run, its parent, its parent's parent, and so on.
 #[derive(Args)]
 pub(crate) struct Chain {
-    /// The run.
+    /// Id of the run.
     id: String,
-    /// Prints each run as a line of JSON.
+    /// Print each run in full as a line of JSON.
     #[arg(long)]
     json: bool,
 }

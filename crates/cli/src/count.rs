@@ -14,7 +14,7 @@ use crate::output;
 pub(crate) struct Count {
     #[command(flatten)]
     filter: FilterArguments,
-    /// Prints a line of JSON.
+    /// Print {"count": N}.
     #[arg(long)]
     json: bool,
 }
@@ -24,12 +24,11 @@ impl Count {
         let store = database.open().await?;
         let filter = self.filter.resolve(store.now());
         let count = store.count_runs_filtered(&filter).await?;
-        let mut out = output::plain();
         if self.json {
-            output::json_line(&mut out, &json!({ "count": count }))?;
-        } else {
-            writeln!(out, "{count}")?;
+            return output::json_lines([json!({ "count": count })]);
         }
+        let mut out = output::plain();
+        writeln!(out, "{count}")?;
         output::finish(out)
     }
 }

@@ -35,9 +35,7 @@ pub(crate) struct DatabaseArguments {
     )]
     database_url: Option<String>,
 
-    /// The PostgreSQL schema; by default the one that the connection's own queries use.
-    ///
-    /// [default: $DATABASE_SCHEMA]
+    /// The PostgreSQL schema [default: $DATABASE_SCHEMA, else the first one of the search_path].
     #[arg(
         short = 's',
         long,
@@ -66,6 +64,8 @@ impl DatabaseArguments {
             }
             if is_embedded {
                 store.initialize().await?;
+            } else {
+                store.verify_schema().await?;
             }
             Ok(store)
         };

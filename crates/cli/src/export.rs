@@ -1,6 +1,4 @@
-use std::fs::{self, File, Permissions};
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -10,14 +8,16 @@ use runtrail_store::audit::{
     BulkStorage, Error, LogFilter, Order, Page, Result as StoreResult, RunFilter, RunStatus,
     SkillRun, Storage,
 };
-use tempfile::NamedTempFile;
 
+use self::replacement::Replacement;
 use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};
 use crate::filter::FilterArguments;
-use crate::output::{self, count};
-use crate::transfer::{EVENTS, Event, progress};
-use crate::warnings::note;
+use crate::output::{self, counted, progress};
+use crate::transfer::{EVENTS, Event};
+use crate::warnings::{damaged, note};
+
+mod replacement;
 
 /// Write runs with their events, oldest first, as lines of JSON.
 #[derive(Args)]
@@ -62,9 +62,9 @@ impl Export {
             damaged,
         } = exported;
         note(format!(
-            "exported {} runs with {} events",
-            count(runs),
-            count(events)
+            "exported {} with {}",
+            counted(runs, "run"),
+            counted(events, "event")
         ));
         if !filter.include_dry_run {
             let dry_runs = RunFilter {
@@ -74,16 +74,16 @@ impl Export {
             };
             let left_out = store.count_runs_filtered(&dry_runs).await?;
             if left_out > 0 && filter.status.is_none() {
-                let left_out = count(left_out);
+                let left_out = counted(left_out, "dry run");
                 note(format!(
-                    "left out {left_out} dry runs: --include-dry-run takes them as well"
+                    "left out {left_out}: --include-dry-run takes them as well"
                 ));
             }
         }
         if damaged > 0 {
             return Err(Failure::failed(format!(
-                "{} damaged rows could not be exported; everything else was",
-                count(damaged)
+                "{} could not be exported; everything else was",
+                counted(damaged, "damaged row")
             )));
         }
         Ok(())
@@ -135,74 +135,16 @@ async fn write_run(
 /// The next record that can be read, past damaged ones, which are told of and counted.
 async fn next_readable<T>(
     records: &mut (impl Stream<Item = StoreResult<T>> + Unpin),
-    damaged: &mut u64,
+    count: &mut u64,
 ) -> StoreResult<Option<T>> {
     loop {
         match records.next().await.transpose() {
             Err(err @ Error::Corrupt { .. }) => {
-                note(format!("warning: {err}"));
-                *damaged += 1;
+                damaged(&err);
+                *count += 1;
             }
             next => return next,
         }
-    }
-}
-
-/// A file that takes another's place once it is complete: half an export must not look like a whole one.
-enum Replacement {
-    File {
-        writer: BufWriter<NamedTempFile>,
-        path: PathBuf,
-    },
-    /// Something that can't be replaced: a pipe, a terminal, `/dev/stdout`.
-    Device { writer: BufWriter<File> },
-}
-
-impl Replacement {
-    fn of(path: &Path) -> io::Result<Self> {
-        let there = fs::metadata(path).ok();
-        if there.as_ref().is_some_and(|there| !there.is_file()) {
-            let file = File::options().write(true).open(path)?;
-            let writer = BufWriter::new(file);
-            return Ok(Self::Device { writer });
-        }
-        // What a link leads to is replaced, not the link.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        // As any new file; the umask takes away what it does.
-        let permissions = Permissions::from_mode(0o666);
-        let file = tempfile::Builder::new()
-            .prefix(".runtrail-export-")
-            .permissions(permissions)
-            .tempfile_in(folder.unwrap_or(Path::new(".")))?;
-        if let Some(there) = there {
-            file.as_file().set_permissions(there.permissions())?;
-        }
-        let writer = BufWriter::new(file);
-        Ok(Self::File { writer, path })
-    }
-
-    fn writer(&mut self) -> &mut (dyn Write + Send) {
-        match self {
-            Self::File { writer, .. } => writer,
-            Self::Device { writer } => writer,
-        }
-    }
-
-    fn complete(self) -> io::Result<()> {
-        match self {
-            Self::File { writer, path } => {
-                let file = writer
-                    .into_inner()
-                    .map_err(io::IntoInnerError::into_error)?;
-                file.as_file().sync_all()?;
-                file.persist(path)?;
-            }
-            Self::Device { mut writer } => writer.flush()?,
-        }
-        Ok(())
     }
 }
 

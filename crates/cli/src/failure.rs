@@ -2,12 +2,17 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
-use runtrail_migration::command::{is_broken_pipe, with_causes};
+use runtrail_migration::report::{is_broken_pipe, with_causes};
 use runtrail_store::audit;
 
 use crate::warnings::note;
 
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// The exit codes of every command but `exec`, which passes on the program's own.
+pub(crate) const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const NOT_FOUND: u8 = 4;
 
 /// Why a command fails, in one line that says what was wrong and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -73,10 +78,10 @@ impl Failure {
             return cause.exit_code();
         }
         match self.store_error() {
-            Some(audit::Error::NotFound { .. }) => 4,
-            Some(audit::Error::InvalidInput { .. }) => 2,
-            _ if matches!(self, Self::Usage(_)) => 2,
-            _ => 1,
+            Some(audit::Error::NotFound { .. }) => NOT_FOUND,
+            Some(audit::Error::InvalidInput { .. }) => USAGE,
+            _ if matches!(self, Self::Usage(_)) => USAGE,
+            _ => FAILED,
         }
     }
 

@@ -4,33 +4,34 @@ use runtrail_store::audit::{RunFilter, RunStatus};
 
 use crate::time::Time;
 
+const HEADING: &str = "Which runs";
+
 /// Which runs; all parts that are given must hold.
 #[derive(Args)]
-#[command(next_help_heading = "Which runs")]
 pub(crate) struct FilterArguments {
     /// Only runs of this skill.
-    #[arg(long)]
+    #[arg(long, help_heading = HEADING)]
     skill: Option<String>,
     /// Only runs for this caller.
-    #[arg(long)]
+    #[arg(long, help_heading = HEADING)]
     caller: Option<String>,
     /// Only runs from this channel.
-    #[arg(long)]
+    #[arg(long, help_heading = HEADING)]
     channel: Option<String>,
-    /// Only runs with this status.
-    #[arg(long)]
+    /// Only runs with this status: running, ok, error, timeout, dry_run, or one of your own.
+    #[arg(long, help_heading = HEADING)]
     status: Option<String>,
     /// Only runs without a parent.
-    #[arg(long)]
+    #[arg(long, help_heading = HEADING)]
     top_level: bool,
-    /// Only runs that started then or later: RFC 3339, a date, or an age such as 2h or 7d.
-    #[arg(long, value_name = "TIME")]
+    /// Only runs that started then or later: RFC 3339, a date (0:00 UTC), or an age such as 2h or 7d.
+    #[arg(long, value_name = "TIME", help_heading = HEADING)]
     since: Option<Time>,
-    /// Only runs that started then or earlier.
-    #[arg(long, value_name = "TIME")]
+    /// Only runs that started then or earlier: RFC 3339, a date (0:00 UTC), or an age such as 2h or 7d.
+    #[arg(long, value_name = "TIME", help_heading = HEADING)]
     until: Option<Time>,
-    /// Takes dry runs as well.
-    #[arg(long)]
+    /// Dry runs as well.
+    #[arg(long, help_heading = HEADING)]
     include_dry_run: bool,
 }
 

@@ -3,7 +3,7 @@ use std::io::{self, BufRead, BufReader, Seek, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, Utc};
 use clap::Args;
 use runtrail_store::AuditStore;
 use runtrail_store::audit::{BulkStorage, Clock, Error, ErrorKind, SkillRun, Storage};
@@ -14,8 +14,7 @@ use tokio::task::spawn_blocking;
 use self::line::Line;
 use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};
-use crate::output::count;
-use crate::transfer::progress;
+use crate::output::{counted, progress};
 use crate::warnings::note;
 
 mod bounded;
@@ -30,7 +29,7 @@ const LINE_IN_MEMORY: usize = 8 << 20;
 /// Read runs with their events, as `export` has written them.
 ///
 /// What is there already stays as it is, so importing twice changes nothing. A line that can't be imported is
-/// told of, and the rest goes on.
+/// reported with its number and skipped; the exit code is then 1.
 #[derive(Args)]
 pub(crate) struct Import {
     /// The file to read; - is stdin.
@@ -74,14 +73,14 @@ impl Import {
         }
         bar.finish_and_clear();
         note(format!(
-            "imported {} runs with {} events",
-            count(runs),
-            count(events)
+            "imported {} with {}",
+            counted(runs, "run"),
+            counted(events, "event")
         ));
         if bad > 0 {
             return Err(Failure::failed(format!(
-                "{} lines could not be imported",
-                count(bad)
+                "{} could not be imported",
+                counted(bad, "line")
             )));
         }
         Ok(())
@@ -171,7 +170,7 @@ async fn import_run(store: &AuditStore, run: &SkillRun) -> Result<(), Refusal> {
     match store.get_run(&run.id).await {
         Ok(there) if there.is_running() => {
             // To start it would change it.
-            if !is_same_start(run, &there) {
+            if !run.is_same_start(&there) {
                 return Err(Refusal::Line(format!(
                     "run {:?} is running, and was started otherwise",
                     run.id
@@ -196,18 +195,6 @@ async fn import_run(store: &AuditStore, run: &SkillRun) -> Result<(), Refusal> {
         store.finish_run(&run.id, &run.stats()).await?;
     }
     Ok(())
-}
-
-/// Whether two records tell of the same start, as far as it is stored.
-fn is_same_start(left: &SkillRun, right: &SkillRun) -> bool {
-    let start = |run: &SkillRun| SkillRun {
-        inputs: run.inputs.clone(),
-        caller_id: run.caller_id.clone(),
-        channel_id: run.channel_id.clone(),
-        parent_run_id: run.parent_run_id.clone(),
-        ..SkillRun::new(&*run.id, &*run.skill_id, run.started_at.trunc_subsecs(6))
-    };
-    start(left) == start(right)
 }
 
 /// A clock for what happened some other time.

@@ -16,13 +16,13 @@ const COLUMNS: [Column; 3] = [
 /// Tell when skills ran last.
 #[derive(Args)]
 pub(crate) struct Last {
-    /// The skills.
+    /// Names of skills.
     #[arg(required = true, value_name = "SKILL")]
     skills: Vec<String>,
-    /// Takes runs with the status error or timeout as well.
+    /// Runs with the status error or timeout as well.
     #[arg(long)]
     include_failed: bool,
-    /// Prints each skill as a line of JSON.
+    /// Print each skill as a line of JSON.
     #[arg(long)]
     json: bool,
 }
@@ -46,11 +46,7 @@ impl Last {
             started_at: last_runs.get(skill).copied(),
         });
         if self.json {
-            let mut out = output::plain();
-            for last_run in last_runs {
-                output::json_line(&mut out, &last_run)?;
-            }
-            return output::finish(out);
+            return output::json_lines(last_runs);
         }
         let now = store.now();
         let mut table = Table::new(&COLUMNS);
@@ -65,8 +61,6 @@ impl Last {
                 started_at.map_or_else(String::new, rfc3339::text),
             ]);
         }
-        let mut out = output::styled();
-        table.print(&mut out, output::width())?;
-        output::finish(out)
+        output::show(&table)
     }
 }

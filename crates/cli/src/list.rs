@@ -16,10 +16,10 @@ pub(crate) struct List {
     /// At most this many runs.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u64,
-    /// Skips this many runs first.
+    /// Skip this many runs first.
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: u64,
-    /// Prints each run as a line of JSON.
+    /// Print each run in full as a line of JSON.
     #[arg(long)]
     json: bool,
 }

@@ -1,13 +1,9 @@
-use std::io::Write;
 use std::time::Duration;
 
-use anstyle::Style;
 use clap::Args;
 use futures_util::TryStreamExt;
 use runtrail_store::AuditStore;
-use runtrail_store::audit::{
-    BulkStorage, Error, LogFilter, Order, Result as StoreResult, SkillRunLog, Storage,
-};
+use runtrail_store::audit::{BulkStorage, Error, LogFilter, Order, Result as StoreResult, Storage};
 
 use crate::database::DatabaseArguments;
 use crate::failure::Result;
@@ -16,18 +12,18 @@ use crate::{output, warnings};
 /// How often `--follow` looks for new events.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Show the events of a run, in order.
+/// Show the events of a run, in order. Times are UTC.
 #[derive(Args)]
 pub(crate) struct Logs {
-    /// The run.
+    /// Id of the run.
     id: String,
     /// Only events of this type: stdout, stderr and exit, where `runtrail exec` has recorded them.
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<String>,
-    /// Goes on with new events until the run has finished.
+    /// Go on with new events until the run has finished.
     #[arg(long, short)]
     follow: bool,
-    /// Prints each event as a line of JSON.
+    /// Print each event as a line of JSON.
     #[arg(long)]
     json: bool,
 }
@@ -65,7 +61,7 @@ impl Logs {
         let mut out = output::styled();
         let width = output::width();
         while let Some(event) = events.try_next().await? {
-            print_event(&mut out, &event, width)?;
+            output::print_event(&mut out, &event, width)?;
             filter.after = Some(event.sequence);
         }
         output::finish(out)
@@ -77,30 +73,9 @@ async fn is_running(store: &AuditStore, id: &str) -> StoreResult<bool> {
         Ok(run) => Ok(run.is_running()),
         // Its events may be readable all the same.
         Err(err @ Error::Corrupt { .. }) => {
-            warnings::note(format!("warning: {err}"));
+            warnings::damaged(&err);
             Ok(false)
         }
         Err(err) => Err(err),
     }
-}
-
-/// One event in one line: its time, its type and what happened.
-pub(crate) fn print_event(
-    out: &mut impl Write,
-    event: &SkillRunLog,
-    width: Option<usize>,
-) -> Result<()> {
-    let time = event.created_at.unwrap_or_default().format("%H:%M:%S%.3f");
-    let dimmed = Style::new().dimmed();
-    let line = format!(
-        "{dimmed}{time}{dimmed:#}  {:<10}  {}",
-        output::printable(&event.event_type),
-        output::payload(&event.payload),
-    );
-    let line = match width {
-        Some(width) => console::truncate_str(&line, width, "…"),
-        None => line.into(),
-    };
-    writeln!(out, "{}", line.trim_end())?;
-    Ok(())
 }

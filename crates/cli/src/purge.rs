@@ -5,20 +5,19 @@ use runtrail_store::audit::{PurgeSize, Retention, rfc3339};
 
 use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};
-use crate::output::{self, count};
+use crate::output::{self, counted, progress};
 use crate::time::Time;
-use crate::transfer::progress;
 
 /// Delete runs that finished long ago, with their events; running ones never.
 #[derive(Args)]
 pub(crate) struct Purge {
-    /// Runs that finished before then: RFC 3339, a date, or an age such as 30d.
+    /// Runs that finished before then: RFC 3339, a date (0:00 UTC), or an age such as 30d.
     #[arg(long, value_name = "TIME")]
     older_than: Time,
-    /// Tells what would go, and deletes nothing.
+    /// Tell what would go, and delete nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Doesn't ask.
+    /// Delete without asking.
     #[arg(long, short)]
     yes: bool,
 }
@@ -46,17 +45,17 @@ impl Purge {
         let purged = store.purge_in_batches(cutoff, &|runs| bar.inc(runs)).await;
         bar.finish_and_clear();
         say(&format!(
-            "deleted {} runs, finished before {before}",
-            count(purged?)
+            "deleted {}, finished before {before}",
+            counted(purged?, "run")
         ))
     }
 }
 
 fn describe(size: PurgeSize) -> String {
     format!(
-        "{} runs with {} events",
-        count(size.runs),
-        count(size.events)
+        "{} with {}",
+        counted(size.runs, "run"),
+        counted(size.events, "event")
     )
 }
 

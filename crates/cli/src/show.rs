@@ -11,8 +11,7 @@ use serde::Serialize;
 
 use crate::database::DatabaseArguments;
 use crate::failure::Result;
-use crate::logs::print_event;
-use crate::output::{self, Record, ago, count, printable, run_table};
+use crate::output::{self, Record, ago, count, print_event, printable, run_table};
 use crate::warnings;
 
 /// How much of what is around a run is shown.
@@ -22,9 +21,9 @@ const EVENTS: usize = 10;
 /// Show one run in full: fields, inputs, outcome, ancestors, children, last events.
 #[derive(Args)]
 pub(crate) struct Show {
-    /// The run.
+    /// Id of the run.
     id: String,
-    /// Prints the run, with the ids of its ancestors and children and its last events, as a line of JSON.
+    /// Print the run, with the ids of its ancestors and children and its last events, as a line of JSON.
     #[arg(long)]
     json: bool,
 }
@@ -53,9 +52,7 @@ impl Show {
         let store = database.open().await?;
         let whole = Whole::read(&store, &self.id).await?;
         if self.json {
-            let mut out = output::plain();
-            output::json_line(&mut out, &whole)?;
-            return output::finish(out);
+            return output::json_lines([whole]);
         }
         whole.print(&store)
     }
@@ -66,16 +63,13 @@ impl Whole {
         let run = store.get_run(id).await?;
         let chain = store.walk_parent_chain(id).await?;
         let chain = chain.into_iter().map(RunSummary::from);
-        // Children may be many, and their texts long.
-        let mut children = store.list_subtree(id).await?;
-        children.retain(|child| child.id != id && child.parent_run_id.as_deref() == Some(id));
         let newest = store.stream_logs(id, &LogFilter::new(), Order::NewestFirst);
         let newest = warnings::instead_of_damage(newest).take(EVENTS);
         let mut last_events: Vec<_> = newest.try_collect().await?;
         last_events.reverse();
         Ok(Self {
             ancestors: chain.filter(|ancestor| ancestor.id != id).collect(),
-            children,
+            children: store.list_children(id).await?,
             run,
             last_events,
         })

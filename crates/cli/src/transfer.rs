@@ -1,7 +1,6 @@
 //! The format of `export` and `import`: one JSON object a line, a run with its events.
 
 use chrono::{DateTime, Utc};
-use indicatif::{ProgressBar, ProgressStyle};
 use runtrail_store::audit::{SkillRunLog, rfc3339};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -37,14 +36,4 @@ impl Event {
             ..SkillRunLog::new(run_id, self.sequence, self.event_type, self.payload)
         }
     }
-}
-
-/// A bar on stderr, where that is a terminal; `{pos}` and `{len}` in the template, or `{bytes}`.
-pub(crate) fn progress(total: u64, position: &str) -> ProgressBar {
-    let bar = ProgressBar::new(total);
-    let template = format!("{{wide_bar}} {position} {{eta}} left");
-    if let Ok(style) = ProgressStyle::with_template(&template) {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -8,8 +8,7 @@ use serde::Serialize;
 use crate::database::DatabaseArguments;
 use crate::failure::Result;
 use crate::output::{
-    self, Column, Table, count, duration, printable, rough_count, run_duration, run_seconds,
-    status, tokens,
+    self, Column, Table, count, duration, printable, rough_count, run_duration, run_seconds, status,
 };
 
 const COLUMNS: [Column; 10] = [
@@ -29,11 +28,13 @@ const COLUMNS: [Column; 10] = [
 const INDENTED_LEVELS: usize = 16;
 
 /// Show a run and everything below it, with sums.
+///
+/// The durations are those that runs have reported; where one has not, the time from its start to its finish.
 #[derive(Args)]
 pub(crate) struct Tree {
-    /// The run at the top.
+    /// Id of the run at the top.
     id: String,
-    /// Prints each run, parents before their children, as a line of JSON.
+    /// Print each run, parents before their children, as a line of JSON.
     #[arg(long)]
     json: bool,
 }
@@ -71,11 +72,7 @@ impl Tree {
         let now = store.now();
         let nodes = arrange(&self.id, runs, now).ok_or_else(|| Error::not_found(&self.id))?;
         if self.json {
-            let mut out = output::plain();
-            for node in &nodes {
-                output::json_line(&mut out, node)?;
-            }
-            return output::finish(out);
+            return output::json_lines(&nodes);
         }
 
         let mut table = Table::new(&COLUMNS);
@@ -88,16 +85,14 @@ impl Tree {
                 status(&run.status),
                 run_duration(run, now),
                 count(run.tool_calls),
-                rough_count(tokens(run)),
+                rough_count(run.total_tokens()),
                 count(subtree.runs),
                 duration(subtree.shown_seconds),
                 count(subtree.tool_calls),
                 rough_count(subtree.tokens()),
             ]);
         }
-        let mut out = output::styled();
-        table.print(&mut out, output::width())?;
-        output::finish(out)
+        output::show(&table)
     }
 }
 

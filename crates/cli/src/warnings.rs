@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use futures_util::{Stream, StreamExt};
 use runtrail_store::audit::{Error, Result};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
@@ -13,7 +13,7 @@ use crate::output::printable;
 
 /// Passes on what the store reports beside its results: damaged rows.
 pub(crate) fn report_on_stderr() {
-    let of_the_store = Targets::new().with_target("runtrail_store", tracing::Level::WARN);
+    let of_the_store = Targets::new().with_target("runtrail_store", LevelFilter::WARN);
     let on_stderr = fmt::layer()
         .without_time()
         .with_target(false)
@@ -31,6 +31,11 @@ pub(crate) fn note(message: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// Tells of a row that can't be read, and is left out.
+pub(crate) fn damaged(err: &Error) {
+    note(format!("warning: {err}"));
+}
+
 /// Tells of damaged rows, and goes on with the others.
 pub(crate) fn instead_of_damage<T>(
     records: impl Stream<Item = Result<T>> + Unpin,
@@ -38,7 +43,7 @@ pub(crate) fn instead_of_damage<T>(
     let readable = records.filter_map(|record| {
         std::future::ready(match record {
             Err(err @ Error::Corrupt { .. }) => {
-                note(format!("warning: {err}"));
+                damaged(&err);
                 None
             }
             record => Some(record),

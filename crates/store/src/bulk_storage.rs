@@ -1,13 +1,15 @@
-use async_stream::stream;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
+use futures_util::StreamExt;
 use runtrail_audit::{
     BulkStorage, LogFilter, Order, Page, Result, RunFilter, SkillRun, SkillRunLog,
 };
 
 use crate::connection::Connection;
 use crate::store::AuditStore;
-use crate::{list, logs};
+use crate::{list, logs, stretch};
 
 #[async_trait]
 impl<C: Connection> BulkStorage for AuditStore<C> {
@@ -21,30 +23,19 @@ impl<C: Connection> BulkStorage for AuditStore<C> {
         order: Order,
         page: Page,
     ) -> BoxStream<'_, Result<SkillRun>> {
-        let filter = filter.clone();
-        Box::pin(stream! {
-            let mut rest = page;
-            let mut after = None;
-            loop {
-                let stretch = match self.reading().await {
-                    Ok(db) => list::stretch(&db, &filter, order, after, rest).await,
-                    Err(err) => Err(err),
-                };
-                let stretch = match stretch {
-                    Ok(stretch) => stretch,
-                    Err(err) => return yield Err(err),
-                };
-                let read = stretch.records.len() as u64;
-                rest = Page::from(rest.limit.map(|limit| limit.saturating_sub(read)));
-                for record in stretch.records {
-                    yield record;
-                }
-                if stretch.end.is_none() || rest.limit == Some(0) {
-                    return;
-                }
-                after = stretch.end;
+        let filter = Arc::new(filter.clone());
+        let runs = stretch::stream(move |after| {
+            let filter = Arc::clone(&filter);
+            async move {
+                let db = self.reading().await?;
+                list::stretch(&db, &filter, order, page, after).await
             }
-        })
+        });
+        match page.limit.map(usize::try_from) {
+            Some(Ok(limit)) => runs.take(limit).boxed(),
+            // More than there can be.
+            Some(Err(_)) | None => runs,
+        }
     }
 
     fn stream_logs(
@@ -53,26 +44,13 @@ impl<C: Connection> BulkStorage for AuditStore<C> {
         filter: &LogFilter,
         order: Order,
     ) -> BoxStream<'_, Result<SkillRunLog>> {
-        let run_id = run_id.to_owned();
-        let filter = filter.clone();
-        Box::pin(stream! {
-            let mut after = None;
-            loop {
-                let stretch = match self.reading().await {
-                    Ok(db) => logs::stretch(&db, &run_id, &filter, order, after).await,
-                    Err(err) => Err(err),
-                };
-                let stretch = match stretch {
-                    Ok(stretch) => stretch,
-                    Err(err) => return yield Err(err),
-                };
-                for record in stretch.records {
-                    yield record;
-                }
-                if stretch.end.is_none() {
-                    return;
-                }
-                after = stretch.end;
+        let of = Arc::new((run_id.to_owned(), filter.clone()));
+        stretch::stream(move |after| {
+            let of = Arc::clone(&of);
+            async move {
+                let (run_id, filter) = &*of;
+                let db = self.reading().await?;
+                logs::stretch(&db, run_id, filter, order, after).await
             }
         })
     }

@@ -25,20 +25,34 @@ pub(crate) async fn chain(
     in_order(run_id, &db.fetch(&query).await?)
 }
 
-/// The run and everything below it, by the same means.
+/// What a run has spawned itself.
+pub(crate) async fn children(
+    db: &Session<'_, impl ConnectionTrait>,
+    run_id: &str,
+) -> Result<Vec<RunSummary>> {
+    let run_id = rules::run_id("run_id", run_id)?;
+    let mut query = summaries(db);
+    query.and_where(COLUMN.parent_run_id.eq(run_id));
+    codec::readable(&db.fetch(&query).await?, codec::decode_summary)
+}
+
+/// The run and everything below it, by the same means as its ancestors.
 pub(crate) async fn subtree(
     db: &Session<'_, impl ConnectionTrait>,
     run_id: &str,
 ) -> Result<Vec<RunSummary>> {
     let run_id = rules::run_id("run_id", run_id)?;
-    let query = Query::select()
+    let query = relatives(db, summaries(db), run_id, Column::Id, Column::ParentRunId);
+    codec::readable(&db.fetch(&query).await?, codec::decode_summary)
+}
+
+fn summaries(db: &Session<'_, impl ConnectionTrait>) -> SelectStatement {
+    Query::select()
         .columns(codec::SUMMARY.map(|column| (Entity, column)))
         .from(db.runs())
         .order_by((Entity, Column::StartedAt), Order::Desc)
         .order_by((Entity, Column::Id), Order::Desc)
-        .take();
-    let query = relatives(db, query, run_id, Column::Id, Column::ParentRunId);
-    codec::readable(&db.fetch(&query).await?, codec::decode_summary)
+        .take()
 }
 
 /// Of the runs in `query`, this one and those found by going from the column `from` of each to the column `to`

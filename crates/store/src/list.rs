@@ -58,18 +58,21 @@ fn within(rows: u64) -> u64 {
 /// Runs that [`stretch`] fetches at a time, each perhaps with three texts of the largest size.
 const RUNS_AT_ONCE: u64 = 25;
 
-/// Some runs of `rest`, after the one with this key: its start and its id.
+/// The first runs of a page, or some after the run with this key: its start and its id.
 pub(crate) async fn stretch(
     db: &Session<'_, impl ConnectionTrait>,
     filter: &RunFilter,
     order: runtrail_audit::Order,
+    page: Page,
     after: Option<Vec<Value>>,
-    rest: Page,
 ) -> Result<Stretch<SkillRun>> {
     const KEY: [Column; 2] = [Column::StartedAt, Column::Id];
 
     let mut condition = filter::condition(filter)?;
+    let mut offset = page.offset;
     if let Some(key) = after {
+        // What comes before the page has been skipped by now.
+        offset = 0;
         let key = Expr::tuple(key.into_iter().map(Expr::val));
         let place = Expr::tuple(KEY.map(Expr::col));
         condition = condition.add(match order {
@@ -77,8 +80,8 @@ pub(crate) async fn stretch(
             runtrail_audit::Order::OldestFirst => place.gt(key),
         });
     }
-    let limit = Ord::min(rest.limit.unwrap_or(RUNS_AT_ONCE), RUNS_AT_ONCE);
-    let page = Page::first(limit).skip(rest.offset);
+    let limit = Ord::min(page.limit.unwrap_or(RUNS_AT_ONCE), RUNS_AT_ONCE);
+    let page = Page::first(limit).skip(offset);
     let query = ordered(db, condition, stretch::direction(order), page);
     Stretch::of(&db.fetch(&query).await?, limit, &KEY, codec::decode_run)
 }

@@ -59,14 +59,14 @@ pub(crate) async fn append_many(
         .map(|event| codec::encode_log(event, now, &db.limits))
         .collect::<Result<Vec<_>>>()?;
 
-    let mut refused = Ok(());
+    let mut refusal = None;
     let mut rest = rows.as_slice();
     while !rest.is_empty() {
         let batch;
         (batch, rest) = rest.split_at(length_of_batch(rest));
-        refused = refused.and(append_batch(db, batch).await?);
+        refusal = refusal.or(append_batch(db, batch).await?);
     }
-    refused
+    refusal.map_or(Ok(()), Err)
 }
 
 /// As many rows as fit into a batch, but at least one.
@@ -79,11 +79,11 @@ fn length_of_batch(rows: &[Model]) -> usize {
     fitting.count().max(1)
 }
 
-/// The first refusal among these rows, of which the others are stored; or the failure of them all.
+/// The first refusal among these rows, if there is one: the others are stored.
 async fn append_batch(
     db: &Session<'_, impl ConnectionTrait>,
     rows: &[Model],
-) -> Result<Result<()>> {
+) -> Result<Option<Error>> {
     let values: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -109,7 +109,7 @@ async fn append_batch(
         .take();
     let insert = insert_unless_stored(db, events_of_runs)?;
     if db.execute(&insert).await? == rows.len() as u64 {
-        return Ok(Ok(()));
+        return Ok(None);
     }
 
     let keys = list.clone().exprs([field(0), number(1)]).take();
@@ -121,13 +121,11 @@ async fn append_batch(
         .iter()
         .map(|row| ((row.run_id.as_str(), row.sequence), row))
         .collect();
-    let refusals = rows.iter().map(|row| {
-        compare(
-            row,
-            stored.get(&(row.run_id.as_str(), row.sequence)).copied(),
-        )
+    let mut refusals = rows.iter().filter_map(|row| {
+        let stored = stored.get(&(row.run_id.as_str(), row.sequence));
+        compare(row, stored.copied()).err()
     });
-    Ok(refusals.collect())
+    Ok(refusals.next())
 }
 
 /// An insert of the selected events, which does nothing about those that are there already.

@@ -7,6 +7,10 @@ use crate::store::AuditStore;
 
 #[async_trait]
 impl<C: Connection> RunTree for AuditStore<C> {
+    async fn list_children(&self, run_id: &str) -> Result<Vec<RunSummary>> {
+        lineage::children(&self.reading().await?, run_id).await
+    }
+
     async fn list_subtree(&self, run_id: &str) -> Result<Vec<RunSummary>> {
         lineage::subtree(&self.reading().await?, run_id).await
     }

@@ -156,6 +156,16 @@ impl<C: Connection> AuditStore<C> {
         }
     }
 
+    /// Looks whether the schema fits this version, and changes nothing; every other call does so by itself before
+    /// its first statement.
+    ///
+    /// # Errors
+    ///
+    /// The `Schema…` variants of [`Error`](runtrail_audit::Error), and the database's own failures.
+    pub async fn verify_schema(&self) -> Result<()> {
+        self.inspect_schema().await
+    }
+
     /// What the store's clock says.
     pub fn now(&self) -> DateTime<Utc> {
         self.settings.clock.now()

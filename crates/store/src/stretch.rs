@@ -1,5 +1,7 @@
 //! Reading a list in stretches, each with a query of its own.
 
+use futures_core::stream::BoxStream;
+use futures_util::{StreamExt, stream};
 use runtrail_audit::{Order, Result};
 use sea_orm::{IdenStatic, QueryResult, Value};
 
@@ -28,6 +30,39 @@ impl<T> Stretch<T> {
             end,
         })
     }
+}
+
+/// A list as a stream; `read` gives the stretch after a key, or the first one.
+pub(crate) fn stream<'a, T, F>(
+    read: impl Fn(Option<Vec<Value>>) -> F + Send + 'a,
+) -> BoxStream<'a, Result<T>>
+where
+    T: Send + 'a,
+    F: Future<Output = Result<Stretch<T>>> + Send + 'a,
+{
+    /// Where the next stretch begins, if there is one.
+    enum Place {
+        Start,
+        After(Vec<Value>),
+        End,
+    }
+
+    let stretches = stream::unfold((read, Place::Start), |(read, place)| async move {
+        let after = match place {
+            Place::Start => None,
+            Place::After(key) => Some(key),
+            Place::End => return None,
+        };
+        let (records, next) = match read(after).await {
+            Ok(stretch) => (
+                stretch.records,
+                stretch.end.map_or(Place::End, Place::After),
+            ),
+            Err(err) => (vec![Err(err)], Place::End),
+        };
+        Some((stream::iter(records), (read, next)))
+    });
+    stretches.flatten().boxed()
 }
 
 /// The order as SQL has it.

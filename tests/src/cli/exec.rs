@@ -94,6 +94,7 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         let printed = cli.succeeds(&["exec", "env"]);
         let holding: Vec<_> = printed.lines().filter(|line| line.contains(&database.url())).collect();
+        assert!(!holding.is_empty());
         assert!(holding.iter().all(|line| line.starts_with("DATABASE_URL=") || line.starts_with("RUNTRAIL_DATABASE_URL_INSTEAD_OF=")), "{holding:?}");
     }
 

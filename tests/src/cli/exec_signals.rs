@@ -11,6 +11,7 @@ fn first_line(child: &mut Child) -> String {
     BufReader::new(child.stdout.as_mut().unwrap())
         .read_line(&mut line)
         .unwrap();
+    assert!(line.ends_with('\n'), "it has printed nothing");
     line.trim_end().to_owned()
 }
 
@@ -29,11 +30,19 @@ fn like<'a>(cli: &Cli, command: &'a mut Command) -> &'a mut Command {
         .stderr(Stdio::piped())
 }
 
+enum TerminalIs {
+    Stdin,
+    ElsewhereOnly,
+}
+
 /// `runtrail` in the foreground of a terminal, which may or may not be its stdin.
-fn on_terminal(cli: &Cli, terminal: &Terminal, is_stdin: bool, arguments: &[&str]) -> Child {
+fn on_terminal(cli: &Cli, terminal: &Terminal, stdin: TerminalIs, arguments: &[&str]) -> Child {
     // `setsid` makes a terminal that is its stdin the one that controls what it runs.
     let mut command = Command::new("setsid");
-    let redirected = if is_stdin { "" } else { "</dev/null" };
+    let redirected = match stdin {
+        TerminalIs::Stdin => "",
+        TerminalIs::ElsewhereOnly => "</dev/null",
+    };
     let program = format!("exec \"$0\" \"$@\" {redirected}");
     command
         .args(["--ctty", "sh", "-c", &program])
@@ -98,24 +107,24 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         let started = Instant::now();
         let script = "sleep 600 & echo $!; wait";
-        let mut child = cli.spawn_exec(&["--id", "r", "--timeout", "500ms", "--", "sh", "-c", script]);
+        let mut child = cli.spawn_exec(&["--id", "r", "--timeout", "3s", "--", "sh", "-c", script]);
         let below = first_line(&mut child);
         assert_eq!(ended(&mut child).code(), Some(124));
-        assert!(started.elapsed() > Duration::from_millis(500));
+        assert!(started.elapsed() > Duration::from_secs(3));
         assert!(!is_alive(&below));
         let run = cli.run("r").await;
         assert_eq!((run.status.as_str(), run.is_running()), ("timeout", false));
-        assert_eq!(run.error, "timed out after 500ms; killed by SIGTERM (signal 15)");
+        assert_eq!(run.error, "timed out after 3s; killed by SIGTERM (signal 15)");
         assert_eq!(cli.events("r").await.pop().unwrap().payload["timed_out"], true);
     }
 
     async fn a_program_that_ignores_its_timeout_is_killed(database) {
         let cli = Cli::on(database).await;
         let script = "trap '' TERM; echo ready; while :; do sleep 0.02; done";
-        let arguments = ["--id", "r", "--timeout", "300ms", "--kill-after", "300ms", "--", "sh", "-c", script];
+        let arguments = ["--id", "r", "--timeout", "2s", "--kill-after", "300ms", "--", "sh", "-c", script];
         let mut child = cli.spawn_exec(&arguments);
         assert_eq!(ended(&mut child).code(), Some(124));
-        assert_eq!(cli.run("r").await.error, "timed out after 300ms; killed by SIGKILL (signal 9)");
+        assert_eq!(cli.run("r").await.error, "timed out after 2s; killed by SIGKILL (signal 9)");
     }
 
     async fn a_timeout_that_is_not_reached_changes_nothing(database) {
@@ -127,7 +136,7 @@ on_each_backend! {
     async fn a_timeout_kills_what_ignores_it_below_the_program(database) {
         let cli = Cli::on(database).await;
         let script = "sh -c \"trap '' TERM; echo \\$\\$; while :; do sleep 0.05; done\" & wait";
-        let arguments = ["--id", "r", "--timeout", "500ms", "--kill-after", "300ms", "--", "sh", "-c", script];
+        let arguments = ["--id", "r", "--timeout", "2s", "--kill-after", "300ms", "--", "sh", "-c", script];
         let mut child = cli.spawn_exec(&arguments);
         let below = first_line(&mut child);
         assert_eq!(ended(&mut child).code(), Some(124));
@@ -138,7 +147,7 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         let stubborn = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
         let arguments = [
-            "--id", "outer", "--timeout", "500ms", "--kill-after", "3s", "--", "runtrail", "exec", "--id", "inner", "--",
+            "--id", "outer", "--timeout", "3s", "--kill-after", "4s", "--", "runtrail", "exec", "--id", "inner", "--",
             "sh", "-c", stubborn,
         ];
         assert_eq!(ended(&mut cli.spawn_exec(&arguments)).code(), Some(124));
@@ -149,8 +158,8 @@ on_each_backend! {
     async fn a_reader_that_does_not_read_keeps_no_ended_run_open(database) {
         let cli = Cli::on(database).await;
         let mut terminated = cli.spawn_exec(&["--id", "terminated", "--", "yes"]);
-        let mut timed_out = cli.spawn_exec(&["--id", "timed out", "--timeout", "1s", "--", "yes"]);
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        let mut timed_out = cli.spawn_exec(&["--id", "timed out", "--timeout", "3s", "--", "yes"]);
+        cli.has_events("terminated", 1).await;
         send("TERM", &terminated.id().to_string());
         assert_eq!(ended(&mut terminated).code(), Some(143));
         assert_eq!(ended(&mut timed_out).code(), Some(124));
@@ -179,13 +188,16 @@ on_each_backend! {
 
     async fn on_a_terminal_a_program_reads_from_it_and_gets_each_interrupt_once(database) {
         let cli = Cli::on(database).await;
-        for (id, stdin) in [("by stdin", ""), ("by its name", "</dev/tty")] {
+        for (id, terminal_is, from) in [
+            ("by stdin", TerminalIs::Stdin, ""),
+            ("by its name", TerminalIs::ElsewhereOnly, "</dev/tty"),
+        ] {
             let mut terminal = Terminal::open();
             let script = format!(
-                "n=0; trap 'n=$((n+1))' INT; read name {stdin}; echo \"hello $name\"; \
+                "n=0; trap 'n=$((n+1))' INT; read name {from}; echo \"hello $name\"; \
                  while [ $n = 0 ]; do sleep 0.1; done; sleep 0.5; echo \"$n interrupts\"; exit 5"
             );
-            let mut child = on_terminal(&cli, &terminal, stdin.is_empty(), &["exec", "--id", id, "--", "sh", "-c", &script]);
+            let mut child = on_terminal(&cli, &terminal, terminal_is, &["exec", "--id", id, "--", "sh", "-c", &script]);
             terminal.user.write_all(b"you\n").unwrap();
             terminal.shown_until("hello you");
             // ^C, which the terminal makes a signal to everybody.
@@ -209,11 +221,7 @@ on_each_backend! {
         let outer = cli.run("outer").await;
         assert!(!outer.is_running());
         // Its own runtrail may still be writing down how it ended.
-        let give_up = Instant::now() + Duration::from_secs(20);
-        while cli.run("inner").await.is_running() {
-            assert!(Instant::now() < give_up, "it is never finished");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        cli.is_finished("inner").await;
         assert_eq!(cli.run("inner").await.parent_run_id.as_deref(), Some("outer"));
     }
 }

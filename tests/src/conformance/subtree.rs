@@ -34,6 +34,17 @@ cases_of_the_store! {
         assert_eq!(cx.store.list_subtree("grandchild").await.unwrap(), summaries(&runs[..1]));
     }
 
+    async fn children_are_those_of_the_list_without_their_texts(cx) {
+        for (id, parent, second) in [("a", "top", 1), ("b", "top", 2), ("c", "top", 2), ("below", "a", 3)] {
+            cx.store.start_run(&child_at(id, parent, second)).await.unwrap();
+        }
+        let children = cx.store.list_children("top").await.unwrap();
+        assert_eq!(ids_of(&children), ["c", "b", "a"]);
+        assert_eq!(children, summaries(&cx.store.list_children_by_parent("top").await.unwrap()));
+        assert!(cx.store.list_children("below").await.unwrap().is_empty());
+        assert_invalid(cx.store.list_children("").await, "run_id");
+    }
+
     async fn an_unknown_run_has_no_subtree(cx) {
         cx.store.start_run(&child("orphan", "unknown")).await.unwrap();
         assert!(cx.store.list_subtree("unknown").await.unwrap().is_empty());

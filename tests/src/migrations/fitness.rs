@@ -1,5 +1,8 @@
 use chrono::Utc;
-use runtrail_audit::{Error, ErrorKind, Page, RunFilter, Storage};
+use futures_util::TryStreamExt;
+use runtrail_audit::{
+    BulkStorage, Error, ErrorKind, LogFilter, Order, Page, Retention, RunFilter, RunTree, Storage,
+};
 use runtrail_migration::{MIGRATION_TABLE, Migrator};
 use runtrail_store::AuditStore;
 use sea_orm::DatabaseConnection;
@@ -7,7 +10,8 @@ use sea_orm::DatabaseConnection;
 use crate::fixture::*;
 
 /// Every method but `initialize` has to refuse.
-async fn assert_every_method_refuses(store: &impl Storage, kind: ErrorKind) {
+async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorKind) {
+    assert_kind(store.verify_schema().await, kind);
     let (page, filter) = (Page::ALL, RunFilter::new());
     assert_kind(store.start_run(&running("r")).await, kind);
     assert_kind(store.finish_run("r", &stats()).await, kind);
@@ -33,6 +37,16 @@ async fn assert_every_method_refuses(store: &impl Storage, kind: ErrorKind) {
     assert_kind(store.walk_parent_chain("r").await, kind);
     assert_kind(store.list_finished_runs_before(at(0), None).await, kind);
     assert_kind(store.last_run_by_skills(&["s".into()], true).await, kind);
+
+    assert_kind(store.append_logs(&[event("r", 0)]).await, kind);
+    assert_kind(store.list_children("r").await, kind);
+    assert_kind(store.list_subtree("r").await, kind);
+    assert_kind(store.measure_purge(at(0)).await, kind);
+    assert_kind(store.purge_in_batches(at(0), &|_| {}).await, kind);
+    let mut runs = store.stream_runs(&filter, Order::NewestFirst, page);
+    assert_kind(runs.try_next().await, kind);
+    let mut events = store.stream_logs("r", &LogFilter::new(), Order::NewestFirst);
+    assert_kind(events.try_next().await, kind);
 }
 
 /// A migrated database with one finished run, to see that nothing happens to it.

@@ -29,7 +29,7 @@ use self::program::Program;
 use self::recorder::Recorder;
 use self::signals::Signals;
 use crate::database::DatabaseArguments;
-use crate::failure::{Failure, Result};
+use crate::failure::{FAILED, Failure, Result};
 use crate::time;
 use crate::warnings::note;
 
@@ -38,7 +38,7 @@ const RUN_ID: &str = "RUNTRAIL_RUN_ID";
 
 /// What tells a `runtrail exec` within a run how many milliseconds after SIGTERM it has to kill its program, if it is
 /// to finish its own run before it is killed itself.
-const GRACE: &str = "RUNTRAIL_KILL_AFTER_MS";
+const KILL_AFTER: &str = "RUNTRAIL_KILL_AFTER_MS";
 
 /// The member of the inputs that holds the command line.
 const COMMAND: &str = "command";
@@ -47,35 +47,40 @@ const COMMAND: &str = "command";
 ///
 /// What it prints is passed on unchanged and at once, and so is its exit code: 128 + N if signal N has killed it,
 /// 124 after a timeout, 127 if there is no such program, 126 if it can't be run.
+///
+/// The command line is stored among the inputs of the run: keep passwords out of it.
 #[derive(Args)]
 pub(crate) struct Exec {
-    /// The id of the run; a new UUIDv7 by default.
+    /// Id of the run [default: a new UUIDv7].
     #[arg(long)]
     id: Option<String>,
-    /// What runs; the program's name by default.
+    /// Name of the skill, agent or job [default: the program's file name].
     #[arg(long)]
     skill: Option<String>,
-    /// For whom it runs.
+    /// Who it is run for, such as a user or a service.
     #[arg(long, default_value = "", hide_default_value = true)]
     caller: String,
-    /// Where it was asked for.
+    /// Where it was asked for, such as cron, cli or chat.
     #[arg(long, default_value = "", hide_default_value = true)]
     channel: String,
-    /// An input of the run, as text; they also hold the command line, as `command`. Can be given several times.
+    /// Store KEY with VALUE, as text, among the inputs of the run; repeatable. The key `command` is taken by the
+    /// command line.
     #[arg(long = "input", value_name = "KEY=VALUE", value_parser = key_and_value)]
     inputs: Vec<(String, String)>,
-    /// Ends the program after this long, with SIGTERM.
+    /// End the program after this long, with SIGTERM.
     ///
-    /// On a terminal only the program itself, and otherwise whatever it has started as well.
+    /// In the foreground of a terminal only the program itself, and otherwise whatever it has started as well.
     #[arg(long, value_name = "DURATION", value_parser = time::duration)]
     timeout: Option<Duration>,
-    /// After a timeout, how long the program has until SIGKILL follows.
+    /// How long after the SIGTERM of a timeout SIGKILL follows.
     #[arg(long, value_name = "DURATION", value_parser = time::duration, default_value = "10s")]
     kill_after: Duration,
-    /// Records a dry run, which lists leave out unless they are asked for it.
+    /// Record the run with the status dry_run, however it ends. The program runs all the same.
+    ///
+    /// list, count and export leave such runs out unless they are given --include-dry-run.
     #[arg(long)]
     dry_run_status: bool,
-    /// Runs the program even when it can't be recorded, and passes on its exit code all the same.
+    /// Run the program even when it can't be recorded, and pass on its exit code all the same.
     ///
     /// Without it nothing is run when the run can't be recorded, and a run of which something is lost on the way
     /// gives exit code 1 unless the program's own says that it has failed.
@@ -103,8 +108,8 @@ impl Exec {
         let recorder = match self.start(database, &run_id).await {
             Ok(store) => Some(Recorder::new(store, &run_id)),
             Err(failure) if self.keep_going && failure.is_out_of_reach() => {
-                note(format!(
-                    "runtrail: this run is not recorded: {}",
+                tell(format!(
+                    "this run is not recorded: {}",
                     failure.in_one_line()
                 ));
                 None
@@ -114,44 +119,38 @@ impl Exec {
 
         let mut environment = vec![(RUN_ID, Some(run_id.clone()))];
         environment.extend(database.environment()?);
-        let kill_after_term = inherited_grace();
+        let inherited_kill_after = inherited_kill_after();
         // Half of what we have ourselves, so that one that is recorded in there can finish its run in time.
-        if let Some(grace) = self.timeout.map(|_| self.kill_after).or(kill_after_term) {
-            environment.push((GRACE, Some((grace / 2).as_millis().to_string())));
+        if let Some(kill_after) = self
+            .timeout
+            .map(|_| self.kill_after)
+            .or(inherited_kill_after)
+        {
+            environment.push((KILL_AFTER, Some((kill_after / 2).as_millis().to_string())));
         }
         let program = Program {
             command: &self.command,
             environment,
             timeout: self.timeout,
             kill_after: self.kill_after,
-            kill_after_term,
+            inherited_kill_after,
         };
         let outcome = program
             .run(recorder.as_ref().map(Recorder::events), signals)
             .await;
         let mut exit_code = outcome.exit_code();
-        match &outcome.ending {
-            Ending::Exited(_) => {}
-            Ending::Unknown(_) | Ending::NotRun(_) | Ending::Forestalled(_) => {
-                note(format!("runtrail: {}: {}", self.program(), outcome.error()));
-            }
+        if !matches!(outcome.ending, Ending::Exited(_)) {
+            tell(format!("{}: {}", self.program(), outcome.error()));
         }
         if let Some(reason) = &outcome.output_lost {
-            note(format!(
-                "runtrail: the output was not passed on to its end: {reason}"
-            ));
+            tell(format!("the output was not passed on to its end: {reason}"));
         }
         if let Some(recorder) = recorder {
-            let status = match self.dry_run_status {
-                true => RunStatus::DRY_RUN,
-                false => outcome.status(),
-            };
+            let status = self.status_of(outcome.status());
             if let Err(loss) = recorder.finish(status, &outcome).await {
-                note(format!(
-                    "runtrail: run {run_id} is recorded incompletely: {loss}"
-                ));
+                tell(format!("run {run_id} is recorded incompletely: {loss}"));
                 if exit_code == 0 && !self.keep_going {
-                    exit_code = 1;
+                    exit_code = FAILED;
                 }
             }
         }
@@ -179,10 +178,7 @@ impl Exec {
             channel_id: self.channel.clone(),
             parent_run_id: env::var(RUN_ID).ok().filter(|id| !id.is_empty()),
             inputs,
-            status: match self.dry_run_status {
-                true => RunStatus::DRY_RUN,
-                false => RunStatus::RUNNING,
-            },
+            status: self.status_of(RunStatus::RUNNING),
             ..SkillRun::new(run_id, self.skill(), store.now())
         };
         if self.id.is_some() {
@@ -201,6 +197,14 @@ impl Exec {
         Ok(store)
     }
 
+    /// Hidden, if the run shall be.
+    fn status_of(&self, status: RunStatus) -> RunStatus {
+        match self.dry_run_status {
+            true => RunStatus::DRY_RUN,
+            false => status,
+        }
+    }
+
     fn skill(&self) -> String {
         match &self.skill {
             Some(skill) => skill.clone(),
@@ -216,8 +220,13 @@ impl Exec {
     }
 }
 
-fn inherited_grace() -> Option<Duration> {
-    let milliseconds = env::var(GRACE).ok()?.parse().ok()?;
+/// Tells something beside what the program prints.
+fn tell(message: String) {
+    note(format!("runtrail: {message}"));
+}
+
+fn inherited_kill_after() -> Option<Duration> {
+    let milliseconds = env::var(KILL_AFTER).ok()?.parse().ok()?;
     Some(Duration::from_millis(milliseconds))
 }
 

@@ -7,9 +7,10 @@ use runtrail_store::audit::RunStatus;
 use serde_json::{Value, json};
 use signal_hook::low_level::signal_name;
 
+use crate::failure::FAILED;
+
 /// What `timeout` of the GNU core utilities gives, so that scripts know it.
 const TIMED_OUT: u8 = 124;
-const FAILED: u8 = 1;
 const CANNOT_BE_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 

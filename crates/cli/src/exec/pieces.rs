@@ -21,7 +21,7 @@ impl Splitter {
     pub(super) fn push(&mut self, mut bytes: &[u8], mut emit: impl FnMut(Value)) {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             self.extend(&bytes[..end], &mut emit);
-            emit(payload(&self.begun, true));
+            emit(payload(&self.begun, Followed::ByNewline));
             self.begun.clear();
             bytes = &bytes[end + 1..];
         }
@@ -31,7 +31,7 @@ impl Splitter {
     /// Hands over the last line, if it has no end.
     pub(super) fn finish(self, mut emit: impl FnMut(Value)) {
         if !self.begun.is_empty() {
-            emit(payload(&self.begun, false));
+            emit(payload(&self.begun, Followed::ByMore));
         }
     }
 
@@ -40,7 +40,7 @@ impl Splitter {
             let (fitting, rest) = bytes.split_at(LONGEST - self.begun.len());
             self.begun.extend_from_slice(fitting);
             let end = whole_characters(&self.begun);
-            emit(payload(&self.begun[..end], false));
+            emit(payload(&self.begun[..end], Followed::ByMore));
             self.begun.drain(..end);
             bytes = rest;
         }
@@ -56,14 +56,22 @@ fn whole_characters(bytes: &[u8]) -> usize {
     }
 }
 
+/// What comes after the bytes of an event.
+#[derive(PartialEq)]
+enum Followed {
+    ByNewline,
+    /// Or by nothing, at the end.
+    ByMore,
+}
+
 /// `{"text": …}`, or `{"base64": …}` for what is not UTF-8; with `"newline": false` unless a newline follows, so
 /// that every byte can be told.
-fn payload(line: &[u8], has_newline: bool) -> Value {
+fn payload(line: &[u8], followed: Followed) -> Value {
     let mut payload = match str::from_utf8(line) {
         Ok(text) => json!({ "text": text }),
         Err(_) => json!({ "base64": BASE64.encode(line) }),
     };
-    if !has_newline {
+    if followed == Followed::ByMore {
         payload["newline"] = false.into();
     }
     payload

@@ -28,8 +28,8 @@ pub(super) struct Program<'a> {
     pub(super) timeout: Option<Duration>,
     /// How long after SIGTERM, at the timeout, SIGKILL follows.
     pub(super) kill_after: Duration,
-    /// The same after a SIGTERM that was sent to us.
-    pub(super) kill_after_term: Option<Duration>,
+    /// The same after a SIGTERM that was sent to us, by a `runtrail exec` that will kill us in turn.
+    pub(super) inherited_kill_after: Option<Duration>,
 }
 
 impl Program<'_> {
@@ -77,11 +77,11 @@ impl Program<'_> {
                     }
                     if target.pass_on(signal, runtime.is_none()) {
                         passed_on = Some(signal.number);
-                        if let Some(grace) = self.kill_after_term
+                        if let Some(kill_after) = self.inherited_kill_after
                             && signal.number == Signal::TERM.as_raw()
                         {
                             at_deadline = Some(Signal::KILL);
-                            deadline.set(sleep(grace));
+                            deadline.set(sleep(kill_after));
                         }
                     }
                 }

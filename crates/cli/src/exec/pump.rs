@@ -1,4 +1,5 @@
 use std::io::{self, ErrorKind, PipeReader, Read};
+use std::mem;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What kept the output from being passed on; it was recorded all the same. That its reader has gone is no error:
 /// the program is then told what it would be told without us.
 pub(super) fn pump(
-    mut from: impl Read + AsFd,
+    from: impl Read + AsFd,
     running: &PipeReader,
     to: impl AsFd,
     events: Option<(&Events, &'static str)>,
@@ -33,64 +34,77 @@ pub(super) fn pump(
             events.send(event_type, payload);
         }
     };
+    let mut source = Source {
+        from,
+        running,
+        ended_at: None,
+        is_over: false,
+    };
     let mut lines = Splitter::default();
     let mut chunk = vec![0; CHUNK];
-    let mut ended_at = None;
-    let mut passing_on = Ok(());
-    loop {
-        let is_last = ended_at.is_some_and(|at: Instant| at.elapsed() >= LAST_WORDS);
-        if !is_readable(&from, running, &mut ended_at)? {
-            break;
-        }
-        let read = match from.read(&mut chunk) {
-            Ok(0) => break,
+    let mut passed_on = Ok(());
+    let read = loop {
+        let read = match source.read(&mut chunk) {
+            Ok(0) => break Ok(()),
             Ok(read) => &chunk[..read],
-            Err(err) if err.kind() == ErrorKind::Interrupted => continue,
-            Err(err) => return Err(err),
+            Err(err) => break Err(err),
         };
         lines.push(read, emit);
-        if passing_on.is_ok() {
-            passing_on = pass_on(read, &to);
+        if passed_on.is_ok() {
+            passed_on = pass_on(read, &to);
         }
-        let has_no_reader = passing_on == Err(Errno::PIPE);
-        if has_no_reader || is_last {
-            break;
+        if passed_on == Err(Errno::PIPE) {
+            break Ok(());
         }
-    }
+    };
     lines.finish(emit);
-    match passing_on {
+    match passed_on {
         Err(err) if err != Errno::PIPE => Err(err.into()),
-        _ => Ok(()),
+        _ => read,
     }
 }
 
-/// Waits for something to read; false if nothing more is to be expected.
-fn is_readable(
-    from: &impl AsFd,
-    running: &PipeReader,
-    ended_at: &mut Option<Instant>,
-) -> io::Result<bool> {
-    loop {
-        let mut waiting_for = [
-            PollFd::new(from, PollFlags::IN),
-            PollFd::new(running, PollFlags::IN),
-        ];
-        let polled = match ended_at {
-            None => poll(&mut waiting_for, None),
-            Some(at) => {
-                let left = LAST_WORDS.saturating_sub(at.elapsed());
-                poll(
-                    &mut waiting_for[..1],
-                    Timespec::try_from(left).ok().as_ref(),
-                )
+/// What a program prints, to its last words.
+struct Source<'a, R> {
+    from: R,
+    running: &'a PipeReader,
+    ended_at: Option<Instant>,
+    is_over: bool,
+}
+
+impl<R: Read + AsFd> Source<'_, R> {
+    /// Waits for something to read, and reads it; nothing if no more is to be expected.
+    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut waiting_for = [
+                PollFd::new(&self.from, PollFlags::IN),
+                PollFd::new(self.running, PollFlags::IN),
+            ];
+            let polled = match self.ended_at {
+                None => poll(&mut waiting_for, None),
+                Some(at) => {
+                    let left = LAST_WORDS.saturating_sub(at.elapsed());
+                    // What was in the pipe by then is read, but no more: there may always be more.
+                    if left.is_zero() && mem::replace(&mut self.is_over, true) {
+                        return Ok(0);
+                    }
+                    poll(
+                        &mut waiting_for[..1],
+                        Timespec::try_from(left).ok().as_ref(),
+                    )
+                }
+            };
+            let is_readable = !waiting_for[0].revents().is_empty();
+            match polled {
+                Err(Errno::INTR) => {}
+                Err(err) => return Err(err.into()),
+                Ok(0) => return Ok(0),
+                Ok(_) if is_readable => match self.from.read(chunk) {
+                    Err(err) if err.kind() == ErrorKind::Interrupted => {}
+                    read => return read,
+                },
+                Ok(_) => self.ended_at = Some(Instant::now()),
             }
-        };
-        match polled {
-            Err(Errno::INTR) => {}
-            Err(err) => return Err(err.into()),
-            Ok(0) => return Ok(false),
-            Ok(_) if !waiting_for[0].revents().is_empty() => return Ok(true),
-            Ok(_) => *ended_at = Some(Instant::now()),
         }
     }
 }

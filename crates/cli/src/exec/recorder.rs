@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::outcome::Outcome;
 use crate::failure::Failure;
+use crate::output::counted;
 
 /// Events that may wait to be stored; each has at most 16 KiB of output.
 const WAITING: usize = 256;
@@ -21,8 +22,8 @@ const WAITING: usize = 256;
 /// The type of the event that tells how the program ended.
 const EXIT: &str = "exit";
 
-/// How long a database that is away for a while is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a database that is away for a while is waited for: longer than SQLite waits for a lock by itself.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long one is waited for that has been away for longer.
 const IMPATIENCE: Duration = Duration::from_secs(1);
@@ -86,7 +87,11 @@ impl Recorder {
         // Whoever still has events to hand over is not waited for.
         let _ = self.closing.send(());
         let Stored { mut loss, next } = self.storing.await.unwrap_or_else(|err| Stored {
-            loss: Loss::because(err.to_string()),
+            loss: Some(Loss {
+                events: 0,
+                is_unfinished: false,
+                reason: err.to_string(),
+            }),
             // Far from the places that are taken.
             next: i64::MAX.unsigned_abs(),
         });
@@ -95,10 +100,10 @@ impl Recorder {
             ..self.events.event(EXIT, outcome.event())
         };
         if let Err(err) = patiently(|| self.store.append_log(&exit)).await {
-            loss.add(1, err);
+            Loss::add(&mut loss, 1, err);
         }
         let mut error = outcome.error();
-        if loss.is_any() {
+        if let Some(loss) = &loss {
             let separator = if error.is_empty() { "" } else { "; " };
             error = format!("{error}{separator}recorded incompletely: {loss}");
         }
@@ -108,16 +113,15 @@ impl Recorder {
             ..RunStats::new(status)
         };
         if let Err(err) = patiently(|| self.store.finish_run(&self.run_id, &stats)).await {
-            loss.is_unfinished = true;
-            loss.add(0, err);
+            Loss::add(&mut loss, 0, err).is_unfinished = true;
         }
-        if loss.is_any() { Err(loss) } else { Ok(()) }
+        loss.map_or(Ok(()), Err)
     }
 }
 
 /// What has become of the events.
 struct Stored {
-    loss: Loss,
+    loss: Option<Loss>,
     /// The place of the event that comes next.
     next: u64,
 }
@@ -129,7 +133,7 @@ async fn store_events(
     mut closed: oneshot::Receiver<()>,
 ) -> Stored {
     let mut stored = Stored {
-        loss: Loss::default(),
+        loss: None,
         next: 0,
     };
     let mut events = Vec::with_capacity(WAITING);
@@ -145,14 +149,14 @@ async fn store_events(
             event.sequence = stored.next;
             stored.next += 1;
         }
-        let outcome = if stored.loss.is_any() {
+        let outcome = if stored.loss.is_some() {
             // The program has been kept waiting long enough.
             at_once(store.append_logs(&events)).await
         } else {
             patiently(|| store.append_logs(&events)).await
         };
         if let Err(err) = outcome {
-            stored.loss.add(events.len(), err);
+            Loss::add(&mut stored.loss, events.len(), err);
         }
         events.clear();
     }
@@ -183,45 +187,35 @@ async fn patiently<F: Future<Output = Result<()>>>(write: impl Fn() -> F) -> Res
 }
 
 /// What could not be stored.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Loss {
     events: usize,
     is_unfinished: bool,
     /// Why, at first.
-    reason: Option<String>,
+    reason: String,
 }
 
 impl Loss {
-    fn because(reason: String) -> Self {
-        Self {
-            reason: Some(reason),
-            ..Self::default()
-        }
-    }
-
-    fn add(&mut self, events: usize, err: Error) {
-        self.events += events;
-        self.reason
-            .get_or_insert_with(|| Failure::from(err).in_one_line());
-    }
-
-    fn is_any(&self) -> bool {
-        self.reason.is_some()
+    /// What is lost now beside what was lost before.
+    fn add(before: &mut Option<Self>, events: usize, err: Error) -> &mut Self {
+        let loss = before.get_or_insert_with(|| Self {
+            events: 0,
+            is_unfinished: false,
+            reason: Failure::from(err).in_one_line(),
+        });
+        loss.events += events;
+        loss
     }
 }
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.events > 0 {
-            write!(f, "{} events are lost, ", self.events)?;
+            write!(f, "{} lost, ", counted(self.events as u64, "event"))?;
         }
         if self.is_unfinished {
             f.write_str("it is not finished, ")?;
         }
-        write!(
-            f,
-            "since {}",
-            self.reason.as_deref().unwrap_or("of nothing")
-        )
+        write!(f, "since {}", self.reason)
     }
 }

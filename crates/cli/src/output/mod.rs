@@ -1,9 +1,13 @@
 //! How results look: plain for programs, tables and colours for people.
 
+mod event;
+mod printable;
+mod progress;
+mod quantity;
 mod record;
+mod run;
 mod run_list;
 mod table;
-mod text;
 
 use std::env;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
@@ -13,13 +17,14 @@ use serde::Serialize;
 
 use crate::failure::Result;
 
+pub(crate) use event::print_event;
+pub(crate) use printable::{payload, printable};
+pub(crate) use progress::progress;
+pub(crate) use quantity::{ago, count, counted, duration, rough_count};
 pub(crate) use record::Record;
+pub(crate) use run::{run_duration, run_seconds, status};
 pub(crate) use run_list::{RunList, run_table};
 pub(crate) use table::{Column, Table};
-pub(crate) use text::{
-    ago, count, duration, payload, printable, rough_count, run_duration, run_seconds, status,
-    tokens,
-};
 
 /// Stdout as it is.
 pub(crate) fn plain() -> BufWriter<Stdout> {
@@ -29,6 +34,22 @@ pub(crate) fn plain() -> BufWriter<Stdout> {
 /// Stdout for people: colours are left out where they are not wanted.
 pub(crate) fn styled() -> BufWriter<AutoStream<Stdout>> {
     BufWriter::new(anstream::AutoStream::auto(io::stdout()))
+}
+
+/// A table for people, fitted to where it goes.
+pub(crate) fn show<const N: usize>(table: &Table<N>) -> Result<()> {
+    let mut out = styled();
+    table.print(&mut out, width())?;
+    finish(out)
+}
+
+/// Each record as a line of JSON.
+pub(crate) fn json_lines<T: Serialize>(records: impl IntoIterator<Item = T>) -> Result<()> {
+    let mut out = plain();
+    for record in records {
+        json_line(&mut out, &record)?;
+    }
+    finish(out)
 }
 
 /// Writes what is still held back; without it an error would go unseen.

@@ -4,8 +4,7 @@ use chrono::{DateTime, Utc};
 use runtrail_store::audit::{RunSummary, SkillRun};
 
 use super::{
-    Column, Table, ago, count, json_line, printable, rough_count, run_duration, status, tokens,
-    width,
+    Column, Table, ago, count, json_line, printable, rough_count, run_duration, show, status,
 };
 use crate::failure::Result;
 
@@ -47,11 +46,7 @@ impl RunList {
     pub(crate) fn finish(self) -> Result<()> {
         match self {
             Self::Json(out) => super::finish(out),
-            Self::Table { table, .. } => {
-                let mut out = super::styled();
-                table.print(&mut out, width())?;
-                super::finish(out)
-            }
+            Self::Table { table, .. } => show(&table),
         }
     }
 }
@@ -78,6 +73,6 @@ fn row(run: &RunSummary, now: DateTime<Utc>) -> [String; 9] {
         printable(&run.caller_id),
         printable(&run.channel_id),
         count(run.tool_calls),
-        rough_count(tokens(run)),
+        rough_count(run.total_tokens()),
     ]
 }

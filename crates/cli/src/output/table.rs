@@ -13,12 +13,18 @@ const GAP: usize = 2;
 /// How much of a text is shown where there is too little room.
 const LONGEST_TEXT: usize = 24;
 
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Text,
+    Id,
+    Number,
+}
+
 /// One column of a [`Table`].
 #[derive(Clone, Copy)]
 pub(crate) struct Column {
     title: &'static str,
-    is_number: bool,
-    is_id: bool,
+    kind: Kind,
     /// What the column gives way to, when there is too little room: whatever weighs more.
     weight: u8,
 }
@@ -28,8 +34,7 @@ impl Column {
     pub(crate) const fn text(title: &'static str) -> Self {
         Self {
             title,
-            is_number: false,
-            is_id: false,
+            kind: Kind::Text,
             weight: u8::MAX,
         }
     }
@@ -37,7 +42,7 @@ impl Column {
     /// A column of ids, which are cut in the middle where they must be: what tells ids apart is their ends.
     pub(crate) const fn id(title: &'static str) -> Self {
         Self {
-            is_id: true,
+            kind: Kind::Id,
             ..Self::text(title)
         }
     }
@@ -45,7 +50,7 @@ impl Column {
     /// A column that is aligned to the right.
     pub(crate) const fn number(title: &'static str) -> Self {
         Self {
-            is_number: true,
+            kind: Kind::Number,
             ..Self::text(title)
         }
     }
@@ -86,9 +91,9 @@ impl<const N: usize> Table<N> {
         for row in &self.rows {
             builder.push_record(layout.iter().map(|&(column, room)| {
                 let cell = row[column].as_str();
-                match self.columns[column].is_id {
-                    true => cut_in_the_middle(cell, room),
-                    false => cell.into(),
+                match self.columns[column].kind {
+                    Kind::Id => cut_in_the_middle(cell, room),
+                    Kind::Text | Kind::Number => cell.into(),
                 }
             }));
         }
@@ -100,7 +105,7 @@ impl<const N: usize> Table<N> {
         for (place, &(column, room)) in layout.iter().enumerate() {
             let cells = Columns::one(place);
             table.with(Modify::new(cells).with(Width::truncate(room).suffix("…")));
-            if self.columns[column].is_number {
+            if self.columns[column].kind == Kind::Number {
                 table.with(Modify::new(cells).with(Alignment::right()));
             }
         }
@@ -123,7 +128,7 @@ impl<const N: usize> Table<N> {
         }
 
         for (column, room) in &mut layout {
-            if !self.columns[*column].is_id {
+            if self.columns[*column].kind == Kind::Text {
                 *room = (*room).min(LONGEST_TEXT);
             }
         }

@@ -1,0 +1,64 @@
+use std::fs::{self, File, Permissions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+/// A file that takes another's place once it is complete: half an export must not look like a whole one.
+pub(super) enum Replacement {
+    File {
+        writer: BufWriter<NamedTempFile>,
+        path: PathBuf,
+    },
+    /// Something that can't be replaced: a pipe, a terminal, `/dev/stdout`.
+    Device { writer: BufWriter<File> },
+}
+
+impl Replacement {
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        let there = fs::metadata(path).ok();
+        if there.as_ref().is_some_and(|there| !there.is_file()) {
+            let file = File::options().write(true).open(path)?;
+            let writer = BufWriter::new(file);
+            return Ok(Self::Device { writer });
+        }
+        // What a link leads to is replaced, not the link.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        // As any new file; the umask takes away what it does.
+        let permissions = Permissions::from_mode(0o666);
+        let file = tempfile::Builder::new()
+            .prefix(".runtrail-export-")
+            .permissions(permissions)
+            .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+        if let Some(there) = there {
+            file.as_file().set_permissions(there.permissions())?;
+        }
+        let writer = BufWriter::new(file);
+        Ok(Self::File { writer, path })
+    }
+
+    pub(super) fn writer(&mut self) -> &mut (dyn Write + Send) {
+        match self {
+            Self::File { writer, .. } => writer,
+            Self::Device { writer } => writer,
+        }
+    }
+
+    pub(super) fn complete(self) -> io::Result<()> {
+        match self {
+            Self::File { writer, path } => {
+                let file = writer
+                    .into_inner()
+                    .map_err(io::IntoInnerError::into_error)?;
+                file.as_file().sync_all()?;
+                file.persist(path)?;
+            }
+            Self::Device { mut writer } => writer.flush()?,
+        }
+        Ok(())
+    }
+}

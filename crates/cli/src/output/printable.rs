@@ -1,0 +1,39 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::Value;
+
+/// Text from the database in one line that can't move the cursor, change colours or turn the writing around.
+pub(crate) fn printable(text: &str) -> String {
+    let text = console::strip_ansi_codes(text);
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => printable.push('⏎'),
+            '\t' => printable.push_str("    "),
+            '\r' => {}
+            _ if character.is_control() || turns_text_around(character) => {
+                printable.push(char::REPLACEMENT_CHARACTER);
+            }
+            _ => printable.push(character),
+        }
+    }
+    printable
+}
+
+/// The characters with which a text can show itself in another order than it has.
+fn turns_text_around(character: char) -> bool {
+    matches!(character, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The payload of an event: what a program printed, or the JSON.
+pub(crate) fn payload(payload: &Value) -> String {
+    let member = |name| payload.get(name).and_then(Value::as_str);
+    let bytes = member("base64").and_then(|text| BASE64.decode(text).ok());
+    if let Some(text) = member("text").or(payload.as_str()) {
+        printable(text)
+    } else if let Some(bytes) = bytes {
+        printable(&String::from_utf8_lossy(&bytes))
+    } else {
+        printable(&payload.to_string())
+    }
+}

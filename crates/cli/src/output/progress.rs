@@ -1,0 +1,11 @@
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A progress bar on stderr, if that is a terminal. `position` is a template of indicatif's: `{pos}/{len} runs`.
+pub(crate) fn progress(total: u64, position: &str) -> ProgressBar {
+    let bar = ProgressBar::new(total);
+    let template = format!("{{wide_bar}} {position} {{eta}} left");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,0 +1,55 @@
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use indicatif::{HumanCount, HumanDuration};
+use unit_prefix::NumberPrefix;
+
+/// `3m ago`.
+pub(crate) fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let age = now - time;
+    let length = HumanDuration(age.abs().to_std().unwrap_or_default());
+    if age < TimeDelta::zero() {
+        format!("in {length:#}")
+    } else {
+        format!("{length:#} ago")
+    }
+}
+
+/// `120ms`, `1.2s`, `3m 12s`, `2h 5m`, `3d`: as exact as anybody wants to know at a glance.
+pub(crate) fn duration(seconds: f64) -> String {
+    if seconds < 1.0 {
+        return format!("{:.0}ms", seconds * 1000.0);
+    }
+    if seconds < 60.0 {
+        return format!("{seconds:.1}s");
+    }
+    let Ok(length) = Duration::try_from_secs_f64(seconds) else {
+        return format!("{seconds:e}s");
+    };
+    let unit = match length.as_secs() {
+        0..3_600 => 1,
+        3_600..86_400 => 60,
+        _ => return format!("{:#}", HumanDuration(length)),
+    };
+    let whole = Duration::from_secs(length.as_secs() / unit * unit);
+    humantime::format_duration(whole).to_string()
+}
+
+/// `1,234,567`.
+pub(crate) fn count(number: u64) -> String {
+    HumanCount(number).to_string()
+}
+
+/// `1.2M`, where a column has to be narrow.
+pub(crate) fn rough_count(number: u64) -> String {
+    match NumberPrefix::decimal(number as f64) {
+        NumberPrefix::Standalone(_) => number.to_string(),
+        NumberPrefix::Prefixed(prefix, number) => format!("{number:.1}{prefix}"),
+    }
+}
+
+/// `1 run`, `1,234 runs`.
+pub(crate) fn counted(number: u64, one: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {one}{plural}", count(number))
+}

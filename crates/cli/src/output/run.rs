@@ -1,0 +1,36 @@
+use anstyle::{AnsiColor, Style};
+use chrono::{DateTime, Utc};
+use runtrail_store::audit::{RunStatus, RunSummary};
+
+use super::{duration, printable};
+
+/// The word, in its colour.
+pub(crate) fn status(status: &RunStatus) -> String {
+    let colour = match status.as_str() {
+        "ok" => Some(AnsiColor::Green),
+        "error" => Some(AnsiColor::Red),
+        "timeout" => Some(AnsiColor::Yellow),
+        "running" => Some(AnsiColor::Cyan),
+        _ => None,
+    };
+    let style = Style::new().fg_color(colour.map(Into::into));
+    format!("{style}{}{style:#}", printable(status.as_str()))
+}
+
+/// How long a run took; how long it has been running, with a `+`, while it does.
+pub(crate) fn run_duration(run: &RunSummary, now: DateTime<Utc>) -> String {
+    let sign = if run.finished_at.is_none() { "+" } else { "" };
+    duration(run_seconds(run, now)) + sign
+}
+
+/// The same in seconds.
+pub(crate) fn run_seconds(run: &RunSummary, now: DateTime<Utc>) -> f64 {
+    match run.finished_at {
+        Some(_) if run.runtime_seconds > 0.0 => run.runtime_seconds,
+        // A host need not report it.
+        finished_at => {
+            let length = finished_at.unwrap_or(now) - run.started_at;
+            length.as_seconds_f64().max(0.0)
+        }
+    }
+}
