@@ -84,10 +84,18 @@ on_each_backend! {
 
     async fn whoever_names_another_history_within_a_run_means_it(database) {
         let cli = Cli::on(database).await;
-        let output = cli.output(&["exec", "--id", "outer", "--", "sh", "-c", "export DATABASE_URL=sqlite://other.db; runtrail exec --id inner true"]);
-        assert!(output.status.success(), "{}", stderr(&output));
-        assert_eq!(cli.succeeds(&["count"]), "1\n");
-        assert_eq!(cli.succeeds(&["--database-url", "sqlite://other.db", "count"]), "1\n");
+        let script = "export DATABASE_URL=sqlite://other.db; runtrail exec --id inner true";
+        for outer in ["named by the environment", "named by an option"] {
+            let mut command = cli.command(&["exec", "--id", outer]);
+            if outer == "named by an option" {
+                command.env_remove("DATABASE_URL").args(["--database-url", &database.url()]);
+            }
+            let output = command.args(["--", "sh", "-c", script]).output().unwrap();
+            assert!(output.status.success(), "{}", stderr(&output));
+            let there = cli.succeeds(&["--database-url", "sqlite://other.db", "purge", "--older-than", "2999-01-01", "--yes"]);
+            assert!(there.starts_with("deleted 1 run,"), "{there}");
+        }
+        assert_eq!(cli.succeeds(&["count"]), "2\n");
     }
 
     async fn the_environment_of_a_program_holds_no_url_that_it_had_not(database) {

@@ -133,10 +133,11 @@ on_each_backend! {
         assert_eq!(cli.run("r").await.status.as_str(), "ok");
     }
 
+    /// Later than its last words are waited for.
     async fn a_timeout_kills_what_ignores_it_below_the_program(database) {
         let cli = Cli::on(database).await;
         let script = "sh -c \"trap '' TERM; echo \\$\\$; while :; do sleep 0.05; done\" & wait";
-        let arguments = ["--id", "r", "--timeout", "2s", "--kill-after", "300ms", "--", "sh", "-c", script];
+        let arguments = ["--id", "r", "--timeout", "2s", "--kill-after", "4s", "--", "sh", "-c", script];
         let mut child = cli.spawn_exec(&arguments);
         let below = first_line(&mut child);
         assert_eq!(ended(&mut child).code(), Some(124));
