@@ -1,6 +1,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use crate::fixture::*;
@@ -15,40 +15,30 @@ fn first_line(child: &mut Child) -> String {
     line.trim_end().to_owned()
 }
 
-/// A command with the environment and the folder of `runtrail` on this database.
-fn like<'a>(cli: &Cli, command: &'a mut Command) -> &'a mut Command {
-    for (name, value) in cli.command(&[]).get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    command
-        .current_dir(cli.folder())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-}
-
 enum TerminalIs {
     Stdin,
     ElsewhereOnly,
 }
 
 /// `runtrail` in the foreground of a terminal, which may or may not be its stdin.
-fn on_terminal(cli: &Cli, terminal: &Terminal, stdin: TerminalIs, arguments: &[&str]) -> Child {
-    // `setsid` makes a terminal that is its stdin the one that controls what it runs.
-    let mut command = Command::new("setsid");
-    let redirected = match stdin {
-        TerminalIs::Stdin => "",
-        TerminalIs::ElsewhereOnly => "</dev/null",
+fn on_terminal(
+    cli: &Cli,
+    terminal: &Terminal,
+    terminal_is: TerminalIs,
+    arguments: &[&str],
+) -> Child {
+    let redirected = match terminal_is {
+        TerminalIs::Stdin => r#"exec "$0" "$@""#,
+        TerminalIs::ElsewhereOnly => r#"exec "$0" "$@" </dev/null"#,
     };
-    let program = format!("exec \"$0\" \"$@\" {redirected}");
-    command
-        .args(["--ctty", "sh", "-c", &program])
-        .arg(cli.command(&[]).get_program());
-    like(cli, &mut command)
-        .args(arguments)
+    // `setsid` makes a terminal that is its stdin the one that controls what it runs.
+    let by = [
+        &["setsid", "--ctty"],
+        HEEDING_SIGNALS,
+        &["sh", "-c", redirected],
+    ]
+    .concat();
+    cli.command_by(&by, arguments)
         .stdin(terminal.stream())
         .stdout(terminal.stream())
         .stderr(terminal.stream())
@@ -173,10 +163,10 @@ on_each_backend! {
 
     async fn signals_that_are_ignored_go_on_being_ignored(database) {
         let cli = Cli::on(database).await;
+        let ignoring = ["env", "--ignore-signal=HUP", "--ignore-signal=CHLD"];
         let nohup = |id: &str, script: &str| {
-            let mut command = Command::new("env");
-            command.args(["--ignore-signal=HUP", "--ignore-signal=CHLD"]).arg(cli.command(&[]).get_program());
-            like(&cli, &mut command).args(["exec", "--id", id, "--", "sh", "-c", script]).spawn().unwrap()
+            let arguments = ["exec", "--id", id, "--", "sh", "-c", script];
+            cli.command_by(&ignoring, &arguments).spawn().unwrap()
         };
         let mut child = nohup("r", "echo ready; while ! test -e stop; do sleep 0.02; done; exit 6");
         assert_eq!(first_line(&mut child), "ready");

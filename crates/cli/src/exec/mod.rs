@@ -105,18 +105,6 @@ impl Exec {
             Some(id) => id.clone(),
             None => Uuid::now_v7().to_string(),
         };
-        let recorder = match self.start(database, &run_id).await {
-            Ok(store) => Some(Recorder::new(store, &run_id)),
-            Err(failure) if self.keep_going && failure.is_out_of_reach() => {
-                tell(format!(
-                    "this run is not recorded: {}",
-                    failure.in_one_line()
-                ));
-                None
-            }
-            Err(failure) => return Err(Failure::NotRun(Box::new(failure))),
-        };
-
         let mut environment = vec![(RUN_ID, Some(run_id.clone()))];
         environment.extend(database.environment()?);
         let inherited_kill_after = inherited_kill_after();
@@ -128,6 +116,18 @@ impl Exec {
         {
             environment.push((KILL_AFTER, Some((kill_after / 2).as_millis().to_string())));
         }
+
+        let recorder = match self.start(database, &run_id).await {
+            Ok(store) => Some(Recorder::new(store, &run_id)),
+            Err(failure) if self.keep_going && failure.is_out_of_reach() => {
+                tell(format!(
+                    "this run is not recorded: {}",
+                    failure.in_one_line()
+                ));
+                None
+            }
+            Err(failure) => return Err(Failure::NotRun(Box::new(failure))),
+        };
         let program = Program {
             command: &self.command,
             environment,
