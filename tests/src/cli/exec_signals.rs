@@ -163,7 +163,7 @@ on_each_backend! {
 
     async fn signals_that_are_ignored_go_on_being_ignored(database) {
         let cli = Cli::on(database).await;
-        let ignoring = ["env", "--ignore-signal=HUP", "--ignore-signal=CHLD"];
+        let ignoring = ["setsid", "env", "--ignore-signal=HUP", "--ignore-signal=CHLD"];
         let nohup = |id: &str, script: &str| {
             let arguments = ["exec", "--id", id, "--", "sh", "-c", script];
             cli.command_by(&ignoring, &arguments).spawn().unwrap()
