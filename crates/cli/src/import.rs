@@ -65,7 +65,7 @@ impl Import {
                 }
                 Err(Refusal::Database(err)) => {
                     note(format!(
-                        "stopped at line {number}; importing again goes on from there"
+                        "stopped at line {number}; importing it again completes it"
                     ));
                     return Err(err.into());
                 }
@@ -135,7 +135,7 @@ fn next_line(input: &mut dyn BufRead, line: &mut SpooledTempFile) -> io::Result<
 
 /// Imports a run with its events, and returns how many events there are.
 ///
-/// The line is read twice: nothing of it is stored unless all of it can be.
+/// The line is read twice: nothing of it is stored unless all of it is well-formed.
 async fn import_line(store: &AuditStore, line: SpooledTempFile) -> Result<Option<u64>, Refusal> {
     let checked = spawn_blocking(|| Line::check(line)).await;
     let Some((run, line)) = checked.map_err(|err| Refusal::Line(err.to_string()))?? else {
