@@ -47,17 +47,17 @@ impl RunSummary {
     }
 }
 
-impl From<SkillRun> for RunSummary {
-    fn from(run: SkillRun) -> Self {
+impl From<&SkillRun> for RunSummary {
+    fn from(run: &SkillRun) -> Self {
         Self {
-            id: run.id,
-            skill_id: run.skill_id,
-            caller_id: run.caller_id,
-            channel_id: run.channel_id,
-            parent_run_id: run.parent_run_id,
+            id: run.id.clone(),
+            skill_id: run.skill_id.clone(),
+            caller_id: run.caller_id.clone(),
+            channel_id: run.channel_id.clone(),
+            parent_run_id: run.parent_run_id.clone(),
             started_at: run.started_at,
             finished_at: run.finished_at,
-            status: run.status,
+            status: run.status.clone(),
             tool_calls: run.tool_calls,
             runtime_seconds: run.runtime_seconds,
             total_input_tokens: run.total_input_tokens,

@@ -66,14 +66,14 @@ impl Export {
             counted(runs, "run"),
             counted(events, "event")
         ));
-        if !filter.include_dry_run {
+        if !filter.include_dry_run && filter.status.is_none() {
             let dry_runs = RunFilter {
                 status: Some(RunStatus::DRY_RUN),
                 include_dry_run: true,
                 ..filter.clone()
             };
             let left_out = store.count_runs_filtered(&dry_runs).await?;
-            if left_out > 0 && filter.status.is_none() {
+            if left_out > 0 {
                 let left_out = counted(left_out, "dry run");
                 note(format!(
                     "left out {left_out}: --include-dry-run takes them as well"

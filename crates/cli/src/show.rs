@@ -62,7 +62,7 @@ impl Whole {
     async fn read(store: &AuditStore, id: &str) -> Result<Self> {
         let run = store.get_run(id).await?;
         let chain = store.walk_parent_chain(id).await?;
-        let chain = chain.into_iter().map(RunSummary::from);
+        let chain = chain.iter().map(RunSummary::from);
         let newest = store.stream_logs(id, &LogFilter::new(), Order::NewestFirst);
         let newest = warnings::instead_of_damage(newest).take(EVENTS);
         let mut last_events: Vec<_> = newest.try_collect().await?;
@@ -79,7 +79,7 @@ impl Whole {
         let now = store.now();
         let width = output::width();
         let time = |time| format!("{} ({})", rfc3339::text(time), ago(time, now));
-        let summary = RunSummary::from(self.run.clone());
+        let summary = RunSummary::from(&self.run);
         let SkillRun {
             id,
             skill_id,

@@ -52,7 +52,7 @@ struct Node {
 }
 
 /// What a run and everything below it add up to.
-#[derive(Clone, Copy, Default, Serialize)]
+#[derive(Clone, Copy, Serialize)]
 struct Sums {
     runs: u64,
     tool_calls: u64,

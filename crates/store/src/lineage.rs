@@ -20,8 +20,13 @@ pub(crate) async fn chain(
     run_id: &str,
 ) -> Result<Vec<SkillRun>> {
     let run_id = rules::run_id("run_id", run_id)?;
-    let query = db.select_runs().take();
-    let query = relatives(db, query, run_id, Column::ParentRunId, Column::Id);
+    let query = relatives(
+        db,
+        db.select_runs(),
+        run_id,
+        Column::ParentRunId,
+        Column::Id,
+    );
     in_order(run_id, &db.fetch(&query).await?)
 }
 

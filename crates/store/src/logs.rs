@@ -97,12 +97,11 @@ async fn append_batch(
             (run_id, sequence, created_at, event_type, payload)
         })
         .collect();
-    let list = backend::unfold_rows(db.connection(), &values)?;
+    let list = || backend::unfold_rows(db.connection(), &values);
     let field = |place| backend::field(db.connection(), place);
     let number = |place| field(place).cast_as("bigint");
 
-    let events_of_runs = list
-        .clone()
+    let events_of_runs = list()?
         .exprs([field(0), number(1), number(2), field(3), field(4)])
         .from(db.runs())
         .and_where(Expr::col((skill_run::Entity, skill_run::Column::Id)).eq(field(0)))
@@ -112,7 +111,7 @@ async fn append_batch(
         return Ok(None);
     }
 
-    let keys = list.clone().exprs([field(0), number(1)]).take();
+    let keys = list()?.exprs([field(0), number(1)]).take();
     let mut query = db.select_logs();
     query.and_where(Expr::tuple(KEY.map(Expr::col)).in_subquery(keys));
     let stored = db.fetch(&query).await?;

@@ -3,7 +3,7 @@ use runtrail_audit::{RunStatus, RunSummary, RunTree, SkillRun, Storage};
 use crate::fixture::*;
 
 fn summaries(runs: &[SkillRun]) -> Vec<RunSummary> {
-    runs.iter().cloned().map(Into::into).collect()
+    runs.iter().map(Into::into).collect()
 }
 
 fn ids_of(runs: &[RunSummary]) -> Vec<&str> {

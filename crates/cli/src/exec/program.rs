@@ -1,13 +1,14 @@
 use std::ffi::OsString;
 use std::future::Future;
-use std::io::{self, PipeReader};
+use std::io::{self, PipeReader, Read};
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 
 use super::outcome::{Ending, Outcome};
@@ -62,7 +63,7 @@ impl Program<'_> {
                 () = &mut ended, if runtime.is_none() => {
                     runtime = Some(started.elapsed());
                     // The pumps expect no more than last words now.
-                    until_it_ends = None;
+                    drop(until_it_ends.take());
                     // One that ends in time is not timed out by what it leaves behind.
                     at_deadline = at_deadline.filter(|_| timed_out_after.is_some());
                     if timed_out_after.is_some() || passed_on.is_some() {
@@ -97,7 +98,6 @@ impl Program<'_> {
                 }
             }
         }
-        drop(until_it_ends);
         let ending = child.wait().map_or_else(Ending::Unknown, Ending::Exited);
         if at_deadline == Some(Signal::KILL) {
             target.see_off(deadline).await;
@@ -151,19 +151,10 @@ fn pump_output(
     events: Option<Events>,
 ) -> impl Future<Output = Result<(), String>> + use<> {
     let running = Arc::new(running);
-    let stdout = child.stdout.take().map(|from| {
-        let (running, events) = (Arc::clone(&running), events.clone());
-        spawn_blocking(move || {
-            let events = events.as_ref().map(|events| (events, STDOUT));
-            pump(from, &running, io::stdout(), events)
-        })
-    });
-    let stderr = child.stderr.take().map(|from| {
-        spawn_blocking(move || {
-            let events = events.as_ref().map(|events| (events, STDERR));
-            pump(from, &running, io::stderr(), events)
-        })
-    });
+    let stdout = child.stdout.take();
+    let stdout = stdout.map(|from| start_pump(from, &running, io::stdout(), &events, STDOUT));
+    let stderr = child.stderr.take();
+    let stderr = stderr.map(|from| start_pump(from, &running, io::stderr(), &events, STDERR));
     async move {
         let mut passed_on = Ok(());
         for pumping in [stdout, stderr].into_iter().flatten() {
@@ -173,4 +164,18 @@ fn pump_output(
         }
         passed_on
     }
+}
+
+fn start_pump(
+    from: impl Read + AsFd + Send + 'static,
+    running: &Arc<PipeReader>,
+    to: impl AsFd + Send + 'static,
+    events: &Option<Events>,
+    event_type: &'static str,
+) -> JoinHandle<io::Result<()>> {
+    let (running, events) = (Arc::clone(running), events.clone());
+    spawn_blocking(move || {
+        let events = events.as_ref().map(|events| (events, event_type));
+        pump(from, &running, to, events)
+    })
 }

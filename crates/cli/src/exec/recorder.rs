@@ -87,11 +87,7 @@ impl Recorder {
         // Whoever still has events to hand over is not waited for.
         let _ = self.closing.send(());
         let Stored { mut loss, next } = self.storing.await.unwrap_or_else(|err| Stored {
-            loss: Some(Loss {
-                events: 0,
-                is_unfinished: false,
-                reason: err.to_string(),
-            }),
+            loss: Some(Loss::because(err.to_string())),
             // Far from the places that are taken.
             next: i64::MAX.unsigned_abs(),
         });
@@ -196,13 +192,17 @@ pub(super) struct Loss {
 }
 
 impl Loss {
-    /// What is lost now beside what was lost before.
-    fn add(before: &mut Option<Self>, events: usize, err: Error) -> &mut Self {
-        let loss = before.get_or_insert_with(|| Self {
+    fn because(reason: String) -> Self {
+        Self {
             events: 0,
             is_unfinished: false,
-            reason: Failure::from(err).in_one_line(),
-        });
+            reason,
+        }
+    }
+
+    /// What is lost now beside what was lost before.
+    fn add(before: &mut Option<Self>, events: usize, err: Error) -> &mut Self {
+        let loss = before.get_or_insert_with(|| Self::because(Failure::from(err).in_one_line()));
         loss.events += events;
         loss
     }

@@ -38,7 +38,7 @@ impl RunList {
     pub(crate) fn push(&mut self, run: SkillRun) -> Result<()> {
         match self {
             Self::Json(out) => json_line(out, &run)?,
-            Self::Table { table, now } => table.push(row(&run.into(), *now)),
+            Self::Table { table, now } => table.push(row(&RunSummary::from(&run), *now)),
         }
         Ok(())
     }
