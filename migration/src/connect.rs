@@ -65,9 +65,12 @@ impl ConnectOptions {
         self
     }
 
-    /// How long a call waits for a free connection before it fails with a timeout; 5 s by default.
+    /// How long a call waits for a free connection before it fails with a timeout; 5 s by default, at most a year.
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
-        self.acquire_timeout = timeout;
+        /// The pool adds it to the time of day.
+        const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+        self.acquire_timeout = timeout.min(A_YEAR);
         self
     }
 
@@ -181,13 +184,15 @@ impl ConnectOptions {
 
     /// Switching a new file to the write-ahead log is the one lock that SQLite's busy timeout doesn't wait for.
     async fn connect(&self, options: PoolOptions) -> Result<DatabaseConnection> {
-        let give_up = Instant::now() + self.busy_timeout;
+        let begun = Instant::now();
         loop {
             let err: DbErr = match Database::connect(options.clone()).await {
                 Ok(connection) => return Ok(connection),
                 Err(err) => err,
             };
-            if DriverErrorKind::of(&err) != DriverErrorKind::Busy || Instant::now() >= give_up {
+            if DriverErrorKind::of(&err) != DriverErrorKind::Busy
+                || begun.elapsed() >= self.busy_timeout
+            {
                 return Err(err.into());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

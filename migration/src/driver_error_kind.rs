@@ -11,6 +11,8 @@ pub enum DriverErrorKind {
     Timeout,
     /// The disk is full.
     Full,
+    /// The database takes no writes: a standby, or a file that may not be written.
+    ReadOnly,
     /// A table isn't there.
     NoSuchTable,
     /// The connection, the server or the order of things failed: the same statement may succeed later.
@@ -55,6 +57,8 @@ impl DriverErrorKind {
             "57014" => Self::Timeout,
             // disk_full
             "53100" => Self::Full,
+            // read_only_sql_transaction
+            "25006" => Self::ReadOnly,
             // undefined_table, invalid_schema_name
             "42P01" | "3F000" => Self::NoSuchTable,
             // serialization_failure, deadlock_detected
@@ -76,6 +80,8 @@ impl DriverErrorKind {
             5 | 6 => Self::Busy,
             // SQLITE_FULL
             13 => Self::Full,
+            // SQLITE_READONLY
+            8 => Self::ReadOnly,
             // SQLITE_NOMEM, SQLITE_INTERRUPT, SQLITE_IOERR, SQLITE_PROTOCOL, SQLITE_SCHEMA
             7 | 9 | 10 | 15 | 17 => Self::Transient,
             // SQLITE_ERROR says it in words only.

@@ -44,11 +44,13 @@ pub mod report;
 mod connect;
 mod driver_error_kind;
 mod error;
+mod open_transactions;
 
 pub use connect::{ConnectOptions, Durability};
 pub use driver_error_kind::DriverErrorKind;
 pub use error::{Error, Result};
 pub use migrator::{MIGRATION_TABLE, MigrationStatus, Migrator};
+pub use open_transactions::discard_open_transactions;
 pub use schema_name::SchemaName;
 pub use schema_state::SchemaState;
 pub use script::script;

@@ -91,6 +91,15 @@ pub enum Error {
         /// The database's own words.
         source: BoxError,
     },
+    /// The database takes no writes.
+    ///
+    /// On PostgreSQL the connection leads to a standby, as may happen after a failover: its address has to lead to the
+    /// new primary, or the standby to be promoted. On SQLite the file, its folder or the disk can't be written to.
+    #[error("the database is read-only")]
+    ReadOnly {
+        /// The database's own words.
+        source: BoxError,
+    },
     /// Others kept the row or the database locked; try again.
     #[error("the database is busy")]
     Busy {
@@ -132,6 +141,7 @@ pub enum ErrorKind {
     SchemaTooNew,
     SchemaForeign,
     StorageFull,
+    ReadOnly,
     Busy,
     Timeout,
     Backend,
@@ -167,6 +177,7 @@ impl Error {
             Self::SchemaTooNew { .. } => ErrorKind::SchemaTooNew,
             Self::SchemaForeign { .. } => ErrorKind::SchemaForeign,
             Self::StorageFull { .. } => ErrorKind::StorageFull,
+            Self::ReadOnly { .. } => ErrorKind::ReadOnly,
             Self::Busy { .. } => ErrorKind::Busy,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Backend { .. } => ErrorKind::Backend,

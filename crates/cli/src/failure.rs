@@ -108,6 +108,9 @@ impl Failure {
             Error::SchemaTooNew { .. } => "use a newer runtrail",
             Error::SchemaForeign { .. } => "use another database, or another --database-schema",
             Error::StorageFull { .. } => "make room, and try again",
+            Error::ReadOnly { .. } => {
+                "may you write the file, or does the URL lead to a standby that is still to be promoted?"
+            }
             Error::Busy { .. } => "somebody holds a lock on it; try again",
             Error::Timeout { .. } => "is it running, and is the URL right?",
             Error::Backend { .. } if matches!(self, Self::Opening { .. }) => {

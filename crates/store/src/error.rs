@@ -12,6 +12,7 @@ pub(crate) fn database(err: DbErr) -> Error {
         DriverErrorKind::Busy => Error::Busy { source },
         DriverErrorKind::Timeout => Error::Timeout { source },
         DriverErrorKind::Full => Error::StorageFull { source },
+        DriverErrorKind::ReadOnly => Error::ReadOnly { source },
         DriverErrorKind::NoSuchTable => Error::SchemaMissing,
         DriverErrorKind::Transient => Error::Backend {
             transient: true,

@@ -6,15 +6,16 @@ use chrono::{DateTime, Utc};
 use runtrail_audit::{Result, RunStatus, rules};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ConnectionTrait, IdenStatic, Order};
+use sea_orm::{IdenStatic, Order};
 
 use crate::backend::{self, LIST};
+use crate::connection::Connection;
 use crate::session::Session;
 use crate::{codec, error};
 
 /// One seek in the index for each skill; a grouped maximum would read every run of each.
 pub(crate) async fn by_skills(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     skill_ids: &[String],
     include_failed: bool,
 ) -> Result<HashMap<String, DateTime<Utc>>> {

@@ -48,6 +48,7 @@ mod retention;
 mod run_tree;
 
 mod codec;
+mod retry;
 mod session;
 mod settings;
 mod stretch;
@@ -57,8 +58,9 @@ mod connection;
 mod error;
 
 pub use connection::{Borrowed, Connection, Pool};
+pub use retry::Retry;
 pub use runtrail_audit as audit;
 pub use runtrail_entity as entity;
 pub use runtrail_migration as migration;
-pub use runtrail_migration::{ConnectOptions, Durability, SchemaName};
+pub use runtrail_migration::{ConnectOptions, Durability, SchemaName, discard_open_transactions};
 pub use store::AuditStore;

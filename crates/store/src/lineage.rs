@@ -8,15 +8,16 @@ use sea_orm::sea_query::{
     CommonTableExpression, Expr, ExprTrait, Query, SelectStatement, UnionType, WithClause,
     WithQuery,
 };
-use sea_orm::{ConnectionTrait, IdenStatic, Order, QueryResult};
+use sea_orm::{IdenStatic, Order, QueryResult};
 
 use crate::codec;
+use crate::connection::Connection;
 use crate::session::Session;
 
 /// One query however long the chain is. `UNION` drops rows that came before, so a cycle ends it; and since no
 /// depth can be counted beside it (a cycle would give the same run ever new depths), the order is made here.
 pub(crate) async fn chain(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     run_id: &str,
 ) -> Result<Vec<SkillRun>> {
     let run_id = rules::run_id("run_id", run_id)?;
@@ -32,7 +33,7 @@ pub(crate) async fn chain(
 
 /// What a run has spawned itself.
 pub(crate) async fn children(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     run_id: &str,
 ) -> Result<Vec<RunSummary>> {
     let run_id = rules::run_id("run_id", run_id)?;
@@ -43,7 +44,7 @@ pub(crate) async fn children(
 
 /// The run and everything below it, by the same means as its ancestors.
 pub(crate) async fn subtree(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     run_id: &str,
 ) -> Result<Vec<RunSummary>> {
     let run_id = rules::run_id("run_id", run_id)?;
@@ -51,7 +52,7 @@ pub(crate) async fn subtree(
     codec::readable(&db.fetch(&query).await?, codec::decode_summary)
 }
 
-fn summaries(db: &Session<'_, impl ConnectionTrait>) -> SelectStatement {
+fn summaries(db: &Session<'_, impl Connection>) -> SelectStatement {
     Query::select()
         .columns(codec::SUMMARY.map(|column| (Entity, column)))
         .from(db.runs())
@@ -63,7 +64,7 @@ fn summaries(db: &Session<'_, impl ConnectionTrait>) -> SelectStatement {
 /// Of the runs in `query`, this one and those found by going from the column `from` of each to the column `to`
 /// of the next.
 fn relatives(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     mut query: SelectStatement,
     run_id: &str,
     from: Column,

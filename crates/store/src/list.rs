@@ -4,24 +4,22 @@ use chrono::{DateTime, Utc};
 use runtrail_audit::{Page, Result, RunFilter, SkillRun, rules};
 use runtrail_entity::skill_run::{COLUMN, Column};
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
-use sea_orm::{Condition, ConnectionTrait, Order, Value};
+use sea_orm::{Condition, Order, Value};
 
+use crate::connection::Connection;
 use crate::session::Session;
 use crate::stretch::{self, Stretch};
 use crate::{codec, filter};
 
 pub(crate) async fn filtered(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     filter: &RunFilter,
     page: Page,
 ) -> Result<Vec<SkillRun>> {
     newest_first(db, filter::condition(filter)?, page).await
 }
 
-pub(crate) async fn count(
-    db: &Session<'_, impl ConnectionTrait>,
-    filter: &RunFilter,
-) -> Result<u64> {
+pub(crate) async fn count(db: &Session<'_, impl Connection>, filter: &RunFilter) -> Result<u64> {
     let query = Query::select()
         .from(db.runs())
         .cond_where(filter::condition(filter)?)
@@ -30,7 +28,7 @@ pub(crate) async fn count(
 }
 
 pub(crate) async fn children(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     parent_run_id: &str,
 ) -> Result<Vec<SkillRun>> {
     let parent_run_id = rules::identifier("parent_run_id", parent_run_id)?;
@@ -39,7 +37,7 @@ pub(crate) async fn children(
 }
 
 pub(crate) async fn finished_before(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     cutoff: DateTime<Utc>,
     limit: Option<u64>,
 ) -> Result<Vec<SkillRun>> {
@@ -60,7 +58,7 @@ const RUNS_AT_ONCE: u64 = 25;
 
 /// The first runs of a page, or some after the run with this key: its start and its id.
 pub(crate) async fn stretch(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     filter: &RunFilter,
     order: runtrail_audit::Order,
     page: Page,
@@ -87,7 +85,7 @@ pub(crate) async fn stretch(
 }
 
 async fn newest_first(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     condition: Condition,
     page: Page,
 ) -> Result<Vec<SkillRun>> {
@@ -96,7 +94,7 @@ async fn newest_first(
 }
 
 fn ordered(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     condition: Condition,
     direction: Order,
     page: Page,

@@ -5,21 +5,19 @@ use std::collections::HashMap;
 use runtrail_audit::{Error, LogFilter, Order, Result, SkillRunLog, rules};
 use runtrail_entity::skill_run;
 use runtrail_entity::skill_run_log::{COLUMN, Column, Model};
+use sea_orm::Value;
 use sea_orm::sea_query::{
     Expr, ExprTrait, InsertStatement, LockType, OnConflict, Query, SelectStatement,
 };
-use sea_orm::{ConnectionTrait, Value};
 
+use crate::connection::Connection;
 use crate::session::Session;
 use crate::stretch::{self, Stretch};
 use crate::{backend, codec, error};
 
 const KEY: [Column; 2] = [Column::RunId, Column::Sequence];
 
-pub(crate) async fn append(
-    db: &Session<'_, impl ConnectionTrait>,
-    event: &SkillRunLog,
-) -> Result<()> {
+pub(crate) async fn append(db: &Session<'_, impl Connection>, event: &SkillRunLog) -> Result<()> {
     let row = codec::encode_log(event, db.clock.now(), &db.limits)?;
 
     let event_of_run = Query::select()
@@ -50,7 +48,7 @@ const EVENTS_AT_ONCE: usize = 1_000;
 const BYTES_AT_ONCE: usize = 4 << 20;
 
 pub(crate) async fn append_many(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     events: &[SkillRunLog],
 ) -> Result<()> {
     let now = db.clock.now();
@@ -80,10 +78,7 @@ fn length_of_batch(rows: &[Model]) -> usize {
 }
 
 /// The first refusal among these rows, if there is one: the others are stored.
-async fn append_batch(
-    db: &Session<'_, impl ConnectionTrait>,
-    rows: &[Model],
-) -> Result<Option<Error>> {
+async fn append_batch(db: &Session<'_, impl Connection>, rows: &[Model]) -> Result<Option<Error>> {
     let values: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -132,7 +127,7 @@ async fn append_batch(
 /// Selecting from the runs asks whether they are there in the same statement. To let the foreign key refuse would
 /// end a host's transaction on PostgreSQL.
 fn insert_unless_stored(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     mut events_of_runs: SelectStatement,
 ) -> Result<InsertStatement> {
     // PostgreSQL then waits for whoever is deleting a run, and finds it or not. SQLite has no such locks.
@@ -166,7 +161,7 @@ fn compare(event: &Model, stored: Option<&Model>) -> Result<()> {
 }
 
 pub(crate) async fn list(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     run_id: &str,
 ) -> Result<Vec<SkillRunLog>> {
     rules::run_id("run_id", run_id)?;
@@ -182,7 +177,7 @@ const EVENTS_OF_A_STRETCH: u64 = 100;
 
 /// Some events of a run, after the one with this key: its sequence.
 pub(crate) async fn stretch(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     run_id: &str,
     filter: &LogFilter,
     order: Order,

@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 use runtrail_audit::{PurgeSize, Result, rules};
 use runtrail_entity::{skill_run, skill_run_log};
+use sea_orm::Order;
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
-use sea_orm::{ConnectionTrait, Order};
 
+use crate::connection::Connection;
 use crate::session::Session;
 use crate::{backend, codec};
 
@@ -19,7 +20,7 @@ const EVENTS_AT_ONCE: u64 = 1_000;
 const ATTEMPTS: usize = 3;
 
 pub(crate) async fn older_than(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     cutoff: DateTime<Utc>,
     on_batch: &(dyn Fn(u64) + Sync),
 ) -> Result<u64> {
@@ -27,6 +28,7 @@ pub(crate) async fn older_than(
     let mut purged = 0;
     let mut after = Position::START;
     loop {
+        let db = &db.begin_again();
         let due = due_runs(db, cutoff, &after).await?;
         let Some(last) = due.last() else {
             return Ok(purged);
@@ -42,7 +44,7 @@ pub(crate) async fn older_than(
 
 /// What [`older_than`] would delete.
 pub(crate) async fn measure(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     cutoff: DateTime<Utc>,
 ) -> Result<PurgeSize> {
     use skill_run::{COLUMN, Column};
@@ -83,7 +85,7 @@ impl Position {
 }
 
 async fn due_runs(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     cutoff: i64,
     after: &Position,
 ) -> Result<Vec<Position>> {
@@ -124,7 +126,7 @@ async fn due_runs(
 ///
 /// Every statement asks again whether the run is due: its id may have been purged and started anew meanwhile.
 async fn delete(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     cutoff: i64,
     batch: &SelectStatement,
     runs: u64,
@@ -143,7 +145,7 @@ async fn delete(
 }
 
 async fn delete_events(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     cutoff: i64,
     batch: &SelectStatement,
 ) -> Result<u64> {
@@ -170,7 +172,7 @@ async fn delete_events(
 }
 
 async fn delete_runs_without_events(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     cutoff: i64,
     batch: &SelectStatement,
 ) -> Result<u64> {

@@ -3,14 +3,13 @@
 use runtrail_audit::{Error, Result, RunStats, SkillRun, rules};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
-use sea_orm::{
-    ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryResult, QueryTrait,
-};
+use sea_orm::{EntityTrait, IntoActiveModel, QueryFilter, QueryResult, QueryTrait};
 
 use crate::codec::{self, Outcome};
+use crate::connection::Connection;
 use crate::session::Session;
 
-pub(crate) async fn start(db: &Session<'_, impl ConnectionTrait>, run: &SkillRun) -> Result<()> {
+pub(crate) async fn start(db: &Session<'_, impl Connection>, run: &SkillRun) -> Result<()> {
     let row = codec::encode_run(run, &db.limits)?;
     let started_again = OnConflict::column(Column::Id)
         .update_columns([
@@ -52,7 +51,7 @@ pub(crate) async fn start(db: &Session<'_, impl ConnectionTrait>, run: &SkillRun
 }
 
 pub(crate) async fn finish(
-    db: &Session<'_, impl ConnectionTrait>,
+    db: &Session<'_, impl Connection>,
     run_id: &str,
     stats: &RunStats,
 ) -> Result<()> {
@@ -82,7 +81,7 @@ pub(crate) async fn finish(
     }
 }
 
-pub(crate) async fn get(db: &Session<'_, impl ConnectionTrait>, run_id: &str) -> Result<SkillRun> {
+pub(crate) async fn get(db: &Session<'_, impl Connection>, run_id: &str) -> Result<SkillRun> {
     rules::run_id("run_id", run_id)?;
     match find(db, run_id).await? {
         Some(row) => codec::decode_run(&row),
@@ -90,12 +89,12 @@ pub(crate) async fn get(db: &Session<'_, impl ConnectionTrait>, run_id: &str) ->
     }
 }
 
-async fn stored(db: &Session<'_, impl ConnectionTrait>, run_id: &str) -> Result<Option<Model>> {
+async fn stored(db: &Session<'_, impl Connection>, run_id: &str) -> Result<Option<Model>> {
     let row = find(db, run_id).await?;
     row.as_ref().map(codec::read_run).transpose()
 }
 
-async fn find(db: &Session<'_, impl ConnectionTrait>, run_id: &str) -> Result<Option<QueryResult>> {
+async fn find(db: &Session<'_, impl Connection>, run_id: &str) -> Result<Option<QueryResult>> {
     let mut query = db.select_runs();
     query.and_where(COLUMN.id.eq(run_id));
     Ok(db.fetch(&query).await?.into_iter().next())

@@ -1,43 +1,86 @@
 use std::ops::Deref;
 
-use runtrail_audit::Result;
+use runtrail_audit::{Error, Result};
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, SelectStatement};
-use sea_orm::{ConnectionTrait, QueryResult, StatementBuilder};
+use sea_orm::{QueryResult, StatementBuilder};
+use tokio::time::{Instant, timeout_at};
 
+use crate::connection::Connection;
 use crate::error;
+use crate::retry::Retry;
 use crate::settings::Settings;
 
-/// A connection to a schema that has been found fit, and the settings that statements on it go by.
+/// One call of a method: a connection, the settings that statements on it go by, and the time it has to end.
 pub(crate) struct Session<'a, C> {
     connection: &'a C,
     settings: &'a Settings,
+    retry: Retry,
+    deadline: Option<Instant>,
 }
 
-impl<'a, C: ConnectionTrait> Session<'a, C> {
-    pub(crate) fn new(connection: &'a C, settings: &'a Settings) -> Self {
+impl<'a, C: Connection> Session<'a, C> {
+    pub(crate) fn begin(connection: &'a C, settings: &'a Settings) -> Self {
+        let retry = if connection.can_retry() {
+            settings.retry.clone()
+        } else {
+            Retry::never()
+        };
         Self {
             connection,
             settings,
+            retry,
+            // None where it is too far away to be told.
+            deadline: settings
+                .deadline
+                .and_then(|time| Instant::now().checked_add(time)),
         }
+    }
+
+    /// The same with all its time ahead: for the next step of a call that is as long as its data.
+    pub(crate) fn begin_again(&self) -> Self {
+        Self::begin(self.connection, self.settings)
     }
 
     pub(crate) fn connection(&self) -> &C {
         self.connection
     }
 
+    /// Does something that can be repeated, as often as it has to be, until the deadline.
+    pub(crate) async fn attempt<T, F>(&self, attempt: impl FnMut() -> F + Send) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+    {
+        let attempts = self.retry.run(attempt);
+        match self.deadline {
+            Some(deadline) => timeout_at(deadline, attempts).await.unwrap_or_else(|late| {
+                Err(Error::Timeout {
+                    source: late.into(),
+                })
+            }),
+            None => attempts.await,
+        }
+    }
+
     /// Executes one statement that gives no rows; returns how many it has written or deleted.
     pub(crate) async fn execute(&self, statement: &impl StatementBuilder) -> Result<u64> {
-        let result = self.connection.execute(statement).await;
-        Ok(result.map_err(error::database)?.rows_affected())
+        let result = self
+            .attempt(|| async {
+                let result = self.connection.execute(statement).await;
+                result.map_err(error::database)
+            })
+            .await?;
+        Ok(result.rows_affected())
     }
 
     /// Fetches every row of a query: stopping after the first would leave the statement half read, which costs
     /// SQLite more than it saves.
     pub(crate) async fn fetch(&self, query: &impl StatementBuilder) -> Result<Vec<QueryResult>> {
-        self.connection
-            .query_all(query)
-            .await
-            .map_err(error::database)
+        self.attempt(|| async {
+            let rows = self.connection.query_all(query).await;
+            rows.map_err(error::database)
+        })
+        .await
     }
 
     /// How many rows a query without columns has.

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use runtrail_audit::{Clock, Limits, SystemClock};
 use runtrail_entity::{skill_run, skill_run_log};
@@ -6,12 +7,17 @@ use runtrail_migration::{Migrator, SchemaName};
 use sea_orm::sea_query::{IntoIden, IntoTableRef, SelectStatement, TableRef};
 use sea_orm::{EntityName, EntityTrait, Iden, QueryTrait};
 
+use crate::retry::Retry;
+
 /// What a store goes by, whichever door it was opened through.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) schema: Option<SchemaName>,
+    pub(crate) retry: Retry,
+    /// How long a call may take.
+    pub(crate) deadline: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -20,6 +26,8 @@ impl Default for Settings {
             limits: Limits::default(),
             clock: Arc::new(SystemClock),
             schema: None,
+            retry: Retry::default(),
+            deadline: None,
         }
     }
 }

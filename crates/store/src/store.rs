@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -11,6 +12,7 @@ use runtrail_migration::{ConnectOptions, SchemaName};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
 use crate::connection::{Borrowed, Connection, Pool};
+use crate::retry::Retry;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::{backend, error, last_run, lineage, list, logs, purge, runs};
@@ -94,6 +96,24 @@ impl AuditStore {
         self
     }
 
+    /// How often a statement is tried again after a failure that passes by itself; up to 12 tries within 5 s by
+    /// default.
+    pub fn with_retry(mut self, retry: Retry) -> Self {
+        self.settings.retry = retry;
+        self
+    }
+
+    /// How long a call may take, all its tries and the wait for a free connection included; by default as long as it
+    /// needs.
+    ///
+    /// Beyond it a call fails with [`Timeout`](runtrail_audit::Error::Timeout), as if its future had been dropped: a
+    /// write may have got there or not, and the same call again tells. What is as long as its data has this time for
+    /// each of its steps: a purge for each batch, a stream for each of its queries. A migration goes on to its end.
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.settings.deadline = Some(deadline);
+        self
+    }
+
     /// The PostgreSQL schema of the tables; by default where the connection's own queries look. Ignored on
     /// SQLite.
     ///
@@ -163,7 +183,8 @@ impl<C: Connection> AuditStore<C> {
     ///
     /// The `Schema…` variants of [`Error`](runtrail_audit::Error), and the database's own failures.
     pub async fn verify_schema(&self) -> Result<()> {
-        self.inspect_schema().await
+        self.inspect_schema(&Session::begin(&self.reader, &self.settings))
+            .await
     }
 
     /// What the store's clock says.
@@ -172,25 +193,30 @@ impl<C: Connection> AuditStore<C> {
     }
 
     pub(crate) async fn writing(&self) -> Result<Session<'_, C>> {
-        self.check_schema().await?;
-        Ok(Session::new(&self.writer, &self.settings))
+        self.session(&self.writer).await
     }
 
     pub(crate) async fn reading(&self) -> Result<Session<'_, C>> {
-        self.check_schema().await?;
-        Ok(Session::new(&self.reader, &self.settings))
+        self.session(&self.reader).await
     }
 
-    async fn check_schema(&self) -> Result<()> {
-        if self.is_schema_fit.load(Ordering::Relaxed) {
-            return Ok(());
+    async fn session<'a>(&'a self, connection: &'a C) -> Result<Session<'a, C>> {
+        let session = Session::begin(connection, &self.settings);
+        if !self.is_schema_fit.load(Ordering::Relaxed) {
+            self.inspect_schema(&session).await?;
         }
-        self.inspect_schema().await
+        Ok(session)
     }
 
-    async fn inspect_schema(&self) -> Result<()> {
-        let state = self.settings.migrator().state(&self.reader).await;
-        error::fitness(state.map_err(error::migration)?)?;
+    async fn inspect_schema(&self, session: &Session<'_, C>) -> Result<()> {
+        let migrator = self.settings.migrator();
+        let state = session
+            .attempt(|| async {
+                let state = migrator.state(&self.reader).await;
+                state.map_err(error::migration)
+            })
+            .await?;
+        error::fitness(state)?;
         self.is_schema_fit.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -199,8 +225,9 @@ impl<C: Connection> AuditStore<C> {
 #[async_trait]
 impl<C: Connection> Storage for AuditStore<C> {
     async fn initialize(&self) -> Result<()> {
+        let session = Session::begin(&self.writer, &self.settings);
         // Afresh: the tables may have gone since this store last looked.
-        let unfit = match self.inspect_schema().await {
+        let unfit = match self.inspect_schema(&session).await {
             Ok(()) => return Ok(()),
             Err(unfit) => unfit,
         };
@@ -208,11 +235,13 @@ impl<C: Connection> Storage for AuditStore<C> {
             return Err(unfit);
         };
         let migrator = self.settings.migrator();
-        migrator
-            .up(connection, None)
-            .await
-            .map_err(error::migration)?;
-        self.inspect_schema().await
+        session
+            .attempt(|| async {
+                let applied = migrator.up(connection, None).await;
+                applied.map_err(error::migration)
+            })
+            .await?;
+        self.inspect_schema(&session).await
     }
 
     async fn start_run(&self, run: &SkillRun) -> Result<()> {

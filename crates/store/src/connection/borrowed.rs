@@ -14,6 +14,10 @@ impl<C: ConnectionTrait> Connection for Borrowed<'_, C> {
     fn migratable(&self) -> Option<&DatabaseConnection> {
         None
     }
+
+    fn can_retry(&self) -> bool {
+        false
+    }
 }
 
 #[async_trait]

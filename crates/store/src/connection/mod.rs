@@ -19,6 +19,10 @@ pub trait Connection: ConnectionTrait + Send + fmt::Debug + sealed::Sealed {
     /// The connection on which migrations can begin a transaction; none inside of somebody else's.
     #[doc(hidden)]
     fn migratable(&self) -> Option<&DatabaseConnection>;
+
+    /// Whether a statement commits by itself, so that it can be repeated.
+    #[doc(hidden)]
+    fn can_retry(&self) -> bool;
 }
 
 mod sealed {

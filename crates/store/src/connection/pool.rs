@@ -48,6 +48,10 @@ impl Connection for Pool {
     fn migratable(&self) -> Option<&DatabaseConnection> {
         Some(&self.db)
     }
+
+    fn can_retry(&self) -> bool {
+        true
+    }
 }
 
 #[async_trait]

@@ -1,0 +1,86 @@
+use std::time::{Duration, Instant};
+
+use backon::{ExponentialBuilder, Retryable};
+use runtrail_audit::{Error, Result};
+
+/// How often a store tries a statement again that has failed for a reason which passes by itself: a connection that
+/// was lost, a server that is restarting, a deadlock, a lock.
+///
+/// It waits in between: at first some 10 ms, then twice as long each time, up to 200 ms; a random part of that, so that
+/// many callers don't come back all at once.
+///
+/// Neither a call that has run into a timeout is tried again, as whoever set the timeout has said how long to wait,
+/// nor anything on a connection that was given to [`AuditStore::on`](crate::AuditStore::on): a transaction is its
+/// owner's to repeat, from the start.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use runtrail_store::{AuditStore, Retry};
+/// # fn example(store: AuditStore) {
+/// let patient = store.with_retry(Retry::default().tries(50).within(Duration::from_secs(60)));
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    tries: usize,
+    within: Duration,
+}
+
+impl Default for Retry {
+    /// 12 tries within 5 s: more than an idle pool has connections, each of which a restarted server has cut off.
+    fn default() -> Self {
+        Self {
+            tries: 12,
+            within: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Retry {
+    /// Every failure is told at once.
+    pub fn never() -> Self {
+        Self::default().tries(1)
+    }
+
+    /// The most tries of one statement, the first included; 12 by default, at least 1.
+    pub fn tries(mut self, tries: usize) -> Self {
+        self.tries = tries.max(1);
+        self
+    }
+
+    /// How long after the first try of a statement another may begin; 5 s by default.
+    ///
+    /// What a try takes comes on top. The limit of a whole call is
+    /// [`AuditStore::with_deadline`](crate::AuditStore::with_deadline).
+    pub fn within(mut self, time: Duration) -> Self {
+        self.within = time;
+        self
+    }
+
+    /// The first answer that isn't worth another try, or the last one.
+    pub(crate) async fn run<T, F>(&self, attempt: impl FnMut() -> F + Send) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+    {
+        const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+        /// To which, like to the others, up to as much again is added by chance.
+        const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+        let begun = Instant::now();
+        let pauses = ExponentialBuilder::new()
+            .with_min_delay(SHORTEST_PAUSE)
+            .with_max_delay(LONGEST_PAUSE)
+            .with_max_times(self.tries - 1)
+            .with_jitter();
+        attempt
+            .retry(pauses)
+            .sleep(tokio::time::sleep)
+            .when(|err| passes(err) && begun.elapsed() < self.within)
+            .await
+    }
+}
+
+fn passes(err: &Error) -> bool {
+    err.is_transient() && !matches!(err, Error::Timeout { .. })
+}
