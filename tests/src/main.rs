@@ -36,8 +36,11 @@ mod migrations;
 /// Living in somebody else's database: transactions, roles, schemas, poolers.
 mod coexistence;
 
-/// Writes that are cancelled, repeated or killed.
+/// What a write consists of, and the settings and errors of the databases beneath.
 mod durability;
+
+/// Nothing acknowledged is ever lost: kills, crashes, full disks, dropped futures, lost replies.
+mod faults;
 
 /// The `runtrail` command, as its users run it.
 mod cli;

@@ -1,8 +1,8 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use runtrail_test_servers::folder_of;
 
-use crate::postgres::folder_of;
 use crate::{cargo, succeed, test};
 
 /// The invariants of ARCHITECTURE.md: packages, and what they must not depend on.
@@ -24,7 +24,7 @@ pub(crate) fn run() -> Result<()> {
     ];
     step("lints", cargo().args(clippy))?;
     eprintln!("== tests");
-    test::run(&[])?;
+    test::run(&test::Options::default())?;
     let doc = ["doc", "--workspace", "--no-deps"];
     step("docs", cargo().args(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
     for package in ["runtrail-migration", "runtrail-store"] {

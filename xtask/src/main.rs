@@ -5,7 +5,6 @@
 
 mod ci;
 mod migrate;
-mod postgres;
 mod test;
 
 use std::process::{Command, ExitCode};
@@ -33,9 +32,8 @@ enum Task {
     ///
     /// RUNTRAIL_TEST_POSTGRES_URL names another PostgreSQL to use, on which databases and roles may be created.
     Test {
-        /// Only the cases whose names contain one of these, and other options of the test runner.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        filters: Vec<String>,
+        #[command(flatten)]
+        options: test::Options,
     },
     /// Check everything that has to hold before a change lands: format, lints, tests, docs, features.
     Ci,
@@ -44,7 +42,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Migrate { arguments } => migrate::run(&arguments),
-        Task::Test { filters } => test::run(&filters),
+        Task::Test { options } => test::run(&options),
         Task::Ci => ci::run(),
     };
     match result {

@@ -1,14 +1,7 @@
-use std::fs;
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
 use runtrail_audit::{BulkStorage, ErrorKind, RunFilter, SkillRunLog, Storage};
 use runtrail_migration::{Migrator, SchemaName, SchemaState};
 use runtrail_store::AuditStore;
 use sea_orm::DatabaseConnection;
-use tempfile::TempDir;
 use url::Url;
 
 use crate::fixture::*;
@@ -298,85 +291,6 @@ fn sqlite_has_no_schemas_and_ignores_the_name() {
     });
 }
 
-/// PgBouncer in transaction mode in front of the database, with two connections to it.
-struct PgBouncer {
-    process: Child,
-    url: String,
-    _folder: TempDir,
-}
-
-impl PgBouncer {
-    async fn start(database_url: &str) -> Self {
-        let behind = Url::parse(database_url).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let config = folder.path().join("pgbouncer.ini");
-        let database = behind.path().trim_start_matches('/');
-        let password = behind
-            .password()
-            .map(|password| format!("password={password}"));
-        let text = format!(
-            "[databases]\n{database} = host={} port={} user={} {}\n\
-             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-             auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n\
-             ignore_startup_parameters = extra_float_digits\n",
-            behind.host_str().unwrap(),
-            behind.port().unwrap_or(5432),
-            behind.username(),
-            password.unwrap_or_default(),
-        );
-        fs::write(&config, text).unwrap();
-
-        let mut command = Command::new("pgbouncer");
-        // It is in a folder that is not on everybody's PATH.
-        let path = std::env::var("PATH").unwrap();
-        command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"));
-        // Like PostgreSQL, it refuses to run as root.
-        if fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0)
-        {
-            command.args(["--user", "nobody"]);
-        }
-        let process = command
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect(
-                "this case needs PgBouncer (package pgbouncer), which `cargo xtask test` looks for",
-            );
-
-        let started = Instant::now();
-        while tokio::net::TcpStream::connect(("127.0.0.1", port))
-            .await
-            .is_err()
-        {
-            assert!(
-                started.elapsed() < Duration::from_secs(20),
-                "PgBouncer did not start"
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        let url = format!("postgres://anybody@127.0.0.1:{port}/{database}");
-        Self {
-            process,
-            url,
-            _folder: folder,
-        }
-    }
-}
-
-impl Drop for PgBouncer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[test]
 fn a_pooler_in_transaction_mode_can_stand_between() {
     on_database(Backend::Postgres, async |database| {
@@ -387,9 +301,8 @@ fn a_pooler_in_transaction_mode_can_stand_between() {
             .await
             .unwrap();
 
-        let pooler = PgBouncer::start(&database.url()).await;
         let work = async |worker: usize| {
-            let store = AuditStore::connect(pooler.url.as_str()).await.unwrap();
+            let store = AuditStore::connect(database.pooled_url()).await.unwrap();
             let store = store.in_schema(audit.clone()).without_prepared_statements();
             store.initialize().await.unwrap();
             for number in 0..20 {

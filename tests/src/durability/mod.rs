@@ -1,12 +1,6 @@
 /// What statements a write consists of.
 mod statements;
 
-/// Futures that are dropped half way.
-mod cancelled;
-
-/// Processes that are killed.
-mod killed;
-
 /// SQLite's settings, on every connection.
 mod pragmas;
 

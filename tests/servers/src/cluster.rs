@@ -1,0 +1,263 @@
+use std::fmt;
+use std::fs::{self, File, Permissions};
+use std::hash::{BuildHasher, RandomState};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+use crate::account::Account;
+use crate::programs::{folder_of, how_to_install};
+use crate::{free_port, succeed};
+
+const USER: &str = "runtrail";
+
+/// A PostgreSQL server with databases of its own. Stopped when it goes, and its databases with it.
+pub struct Cluster {
+    programs: PathBuf,
+    account: Account,
+    folder: Option<TempDir>,
+    password: String,
+    settings: Vec<String>,
+    port: u16,
+    server: Option<Child>,
+}
+
+impl Cluster {
+    /// Makes a new one, with these settings (`name=value`), and starts it.
+    ///
+    /// # Errors
+    ///
+    /// If PostgreSQL isn't installed, or doesn't start; it then says what its log says.
+    pub fn start(settings: &[&str]) -> Result<Self> {
+        let password = format!("{:016x}", RandomState::new().hash_one(process::id()));
+        let mut cluster = Self::in_new_folder(password, settings)?;
+        cluster.initdb()?;
+        cluster.serve_on_free_port()?;
+        Ok(cluster)
+    }
+
+    /// A standby of this server, that follows it by streaming.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_standby(&self) -> Result<Self> {
+        let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
+        let mut standby = Self::in_new_folder(self.password.clone(), &settings)?;
+        let mut copy = standby.command("pg_basebackup");
+        copy.env("PGPASSWORD", &self.password)
+            .args(["--host=127.0.0.1", &format!("--port={}", self.port)])
+            .args([&format!("--username={USER}"), "--checkpoint=fast"])
+            .args(["--wal-method=stream", "--write-recovery-conf", "--no-sync"])
+            .arg("--pgdata")
+            .arg(standby.data());
+        succeed(&mut copy)?;
+        standby.serve_on_free_port()?;
+        Ok(standby)
+    }
+
+    /// The URL of its database `postgres`, for a role that may do everything; with the password.
+    pub fn url(&self) -> String {
+        format!(
+            "postgres://{USER}:{}@127.0.0.1:{}/postgres",
+            self.password, self.port
+        )
+    }
+
+    /// The port that it listens on, also after it was stopped.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Stops it at once, as a crash would: it has to recover when it is started again.
+    ///
+    /// # Errors
+    ///
+    /// If it wasn't running.
+    pub fn crash(&mut self) -> Result<()> {
+        let mut server = self.server.take().context("it isn't running")?;
+        // An immediate shutdown. SIGKILL would leave its children and shared memory behind.
+        signal(&server, "QUIT")?;
+        server.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again on its port, and waits until it takes connections.
+    ///
+    /// # Errors
+    ///
+    /// If it doesn't start.
+    pub fn start_again(&mut self) -> Result<()> {
+        ensure!(self.server.is_none(), "it is running");
+        ensure!(self.serve()?, "PostgreSQL did not start:\n{}", self.log());
+        Ok(())
+    }
+
+    /// Makes a standby a primary, and waits until it is.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be promoted.
+    pub fn promote(&self) -> Result<()> {
+        let mut promote = self.command("pg_ctl");
+        promote
+            .args(["promote", "--silent", "--wait", "--pgdata"])
+            .arg(self.data());
+        succeed(&mut promote)
+    }
+
+    /// Keeps the databases, and says how to look at them.
+    ///
+    /// # Errors
+    ///
+    /// If they were kept already.
+    pub fn keep(mut self) -> Result<String> {
+        let folder = self.folder.take().context("it was kept already")?.keep();
+        let start = self.programs.join("postgres");
+        Ok(format!(
+            "PostgreSQL's databases were kept in {}; to start it again, as the owner of that folder: {} -D {}",
+            folder.display(),
+            start.display(),
+            folder.join("data").display(),
+        ))
+    }
+
+    fn in_new_folder(password: String, settings: &[&str]) -> Result<Self> {
+        let programs = folder_of("initdb").with_context(how_to_install)?;
+        let account = Account::for_servers()?;
+        let folder = tempfile::Builder::new()
+            .prefix("runtrail-postgres-")
+            .tempdir()?;
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+        account.own(folder.path())?;
+        Ok(Self {
+            programs,
+            account,
+            folder: Some(folder),
+            password,
+            settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
+            port: 0,
+            server: None,
+        })
+    }
+
+    fn folder(&self) -> &Path {
+        // It is gone only while `keep` takes everything else down.
+        self.folder
+            .as_ref()
+            .map_or(Path::new("/nonexistent"), TempDir::path)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder().join("data")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        self.account
+            .command(&self.programs.join(program), self.folder())
+    }
+
+    fn initdb(&self) -> Result<()> {
+        let password_file = self.folder().join("password");
+        self.account.write_secret(&password_file, &self.password)?;
+        let make = |locale: &[&str]| -> Result<()> {
+            let mut initdb = self.command("initdb");
+            initdb
+                .arg("--pgdata")
+                .arg(self.data())
+                .arg("--pwfile")
+                .arg(&password_file)
+                .arg(format!("--username={USER}"))
+                .args(["--auth=scram-sha-256", "--encoding=UTF8", "--no-sync"])
+                .args(locale)
+                .stdout(Stdio::null());
+            succeed(&mut initdb)
+        };
+        // Sorting by the rules of a language shows whether a query minds it; not every build can.
+        if make(&["--locale-provider=icu", "--icu-locale=en"]).is_err() {
+            eprintln!(
+                "this PostgreSQL has no ICU: its databases get the locale C instead of English"
+            );
+            let _ = fs::remove_dir_all(self.data());
+            make(&["--locale=C"])?;
+        }
+        fs::remove_file(&password_file)?;
+        Ok(())
+    }
+
+    /// Another program may take the port between the asking and the starting.
+    fn serve_on_free_port(&mut self) -> Result<()> {
+        for _ in 0..5 {
+            self.port = free_port()?;
+            if self.serve()? {
+                return Ok(());
+            }
+        }
+        bail!("PostgreSQL did not start:\n{}", self.log())
+    }
+
+    /// Starts the server; returns whether it takes connections.
+    fn serve(&mut self) -> Result<bool> {
+        let log = File::create(self.folder().join("log"))?;
+        let mut command = self.command("postgres");
+        command
+            .arg("-D")
+            .arg(self.data())
+            .args(["-c", &format!("port={}", self.port)])
+            .args(["-c", "listen_addresses=127.0.0.1"])
+            .args(["-c", "unix_socket_directories="])
+            .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let server = command.spawn().context("postgres can't be run")?;
+        let server = self.server.insert(server);
+
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(60) {
+            if server.try_wait()?.is_some() {
+                self.server = None;
+                return Ok(false);
+            }
+            let log = fs::read_to_string(self.folder.as_ref().context("kept")?.path().join("log"))?;
+            // Of a standby they are read-only ones.
+            if log.contains("database system is ready to accept") {
+                return Ok(true);
+            }
+            sleep(Duration::from_millis(20));
+        }
+        self.crash()?;
+        Ok(false)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(server) = &mut self.server {
+            // A fast shutdown.
+            let _ = signal(server, "INT");
+            let _ = server.wait();
+        }
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+fn signal(process: &Child, name: &str) -> Result<()> {
+    succeed(Command::new("kill").args([&format!("-{name}"), &process.id().to_string()]))
+}

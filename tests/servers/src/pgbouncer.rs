@@ -1,0 +1,106 @@
+use std::fs::{self, Permissions};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+use url::Url;
+
+use crate::account::Account;
+use crate::free_port;
+use crate::programs::{folder_of, how_to_install};
+
+/// PgBouncer in transaction mode, in front of every database of a server; two connections to each. Stopped when it
+/// goes.
+#[derive(Debug)]
+pub struct PgBouncer {
+    process: Child,
+    url: String,
+    _folder: TempDir,
+}
+
+impl PgBouncer {
+    /// Starts one in front of the server that this URL names.
+    ///
+    /// # Errors
+    ///
+    /// If it isn't installed or doesn't start.
+    pub fn start(server: &str) -> Result<Self> {
+        let program = folder_of("pgbouncer")
+            .with_context(how_to_install)?
+            .join("pgbouncer");
+        let server = Url::parse(server).context("the server's URL")?;
+        let host = server.host_str().context("the server's URL has no host")?;
+        let password = server
+            .password()
+            .map(|password| format!("password={password}"));
+        let account = Account::for_servers()?;
+        let folder = tempfile::Builder::new()
+            .prefix("runtrail-pgbouncer-")
+            .tempdir()?;
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+        account.own(folder.path())?;
+        let config = folder.path().join("pgbouncer.ini");
+
+        // Another program may take the port between the asking and the starting.
+        for _ in 0..5 {
+            let port = free_port()?;
+            let text = format!(
+                "[databases]\n* = host={host} port={} user={} {}\n\
+                 [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+                 auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\nserver_idle_timeout = 5\n\
+                 max_client_conn = 500\nignore_startup_parameters = extra_float_digits\n",
+                server.port().unwrap_or(5432),
+                server.username(),
+                password.as_deref().unwrap_or_default(),
+            );
+            account.write_secret(&config, &text)?;
+            let mut process = account
+                .command(&program, folder.path())
+                .arg(&config)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .context("pgbouncer can't be run")?;
+            if listens(&mut process, port)? {
+                return Ok(Self {
+                    process,
+                    url: format!("postgres://anybody@127.0.0.1:{port}/postgres"),
+                    _folder: folder,
+                });
+            }
+        }
+        bail!("PgBouncer did not start")
+    }
+
+    /// The URL of the database `postgres` behind it; the others have the same with another path.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+fn listens(process: &mut Child, port: u16) -> Result<bool> {
+    let started = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if process.try_wait()?.is_some() {
+            return Ok(false);
+        }
+        ensure!(
+            started.elapsed() < Duration::from_secs(20),
+            "PgBouncer did not start"
+        );
+        sleep(Duration::from_millis(20));
+    }
+    Ok(true)
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

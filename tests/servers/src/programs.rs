@@ -1,0 +1,115 @@
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, fs};
+
+use anyhow::{Result, ensure};
+
+use crate::account::is_root;
+use crate::succeed;
+
+/// Where distributions put what is not on everybody's PATH; `*` is a version.
+const FOLDERS: [&str; 6] = [
+    "/usr/lib/postgresql/*/bin",
+    "/usr/pgsql-*/bin",
+    "/usr/local/pgsql/bin",
+    "/opt/homebrew/opt/postgresql*/bin",
+    "/usr/local/opt/postgresql*/bin",
+    "/usr/sbin",
+];
+
+/// What the tests start, and the Debian package that has it.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("initdb", "postgresql"),
+    ("psql", "postgresql-client"),
+    ("pgbouncer", "pgbouncer"),
+    ("sqlite3", "sqlite3"),
+];
+
+/// Makes sure that the programs which the tests start are there.
+///
+/// # Errors
+///
+/// If some are missing and can't be installed; it says how to.
+pub fn install_what_is_missing() -> Result<()> {
+    let is_missing = |(program, _): &&(&str, &str)| folder_of(program).is_none();
+    let packages: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(is_missing)
+        .map(|(_, package)| *package)
+        .collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    ensure!(
+        is_root() && Path::new("/etc/debian_version").exists(),
+        how_to_install()
+    );
+    eprintln!("installing {}", packages.join(", "));
+    let apt = || {
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive");
+        apt
+    };
+    succeed(apt().args(["update", "--quiet"]))?;
+    succeed(
+        apt()
+            .args(["install", "--quiet", "--yes", "--no-install-recommends"])
+            .args(packages),
+    )
+}
+
+pub(crate) fn how_to_install() -> String {
+    let is_there = |program: &str| folder_of(program).is_some();
+    let command = if cfg!(target_os = "macos") {
+        "brew install postgresql pgbouncer sqlite"
+    } else if is_there("dnf") {
+        "sudo dnf install postgresql-server pgbouncer sqlite"
+    } else {
+        "sudo apt-get install postgresql pgbouncer sqlite3"
+    };
+    format!(
+        "the tests need the server programs of PostgreSQL, PgBouncer and the sqlite3 command: {command}"
+    )
+}
+
+/// The folder of a program: on PATH, where `pg_config` says, or where distributions put it.
+pub fn folder_of(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let on_path = env::split_paths(&path);
+    let configured = Command::new("pg_config")
+        .arg("--bindir")
+        .stderr(Stdio::null())
+        .output()
+        .ok();
+    let configured = configured
+        .and_then(|output| String::from_utf8(output.stdout).ok())
+        .map(|folder| PathBuf::from(folder.trim()));
+    let usual = FOLDERS.iter().flat_map(|pattern| expand(pattern));
+    on_path
+        .chain(configured)
+        .chain(usual)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+        // Programs look for the rest of their installation beside their real selves.
+        .and_then(|file| fs::canonicalize(file).ok()?.parent().map(Path::to_owned))
+}
+
+/// The folders that a pattern with one `*` stands for, the latest version first.
+fn expand(pattern: &str) -> Vec<PathBuf> {
+    let Some((before, after)) = pattern.split_once('*') else {
+        return vec![PathBuf::from(pattern)];
+    };
+    let (parent, start) = before.rsplit_once('/').unwrap_or(("", before));
+    let mut names: Vec<String> = fs::read_dir(parent)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with(start))
+        .collect();
+    names.sort();
+    names
+        .iter()
+        .rev()
+        .map(|name| PathBuf::from(format!("{parent}/{name}{after}")))
+        .collect()
+}

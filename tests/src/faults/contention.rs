@@ -1,0 +1,162 @@
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use runtrail_audit::{ErrorKind, Storage};
+use runtrail_store::AuditStore;
+
+use super::counts;
+use super::ledger::{Ledger, OwnLedger};
+use super::outside::{History, count};
+use super::writer::{Plan, Writer, print_times};
+use crate::fixture::*;
+
+/// Calls that write one run.
+const CALLS: u64 = 4;
+
+on_each_backend! {
+    async fn sixty_four_tasks_on_one_store_all_get_through(database) {
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        store.initialize().await.unwrap();
+        let ledger = OwnLedger::new();
+        let runs = counts::writes() / CALLS;
+        let work = async |task: u64| {
+            let writer = Writer { store: &store, ledger: &ledger.ledger };
+            let mut times = Vec::new();
+            for number in 0..runs {
+                times.extend(writer.write(&format!("{task}-{number}")).await);
+            }
+            times
+        };
+        let times = futures_util::future::join_all((0..64).map(work)).await.concat();
+        print_times(&format!("64 tasks on {:?}", database.backend()), times);
+        assert_all_there(database, &ledger.entries(), 64 * runs);
+    }
+
+    async fn four_processes_of_sixteen_tasks_all_get_through(database) {
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        store.initialize().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let runs = counts::writes() / CALLS;
+        let plans = ["a", "b", "c", "d"].map(|name| Plan {
+            tasks: 16,
+            runs,
+            ..Plan::endless(&database.url(), &folder.path().join(name), name)
+        });
+        let processes = plans.each_ref().map(Plan::spawn);
+        for process in processes {
+            let printed = process.succeeds();
+            let times = printed.lines().find(|line| line.contains("p99")).unwrap();
+            eprintln!("a process of four on {:?}, {times}", database.backend());
+        }
+        let entries = plans.each_ref().map(|plan| Ledger::read(&plan.ledger)).concat();
+        assert_all_there(database, &entries, 64 * runs);
+    }
+
+    /// Three seconds are waited for.
+    async fn a_lock_that_is_held_for_seconds_is_waited_for(database) {
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        store.initialize().await.unwrap();
+        let lock = Lock::take(database);
+        let write = async {
+            let begun = Instant::now();
+            store.start_run(&running("r")).await.unwrap();
+            begun.elapsed()
+        };
+        let release = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            lock.release();
+        };
+        let (waited, ()) = futures_util::future::join(write, release).await;
+        assert!(waited > Duration::from_millis(2_900), "{waited:?}");
+        assert_eq!(count(&database.url(), "skill_runs"), 1);
+    }
+
+    /// Thirty are more than a call has to wait: it ends by its deadline, and SQLite gives up after ten by itself.
+    async fn a_lock_that_is_held_for_long_is_a_typed_error_in_time(database) {
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        store.initialize().await.unwrap();
+        let lock = Lock::take(database);
+        let hasty = AuditStore::connect(database.url()).await.unwrap();
+        let hasty = hasty.with_deadline(Duration::from_secs(2));
+        let without_deadline = async {
+            let begun = Instant::now();
+            (store.start_run(&running("a")).await, begun.elapsed())
+        };
+        let with_deadline = async {
+            let begun = Instant::now();
+            (hasty.start_run(&running("b")).await, begun.elapsed())
+        };
+        let release = async {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            lock.release();
+        };
+        let (patient, hasty_one, ()) = tokio::join!(without_deadline, with_deadline, release);
+
+        assert_kind(hasty_one.0, ErrorKind::Timeout);
+        assert!((2.0..3.5).contains(&hasty_one.1.as_secs_f64()), "{:?}", hasty_one.1);
+        match database.backend() {
+            Backend::Sqlite => {
+                let err = assert_kind(patient.0, ErrorKind::Busy);
+                assert!(err.is_transient());
+                assert!((10.0..13.0).contains(&patient.1.as_secs_f64()), "{:?}", patient.1);
+            }
+            // PostgreSQL waits until it is told otherwise.
+            Backend::Postgres => patient.0.unwrap(),
+        }
+        for id in ["a", "b"] {
+            store.start_run(&running(id)).await.unwrap();
+        }
+        assert_eq!(count(&database.url(), "skill_runs"), 2);
+    }
+}
+
+#[track_caller]
+fn assert_all_there(database: &TestDatabase, entries: &[super::ledger::Entry], runs: u64) {
+    for entry in entries {
+        assert!(entry.is_acknowledgement(), "{entry:?}");
+    }
+    let history = History::read(&database.url());
+    history.assert_keeps(entries);
+    assert_eq!(history.runs.len() as u64, runs);
+    assert_eq!(history.events.len() as u64, runs * super::script::EVENTS);
+}
+
+/// A lock on everything that is written, held by another process.
+struct Lock(Spawned);
+
+impl Lock {
+    fn take(database: &TestDatabase) -> Self {
+        let url = database.url();
+        let (mut command, lock) = match database.backend() {
+            Backend::Sqlite => {
+                let mut command = Command::new("sqlite3");
+                command.arg("-batch").arg(database.file());
+                (command, "BEGIN IMMEDIATE; SELECT 'locked';\n")
+            }
+            Backend::Postgres => {
+                let mut command = Command::new("psql");
+                command.args([
+                    "--no-psqlrc",
+                    "--quiet",
+                    "--no-align",
+                    "--tuples-only",
+                    &url,
+                ]);
+                (
+                    command,
+                    "BEGIN; LOCK TABLE skill_runs IN EXCLUSIVE MODE; SELECT 'locked';\n",
+                )
+            }
+        };
+        let mut process = Spawned::new(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+        process.write(lock);
+        assert!(process.lines().any(|line| line == "locked"));
+        Self(process)
+    }
+
+    fn release(mut self) {
+        self.0.write("COMMIT;\n");
+        self.0.close_stdin();
+        self.0.succeeds();
+    }
+}

@@ -1,0 +1,72 @@
+//! How much of each fault: a short form for every run of the tests, and a long one on demand.
+//!
+//! `RUNTRAIL_TEST_FAULTS` is `short` or `long`, and perhaps other counts behind it: `long,kills=50,soak=1800`.
+//! `cargo xtask test --faults --long --count kills=50` sets it.
+
+use std::env;
+
+macro_rules! counts {
+    ($($(#[$meta:meta])* $name:ident: $short:literal, $long:literal;)*) => {
+        $(
+            $(#[$meta])*
+            pub(super) fn $name() -> u64 {
+                count(stringify!($name), $short, $long)
+            }
+        )*
+
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+counts! {
+    /// Kills of a process that writes to SQLite.
+    kills: 30, 1_000;
+    /// Kills of a process that writes to PostgreSQL.
+    kills_on_postgres: 10, 200;
+    /// Kills of a process that purges, and of one that migrates.
+    killed_calls: 10, 50;
+    /// Crashes of the PostgreSQL server.
+    restarts: 2, 20;
+    /// Times that each write is dropped at each poll.
+    drops: 50, 1_000;
+    /// Times that a host drops its `begin()` at each poll.
+    begins: 50, 1_000;
+    /// Times that the disk is full.
+    full_disks: 3, 50;
+    /// System calls of which each fails once.
+    failing_calls: 30, 200;
+    /// Replies of the server that get lost.
+    lost_replies: 200, 10_000;
+    /// Writes of each of 64 tasks.
+    writes: 200, 500;
+    /// Seconds of a purge beside writers.
+    purge_seconds: 10, 300;
+    /// Values that are made up, beside the collected ones.
+    values: 10_000, 1_000_000;
+    /// Questions of an attacker.
+    questions: 10_000, 1_000_000;
+    /// Seconds of the soak.
+    soak: 0, 7_200;
+}
+
+fn count(name: &str, short: u64, long: u64) -> u64 {
+    let given = env::var("RUNTRAIL_TEST_FAULTS").unwrap_or_default();
+    let mut parts = given.split(',').filter(|part| !part.is_empty());
+    let mut count = match parts.next() {
+        Some("long") => long,
+        Some("short") | None => short,
+        Some(other) => panic!("a form of the fault suite is short or long, not {other}"),
+    };
+    for part in parts {
+        let (of, other) = part
+            .split_once('=')
+            .unwrap_or_else(|| panic!("{part} is not like kills=50"));
+        assert!(NAMES.contains(&of), "{of} is none of {}", NAMES.join(", "));
+        if of == name {
+            count = other
+                .parse()
+                .unwrap_or_else(|_| panic!("{part} is not like kills=50"));
+        }
+    }
+    count
+}

@@ -1,0 +1,154 @@
+use std::env;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+use runtrail_audit::Storage;
+use runtrail_migration::Migrator;
+use runtrail_store::AuditStore;
+
+use super::counts;
+use super::ledger::{Entry, Ledger};
+use super::outside::{History, ask, count};
+use super::writer::Plan;
+use crate::fixture::*;
+
+/// Kills on one database; the next ones get another, or looking at it would take longer and longer.
+const KILLS_OF_A_DATABASE: u64 = 25;
+
+fn kill_writers(backend: Backend, kills: u64) {
+    let mut acknowledged = 0;
+    for first in (0..kills).step_by(KILLS_OF_A_DATABASE.try_into().unwrap()) {
+        on_database(backend, async |database| {
+            let folder = tempfile::tempdir().unwrap();
+            let ledger = folder.path().join("ledger");
+            for round in first..kills.min(first + KILLS_OF_A_DATABASE) {
+                // It opens what the last one has left.
+                let process = Plan::endless(&database.url(), &ledger, &format!("r{round}")).spawn();
+                sleep(Duration::from_millis(fastrand::u64(20..400)));
+                process.kill();
+
+                let entries = Ledger::read(&ledger);
+                let failures: Vec<_> = entries
+                    .iter()
+                    .filter(|entry| !entry.is_acknowledgement())
+                    .collect();
+                assert!(failures.is_empty(), "{failures:?}");
+                if round == first {
+                    // Before anybody else has opened it, who might repair it.
+                    read_last(&database.url(), &entries).await;
+                }
+                History::read(&database.url()).assert_keeps(&entries);
+            }
+            acknowledged += Ledger::read(&ledger).len();
+        });
+    }
+    eprintln!("{kills} kills on {backend:?}: {acknowledged} acknowledged, 0 lost");
+    assert!(
+        acknowledged as u64 > 10 * kills,
+        "hardly anything was written"
+    );
+}
+
+async fn read_last(url: &str, entries: &[Entry]) {
+    let store = AuditStore::connect(url).await.unwrap();
+    for entry in entries {
+        if let Entry::Started { id } = entry {
+            store.get_run(id).await.unwrap();
+        }
+    }
+    store.close().await.unwrap();
+}
+
+#[test]
+fn what_was_acknowledged_survives_kills_on_sqlite() {
+    kill_writers(Backend::Sqlite, counts::kills());
+}
+
+#[test]
+fn what_was_acknowledged_survives_kills_on_postgres() {
+    kill_writers(Backend::Postgres, counts::kills_on_postgres());
+}
+
+const URL: &str = "RUNTRAIL_TEST_CHILD_URL";
+
+/// Says when it begins, and purges everything that is finished.
+#[test]
+#[ignore = "a child process of the case below"]
+#[expect(clippy::print_stdout, reason = "the parent reads it")]
+fn child_that_purges() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let store = AuditStore::connect(env::var(URL).unwrap()).await.unwrap();
+        store.get_run("running").await.unwrap();
+        println!("\npurging");
+        store.purge_older_than(at(1_000_000)).await.unwrap();
+    });
+}
+
+on_each_backend! {
+    async fn a_killed_purge_leaves_no_orphan_and_completes_when_it_is_repeated(database) {
+        let url = database.url();
+        let store = AuditStore::connect(url.as_str()).await.unwrap();
+        store.initialize().await.unwrap();
+        store.start_run(&running("running")).await.unwrap();
+        store.append_log(&event("running", 0)).await.unwrap();
+        let numbers = match database.backend() {
+            Backend::Sqlite => "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 2000)",
+            Backend::Postgres => "WITH n(value) AS (SELECT generate_series(1, 2000))",
+        };
+        let finished = format!(
+            "{numbers} INSERT INTO skill_runs \
+             (id, skill_id, caller_id, channel_id, inputs, started_at, finished_at, status, output, error, tool_calls, \
+             runtime_seconds, total_input_tokens, total_output_tokens, total_thinking_tokens) \
+             SELECT 'run ' || value, 's', '', '', '{{}}', value, value, 'ok', '', '', 0, 0, 0, 0, 0 FROM n"
+        );
+        let events = format!("{numbers} INSERT INTO skill_run_logs SELECT 'run ' || value, 0, 0, 'x', '1' FROM n");
+
+        let mut half_way = 0;
+        for _ in 0..counts::killed_calls() {
+            ask(&url, &finished);
+            ask(&url, &events);
+            let mut command = test_command("faults::killed::child_that_purges");
+            let mut process = Spawned::new(command.env(URL, &url).stdout(Stdio::piped()));
+            assert!(process.lines().any(|line| line == "purging"));
+            sleep(Duration::from_millis(fastrand::u64(0..60)));
+            process.kill_unless_ended();
+
+            let left = count(&url, "skill_runs") - 1;
+            half_way += u64::from(left > 0 && left < 2_000);
+            assert_eq!(count(&url, ORPHANS), 0);
+            // What it didn't get to, to the run.
+            assert_eq!(store.purge_older_than(at(1_000_000)).await.unwrap(), left);
+            assert_eq!(count(&url, "skill_runs"), 1);
+            assert_eq!(count(&url, "skill_run_logs"), 1);
+        }
+        eprintln!("{} purges killed on {:?}, {half_way} half way", counts::killed_calls(), database.backend());
+        assert!(half_way > 0);
+    }
+
+    async fn a_killed_migration_leaves_nothing_behind_and_completes_when_it_is_repeated(database) {
+        let url = database.url();
+        let db = database.connection().await;
+        let mut in_time = 0;
+        for _ in 0..counts::killed_calls() {
+            let process = Spawned::new(migration_command(&url).arg("up"));
+            sleep(Duration::from_millis(fastrand::u64(0..40)));
+            process.kill_unless_ended();
+            let made = Migrator::new().up(&db, None).await.unwrap().len();
+            // All or nothing.
+            assert!([0, 2].contains(&made), "{made}");
+            in_time += u64::from(made == 0);
+
+            let store = AuditStore::connect(url.as_str()).await.unwrap();
+            store.initialize().await.unwrap();
+            store.start_run(&running("r")).await.unwrap();
+            store.close().await.unwrap();
+            assert_eq!(count(&url, "skill_runs"), 1);
+            Migrator::new().down(&db, 99).await.unwrap();
+        }
+        eprintln!("{} migrations killed on {:?}, {in_time} after they had ended", counts::killed_calls(), database.backend());
+    }
+}
+
+pub(super) const ORPHANS: &str = "skill_run_logs WHERE run_id NOT IN (SELECT id FROM skill_runs)";

@@ -1,0 +1,27 @@
+//! What may happen to a program and its database, and that nothing acknowledged is lost by it.
+//!
+//! Writers write down on the disk what was acknowledged (`ledger.rs`), the fault comes, and then `sqlite3` or `psql`
+//! say what is stored (`outside.rs`). Everything that is stored has to be what its id says (`script.rs`).
+
+/// How much of each fault.
+mod counts;
+
+mod ledger;
+mod outside;
+mod script;
+mod writer;
+
+/// Processes that are killed.
+mod killed;
+
+/// Futures that are dropped: of the store, and of a host's own transactions.
+mod dropped;
+
+/// Disks that are full, broken or read-only.
+mod disks;
+
+/// Many writers at once, and locks that others hold.
+mod contention;
+
+/// A purge beside writers.
+mod purge;

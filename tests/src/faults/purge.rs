@@ -1,0 +1,67 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use runtrail_audit::{Page, RunFilter, Storage};
+use runtrail_store::AuditStore;
+
+use super::killed::ORPHANS;
+use super::ledger::OwnLedger;
+use super::outside::{History, count};
+use super::writer::Writer;
+use super::{counts, script};
+use crate::fixture::*;
+
+on_each_backend! {
+    /// Sixteen tasks each have a run that is never finished, and write others that soon are; all of them list.
+    async fn a_purge_beside_writers_takes_only_what_is_due(database) {
+        let url = database.url();
+        let store = AuditStore::connect(url.as_str()).await.unwrap();
+        store.initialize().await.unwrap();
+        let ledger = OwnLedger::new();
+        let (begun, is_over) = (Instant::now(), AtomicBool::new(false));
+        let time = Duration::from_secs(counts::purge_seconds());
+
+        let write = async |task: u64| {
+            let writer = Writer { store: &store, ledger: &ledger.ledger };
+            let kept = format!("running-{task}");
+            store.start_run(&script::run(&kept)).await.unwrap();
+            let mut written = 0;
+            while begun.elapsed() < time {
+                // An event of it while others of its age are purged.
+                store.append_log(&script::event(&kept, 0)).await.unwrap();
+                writer.write(&format!("{task}-{written}")).await;
+                let listed = store.list_runs_filtered(&RunFilter::new(), Page::first(20)).await.unwrap();
+                assert!(!listed.is_empty());
+                store.list_logs_by_run(&kept).await.unwrap();
+                store.count_runs_filtered(&RunFilter::new()).await.unwrap();
+                written += 1;
+            }
+            written
+        };
+        let writers = async {
+            let written: u64 = futures_util::future::join_all((0..16).map(write)).await.into_iter().sum();
+            is_over.store(true, Ordering::Relaxed);
+            written
+        };
+        let purge = async {
+            let mut purged = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                purged += store.purge_older_than(store.now()).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            purged
+        };
+        let (written, purged) = futures_util::future::join(writers, purge).await;
+
+        for entry in ledger.entries() {
+            assert!(entry.is_acknowledgement(), "{entry:?}");
+        }
+        assert_eq!(count(&url, ORPHANS), 0);
+        assert_eq!(count(&url, "skill_runs WHERE finished_at IS NULL"), 16);
+        assert!(purged > 0);
+        let left = purged + count(&url, "skill_runs WHERE finished_at IS NOT NULL");
+        assert_eq!(left, written, "every run was purged, or is there");
+        History::read(&url).assert_is_whole();
+        eprintln!("{} s of purging on {:?}: {written} runs written, {purged} purged", time.as_secs(), database.backend());
+    }
+}
