@@ -74,9 +74,12 @@ impl ConnectOptions {
         self
     }
 
-    /// How long a SQLite statement waits for another process's lock before it fails; 10 s by default.
+    /// How long a SQLite statement waits for another process's lock before it fails; 10 s by default, at most 24 days.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        self.busy_timeout = timeout;
+        /// SQLite counts milliseconds, and in 31 bits.
+        const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+
+        self.busy_timeout = timeout.min(LONGEST);
         self
     }
 

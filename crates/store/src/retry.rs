@@ -27,7 +27,7 @@ pub struct Retry {
 }
 
 impl Default for Retry {
-    /// 12 tries within 5 s: more than an idle pool has connections, each of which a restarted server has cut off.
+    /// 12 tries within 5 s.
     fn default() -> Self {
         Self {
             tries: 12,
@@ -57,8 +57,12 @@ impl Retry {
         self
     }
 
-    /// The first answer that isn't worth another try, or the last one.
-    pub(crate) async fn run<T, F>(&self, attempt: impl FnMut() -> F + Send) -> Result<T>
+    /// The first answer that isn't worth another try, or the last one. Told of each failure before it is tried again.
+    pub(crate) async fn run<T, F>(
+        &self,
+        attempt: impl FnMut() -> F + Send,
+        on_failure: impl Fn(&Error) + Send,
+    ) -> Result<T>
     where
         T: Send,
         F: Future<Output = Result<T>> + Send,
@@ -77,6 +81,7 @@ impl Retry {
             .retry(pauses)
             .sleep(tokio::time::sleep)
             .when(|err| passes(err) && begun.elapsed() < self.within)
+            .notify(move |err, _| on_failure(err))
             .await
     }
 }

@@ -51,7 +51,9 @@ impl<'a, C: Connection> Session<'a, C> {
         T: Send,
         F: Future<Output = Result<T>> + Send,
     {
-        let attempts = self.retry.run(attempt);
+        let attempts = self
+            .retry
+            .run(attempt, |err| self.connection.on_failure(err));
         match self.deadline {
             Some(deadline) => timeout_at(deadline, attempts).await.unwrap_or_else(|late| {
                 Err(Error::Timeout {

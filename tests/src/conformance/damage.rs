@@ -1,48 +1,8 @@
 use std::collections::HashMap;
-use std::io;
-use std::sync::{Arc, Mutex};
 
 use runtrail_audit::{ErrorKind, Page, RunFilter, SkillRun, Storage};
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::fixture::*;
-
-/// Everything that is reported through `tracing` by this thread while it lives.
-#[derive(Clone, Default)]
-struct Reports(Arc<Mutex<Vec<u8>>>);
-
-impl Reports {
-    fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
-        let reports = Self::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(reports.clone())
-            .with_ansi(false)
-            .finish();
-        (reports, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl io::Write for Reports {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Reports {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
 
 /// A damaged run between two whole ones, each the parent of the next, and all finished.
 async fn damage(cx: &Cx<'_, impl Storage + ?Sized>, change: &str) {

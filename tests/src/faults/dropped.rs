@@ -35,6 +35,7 @@ on_each_backend! {
                         poll_some(store.finish_run(&id, &stats), polls).await,
                         poll_some(store.start_run(&script::run(&format!("{id}-new"))), polls).await,
                     ];
+                    poll_some(store.list_logs_by_run(&id), polls).await;
                     for outcome in &ended {
                         assert!(!matches!(outcome, Some(Err(_))), "{outcome:?}");
                     }

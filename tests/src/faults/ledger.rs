@@ -108,10 +108,6 @@ impl OwnLedger {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(super) fn entries(&self) -> Vec<Entry> {
         Ledger::read(&self.path)
     }

@@ -8,6 +8,7 @@ mod counts;
 
 mod ledger;
 mod outside;
+mod proxy;
 mod script;
 mod writer;
 
@@ -25,3 +26,16 @@ mod contention;
 
 /// A purge beside writers.
 mod purge;
+/// Servers that crash, replies that are lost, standbys that take over.
+mod servers;
+
+/// Rows that somebody else has damaged.
+mod damage;
+/// What a store does about failures that pass.
+mod retries;
+
+/// Values and questions that nobody means well with, the same on both backends.
+mod hostile;
+
+/// Hours of writing, with a bit of everything.
+mod soak;

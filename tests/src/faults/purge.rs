@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use runtrail_audit::{Page, RunFilter, Storage};
+use runtrail_audit::{ErrorKind, Page, RunFilter, Storage};
 use runtrail_store::AuditStore;
 
 use super::killed::ORPHANS;
@@ -9,7 +9,6 @@ use super::ledger::OwnLedger;
 use super::outside::{History, count};
 use super::writer::Writer;
 use super::{counts, script};
-use crate::fixture::*;
 
 on_each_backend! {
     /// Sixteen tasks each have a run that is never finished, and write others that soon are; all of them list.
@@ -29,7 +28,12 @@ on_each_backend! {
             while begun.elapsed() < time {
                 // An event of it while others of its age are purged.
                 store.append_log(&script::event(&kept, 0)).await.unwrap();
-                writer.write(&format!("{task}-{written}")).await;
+                let id = format!("{task}-{written}");
+                writer.write(&id).await;
+                // Its run may just be going.
+                if let Err(err) = store.append_log(&script::event(&id, script::EVENTS)).await {
+                    assert_eq!(err.kind(), ErrorKind::NotFound, "{err:?}");
+                }
                 let listed = store.list_runs_filtered(&RunFilter::new(), Page::first(20)).await.unwrap();
                 assert!(!listed.is_empty());
                 store.list_logs_by_run(&kept).await.unwrap();

@@ -1,6 +1,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use runtrail_audit::Error;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
 };
@@ -18,6 +19,8 @@ impl<C: ConnectionTrait> Connection for Borrowed<'_, C> {
     fn can_retry(&self) -> bool {
         false
     }
+
+    fn on_failure(&self, _err: &Error) {}
 }
 
 #[async_trait]

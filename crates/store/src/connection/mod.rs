@@ -7,6 +7,7 @@ mod simple_protocol;
 
 use std::fmt;
 
+use runtrail_audit::Error;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
 pub use borrowed::Borrowed;
@@ -23,6 +24,10 @@ pub trait Connection: ConnectionTrait + Send + fmt::Debug + sealed::Sealed {
     /// Whether a statement commits by itself, so that it can be repeated.
     #[doc(hidden)]
     fn can_retry(&self) -> bool;
+
+    /// Told of a statement's failure before it is repeated.
+    #[doc(hidden)]
+    fn on_failure(&self, err: &Error);
 }
 
 mod sealed {

@@ -1,4 +1,7 @@
 use async_trait::async_trait;
+use runtrail_audit::Error;
+#[cfg(feature = "postgres")]
+use sea_orm::DatabaseConnectionType;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
 };
@@ -35,6 +38,23 @@ impl Pool {
         &self.db
     }
 
+    /// Where one connection was lost, others may have been, and each would cost another try: a server that restarts
+    /// ends them all.
+    #[cfg(feature = "postgres")]
+    fn test_idle_connections(&self) {
+        if let DatabaseConnectionType::SqlxPostgresPoolConnection(_) = &self.db.inner {
+            let pool = self.db.get_postgres_connection_pool();
+            let idle: Vec<_> = (0..pool.num_idle())
+                .map_while(|_| pool.try_acquire())
+                .collect();
+            // On the way back each is tested, and closed if it doesn't answer.
+            drop(idle);
+        }
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    fn test_idle_connections(&self) {}
+
     #[cfg(feature = "postgres")]
     fn simple_protocol(&self) -> Option<super::simple_protocol::SimpleProtocol<'_>> {
         if self.has_prepared_statements {
@@ -51,6 +71,12 @@ impl Connection for Pool {
 
     fn can_retry(&self) -> bool {
         true
+    }
+
+    fn on_failure(&self, err: &Error) {
+        if let Error::Backend { .. } = err {
+            self.test_idle_connections();
+        }
     }
 }
 

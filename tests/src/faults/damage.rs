@@ -1,0 +1,105 @@
+use std::collections::BTreeSet;
+
+use runtrail_audit::{Error, Page, RunFilter, Storage};
+use runtrail_store::AuditStore;
+
+use super::outside::ask;
+use crate::fixture::*;
+
+/// What makes a column unreadable, as far as the database lets it in: SQLite takes anything anywhere.
+fn damage(backend: Backend, column: &str) -> Option<&'static str> {
+    let is_time = ["started_at", "finished_at", "created_at"].contains(&column);
+    let is_number = column.starts_with("total_")
+        || ["sequence", "tool_calls", "runtime_seconds"].contains(&column);
+    match backend {
+        Backend::Sqlite => Some("X'FF00FF'"),
+        Backend::Postgres if is_time => Some("9223372036854775807"),
+        Backend::Postgres if is_number => Some("-1"),
+        Backend::Postgres if ["inputs", "payload"].contains(&column) => Some("'{\"cut off'"),
+        // Any text is one.
+        Backend::Postgres => None,
+    }
+}
+
+fn columns(database: &TestDatabase, table: &str) -> Vec<String> {
+    let query = match database.backend() {
+        Backend::Sqlite => format!("SELECT name FROM pragma_table_info('{table}')"),
+        Backend::Postgres => format!(
+            "SELECT column_name FROM information_schema.columns WHERE table_name = '{table}'"
+        ),
+    };
+    ask(&database.url(), &query)
+}
+
+on_each_backend! {
+    async fn a_run_that_is_damaged_in_any_column_hides_no_other_and_is_reported(database) {
+        let url = database.url();
+        let store = AuditStore::connect(url.as_str()).await.unwrap();
+        store.initialize().await.unwrap();
+        let mut damaged = BTreeSet::new();
+        for column in columns(database, "skill_runs") {
+            let Some(value) = damage(database.backend(), &column) else {
+                continue;
+            };
+            for (number, id) in ["first", "damaged", "last"].into_iter().enumerate() {
+                store.start_run(&finished_at(id, number as i64)).await.unwrap();
+            }
+            ask(&url, &format!("UPDATE skill_runs SET {column} = {value} WHERE id = 'damaged'"));
+
+            let (reports, guard) = Reports::capture();
+            let listed = store.list_runs_filtered(&RunFilter::new(), Page::ALL).await.unwrap();
+            drop(guard);
+            assert_eq!(ids(&listed), ["last", "first"], "{column}");
+            let reports = reports.text();
+            let report = format!("column=\"{column}\"");
+            assert!(reports.contains("WARN") && reports.contains(&report), "{column}: {reports}");
+            if column != "id" {
+                let err = store.get_run("damaged").await.unwrap_err();
+                assert!(matches!(err, Error::Corrupt { column: named, .. } if named == column), "{err:?}");
+            }
+            ask(&url, "DELETE FROM skill_runs");
+            damaged.insert(column);
+        }
+        let expected = match database.backend() {
+            Backend::Sqlite => 16,
+            // The numbers, the times and the JSON.
+            Backend::Postgres => 8,
+        };
+        assert_eq!(damaged.len(), expected, "{damaged:?}");
+    }
+
+    async fn an_event_that_is_damaged_in_any_column_hides_no_other_and_is_reported(database) {
+        let url = database.url();
+        let store = AuditStore::connect(url.as_str()).await.unwrap();
+        store.initialize().await.unwrap();
+        store.start_run(&running("r")).await.unwrap();
+        let mut damaged = BTreeSet::new();
+        for column in columns(database, "skill_run_logs") {
+            let value = damage(database.backend(), &column);
+            // An event of another run isn't missed in this one.
+            let Some(value) = value.filter(|_| column != "run_id") else {
+                continue;
+            };
+            for sequence in 0..3 {
+                store.append_log(&event("r", sequence)).await.unwrap();
+            }
+            ask(&url, &format!("UPDATE skill_run_logs SET {column} = {value} WHERE sequence = 1"));
+
+            let (reports, guard) = Reports::capture();
+            let listed = store.list_logs_by_run("r").await.unwrap();
+            drop(guard);
+            let sequences: Vec<_> = listed.iter().map(|event| event.sequence).collect();
+            assert_eq!(sequences, [0, 2], "{column}");
+            let reports = reports.text();
+            let report = format!("column=\"{column}\"");
+            assert!(reports.contains("WARN") && reports.contains(&report), "{column}: {reports}");
+            ask(&url, "DELETE FROM skill_run_logs");
+            damaged.insert(column);
+        }
+        let expected = match database.backend() {
+            Backend::Sqlite => 4,
+            Backend::Postgres => 3,
+        };
+        assert_eq!(damaged.len(), expected, "{damaged:?}");
+    }
+}

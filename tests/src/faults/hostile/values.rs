@@ -1,0 +1,379 @@
+use fastrand::Rng;
+use runtrail_audit::{
+    BulkStorage, Page, RunFilter, RunStats, RunStatus, SkillRun, SkillRunLog, Storage,
+};
+use serde_json::{Map, Value, json};
+
+use super::{Both, on_both};
+use crate::faults::counts;
+use crate::faults::outside::ask;
+use crate::fixture::*;
+
+const MIB: usize = 1 << 20;
+
+/// Texts that others have tripped over.
+fn texts() -> Vec<String> {
+    let single = (0..0x300).chain(0x2000..0x2070).filter_map(char::from_u32);
+    let mut texts: Vec<String> = single.map(String::from).collect();
+    texts.extend(
+        [
+            "",
+            "\0",
+            "a\0b",
+            "\0\0\0",
+            "\\u0000",
+            "\\ud800",
+            "\\udfff\\ud800",
+            "\\",
+            "\\\\",
+            "\"",
+            "\\\"",
+            "'",
+            "''",
+            "'; DROP TABLE skill_runs; --",
+            "%",
+            "_",
+            "$1",
+            "$$",
+            "?",
+            ":a",
+            "@a",
+            "{}",
+            "[]",
+            "null",
+            "\"null\"",
+            "E'\\x41'",
+            "\u{feff}",
+            "\u{fffd}",
+            "\u{fffe}",
+            "\u{ffff}",
+            "\u{1fffe}",
+            "\u{10ffff}",
+            "\u{e000}",
+            "\u{d7ff}",
+            "\u{202e}abc\u{202c}",
+            "\u{2066}\u{2069}",
+            "\u{200b}\u{200d}",
+            "e\u{301}",
+            "é",
+            "İıſß",
+            "ﷺ",
+            "👩‍👩‍👧‍👦",
+            "🏳️‍🌈",
+            "z\u{334}\u{335}\u{336}\u{337}",
+            "\r\n",
+            "\n",
+            "\t",
+            "\u{1b}[31m",
+            "\u{7f}",
+            "\u{85}",
+            "\u{2028}\u{2029}",
+            "0x10",
+            "1e400",
+            "NaN",
+            "Infinity",
+            "-0",
+            "true",
+            " leading and trailing ",
+        ]
+        .map(String::from),
+    );
+    texts
+}
+
+fn numbers() -> Vec<Value> {
+    let powers = (0..64).map(|power| 1_u64 << power);
+    let unsigned = powers
+        .flat_map(|power| [power - 1, power, power + 1])
+        .chain([u64::MAX, u64::MAX - 1])
+        .map(Value::from);
+    let signed = (0..63)
+        .map(|power| -(1_i64 << power))
+        .chain([i64::MIN, i64::MIN + 1])
+        .map(Value::from);
+    let floats = (-324..=308)
+        .map(|power| format!("1e{power}").parse::<f64>().unwrap())
+        .flat_map(|float| [float, -float])
+        .chain([
+            0.1,
+            -0.0,
+            0.1 + 0.2,
+            1.0 / 3.0,
+            5e-324,
+            f64::MAX,
+            f64::MIN,
+            f64::MIN_POSITIVE,
+            f64::EPSILON,
+            9_007_199_254_740_993.0,
+            1e15 + 0.5,
+        ])
+        .map(Value::from);
+    unsigned.chain(signed).chain(floats).collect()
+}
+
+fn nested(levels: usize, kinds: [bool; 2]) -> Value {
+    (1..levels).fold(json!([]), |inner, level| {
+        if kinds[level % 2] {
+            json!([inner])
+        } else {
+            json!({ "k": inner })
+        }
+    })
+}
+
+/// A text whose JSON has this many bytes.
+fn of_size(bytes: usize) -> Value {
+    json!("x".repeat(bytes - 2))
+}
+
+/// What is stored, and beside it what is refused.
+fn collection() -> Vec<Value> {
+    let mut values = vec![json!(null), json!(true), json!(false), json!([]), json!({})];
+    for text in texts() {
+        values.push(json!({ &text: [text, { "in": text }] }));
+        values.push(json!(text));
+    }
+    values.extend(numbers());
+    for levels in (1..=70).chain([100, 127, 128, 129, 1_000]) {
+        values.extend(
+            [[true, true], [false, false], [true, false]].map(|kinds| nested(levels, kinds)),
+        );
+    }
+    let many: Map<String, Value> = (0..10_000)
+        .map(|key| (format!("key {key}"), json!(key)))
+        .collect();
+    values.push(many.into());
+    values.push((0..10_000).collect());
+    values.push(json!({ "k".repeat(100_000): 1 }));
+    // Many bytes in the text of JSON, and few in memory, and the other way round.
+    values.push(json!("\0".repeat(MIB / 6)));
+    values.push(json!("\0".repeat(MIB / 6 + 1)));
+    values.push(json!("😀".repeat(MIB / 4 - 1)));
+    values.push(json!("😀".repeat(MIB / 4)));
+    values.extend([MIB - 1, MIB, MIB + 1].map(of_size));
+    values
+}
+
+fn made_up(rng: &mut Rng, depth: usize) -> Value {
+    let text = |rng: &mut Rng| -> String {
+        let length = rng.usize(..12);
+        (0..length)
+            .map(|_| {
+                if rng.bool() {
+                    rng.char(..)
+                } else {
+                    rng.char('\0'..'\u{80}')
+                }
+            })
+            .collect()
+    };
+    match rng.u32(..if depth == 0 { 6 } else { 8 }) {
+        0 => json!(null),
+        1 => json!(rng.bool()),
+        2 => json!(rng.i64(..)),
+        // Infinity and the like are null in JSON.
+        3 => json!(f64::from_bits(rng.u64(..))),
+        4 | 5 => json!(text(rng)),
+        6 => (0..rng.usize(..5))
+            .map(|_| made_up(rng, depth - 1))
+            .collect(),
+        _ => (0..rng.usize(..5))
+            .map(|_| (text(rng), made_up(rng, depth - 1)))
+            .collect::<Map<_, _>>()
+            .into(),
+    }
+}
+
+/// The bytes of a column, on each backend, in some order.
+fn stored_bytes(both: &Both, column: &str, rest: &str) -> [Vec<String>; 2] {
+    let [sqlite, postgres] = &both.urls;
+    [
+        ask(sqlite, &format!("SELECT lower(hex({column})) FROM {rest}")),
+        ask(
+            postgres,
+            &format!("SELECT encode(convert_to({column}, 'UTF8'), 'hex') FROM {rest}"),
+        ),
+    ]
+}
+
+#[track_caller]
+fn assert_stored(both: &Both, column: &str, rest: &str, values: &[Value]) {
+    let expected: Vec<String> = values.iter().map(|value| hex(&value.to_string())).collect();
+    for stored in stored_bytes(both, column, rest) {
+        assert!(
+            stored == expected,
+            "{column} has other bytes than were given"
+        );
+    }
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn collected_values_are_stored_to_the_byte_or_refused_on_both_backends() {
+    on_both(async |both| {
+        let values = collection();
+        assert!(values.len() >= 2_000, "{}", values.len());
+        both.ask(async |store| store.start_run(&running("payloads")).await)
+            .await
+            .unwrap();
+        let (mut payloads, mut inputs) = (Vec::new(), Vec::new());
+        for value in &values {
+            let event = SkillRunLog {
+                payload: value.clone(),
+                created_at: Some(at(0)),
+                ..event("payloads", payloads.len() as u64)
+            };
+            if both
+                .ask(async |store| store.append_log(&event).await)
+                .await
+                .is_ok()
+            {
+                payloads.push(value.clone());
+            }
+            let run = SkillRun {
+                inputs: object(json!({ "value": value })),
+                ..running(&format!("run {:05}", inputs.len()))
+            };
+            if both
+                .ask(async |store| store.start_run(&run).await)
+                .await
+                .is_ok()
+            {
+                inputs.push(Value::Object(run.inputs));
+            }
+        }
+        let refused = values.len() - payloads.len();
+        // What is too deep, and what is too large.
+        assert_eq!(refused, 3 * (6 + 5) + 3, "{refused}");
+
+        let read = both
+            .ask(async |store| store.list_logs_by_run("payloads").await)
+            .await
+            .unwrap();
+        let read: Vec<Value> = read.into_iter().map(|event| event.payload).collect();
+        assert!(read == payloads);
+        assert_stored(
+            both,
+            "payload",
+            "skill_run_logs ORDER BY sequence",
+            &payloads,
+        );
+
+        let listed = both
+            .ask(async |store| store.list_runs_filtered(&RunFilter::new(), Page::ALL).await)
+            .await
+            .unwrap();
+        assert_eq!(listed.len(), inputs.len() + 1);
+        assert_stored(
+            both,
+            "inputs",
+            "skill_runs WHERE id LIKE 'run%' ORDER BY id",
+            &inputs,
+        );
+        eprintln!(
+            "{} collected values: {} stored alike, {refused} refused alike",
+            values.len(),
+            payloads.len()
+        );
+    });
+}
+
+#[test]
+fn collected_texts_are_stored_to_the_byte_or_refused_on_both_backends() {
+    on_both(async |both| {
+        let mut texts = texts();
+        texts.extend([MIB - 1, MIB, MIB + 1].map(|size| "x".repeat(size)));
+        texts.extend([MIB / 4, MIB / 4 + 1].map(|size| "😀".repeat(size)));
+        texts.extend([254, 255, 256].map(|size| "x".repeat(size)));
+        for (number, text) in texts.iter().enumerate() {
+            // As free text and, where it is short enough, as every identifier.
+            let id = format!("{number:05}");
+            both.ask(async |store| store.start_run(&running(&id)).await)
+                .await
+                .unwrap();
+            let stats = RunStats {
+                output: text.clone(),
+                error: text.clone(),
+                ..RunStats::new(RunStatus::OK)
+            };
+            let finished = both
+                .ask(async |store| store.finish_run(&id, &stats).await)
+                .await;
+            assert_eq!(finished.is_ok(), text.len() <= MIB);
+            let named = SkillRun {
+                skill_id: text.clone(),
+                caller_id: text.clone(),
+                channel_id: text.clone(),
+                parent_run_id: Some(text.clone()),
+                status: RunStatus::from(text.as_str()),
+                finished_at: Some(at(1)),
+                ..running(&format!("named {text}"))
+            };
+            let started = both.ask(async |store| store.start_run(&named).await).await;
+            assert_eq!(
+                started.is_ok(),
+                text.len() <= 249 && !text.contains('\0'),
+                "{text:?}"
+            );
+            if started.is_ok() {
+                let read = both.ask(async |store| store.get_run(&named.id).await).await;
+                assert_eq!(read, Ok(named));
+            }
+        }
+        for column in [
+            "id",
+            "skill_id",
+            "output",
+            "error",
+            "status",
+            "parent_run_id",
+        ] {
+            let [sqlite, postgres] = stored_bytes(both, column, "skill_runs ORDER BY id");
+            assert!(sqlite == postgres, "{column}");
+        }
+    });
+}
+
+#[test]
+fn values_that_are_made_up_are_stored_to_the_byte_on_both_backends() {
+    const AT_ONCE: u64 = 500;
+
+    let seed = fastrand::u64(..);
+    eprintln!("values from seed {seed}");
+    on_both(async |both| {
+        let mut rng = Rng::with_seed(seed);
+        let count = counts::values();
+        for first in (0..count).step_by(AT_ONCE as usize) {
+            let id = first.to_string();
+            let values: Vec<Value> = (0..AT_ONCE.min(count - first))
+                .map(|_| made_up(&mut rng, 5))
+                .collect();
+            let events: Vec<SkillRunLog> = values
+                .iter()
+                .zip(0..)
+                .map(|(value, sequence)| SkillRunLog {
+                    payload: value.clone(),
+                    created_at: Some(at(0)),
+                    ..event(&id, sequence)
+                })
+                .collect();
+            both.ask(async |store| store.start_run(&running(&id)).await)
+                .await
+                .unwrap();
+            both.ask(async |store| store.append_logs(&events).await)
+                .await
+                .unwrap();
+            let read = both
+                .ask(async |store| store.list_logs_by_run(&id).await)
+                .await
+                .unwrap();
+            assert!(read == events, "other values than were given");
+            let rest = format!("skill_run_logs WHERE run_id = '{id}' ORDER BY sequence");
+            assert_stored(both, "payload", &rest, &values);
+        }
+        eprintln!("{count} values made up: all stored alike");
+    });
+}

@@ -1,0 +1,236 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use runtrail_audit::{ErrorKind, Retention, Storage};
+use runtrail_store::{AuditStore, ConnectOptions, Retry};
+use sea_orm::{Database, TransactionTrait};
+use url::Url;
+
+use super::outside::{ask, count};
+use super::proxy::Proxy;
+use crate::fixture::*;
+
+/// Ends every connection to this database, as a server that restarts does.
+fn end_connections(database: &TestDatabase) {
+    ask(
+        &database.url(),
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    );
+}
+
+#[test]
+fn lost_connections_are_made_good_without_anybody_noticing() {
+    on_database(Backend::Postgres, async |database| {
+        // More than there are tries.
+        const CONNECTIONS: u32 = 30;
+        let options = ConnectOptions::new(database.url()).max_connections(CONNECTIONS);
+        let store = AuditStore::connect(options).await.unwrap();
+        store.initialize().await.unwrap();
+        for round in 0..10 {
+            let reads = (0..CONNECTIONS).map(|_| store.list_runs_by_skill("skill", None));
+            futures_util::future::join_all(reads).await;
+            end_connections(database);
+            store.start_run(&running(&round.to_string())).await.unwrap();
+            end_connections(database);
+            store.get_run(&round.to_string()).await.unwrap();
+        }
+        // Before the first statement, too.
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        end_connections(database);
+        store.initialize().await.unwrap();
+        assert_eq!(count(&database.url(), "skill_runs"), 10);
+    });
+}
+
+#[test]
+fn a_lost_connection_is_told_if_nothing_is_to_be_tried_again() {
+    on_database(Backend::Postgres, async |database| {
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        let store = store.with_retry(Retry::never());
+        store.initialize().await.unwrap();
+        for round in 0..10 {
+            let id = round.to_string();
+            end_connections(database);
+            let mut told = 0;
+            while let Err(err) = store.start_run(&running(&id)).await {
+                assert!(err.is_transient(), "{err:?}");
+                told += 1;
+                // As often, at the most, as there are connections in the pool that were ended.
+                assert!(told <= 8, "{err:?}");
+            }
+            assert!(told > 0);
+            assert_eq!(count(&database.url(), "skill_runs"), round + 1);
+        }
+    });
+}
+
+/// Not on what somebody has lent us: it may be inside of a transaction.
+#[test]
+fn nothing_is_tried_again_on_a_callers_connection() {
+    on_database(Backend::Postgres, async |database| {
+        let mut options = sea_orm::ConnectOptions::new(database.url());
+        options.max_connections(1).test_before_acquire(false);
+        let host = Database::connect(options).await.unwrap();
+        let store = AuditStore::new(host.clone());
+        store.initialize().await.unwrap();
+        let txn = host.begin().await.unwrap();
+        store.on(&txn).start_run(&running("a")).await.unwrap();
+        end_connections(database);
+        let err = store.on(&txn).start_run(&running("b")).await.unwrap_err();
+        assert!(err.is_transient(), "{err:?}");
+        drop(txn);
+
+        // Where another try would do.
+        store.start_run(&running("c")).await.unwrap();
+        end_connections(database);
+        let err = store.on(&host).start_run(&running("d")).await.unwrap_err();
+        assert!(err.is_transient(), "{err:?}");
+        end_connections(database);
+        store.start_run(&running("e")).await.unwrap();
+        assert_eq!(
+            ask(&database.url(), "SELECT id FROM skill_runs ORDER BY id"),
+            ["c", "e"]
+        );
+    });
+}
+
+/// A store over a connection that waits for no lock, and how many statements it has sent.
+async fn without_patience(database: &TestDatabase) -> (AuditStore, Arc<AtomicU64>) {
+    let options = ConnectOptions::new(database.url()).busy_timeout(Duration::ZERO);
+    let mut host = options.open().await.unwrap();
+    let sent = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&sent);
+    host.set_metric_callback(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let store = AuditStore::new(host);
+    store.initialize().await.unwrap();
+    sent.store(0, Ordering::Relaxed);
+    (store, sent)
+}
+
+#[test]
+fn tries_are_bounded_in_number_and_in_time() {
+    on_database(Backend::Sqlite, async |database| {
+        let (store, sent) = without_patience(database).await;
+        let other = database.connection().await;
+        let txn = other.begin().await.unwrap();
+        execute(&txn, "DELETE FROM skill_runs").await;
+
+        let three = store.clone().with_retry(Retry::default().tries(3));
+        let err = assert_kind(three.start_run(&running("r")).await, ErrorKind::Busy);
+        assert!(err.is_transient());
+        assert_eq!(sent.swap(0, Ordering::Relaxed), 3);
+
+        let never = store.clone().with_retry(Retry::never());
+        assert_kind(never.start_run(&running("r")).await, ErrorKind::Busy);
+        assert_eq!(sent.swap(0, Ordering::Relaxed), 1);
+
+        let half_a_second = Retry::default()
+            .tries(1_000_000)
+            .within(Duration::from_millis(500));
+        let begun = Instant::now();
+        let hasty = store.clone().with_retry(half_a_second);
+        assert_kind(hasty.start_run(&running("r")).await, ErrorKind::Busy);
+        let took = begun.elapsed().as_secs_f64();
+        assert!((0.5..2.0).contains(&took), "{took}");
+        // Each waits longer than the last, up to a bound.
+        let tries = sent.swap(0, Ordering::Relaxed);
+        assert!((4..20).contains(&tries), "{tries}");
+
+        // And as soon as the lock is gone, one of them succeeds.
+        let write = async { store.start_run(&running("r")).await };
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            txn.commit().await
+        };
+        let (written, released) = futures_util::future::join(write, release).await;
+        released.unwrap();
+        written.unwrap();
+        assert!(sent.load(Ordering::Relaxed) > 1);
+    });
+}
+
+#[test]
+fn refusals_are_not_tried_again() {
+    on_database(Backend::Sqlite, async |database| {
+        let (store, sent) = without_patience(database).await;
+        store.start_run(&finished_at("r", 1)).await.unwrap();
+        sent.store(0, Ordering::Relaxed);
+        assert_kind(store.start_run(&running("")).await, ErrorKind::InvalidInput);
+        assert_kind(store.get_run("unknown").await, ErrorKind::NotFound);
+        let other = running_at("r", 5);
+        assert_kind(store.start_run(&other).await, ErrorKind::RunFinished);
+        assert_eq!(
+            sent.load(Ordering::Relaxed),
+            3,
+            "none, one, and one with a question"
+        );
+    });
+}
+
+/// As after a failover, while the address leads to a standby.
+#[test]
+fn a_server_that_takes_no_writes_is_read_only() {
+    on_database(Backend::Postgres, async |database| {
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        store.initialize().await.unwrap();
+        store.start_run(&running("r")).await.unwrap();
+        let url = format!(
+            "{}?options=-c%20default_transaction_read_only=on",
+            database.url()
+        );
+        let standby = AuditStore::connect(url).await.unwrap();
+        let begun = Instant::now();
+        let err = assert_kind(standby.start_run(&running("s")).await, ErrorKind::ReadOnly);
+        assert!(
+            begun.elapsed() < Duration::from_secs(2),
+            "it is not tried again"
+        );
+        assert_eq!(err.to_string(), "the database is read-only");
+        standby.get_run("r").await.unwrap();
+    });
+}
+
+#[test]
+fn a_server_that_says_nothing_is_given_up_at_the_deadline() {
+    on_database(Backend::Postgres, async |database| {
+        let url = database.url();
+        let proxy = Proxy::to(Url::parse(&url).unwrap().port().unwrap()).await;
+        let store = AuditStore::connect(proxy.url(&url)).await.unwrap();
+        store.initialize().await.unwrap();
+        let store = store.with_deadline(Duration::from_millis(500));
+        proxy.set_open(false);
+        let begun = Instant::now();
+        let err = assert_kind(store.start_run(&running("r")).await, ErrorKind::Timeout);
+        assert!(err.is_transient());
+        assert_kind(store.get_run("r").await, ErrorKind::Timeout);
+        assert!(begun.elapsed() < Duration::from_secs(3));
+        proxy.set_open(true);
+        store.start_run(&running("r")).await.unwrap();
+        assert_eq!(count(&url, "skill_runs"), 1);
+    });
+}
+
+cases_of_the_store! {
+    /// Each batch has all of it.
+    async fn a_deadline_does_not_end_a_purge_that_gets_on(cx) {
+        for number in 0..600 {
+            cx.store.start_run(&finished_at(&number.to_string(), 1)).await.unwrap();
+        }
+        let store = cx.store.clone().with_deadline(Duration::from_secs(1));
+        let slowly = |_| std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(store.purge_in_batches(at(2), &slowly).await.unwrap(), 600);
+    }
+
+    async fn the_longest_times_are_no_times(cx) {
+        let store = cx.store.clone().with_deadline(Duration::MAX);
+        let store = store.with_retry(Retry::default().tries(usize::MAX).within(Duration::MAX));
+        store.start_run(&running("r")).await.unwrap();
+        let store = store.with_deadline(Duration::ZERO).with_retry(Retry::default().tries(0));
+        // A statement that is ready at once may be let through; nothing panics.
+        let _ = store.get_run("r").await;
+    }
+}

@@ -1,0 +1,173 @@
+use std::collections::HashSet;
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use runtrail_audit::Storage;
+use runtrail_store::AuditStore;
+
+use super::counts;
+use super::killed::ORPHANS;
+use super::ledger::{Entry, Ledger};
+use super::outside::{History, ask, count};
+use super::writer::Plan;
+use crate::fixture::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Writes a second: each of the tasks writes a run with four calls in this time.
+const TASKS: u64 = 25;
+const PACE: u64 = 200;
+
+/// What a process may use, and what its log may take on the disk.
+const MEMORY: u64 = 100 << 10;
+const LOG: u64 = 80 << 20;
+
+/// 500 writes a second, a purge each minute, a kill every five.
+async fn soak(database: &TestDatabase) {
+    let url = database.url();
+    let store = AuditStore::connect(url.as_str()).await.unwrap();
+    store.initialize().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let time = Duration::from_secs(counts::soak());
+    assert!(!time.is_zero(), "it has no short form");
+    let begun = Instant::now();
+    let mut seen = Seen::default();
+    while begun.elapsed() < time {
+        let prefix = format!("r{}", seen.kills);
+        let plan = Plan {
+            tasks: TASKS,
+            pace: PACE,
+            ..Plan::endless(&url, &folder.path().join(&prefix), &prefix)
+        };
+        let process = plan.spawn();
+        let born = Instant::now();
+        let mut purged = 0;
+        while born.elapsed() < 5 * MINUTE && begun.elapsed() < time {
+            sleep(MINUTE.min(time.saturating_sub(begun.elapsed())));
+            seen.look(database, &process);
+            purged += store.purge_older_than(store.now()).await.unwrap();
+            assert_eq!(count(&url, ORPHANS), 0);
+        }
+        // Whatever was purged has been acknowledged by now.
+        sleep(Duration::from_secs(1));
+        process.kill();
+        let left = seen.check(&url, &Ledger::read(&plan.ledger), purged);
+        assert_eq!(store.purge_older_than(store.now()).await.unwrap(), left);
+    }
+    store.close().await.unwrap();
+    eprintln!(
+        "{} s of soak on {:?}: {} acknowledged, 0 lost, {} runs purged beside them, {} kills; \
+         at most {} MiB of memory, {} MiB of log, {} connections",
+        time.as_secs(),
+        database.backend(),
+        seen.acknowledged,
+        seen.purged,
+        seen.kills,
+        seen.memory >> 10,
+        seen.log >> 20,
+        seen.connections,
+    );
+    assert!(
+        seen.acknowledged > 250 * time.as_secs(),
+        "it was slower than half of what was wanted"
+    );
+}
+
+/// What was seen so far.
+#[derive(Default)]
+struct Seen {
+    kills: u64,
+    acknowledged: u64,
+    purged: u64,
+    /// Runs that nobody can finish any more, since their processes were killed.
+    unfinished: HashSet<String>,
+    memory: u64,
+    log: u64,
+    connections: u64,
+}
+
+impl Seen {
+    fn look(&mut self, database: &TestDatabase, process: &Spawned) {
+        self.memory = self.memory.max(peak_memory(process.id()).unwrap());
+        assert!(self.memory < MEMORY, "{} KiB", self.memory);
+        match database.backend() {
+            Backend::Sqlite => {
+                let log = database.file().with_extension("db-wal");
+                self.log = self.log.max(fs::metadata(log).unwrap().len());
+                assert!(self.log < LOG, "{} bytes", self.log);
+                let of_database = fs::read_dir(format!("/proc/{}/fd", process.id())).unwrap();
+                let open = of_database
+                    .filter_map(|file| fs::read_link(file.ok()?.path()).ok())
+                    .filter(|file| *file == database.file())
+                    .count();
+                self.connections = self.connections.max(open as u64);
+            }
+            Backend::Postgres => {
+                let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                     AND pid <> pg_backend_pid()";
+                let open = ask(&database.url(), open)[0].parse().unwrap();
+                self.connections = self.connections.max(open);
+            }
+        }
+        // Eight of the process's pool, and one that writes on SQLite, or eight of ours.
+        assert!(self.connections <= 16, "{}", self.connections);
+    }
+
+    /// After a kill: what is gone was finished and purged, to the run. Returns how many finished ones are there.
+    fn check(&mut self, url: &str, entries: &[Entry], purged: u64) -> u64 {
+        let history = History::read(url);
+        let finished: HashSet<&str> = entries
+            .iter()
+            .filter_map(|entry| match entry {
+                Entry::Finished { id } => Some(id.as_str()),
+                _ => None,
+            })
+            .collect();
+        let is_gone = |id: &str| !history.runs.contains_key(id);
+        let gone = finished.iter().filter(|id| is_gone(id)).count();
+        assert_eq!(gone as u64, purged, "finished runs that are gone");
+        let kept: Vec<Entry> = entries
+            .iter()
+            .filter(|entry| match entry {
+                Entry::Started { id } | Entry::Appended { id, .. } | Entry::Finished { id } => {
+                    !(finished.contains(id.as_str()) && is_gone(id))
+                }
+                Entry::Failed { .. } => panic!("{entry:?}"),
+            })
+            .cloned()
+            .collect();
+        history.assert_keeps(&kept);
+
+        let (running, left): (Vec<_>, Vec<_>) = history
+            .runs
+            .iter()
+            .partition(|(_, row)| row[7] == "running");
+        for id in &self.unfinished {
+            assert!(!is_gone(id), "{id}, which was running, is lost");
+        }
+        self.unfinished
+            .extend(running.into_iter().map(|(id, _)| id.clone()));
+        self.kills += 1;
+        self.acknowledged += entries.len() as u64;
+        self.purged += purged;
+        left.len() as u64
+    }
+}
+
+/// Long only: `cargo xtask test --faults --long soak`.
+mod long {
+    use super::*;
+
+    #[test]
+    #[ignore = "two hours: cargo xtask test --faults --long soak"]
+    fn sqlite() {
+        on_database(Backend::Sqlite, async |database| soak(database).await);
+    }
+
+    #[test]
+    #[ignore = "two hours: cargo xtask test --faults --long soak"]
+    fn postgres() {
+        on_database(Backend::Postgres, async |database| soak(database).await);
+    }
+}
