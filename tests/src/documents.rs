@@ -13,6 +13,7 @@ fn cases_named_in(document: &str) -> Vec<String> {
         "migrations::",
         "coexistence::",
         "durability::",
+        "faults::",
         "real_runs::",
         "cli::",
         "documents::",
@@ -38,7 +39,7 @@ fn source_of(case: &str) -> PathBuf {
 #[test]
 fn every_case_that_a_document_names_exists() {
     let mut named = 0;
-    for document in ["README.md", "tests/README.md", "migration/README.md"] {
+    for document in ["GUARANTEES.md", "tests/README.md", "migration/README.md"] {
         let cases = cases_named_in(document);
         assert!(cases.len() > 5, "{document} names no cases");
         for case in cases {
