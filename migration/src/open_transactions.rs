@@ -1,6 +1,6 @@
-use sea_orm::ConnectOptions;
+use sea_orm::ConnectOptions as PoolOptions;
 
-/// Has a pool throw away a connection that comes back inside of an open transaction.
+/// Makes a pool close every connection that comes back inside of an open transaction.
 ///
 /// SeaORM over sqlx leaves such connections behind where a `begin()` is cancelled (by a timeout, a `select!`, a client
 /// that hangs up), or where a full disk has ended a transaction on SQLite. Whatever is written next on such a
@@ -20,13 +20,14 @@ use sea_orm::ConnectOptions;
 /// (`sqlite::memory:`) is gone with a connection that is thrown away.
 ///
 /// It takes the place of what the options had for `map_sqlx_sqlite_pool_opts` and `map_sqlx_postgres_pool_opts`.
-pub fn discard_open_transactions(options: &mut ConnectOptions) -> &mut ConnectOptions {
+pub fn discard_open_transactions(options: &mut PoolOptions) -> &mut PoolOptions {
     #[cfg(feature = "sqlite")]
     options.map_sqlx_sqlite_pool_opts(|pool| {
         pool.after_release(|connection, _| {
             Box::pin(async move {
                 use sea_orm::sqlx::{Executor, raw_sql};
-                // It succeeds where there is a transaction, and nowhere else.
+                // It succeeds where there is a transaction, and nowhere else. The driver doesn't know that it has
+                // ended now, so the connection is of no use any more.
                 Ok(connection.execute(raw_sql("ROLLBACK")).await.is_err())
             })
         })

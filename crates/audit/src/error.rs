@@ -93,8 +93,8 @@ pub enum Error {
     },
     /// The database takes no writes.
     ///
-    /// On PostgreSQL the connection leads to a standby, as may happen after a failover: its address has to lead to the
-    /// new primary, or the standby to be promoted. On SQLite the file, its folder or the disk can't be written to.
+    /// On PostgreSQL the server is a standby, as may happen after a failover, or read-only by its settings: connect to
+    /// the primary, or promote the standby. On SQLite the file, its folder or its disk is read-only.
     #[error("the database is read-only")]
     ReadOnly {
         /// The database's own words.

@@ -109,7 +109,7 @@ impl Failure {
             Error::SchemaForeign { .. } => "use another database, or another --database-schema",
             Error::StorageFull { .. } => "make room, and try again",
             Error::ReadOnly { .. } => {
-                "may you write the file, or does the URL lead to a standby that is still to be promoted?"
+                "may you write the file, and does the URL lead to the primary?"
             }
             Error::Busy { .. } => "somebody holds a lock on it; try again",
             Error::Timeout { .. } => "is it running, and is the URL right?",

@@ -1,4 +1,4 @@
-//! The only place that asks which backend a statement is for.
+//! The only place that asks which backend a statement or a connection is for.
 
 use runtrail_audit::{Error, Result};
 use sea_orm::sea_query::extension::postgres::PgBinOper;
@@ -10,6 +10,17 @@ use serde::Serialize;
 /// Whether a database has schemas, to which a table's name can be qualified.
 pub(crate) fn has_schemas(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() == DbBackend::Postgres
+}
+
+/// The pool below a connection to PostgreSQL.
+#[cfg(feature = "postgres")]
+pub(crate) fn postgres_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx::PgPool> {
+    match &db.inner {
+        sea_orm::DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
+            Some(db.get_postgres_connection_pool())
+        }
+        _ => None,
+    }
 }
 
 /// The table that [`unfold`] and [`unfold_rows`] give, and its only column.

@@ -62,7 +62,7 @@ pub(crate) async fn append_many(
     while !rest.is_empty() {
         let batch;
         (batch, rest) = rest.split_at(length_of_batch(rest));
-        refusal = refusal.or(append_batch(db, batch).await?);
+        refusal = refusal.or(append_batch(&db.with_fresh_deadline(), batch).await?);
     }
     refusal.map_or(Ok(()), Err)
 }

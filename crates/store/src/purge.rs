@@ -28,7 +28,7 @@ pub(crate) async fn older_than(
     let mut purged = 0;
     let mut after = Position::START;
     loop {
-        let db = &db.begin_again();
+        let db = &db.with_fresh_deadline();
         let due = due_runs(db, cutoff, &after).await?;
         let Some(last) = due.last() else {
             return Ok(purged);

@@ -6,12 +6,12 @@ use runtrail_audit::{Error, Result};
 /// How often a store tries a statement again that has failed for a reason which passes by itself: a connection that
 /// was lost, a server that is restarting, a deadlock, a lock.
 ///
-/// It waits in between: at first some 10 ms, then twice as long each time, up to 200 ms; a random part of that, so that
-/// many callers don't come back all at once.
+/// It waits in between: 10 to 20 ms at first, then twice as long each time, up to 100 to 200 ms; how long within these
+/// bounds is random, so that many callers don't come back all at once.
 ///
-/// Neither a call that has run into a timeout is tried again, as whoever set the timeout has said how long to wait,
-/// nor anything on a connection that was given to [`AuditStore::on`](crate::AuditStore::on): a transaction is its
-/// owner's to repeat, from the start.
+/// Two things are never tried again: a call that has run into a timeout, since whoever set it has said how long to
+/// wait; and a statement on a connection that was given to [`AuditStore::on`](crate::AuditStore::on), since a
+/// transaction is its owner's to repeat, from the start.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -48,9 +48,9 @@ impl Retry {
         self
     }
 
-    /// How long after the first try of a statement another may begin; 5 s by default.
+    /// How long after the first try of a statement a failure is still followed by another; 5 s by default.
     ///
-    /// What a try takes comes on top. The limit of a whole call is
+    /// The pause before that try and the try itself come on top. The limit of a whole call is
     /// [`AuditStore::with_deadline`](crate::AuditStore::with_deadline).
     pub fn within(mut self, time: Duration) -> Self {
         self.within = time;
@@ -67,25 +67,24 @@ impl Retry {
         T: Send,
         F: Future<Output = Result<T>> + Send,
     {
-        const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-        /// To which, like to the others, up to as much again is added by chance.
-        const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+        /// Before jitter, which adds up to as much again.
+        const MIN_DELAY: Duration = Duration::from_millis(10);
+        const MAX_DELAY: Duration = Duration::from_millis(100);
 
         let begun = Instant::now();
-        let pauses = ExponentialBuilder::new()
-            .with_min_delay(SHORTEST_PAUSE)
-            .with_max_delay(LONGEST_PAUSE)
+        let delays = ExponentialBuilder::new()
+            .with_min_delay(MIN_DELAY)
+            .with_max_delay(MAX_DELAY)
             .with_max_times(self.tries - 1)
             .with_jitter();
         attempt
-            .retry(pauses)
-            .sleep(tokio::time::sleep)
-            .when(|err| passes(err) && begun.elapsed() < self.within)
+            .retry(delays)
+            .when(|err| is_retryable(err) && begun.elapsed() < self.within)
             .notify(move |err, _| on_failure(err))
             .await
     }
 }
 
-fn passes(err: &Error) -> bool {
+fn is_retryable(err: &Error) -> bool {
     err.is_transient() && !matches!(err, Error::Timeout { .. })
 }

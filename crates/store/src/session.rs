@@ -14,31 +14,32 @@ use crate::settings::Settings;
 pub(crate) struct Session<'a, C> {
     connection: &'a C,
     settings: &'a Settings,
-    retry: Retry,
     deadline: Option<Instant>,
 }
 
 impl<'a, C: Connection> Session<'a, C> {
-    pub(crate) fn begin(connection: &'a C, settings: &'a Settings) -> Self {
-        let retry = if connection.can_retry() {
-            settings.retry.clone()
-        } else {
-            Retry::never()
-        };
+    pub(crate) fn new(connection: &'a C, settings: &'a Settings) -> Self {
         Self {
             connection,
             settings,
-            retry,
             // None where it is too far away to be told.
             deadline: settings
-                .deadline
-                .and_then(|time| Instant::now().checked_add(time)),
+                .call_timeout
+                .and_then(|timeout| Instant::now().checked_add(timeout)),
         }
     }
 
     /// The same with all its time ahead: for the next step of a call that is as long as its data.
-    pub(crate) fn begin_again(&self) -> Self {
-        Self::begin(self.connection, self.settings)
+    pub(crate) fn with_fresh_deadline(&self) -> Self {
+        Self::new(self.connection, self.settings)
+    }
+
+    /// The same call on another connection.
+    pub(crate) fn through(&self, connection: &'a C) -> Self {
+        Self {
+            connection,
+            ..*self
+        }
     }
 
     pub(crate) fn connection(&self) -> &C {
@@ -51,9 +52,14 @@ impl<'a, C: Connection> Session<'a, C> {
         T: Send,
         F: Future<Output = Result<T>> + Send,
     {
-        let attempts = self
-            .retry
-            .run(attempt, |err| self.connection.on_failure(err));
+        let pool = self.connection.pool();
+        let never = Retry::never();
+        let retry = pool.map_or(&never, |_| &self.settings.retry);
+        let attempts = retry.run(attempt, |err| {
+            if let (Error::Backend { .. }, Some(pool)) = (err, pool) {
+                pool.test_idle_connections();
+            }
+        });
         match self.deadline {
             Some(deadline) => timeout_at(deadline, attempts).await.unwrap_or_else(|late| {
                 Err(Error::Timeout {

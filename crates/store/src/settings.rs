@@ -16,8 +16,7 @@ pub(crate) struct Settings {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) schema: Option<SchemaName>,
     pub(crate) retry: Retry,
-    /// How long a call may take.
-    pub(crate) deadline: Option<Duration>,
+    pub(crate) call_timeout: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -27,7 +26,7 @@ impl Default for Settings {
             clock: Arc::new(SystemClock),
             schema: None,
             retry: Retry::default(),
-            deadline: None,
+            call_timeout: None,
         }
     }
 }

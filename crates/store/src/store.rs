@@ -25,9 +25,9 @@ use crate::{backend, error, last_run, lineage, list, logs, purge, runs};
 ///
 /// # When a future is dropped
 ///
-/// Every write but a purge is one statement that commits by itself: it is then wholly there or wholly absent, and
-/// the same call again gives `Ok` and one row. A purge is a series of such statements, and goes on when it is
-/// called again.
+/// Every write is one statement that commits by itself: it is then wholly there or wholly absent, and the same call
+/// again gives `Ok` and one row. A purge, and `append_logs` with very many events, are a series of such statements,
+/// and go on when they are called again.
 #[derive(Clone, Debug)]
 pub struct AuditStore<C = Pool> {
     writer: C,
@@ -107,10 +107,10 @@ impl AuditStore {
     /// needs.
     ///
     /// Beyond it a call fails with [`Timeout`](runtrail_audit::Error::Timeout), as if its future had been dropped: a
-    /// write may have got there or not, and the same call again tells. What is as long as its data has this time for
-    /// each of its steps: a purge for each batch, a stream for each of its queries. A migration goes on to its end.
+    /// write may have got there or not, and the same call again tells. A purge and `append_logs` have this time for
+    /// each of their batches, and a stream for each of its queries. A migration that has begun goes on to its end.
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.settings.deadline = Some(deadline);
+        self.settings.call_timeout = Some(deadline);
         self
     }
 
@@ -183,7 +183,7 @@ impl<C: Connection> AuditStore<C> {
     ///
     /// The `Schema…` variants of [`Error`](runtrail_audit::Error), and the database's own failures.
     pub async fn verify_schema(&self) -> Result<()> {
-        self.inspect_schema(&Session::begin(&self.reader, &self.settings))
+        self.inspect_schema(&Session::new(&self.reader, &self.settings))
             .await
     }
 
@@ -201,16 +201,18 @@ impl<C: Connection> AuditStore<C> {
     }
 
     async fn session<'a>(&'a self, connection: &'a C) -> Result<Session<'a, C>> {
-        let session = Session::begin(connection, &self.settings);
+        let session = Session::new(connection, &self.settings);
         if !self.is_schema_fit.load(Ordering::Relaxed) {
             self.inspect_schema(&session).await?;
         }
         Ok(session)
     }
 
+    /// Looks through a reading connection: the writing one may be waiting for a lock.
     async fn inspect_schema(&self, session: &Session<'_, C>) -> Result<()> {
         let migrator = self.settings.migrator();
         let state = session
+            .through(&self.reader)
             .attempt(|| async {
                 let state = migrator.state(&self.reader).await;
                 state.map_err(error::migration)
@@ -225,19 +227,19 @@ impl<C: Connection> AuditStore<C> {
 #[async_trait]
 impl<C: Connection> Storage for AuditStore<C> {
     async fn initialize(&self) -> Result<()> {
-        let session = Session::begin(&self.writer, &self.settings);
+        let session = Session::new(&self.writer, &self.settings);
         // Afresh: the tables may have gone since this store last looked.
         let unfit = match self.inspect_schema(&session).await {
             Ok(()) => return Ok(()),
             Err(unfit) => unfit,
         };
-        let Some(connection) = self.writer.migratable() else {
+        let Some(pool) = self.writer.pool() else {
             return Err(unfit);
         };
         let migrator = self.settings.migrator();
         session
             .attempt(|| async {
-                let applied = migrator.up(connection, None).await;
+                let applied = migrator.up(pool.inner(), None).await;
                 applied.map_err(error::migration)
             })
             .await?;

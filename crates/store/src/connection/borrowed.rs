@@ -1,26 +1,17 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use runtrail_audit::Error;
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
-};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 
-use super::Connection;
+use super::{Connection, Pool};
 
 /// Somebody else's open transaction or connection, on which statements are issued and nothing else.
 pub struct Borrowed<'a, C>(pub(crate) &'a C);
 
 impl<C: ConnectionTrait> Connection for Borrowed<'_, C> {
-    fn migratable(&self) -> Option<&DatabaseConnection> {
+    fn pool(&self) -> Option<&Pool> {
         None
     }
-
-    fn can_retry(&self) -> bool {
-        false
-    }
-
-    fn on_failure(&self, _err: &Error) {}
 }
 
 #[async_trait]

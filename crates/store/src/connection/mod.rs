@@ -7,8 +7,7 @@ mod simple_protocol;
 
 use std::fmt;
 
-use runtrail_audit::Error;
-use sea_orm::{ConnectionTrait, DatabaseConnection};
+use sea_orm::ConnectionTrait;
 
 pub use borrowed::Borrowed;
 pub use pool::Pool;
@@ -17,17 +16,10 @@ pub use pool::Pool;
 ///
 /// Sealed: any other `ConnectionTrait` comes in through [`AuditStore::on`](crate::AuditStore::on).
 pub trait Connection: ConnectionTrait + Send + fmt::Debug + sealed::Sealed {
-    /// The connection on which migrations can begin a transaction; none inside of somebody else's.
+    /// The pool, on which each statement commits by itself and can be repeated; none inside of somebody else's
+    /// transaction.
     #[doc(hidden)]
-    fn migratable(&self) -> Option<&DatabaseConnection>;
-
-    /// Whether a statement commits by itself, so that it can be repeated.
-    #[doc(hidden)]
-    fn can_retry(&self) -> bool;
-
-    /// Told of a statement's failure before it is repeated.
-    #[doc(hidden)]
-    fn on_failure(&self, err: &Error);
+    fn pool(&self) -> Option<&Pool>;
 }
 
 mod sealed {

@@ -1,12 +1,11 @@
 use async_trait::async_trait;
-use runtrail_audit::Error;
-#[cfg(feature = "postgres")]
-use sea_orm::DatabaseConnectionType;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
 };
 
 use super::Connection;
+#[cfg(feature = "postgres")]
+use crate::backend;
 
 /// A `DatabaseConnection`: the store's own or a host's.
 #[derive(Clone, Debug)]
@@ -41,9 +40,8 @@ impl Pool {
     /// Where one connection was lost, others may have been, and each would cost another try: a server that restarts
     /// ends them all.
     #[cfg(feature = "postgres")]
-    fn test_idle_connections(&self) {
-        if let DatabaseConnectionType::SqlxPostgresPoolConnection(_) = &self.db.inner {
-            let pool = self.db.get_postgres_connection_pool();
+    pub(crate) fn test_idle_connections(&self) {
+        if let Some(pool) = backend::postgres_pool(&self.db) {
             let idle: Vec<_> = (0..pool.num_idle())
                 .map_while(|_| pool.try_acquire())
                 .collect();
@@ -52,8 +50,9 @@ impl Pool {
         }
     }
 
+    /// SQLite's can't be lost.
     #[cfg(not(feature = "postgres"))]
-    fn test_idle_connections(&self) {}
+    pub(crate) fn test_idle_connections(&self) {}
 
     #[cfg(feature = "postgres")]
     fn simple_protocol(&self) -> Option<super::simple_protocol::SimpleProtocol<'_>> {
@@ -65,18 +64,8 @@ impl Pool {
 }
 
 impl Connection for Pool {
-    fn migratable(&self) -> Option<&DatabaseConnection> {
-        Some(&self.db)
-    }
-
-    fn can_retry(&self) -> bool {
-        true
-    }
-
-    fn on_failure(&self, err: &Error) {
-        if let Error::Backend { .. } = err {
-            self.test_idle_connections();
-        }
+    fn pool(&self) -> Option<&Pool> {
+        Some(self)
     }
 }
 

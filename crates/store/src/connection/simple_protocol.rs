@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use sea_orm::sqlx::{self, AssertSqlSafe, Executor, PgPool};
 use sea_orm::{
-    DatabaseConnection, DatabaseConnectionType, DbErr, ExecResult, QueryResult, RuntimeErr,
-    SqlxError, Statement,
+    DatabaseConnection, DbErr, ExecResult, QueryResult, RuntimeErr, SqlxError, Statement,
 };
+
+use crate::backend;
 
 pub(super) struct SimpleProtocol<'a> {
     pool: &'a PgPool,
@@ -19,12 +20,8 @@ pub(super) struct SimpleProtocol<'a> {
 impl<'a> SimpleProtocol<'a> {
     /// Only PostgreSQL has one.
     pub(super) fn on(db: &'a DatabaseConnection) -> Option<Self> {
-        match &db.inner {
-            DatabaseConnectionType::SqlxPostgresPoolConnection(_) => Some(Self {
-                pool: db.get_postgres_connection_pool(),
-            }),
-            _ => None,
-        }
+        let pool = backend::postgres_pool(db)?;
+        Some(Self { pool })
     }
 
     pub(super) async fn execute(&self, statement: Statement) -> Result<ExecResult, DbErr> {
