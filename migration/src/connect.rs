@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use sea_orm::{ConnectOptions as PoolOptions, Database, DatabaseConnection, DbBackend, DbErr};
 use url::Url;
 
+use crate::abandoned::Abandoned;
 use crate::{DriverErrorKind, Error, Result};
 
 /// What survives a power cut. Killing the process loses nothing either way.
@@ -36,6 +37,7 @@ pub struct ConnectOptions {
     max_connections: u32,
     acquire_timeout: Duration,
     busy_timeout: Duration,
+    abandoned: Abandoned,
 }
 
 impl ConnectOptions {
@@ -48,6 +50,7 @@ impl ConnectOptions {
             max_connections: 8,
             acquire_timeout: Duration::from_secs(5),
             busy_timeout: Duration::from_secs(10),
+            abandoned: Abandoned::default(),
         }
     }
 
@@ -57,11 +60,11 @@ impl ConnectOptions {
         self
     }
 
-    /// The most connections that are open at a time; 8 by default, at least 1.
+    /// The most connections that are open at a time; 8 by default, from 1 to 10,000.
     ///
     /// On SQLite these are the reading ones; one more writes.
     pub fn max_connections(mut self, connections: u32) -> Self {
-        self.max_connections = connections.max(1);
+        self.max_connections = connections.clamp(1, 10_000);
         self
     }
 
@@ -100,6 +103,12 @@ impl ConnectOptions {
             _ => "has to begin with sqlite: or postgres:",
         };
         Err(Error::InvalidUrl { reason })
+    }
+
+    /// Who uses these pools tells it which statements are abandoned.
+    #[doc(hidden)]
+    pub fn abandoned(&self) -> &Abandoned {
+        &self.abandoned
     }
 
     /// Opens the connection that writes (on SQLite, of which there is one) or the one pool (on PostgreSQL).
@@ -143,6 +152,8 @@ impl ConnectOptions {
             // Formatting every statement for a log nobody reads costs more than some statements.
             .sqlx_logging(false)
             .record_stmt_in_spans(false);
+        #[cfg(feature = "postgres")]
+        self.abandoned.bound_releases(&mut options);
         options
     }
 

@@ -63,10 +63,13 @@ impl DriverErrorKind {
             "42P01" | "3F000" => Self::NoSuchTable,
             // serialization_failure, deadlock_detected
             "40001" | "40P01" => Self::Transient,
-            // admin_shutdown, crash_shutdown, cannot_connect_now
-            "57P01" | "57P02" | "57P03" => Self::Transient,
+            // admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout,
+            // idle_in_transaction_session_timeout
+            "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Self::Transient,
             // insufficient_resources: too many connections, out of memory
             _ if state.starts_with("53") => Self::Transient,
+            // protocol_violation: also what a pooler says of a startup parameter that it doesn't know
+            "08P01" => Self::Permanent,
             // connection_exception
             _ if state.starts_with("08") => Self::Transient,
             _ => Self::Permanent,

@@ -41,11 +41,14 @@ pub mod command;
 #[cfg(feature = "cli")]
 pub mod report;
 
+mod abandoned;
 mod connect;
 mod driver_error_kind;
 mod error;
 mod open_transactions;
 
+#[doc(hidden)]
+pub use abandoned::Abandoned;
 pub use connect::{ConnectOptions, Durability};
 pub use driver_error_kind::DriverErrorKind;
 pub use error::{Error, Result};

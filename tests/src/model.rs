@@ -87,8 +87,8 @@ fn call() -> impl Strategy<Value = Call> {
 
 /// The contract in plain Rust.
 #[derive(Default)]
-struct Model {
-    runs: BTreeMap<String, SkillRun>,
+pub(crate) struct Model {
+    pub(crate) runs: BTreeMap<String, SkillRun>,
     logs: BTreeMap<(String, u64), SkillRunLog>,
 }
 
@@ -166,7 +166,8 @@ impl Model {
         (before - self.runs.len()) as u64
     }
 
-    fn list(&self, takes: impl Fn(&SkillRun) -> bool) -> Vec<SkillRun> {
+    /// Newest first.
+    pub(crate) fn list(&self, takes: impl Fn(&SkillRun) -> bool) -> Vec<SkillRun> {
         let mut runs: Vec<_> = self
             .runs
             .values()
@@ -177,7 +178,7 @@ impl Model {
         runs
     }
 
-    fn chain(&self, id: &str) -> Vec<SkillRun> {
+    pub(crate) fn chain(&self, id: &str) -> Vec<SkillRun> {
         let mut chain: Vec<SkillRun> = Vec::new();
         let mut next = Some(id.to_owned());
         while let Some(run) = next.and_then(|id| self.runs.get(&id)) {
@@ -318,7 +319,7 @@ async fn compare(store: &AuditStore, model: &Model) {
     }
 }
 
-fn paged(runs: &[SkillRun], page: Page) -> Vec<SkillRun> {
+pub(crate) fn paged(runs: &[SkillRun], page: Page) -> Vec<SkillRun> {
     let limit = page.limit.unwrap_or(u64::MAX) as usize;
     runs.iter()
         .skip(page.offset as usize)

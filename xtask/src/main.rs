@@ -9,7 +9,6 @@ mod test;
 
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -57,22 +56,4 @@ fn main() -> ExitCode {
 /// The cargo that runs us.
 fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-}
-
-/// Runs a command to its end, with its output going where ours goes.
-fn succeed(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("{} can't be run", command.get_program().display()))?;
-    ensure!(
-        status.success(),
-        "{} {} failed",
-        command.get_program().display(),
-        command
-            .get_args()
-            .map(|argument| argument.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(" "),
-    );
-    Ok(())
 }

@@ -4,16 +4,9 @@ use std::process::Command;
 
 use anyhow::Result;
 use clap::Args;
-use runtrail_test_servers::{Cluster, PgBouncer, install_what_is_missing};
+use runtrail_test_servers::{Cluster, PgBouncer, install_what_is_missing, succeed, variables};
 
-use crate::{cargo, succeed};
-
-/// Two servers that the tests find by their URLs.
-const POSTGRES_URL: &str = "RUNTRAIL_TEST_POSTGRES_URL";
-const PGBOUNCER_URL: &str = "RUNTRAIL_TEST_PGBOUNCER_URL";
-
-/// How much of each fault: `tests/src/faults/counts.rs` reads it.
-const FAULTS: &str = "RUNTRAIL_TEST_FAULTS";
+use crate::cargo;
 
 /// Beside the repository, not in it.
 const AGENT_RUNS: &str = concat!(
@@ -42,60 +35,62 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let server = start_unless_given()?;
     let url = match &server {
         Some(server) => server.url(),
-        None => env::var(POSTGRES_URL)?,
+        None => env::var(variables::POSTGRES_URL)?,
     };
     let pooler = PgBouncer::start(&url)?;
 
-    let mut test = test(options);
-    test.env(POSTGRES_URL, url).env(PGBOUNCER_URL, pooler.url());
-    let outcome = succeed(&mut test);
+    let mut command = command(options);
+    command
+        .env(variables::POSTGRES_URL, url)
+        .env(variables::PGBOUNCER_URL, pooler.url());
+    let outcome = succeed(&mut command);
     if let (Err(_), Some(server)) = (&outcome, server) {
-        eprintln!("{}", server.keep()?);
+        eprintln!("{}", server.keep());
     }
     outcome
 }
 
 fn start_unless_given() -> Result<Option<Cluster>> {
-    if env::var_os(POSTGRES_URL).is_some() {
+    if env::var_os(variables::POSTGRES_URL).is_some() {
         return Ok(None);
     }
     // No test of these cuts the power: what a killed process leaves is safe without waiting for the disk.
     Cluster::start(&["fsync=off", "max_connections=200"]).map(Some)
 }
 
-fn test(options: &Options) -> Command {
+fn command(options: &Options) -> Command {
     let Options {
         faults,
         long,
         count,
         filters,
     } = options;
-    let mut test = cargo();
-    test.args(["test", "--workspace"]);
+    let mut command = cargo();
+    command.args(["test", "--workspace"]);
     if *faults || !filters.is_empty() {
-        test.args(["--test", "suite"]);
+        command.args(["--test", "suite"]);
     }
-    test.arg("--");
+    command.arg("--");
     if *faults {
-        test.arg("--nocapture");
+        command.arg("--nocapture");
         if filters.is_empty() {
-            test.arg("faults::");
+            command.arg("faults::");
         }
     }
     if *long {
         // Some have no short form. What else is ignored are the processes that tests start.
-        test.args(["--include-ignored", "--skip", "child_"]);
+        command.args(["--include-ignored", "--skip", "::child_"]);
     }
     let form = if *long { "long" } else { "short" };
-    let faults: Vec<&str> = [form]
+    let counts: Vec<&str> = [form]
         .into_iter()
         .chain(count.iter().map(String::as_str))
         .collect();
-    test.env(FAULTS, faults.join(","));
-    test.args(filters);
+    command.env(variables::FAULTS, counts.join(","));
+    command.args(filters);
     if !Path::new(AGENT_RUNS).exists() {
         eprintln!("NOT RUN: of_tau_bench, since {AGENT_RUNS} is not there");
-        test.args(["--skip", "of_tau_bench"]);
+        command.args(["--skip", "of_tau_bench"]);
     }
-    test
+    command
 }

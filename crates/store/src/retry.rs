@@ -57,12 +57,8 @@ impl Retry {
         self
     }
 
-    /// The first answer that isn't worth another try, or the last one. Told of each failure before it is tried again.
-    pub(crate) async fn run<T, F>(
-        &self,
-        attempt: impl FnMut() -> F + Send,
-        on_failure: impl Fn(&Error) + Send,
-    ) -> Result<T>
+    /// The first answer that isn't worth another try, or the last one.
+    pub(crate) async fn run<T, F>(&self, attempt: impl FnMut() -> F + Send) -> Result<T>
     where
         T: Send,
         F: Future<Output = Result<T>> + Send,
@@ -80,7 +76,6 @@ impl Retry {
         attempt
             .retry(delays)
             .when(|err| is_retryable(err) && begun.elapsed() < self.within)
-            .notify(move |err, _| on_failure(err))
             .await
     }
 }

@@ -2,12 +2,13 @@
 
 use runtrail_audit::{Error, Result, RunStats, SkillRun, rules};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity, Model};
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
-use sea_orm::{EntityTrait, IntoActiveModel, QueryFilter, QueryResult, QueryTrait};
+use sea_orm::sea_query::{Expr, ExprTrait, LockType, OnConflict, SelectStatement};
+use sea_orm::{EntityTrait, IntoActiveModel, QueryFilter, QueryTrait};
 
 use crate::codec::{self, Outcome};
 use crate::connection::Connection;
 use crate::session::Session;
+use crate::settings::Settings;
 
 pub(crate) async fn start(db: &Session<'_, impl Connection>, run: &SkillRun) -> Result<()> {
     let row = codec::encode_run(run, &db.limits)?;
@@ -31,7 +32,7 @@ pub(crate) async fn start(db: &Session<'_, impl Connection>, run: &SkillRun) -> 
         return Ok(());
     }
 
-    let stored = stored(db, &row.id).await?;
+    let stored = confirmed(db, &row.id).await?;
     let Some(stored) = stored.filter(|stored| stored.finished_at.is_some()) else {
         // It was finished when we came, and has been purged since, and perhaps started anew.
         return Err(Error::Busy {
@@ -68,7 +69,7 @@ pub(crate) async fn finish(
         return Ok(());
     }
 
-    match stored(db, run_id).await? {
+    match confirmed(db, run_id).await? {
         Some(stored) if stored.finished_at.is_none() => {
             // It wasn't there when we came, and has been started since.
             Err(Error::not_found(run_id))
@@ -83,19 +84,26 @@ pub(crate) async fn finish(
 
 pub(crate) async fn get(db: &Session<'_, impl Connection>, run_id: &str) -> Result<SkillRun> {
     rules::run_id("run_id", run_id)?;
-    match find(db, run_id).await? {
-        Some(row) => codec::decode_run(&row),
+    let rows = db.fetch(&by_id(db, run_id)).await?;
+    match rows.first() {
+        Some(row) => codec::decode_run(row),
         None => Err(Error::not_found(run_id)),
     }
 }
 
-async fn stored(db: &Session<'_, impl Connection>, run_id: &str) -> Result<Option<Model>> {
-    let row = find(db, run_id).await?;
-    row.as_ref().map(codec::read_run).transpose()
+/// What a write that has found nothing to do is judged by.
+///
+/// It locks the row, and so is a write itself on PostgreSQL: with synchronous replication it waits until the standby
+/// has the row. Else the repetition of a write that was cut off while it waited would acknowledge what no standby has.
+async fn confirmed(db: &Session<'_, impl Connection>, run_id: &str) -> Result<Option<Model>> {
+    let mut query = by_id(db, run_id);
+    query.lock(LockType::KeyShare);
+    let rows = db.fetch(&query).await?;
+    rows.first().map(codec::read_run).transpose()
 }
 
-async fn find(db: &Session<'_, impl Connection>, run_id: &str) -> Result<Option<QueryResult>> {
+fn by_id(db: &Settings, run_id: &str) -> SelectStatement {
     let mut query = db.select_runs();
     query.and_where(COLUMN.id.eq(run_id));
-    Ok(db.fetch(&query).await?.into_iter().next())
+    query
 }

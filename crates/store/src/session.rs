@@ -7,7 +7,6 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::connection::Connection;
 use crate::error;
-use crate::retry::Retry;
 use crate::settings::Settings;
 
 /// One call of a method: a connection, the settings that statements on it go by, and the time it has to end.
@@ -23,8 +22,9 @@ impl<'a, C: Connection> Session<'a, C> {
             connection,
             settings,
             // None where it is too far away to be told.
-            deadline: settings
-                .call_timeout
+            deadline: connection
+                .pool()
+                .and(settings.call_timeout)
                 .and_then(|timeout| Instant::now().checked_add(timeout)),
         }
     }
@@ -46,18 +46,22 @@ impl<'a, C: Connection> Session<'a, C> {
         self.connection
     }
 
-    /// Does something that can be repeated, as often as it has to be, until the deadline.
-    pub(crate) async fn attempt<T, F>(&self, attempt: impl FnMut() -> F + Send) -> Result<T>
+    /// Does something that can be repeated, as often as it has to be, until the deadline; or once on a connection that
+    /// is somebody else's.
+    pub(crate) async fn attempt<T, F>(&self, mut attempt: impl FnMut() -> F + Send) -> Result<T>
     where
         T: Send,
         F: Future<Output = Result<T>> + Send,
     {
-        let pool = self.connection.pool();
-        let never = Retry::never();
-        let retry = pool.map_or(&never, |_| &self.settings.retry);
-        let attempts = retry.run(attempt, |err| {
-            if let (Error::Backend { .. }, Some(pool)) = (err, pool) {
-                pool.test_idle_connections();
+        let Some(pool) = self.connection.pool() else {
+            return attempt().await;
+        };
+        let attempts = self.settings.retry.run(|| {
+            let attempt = attempt();
+            async move {
+                attempt
+                    .await
+                    .inspect_err(|err| pool.check_idle_connections(err))
             }
         });
         match self.deadline {

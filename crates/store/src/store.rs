@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use runtrail_audit::{
-    Clock, Limits, Page, Result, RunFilter, RunStats, SkillRun, SkillRunLog, Storage,
+    Clock, Error, Limits, Page, Result, RunFilter, RunStats, SkillRun, SkillRunLog, Storage,
 };
 use runtrail_migration::{ConnectOptions, SchemaName};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
@@ -62,7 +62,8 @@ impl AuditStore {
             .open_readers(&writer)
             .await
             .map_err(error::migration)?;
-        Ok(Self::over(Pool::new(writer), Pool::new(reader)))
+        let watched = |db| Pool::watched(db, options.abandoned().clone());
+        Ok(Self::over(watched(writer), watched(reader)))
     }
 
     /// Uses a connection of the host's.
@@ -97,7 +98,7 @@ impl AuditStore {
     }
 
     /// How often a statement is tried again after a failure that passes by itself; up to 12 tries within 5 s by
-    /// default.
+    /// default. Not on a connection given to [`on`](Self::on).
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.settings.retry = retry;
         self
@@ -109,6 +110,7 @@ impl AuditStore {
     /// Beyond it a call fails with [`Timeout`](runtrail_audit::Error::Timeout), as if its future had been dropped: a
     /// write may have got there or not, and the same call again tells. A purge and `append_logs` have this time for
     /// each of their batches, and a stream for each of its queries. A migration that has begun goes on to its end.
+    /// What is called on a connection given to [`on`](Self::on) has no deadline: its owner may set one for the whole.
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.settings.call_timeout = Some(deadline);
         self
@@ -230,8 +232,8 @@ impl<C: Connection> Storage for AuditStore<C> {
         let session = Session::new(&self.writer, &self.settings);
         // Afresh: the tables may have gone since this store last looked.
         let unfit = match self.inspect_schema(&session).await {
-            Ok(()) => return Ok(()),
-            Err(unfit) => unfit,
+            Err(unfit @ (Error::SchemaMissing | Error::SchemaOutdated { .. })) => unfit,
+            otherwise => return otherwise,
         };
         let Some(pool) = self.writer.pool() else {
             return Err(unfit);

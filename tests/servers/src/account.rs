@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+use tempfile::TempDir;
 
 /// The account that servers run as: they refuse to run as root.
 pub(crate) struct Account(Option<(u32, u32)>);
@@ -29,7 +30,15 @@ impl Account {
             .context("there is neither an account `postgres` nor `nobody` to run servers as")
     }
 
-    pub(crate) fn own(&self, path: &Path) -> Result<()> {
+    /// A folder of this account's, for one server.
+    pub(crate) fn new_folder(&self, prefix: &str) -> Result<TempDir> {
+        let folder = tempfile::Builder::new().prefix(prefix).tempdir()?;
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+        self.own(folder.path())?;
+        Ok(folder)
+    }
+
+    fn own(&self, path: &Path) -> Result<()> {
         if let Self(Some((user, group))) = self {
             chown(path, Some(*user), Some(*group))?;
         }

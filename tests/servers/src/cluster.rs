@@ -1,8 +1,7 @@
 use std::fmt;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{self, Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,16 +10,17 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::account::Account;
-use crate::programs::{folder_of, how_to_install};
-use crate::{free_port, succeed};
+use crate::programs::{find, how_to_install};
+use crate::{on_free_port, succeed};
 
 const USER: &str = "runtrail";
 
-/// A PostgreSQL server with databases of its own. Stopped when it goes, and its databases with it.
+/// A PostgreSQL server with databases of its own. Dropping it stops the server and deletes its databases, unless
+/// [`keep`](Self::keep) was called.
 pub struct Cluster {
     programs: PathBuf,
     account: Account,
-    folder: Option<TempDir>,
+    folder: TempDir,
     password: String,
     settings: Vec<String>,
     port: u16,
@@ -82,9 +82,7 @@ impl Cluster {
     pub fn crash(&mut self) -> Result<()> {
         let mut server = self.server.take().context("it isn't running")?;
         // An immediate shutdown. SIGKILL would leave its children and shared memory behind.
-        signal(&server, "QUIT")?;
-        server.wait()?;
-        Ok(())
+        stop(&mut server, "QUIT")
     }
 
     /// Starts it again on its port, and waits until it takes connections.
@@ -111,34 +109,25 @@ impl Cluster {
         succeed(&mut promote)
     }
 
-    /// Keeps the databases, and says how to look at them.
-    ///
-    /// # Errors
-    ///
-    /// If they were kept already.
-    pub fn keep(mut self) -> Result<String> {
-        let folder = self.folder.take().context("it was kept already")?.keep();
-        let start = self.programs.join("postgres");
-        Ok(format!(
+    /// Stops it, keeps the databases, and says how to look at them.
+    pub fn keep(mut self) -> String {
+        self.folder.disable_cleanup(true);
+        format!(
             "PostgreSQL's databases were kept in {}; to start it again, as the owner of that folder: {} -D {}",
-            folder.display(),
-            start.display(),
-            folder.join("data").display(),
-        ))
+            self.folder.path().display(),
+            self.programs.join("postgres").display(),
+            self.data().display(),
+        )
     }
 
     fn in_new_folder(password: String, settings: &[&str]) -> Result<Self> {
-        let programs = folder_of("initdb").with_context(how_to_install)?;
+        let initdb = find("initdb").with_context(how_to_install)?;
+        let programs = initdb.parent().context("a program is in a folder")?;
         let account = Account::for_servers()?;
-        let folder = tempfile::Builder::new()
-            .prefix("runtrail-postgres-")
-            .tempdir()?;
-        fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
-        account.own(folder.path())?;
         Ok(Self {
-            programs,
+            programs: programs.to_owned(),
+            folder: account.new_folder("runtrail-postgres-")?,
             account,
-            folder: Some(folder),
             password,
             settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
             port: 0,
@@ -146,24 +135,17 @@ impl Cluster {
         })
     }
 
-    fn folder(&self) -> &Path {
-        // It is gone only while `keep` takes everything else down.
-        self.folder
-            .as_ref()
-            .map_or(Path::new("/nonexistent"), TempDir::path)
-    }
-
     fn data(&self) -> PathBuf {
-        self.folder().join("data")
+        self.folder.path().join("data")
     }
 
     fn command(&self, program: &str) -> Command {
         self.account
-            .command(&self.programs.join(program), self.folder())
+            .command(&self.programs.join(program), self.folder.path())
     }
 
     fn initdb(&self) -> Result<()> {
-        let password_file = self.folder().join("password");
+        let password_file = self.folder.path().join("password");
         self.account.write_secret(&password_file, &self.password)?;
         let make = |locale: &[&str]| -> Result<()> {
             let mut initdb = self.command("initdb");
@@ -190,20 +172,18 @@ impl Cluster {
         Ok(())
     }
 
-    /// Another program may take the port between the asking and the starting.
     fn serve_on_free_port(&mut self) -> Result<()> {
-        for _ in 0..5 {
-            self.port = free_port()?;
-            if self.serve()? {
-                return Ok(());
-            }
-        }
-        bail!("PostgreSQL did not start:\n{}", self.log())
+        let started = on_free_port(|port| {
+            self.port = port;
+            self.serve()
+        });
+        started.with_context(|| format!("PostgreSQL did not start:\n{}", self.log()))?;
+        Ok(())
     }
 
-    /// Starts the server; returns whether it takes connections.
+    /// Starts the server; returns whether it takes connections, or has ended by itself.
     fn serve(&mut self) -> Result<bool> {
-        let log = File::create(self.folder().join("log"))?;
+        let log = File::create(self.folder.path().join("log"))?;
         let mut command = self.command("postgres");
         command
             .arg("-D")
@@ -215,28 +195,26 @@ impl Cluster {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        let server = command.spawn().context("postgres can't be run")?;
-        let server = self.server.insert(server);
+        let mut server = command.spawn().context("postgres can't be run")?;
 
-        let started = Instant::now();
-        while started.elapsed() < Duration::from_secs(60) {
+        let begun = Instant::now();
+        // Of a standby they are read-only ones.
+        while !self.log().contains("database system is ready to accept") {
             if server.try_wait()?.is_some() {
-                self.server = None;
                 return Ok(false);
             }
-            let log = fs::read_to_string(self.folder.as_ref().context("kept")?.path().join("log"))?;
-            // Of a standby they are read-only ones.
-            if log.contains("database system is ready to accept") {
-                return Ok(true);
+            if begun.elapsed() > Duration::from_secs(60) {
+                stop(&mut server, "QUIT")?;
+                bail!("PostgreSQL did not get ready:\n{}", self.log());
             }
             sleep(Duration::from_millis(20));
         }
-        self.crash()?;
-        Ok(false)
+        self.server = Some(server);
+        Ok(true)
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.folder().join("log")).unwrap_or_default()
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 }
 
@@ -244,8 +222,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if let Some(server) = &mut self.server {
             // A fast shutdown.
-            let _ = signal(server, "INT");
-            let _ = server.wait();
+            let _ = stop(server, "INT");
         }
     }
 }
@@ -258,6 +235,8 @@ impl fmt::Debug for Cluster {
     }
 }
 
-fn signal(process: &Child, name: &str) -> Result<()> {
-    succeed(Command::new("kill").args([&format!("-{name}"), &process.id().to_string()]))
+fn stop(server: &mut Child, signal: &str) -> Result<()> {
+    succeed(Command::new("kill").args([&format!("-{signal}"), &server.id().to_string()]))?;
+    server.wait()?;
+    Ok(())
 }

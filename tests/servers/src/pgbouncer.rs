@@ -1,20 +1,18 @@
-use std::fs::{self, Permissions};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use url::Url;
 
 use crate::account::Account;
-use crate::free_port;
-use crate::programs::{folder_of, how_to_install};
+use crate::on_free_port;
+use crate::programs::{find, how_to_install};
 
-/// PgBouncer in transaction mode, in front of every database of a server; two connections to each. Stopped when it
-/// goes.
+/// PgBouncer in transaction mode, in front of every database of a server; two connections to each. Dropping it stops
+/// it.
 #[derive(Debug)]
 pub struct PgBouncer {
     process: Child,
@@ -29,25 +27,18 @@ impl PgBouncer {
     ///
     /// If it isn't installed or doesn't start.
     pub fn start(server: &str) -> Result<Self> {
-        let program = folder_of("pgbouncer")
-            .with_context(how_to_install)?
-            .join("pgbouncer");
+        let program = find("pgbouncer").with_context(how_to_install)?;
         let server = Url::parse(server).context("the server's URL")?;
         let host = server.host_str().context("the server's URL has no host")?;
         let password = server
             .password()
             .map(|password| format!("password={password}"));
         let account = Account::for_servers()?;
-        let folder = tempfile::Builder::new()
-            .prefix("runtrail-pgbouncer-")
-            .tempdir()?;
-        fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
-        account.own(folder.path())?;
+        let folder = account.new_folder("runtrail-pgbouncer-")?;
         let config = folder.path().join("pgbouncer.ini");
 
-        // Another program may take the port between the asking and the starting.
-        for _ in 0..5 {
-            let port = free_port()?;
+        let mut running = None;
+        let port = on_free_port(|port| {
             let text = format!(
                 "[databases]\n* = host={host} port={} user={} {}\n\
                  [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
@@ -66,15 +57,15 @@ impl PgBouncer {
                 .stderr(Stdio::null())
                 .spawn()
                 .context("pgbouncer can't be run")?;
-            if listens(&mut process, port)? {
-                return Ok(Self {
-                    process,
-                    url: format!("postgres://anybody@127.0.0.1:{port}/postgres"),
-                    _folder: folder,
-                });
-            }
-        }
-        bail!("PgBouncer did not start")
+            let listens = listens(&mut process, port)?;
+            running = listens.then_some(process);
+            Ok(listens)
+        })?;
+        Ok(Self {
+            process: running.context("PgBouncer did not start")?,
+            url: format!("postgres://anybody@127.0.0.1:{port}/postgres"),
+            _folder: folder,
+        })
     }
 
     /// The URL of the database `postgres` behind it; the others have the same with another path.

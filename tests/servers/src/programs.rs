@@ -31,7 +31,7 @@ const PROGRAMS: [(&str, &str); 4] = [
 ///
 /// If some are missing and can't be installed; it says how to.
 pub fn install_what_is_missing() -> Result<()> {
-    let is_missing = |(program, _): &&(&str, &str)| folder_of(program).is_none();
+    let is_missing = |(program, _): &&(&str, &str)| find(program).is_none();
     let packages: Vec<&str> = PROGRAMS
         .iter()
         .filter(is_missing)
@@ -59,7 +59,7 @@ pub fn install_what_is_missing() -> Result<()> {
 }
 
 pub(crate) fn how_to_install() -> String {
-    let is_there = |program: &str| folder_of(program).is_some();
+    let is_there = |program: &str| find(program).is_some();
     let command = if cfg!(target_os = "macos") {
         "brew install postgresql pgbouncer sqlite"
     } else if is_there("dnf") {
@@ -72,8 +72,8 @@ pub(crate) fn how_to_install() -> String {
     )
 }
 
-/// The folder of a program: on PATH, where `pg_config` says, or where distributions put it.
-pub fn folder_of(program: &str) -> Option<PathBuf> {
+/// A program: on PATH, where `pg_config` says, or where distributions put it.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let on_path = env::split_paths(&path);
     let configured = Command::new("pg_config")
@@ -91,7 +91,7 @@ pub fn folder_of(program: &str) -> Option<PathBuf> {
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
         // Programs look for the rest of their installation beside their real selves.
-        .and_then(|file| fs::canonicalize(file).ok()?.parent().map(Path::to_owned))
+        .and_then(|file| fs::canonicalize(file).ok())
 }
 
 /// The folders that a pattern with one `*` stands for, the latest version first.

@@ -185,20 +185,4 @@ mod types {
             assert_kind(cx.store.purge_older_than(at(11)).await, ErrorKind::Corrupt);
         });
     }
-
-    #[test]
-    fn bytes_that_are_no_text_hide_no_other() {
-        run_on_own_store(Backend::Sqlite, async |cx| {
-            for column in ["output", "inputs", "status", "caller_id"] {
-                damage(cx, &format!("{column} = CAST(X'FF00FF' AS TEXT)")).await;
-                let expected = ("skill_runs", "damaged", column);
-                assert_corrupt(cx.store.get_run("damaged").await, expected);
-                assert_eq!(
-                    ids(&cx.store.list_runs_by_skill("skill", None).await.unwrap()),
-                    ["last", "first"]
-                );
-                cx.sql("DELETE FROM skill_runs").await;
-            }
-        });
-    }
 }

@@ -1,26 +1,27 @@
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use runtrail_audit::{ErrorKind, Storage};
-use runtrail_store::AuditStore;
 
 use super::counts;
-use super::ledger::{Ledger, OwnLedger};
-use super::outside::{History, count};
-use super::writer::{Plan, Writer, print_times};
+use super::ledger::{Entries, Ledger};
+use super::outside::{History, client, count};
+use super::script::{EVENTS, Write};
+use super::writer::{Plan, Writer, summary};
 use crate::fixture::*;
 
-/// Calls that write one run.
-const CALLS: u64 = 4;
+/// Runs for so many writes.
+fn runs_of_a_task() -> u64 {
+    counts::writes() / Write::ALL.len() as u64
+}
 
 on_each_backend! {
     async fn sixty_four_tasks_on_one_store_all_get_through(database) {
-        let store = AuditStore::connect(database.url()).await.unwrap();
-        store.initialize().await.unwrap();
-        let ledger = OwnLedger::new();
-        let runs = counts::writes() / CALLS;
+        let store = database.store().await;
+        let ledger = Ledger::temporary();
+        let runs = runs_of_a_task();
         let work = async |task: u64| {
-            let writer = Writer { store: &store, ledger: &ledger.ledger };
+            let writer = Writer { store: &store, ledger: &ledger };
             let mut times = Vec::new();
             for number in 0..runs {
                 times.extend(writer.write(&format!("{task}-{number}")).await);
@@ -28,15 +29,14 @@ on_each_backend! {
             times
         };
         let times = futures_util::future::join_all((0..64).map(work)).await.concat();
-        print_times(&format!("64 tasks on {:?}", database.backend()), times);
+        eprintln!("64 tasks on {:?}: {}", database.backend(), summary(times));
         assert_all_there(database, &ledger.entries(), 64 * runs);
     }
 
     async fn four_processes_of_sixteen_tasks_all_get_through(database) {
-        let store = AuditStore::connect(database.url()).await.unwrap();
-        store.initialize().await.unwrap();
+        database.store().await.close().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let runs = counts::writes() / CALLS;
+        let runs = runs_of_a_task();
         let plans = ["a", "b", "c", "d"].map(|name| Plan {
             tasks: 16,
             runs,
@@ -44,18 +44,18 @@ on_each_backend! {
         });
         let processes = plans.each_ref().map(Plan::spawn);
         for process in processes {
-            let printed = process.succeeds();
+            let printed = process.wait_for_success();
             let times = printed.lines().find(|line| line.contains("p99")).unwrap();
-            eprintln!("a process of four on {:?}, {times}", database.backend());
+            eprintln!("a process of four on {:?}: {times}", database.backend());
         }
-        let entries = plans.each_ref().map(|plan| Ledger::read(&plan.ledger)).concat();
-        assert_all_there(database, &entries, 64 * runs);
+        for plan in plans {
+            assert_all_there(database, &Entries::read(&plan.ledger), 64 * runs);
+        }
     }
 
     /// Three seconds are waited for.
     async fn a_lock_that_is_held_for_seconds_is_waited_for(database) {
-        let store = AuditStore::connect(database.url()).await.unwrap();
-        store.initialize().await.unwrap();
+        let store = database.store().await;
         let lock = Lock::take(database);
         let write = async {
             let begun = Instant::now();
@@ -73,11 +73,9 @@ on_each_backend! {
 
     /// Thirty are more than a call has to wait: it ends by its deadline, and SQLite gives up after ten by itself.
     async fn a_lock_that_is_held_for_long_is_a_typed_error_in_time(database) {
-        let store = AuditStore::connect(database.url()).await.unwrap();
-        store.initialize().await.unwrap();
+        let store = database.store().await;
         let lock = Lock::take(database);
-        let hasty = AuditStore::connect(database.url()).await.unwrap();
-        let hasty = hasty.with_deadline(Duration::from_secs(2));
+        let hasty = database.store().await.with_deadline(Duration::from_secs(2));
         let without_deadline = async {
             let begun = Instant::now();
             (store.start_run(&running("a")).await, begun.elapsed())
@@ -111,14 +109,12 @@ on_each_backend! {
 }
 
 #[track_caller]
-fn assert_all_there(database: &TestDatabase, entries: &[super::ledger::Entry], runs: u64) {
-    for entry in entries {
-        assert!(entry.is_acknowledgement(), "{entry:?}");
-    }
+fn assert_all_there(database: &TestDatabase, entries: &Entries, runs: u64) {
+    entries.assert_no_failure();
     let history = History::read(&database.url());
     history.assert_keeps(entries);
     assert_eq!(history.runs.len() as u64, runs);
-    assert_eq!(history.events.len() as u64, runs * super::script::EVENTS);
+    assert_eq!(history.events.len() as u64, runs * EVENTS);
 }
 
 /// A lock on everything that is written, held by another process.
@@ -126,37 +122,20 @@ struct Lock(Spawned);
 
 impl Lock {
     fn take(database: &TestDatabase) -> Self {
-        let url = database.url();
-        let (mut command, lock) = match database.backend() {
-            Backend::Sqlite => {
-                let mut command = Command::new("sqlite3");
-                command.arg("-batch").arg(database.file());
-                (command, "BEGIN IMMEDIATE; SELECT 'locked';\n")
-            }
-            Backend::Postgres => {
-                let mut command = Command::new("psql");
-                command.args([
-                    "--no-psqlrc",
-                    "--quiet",
-                    "--no-align",
-                    "--tuples-only",
-                    &url,
-                ]);
-                (
-                    command,
-                    "BEGIN; LOCK TABLE skill_runs IN EXCLUSIVE MODE; SELECT 'locked';\n",
-                )
-            }
+        let lock = match database.backend() {
+            Backend::Sqlite => "BEGIN IMMEDIATE",
+            Backend::Postgres => "BEGIN; LOCK TABLE skill_runs IN EXCLUSIVE MODE",
         };
-        let mut process = Spawned::new(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
-        process.write(lock);
-        assert!(process.lines().any(|line| line == "locked"));
-        Self(process)
+        let mut client = client(&database.url());
+        let mut client = Spawned::new(client.stdin(Stdio::piped()).stdout(Stdio::piped()));
+        client.write(&format!("{lock}; SELECT 'locked';\n"));
+        assert!(client.lines().any(|line| line == "locked"));
+        Self(client)
     }
 
     fn release(mut self) {
         self.0.write("COMMIT;\n");
         self.0.close_stdin();
-        self.0.succeeds();
+        self.0.wait_for_success();
     }
 }

@@ -5,6 +5,8 @@
 
 use std::env;
 
+use runtrail_test_servers::variables;
+
 macro_rules! counts {
     ($($(#[$meta:meta])* $name:ident: $short:literal, $long:literal;)*) => {
         $(
@@ -43,14 +45,14 @@ counts! {
     purge_seconds: 10, 300;
     /// Values that are made up, beside the collected ones.
     values: 10_000, 1_000_000;
-    /// Questions of an attacker.
-    questions: 10_000, 1_000_000;
-    /// Seconds of the soak.
-    soak: 0, 7_200;
+    /// Queries of an attacker.
+    queries: 10_000, 1_000_000;
+    /// Seconds of the soak, which has no short form.
+    soak: 1, 7_200;
 }
 
 fn count(name: &str, short: u64, long: u64) -> u64 {
-    let given = env::var("RUNTRAIL_TEST_FAULTS").unwrap_or_default();
+    let given = env::var(variables::FAULTS).unwrap_or_default();
     let mut parts = given.split(',').filter(|part| !part.is_empty());
     let mut count = match parts.next() {
         Some("long") => long,
@@ -68,5 +70,6 @@ fn count(name: &str, short: u64, long: u64) -> u64 {
                 .unwrap_or_else(|_| panic!("{part} is not like kills=50"));
         }
     }
+    assert!(count > 0, "{name} is 0");
     count
 }

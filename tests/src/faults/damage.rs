@@ -1,7 +1,6 @@
 use std::collections::BTreeSet;
 
 use runtrail_audit::{Error, Page, RunFilter, Storage};
-use runtrail_store::AuditStore;
 
 use super::outside::ask;
 use crate::fixture::*;
@@ -34,8 +33,7 @@ fn columns(database: &TestDatabase, table: &str) -> Vec<String> {
 on_each_backend! {
     async fn a_run_that_is_damaged_in_any_column_hides_no_other_and_is_reported(database) {
         let url = database.url();
-        let store = AuditStore::connect(url.as_str()).await.unwrap();
-        store.initialize().await.unwrap();
+        let store = database.store().await;
         let mut damaged = BTreeSet::new();
         for column in columns(database, "skill_runs") {
             let Some(value) = damage(database.backend(), &column) else {
@@ -70,8 +68,7 @@ on_each_backend! {
 
     async fn an_event_that_is_damaged_in_any_column_hides_no_other_and_is_reported(database) {
         let url = database.url();
-        let store = AuditStore::connect(url.as_str()).await.unwrap();
-        store.initialize().await.unwrap();
+        let store = database.store().await;
         store.start_run(&running("r")).await.unwrap();
         let mut damaged = BTreeSet::new();
         for column in columns(database, "skill_run_logs") {

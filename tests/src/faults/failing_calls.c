@@ -2,9 +2,9 @@
  * Makes system calls on chosen files fail, in a process that this library is preloaded into.
  *
  * FAULTS_ON         the files: those whose path begins with this
- * FAULTS_CALL       which write or sync of them fails with EIO, counted from 1; only that one
+ * FAULTS_CALL       which write, truncation or sync of them fails with EIO, counted from 1; only that one
  * FAULTS_HIT        a file that is made once it has failed
- * FAULTS_FULL       as long as this file exists, writes fail with ENOSPC
+ * FAULTS_FULL       as long as this file exists, writes and truncations fail with ENOSPC
  * FAULTS_READ_ONLY  if set, opening them for writing fails with EROFS
  */
 #define _GNU_SOURCE

@@ -1,19 +1,25 @@
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use runtrail_audit::Error;
+use runtrail_audit::{Error, ErrorKind};
+use tempfile::TempDir;
 
-/// What a writer has been told, on the disk before anything else happens.
-pub(super) struct Ledger(Mutex<File>);
+/// What writers have been told, on the disk before anything else happens.
+pub(super) struct Ledger {
+    file: Mutex<File>,
+    path: PathBuf,
+    folder: Option<TempDir>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     Started { id: String },
     Appended { id: String, sequence: u64 },
     Finished { id: String },
-    Failed { kind: String, transient: bool },
+    Failed { kind: String, is_transient: bool },
 }
 
 impl Entry {
@@ -35,13 +41,31 @@ impl Entry {
     pub(super) fn failed(err: &Error) -> Self {
         Self::Failed {
             kind: format!("{:?}", err.kind()),
-            transient: err.is_transient(),
+            is_transient: err.is_transient(),
         }
     }
 
     /// Whether it says that a write is stored.
     pub(super) fn is_acknowledgement(&self) -> bool {
-        !matches!(self, Self::Failed { .. })
+        !self.is_failure()
+    }
+
+    pub(super) fn is_failure(&self) -> bool {
+        matches!(self, Self::Failed { .. })
+    }
+
+    pub(super) fn is_failure_of(&self, expected: ErrorKind) -> bool {
+        matches!(self, Self::Failed { kind, .. } if *kind == format!("{expected:?}"))
+    }
+
+    pub(super) fn is_transient_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed {
+                is_transient: true,
+                ..
+            }
+        )
     }
 
     fn line(&self) -> String {
@@ -49,7 +73,7 @@ impl Entry {
             Self::Started { id } => format!("started {id}\n"),
             Self::Appended { id, sequence } => format!("appended {id} {sequence}\n"),
             Self::Finished { id } => format!("finished {id}\n"),
-            Self::Failed { kind, transient } => format!("failed {kind} {transient}\n"),
+            Self::Failed { kind, is_transient } => format!("failed {kind} {is_transient}\n"),
         }
     }
 
@@ -59,9 +83,9 @@ impl Entry {
             ["started", id] => Self::started(id),
             ["appended", id, sequence] => Self::appended(id, sequence.parse().unwrap()),
             ["finished", id] => Self::finished(id),
-            ["failed", kind, transient] => Self::Failed {
+            ["failed", kind, is_transient] => Self::Failed {
                 kind: kind.into(),
-                transient: transient.parse().unwrap(),
+                is_transient: is_transient.parse().unwrap(),
             },
             _ => panic!("{line:?} is no entry of a ledger"),
         }
@@ -71,44 +95,78 @@ impl Entry {
 impl Ledger {
     pub(super) fn open(path: &Path) -> Self {
         let file = File::options().append(true).create(true).open(path);
-        Self(Mutex::new(file.unwrap()))
+        Self {
+            file: Mutex::new(file.unwrap()),
+            path: path.to_owned(),
+            folder: None,
+        }
+    }
+
+    /// One that is gone with this.
+    pub(super) fn temporary() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Self::open(&folder.path().join("ledger"));
+        ledger.folder = Some(folder);
+        ledger
     }
 
     pub(super) fn write(&self, entries: &[Entry]) {
         let lines: String = entries.iter().map(Entry::line).collect();
-        let mut file = self.0.lock().unwrap();
+        let mut file = self.file.lock().unwrap();
         file.write_all(lines.as_bytes()).unwrap();
         file.sync_data().unwrap();
     }
 
-    /// What is in a ledger, but for a last line that its writer was killed at.
-    pub(super) fn read(path: &Path) -> Vec<Entry> {
+    pub(super) fn entries(&self) -> Entries {
+        Entries::read(&self.path)
+    }
+}
+
+/// What was in a ledger at some moment.
+pub(super) struct Entries(Vec<Entry>);
+
+impl Entries {
+    /// Without a last line that its writer was killed at.
+    pub(super) fn read(path: &Path) -> Self {
         let text = fs::read_to_string(path).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let lines = whole.split('\n').filter(|line| !line.is_empty());
-        lines.map(Entry::of_line).collect()
+        Self(lines.map(Entry::of_line).collect())
     }
-}
 
-/// A ledger that is read and written by one test.
-pub(super) struct OwnLedger {
-    pub(super) ledger: Ledger,
-    path: PathBuf,
-    _folder: tempfile::TempDir,
-}
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.count(Entry::is_acknowledgement)
+    }
 
-impl OwnLedger {
-    pub(super) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ledger");
-        Self {
-            ledger: Ledger::open(&path),
-            path,
-            _folder: folder,
+    pub(super) fn failed(&self) -> u64 {
+        self.count(Entry::is_failure)
+    }
+
+    pub(super) fn count(&self, is_counted: impl Fn(&Entry) -> bool) -> u64 {
+        self.iter().filter(|entry| is_counted(entry)).count() as u64
+    }
+
+    #[track_caller]
+    pub(super) fn assert_no_failure(&self) {
+        self.assert_failures(|_| false);
+    }
+
+    /// Every failure is an expected one.
+    #[track_caller]
+    pub(super) fn assert_failures(&self, is_expected: impl Fn(&Entry) -> bool) {
+        for entry in self.iter() {
+            assert!(
+                entry.is_acknowledgement() || is_expected(entry),
+                "{entry:?}"
+            );
         }
     }
+}
 
-    pub(super) fn entries(&self) -> Vec<Entry> {
-        Ledger::read(&self.path)
+impl Deref for Entries {
+    type Target = [Entry];
+
+    fn deref(&self) -> &[Entry] {
+        &self.0
     }
 }

@@ -3,14 +3,17 @@
 //! Writers write down on the disk what was acknowledged (`ledger.rs`), the fault comes, and then `sqlite3` or `psql`
 //! say what is stored (`outside.rs`). Everything that is stored has to be what its id says (`script.rs`).
 
+// What the cases work with.
+
 /// How much of each fault.
 mod counts;
-
 mod ledger;
 mod outside;
 mod proxy;
 mod script;
 mod writer;
+
+// The faults.
 
 /// Processes that are killed.
 mod killed;
@@ -26,15 +29,17 @@ mod contention;
 
 /// A purge beside writers.
 mod purge;
+
 /// Servers that crash, replies that are lost, standbys that take over.
 mod servers;
 
-/// Rows that somebody else has damaged.
-mod damage;
-/// What a store does about failures that pass.
+/// What a store does about failures that pass, and how long it waits.
 mod retries;
 
-/// Values and questions that nobody means well with, the same on both backends.
+/// Rows that somebody else has damaged.
+mod damage;
+
+/// Values and queries that nobody means well with, the same on both backends.
 mod hostile;
 
 /// Hours of writing, with a bit of everything.

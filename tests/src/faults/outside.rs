@@ -1,38 +1,40 @@
 //! What is stored, as `sqlite3` and `psql` see it, and whether it is what it should be.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use runtrail_audit::{SkillRun, SkillRunLog};
 use serde_json::{Value, json};
 
 use super::ledger::Entry;
-use super::script;
-use crate::fixture::printed;
+use super::script::{EVENTS, Script, event};
+use crate::fixture::{Spawned, eventually};
 
-/// Asks a database something, by the command line of its own makers; each line of the answer.
-pub(super) fn ask(url: &str, sql: &str) -> Vec<String> {
-    let mut command = match url.strip_prefix("sqlite://") {
+/// The command line of a database's own makers, without its input.
+pub(super) fn client(url: &str) -> Command {
+    match url.strip_prefix("sqlite://") {
         Some(path) => {
-            let mut command = Command::new("sqlite3");
             let file = path.split('?').next().unwrap();
-            command.args(["-batch", "-bail", "-cmd", ".timeout 10000", file, sql]);
+            let mut command = Command::new("sqlite3");
+            command.args(["-batch", "-bail", "-cmd", ".timeout 10000", file]);
             command
         }
         None => {
             let mut command = Command::new("psql");
             command
                 .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only"])
-                .args(["--set", "ON_ERROR_STOP=1", "--command", sql, url]);
+                .args(["--set", "ON_ERROR_STOP=1", url]);
             command
         }
-    };
-    let output = command
-        .output()
-        .unwrap_or_else(|err| panic!("{command:?}: {err}"));
-    assert!(output.status.success(), "{sql}: {}", printed(&output));
-    assert!(output.stderr.is_empty(), "{sql}: {}", printed(&output));
-    let answer = String::from_utf8(output.stdout).unwrap();
+    }
+}
+
+/// Asks a database something; each line of the answer.
+pub(super) fn ask(url: &str, sql: &str) -> Vec<String> {
+    let mut client = Spawned::new(client(url).stdin(Stdio::piped()).stdout(Stdio::piped()));
+    client.write(&format!("{sql};\n"));
+    client.close_stdin();
+    let answer = client.wait_for_success();
     answer.lines().map(str::to_owned).collect()
 }
 
@@ -41,6 +43,31 @@ pub(super) fn count(url: &str, table: &str) -> u64 {
     ask(url, &format!("SELECT count(*) FROM {table}"))[0]
         .parse()
         .unwrap()
+}
+
+/// Ends every connection to this PostgreSQL database, as a server that restarts does.
+pub(super) fn end_connections(url: &str) {
+    ask(
+        url,
+        // And waits until they have ended, for some seconds.
+        "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity \
+         WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()",
+    );
+}
+
+/// Waits until a PostgreSQL server is done with what killed processes had asked of it.
+pub(super) fn settle(url: &str) {
+    let busy = "pg_stat_activity WHERE datname = current_database() AND state <> 'idle' AND pid <> pg_backend_pid()";
+    if !url.starts_with("sqlite:") {
+        eventually(|| (count(url, busy) == 0).then_some(()));
+    }
+}
+
+/// No event is without its run.
+#[track_caller]
+pub(super) fn assert_no_orphans(url: &str) {
+    let orphans = "skill_run_logs WHERE run_id NOT IN (SELECT id FROM skill_runs)";
+    assert_eq!(count(url, orphans), 0);
 }
 
 /// A database as others find it.
@@ -100,7 +127,7 @@ impl History {
                 Entry::Finished { id } => {
                     let row = self.runs.get(id);
                     let row = row.unwrap_or_else(|| panic!("{entry:?} is lost"));
-                    assert_eq!(row[7], "finished", "{entry:?} is lost");
+                    assert!(!is_running(row), "{entry:?} is lost");
                 }
                 Entry::Failed { .. } => {}
             }
@@ -111,10 +138,11 @@ impl History {
     /// No row differs from what its id says, and no call is stored in part.
     pub(super) fn assert_is_whole(&self) {
         for (id, row) in &self.runs {
-            let expected = if row[7] == "finished" {
-                finished(id)
+            let script = Script::of(id);
+            let expected = if is_running(row) {
+                script.run
             } else {
-                script::run(id)
+                script.finished()
             };
             assert_eq!(*row, of_run(&expected));
         }
@@ -123,7 +151,7 @@ impl History {
                 self.runs.contains_key(id),
                 "event {sequence} has no run {id}"
             );
-            assert_eq!(*row, of_event(&script::event(id, *sequence)));
+            assert_eq!(*row, of_event(&event(id, *sequence)));
         }
         let of_many: BTreeSet<&str> = self
             .events
@@ -132,7 +160,7 @@ impl History {
             .map(|(id, _)| id.as_str())
             .collect();
         for id in of_many {
-            for sequence in 1..script::EVENTS {
+            for sequence in 1..EVENTS {
                 assert!(
                     self.events.contains_key(&(id.to_owned(), sequence)),
                     "only some events of one call for {id} are stored"
@@ -142,22 +170,13 @@ impl History {
     }
 }
 
-fn finished(id: &str) -> SkillRun {
-    let stats = script::stats(id);
-    let run = script::run(id);
-    SkillRun {
-        finished_at: Some(run.started_at),
-        status: stats.status,
-        output: stats.output,
-        error: stats.error,
-        tool_calls: stats.tool_calls,
-        runtime_seconds: stats.runtime_seconds,
-        total_input_tokens: stats.input_tokens,
-        total_output_tokens: stats.output_tokens,
-        total_thinking_tokens: stats.thinking_tokens,
-        ..run
-    }
+/// Whether the row of a run has no finish.
+pub(super) fn is_running(row: &Value) -> bool {
+    row[FINISH] == "running"
 }
+
+/// Where a row says whether its run is finished; the time of that is nobody's to know.
+const FINISH: usize = 7;
 
 fn of_run(run: &SkillRun) -> Value {
     json!([

@@ -1,5 +1,5 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{self, AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -8,69 +8,90 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use url::Url;
 
-/// The way to a PostgreSQL server: it can lose a reply, be interrupted, and lead to another server.
+/// A proxy in front of a PostgreSQL server: it can lose a reply, fall silent, and lead to another server.
 pub(super) struct Proxy {
-    port: u16,
-    way: Arc<Way>,
+    url: String,
+    link: Arc<Link>,
     task: JoinHandle<()>,
 }
 
-struct Way {
-    /// The port of the server on loopback.
-    server: AtomicU16,
-    loses_next_reply: AtomicBool,
+struct Link {
+    /// Host and port.
+    server: Mutex<String>,
+    /// Replies to writes that get through before one is lost; negative if none is to be lost.
+    before_loss: AtomicI64,
     lost: AtomicU64,
-    is_open: watch::Sender<bool>,
+    is_stalled: watch::Sender<bool>,
 }
 
 impl Proxy {
-    pub(super) async fn to(server: u16) -> Self {
+    /// In front of the server that this URL names.
+    pub(super) async fn before(url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let way = Arc::new(Way {
-            server: AtomicU16::new(server),
-            loses_next_reply: AtomicBool::new(false),
+        let link = Arc::new(Link {
+            server: Mutex::new(address(url)),
+            before_loss: AtomicI64::new(-1),
             lost: AtomicU64::new(0),
-            is_open: watch::Sender::new(true),
+            is_stalled: watch::Sender::new(false),
         });
-        let of_task = Arc::clone(&way);
+        let of_task = Arc::clone(&link);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let way = Arc::clone(&of_task);
-                // Whatever ends one of the two ends the other.
-                tokio::spawn(async move { way.carry(client).await });
+                let link = Arc::clone(&of_task);
+                tokio::spawn(async move { link.forward(client).await });
             }
         });
-        Self { port, way, task }
+
+        let mut url = Url::parse(url).unwrap();
+        url.set_host(Some("127.0.0.1")).unwrap();
+        url.set_port(Some(port)).unwrap();
+        // The messages are read.
+        url.query_pairs_mut().append_pair("sslmode", "disable");
+        Self {
+            url: url.into(),
+            link,
+            task,
+        }
     }
 
-    /// What a URL of the server is through here: without encryption, as the messages are read.
-    pub(super) fn url(&self, server: &str) -> String {
-        let mut url = Url::parse(server).unwrap();
-        url.set_host(Some("127.0.0.1")).unwrap();
-        url.set_port(Some(self.port)).unwrap();
-        url.query_pairs_mut().append_pair("sslmode", "disable");
-        url.into()
+    /// The URL of the same database, through here.
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
     /// The next write is executed and committed, but the reply gets lost, and the connection with it.
     pub(super) fn lose_next_reply(&self) {
-        self.way.loses_next_reply.store(true, Ordering::SeqCst);
+        self.lose_reply_after(0);
+    }
+
+    /// The same once so many replies to writes have got through.
+    pub(super) fn lose_reply_after(&self, replies: i64) {
+        self.link.before_loss.store(replies, Ordering::SeqCst);
     }
 
     pub(super) fn lost_replies(&self) -> u64 {
-        self.way.lost.load(Ordering::SeqCst)
+        self.link.lost.load(Ordering::SeqCst)
     }
 
     /// New connections lead to this server.
-    pub(super) fn lead_to(&self, server: u16) {
-        self.way.server.store(server, Ordering::SeqCst);
+    pub(super) fn redirect_to(&self, url: &str) {
+        *self.link.server.lock().unwrap() = address(url);
     }
 
-    /// Nothing gets through any more, and nobody is told; or all of it.
-    pub(super) fn set_open(&self, is_open: bool) {
-        self.way.is_open.send_replace(is_open);
+    /// From now on nothing gets through, and nobody is told.
+    pub(super) fn stall(&self) {
+        self.link.is_stalled.send_replace(true);
     }
+
+    pub(super) fn resume(&self) {
+        self.link.is_stalled.send_replace(false);
+    }
+}
+
+fn address(url: &str) -> String {
+    let url = Url::parse(url).unwrap();
+    format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))
 }
 
 impl Drop for Proxy {
@@ -79,10 +100,10 @@ impl Drop for Proxy {
     }
 }
 
-impl Way {
-    async fn carry(&self, client: TcpStream) {
-        let server = self.server.load(Ordering::SeqCst);
-        let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else {
+impl Link {
+    async fn forward(&self, client: TcpStream) {
+        let server = self.server.lock().unwrap().clone();
+        let Ok(server) = TcpStream::connect(server).await else {
             return;
         };
         for end in [&client, &server] {
@@ -90,13 +111,14 @@ impl Way {
         }
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
+        // Whatever ends one of the two ends the other.
         tokio::select! {
-            _ = self.carry_questions(from_client, to_server) => {}
-            _ = self.carry_replies(from_server, to_client) => {}
+            _ = self.forward_requests(from_client, to_server) => {}
+            _ = self.forward_replies(from_server, to_client) => {}
         }
     }
 
-    async fn carry_questions(
+    async fn forward_requests(
         &self,
         mut client: OwnedReadHalf,
         mut server: OwnedWriteHalf,
@@ -107,13 +129,13 @@ impl Way {
             if read == 0 {
                 return Ok(());
             }
-            self.wait_until_open().await;
+            self.wait_while_stalled().await;
             server.write_all(&bytes[..read]).await?;
         }
     }
 
     /// Message by message: a letter, a length that counts itself, and the rest.
-    async fn carry_replies(
+    async fn forward_replies(
         &self,
         mut server: OwnedReadHalf,
         mut client: OwnedWriteHalf,
@@ -129,13 +151,13 @@ impl Way {
             let length = u32::from_be_bytes([message[1], message[2], message[3], message[4]]);
             message.resize(1 + length as usize, 0);
             server.read_exact(&mut message[5..]).await?;
-            self.wait_until_open().await;
+            self.wait_while_stalled().await;
 
             let has_written = kind == COMMAND_COMPLETE
                 && ["INSERT", "UPDATE", "DELETE"]
                     .iter()
                     .any(|verb| message[5..].starts_with(verb.as_bytes()));
-            is_losing |= has_written && self.loses_next_reply.swap(false, Ordering::SeqCst);
+            is_losing |= has_written && self.before_loss.fetch_sub(1, Ordering::SeqCst) == 0;
             if !is_losing {
                 client.write_all(&message).await?;
             } else if kind == READY_FOR_QUERY {
@@ -146,9 +168,9 @@ impl Way {
         }
     }
 
-    async fn wait_until_open(&self) {
-        let mut is_open = self.is_open.subscribe();
-        // It lives as long as we do.
-        let _ = is_open.wait_for(|is_open| *is_open).await;
+    async fn wait_while_stalled(&self) {
+        let mut is_stalled = self.is_stalled.subscribe();
+        // Its sender lives as long as we do.
+        let _ = is_stalled.wait_for(|is_stalled| !is_stalled).await;
     }
 }

@@ -2,41 +2,39 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use runtrail_audit::{ErrorKind, Page, RunFilter, Storage};
-use runtrail_store::AuditStore;
 
-use super::killed::ORPHANS;
-use super::ledger::OwnLedger;
-use super::outside::{History, count};
+use super::counts;
+use super::ledger::Ledger;
+use super::outside::{History, assert_no_orphans, count};
+use super::script::{EVENTS, Script, Write, event};
 use super::writer::Writer;
-use super::{counts, script};
 
 on_each_backend! {
     /// Sixteen tasks each have a run that is never finished, and write others that soon are; all of them list.
     async fn a_purge_beside_writers_takes_only_what_is_due(database) {
         let url = database.url();
-        let store = AuditStore::connect(url.as_str()).await.unwrap();
-        store.initialize().await.unwrap();
-        let ledger = OwnLedger::new();
+        let store = database.store().await;
+        let ledger = Ledger::temporary();
         let (begun, is_over) = (Instant::now(), AtomicBool::new(false));
         let time = Duration::from_secs(counts::purge_seconds());
 
         let write = async |task: u64| {
-            let writer = Writer { store: &store, ledger: &ledger.ledger };
-            let kept = format!("running-{task}");
-            store.start_run(&script::run(&kept)).await.unwrap();
+            let writer = Writer { store: &store, ledger: &ledger };
+            let kept = Script::of(&format!("running-{task}"));
+            kept.write(&store, Write::Start).await.unwrap();
             let mut written = 0;
             while begun.elapsed() < time {
                 // An event of it while others of its age are purged.
-                store.append_log(&script::event(&kept, 0)).await.unwrap();
+                kept.write(&store, Write::AppendLog).await.unwrap();
                 let id = format!("{task}-{written}");
                 writer.write(&id).await;
                 // Its run may just be going.
-                if let Err(err) = store.append_log(&script::event(&id, script::EVENTS)).await {
+                if let Err(err) = store.append_log(&event(&id, EVENTS)).await {
                     assert_eq!(err.kind(), ErrorKind::NotFound, "{err:?}");
                 }
                 let listed = store.list_runs_filtered(&RunFilter::new(), Page::first(20)).await.unwrap();
                 assert!(!listed.is_empty());
-                store.list_logs_by_run(&kept).await.unwrap();
+                store.list_logs_by_run(&kept.run.id).await.unwrap();
                 store.count_runs_filtered(&RunFilter::new()).await.unwrap();
                 written += 1;
             }
@@ -57,10 +55,8 @@ on_each_backend! {
         };
         let (written, purged) = futures_util::future::join(writers, purge).await;
 
-        for entry in ledger.entries() {
-            assert!(entry.is_acknowledgement(), "{entry:?}");
-        }
-        assert_eq!(count(&url, ORPHANS), 0);
+        ledger.entries().assert_no_failure();
+        assert_no_orphans(&url);
         assert_eq!(count(&url, "skill_runs WHERE finished_at IS NULL"), 16);
         assert!(purged > 0);
         let left = purged + count(&url, "skill_runs WHERE finished_at IS NOT NULL");

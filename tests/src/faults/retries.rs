@@ -5,20 +5,10 @@ use std::time::{Duration, Instant};
 use runtrail_audit::{ErrorKind, Retention, Storage};
 use runtrail_store::{AuditStore, ConnectOptions, Retry};
 use sea_orm::{Database, TransactionTrait};
-use url::Url;
 
-use super::outside::{ask, count};
+use super::outside::{ask, count, end_connections};
 use super::proxy::Proxy;
 use crate::fixture::*;
-
-/// Ends every connection to this database, as a server that restarts does.
-fn end_connections(database: &TestDatabase) {
-    ask(
-        &database.url(),
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-         WHERE datname = current_database() AND pid <> pg_backend_pid()",
-    );
-}
 
 #[test]
 fn lost_connections_are_made_good_without_anybody_noticing() {
@@ -31,14 +21,14 @@ fn lost_connections_are_made_good_without_anybody_noticing() {
         for round in 0..10 {
             let reads = (0..CONNECTIONS).map(|_| store.list_runs_by_skill("skill", None));
             futures_util::future::join_all(reads).await;
-            end_connections(database);
+            end_connections(&database.url());
             store.start_run(&running(&round.to_string())).await.unwrap();
-            end_connections(database);
+            end_connections(&database.url());
             store.get_run(&round.to_string()).await.unwrap();
         }
         // Before the first statement, too.
         let store = AuditStore::connect(database.url()).await.unwrap();
-        end_connections(database);
+        end_connections(&database.url());
         store.initialize().await.unwrap();
         assert_eq!(count(&database.url(), "skill_runs"), 10);
     });
@@ -47,12 +37,10 @@ fn lost_connections_are_made_good_without_anybody_noticing() {
 #[test]
 fn a_lost_connection_is_told_if_nothing_is_to_be_tried_again() {
     on_database(Backend::Postgres, async |database| {
-        let store = AuditStore::connect(database.url()).await.unwrap();
-        let store = store.with_retry(Retry::never());
-        store.initialize().await.unwrap();
+        let store = database.store().await.with_retry(Retry::never());
         for round in 0..10 {
             let id = round.to_string();
-            end_connections(database);
+            end_connections(&database.url());
             let mut told = 0;
             while let Err(err) = store.start_run(&running(&id)).await {
                 assert!(err.is_transient(), "{err:?}");
@@ -77,17 +65,17 @@ fn nothing_is_tried_again_on_a_callers_connection() {
         store.initialize().await.unwrap();
         let txn = host.begin().await.unwrap();
         store.on(&txn).start_run(&running("a")).await.unwrap();
-        end_connections(database);
+        end_connections(&database.url());
         let err = store.on(&txn).start_run(&running("b")).await.unwrap_err();
         assert!(err.is_transient(), "{err:?}");
         drop(txn);
 
         // Where another try would do.
         store.start_run(&running("c")).await.unwrap();
-        end_connections(database);
+        end_connections(&database.url());
         let err = store.on(&host).start_run(&running("d")).await.unwrap_err();
         assert!(err.is_transient(), "{err:?}");
-        end_connections(database);
+        end_connections(&database.url());
         store.start_run(&running("e")).await.unwrap();
         assert_eq!(
             ask(&database.url(), "SELECT id FROM skill_runs ORDER BY id"),
@@ -175,8 +163,7 @@ fn refusals_are_not_tried_again() {
 #[test]
 fn a_server_that_takes_no_writes_is_read_only() {
     on_database(Backend::Postgres, async |database| {
-        let store = AuditStore::connect(database.url()).await.unwrap();
-        store.initialize().await.unwrap();
+        let store = database.store().await;
         store.start_run(&running("r")).await.unwrap();
         let url = format!(
             "{}?options=-c%20default_transaction_read_only=on",
@@ -198,19 +185,47 @@ fn a_server_that_takes_no_writes_is_read_only() {
 fn a_server_that_says_nothing_is_given_up_at_the_deadline() {
     on_database(Backend::Postgres, async |database| {
         let url = database.url();
-        let proxy = Proxy::to(Url::parse(&url).unwrap().port().unwrap()).await;
-        let store = AuditStore::connect(proxy.url(&url)).await.unwrap();
+        let proxy = Proxy::before(&url).await;
+        let store = AuditStore::connect(proxy.url()).await.unwrap();
         store.initialize().await.unwrap();
         let store = store.with_deadline(Duration::from_millis(500));
-        proxy.set_open(false);
+        proxy.stall();
         let begun = Instant::now();
         let err = assert_kind(store.start_run(&running("r")).await, ErrorKind::Timeout);
         assert!(err.is_transient());
         assert_kind(store.get_run("r").await, ErrorKind::Timeout);
         assert!(begun.elapsed() < Duration::from_secs(3));
-        proxy.set_open(true);
+        proxy.resume();
         store.start_run(&running("r")).await.unwrap();
         assert_eq!(count(&url, "skill_runs"), 1);
+    });
+}
+
+/// A lock is enough: the driver would wait for the answer of each call that was given up, until there is no connection
+/// left for what isn't locked.
+#[test]
+fn a_call_that_is_given_up_gives_back_its_connection() {
+    on_database(Backend::Postgres, async |database| {
+        let url = database.url();
+        let options = ConnectOptions::new(url.as_str()).max_connections(1);
+        let store = AuditStore::connect(options).await.unwrap();
+        store.initialize().await.unwrap();
+        let other = database.connection().await;
+        let txn = other.begin().await.unwrap();
+        execute(&txn, "LOCK TABLE skill_runs IN EXCLUSIVE MODE").await;
+
+        let hasty = store.clone().with_deadline(Duration::from_millis(300));
+        assert_kind(hasty.start_run(&running("r")).await, ErrorKind::Timeout);
+        // The host's own way to give up.
+        let given_up =
+            tokio::time::timeout(Duration::from_millis(300), store.start_run(&running("r"))).await;
+        assert!(given_up.is_err());
+        // Reading is not locked.
+        assert_kind(store.get_run("r").await, ErrorKind::NotFound);
+        let begun = Instant::now();
+        store.close().await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(3));
+        txn.commit().await.unwrap();
     });
 }
 

@@ -4,23 +4,102 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use fastrand::Rng;
-use runtrail_audit::{RunStats, RunStatus, SkillRun, SkillRunLog};
+use runtrail_audit::{BulkStorage, Result, RunStats, RunStatus, SkillRun, SkillRunLog, Storage};
+use runtrail_store::AuditStore;
 use serde_json::json;
 
+use super::ledger::Entry;
 use crate::fixture::{at, object};
 
-/// Events of a run: the first comes by itself, the others in one call.
+/// Events of a run.
 pub(super) const EVENTS: u64 = 4;
 
-pub(super) fn run(id: &str) -> SkillRun {
+/// The calls that write a run.
+#[derive(Clone, Copy)]
+pub(super) enum Write {
+    Start,
+    /// The first event.
+    AppendLog,
+    /// All others.
+    AppendLogs,
+    Finish,
+}
+
+impl Write {
+    /// In their order.
+    pub(super) const ALL: [Self; 4] =
+        [Self::Start, Self::AppendLog, Self::AppendLogs, Self::Finish];
+}
+
+/// A run with its events, from its start to its end.
+pub(super) struct Script {
+    pub(super) run: SkillRun,
+    events: Vec<SkillRunLog>,
+    stats: RunStats,
+}
+
+impl Script {
+    pub(super) fn of(id: &str) -> Self {
+        Self {
+            run: run(id),
+            events: (0..EVENTS).map(|sequence| event(id, sequence)).collect(),
+            stats: stats(id),
+        }
+    }
+
+    pub(super) async fn write(&self, store: &AuditStore, write: Write) -> Result<()> {
+        match write {
+            Write::Start => store.start_run(&self.run).await,
+            Write::AppendLog => store.append_log(&self.events[0]).await,
+            Write::AppendLogs => store.append_logs(&self.events[1..]).await,
+            Write::Finish => store.finish_run(&self.run.id, &self.stats).await,
+        }
+    }
+
+    /// What a ledger says once that is acknowledged.
+    pub(super) fn entries(&self, write: Write) -> Vec<Entry> {
+        let id = self.run.id.as_str();
+        match write {
+            Write::Start => vec![Entry::started(id)],
+            Write::AppendLog => vec![Entry::appended(id, 0)],
+            Write::AppendLogs => (1..EVENTS)
+                .map(|sequence| Entry::appended(id, sequence))
+                .collect(),
+            Write::Finish => vec![Entry::finished(id)],
+        }
+    }
+
+    /// The run as it is once it is finished, but for the time of that.
+    pub(super) fn finished(self) -> SkillRun {
+        let Self { run, stats, .. } = self;
+        SkillRun {
+            finished_at: Some(run.started_at),
+            status: stats.status,
+            output: stats.output,
+            error: stats.error,
+            tool_calls: stats.tool_calls,
+            runtime_seconds: stats.runtime_seconds,
+            total_input_tokens: stats.input_tokens,
+            total_output_tokens: stats.output_tokens,
+            total_thinking_tokens: stats.thinking_tokens,
+            ..run
+        }
+    }
+}
+
+fn run(id: &str) -> SkillRun {
     let mut rng = rng(&(id, "run"));
     SkillRun {
         caller_id: text(&mut rng, 20),
         channel_id: text(&mut rng, 5),
         parent_run_id: rng.bool().then(|| text(&mut rng, 20)),
-        inputs: object(
-            json!({ "question": text(&mut rng, 600), "nul": "\0", "number": rng.f64(), "count": rng.u64(..) }),
-        ),
+        inputs: object(json!({
+            "question": text(&mut rng, 600),
+            "nul": "\0",
+            "number": rng.f64(),
+            "count": rng.u64(..),
+        })),
+        // Told in the same digits by everybody, as a whole number is not.
         runtime_seconds: 0.5,
         ..SkillRun::new(id, text(&mut rng, 10), at(rng.i64(0..1_000_000)))
     }
@@ -28,24 +107,19 @@ pub(super) fn run(id: &str) -> SkillRun {
 
 pub(super) fn event(id: &str, sequence: u64) -> SkillRunLog {
     let mut rng = rng(&(id, sequence));
+    let payload = json!({ "text": text(&mut rng, 900), "nul": "\0" });
     SkillRunLog {
         created_at: Some(at(rng.i64(0..1_000_000))),
-        ..SkillRunLog::new(
-            id,
-            sequence,
-            text(&mut rng, 10),
-            json!({ "text": text(&mut rng, 900), "nul": "\0" }),
-        )
+        ..SkillRunLog::new(id, sequence, text(&mut rng, 10), payload)
     }
 }
 
-pub(super) fn stats(id: &str) -> RunStats {
+fn stats(id: &str) -> RunStats {
     let mut rng = rng(&(id, "stats"));
     RunStats {
         output: text(&mut rng, 500),
         error: text(&mut rng, 30),
         tool_calls: rng.u64(..1_000),
-        // Told in the same digits by everybody.
         runtime_seconds: f64::from(rng.u32(..1_000)) + 0.25,
         input_tokens: rng.u64(..1_000_000),
         output_tokens: rng.u64(..1_000_000),

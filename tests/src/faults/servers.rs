@@ -2,25 +2,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use runtrail_audit::{BulkStorage, ErrorKind, Storage};
+use runtrail_audit::{ErrorKind, Storage};
 use runtrail_store::{AuditStore, Retry};
 use runtrail_test_servers::Cluster;
-use url::Url;
 
-use super::ledger::{Entry, OwnLedger};
-use super::outside::{History, ask, count};
+use super::counts;
+use super::ledger::{Entry, Ledger};
+use super::outside::{History, ask, count, end_connections};
 use super::proxy::Proxy;
+use super::script::{Script, Write};
 use super::writer::Writer;
-use super::{counts, script};
 use crate::fixture::*;
 
 /// How long after a server is back everybody has to be writing again.
 const RESUMED: Duration = Duration::from_secs(5);
 
-/// So many tasks that write until they are told to stop, while something else happens.
+/// So many tasks that write until they are told to stop, while something else happens: on threads of their own, since
+/// what happens may block.
 async fn write_meanwhile<T>(
     store: &AuditStore,
-    ledger: &Arc<OwnLedger>,
+    ledger: &Arc<Ledger>,
     tasks: u64,
     meanwhile: impl Future<Output = T>,
 ) -> T {
@@ -31,7 +32,7 @@ async fn write_meanwhile<T>(
             tokio::spawn(async move {
                 let writer = Writer {
                     store: &store,
-                    ledger: &ledger.ledger,
+                    ledger: &ledger,
                 };
                 let mut number = 0;
                 while !is_over.load(Ordering::Relaxed) {
@@ -50,47 +51,31 @@ async fn write_meanwhile<T>(
 }
 
 /// How long it takes until something new is acknowledged.
-async fn time_to_next_acknowledgement(ledger: &OwnLedger) -> Duration {
+async fn time_to_next_acknowledgement(ledger: &Ledger) -> Duration {
     let begun = Instant::now();
-    let count = || {
-        let entries = ledger.entries().into_iter();
-        entries.filter(Entry::is_acknowledgement).count()
-    };
-    let before = count();
-    while count() == before {
+    let before = ledger.entries().acknowledged();
+    while ledger.entries().acknowledged() == before {
         assert!(begun.elapsed() < 4 * RESUMED, "nobody writes any more");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     begun.elapsed()
 }
 
-fn block_on(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(test);
-}
-
 #[test]
 fn a_server_that_crashes_and_ends_connections_loses_nothing() {
-    const TERMINATE: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-         WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
-
-    block_on(async {
+    runtime().block_on(async {
         let mut cluster = Cluster::start(&[]).unwrap();
         let url = cluster.url();
         let store = AuditStore::connect(url.as_str()).await.unwrap();
         store.initialize().await.unwrap();
-        let ledger = Arc::new(OwnLedger::new());
+        let ledger = Arc::new(Ledger::temporary());
         let restarts = counts::restarts();
         let slowest = write_meanwhile(&store, &ledger, 8, async {
             let mut slowest = Duration::ZERO;
             for _ in 0..restarts {
                 for _ in 0..3 {
                     tokio::time::sleep(Duration::from_millis(200)).await;
-                    ask(&url, TERMINATE);
+                    end_connections(&url);
                 }
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 cluster.crash().unwrap();
@@ -104,53 +89,46 @@ fn a_server_that_crashes_and_ends_connections_loses_nothing() {
         assert!(slowest < RESUMED, "{slowest:?}");
 
         let entries = ledger.entries();
-        for entry in &entries {
-            if let Entry::Failed { transient, .. } = entry {
-                assert!(transient, "{entry:?}");
-            }
-        }
+        entries.assert_failures(Entry::is_transient_failure);
         History::read(&url).assert_keeps(&entries);
-        let told = entries
-            .iter()
-            .filter(|entry| !entry.is_acknowledgement())
-            .count();
         eprintln!(
-            "{restarts} crashes and {} times all connections ended: {} acknowledged, 0 lost; {told} errors told; \
+            "{restarts} crashes and {} times all connections ended: {} acknowledged, 0 lost; {} errors told; \
              writing again at the latest {slowest:.1?} after the server was back",
             3 * restarts,
-            entries.len() - told,
+            entries.acknowledged(),
+            entries.failed(),
         );
         store.close().await.unwrap();
     });
 }
 
-/// With synchronous replication. The address stays the same, as behind a virtual one or a proxy.
+/// A server, and a standby that has everything before it is acknowledged.
+fn start_replicated() -> (Cluster, Cluster) {
+    let primary = Cluster::start(&[]).unwrap();
+    let standby = primary.start_standby().unwrap();
+    let url = primary.url();
+    ask(&url, "ALTER SYSTEM SET synchronous_standby_names = '*'");
+    ask(&url, "SELECT pg_reload_conf()");
+    eventually(|| {
+        let states = ask(&url, "SELECT sync_state FROM pg_stat_replication");
+        (states == ["sync"]).then_some(())
+    });
+    (primary, standby)
+}
+
+/// The address stays the same, as behind a virtual one or a proxy.
 #[test]
 fn a_standby_that_takes_over_has_everything() {
-    block_on(async {
-        let mut primary = Cluster::start(&[]).unwrap();
-        let standby = primary.start_standby().unwrap();
-        ask(
-            &primary.url(),
-            "ALTER SYSTEM SET synchronous_standby_names = '*'",
-        );
-        ask(&primary.url(), "SELECT pg_reload_conf()");
-        let is_synchronous = || {
-            let states = ask(&primary.url(), "SELECT sync_state FROM pg_stat_replication");
-            (states == ["sync"]).then_some(())
-        };
-        eventually(is_synchronous);
-
-        let proxy = Proxy::to(primary.port()).await;
-        let store = AuditStore::connect(proxy.url(&primary.url()))
-            .await
-            .unwrap();
+    runtime().block_on(async {
+        let (mut primary, standby) = start_replicated();
+        let proxy = Proxy::before(&primary.url()).await;
+        let store = AuditStore::connect(proxy.url()).await.unwrap();
         store.initialize().await.unwrap();
-        let ledger = Arc::new(OwnLedger::new());
+        let ledger = Arc::new(Ledger::temporary());
         let resumed = write_meanwhile(&store, &ledger, 8, async {
             tokio::time::sleep(Duration::from_millis(1_500)).await;
             primary.crash().unwrap();
-            proxy.lead_to(standby.port());
+            proxy.redirect_to(&standby.url());
             // For a while there is nothing but a standby, which can't be written to.
             tokio::time::sleep(Duration::from_millis(700)).await;
             standby.promote().unwrap();
@@ -162,23 +140,86 @@ fn a_standby_that_takes_over_has_everything() {
         assert!(resumed < RESUMED, "{resumed:?}");
 
         let entries = ledger.entries();
-        let read_only = format!("{:?}", ErrorKind::ReadOnly);
-        let mut has_said_so = false;
-        for entry in &entries {
-            if let Entry::Failed { kind, transient } = entry {
-                has_said_so |= *kind == read_only;
-                assert!(*transient || *kind == read_only, "{entry:?}");
-            }
-        }
-        assert!(has_said_so, "a standby is told from a failure");
+        let is_of_standby = |entry: &Entry| entry.is_failure_of(ErrorKind::ReadOnly);
+        assert!(entries.count(is_of_standby) > 0, "a standby is told from a failure");
+        entries.assert_failures(|entry| entry.is_transient_failure() || is_of_standby(entry));
         History::read(&standby.url()).assert_keeps(&entries);
         eprintln!(
             "a standby took over: {} acknowledged, 0 lost; writing again {resumed:.1?} after its promotion",
-            entries
-                .iter()
-                .filter(|entry| entry.is_acknowledgement())
-                .count()
+            entries.acknowledged()
         );
+        store.close().await.unwrap();
+    });
+}
+
+/// A connection to a server that is a standby and stays one goes, as soon as the address leads elsewhere.
+#[test]
+fn connections_to_a_standby_are_not_kept() {
+    runtime().block_on(async {
+        let (primary, standby) = start_replicated();
+        let proxy = Proxy::before(&primary.url()).await;
+        AuditStore::connect(proxy.url())
+            .await
+            .unwrap()
+            .initialize()
+            .await
+            .unwrap();
+        proxy.redirect_to(&standby.url());
+        let store = AuditStore::connect(proxy.url()).await.unwrap();
+        eventually(|| {
+            (ask(&standby.url(), "SELECT to_regclass('skill_runs')") == ["skill_runs"])
+                .then_some(())
+        });
+        let read = || store.list_runs_by_skill("skill", None);
+        futures_util::future::join_all((0..8).map(|_| read())).await;
+        assert_kind(store.start_run(&running("r")).await, ErrorKind::ReadOnly);
+
+        proxy.redirect_to(&primary.url());
+        let begun = Instant::now();
+        while let Err(err) = store.start_run(&running("r")).await {
+            assert_eq!(err.kind(), ErrorKind::ReadOnly);
+            assert!(begun.elapsed() < RESUMED, "the standby is still asked");
+        }
+        store.close().await.unwrap();
+    });
+}
+
+/// It is in the primary, where the repetition finds it, but a primary that is lost now takes it along.
+#[test]
+fn a_write_that_no_standby_has_is_not_acknowledged_by_its_repetition() {
+    runtime().block_on(async {
+        let (primary, mut standby) = start_replicated();
+        let url = primary.url();
+        let store = AuditStore::connect(url.as_str()).await.unwrap();
+        store.initialize().await.unwrap();
+        let script = Script::of("r");
+        for write in [Write::Start, Write::AppendLog] {
+            script.write(&store, write).await.unwrap();
+        }
+        standby.crash().unwrap();
+
+        let hasty = store.clone().with_deadline(Duration::from_secs(3));
+        let new = Script::of("new");
+        let writes = [
+            (&new, Write::Start),
+            (&script, Write::AppendLogs),
+            (&script, Write::Finish),
+        ];
+        for (script, write) in writes {
+            let end = async {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                // Whoever waits for the standby: the server then says that it has committed all the same.
+                end_connections(&url);
+            };
+            let (told, ()) = tokio::join!(script.write(&hasty, write), end);
+            assert_kind(told, ErrorKind::Timeout);
+            assert_kind(script.write(&hasty, write).await, ErrorKind::Timeout);
+        }
+        standby.start_again().unwrap();
+        for (script, write) in writes {
+            script.write(&store, write).await.unwrap();
+        }
+        History::read(&standby.url()).assert_keeps(&script.entries(Write::Finish));
         store.close().await.unwrap();
     });
 }
@@ -188,56 +229,49 @@ fn a_standby_that_takes_over_has_everything() {
 fn a_lost_reply_is_made_good_by_another_try() {
     on_database(Backend::Postgres, async |database| {
         let url = database.url();
-        let port = Url::parse(&url).unwrap().port().unwrap();
-        let proxy = Proxy::to(port).await;
-        let patient = AuditStore::connect(proxy.url(&url)).await.unwrap();
+        let proxy = Proxy::before(&url).await;
+        let patient = AuditStore::connect(proxy.url()).await.unwrap();
         patient.initialize().await.unwrap();
         let hasty = patient.clone().with_retry(Retry::never());
-        let ledger = OwnLedger::new();
+        let ledger = Ledger::temporary();
 
+        // Each write of a run in turn; with another try of the store's, or of the caller's.
         let losses = counts::lost_replies();
-        for loss in 0..losses {
-            // Each write of a run in turn; with another try of the store's, or of the caller's.
-            let is_patient = loss % 8 < 4;
+        let calls = [true, false]
+            .into_iter()
+            .cycle()
+            .enumerate()
+            .flat_map(|(run, is_patient)| Write::ALL.map(|write| (run, is_patient, write)));
+        for (loss, (run, is_patient, write)) in (1..=losses).zip(calls) {
+            let script = Script::of(&run.to_string());
             let store = if is_patient { &patient } else { &hasty };
-            let id = format!("{}-{is_patient}", loss / 8);
-            let (run, stats) = (script::run(&id), script::stats(&id));
-            let events: Vec<_> = (0..script::EVENTS)
-                .map(|sequence| script::event(&id, sequence))
-                .collect();
-            let write = async || match loss % 4 {
-                0 => store.start_run(&run).await,
-                1 => store.append_log(&events[0]).await,
-                2 => store.append_logs(&events[1..]).await,
-                _ => store.finish_run(&id, &stats).await,
-            };
-            let entry = match loss % 4 {
-                0 => Entry::started(&id),
-                1 => Entry::appended(&id, 0),
-                2 => Entry::appended(&id, 1),
-                _ => Entry::finished(&id),
-            };
             proxy.lose_next_reply();
             if !is_patient {
-                let err = write().await.unwrap_err();
+                let err = script.write(store, write).await.unwrap_err();
                 assert!(err.is_transient(), "{err:?}");
             }
-            write().await.unwrap();
-            ledger.ledger.write(&[entry]);
-            assert_eq!(proxy.lost_replies(), loss + 1);
+            script.write(store, write).await.unwrap();
+            ledger.write(&script.entries(write));
+            assert_eq!(proxy.lost_replies(), loss);
         }
         let history = History::read(&url);
         history.assert_keeps(&ledger.entries());
         assert_eq!(history.runs.len() as u64, losses.div_ceil(4));
-
-        // Nor does a purge stop at one.
-        patient.start_run(&running("running")).await.unwrap();
-        proxy.lose_next_reply();
-        patient.purge_older_than(patient.now()).await.unwrap();
-        assert_eq!(count(&url, "skill_runs WHERE id <> 'running'"), 0);
         eprintln!(
             "{losses} replies lost: every retry was Ok, and {} runs are there once",
             history.runs.len()
         );
+
+        // Nor does a purge stop at one, though it can't count what it wasn't told of: neither the reply to the deletion
+        // of the events, nor that of the runs.
+        for replies in [0, 1] {
+            patient.start_run(&finished_at("old", 1)).await.unwrap();
+            patient.append_log(&event("old", 0)).await.unwrap();
+            proxy.lose_reply_after(replies);
+            assert!(patient.purge_older_than(at(2)).await.unwrap() <= 1);
+            assert_eq!(count(&url, "skill_runs WHERE id = 'old'"), 0);
+            assert_eq!(count(&url, "skill_run_logs WHERE run_id = 'old'"), 0);
+        }
+        assert_eq!(proxy.lost_replies(), losses + 2);
     });
 }

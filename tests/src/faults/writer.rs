@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use runtrail_audit::{BulkStorage, Error, ErrorKind, Result, Storage};
+use runtrail_audit::{Error, ErrorKind, Result, Storage};
 use runtrail_store::{AuditStore, Retry};
 use serde::{Deserialize, Serialize};
 
 use super::ledger::{Entry, Ledger};
-use super::script;
+use super::script::{Script, Write};
 use crate::fixture::*;
 
 /// One task that writes runs, and does nothing about an error but to note it and to try again.
@@ -22,36 +22,21 @@ pub(super) struct Writer<'a> {
 impl Writer<'_> {
     /// Writes a run with its events, and finishes it; how long each call took, until it was acknowledged.
     pub(super) async fn write(&self, id: &str) -> Vec<Duration> {
-        let Self { store, .. } = *self;
-        let (run, stats) = (script::run(id), script::stats(id));
-        let events: Vec<_> = (0..script::EVENTS)
-            .map(|sequence| script::event(id, sequence))
-            .collect();
-        let appended: Vec<_> = (0..script::EVENTS)
-            .map(|sequence| Entry::appended(id, sequence))
-            .collect();
-        vec![
-            self.until_ok(&[Entry::started(id)], || store.start_run(&run))
-                .await,
-            self.until_ok(&appended[..1], || store.append_log(&events[0]))
-                .await,
-            self.until_ok(&appended[1..], || store.append_logs(&events[1..]))
-                .await,
-            self.until_ok(&[Entry::finished(id)], || store.finish_run(id, &stats))
-                .await,
-        ]
+        let script = Script::of(id);
+        let mut times = Vec::new();
+        for write in Write::ALL {
+            times.push(self.until_ok(&script, write).await);
+        }
+        times
     }
 
-    async fn until_ok<F>(&self, acknowledged: &[Entry], mut call: impl FnMut() -> F) -> Duration
-    where
-        F: Future<Output = Result<()>>,
-    {
+    async fn until_ok(&self, script: &Script, write: Write) -> Duration {
         loop {
             let begun = Instant::now();
-            match call().await {
+            match script.write(self.store, write).await {
                 Ok(()) => {
                     let took = begun.elapsed();
-                    self.ledger.write(acknowledged);
+                    self.ledger.write(&script.entries(write));
                     return took;
                 }
                 Err(err) => note(self.ledger, &err).await,
@@ -85,8 +70,8 @@ pub(super) struct Plan {
     pub(super) tasks: u64,
     /// Runs that each task writes.
     pub(super) runs: u64,
-    /// The least time that a run takes, in milliseconds.
-    pub(super) pace: u64,
+    /// The least time that a task takes for a run.
+    pub(super) pace: Duration,
     /// Whether the store tries again by itself what fails in passing.
     pub(super) retries: bool,
 }
@@ -102,7 +87,7 @@ impl Plan {
             prefix: prefix.into(),
             tasks: 4,
             runs: u64::MAX,
-            pace: 0,
+            pace: Duration::ZERO,
             retries: true,
         }
     }
@@ -153,46 +138,41 @@ impl Plan {
                 if self.stop_file().exists() {
                     break;
                 }
-                let pace = tokio::time::sleep(Duration::from_millis(self.pace));
                 let id = format!("{}-{task}-{number}", self.prefix);
-                times.extend(writer.write(&id).await);
-                if self.pace > 0 {
-                    pace.await;
-                }
+                let pace = tokio::time::sleep(self.pace);
+                let (of_run, ()) = futures_util::future::join(writer.write(&id), pace).await;
+                times.extend(of_run);
             }
             times
         };
         let times = futures_util::future::join_all((0..self.tasks).map(work)).await;
         store.close().await.unwrap();
-        print_times(&self.prefix, times.concat());
+        print_times(times.concat());
     }
 }
 
+#[expect(clippy::print_stdout, reason = "the parent reads it")]
+fn print_times(times: Vec<Duration>) {
+    println!("\n{}", summary(times));
+}
+
 /// How long calls took: the half of them, and all but the slowest of a hundred.
-#[expect(clippy::print_stdout, reason = "for who runs the fault suite")]
-pub(super) fn print_times(what: &str, mut times: Vec<Duration>) {
+pub(super) fn summary(mut times: Vec<Duration>) -> String {
     times.sort();
-    let Some(last) = times.last() else {
-        return;
-    };
-    let at = |percent: usize| times[times.len() * percent / 100];
-    println!(
-        "{what}: {} calls, half of them within {:.1?}, p99 {:.1?}, the slowest {:.1?}",
+    let last = times.len().saturating_sub(1);
+    let at = |percent: usize| times.get(last * percent / 100).copied().unwrap_or_default();
+    format!(
+        "{} calls, half of them within {:.1?}, p99 {:.1?}, the slowest {:.1?}",
         times.len(),
         at(50),
         at(99),
-        last
-    );
+        at(100)
+    )
 }
 
 #[test]
 #[ignore = "a child process of other cases"]
 fn child_that_writes() {
     let plan: Plan = serde_json::from_str(&env::var(PLAN).unwrap()).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(plan.carry_out());
+    runtime().block_on(plan.carry_out());
 }

@@ -1,4 +1,6 @@
 use async_trait::async_trait;
+use runtrail_audit::Error;
+use runtrail_migration::Abandoned;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
 };
@@ -16,13 +18,21 @@ pub struct Pool {
         expect(dead_code, reason = "SQLite always prepares")
     )]
     has_prepared_statements: bool,
+    abandoned: Abandoned,
 }
 
 impl Pool {
+    /// Over a host's connection.
     pub(crate) fn new(db: DatabaseConnection) -> Self {
+        Self::watched(db, Abandoned::default())
+    }
+
+    /// Over one whose pool asks what was abandoned.
+    pub(crate) fn watched(db: DatabaseConnection, abandoned: Abandoned) -> Self {
         Self {
             db,
             has_prepared_statements: true,
+            abandoned,
         }
     }
 
@@ -37,22 +47,41 @@ impl Pool {
         &self.db
     }
 
-    /// Where one connection was lost, others may have been, and each would cost another try: a server that restarts
-    /// ends them all.
+    /// Lets go of idle connections that are of no more use than the one that has just failed: a server that restarts
+    /// ends them all, and each would cost another try; those to a standby would stay standbys for as long as they live.
     #[cfg(feature = "postgres")]
-    pub(crate) fn test_idle_connections(&self) {
-        if let Some(pool) = backend::postgres_pool(&self.db) {
-            let idle: Vec<_> = (0..pool.num_idle())
-                .map_while(|_| pool.try_acquire())
-                .collect();
-            // On the way back each is tested, and closed if it doesn't answer.
-            drop(idle);
+    pub(crate) fn check_idle_connections(&self, failure: &Error) {
+        use sea_orm::sqlx::Connection;
+        use std::time::Duration;
+        use tokio::time::timeout;
+
+        const PATIENCE: Duration = Duration::from_secs(1);
+
+        let Some(pool) = backend::postgres_pool(&self.db) else {
+            return;
+        };
+        let leads_to_standby = match failure {
+            Error::ReadOnly { .. } => true,
+            Error::Backend {
+                transient: true, ..
+            } => false,
+            _ => return,
+        };
+        for mut connection in (0..pool.num_idle()).map_while(|_| pool.try_acquire()) {
+            tokio::spawn(async move {
+                let is_fit = !leads_to_standby
+                    && matches!(timeout(PATIENCE, connection.ping()).await, Ok(Ok(())));
+                if !is_fit {
+                    // Without a farewell, which nobody may be there to take.
+                    drop(connection.detach());
+                }
+            });
         }
     }
 
     /// SQLite's can't be lost.
     #[cfg(not(feature = "postgres"))]
-    pub(crate) fn test_idle_connections(&self) {}
+    pub(crate) fn check_idle_connections(&self, _failure: &Error) {}
 
     #[cfg(feature = "postgres")]
     fn simple_protocol(&self) -> Option<super::simple_protocol::SimpleProtocol<'_>> {
@@ -78,9 +107,9 @@ impl ConnectionTrait for Pool {
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         #[cfg(feature = "postgres")]
         if let Some(simple) = self.simple_protocol() {
-            return simple.execute(statement).await;
+            return self.abandoned.watch(simple.execute(statement)).await;
         }
-        self.db.execute_raw(statement).await
+        self.abandoned.watch(self.db.execute_raw(statement)).await
     }
 
     #[expect(clippy::disallowed_methods, reason = "forwarding, not calling")]
@@ -95,8 +124,8 @@ impl ConnectionTrait for Pool {
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         #[cfg(feature = "postgres")]
         if let Some(simple) = self.simple_protocol() {
-            return simple.query_all(statement).await;
+            return self.abandoned.watch(simple.query_all(statement)).await;
         }
-        self.db.query_all_raw(statement).await
+        self.abandoned.watch(self.db.query_all_raw(statement)).await
     }
 }

@@ -1,31 +1,28 @@
-mod questions;
+mod queries;
 mod values;
 
-use runtrail_audit::{Error, Result, Storage};
+use std::fmt::Debug;
+
+use runtrail_audit::{Error, Result};
 use runtrail_store::AuditStore;
 
 use crate::fixture::*;
 
 /// Runs a test with a database of each kind.
 fn on_both(test: impl AsyncFnOnce(&Both)) {
-    on_database(Backend::Sqlite, async |sqlite| {
-        let postgres = TestDatabase::create(Backend::Postgres).await;
-        let both = Both {
-            sqlite: open(&sqlite.url()).await,
-            postgres: open(&postgres.url()).await,
-            urls: [sqlite.url(), postgres.url()],
-        };
-        test(&both).await;
-        both.sqlite.close().await.unwrap();
-        both.postgres.close().await.unwrap();
-        postgres.drop().await;
-    });
-}
-
-async fn open(url: &str) -> AuditStore {
-    let store = AuditStore::connect(url).await.unwrap();
-    store.initialize().await.unwrap();
-    store
+    on_databases(
+        [Backend::Sqlite, Backend::Postgres],
+        async |[sqlite, postgres]| {
+            let both = Both {
+                sqlite: sqlite.store().await,
+                postgres: postgres.store().await,
+                urls: [sqlite.url(), postgres.url()],
+            };
+            test(&both).await;
+            both.sqlite.close().await.unwrap();
+            both.postgres.close().await.unwrap();
+        },
+    );
 }
 
 /// The same history on both backends.
@@ -37,7 +34,7 @@ struct Both {
 
 impl Both {
     /// Asks both the same; the answers are the same, too.
-    async fn ask<T: PartialEq + std::fmt::Debug>(
+    async fn ask<T: PartialEq + Debug>(
         &self,
         call: impl AsyncFn(&AuditStore) -> Result<T>,
     ) -> Result<T, String> {
