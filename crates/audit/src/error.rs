@@ -94,7 +94,7 @@ pub enum Error {
     /// The database takes no writes.
     ///
     /// On PostgreSQL the server is a standby, as may happen after a failover, or read-only by its settings: connect to
-    /// the primary, or promote the standby. On SQLite the file, its folder or its disk is read-only.
+    /// the primary, or promote the standby. On SQLite the file is read-only.
     #[error("the database is read-only")]
     ReadOnly {
         /// The database's own words.

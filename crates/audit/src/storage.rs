@@ -115,7 +115,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// Deletes the runs that finished before `cutoff` (strictly), with their events; never a running one.
     ///
-    /// Returns how many runs went.
+    /// Returns how many runs went; fewer if the reply to a deletion was lost on the way.
     /// Works in bounded batches, each committed by itself: dropped or killed half way and called again, it
     /// completes, and no event is ever left without its run.
     /// A run that is given new events all the while may be left for the next purge.

@@ -27,7 +27,7 @@ pub struct Retry {
 }
 
 impl Default for Retry {
-    /// 12 tries within 5 s.
+    /// 12 tries, which take a second or two where each fails at once, and 5 s otherwise.
     fn default() -> Self {
         Self {
             tries: 12,

@@ -4,6 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use percent_encoding::percent_decode_str;
 use tempfile::TempDir;
 use url::Url;
 
@@ -30,9 +31,9 @@ impl PgBouncer {
         let program = find("pgbouncer").with_context(how_to_install)?;
         let server = Url::parse(server).context("the server's URL")?;
         let host = server.host_str().context("the server's URL has no host")?;
-        let password = server
-            .password()
-            .map(|password| format!("password={password}"));
+        let user = quoted(server.username());
+        let password = server.password().map(quoted);
+        let password = password.map(|password| format!("password={password}"));
         let account = Account::for_servers()?;
         let folder = account.new_folder("runtrail-pgbouncer-")?;
         let config = folder.path().join("pgbouncer.ini");
@@ -40,12 +41,11 @@ impl PgBouncer {
         let mut running = None;
         let port = on_free_port(|port| {
             let text = format!(
-                "[databases]\n* = host={host} port={} user={} {}\n\
+                "[databases]\n* = host={host} port={} user={user} {}\n\
                  [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
                  auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\nserver_idle_timeout = 5\n\
                  max_client_conn = 500\nignore_startup_parameters = extra_float_digits\n",
                 server.port().unwrap_or(5432),
-                server.username(),
                 password.as_deref().unwrap_or_default(),
             );
             account.write_secret(&config, &text)?;
@@ -72,6 +72,12 @@ impl PgBouncer {
     pub fn url(&self) -> &str {
         &self.url
     }
+}
+
+/// A part of a URL as PgBouncer wants it.
+fn quoted(part: &str) -> String {
+    let part = percent_decode_str(part).decode_utf8_lossy();
+    format!("'{}'", part.replace('\'', "''"))
 }
 
 fn listens(process: &mut Child, port: u16) -> Result<bool> {

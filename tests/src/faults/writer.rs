@@ -1,6 +1,7 @@
 //! Writers: tasks of this process, or of one that can be killed.
 
 use std::env;
+use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -31,7 +32,8 @@ impl Writer<'_> {
     }
 
     async fn until_ok(&self, script: &Script, write: Write) -> Duration {
-        loop {
+        let give_up = Instant::now() + Duration::from_secs(180);
+        while Instant::now() < give_up {
             let begun = Instant::now();
             match script.write(self.store, write).await {
                 Ok(()) => {
@@ -42,6 +44,7 @@ impl Writer<'_> {
                 Err(err) => note(self.ledger, &err).await,
             }
         }
+        panic!("a write never succeeds");
     }
 }
 
@@ -121,6 +124,8 @@ impl Plan {
     }
 
     async fn carry_out(&self) {
+        // Whoever has started it may be killed itself.
+        let parent = parent_id();
         let ledger = Ledger::open(&self.ledger);
         let store = loop {
             match self.open().await {
@@ -135,7 +140,7 @@ impl Plan {
             };
             let mut times = Vec::new();
             for number in 0..self.runs {
-                if self.stop_file().exists() {
+                if self.stop_file().exists() || parent_id() != parent {
                     break;
                 }
                 let id = format!("{}-{task}-{number}", self.prefix);
