@@ -62,6 +62,10 @@ impl<'a> Disk<'a> {
         self.folder.path().join("full")
     }
 
+    fn unsynced(&self) -> PathBuf {
+        self.folder.path().join("unsynced")
+    }
+
     fn hit(&self) -> PathBuf {
         self.folder.path().join("hit")
     }
@@ -76,6 +80,7 @@ impl<'a> Disk<'a> {
             .env("LD_PRELOAD", failing_calls())
             .env("FAULTS_ON", self.database.file())
             .env("FAULTS_FULL", self.full())
+            .env("FAULTS_UNSYNCED", self.unsynced())
             .env("FAULTS_HIT", self.hit());
         command
     }
@@ -123,6 +128,30 @@ fn a_full_disk_is_named_and_later_writes_are_kept() {
             entries.failed(),
             entries.acknowledged()
         );
+    });
+}
+
+/// By default a commit waits for the disk, and so nothing is acknowledged while that fails.
+#[test]
+fn what_is_not_on_the_disk_is_not_acknowledged() {
+    on_database(Backend::Sqlite, async |database| {
+        let disk = Disk::of(database);
+        let plan = Plan {
+            retries: false,
+            ..disk.plan()
+        };
+        let process = Spawned::new(&mut disk.preload(plan.command()));
+        disk.wait_for(50, Entry::is_acknowledgement);
+        File::create(disk.unsynced()).unwrap();
+        // What had been synced just before is acknowledged by then: each of the four tasks has failed once at least.
+        disk.wait_for(12, Entry::is_failure);
+        let acknowledged = disk.entries().acknowledged();
+        disk.wait_for(40, Entry::is_failure);
+        assert_eq!(disk.entries().acknowledged(), acknowledged);
+        fs::remove_file(disk.unsynced()).unwrap();
+        disk.wait_for(50, Entry::is_acknowledgement);
+        disk.stop(process)
+            .assert_failures(|entry| entry.is_failure_of(ErrorKind::Backend));
     });
 }
 

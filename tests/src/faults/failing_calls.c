@@ -5,6 +5,7 @@
  * FAULTS_CALL       which write, truncation or sync of them fails with EIO, counted from 1; only that one
  * FAULTS_HIT        a file that is made once it has failed
  * FAULTS_FULL       as long as this file exists, writes and truncations fail with ENOSPC
+ * FAULTS_UNSYNCED   as long as this file exists, syncs fail with EIO
  * FAULTS_READ_ONLY  if set, opening them for writing fails with EROFS
  */
 #define _GNU_SOURCE
@@ -38,11 +39,16 @@ static int is_open_on_one(int file) {
 
 static int fails(int file, int is_write) {
     static atomic_long calls;
-    const char *full = getenv("FAULTS_FULL"), *call = getenv("FAULTS_CALL"), *hit = getenv("FAULTS_HIT");
-    if (!(full || call) || !is_open_on_one(file))
+    const char *full = getenv("FAULTS_FULL"), *unsynced = getenv("FAULTS_UNSYNCED");
+    const char *call = getenv("FAULTS_CALL"), *hit = getenv("FAULTS_HIT");
+    if (!is_open_on_one(file))
         return 0;
     if (is_write && full && access(full, F_OK) == 0) {
         errno = ENOSPC;
+        return 1;
+    }
+    if (!is_write && unsynced && access(unsynced, F_OK) == 0) {
+        errno = EIO;
         return 1;
     }
     if (call && atomic_fetch_add(&calls, 1) + 1 == atol(call)) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use runtrail_audit::{ErrorKind, Retention, Storage};
 use runtrail_store::{AuditStore, ConnectOptions, Retry};
-use sea_orm::{Database, TransactionTrait};
+use sea_orm::{Database, DatabaseConnection, TransactionTrait};
 
 use super::outside::{ask, count, end_connections};
 use super::proxy::Proxy;
@@ -87,7 +87,11 @@ fn nothing_is_tried_again_on_a_callers_connection() {
 /// A store over a connection that waits for no lock, and how many statements it has sent.
 async fn without_patience(database: &TestDatabase) -> (AuditStore, Arc<AtomicU64>) {
     let options = ConnectOptions::new(database.url()).busy_timeout(Duration::ZERO);
-    let mut host = options.open().await.unwrap();
+    counting(options.open().await.unwrap()).await
+}
+
+/// A store over this connection, and how many statements it has sent.
+async fn counting(mut host: DatabaseConnection) -> (AuditStore, Arc<AtomicU64>) {
     let sent = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&sent);
     host.set_metric_callback(move |_| {
@@ -138,6 +142,20 @@ fn tries_are_bounded_in_number_and_in_time() {
         released.unwrap();
         written.unwrap();
         assert!(sent.load(Ordering::Relaxed) > 1);
+    });
+}
+
+/// Whoever has set the timeout has said how long to wait.
+#[test]
+fn timeouts_are_not_tried_again() {
+    on_database(Backend::Postgres, async |database| {
+        let url = format!("{}?options=-c%20statement_timeout=100", database.url());
+        let (store, sent) = counting(Database::connect(url).await.unwrap()).await;
+        let other = database.connection().await;
+        let txn = other.begin().await.unwrap();
+        execute(&txn, "LOCK TABLE skill_runs IN EXCLUSIVE MODE").await;
+        assert_kind(store.start_run(&running("r")).await, ErrorKind::Timeout);
+        assert_eq!(sent.load(Ordering::Relaxed), 1);
     });
 }
 
