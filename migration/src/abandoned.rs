@@ -1,5 +1,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+#[cfg(feature = "postgres")]
+use std::time::Duration;
+use std::time::Instant;
 
 /// Knows when a statement was last abandoned: when its future was dropped before the answer was there.
 ///
@@ -20,8 +22,10 @@ impl Abandoned {
         watch.0 = None;
         answer
     }
+}
 
-    #[cfg(feature = "postgres")]
+#[cfg(feature = "postgres")]
+impl Abandoned {
     fn lately(&self) -> bool {
         /// A connection goes back at once, but perhaps on a busy machine.
         const LATELY: Duration = Duration::from_secs(10);
@@ -30,7 +34,6 @@ impl Abandoned {
         last.is_some_and(|last| last.elapsed() < LATELY)
     }
 
-    #[cfg(feature = "postgres")]
     pub(crate) fn bound_releases(&self, options: &mut sea_orm::ConnectOptions) {
         use sea_orm::sqlx::{Connection, Error};
 
