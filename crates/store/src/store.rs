@@ -68,9 +68,10 @@ impl AuditStore {
 
     /// Uses a connection of the host's.
     ///
-    /// What happens to that connection elsewhere happens to the history too: a transaction that is cancelled
-    /// while it begins can make later writes on the same pool vanish. The README's "Embedding" names the hook
-    /// that prevents it; a store of its own ([`connect`](Self::connect)) needs none.
+    /// What happens to that connection elsewhere happens to the history too: a transaction that is cancelled while it
+    /// begins can make later writes on the same pool vanish. A host prevents that by
+    /// [`discard_open_transactions`](crate::discard_open_transactions) before it connects; a store of its own
+    /// ([`connect`](Self::connect)) needs nothing.
     pub fn new(connection: DatabaseConnection) -> Self {
         let pool = Pool::new(connection);
         Self::over(pool.clone(), pool)
