@@ -2,6 +2,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use runtrail_audit::{ErrorKind, Storage};
+use runtrail_store::{AuditStore, ConnectOptions};
 
 use super::counts;
 use super::ledger::{Entries, Ledger};
@@ -10,6 +11,9 @@ use super::script::{EVENTS, Write};
 use super::writer::{Plan, Writer, summary};
 use crate::fixture::*;
 
+/// For a free connection: the machine may be busy with something else, and these cases are about locks.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Runs for so many writes.
 fn runs_of_a_task() -> u64 {
     counts::writes() / Write::ALL.len() as u64
@@ -17,7 +21,9 @@ fn runs_of_a_task() -> u64 {
 
 on_each_backend! {
     async fn sixty_four_tasks_on_one_store_all_get_through(database) {
-        let store = database.store().await;
+        let options = ConnectOptions::new(database.url()).acquire_timeout(PATIENCE);
+        let store = AuditStore::connect(options).await.unwrap();
+        store.initialize().await.unwrap();
         let ledger = Ledger::temporary();
         let runs = runs_of_a_task();
         let work = async |task: u64| {
@@ -40,6 +46,7 @@ on_each_backend! {
         let plans = ["a", "b", "c", "d"].map(|name| Plan {
             tasks: 16,
             runs,
+            acquire_timeout: Some(PATIENCE),
             ..Plan::endless(&database.url(), &folder.path().join(name), name)
         });
         let processes = plans.each_ref().map(Plan::spawn);

@@ -57,7 +57,8 @@ pub(super) fn end_connections(url: &str) {
 
 /// Waits until a PostgreSQL server is done with what killed processes had asked of it.
 pub(super) fn settle(url: &str) {
-    let busy = "pg_stat_activity WHERE datname = current_database() AND state <> 'idle' AND pid <> pg_backend_pid()";
+    let busy = "pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' \
+         AND state <> 'idle' AND pid <> pg_backend_pid()";
     if !url.starts_with("sqlite:") {
         eventually(|| (count(url, busy) == 0).then_some(()));
     }

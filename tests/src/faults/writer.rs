@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use runtrail_audit::{Error, ErrorKind, Result, Storage};
-use runtrail_store::{AuditStore, Retry};
+use runtrail_store::{AuditStore, ConnectOptions, Retry};
 use serde::{Deserialize, Serialize};
 
 use super::ledger::{Entry, Ledger};
@@ -77,6 +77,8 @@ pub(super) struct Plan {
     pub(super) pace: Duration,
     /// Whether the store tries again by itself what fails in passing.
     pub(super) retries: bool,
+    /// How long a call waits for a free connection; none is the default.
+    pub(super) acquire_timeout: Option<Duration>,
 }
 
 const PLAN: &str = "RUNTRAIL_TEST_PLAN";
@@ -92,6 +94,7 @@ impl Plan {
             runs: u64::MAX,
             pace: Duration::ZERO,
             retries: true,
+            acquire_timeout: None,
         }
     }
 
@@ -113,7 +116,11 @@ impl Plan {
     }
 
     async fn open(&self) -> Result<AuditStore> {
-        let store = AuditStore::connect(self.url.as_str()).await?;
+        let mut options = ConnectOptions::new(self.url.as_str());
+        if let Some(timeout) = self.acquire_timeout {
+            options = options.acquire_timeout(timeout);
+        }
+        let store = AuditStore::connect(options).await?;
         let store = if self.retries {
             store
         } else {
