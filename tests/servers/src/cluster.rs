@@ -69,11 +69,6 @@ impl Cluster {
         )
     }
 
-    /// The port that it listens on, also after it was stopped.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// Stops it at once, as a crash would: it has to recover when it is started again.
     ///
     /// # Errors

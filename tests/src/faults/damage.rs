@@ -30,6 +30,16 @@ fn columns(database: &TestDatabase, table: &str) -> Vec<String> {
     ask(&database.url(), &query)
 }
 
+#[track_caller]
+fn assert_reported(reports: &Reports, column: &str) {
+    let text = reports.text();
+    let report = format!("column=\"{column}\"");
+    assert!(
+        text.contains("WARN") && text.contains(&report),
+        "{column}: {text}"
+    );
+}
+
 on_each_backend! {
     async fn a_run_that_is_damaged_in_any_column_hides_no_other_and_is_reported(database) {
         let url = database.url();
@@ -48,9 +58,7 @@ on_each_backend! {
             let listed = store.list_runs_filtered(&RunFilter::new(), Page::ALL).await.unwrap();
             drop(guard);
             assert_eq!(ids(&listed), ["last", "first"], "{column}");
-            let reports = reports.text();
-            let report = format!("column=\"{column}\"");
-            assert!(reports.contains("WARN") && reports.contains(&report), "{column}: {reports}");
+            assert_reported(&reports, &column);
             if column != "id" {
                 let err = store.get_run("damaged").await.unwrap_err();
                 assert!(matches!(err, Error::Corrupt { column: named, .. } if named == column), "{err:?}");
@@ -87,9 +95,7 @@ on_each_backend! {
             drop(guard);
             let sequences: Vec<_> = listed.iter().map(|event| event.sequence).collect();
             assert_eq!(sequences, [0, 2], "{column}");
-            let reports = reports.text();
-            let report = format!("column=\"{column}\"");
-            assert!(reports.contains("WARN") && reports.contains(&report), "{column}: {reports}");
+            assert_reported(&reports, &column);
             ask(&url, "DELETE FROM skill_run_logs");
             damaged.insert(column);
         }

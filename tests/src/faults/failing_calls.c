@@ -103,13 +103,5 @@ int open64(const char *path, int flags, ...) {
     return REAL(open64)(path, flags, mode);
 }
 
-int open(const char *path, int flags, ...) {
-    mode_t mode = 0;
-    if ((flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE) {
-        va_list more;
-        va_start(more, flags);
-        mode = va_arg(more, mode_t);
-        va_end(more);
-    }
-    return open64(path, flags, mode);
-}
+/* The same function, as it is in the C library of a 64-bit system. */
+int open(const char *path, int flags, ...) __attribute__((alias("open64")));
