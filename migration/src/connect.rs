@@ -62,7 +62,7 @@ impl ConnectOptions {
 
     /// The most connections that are open at a time; 8 by default, from 1 to 10,000.
     ///
-    /// On SQLite these are the reading ones; one more writes.
+    /// One more writes: on SQLite everything, on PostgreSQL what a store writes in groups.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections.clamp(1, 10_000);
         self
@@ -126,19 +126,33 @@ impl ConnectOptions {
         self.connect(options).await
     }
 
-    /// Opens connections that only read, beside one that [`open`](Self::open) gave.
-    ///
-    /// On PostgreSQL, and for a database in memory, these are the given connection itself.
+    /// Opens connections that only read, beside one that [`open`](Self::open) gave; none on PostgreSQL and for a
+    /// database in memory, where that one does everything.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidUrl`], [`Error::Database`].
-    pub async fn open_readers(&self, writer: &DatabaseConnection) -> Result<DatabaseConnection> {
+    pub async fn open_readers(&self) -> Result<Option<DatabaseConnection>> {
         if self.backend()? != DbBackend::Sqlite || self.is_in_memory() {
-            return Ok(writer.clone());
+            return Ok(None);
         }
         let mut options = self.pool_options();
         self.set_pragmas(&mut options, Access::ReadOnly);
+        self.connect(options).await.map(Some)
+    }
+
+    /// A pool of one connection for somebody who holds it while writing: on SQLite the one that
+    /// [`open`](Self::open) gave, on PostgreSQL one more, which connects when it is first used.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`], [`Error::Database`].
+    pub async fn open_writer(&self, opened: &DatabaseConnection) -> Result<DatabaseConnection> {
+        if self.backend()? == DbBackend::Sqlite {
+            return Ok(opened.clone());
+        }
+        let mut options = self.pool_options();
+        options.max_connections(1).connect_lazy(true);
         self.connect(options).await
     }
 

@@ -3,9 +3,12 @@
 use runtrail_audit::{Error, Result};
 use sea_orm::sea_query::extension::postgres::PgBinOper;
 use sea_orm::sea_query::extension::sqlite::SqliteBinOper;
-use sea_orm::sea_query::{Alias, Expr, ExprTrait, Func, FunctionCall, Query, SelectStatement};
-use sea_orm::{ConnectionTrait, DbBackend};
-use serde::Serialize;
+use sea_orm::sea_query::{
+    Alias, Expr, ExprTrait, Func, FunctionCall, IntoIden, Query, SelectStatement, TableRef,
+};
+use sea_orm::{ConnectionTrait, DbBackend, Value};
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
 
 /// Whether a database has schemas, to which a table's name can be qualified.
 pub(crate) fn has_schemas(connection: &impl ConnectionTrait) -> bool {
@@ -18,6 +21,17 @@ pub(crate) fn postgres_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm
     match &db.inner {
         sea_orm::DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
             Some(db.get_postgres_connection_pool())
+        }
+        _ => None,
+    }
+}
+
+/// The pool below a connection to SQLite.
+#[cfg(feature = "sqlite")]
+pub(crate) fn sqlite_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx::SqlitePool> {
+    match &db.inner {
+        sea_orm::DatabaseConnectionType::SqlxSqlitePoolConnection(_) => {
+            Some(db.get_sqlite_connection_pool())
         }
         _ => None,
     }
@@ -44,20 +58,53 @@ pub(crate) fn unfold(
 pub(crate) fn unfold_rows(
     connection: &impl ConnectionTrait,
     rows: &[impl Serialize],
-) -> Result<SelectStatement> {
+) -> Result<TableRef> {
     let list = list(connection, "jsonb_array_elements", rows)?;
-    Ok(Query::select()
-        .from_function(list, Alias::new(LIST.0))
-        .take())
+    Ok(TableRef::FunctionCall(list, LIST.0.into_iden()))
 }
 
-/// The value at this place of a row of [`unfold_rows`], as text.
-pub(crate) fn field(connection: &impl ConnectionTrait, place: i32) -> Expr {
+/// The value at this place of a row of [`unfold_rows`], or by this name, as text.
+pub(crate) fn field(connection: &impl ConnectionTrait, key: impl Into<Value>) -> Expr {
+    text_of(connection, Expr::col(LIST), key)
+}
+
+/// The number that stands there as [`serialize_fraction`] has written it.
+pub(crate) fn fraction(connection: &impl ConnectionTrait, key: impl Into<Value>) -> Expr {
     let row = Expr::col(LIST);
-    let place = Expr::Constant(place.into());
+    let key = Expr::Constant(key.into());
+    let parts = match connection.get_database_backend() {
+        DbBackend::Postgres => row.binary(PgBinOper::GetJsonField, key),
+        _ => row.binary(SqliteBinOper::GetJsonField, key),
+    };
+    let part = |place: i32| text_of(connection, parts.clone(), place).cast_as("double precision");
+    part(0).div(part(1))
+}
+
+/// Writes a float as two integers whose quotient it is: SQLite doesn't always read a float as the nearest one.
+pub(crate) fn serialize_fraction<S: Serializer>(
+    float: &f64,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    /// Above it not every integer is a float.
+    const LARGEST: f64 = (1_i64 << f64::MANTISSA_DIGITS) as f64;
+
+    let too_fine = || S::Error::custom("a number that is no fraction of 64-bit integers");
+    let (mut numerator, mut denominator) = (*float, 1_i64);
+    while numerator.fract() != 0.0 {
+        numerator *= 2.0;
+        denominator = denominator.checked_mul(2).ok_or_else(too_fine)?;
+    }
+    if numerator.abs() > LARGEST {
+        return Err(too_fine());
+    }
+    (numerator as i64, denominator).serialize(serializer)
+}
+
+fn text_of(connection: &impl ConnectionTrait, json: Expr, key: impl Into<Value>) -> Expr {
+    let key = Expr::Constant(key.into());
     match connection.get_database_backend() {
-        DbBackend::Postgres => row.binary(PgBinOper::CastJsonField, place),
-        _ => row.binary(SqliteBinOper::CastJsonField, place),
+        DbBackend::Postgres => json.binary(PgBinOper::CastJsonField, key),
+        _ => json.binary(SqliteBinOper::CastJsonField, key),
     }
 }
 

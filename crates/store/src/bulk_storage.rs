@@ -14,7 +14,7 @@ use crate::{list, logs, stretch};
 #[async_trait]
 impl<C: Connection> BulkStorage for AuditStore<C> {
     async fn append_logs(&self, events: &[SkillRunLog]) -> Result<()> {
-        logs::append_many(&self.writing().await?, events).await
+        logs::append_all(&self.writing().await?, events).await
     }
 
     fn stream_runs(

@@ -25,6 +25,19 @@ pub(crate) fn database(err: DbErr) -> Error {
     }
 }
 
+/// The same error once more, for another call that has met it.
+pub(crate) fn repeated(err: &Error) -> Error {
+    let source = std::error::Error::source(err).and_then(|source| source.downcast_ref::<DbErr>());
+    match (err, source) {
+        (Error::SchemaMissing, _) => Error::SchemaMissing,
+        (_, Some(source)) => database(source.clone()),
+        _ => Error::Backend {
+            transient: err.is_transient(),
+            source: err.to_string().into(),
+        },
+    }
+}
+
 /// An error of connecting or migrating.
 pub(crate) fn migration(err: runtrail_migration::Error) -> Error {
     use runtrail_migration::Error as Migration;

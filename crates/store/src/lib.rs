@@ -35,6 +35,8 @@ mod store;
 
 mod logs;
 mod runs;
+mod write;
+mod writer;
 
 mod filter;
 mod last_run;

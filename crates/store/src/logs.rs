@@ -13,13 +13,17 @@ use sea_orm::sea_query::{
 use crate::connection::Connection;
 use crate::session::Session;
 use crate::stretch::{self, Stretch};
+use crate::write::{self, Write};
 use crate::{backend, codec, error};
 
 const KEY: [Column; 2] = [Column::RunId, Column::Sequence];
 
 pub(crate) async fn append(db: &Session<'_, impl Connection>, event: &SkillRunLog) -> Result<()> {
     let row = codec::encode_log(event, db.clock.now(), &db.limits)?;
+    db.write(Write::Append(row)).await
+}
 
+pub(crate) async fn append_alone(db: &Session<'_, impl Connection>, row: &Model) -> Result<()> {
     let event_of_run = Query::select()
         .expr(Expr::val(row.run_id.as_str()))
         .expr(Expr::val(row.sequence))
@@ -40,14 +44,19 @@ pub(crate) async fn append(db: &Session<'_, impl Connection>, event: &SkillRunLo
         .and_where(COLUMN.sequence.eq(row.sequence));
     let stored = db.fetch(&query).await?;
     let stored = stored.first().map(codec::read_log).transpose()?;
-    compare(&row, stored.as_ref())
+    compare(row, stored.as_ref())
 }
 
-/// The most that one statement of [`append_many`] takes.
-const EVENTS_AT_ONCE: usize = 1_000;
-const BYTES_AT_ONCE: usize = 4 << 20;
-
+/// Appends events, no two of them at the same place of the same run, and tells which are stored for certain.
 pub(crate) async fn append_many(
+    db: &Session<'_, impl Connection>,
+    rows: &[&Model],
+) -> Result<Vec<bool>> {
+    let refusals = append_rows(db, rows).await?;
+    Ok(refusals.iter().map(Option::is_none).collect())
+}
+
+pub(crate) async fn append_all(
     db: &Session<'_, impl Connection>,
     events: &[SkillRunLog],
 ) -> Result<()> {
@@ -56,29 +65,34 @@ pub(crate) async fn append_many(
         .iter()
         .map(|event| codec::encode_log(event, now, &db.limits))
         .collect::<Result<Vec<_>>>()?;
+    let rows: Vec<_> = rows.iter().collect();
 
     let mut refusal = None;
     let mut rest = rows.as_slice();
     while !rest.is_empty() {
         let batch;
         (batch, rest) = rest.split_at(length_of_batch(rest));
-        refusal = refusal.or(append_batch(&db.with_fresh_deadline(), batch).await?);
+        let refusals = append_rows(&db.with_fresh_deadline(), batch).await?;
+        refusal = refusal.or(refusals.into_iter().flatten().next());
     }
     refusal.map_or(Ok(()), Err)
 }
 
 /// As many rows as fit into a batch, but at least one.
-fn length_of_batch(rows: &[Model]) -> usize {
+fn length_of_batch(rows: &[&Model]) -> usize {
     let mut bytes = 0;
-    let fitting = rows.iter().take(EVENTS_AT_ONCE).take_while(|row| {
+    let fitting = rows.iter().take(write::MOST_AT_ONCE).take_while(|row| {
         bytes += row.payload.len();
-        bytes <= BYTES_AT_ONCE
+        bytes <= write::MOST_BYTES_AT_ONCE
     });
     fitting.count().max(1)
 }
 
-/// The first refusal among these rows, if there is one: the others are stored.
-async fn append_batch(db: &Session<'_, impl Connection>, rows: &[Model]) -> Result<Option<Error>> {
+/// Appends events by one statement; returns the refusal of each that has earned one.
+async fn append_rows(
+    db: &Session<'_, impl Connection>,
+    rows: &[&Model],
+) -> Result<Vec<Option<Error>>> {
     let values: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -92,21 +106,25 @@ async fn append_batch(db: &Session<'_, impl Connection>, rows: &[Model]) -> Resu
             (run_id, sequence, created_at, event_type, payload)
         })
         .collect();
-    let list = || backend::unfold_rows(db.connection(), &values);
-    let field = |place| backend::field(db.connection(), place);
+    let list = backend::unfold_rows(db.connection(), &values)?;
+    let field = |place: i32| backend::field(db.connection(), place);
     let number = |place| field(place).cast_as("bigint");
 
-    let events_of_runs = list()?
+    let events_of_runs = Query::select()
         .exprs([field(0), number(1), number(2), field(3), field(4)])
+        .from(list.clone())
         .from(db.runs())
         .and_where(Expr::col((skill_run::Entity, skill_run::Column::Id)).eq(field(0)))
         .take();
     let insert = insert_unless_stored(db, events_of_runs)?;
     if db.execute(&insert).await? == rows.len() as u64 {
-        return Ok(None);
+        return Ok(rows.iter().map(|_| None).collect());
     }
 
-    let keys = list()?.exprs([field(0), number(1)]).take();
+    let keys = Query::select()
+        .exprs([field(0), number(1)])
+        .from(list)
+        .take();
     let mut query = db.select_logs();
     query.and_where(Expr::tuple(KEY.map(Expr::col)).in_subquery(keys));
     let stored = db.fetch(&query).await?;
@@ -115,11 +133,11 @@ async fn append_batch(db: &Session<'_, impl Connection>, rows: &[Model]) -> Resu
         .iter()
         .map(|row| ((row.run_id.as_str(), row.sequence), row))
         .collect();
-    let mut refusals = rows.iter().filter_map(|row| {
+    let refusal = |row: &&Model| {
         let stored = stored.get(&(row.run_id.as_str(), row.sequence));
         compare(row, stored.copied()).err()
-    });
-    Ok(refusals.next())
+    };
+    Ok(rows.iter().map(refusal).collect())
 }
 
 /// An insert of the selected events, which does nothing about those that are there already.

@@ -1,31 +1,30 @@
 //! Writing one run, and reading it.
 
+use std::collections::HashMap;
+
 use runtrail_audit::{Error, Result, RunStats, SkillRun, rules};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity, Model};
-use sea_orm::sea_query::{Expr, ExprTrait, LockType, OnConflict, SelectStatement};
-use sea_orm::{EntityTrait, IntoActiveModel, QueryFilter, QueryTrait};
+use sea_orm::sea_query::{Expr, ExprTrait, LockType, OnConflict, Query, SelectStatement};
+use sea_orm::{
+    ColumnTrait, ColumnType, EntityTrait, IdenStatic, IntoActiveModel, QueryFilter, QueryTrait,
+};
+use serde::Serialize;
 
 use crate::codec::{self, Outcome};
 use crate::connection::Connection;
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::write::Write;
+use crate::{backend, error};
 
 pub(crate) async fn start(db: &Session<'_, impl Connection>, run: &SkillRun) -> Result<()> {
     let row = codec::encode_run(run, &db.limits)?;
-    let started_again = OnConflict::column(Column::Id)
-        .update_columns([
-            Column::SkillId,
-            Column::CallerId,
-            Column::ChannelId,
-            Column::ParentRunId,
-            Column::Inputs,
-            Column::StartedAt,
-        ])
-        // What is finished stays as it is, however late a start arrives.
-        .action_and_where(Expr::col((Entity, Column::FinishedAt)).is_null())
-        .to_owned();
+    db.write(Write::Start(row)).await
+}
+
+pub(crate) async fn start_alone(db: &Session<'_, impl Connection>, row: &Model) -> Result<()> {
     let mut insert = Entity::insert(row.clone().into_active_model())
-        .on_conflict(started_again)
+        .on_conflict(started_again())
         .into_query();
     insert.into_table(db.runs());
     if db.execute(&insert).await? > 0 {
@@ -39,16 +38,91 @@ pub(crate) async fn start(db: &Session<'_, impl Connection>, run: &SkillRun) -> 
             source: "the run was deleted meanwhile".into(),
         });
     };
-    let is_same = if row.finished_at.is_none() {
-        codec::is_same_start(&row, &stored)
-    } else {
-        codec::is_same_run(&row, &stored)
-    };
-    if is_same {
+    if is_started(row, &stored) {
         Ok(())
     } else {
-        Err(Error::RunFinished { run_id: row.id })
+        Err(Error::RunFinished {
+            run_id: row.id.clone(),
+        })
     }
+}
+
+/// Starts runs, no two of them with the same id, and tells which are stored for certain.
+pub(crate) async fn start_many(
+    db: &Session<'_, impl Connection>,
+    rows: &[&Model],
+) -> Result<Vec<bool>> {
+    const COLUMNS: [Column; 16] = [
+        Column::Id,
+        Column::SkillId,
+        Column::CallerId,
+        Column::ChannelId,
+        Column::ParentRunId,
+        Column::StartedAt,
+        Column::FinishedAt,
+        Column::Status,
+        Column::ToolCalls,
+        Column::RuntimeSeconds,
+        Column::TotalInputTokens,
+        Column::TotalOutputTokens,
+        Column::TotalThinkingTokens,
+        Column::Inputs,
+        Column::Output,
+        Column::Error,
+    ];
+    let values: Vec<_> = rows.iter().map(|row| codec::run_values(row)).collect();
+    let runs = Query::select()
+        .exprs(COLUMNS.map(|column| given(db, column)))
+        .from(backend::unfold_rows(db.connection(), &values)?)
+        // Without it SQLite takes the ON of what follows for that of a join.
+        .and_where(Expr::Constant(true.into()))
+        .take();
+    let mut insert = Query::insert();
+    insert
+        .into_table(db.runs())
+        .columns(COLUMNS)
+        .on_conflict(started_again());
+    let insert = insert.select_from(runs).map_err(error::statement)?;
+    if db.execute(insert).await? == rows.len() as u64 {
+        return Ok(vec![true; rows.len()]);
+    }
+    let stored = confirmed_many(db, rows.iter().map(|row| &row.id)).await?;
+    let is_stored = |row: &&Model| stored.get(&row.id).is_some_and(|it| is_started(row, it));
+    Ok(rows.iter().map(is_stored).collect())
+}
+
+/// What a start does to a run that is there already: nothing, once it is finished, however late the start arrives.
+fn started_again() -> OnConflict {
+    OnConflict::column(Column::Id)
+        .update_columns([
+            Column::SkillId,
+            Column::CallerId,
+            Column::ChannelId,
+            Column::ParentRunId,
+            Column::Inputs,
+            Column::StartedAt,
+        ])
+        .action_and_where(Expr::col((Entity, Column::FinishedAt)).is_null())
+        .to_owned()
+}
+
+/// Whether what is stored tells of this start.
+fn is_started(row: &Model, stored: &Model) -> bool {
+    if row.finished_at.is_none() {
+        codec::is_same_start(row, stored)
+    } else {
+        codec::is_same_run(row, stored)
+    }
+}
+
+/// How a run ended, and when.
+#[derive(Debug, Serialize)]
+pub(crate) struct Finish {
+    #[serde(rename = "id")]
+    pub(crate) run_id: String,
+    finished_at: i64,
+    #[serde(flatten)]
+    pub(crate) outcome: Outcome,
 }
 
 pub(crate) async fn finish(
@@ -56,11 +130,25 @@ pub(crate) async fn finish(
     run_id: &str,
     stats: &RunStats,
 ) -> Result<()> {
-    rules::run_id("run_id", run_id)?;
-    rules::outcome("status", &stats.status)?;
-    let outcome = Outcome::encode(stats, &db.limits)?;
+    let finish = Finish {
+        run_id: rules::run_id("run_id", run_id)?.to_owned(),
+        finished_at: rules::micros(db.clock.now()),
+        outcome: Outcome::encode_finished(stats, &db.limits)?,
+    };
+    db.write(Write::Finish(finish)).await
+}
+
+pub(crate) async fn finish_alone(
+    db: &Session<'_, impl Connection>,
+    finish: &Finish,
+) -> Result<()> {
+    let Finish {
+        run_id,
+        finished_at,
+        outcome,
+    } = finish;
     let mut update = Entity::update_many()
-        .set(outcome.finish(rules::micros(db.clock.now())))
+        .set(outcome.finish(*finished_at))
         .filter(COLUMN.id.eq(run_id))
         .filter(COLUMN.finished_at.is_null())
         .into_query();
@@ -74,11 +162,56 @@ pub(crate) async fn finish(
             // It wasn't there when we came, and has been started since.
             Err(Error::not_found(run_id))
         }
-        Some(stored) if Outcome::of_row(&stored) == outcome => Ok(()),
+        Some(stored) if Outcome::of_row(&stored) == *outcome => Ok(()),
         Some(_) => Err(Error::RunFinished {
-            run_id: run_id.to_owned(),
+            run_id: run_id.clone(),
         }),
         None => Err(Error::not_found(run_id)),
+    }
+}
+
+/// Finishes runs, no run twice, and tells which are stored for certain.
+pub(crate) async fn finish_many(
+    db: &Session<'_, impl Connection>,
+    finishes: &[&Finish],
+) -> Result<Vec<bool>> {
+    const COLUMNS: [Column; 9] = [
+        Column::FinishedAt,
+        Column::Status,
+        Column::Output,
+        Column::Error,
+        Column::ToolCalls,
+        Column::RuntimeSeconds,
+        Column::TotalInputTokens,
+        Column::TotalOutputTokens,
+        Column::TotalThinkingTokens,
+    ];
+    let update = Query::update()
+        .table(db.runs())
+        .values(COLUMNS.map(|column| (column, given(db, column))))
+        .from(backend::unfold_rows(db.connection(), finishes)?)
+        .and_where(Expr::col((Entity, Column::Id)).eq(given(db, Column::Id)))
+        .and_where(COLUMN.finished_at.is_null())
+        .take();
+    if db.execute(&update).await? == finishes.len() as u64 {
+        return Ok(vec![true; finishes.len()]);
+    }
+    let stored = confirmed_many(db, finishes.iter().map(|finish| &finish.run_id)).await?;
+    let is_stored = |finish: &&Finish| {
+        let stored = stored.get(&finish.run_id);
+        let finished = stored.filter(|stored| stored.finished_at.is_some());
+        finished.is_some_and(|stored| Outcome::of_row(stored) == finish.outcome)
+    };
+    Ok(finishes.iter().map(is_stored).collect())
+}
+
+/// The value of this column in an unfolded row.
+fn given(db: &Session<'_, impl Connection>, column: Column) -> Expr {
+    let value = backend::field(db.connection(), column.as_str());
+    match column.def().get_column_type() {
+        ColumnType::BigInteger => value.cast_as("bigint"),
+        ColumnType::Double => backend::fraction(db.connection(), column.as_str()),
+        _ => value,
     }
 }
 
@@ -100,6 +233,20 @@ async fn confirmed(db: &Session<'_, impl Connection>, run_id: &str) -> Result<Op
     query.lock(LockType::KeyShare);
     let rows = db.fetch(&query).await?;
     rows.first().map(codec::read_run).transpose()
+}
+
+/// The same for many runs; without those that can't be read.
+async fn confirmed_many(
+    db: &Session<'_, impl Connection>,
+    run_ids: impl Iterator<Item = &String>,
+) -> Result<HashMap<String, Model>> {
+    let run_ids: Vec<_> = run_ids.collect();
+    let mut query = db.select_runs();
+    query
+        .and_where(COLUMN.id.in_subquery(backend::unfold(db.connection(), &run_ids)?))
+        .lock(LockType::KeyShare);
+    let rows = codec::readable(&db.fetch(&query).await?, codec::read_run)?;
+    Ok(rows.into_iter().map(|row| (row.id.clone(), row)).collect())
 }
 
 fn by_id(db: &Settings, run_id: &str) -> SelectStatement {

@@ -1,4 +1,5 @@
 use std::ops::Deref;
+use std::sync::Arc;
 
 use runtrail_audit::{Error, Result};
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, SelectStatement};
@@ -8,6 +9,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::connection::Connection;
 use crate::error;
 use crate::settings::Settings;
+use crate::write::Write;
+use crate::writer::Target;
 
 /// One call of a method: a connection, the settings that statements on it go by, and the time it has to end.
 pub(crate) struct Session<'a, C> {
@@ -72,6 +75,21 @@ impl<'a, C: Connection> Session<'a, C> {
             }),
             None => attempts.await,
         }
+    }
+
+    /// Writes one call: through the task that groups them, where there is one.
+    pub(crate) async fn write(&self, write: Write) -> Result<()> {
+        let pool = self.connection.pool();
+        let Some((pool, writer)) = pool.and_then(|pool| Some((pool, pool.writer()?))) else {
+            return write.alone(self).await;
+        };
+        let target = Target {
+            schema: self.schema.clone(),
+            has_prepared_statements: pool.has_prepared_statements(),
+        };
+        let write = Arc::new(write);
+        self.attempt(|| writer.write(Arc::clone(&write), target.clone()))
+            .await
     }
 
     /// Executes one statement that gives no rows; returns how many it has written or deleted.

@@ -15,6 +15,7 @@ use crate::connection::{Borrowed, Connection, Pool};
 use crate::retry::Retry;
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::writer::Writer;
 use crate::{backend, error, last_run, lineage, list, logs, purge, runs};
 
 /// A run history in a SQLite or PostgreSQL database.
@@ -57,13 +58,17 @@ impl AuditStore {
     /// own failures. No message holds a password.
     pub async fn connect(options: impl Into<ConnectOptions>) -> Result<Self> {
         let options = options.into();
-        let writer = options.open().await.map_err(error::migration)?;
-        let reader = options
-            .open_readers(&writer)
-            .await
-            .map_err(error::migration)?;
+        let pool = options.open().await.map_err(error::migration)?;
+        let readers = options.open_readers();
+        let readers = readers.await.map_err(error::migration)?;
+        let writer = options.open_writer(&pool);
+        let writer = Writer::new(writer.await.map_err(error::migration)?);
         let watched = |db| Pool::watched(db, options.abandoned().clone());
-        Ok(Self::over(watched(writer), watched(reader)))
+        let pool = watched(pool).with_writer(writer);
+        Ok(match readers {
+            Some(readers) => Self::over(pool, watched(readers)),
+            None => Self::over(pool.clone(), pool),
+        })
     }
 
     /// Uses a connection of the host's.
@@ -146,9 +151,9 @@ impl AuditStore {
     ///
     /// The database's own failures.
     pub async fn close(self) -> Result<()> {
-        let readers = self.reader.inner().close_by_ref().await;
-        let writer = self.writer.inner().close_by_ref().await;
-        readers.and(writer).map_err(error::database)
+        let writer = self.writer.close().await;
+        let readers = self.reader.close().await;
+        writer.and(readers).map_err(error::database)
     }
 }
 

@@ -31,7 +31,7 @@ async fn pragma(db: &DatabaseConnection, connections: usize, name: &'static str)
 
 async fn assert_on_every_connection(options: &ConnectOptions, expected: &[(&'static str, &str)]) {
     let writer = options.open().await.unwrap();
-    let readers = options.open_readers(&writer).await.unwrap();
+    let readers = options.open_readers().await.unwrap().unwrap();
     for (name, value) in expected {
         assert_eq!(pragma(&writer, 1, name).await, [*value], "{name}");
         assert_eq!(pragma(&readers, 3, name).await, [*value; 3], "{name}");
@@ -74,7 +74,7 @@ fn reading_connections_cannot_write() {
     on_database(Backend::Sqlite, async |database| {
         let options = ConnectOptions::new(database.url());
         let writer = options.open().await.unwrap();
-        let readers = options.open_readers(&writer).await.unwrap();
+        let readers = options.open_readers().await.unwrap().unwrap();
         assert_eq!(pragma(&writer, 1, "query_only").await, ["0"]);
         assert_eq!(pragma(&readers, 3, "query_only").await, ["1"; 3]);
     });

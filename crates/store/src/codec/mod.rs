@@ -14,7 +14,7 @@ pub(crate) use log::{decode_log, encode_log, is_same_event, read_log};
 pub(crate) use outcome::Outcome;
 pub(crate) use run::{
     SUMMARY, decode_run, decode_summary, encode_run, is_same_run, is_same_start, is_whole_number,
-    read_finish, read_run,
+    read_finish, read_run, run_values,
 };
 
 /// Decodes every row, leaving out and reporting the damaged ones: one of them must not hide the others.

@@ -1,14 +1,18 @@
 use runtrail_audit::{Limits, Result, RunStats, rules};
 use runtrail_entity::skill_run::{ActiveModel, Model};
 use sea_orm::Set;
+use serde::Serialize;
+
+use crate::backend;
 
 /// The columns that say how a run ended.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) status: String,
     pub(crate) output: String,
     pub(crate) error: String,
     pub(crate) tool_calls: i64,
+    #[serde(serialize_with = "backend::serialize_fraction")]
     pub(crate) runtime_seconds: f64,
     pub(crate) total_input_tokens: i64,
     pub(crate) total_output_tokens: i64,
@@ -16,6 +20,12 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// The outcome of a run that is finished.
+    pub(crate) fn encode_finished(stats: &RunStats, limits: &Limits) -> Result<Self> {
+        rules::outcome("status", &stats.status)?;
+        Self::encode(stats, limits)
+    }
+
     pub(crate) fn encode(stats: &RunStats, limits: &Limits) -> Result<Self> {
         let RunStats {
             status,

@@ -2,6 +2,7 @@ use runtrail_audit::{Limits, Result, RunStatus, RunSummary, SkillRun, rules};
 use runtrail_entity::skill_run::{Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{EntityName, QueryResult};
+use serde::Serialize;
 
 use super::{Outcome, Place, is_same_json};
 
@@ -28,6 +29,35 @@ pub(crate) fn encode_run(run: &SkillRun, limits: &Limits) -> Result<Model> {
         total_output_tokens: outcome.total_output_tokens,
         total_thinking_tokens: outcome.total_thinking_tokens,
     })
+}
+
+/// A row as an object, for many of them to be one parameter.
+pub(crate) fn run_values(row: &Model) -> impl Serialize {
+    #[derive(Serialize)]
+    struct Values<'a> {
+        id: &'a str,
+        skill_id: &'a str,
+        caller_id: &'a str,
+        channel_id: &'a str,
+        parent_run_id: Option<&'a str>,
+        started_at: i64,
+        finished_at: Option<i64>,
+        inputs: &'a str,
+        #[serde(flatten)]
+        outcome: Outcome,
+    }
+
+    Values {
+        id: &row.id,
+        skill_id: &row.skill_id,
+        caller_id: &row.caller_id,
+        channel_id: &row.channel_id,
+        parent_run_id: row.parent_run_id.as_deref(),
+        started_at: row.started_at,
+        finished_at: row.finished_at,
+        inputs: &row.inputs,
+        outcome: Outcome::of_row(row),
+    }
 }
 
 /// The columns of a row, each of its type.

@@ -1,6 +1,7 @@
 //! The connections that a store runs on.
 
 mod borrowed;
+mod held;
 mod pool;
 #[cfg(feature = "postgres")]
 mod simple_protocol;
@@ -10,6 +11,7 @@ use std::fmt;
 use sea_orm::ConnectionTrait;
 
 pub use borrowed::Borrowed;
+pub(crate) use held::Held;
 pub use pool::Pool;
 
 /// A connection that a store can run on: a [`Pool`], or a [`Borrowed`] transaction.
@@ -25,6 +27,7 @@ pub trait Connection: ConnectionTrait + Send + fmt::Debug + sealed::Sealed {
 mod sealed {
     pub trait Sealed {}
 
+    impl Sealed for super::Held {}
     impl Sealed for super::Pool {}
     impl<C> Sealed for super::Borrowed<'_, C> {}
 }

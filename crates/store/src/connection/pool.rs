@@ -7,7 +7,9 @@ use sea_orm::{
 
 use super::Connection;
 #[cfg(feature = "postgres")]
+use super::{held, simple_protocol};
 use crate::backend;
+use crate::writer::Writer;
 
 /// A `DatabaseConnection`: the store's own or a host's.
 #[derive(Clone, Debug)]
@@ -19,6 +21,7 @@ pub struct Pool {
     )]
     has_prepared_statements: bool,
     abandoned: Abandoned,
+    writer: Option<Writer>,
 }
 
 impl Pool {
@@ -33,6 +36,15 @@ impl Pool {
             db,
             has_prepared_statements: true,
             abandoned,
+            writer: None,
+        }
+    }
+
+    /// The same with a task that groups what is written.
+    pub(crate) fn with_writer(self, writer: Writer) -> Self {
+        Self {
+            writer: Some(writer),
+            ..self
         }
     }
 
@@ -41,6 +53,28 @@ impl Pool {
             has_prepared_statements: false,
             ..self
         }
+    }
+
+    pub(crate) fn writer(&self) -> Option<&Writer> {
+        self.writer.as_ref()
+    }
+
+    pub(crate) fn has_prepared_statements(&self) -> bool {
+        self.has_prepared_statements
+    }
+
+    /// The writer whose connection is the only one of this pool, so that every statement goes through it.
+    fn only_connection(&self) -> Option<&Writer> {
+        self.writer.as_ref().filter(|_| !backend::has_schemas(&self.db))
+    }
+
+    /// Closes every connection, once what has been begun on it is done.
+    pub(crate) async fn close(&self) -> Result<(), DbErr> {
+        let writer = match &self.writer {
+            Some(writer) => writer.close().await,
+            None => Ok(()),
+        };
+        writer.and(self.db.close_by_ref().await)
     }
 
     pub(crate) fn inner(&self) -> &DatabaseConnection {
@@ -83,12 +117,10 @@ impl Pool {
     #[cfg(not(feature = "postgres"))]
     pub(crate) fn check_idle_connections(&self, _failure: &Error) {}
 
+    /// The PostgreSQL pool, if nothing may be prepared on it.
     #[cfg(feature = "postgres")]
-    fn simple_protocol(&self) -> Option<super::simple_protocol::SimpleProtocol<'_>> {
-        if self.has_prepared_statements {
-            return None;
-        }
-        super::simple_protocol::SimpleProtocol::on(&self.db)
+    fn unprepared(&self) -> Option<&sea_orm::sqlx::PgPool> {
+        backend::postgres_pool(&self.db).filter(|_| !self.has_prepared_statements)
     }
 }
 
@@ -105,9 +137,16 @@ impl ConnectionTrait for Pool {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        if let Some(writer) = self.only_connection() {
+            return writer.execute(statement).await;
+        }
         #[cfg(feature = "postgres")]
-        if let Some(simple) = self.simple_protocol() {
-            return self.abandoned.watch(simple.execute(statement)).await;
+        if let Some(pool) = self.unprepared() {
+            let result = simple_protocol::query(&statement).execute(pool);
+            let result = self.abandoned.watch(result).await;
+            return result
+                .map(Into::into)
+                .map_err(|err| DbErr::Exec(held::runtime(err)));
         }
         self.abandoned.watch(self.db.execute_raw(statement)).await
     }
@@ -122,9 +161,16 @@ impl ConnectionTrait for Pool {
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        if let Some(writer) = self.only_connection() {
+            return writer.query_all(statement).await;
+        }
         #[cfg(feature = "postgres")]
-        if let Some(simple) = self.simple_protocol() {
-            return self.abandoned.watch(simple.query_all(statement)).await;
+        if let Some(pool) = self.unprepared() {
+            let rows = simple_protocol::query(&statement).fetch_all(pool);
+            let rows = self.abandoned.watch(rows).await;
+            return rows
+                .map(held::results)
+                .map_err(|err| DbErr::Query(held::runtime(err)));
         }
         self.abandoned.watch(self.db.query_all_raw(statement)).await
     }

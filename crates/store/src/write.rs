@@ -1,0 +1,112 @@
+//! The three calls that record what runs do, as values: so that many can be written together.
+
+use std::sync::Arc;
+
+use runtrail_audit::{Error, Result};
+use runtrail_entity::{skill_run, skill_run_log};
+
+use crate::connection::Connection;
+use crate::runs::Finish;
+use crate::session::Session;
+use crate::{error, logs, runs};
+
+/// The most that one statement takes.
+pub(crate) const MOST_AT_ONCE: usize = 1_000;
+pub(crate) const MOST_BYTES_AT_ONCE: usize = 4 << 20;
+
+/// One call, encoded: what can be refused without the database has been refused.
+#[derive(Debug)]
+pub(crate) enum Write {
+    Start(skill_run::Model),
+    Append(skill_run_log::Model),
+    Finish(Finish),
+}
+
+impl Write {
+    pub(crate) fn run_id(&self) -> &str {
+        match self {
+            Self::Start(row) => &row.id,
+            Self::Append(row) => &row.run_id,
+            Self::Finish(finish) => &finish.run_id,
+        }
+    }
+
+    /// How much its texts hold.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Start(row) => row.inputs.len() + row.output.len() + row.error.len(),
+            Self::Append(row) => row.payload.len(),
+            Self::Finish(finish) => finish.outcome.output.len() + finish.outcome.error.len(),
+        }
+    }
+
+    /// Writes it by a statement of its own, and finds out what it means if that changes nothing.
+    pub(crate) async fn alone(&self, db: &Session<'_, impl Connection>) -> Result<()> {
+        match self {
+            Self::Start(row) => runs::start_alone(db, row).await,
+            Self::Append(row) => logs::append_alone(db, row).await,
+            Self::Finish(finish) => runs::finish_alone(db, finish).await,
+        }
+    }
+}
+
+/// Writes calls of one kind, no two of them to the same row, by a single statement, which commits by itself; each gets
+/// the answer that it would get alone.
+///
+/// Every call may be written twice, and so whatever isn't plainly stored is written once more, alone.
+pub(crate) async fn together(
+    db: &Session<'_, impl Connection>,
+    writes: &[Arc<Write>],
+) -> Vec<Result<()>> {
+    if let [write] = writes {
+        return vec![write.alone(db).await];
+    }
+    let are_stored = match at_once(db, writes).await {
+        Ok(are_stored) => are_stored,
+        Err(err) if concerns_all(&err) => {
+            return writes
+                .iter()
+                .map(|_| Err(error::repeated(&err)))
+                .collect();
+        }
+        // It may be the fault of a single one.
+        Err(_) => vec![false; writes.len()],
+    };
+    let mut answers = Vec::with_capacity(writes.len());
+    for (write, is_stored) in writes.iter().zip(are_stored) {
+        answers.push(match is_stored {
+            true => Ok(()),
+            false => write.alone(db).await,
+        });
+    }
+    answers
+}
+
+/// Whether an error says something about the database, and nothing about what was written.
+fn concerns_all(err: &Error) -> bool {
+    err.is_transient()
+        || matches!(
+            err,
+            Error::StorageFull { .. } | Error::ReadOnly { .. } | Error::SchemaMissing
+        )
+}
+
+/// Writes them, and tells which of them are stored for certain.
+async fn at_once(db: &Session<'_, impl Connection>, writes: &[Arc<Write>]) -> Result<Vec<bool>> {
+    // All but one of these stay empty.
+    let (mut starts, mut events, mut finishes) = (Vec::new(), Vec::new(), Vec::new());
+    for write in writes {
+        match &**write {
+            Write::Start(row) => starts.push(row),
+            Write::Append(row) => events.push(row),
+            Write::Finish(finish) => finishes.push(finish),
+        }
+    }
+    if !starts.is_empty() {
+        runs::start_many(db, &starts).await
+    } else if !events.is_empty() {
+        logs::append_many(db, &events).await
+    } else {
+        runs::finish_many(db, &finishes).await
+    }
+}

@@ -1,0 +1,165 @@
+//! The task that writes for everybody: what has gathered while it was busy travels as one statement.
+//!
+//! A commit costs the same for one row as for a hundred, and callers who each wait for their own wait for each other as
+//! well. So [`AuditStore::connect`](crate::AuditStore::connect) gives a store one task on one connection, to which its
+//! callers hand what they want written. It never waits for more to come: a single caller is served at once.
+//!
+//! A caller who goes away takes nothing with it: the task isn't cancelled, and each of its statements commits by itself.
+
+mod group;
+mod task;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use runtrail_audit::Result;
+use runtrail_migration::SchemaName;
+use sea_orm::{
+    ConnAcquireErr, DatabaseConnection, DbErr, ExecResult, QueryResult, RuntimeErr, SqlxError,
+    Statement,
+};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::error;
+use crate::write::Write;
+
+/// How many calls may wait to be taken up before the next ones wait for a place.
+const QUEUE: usize = 256;
+
+/// The way to the task; clones lead to the same one.
+#[derive(Clone)]
+pub(crate) struct Writer(Arc<Inner>);
+
+struct Inner {
+    /// A pool of one connection, which the task holds while it has something to do.
+    db: DatabaseConnection,
+    task: Mutex<Task>,
+}
+
+/// It begins with the first call, and anew if it has ended: with its runtime, or by a panic.
+enum Task {
+    None,
+    Running {
+        queue: mpsc::Sender<Job>,
+        handle: JoinHandle<()>,
+    },
+    Closed,
+}
+
+/// Something to do on the connection.
+enum Job {
+    Write(Call),
+    Execute(Statement, oneshot::Sender<Result<ExecResult, DbErr>>),
+    QueryAll(Statement, oneshot::Sender<Result<Vec<QueryResult>, DbErr>>),
+}
+
+impl Job {
+    /// Whether nobody waits for it any more.
+    fn is_given_up(&self) -> bool {
+        match self {
+            Self::Write(call) => call.answer.is_closed(),
+            Self::Execute(_, answer) => answer.is_closed(),
+            Self::QueryAll(_, answer) => answer.is_closed(),
+        }
+    }
+}
+
+/// A call that can be written together with others.
+struct Call {
+    write: Arc<Write>,
+    target: Target,
+    answer: oneshot::Sender<Result<()>>,
+}
+
+/// Where and how a call is to be written, on which clones of a store may differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) schema: Option<SchemaName>,
+    pub(crate) has_prepared_statements: bool,
+}
+
+impl Writer {
+    /// Over a pool of one connection.
+    pub(crate) fn new(db: DatabaseConnection) -> Self {
+        Self(Arc::new(Inner {
+            db,
+            task: Mutex::new(Task::None),
+        }))
+    }
+
+    /// Writes a call, perhaps together with others.
+    pub(crate) async fn write(&self, write: Arc<Write>, target: Target) -> Result<()> {
+        let job = |answer| {
+            Job::Write(Call {
+                write,
+                target,
+                answer,
+            })
+        };
+        self.ask(job).await.map_err(error::database)?
+    }
+
+    /// Executes a statement, after what came before it.
+    pub(crate) async fn execute(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.ask(|answer| Job::Execute(statement, answer)).await?
+    }
+
+    /// Runs a query, after what came before it.
+    pub(crate) async fn query_all(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.ask(|answer| Job::QueryAll(statement, answer)).await?
+    }
+
+    /// Lets the task end after everything that it was given, then closes its connection.
+    pub(crate) async fn close(&self) -> Result<(), DbErr> {
+        let task = std::mem::replace(&mut *self.task(), Task::Closed);
+        if let Task::Running { queue, handle } = task {
+            drop(queue);
+            // If it has crashed, its callers know.
+            let _ = handle.await;
+        }
+        self.0.db.close_by_ref().await
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, DbErr> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.queue()?.send(job(answer)).await;
+        sent.map_err(|_| task_has_ended())?;
+        answered.await.map_err(|_| task_has_ended())
+    }
+
+    fn queue(&self) -> Result<mpsc::Sender<Job>, DbErr> {
+        let mut task = self.task();
+        match &*task {
+            Task::Running { queue, .. } if !queue.is_closed() => return Ok(queue.clone()),
+            Task::Running { .. } | Task::None => {}
+            Task::Closed => {
+                return Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed));
+            }
+        }
+        let runtime = Handle::try_current().map_err(|err| DbErr::Custom(err.to_string()))?;
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let handle = runtime.spawn(task::run(self.0.db.clone(), jobs));
+        *task = Task::Running {
+            queue: queue.clone(),
+            handle,
+        };
+        Ok(queue)
+    }
+
+    fn task(&self) -> MutexGuard<'_, Task> {
+        self.0.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task has ended without an answer, and so nobody knows whether it has written; asking again tells.
+fn task_has_ended() -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(Arc::new(SqlxError::WorkerCrashed)))
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,158 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::{Call, Job, group};
+use crate::connection::Held;
+use crate::session::Session;
+use crate::settings::Settings;
+use crate::write::{self, MOST_AT_ONCE};
+use crate::{backend, error};
+
+/// How long the connection is held with nothing to do: long enough not to be given back between two calls of a single
+/// caller, and so short that a migration doesn't wait for it.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// How long an answer is waited for that nobody wants any more.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Does what it is asked for, until nobody can ask any more.
+pub(super) async fn run(db: DatabaseConnection, mut queue: mpsc::Receiver<Job>) {
+    let mut task = Task {
+        db,
+        held: None,
+        settings: Settings::default(),
+    };
+    let mut waiting = Vec::new();
+    loop {
+        if waiting.is_empty() && !task.wait(&mut queue, &mut waiting).await {
+            return;
+        }
+        while waiting.len() < MOST_AT_ONCE && let Ok(job) = queue.try_recv() {
+            waiting.push(job);
+        }
+        // Whoever has given up may have said the same in another way since, and that must not be undone.
+        waiting.retain(|job| !job.is_given_up());
+        task.step(&mut waiting).await;
+    }
+}
+
+struct Task {
+    db: DatabaseConnection,
+    held: Option<Held>,
+    settings: Settings,
+}
+
+impl Task {
+    /// Waits for something to do; false if there will never be anything.
+    async fn wait(&mut self, queue: &mut mpsc::Receiver<Job>, waiting: &mut Vec<Job>) -> bool {
+        if self.held.is_some() {
+            match timeout(IDLE, queue.recv()).await {
+                Ok(job) => {
+                    waiting.extend(job);
+                    return !waiting.is_empty();
+                }
+                Err(_) => self.held = None,
+            }
+        }
+        waiting.extend(queue.recv().await);
+        !waiting.is_empty()
+    }
+
+    /// Does the first of what is waiting, with what can be done together with it.
+    async fn step(&mut self, waiting: &mut Vec<Job>) {
+        match waiting.first() {
+            None => {}
+            Some(Job::Write(_)) => self.write(group::take(waiting)).await,
+            Some(Job::Execute(..) | Job::QueryAll(..)) => self.forward(waiting.remove(0)).await,
+        }
+    }
+
+    async fn write(&mut self, mut calls: Vec<Call>) {
+        let Some(Call { target, .. }) = calls.first() else {
+            return;
+        };
+        let target = target.clone();
+        let held = match self.held(target.has_prepared_statements).await {
+            Ok(held) => held,
+            Err(err) => {
+                for call in calls {
+                    // Nobody may be waiting for it any more; so too below.
+                    let _ = call.answer.send(Err(error::database(err.clone())));
+                }
+                return;
+            }
+        };
+        self.settings.schema = target.schema;
+        let writes: Vec<_> = calls.iter().map(|call| Arc::clone(&call.write)).collect();
+        let answers = {
+            let session = Session::new(&held, &self.settings);
+            let written = write::together(&session, &writes);
+            tokio::select! {
+                biased;
+                answers = written => Some(answers),
+                () = given_up(&held, &mut calls) => None,
+            }
+        };
+        self.keep(held, answers.is_some());
+        for (call, answer) in calls.into_iter().zip(answers.into_iter().flatten()) {
+            let _ = call.answer.send(answer);
+        }
+    }
+
+    /// Passes on one statement.
+    async fn forward(&mut self, job: Job) {
+        let held = self.held(true).await;
+        match job {
+            Job::Execute(statement, answer) => {
+                let result = match &held {
+                    Ok(held) => held.execute_raw(statement).await,
+                    Err(err) => Err(err.clone()),
+                };
+                let _ = answer.send(result);
+            }
+            Job::QueryAll(statement, answer) => {
+                let rows = match &held {
+                    Ok(held) => held.query_all_raw(statement).await,
+                    Err(err) => Err(err.clone()),
+                };
+                let _ = answer.send(rows);
+            }
+            Job::Write(_) => {}
+        }
+        if let Ok(held) = held {
+            self.keep(held, true);
+        }
+    }
+
+    async fn held(&mut self, has_prepared_statements: bool) -> Result<Held, DbErr> {
+        let held = match self.held.take() {
+            Some(held) => held,
+            None => Held::acquire(&self.db).await?,
+        };
+        Ok(held.prepares_statements(has_prepared_statements))
+    }
+
+    fn keep(&mut self, held: Held, is_answered: bool) {
+        if is_answered && !held.has_failed() {
+            self.held = Some(held);
+        } else {
+            held.discard();
+        }
+    }
+}
+
+/// Waits until nobody waits for any of these calls, and a little longer.
+///
+/// A PostgreSQL server may never answer. SQLite does, and what it has begun can't be stopped.
+async fn given_up(held: &Held, calls: &mut [Call]) {
+    if !backend::has_schemas(held) {
+        return std::future::pending().await;
+    }
+    join_all(calls.iter_mut().map(|call| call.answer.closed())).await;
+    sleep(PATIENCE).await;
+}
