@@ -1,22 +1,118 @@
-//! scratch
-#![allow(warnings)]
-use rusqlite::Connection;
-fn main() {
-    let c = Connection::open_in_memory().unwrap();
-    println!("{}", rusqlite::version());
-    let mut q = c.prepare("SELECT CAST(value ->> 0 AS REAL), value ->> 0 FROM json_each(?1)").unwrap();
-    let mut q2 = c.prepare("SELECT CAST(value ->> 0 AS REAL) FROM json_each(?1)").unwrap();
-    let (mut bad, mut badtxt, mut n, mut badnice) = (0u64, 0u64, 0u64, 0u64);
-    fastrand::seed(7);
-    for round in 0..2000 {
-        let xs: Vec<(f64, String)> = (0..500).map(|i| {
-            let x = match (round) % 4 { 0 => loop { let f = f64::from_bits(fastrand::u64(..) & !(1<<63)); if f.is_finite() { break f } }, 1 => fastrand::f64() * 1000.0, 2 => (fastrand::u64(..10_000_000_000) as f64) / 1e9, _ => fastrand::f64() };
-            (x, serde_json::to_string(&x).unwrap()) }).collect();
-        let j = serde_json::to_string(&xs.iter().map(|x| (x.0,)).collect::<Vec<_>>()).unwrap();
-        let got: Vec<f64> = q.query_map([&j], |r| r.get::<_, f64>(0)).unwrap().map(|x| x.unwrap()).collect();
-        let j2 = serde_json::to_string(&xs.iter().map(|x| (&x.1,)).collect::<Vec<_>>()).unwrap();
-        let got2: Vec<f64> = q2.query_map([&j2], |r| r.get::<_, f64>(0)).unwrap().map(|x| x.unwrap()).collect();
-        for i in 0..500 { n += 1; if got[i].to_bits() != xs[i].0.to_bits() { bad += 1; if round % 4 != 0 { badnice += 1; } if bad < 5 { println!("{:?} {:?}", xs[i].0, got[i]); } } if got2[i].to_bits() != xs[i].0.to_bits() { badtxt += 1; } }
-    }
-    println!("{n} values, {bad} wrong as numbers ({badnice} nice), {badtxt} as texts");
+//! Runtrail beside the same work done by hand, by the design that it follows, and by SeaORM used plainly.
+//!
+//! `cargo xtask bench` runs it; `bench/README.md` has its last table.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command")]
+
+mod by_hand;
+mod data;
+mod go_design;
+mod orm;
+mod postgres_by_hand;
+mod reads;
+mod recorder;
+mod report;
+mod rounds;
+mod writes;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use runtrail_test_servers::{Cluster, install_what_is_missing};
+use serde_json::Value;
+
+use crate::data::History;
+use crate::report::Comparison;
+
+const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/baseline.json");
+
+#[derive(Parser)]
+#[command(name = "cargo xtask bench")]
+struct Cli {
+    /// Measure what is read with a million runs, which takes some GiB of disk; without it with 100,000.
+    #[arg(long)]
+    large: bool,
+    /// A look that takes a minute: 10,000 runs, few rounds. Its ratios mean little.
+    #[arg(long, conflicts_with = "large")]
+    quick: bool,
+    /// How many turns everybody has.
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// Only the workloads whose names contain this.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+    /// Write what was measured to this file as well.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Keep these ratios as those that later runs are compared with.
+    #[arg(long)]
+    keep: bool,
 }
+
+/// What every workload works with.
+struct Setup {
+    folder: tempfile::TempDir,
+    postgres: Cluster,
+    payloads: Arc<Vec<Value>>,
+    rounds: usize,
+    only: String,
+    /// What is in the store while it is written to.
+    written: History,
+    /// What is read.
+    read: History,
+}
+
+impl Setup {
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn wants(&self, workload: &str) -> bool {
+        workload.contains(&self.only)
+    }
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> Result<()> {
+    let cli = Cli::parse();
+    install_what_is_missing()?;
+    let history = |runs, events| History { runs, events };
+    let setup = Setup {
+        folder: tempfile::tempdir()?,
+        postgres: Cluster::start(&["max_connections=200", "shared_buffers=512MB", "max_wal_size=8GB"])?,
+        payloads: Arc::new(data::payloads()?),
+        rounds: cli.rounds.unwrap_or(if cli.quick { 3 } else { 7 }),
+        only: cli.only,
+        written: history(if cli.quick { 10_000 } else { 100_000 }, 10),
+        read: match (cli.large, cli.quick) {
+            (true, _) => history(1_000_000, 2),
+            (_, true) => history(10_000, 10),
+            _ => history(100_000, 10),
+        },
+    };
+
+    let mut comparisons = writes::measure(&setup).await?;
+    comparisons.extend(reads::measure(&setup).await?);
+
+    let baseline = report::baseline(Path::new(BASELINE))?;
+    println!("{}", report::table(&comparisons, &baseline));
+    if let Some(file) = cli.json {
+        report::write(&file, &comparisons)?;
+    }
+    if cli.keep {
+        report::keep_baseline(Path::new(BASELINE), &comparisons)?;
+    }
+    Ok(())
+}
+
+/// Says what is being done, on the way to the table.
+async fn step<T>(name: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let begun = Instant::now();
+    let outcome = work.await.with_context(|| name.to_owned());
+    eprintln!("{name}: {:.1} s", begun.elapsed().as_secs_f64());
+    outcome
+}
+
+type Comparisons = Vec<Comparison>;

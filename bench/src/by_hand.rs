@@ -1,0 +1,145 @@
+//! rusqlite by hand on our schema: prepared statements, the write-ahead log, `synchronous=FULL`.
+
+use std::path::Path;
+
+use anyhow::Result;
+use chrono::{DateTime, Utc};
+use runtrail_store::audit::{RunStats, RunStatus, SkillRun, SkillRunLog};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
+use serde_json::Value;
+
+pub(crate) const RUN_COLUMNS: &str = "id, skill_id, caller_id, channel_id, parent_run_id, started_at, finished_at, \
+     status, tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, total_thinking_tokens, inputs, \
+     output, error";
+pub(crate) const EVENT_COLUMNS: &str = "run_id, sequence, created_at, event_type, payload";
+pub(crate) const INSERT_RUN: &str = "INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, parent_run_id, \
+     started_at, finished_at, status, tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, \
+     total_thinking_tokens, inputs, output, error) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
+     ?14, ?15, ?16) ON CONFLICT (id) DO UPDATE SET skill_id = excluded.skill_id, caller_id = excluded.caller_id, \
+     channel_id = excluded.channel_id, parent_run_id = excluded.parent_run_id, inputs = excluded.inputs, \
+     started_at = excluded.started_at WHERE finished_at IS NULL";
+pub(crate) const INSERT_EVENT: &str = "INSERT INTO skill_run_logs (run_id, sequence, created_at, event_type, payload) \
+     SELECT ?1, ?2, ?3, ?4, ?5 FROM skill_runs WHERE id = ?1 ON CONFLICT DO NOTHING";
+const FINISH_RUN: &str = "UPDATE skill_runs SET finished_at = ?2, status = ?3, output = ?4, error = ?5, \
+     tool_calls = ?6, runtime_seconds = ?7, total_input_tokens = ?8, total_output_tokens = ?9, \
+     total_thinking_tokens = ?10 WHERE id = ?1 AND finished_at IS NULL";
+
+pub(crate) fn open(file: &Path) -> Result<Connection> {
+    let db = Connection::open(file)?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "foreign_keys", "ON")?;
+    db.busy_timeout(std::time::Duration::from_secs(10))?;
+    Ok(db)
+}
+
+pub(crate) fn insert_run(insert: &mut Statement<'_>, run: &SkillRun) -> Result<()> {
+    insert.execute(params![
+        run.id,
+        run.skill_id,
+        run.caller_id,
+        run.channel_id,
+        run.parent_run_id,
+        run.started_at.timestamp_micros(),
+        run.finished_at.map(|at| at.timestamp_micros()),
+        run.status.as_str(),
+        run.tool_calls as i64,
+        run.runtime_seconds,
+        run.total_input_tokens as i64,
+        run.total_output_tokens as i64,
+        run.total_thinking_tokens as i64,
+        serde_json::to_string(&run.inputs)?,
+        run.output,
+        run.error,
+    ])?;
+    Ok(())
+}
+
+pub(crate) fn insert_event(insert: &mut Statement<'_>, event: &SkillRunLog) -> Result<()> {
+    insert.execute(params![
+        event.run_id,
+        event.sequence as i64,
+        event.created_at.unwrap_or_default().timestamp_micros(),
+        event.event_type,
+        serde_json::to_string(&event.payload)?,
+    ])?;
+    Ok(())
+}
+
+pub(crate) fn start(db: &Connection, run: &SkillRun) -> Result<()> {
+    let mut insert = db.prepare_cached(INSERT_RUN)?;
+    insert_run(&mut insert, run)
+}
+
+pub(crate) fn append(db: &Connection, event: &SkillRunLog) -> Result<()> {
+    let mut insert = db.prepare_cached(INSERT_EVENT)?;
+    insert_event(&mut insert, event)
+}
+
+pub(crate) fn finish(db: &Connection, run_id: &str, stats: &RunStats) -> Result<()> {
+    db.prepare_cached(FINISH_RUN)?.execute(params![
+        run_id,
+        Utc::now().timestamp_micros(),
+        stats.status.as_str(),
+        stats.output,
+        stats.error,
+        stats.tool_calls as i64,
+        stats.runtime_seconds,
+        stats.input_tokens as i64,
+        stats.output_tokens as i64,
+        stats.thinking_tokens as i64,
+    ])?;
+    Ok(())
+}
+
+pub(crate) fn get_run(db: &Connection, id: &str) -> Result<Option<SkillRun>> {
+    let sql = format!("SELECT {RUN_COLUMNS} FROM skill_runs WHERE id = ?1");
+    Ok(db.prepare_cached(&sql)?.query_row([id], run).optional()?)
+}
+
+pub(crate) fn list_by_skill(db: &Connection, skill_id: &str, limit: i64) -> Result<Vec<SkillRun>> {
+    let sql = format!(
+        "SELECT {RUN_COLUMNS} FROM skill_runs WHERE skill_id = ?1 AND status <> 'dry_run' \
+         ORDER BY started_at DESC, id DESC LIMIT ?2"
+    );
+    let mut query = db.prepare_cached(&sql)?;
+    let runs = query.query_map(params![skill_id, limit], run)?;
+    Ok(runs.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(crate) fn last_run_grouped(db: &Connection, skills: &[String]) -> Result<usize> {
+    let sql = format!(
+        "SELECT skill_id, MAX(started_at) FROM skill_runs WHERE skill_id IN ({}) GROUP BY skill_id",
+        vec!["?"; skills.len()].join(",")
+    );
+    let mut query = db.prepare_cached(&sql)?;
+    let rows = query.query_map(rusqlite::params_from_iter(skills), |row| row.get::<_, i64>(1))?;
+    Ok(rows.count())
+}
+
+pub(crate) fn run(row: &Row<'_>) -> rusqlite::Result<SkillRun> {
+    let inputs: String = row.get(13)?;
+    let mut run = SkillRun::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?, time(row.get(5)?));
+    run.caller_id = row.get(2)?;
+    run.channel_id = row.get(3)?;
+    run.parent_run_id = row.get(4)?;
+    run.finished_at = row.get::<_, Option<i64>>(6)?.map(time);
+    run.status = RunStatus::from(row.get::<_, String>(7)?);
+    run.tool_calls = row.get::<_, i64>(8)?.unsigned_abs();
+    run.runtime_seconds = row.get(9)?;
+    run.total_input_tokens = row.get::<_, i64>(10)?.unsigned_abs();
+    run.total_output_tokens = row.get::<_, i64>(11)?.unsigned_abs();
+    run.total_thinking_tokens = row.get::<_, i64>(12)?.unsigned_abs();
+    run.inputs = object(&inputs);
+    run.output = row.get(14)?;
+    run.error = row.get(15)?;
+    Ok(run)
+}
+
+pub(crate) fn time(micros: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(micros).unwrap_or_default()
+}
+
+pub(crate) fn object(text: &str) -> serde_json::Map<String, Value> {
+    serde_json::from_str(text).unwrap_or_default()
+}

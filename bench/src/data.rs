@@ -1,0 +1,228 @@
+//! The histories that are measured: runs with the skew of real ones, made anew from the same seed each time.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::SinkExt;
+use runtrail_store::audit::{RunStats, RunStatus, SkillRun, SkillRunLog, Storage};
+use runtrail_store::{AuditStore, ConnectOptions};
+use serde_json::{Value, json};
+
+/// Every fourth run has no parent, the others have the run before them.
+pub(crate) const CHAIN: usize = 4;
+pub(crate) const SKILLS: usize = 100;
+/// So many runs have this status, and as many this channel.
+pub(crate) const RARE: usize = 60;
+pub(crate) const RARE_STATUS: &str = "cancelled";
+pub(crate) const RARE_CHANNEL: &str = "fax";
+
+/// Beside the repository, not in it.
+const AGENT_RUNS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../shared/data/tau-bench-airline-gpt-4o.json"
+);
+
+/// Texts of real agents' messages, cut to what most events have; made up where the file isn't there.
+pub(crate) fn payloads() -> Result<Vec<Value>> {
+    let Ok(text) = std::fs::read_to_string(AGENT_RUNS) else {
+        let made_up = |n: usize| json!({"role": "tool", "content": "made up. ".repeat(n % 40 + 5)});
+        return Ok((0..200).map(made_up).collect());
+    };
+    let trials: Vec<Value> = serde_json::from_str(&text).context(AGENT_RUNS)?;
+    let messages = trials.iter().filter_map(|trial| trial["traj"].as_array());
+    let payloads = messages.flatten().map(|message| {
+        let content: String = message["content"].as_str().unwrap_or("-").chars().take(400).collect();
+        json!({"role": message["role"], "content": content})
+    });
+    Ok(payloads.collect())
+}
+
+/// A history of so many runs, each with so many events.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct History {
+    pub(crate) runs: usize,
+    pub(crate) events: usize,
+}
+
+impl History {
+    pub(crate) fn id(&self, run: usize) -> String {
+        let millis = u64::try_from(started_at(run).timestamp_millis()).unwrap_or_default();
+        let mut bytes = [0; 10];
+        fastrand::Rng::with_seed(run as u64).fill(&mut bytes);
+        uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid().to_string()
+    }
+
+    pub(crate) fn run(&self, number: usize) -> SkillRun {
+        let mut rng = fastrand::Rng::with_seed(number as u64);
+        let rare = number % (self.runs / RARE).max(1);
+        let started_at = started_at(number);
+        let mut run = SkillRun::new(self.id(number), skill(rng.f64()), started_at);
+        run.caller_id = format!("user-{}", rng.usize(..1_000));
+        run.channel_id = if rare == 1 { RARE_CHANNEL } else { "web" }.into();
+        run.parent_run_id = (number % CHAIN > 0).then(|| self.id(number - 1));
+        if let Value::Object(inputs) = json!({"question": "What is the state of my order?", "n": number}) {
+            run.inputs = inputs;
+        }
+        run.status = match (rare, rng.usize(..100)) {
+            (2, _) => RunStatus::from(RARE_STATUS),
+            (_, 0) => RunStatus::DRY_RUN,
+            (_, 1..4) => RunStatus::ERROR,
+            _ => RunStatus::OK,
+        };
+        run.finished_at = Some(started_at + TimeDelta::milliseconds(rng.i64(10..60_000)));
+        run.output = "Your order is on its way. ".repeat(rng.usize(1..10));
+        run.tool_calls = rng.u64(..20);
+        run.runtime_seconds = rng.f64() * 60.0;
+        run.total_input_tokens = rng.u64(..100_000);
+        run.total_output_tokens = rng.u64(..5_000);
+        run
+    }
+
+    /// When the last run started.
+    pub(crate) fn end(&self) -> DateTime<Utc> {
+        started_at(self.runs)
+    }
+}
+
+fn started_at(run: usize) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + TimeDelta::seconds(run as i64)
+}
+
+/// Half of all runs are of a tenth of the skills.
+pub(crate) fn skill(share: f64) -> String {
+    format!("skill-{}", (share.powi(3) * SKILLS as f64) as usize)
+}
+
+pub(crate) fn event(run_id: &str, number: usize, payloads: &[Value]) -> SkillRunLog {
+    let payload = payloads[number % payloads.len()].clone();
+    let mut event = SkillRunLog::new(run_id, number as u64, "message", payload);
+    event.created_at = Some(started_at(number));
+    event
+}
+
+pub(crate) fn stats() -> RunStats {
+    let mut stats = RunStats::new(RunStatus::OK);
+    stats.output = "Your order is on its way.".into();
+    stats.tool_calls = 3;
+    stats.runtime_seconds = 1.25;
+    stats.input_tokens = 1_234;
+    stats.output_tokens = 56;
+    stats
+}
+
+/// Makes a SQLite file with our schema and this history.
+pub(crate) async fn fill_sqlite(file: &Path, history: History, payloads: &[Value]) -> Result<()> {
+    let store = AuditStore::connect(url(file)).await?;
+    store.initialize().await?;
+    store.close().await?;
+    let mut db = rusqlite::Connection::open(file)?;
+    db.pragma_update(None, "synchronous", "OFF")?;
+    let txn = db.transaction()?;
+    {
+        let mut insert_run = txn.prepare(crate::by_hand::INSERT_RUN)?;
+        let mut insert_event = txn.prepare(crate::by_hand::INSERT_EVENT)?;
+        for number in 0..history.runs {
+            let run = history.run(number);
+            crate::by_hand::insert_run(&mut insert_run, &run)?;
+            for sequence in 0..history.events {
+                crate::by_hand::insert_event(&mut insert_event, &event(&run.id, sequence, payloads))?;
+            }
+        }
+    }
+    txn.commit()?;
+    // As a store does by itself from time to time.
+    db.execute_batch("PRAGMA optimize=0x10002; PRAGMA wal_checkpoint(TRUNCATE)")?;
+    Ok(())
+}
+
+/// Makes a SQLite file with the Go design's schema and the runs of this history.
+pub(crate) fn fill_go(file: &Path, history: History, payloads: &[Value]) -> Result<()> {
+    let mut db = crate::go_design::open(file)?;
+    db.pragma_update(None, "synchronous", "OFF")?;
+    let txn = db.transaction()?;
+    for number in 0..history.runs {
+        let run = history.run(number);
+        crate::go_design::save_run(&txn, &run)?;
+        for sequence in 0..history.events {
+            crate::go_design::save_event(&txn, &event(&run.id, sequence, payloads))?;
+        }
+    }
+    txn.commit()?;
+    db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
+    Ok(())
+}
+
+/// Fills a PostgreSQL database with our schema and this history.
+pub(crate) async fn fill_postgres(url: &str, history: History, payloads: &[Value]) -> Result<()> {
+    let store = AuditStore::connect(url).await?;
+    store.initialize().await?;
+    store.close().await?;
+    let client = crate::postgres_by_hand::connect(url).await?;
+    copy(&client, "skill_runs", crate::by_hand::RUN_COLUMNS, history.runs, |number, line| {
+        let run = history.run(number);
+        let finished_at = run.finished_at.map(|at| at.timestamp_micros());
+        let fields = [
+            run.id,
+            run.skill_id,
+            run.caller_id,
+            run.channel_id,
+            run.parent_run_id.unwrap_or_else(|| "\\N".into()),
+            run.started_at.timestamp_micros().to_string(),
+            finished_at.map_or_else(|| "\\N".into(), |at| at.to_string()),
+            run.status.to_string(),
+            run.tool_calls.to_string(),
+            run.runtime_seconds.to_string(),
+            run.total_input_tokens.to_string(),
+            run.total_output_tokens.to_string(),
+            run.total_thinking_tokens.to_string(),
+            escaped(&Value::Object(run.inputs).to_string()),
+            escaped(&run.output),
+            escaped(&run.error),
+        ];
+        writeln!(line, "{}", fields.join("\t"))
+    })
+    .await?;
+    copy(&client, "skill_run_logs", crate::by_hand::EVENT_COLUMNS, history.runs, |number, lines| {
+        let id = history.id(number);
+        (0..history.events).try_for_each(|sequence| {
+            let event = event(&id, sequence, payloads);
+            let at = started_at(sequence).timestamp_micros();
+            let payload = escaped(&event.payload.to_string());
+            writeln!(lines, "{id}\t{sequence}\t{at}\tmessage\t{payload}")
+        })
+    })
+    .await?;
+    client.batch_execute("VACUUM ANALYZE").await?;
+    client.batch_execute("CHECKPOINT").await?;
+    Ok(())
+}
+
+async fn copy(
+    client: &tokio_postgres::Client,
+    table: &str,
+    columns: &str,
+    rows: usize,
+    mut line: impl FnMut(usize, &mut String) -> std::fmt::Result,
+) -> Result<()> {
+    let sink = client.copy_in(&format!("COPY {table} ({columns}) FROM STDIN")).await?;
+    let mut sink = std::pin::pin!(sink);
+    let mut text = String::new();
+    for row in 0..rows {
+        line(row, &mut text)?;
+        if text.len() > 1 << 20 || row + 1 == rows {
+            sink.send(std::io::Cursor::new(std::mem::take(&mut text).into_bytes())).await?;
+        }
+    }
+    sink.finish().await?;
+    Ok(())
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('\n', "\\n").replace('\t', "\\t").replace('\r', "\\r")
+}
+
+pub(crate) fn url(file: &Path) -> ConnectOptions {
+    ConnectOptions::new(format!("sqlite://{}?mode=rwc", file.display()))
+}

@@ -1,0 +1,226 @@
+//! Whoever records runs, and a number of callers who do so at once.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use chrono::Utc;
+use runtrail_store::AuditStore;
+use runtrail_store::audit::{RunStats, SkillRun, SkillRunLog, Storage};
+use rusqlite::Connection;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::postgres_by_hand::Postgres;
+use crate::{by_hand, data, go_design};
+
+/// Events of each run.
+const EVENTS: usize = 10;
+
+#[async_trait]
+pub(crate) trait Recorder: Send + Sync {
+    async fn start(&self, caller: usize, run: &SkillRun) -> Result<()>;
+    async fn append(&self, caller: usize, event: &SkillRunLog) -> Result<()>;
+    async fn finish(&self, caller: usize, run_id: &str, stats: &RunStats) -> Result<()>;
+}
+
+/// So many callers, who each record so many runs, one after the other; returns calls a second.
+pub(crate) async fn mixed(
+    recorder: &Arc<dyn Recorder>,
+    callers: usize,
+    runs: usize,
+    payloads: &Arc<Vec<Value>>,
+) -> Result<f64> {
+    let begun = Instant::now();
+    let callers: Vec<_> = (0..callers)
+        .map(|caller| {
+            let (recorder, payloads) = (Arc::clone(recorder), Arc::clone(payloads));
+            tokio::spawn(async move {
+                for _ in 0..runs {
+                    let mut run = SkillRun::new(Uuid::now_v7().to_string(), data::skill(0.5), Utc::now());
+                    run.caller_id = format!("user-{caller}");
+                    run.channel_id = "web".into();
+                    recorder.start(caller, &run).await?;
+                    for number in 0..EVENTS {
+                        let event = data::event(&run.id, number, &payloads);
+                        recorder.append(caller, &event).await?;
+                    }
+                    recorder.finish(caller, &run.id, &data::stats()).await?;
+                }
+                anyhow::Ok(())
+            })
+        })
+        .collect();
+    let calls = callers.len() * runs * (EVENTS + 2);
+    for caller in callers {
+        caller.await??;
+    }
+    Ok(calls as f64 / begun.elapsed().as_secs_f64())
+}
+
+#[async_trait]
+impl Recorder for AuditStore {
+    async fn start(&self, _: usize, run: &SkillRun) -> Result<()> {
+        Ok(self.start_run(run).await?)
+    }
+
+    async fn append(&self, _: usize, event: &SkillRunLog) -> Result<()> {
+        Ok(self.append_log(event).await?)
+    }
+
+    async fn finish(&self, _: usize, run_id: &str, stats: &RunStats) -> Result<()> {
+        Ok(self.finish_run(run_id, stats).await?)
+    }
+}
+
+/// rusqlite by hand, one call after the other.
+pub(crate) struct OneByOne(Mutex<Connection>);
+
+impl OneByOne {
+    pub(crate) fn open(file: &Path) -> Result<Self> {
+        Ok(Self(Mutex::new(by_hand::open(file)?)))
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        work(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Recorder for OneByOne {
+    async fn start(&self, _: usize, run: &SkillRun) -> Result<()> {
+        self.with(|db| by_hand::start(db, run))
+    }
+
+    async fn append(&self, _: usize, event: &SkillRunLog) -> Result<()> {
+        self.with(|db| by_hand::append(db, event))
+    }
+
+    async fn finish(&self, _: usize, run_id: &str, stats: &RunStats) -> Result<()> {
+        self.with(|db| by_hand::finish(db, run_id, stats))
+    }
+}
+
+/// The Go design, on one connection.
+pub(crate) struct GoDesign(Mutex<Connection>);
+
+impl GoDesign {
+    pub(crate) fn open(file: &Path) -> Result<Self> {
+        Ok(Self(Mutex::new(go_design::open(file)?)))
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        work(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Recorder for GoDesign {
+    async fn start(&self, _: usize, run: &SkillRun) -> Result<()> {
+        self.with(|db| go_design::save_run(db, run))
+    }
+
+    async fn append(&self, _: usize, event: &SkillRunLog) -> Result<()> {
+        self.with(|db| go_design::save_event(db, event))
+    }
+
+    async fn finish(&self, _: usize, run_id: &str, stats: &RunStats) -> Result<()> {
+        self.with(|db| go_design::finish(db, run_id, stats))
+    }
+}
+
+/// rusqlite by hand on a thread of its own, which commits what has gathered in one transaction.
+pub(crate) struct Grouped(mpsc::Sender<(Record, oneshot::Sender<Result<()>>)>);
+
+enum Record {
+    Start(SkillRun),
+    Append(SkillRunLog),
+    Finish(String, RunStats),
+}
+
+impl Grouped {
+    pub(crate) fn open(file: &Path) -> Result<Self> {
+        let db = by_hand::open(file)?;
+        let (queue, mut records) = mpsc::channel(256);
+        std::thread::spawn(move || {
+            while let Some(first) = records.blocking_recv() {
+                let mut batch = vec![first];
+                while let Ok(next) = records.try_recv() {
+                    batch.push(next);
+                }
+                let outcomes = Self::write(&db, &batch);
+                for ((_, answer), outcome) in batch.into_iter().zip(outcomes) {
+                    let _ = answer.send(outcome);
+                }
+            }
+        });
+        Ok(Self(queue))
+    }
+
+    fn write(db: &Connection, batch: &[(Record, oneshot::Sender<Result<()>>)]) -> Vec<Result<()>> {
+        let begun = db.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]));
+        let outcomes = batch.iter().map(|(record, _)| match record {
+            Record::Start(run) => by_hand::start(db, run),
+            Record::Append(event) => by_hand::append(db, event),
+            Record::Finish(run_id, stats) => by_hand::finish(db, run_id, stats),
+        });
+        let outcomes = outcomes.collect();
+        let ended = db.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        match begun.and(ended) {
+            Ok(_) => outcomes,
+            Err(err) => batch.iter().map(|_| Err(anyhow::anyhow!("{err}"))).collect(),
+        }
+    }
+
+    async fn record(&self, record: Record) -> Result<()> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send((record, answer)).await.ok().context("it has ended")?;
+        answered.await?
+    }
+}
+
+#[async_trait]
+impl Recorder for Grouped {
+    async fn start(&self, _: usize, run: &SkillRun) -> Result<()> {
+        self.record(Record::Start(run.clone())).await
+    }
+
+    async fn append(&self, _: usize, event: &SkillRunLog) -> Result<()> {
+        self.record(Record::Append(event.clone())).await
+    }
+
+    async fn finish(&self, _: usize, run_id: &str, stats: &RunStats) -> Result<()> {
+        self.record(Record::Finish(run_id.to_owned(), stats.clone())).await
+    }
+}
+
+/// tokio-postgres by hand, a connection for each caller.
+pub(crate) struct PostgresByHand(Vec<Postgres>);
+
+impl PostgresByHand {
+    pub(crate) async fn connect(url: &str, callers: usize) -> Result<Self> {
+        let mut connections = Vec::new();
+        for _ in 0..callers {
+            connections.push(Postgres::connect(url).await?);
+        }
+        Ok(Self(connections))
+    }
+}
+
+#[async_trait]
+impl Recorder for PostgresByHand {
+    async fn start(&self, caller: usize, run: &SkillRun) -> Result<()> {
+        self.0[caller].start(run).await
+    }
+
+    async fn append(&self, caller: usize, event: &SkillRunLog) -> Result<()> {
+        self.0[caller].append(event).await
+    }
+
+    async fn finish(&self, caller: usize, run_id: &str, stats: &RunStats) -> Result<()> {
+        self.0[caller].finish(run_id, stats).await
+    }
+}

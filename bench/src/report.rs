@@ -1,0 +1,92 @@
+//! What was measured beside what was hoped for: as a table, as JSON, and beside the last time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use tabled::builder::Builder;
+use tabled::settings::Style;
+
+/// One workload, by us and by somebody else, in the same rounds.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Comparison {
+    pub(crate) workload: String,
+    pub(crate) ours_per_second: f64,
+    pub(crate) baseline: String,
+    pub(crate) baseline_per_second: f64,
+    /// How many times as fast as the baseline we are.
+    pub(crate) ratio: f64,
+    pub(crate) at_least: Option<f64>,
+}
+
+impl Comparison {
+    fn key(&self) -> String {
+        format!("{} / {}", self.workload, self.baseline)
+    }
+
+    fn verdict(&self) -> &'static str {
+        match self.at_least {
+            Some(at_least) if self.ratio >= at_least => "yes",
+            Some(_) => "NO",
+            None => "",
+        }
+    }
+}
+
+/// A ratio below this share of the last one is pointed out.
+const WORSE: f64 = 0.8;
+
+pub(crate) fn table(comparisons: &[Comparison], baseline: &BTreeMap<String, f64>) -> String {
+    let mut table = Builder::default();
+    table.push_record(["workload", "Runtrail", "beside", "", "ratio", "at least", "met", "before"]);
+    for comparison in comparisons {
+        let before = baseline.get(&comparison.key());
+        let before = before.map_or_else(String::new, |before| {
+            let worse = if comparison.ratio < before * WORSE { " WORSE" } else { "" };
+            format!("{before:.2}{worse}")
+        });
+        table.push_record([
+            comparison.workload.clone(),
+            rate(comparison.ours_per_second),
+            comparison.baseline.clone(),
+            rate(comparison.baseline_per_second),
+            format!("{:.2}", comparison.ratio),
+            comparison.at_least.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
+            comparison.verdict().to_owned(),
+            before,
+        ]);
+    }
+    table.build().with(Style::markdown()).to_string()
+}
+
+/// Many small things by how many there are in a second, others by how long one takes.
+fn rate(per_second: f64) -> String {
+    if per_second >= 10_000.0 {
+        format!("{:.1}k/s", per_second / 1e3)
+    } else if per_second >= 1_000.0 {
+        format!("{per_second:.0}/s, {:.0} µs", 1e6 / per_second)
+    } else {
+        format!("{:.2} ms", 1e3 / per_second)
+    }
+}
+
+/// The ratios of the last time that were kept.
+pub(crate) fn baseline(file: &Path) -> Result<BTreeMap<String, f64>> {
+    let Ok(text) = std::fs::read_to_string(file) else {
+        return Ok(BTreeMap::new());
+    };
+    serde_json::from_str(&text).with_context(|| file.display().to_string())
+}
+
+pub(crate) fn keep_baseline(file: &Path, comparisons: &[Comparison]) -> Result<()> {
+    let mut ratios = baseline(file)?;
+    let rounded = |ratio: f64| (ratio * 100.0).round() / 100.0;
+    ratios.extend(comparisons.iter().map(|it| (it.key(), rounded(it.ratio))));
+    write(file, &ratios)
+}
+
+pub(crate) fn write(file: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)? + "\n";
+    std::fs::write(file, text).with_context(|| file.display().to_string())
+}

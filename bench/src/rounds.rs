@@ -1,0 +1,67 @@
+//! Several rounds in which everybody has a turn, so that a slow minute of the machine hits all alike.
+
+use anyhow::Result;
+use futures_util::future::LocalBoxFuture;
+
+use crate::report::Comparison;
+
+/// Does a piece of work once; returns how much of it there would be in a second.
+type Turn<'a> = Box<dyn FnMut() -> LocalBoxFuture<'a, Result<f64>> + 'a>;
+
+pub(crate) fn turn<'a, F>(mut work: impl FnMut() -> F + 'a) -> Turn<'a>
+where
+    F: Future<Output = Result<f64>> + 'a,
+{
+    Box::new(move || Box::pin(work()))
+}
+
+/// Others who do the same work, each with the ratio that we want to reach.
+pub(crate) struct Baseline<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) at_least: Option<f64>,
+    pub(crate) turn: Turn<'a>,
+}
+
+impl<'a> Baseline<'a> {
+    pub(crate) fn new(name: &'a str, at_least: impl Into<Option<f64>>, turn: Turn<'a>) -> Self {
+        Self {
+            name,
+            at_least: at_least.into(),
+            turn,
+        }
+    }
+}
+
+pub(crate) async fn compare(
+    rounds: usize,
+    workload: &str,
+    mut ours: Turn<'_>,
+    mut baselines: Vec<Baseline<'_>>,
+) -> Result<Vec<Comparison>> {
+    let mut our_rates = Vec::new();
+    let mut rates = vec![Vec::new(); baselines.len()];
+    for _ in 0..rounds {
+        our_rates.push(ours().await?);
+        for (baseline, rates) in baselines.iter_mut().zip(&mut rates) {
+            rates.push((baseline.turn)().await?);
+        }
+    }
+    let ours_per_second = median(&mut our_rates);
+    let comparisons = baselines.iter().zip(&mut rates).map(|(baseline, rates)| {
+        let baseline_per_second = median(rates);
+        Comparison {
+            workload: workload.to_owned(),
+            ours_per_second,
+            baseline: baseline.name.to_owned(),
+            baseline_per_second,
+            ratio: ours_per_second / baseline_per_second,
+            at_least: baseline.at_least,
+        }
+    });
+    Ok(comparisons.collect())
+}
+
+fn median(rates: &mut [f64]) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}

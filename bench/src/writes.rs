@@ -1,0 +1,205 @@
+//! What it costs to record.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use chrono::Utc;
+use runtrail_store::AuditStore;
+use runtrail_store::audit::{BulkStorage, RunFilter, SkillRun, Storage};
+use uuid::Uuid;
+
+use crate::orm::{Orm, Style};
+use crate::recorder::{GoDesign, Grouped, OneByOne, PostgresByHand, Recorder, mixed};
+use crate::rounds::{Baseline, compare, turn};
+use crate::{Comparisons, Setup, by_hand, data, step};
+
+pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
+    let mut comparisons = Vec::new();
+    if setup.wants("SQLite, mixed writes") || setup.wants("SQLite, append_logs") || setup.wants("beside") {
+        comparisons.extend(sqlite(setup).await?);
+    }
+    if setup.wants("PostgreSQL, mixed writes") {
+        comparisons.extend(postgres(setup).await?);
+    }
+    Ok(comparisons)
+}
+
+async fn sqlite(setup: &Setup) -> Result<Comparisons> {
+    let ours = setup.file("ours.db");
+    let fill = data::fill_sqlite(&ours, setup.written, &setup.payloads);
+    step("filling SQLite", fill).await?;
+    let copy = |name: &str| -> Result<_> {
+        let file = setup.file(name);
+        fs::copy(&ours, &file)?;
+        Ok(file)
+    };
+    let (by_hand, grouped, plain, tuned) = (copy("hand.db")?, copy("grouped.db")?, copy("plain.db")?, copy("tuned.db")?);
+    // As SeaORM makes a file: with the rollback journal.
+    rusqlite::Connection::open(&plain)?.pragma_update(None, "journal_mode", "DELETE")?;
+    let go = setup.file("go.db");
+    step("filling the Go design", async { data::fill_go(&go, setup.written, &setup.payloads) }).await?;
+
+    let store = AuditStore::connect(data::url(&ours)).await?;
+    let by_hand: Arc<dyn Recorder> = Arc::new(OneByOne::open(&by_hand)?);
+    let grouped: Arc<dyn Recorder> = Arc::new(Grouped::open(&grouped)?);
+    let plain: Arc<dyn Recorder> = Arc::new(Orm::open(&plain, Style::Straightforward).await?);
+    let tuned: Arc<dyn Recorder> = Arc::new(Orm::open(&tuned, Style::Tuned).await?);
+    let go: Arc<dyn Recorder> = Arc::new(GoDesign::open(&go)?);
+    let ours: Arc<dyn Recorder> = Arc::new(store.clone());
+
+    let mut comparisons = Vec::new();
+    for (callers, runs, one_by_one, group, orm) in [
+        (1, 100, Some(0.6), None, Some(1.1)),
+        (8, 40, Some(1.7), None, None),
+        (32, 20, Some(3.0), Some(0.65), None),
+    ] {
+        let name = format!("SQLite, mixed writes, {callers} callers");
+        if !setup.wants(&name) {
+            continue;
+        }
+        let of = |recorder: &'_ Arc<dyn Recorder>| {
+            let (recorder, payloads) = (Arc::clone(recorder), Arc::clone(&setup.payloads));
+            turn(move || {
+                let (recorder, payloads) = (Arc::clone(&recorder), Arc::clone(&payloads));
+                async move { mixed(&recorder, callers, runs, &payloads).await }
+            })
+        };
+        let baselines = vec![
+            Baseline::new("rusqlite, one by one", one_by_one, of(&by_hand)),
+            Baseline::new("rusqlite, grouped", group, of(&grouped)),
+            Baseline::new("Go design", None, of(&go)),
+            Baseline::new("SeaORM tuned", orm, of(&tuned)),
+            Baseline::new("SeaORM straightforward", None, of(&plain)),
+        ];
+        let measured = compare(setup.rounds, &name, of(&ours), baselines);
+        comparisons.extend(step(&name, measured).await?);
+    }
+    let name = "SQLite, append_logs of 100";
+    if setup.wants(name) {
+        comparisons.extend(step(name, append_logs(setup, &store, name)).await?);
+    }
+    let name = "SQLite, appends beside two who count";
+    if setup.wants(name) {
+        comparisons.extend(step(name, beside_counts(setup, &store, name)).await?);
+    }
+    store.close().await?;
+    Ok(comparisons)
+}
+
+/// Events in batches of a hundred, each batch to a run of its own.
+async fn append_logs(setup: &Setup, store: &AuditStore, name: &str) -> Result<Comparisons> {
+    const BATCHES: usize = 50;
+    const EVENTS: usize = 100;
+
+    let events = |run_id: &str| (0..EVENTS).map(|number| data::event(run_id, number, &setup.payloads)).collect::<Vec<_>>();
+    let new_run = || SkillRun::new(Uuid::now_v7().to_string(), data::skill(0.5), Utc::now());
+    let rate = |begun: Instant| (BATCHES * EVENTS) as f64 / begun.elapsed().as_secs_f64();
+
+    let file = setup.file("hand.db");
+    let ours = turn(|| async {
+        let mut batches = Vec::new();
+        for _ in 0..BATCHES {
+            let run = new_run();
+            store.start_run(&run).await?;
+            batches.push(events(&run.id));
+        }
+        let begun = Instant::now();
+        for batch in &batches {
+            store.append_logs(batch).await?;
+        }
+        Ok(rate(begun))
+    });
+    let by_hand = turn(|| async {
+        let db = by_hand::open(&file)?;
+        let mut batches = Vec::new();
+        for _ in 0..BATCHES {
+            let run = new_run();
+            by_hand::start(&db, &run)?;
+            batches.push(events(&run.id));
+        }
+        let begun = Instant::now();
+        for batch in &batches {
+            db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            for event in batch {
+                by_hand::append(&db, event)?;
+            }
+            db.prepare_cached("COMMIT")?.execute([])?;
+        }
+        Ok(rate(begun))
+    });
+    compare(setup.rounds, name, ours, vec![Baseline::new("rusqlite, one transaction", 0.6, by_hand)]).await
+}
+
+/// One caller who appends, alone and beside two who count every run all the time.
+async fn beside_counts(setup: &Setup, store: &AuditStore, name: &str) -> Result<Comparisons> {
+    const EVENTS: usize = 1_000;
+
+    let appends = || async {
+        let run = SkillRun::new(Uuid::now_v7().to_string(), data::skill(0.5), Utc::now());
+        store.start_run(&run).await?;
+        let begun = Instant::now();
+        for number in 0..EVENTS {
+            store.append_log(&data::event(&run.id, number, &setup.payloads)).await?;
+        }
+        anyhow::Ok(EVENTS as f64 / begun.elapsed().as_secs_f64())
+    };
+    let beside = turn(|| async {
+        let counting = || {
+            let store = store.clone();
+            tokio::spawn(async move {
+                loop {
+                    store.count_runs_filtered(&RunFilter::new()).await?;
+                }
+                #[expect(unreachable_code, reason = "it names the type of the loop's errors")]
+                anyhow::Ok(())
+            })
+        };
+        let counting = [counting(), counting()];
+        let rate = appends().await;
+        for caller in counting {
+            caller.abort();
+        }
+        rate
+    });
+    compare(setup.rounds, name, beside, vec![Baseline::new("the same alone", 0.6, turn(appends))]).await
+}
+
+async fn postgres(setup: &Setup) -> Result<Comparisons> {
+    let url = setup.postgres.url();
+    let fill = data::fill_postgres(&url, setup.written, &setup.payloads);
+    step("filling PostgreSQL", fill).await?;
+    let store = AuditStore::connect(url.as_str()).await?;
+    let ours: Arc<dyn Recorder> = Arc::new(store.clone());
+    let by_hand: Arc<dyn Recorder> = Arc::new(PostgresByHand::connect(&url, 32).await?);
+    let tuned: Arc<dyn Recorder> = Arc::new(Orm::connect(&url, Style::Tuned).await?);
+    let plain: Arc<dyn Recorder> = Arc::new(Orm::connect(&url, Style::Straightforward).await?);
+    let mut comparisons = Vec::new();
+    for (callers, runs, at_least) in [(1, 100, Some(0.8)), (8, 40, None), (32, 40, Some(1.5))] {
+        let name = format!("PostgreSQL, mixed writes, {callers} callers");
+        if !setup.wants(&name) {
+            continue;
+        }
+        let of = |recorder: &'_ Arc<dyn Recorder>| {
+            let (recorder, payloads) = (Arc::clone(recorder), Arc::clone(&setup.payloads));
+            turn(move || {
+                let (recorder, payloads) = (Arc::clone(&recorder), Arc::clone(&payloads));
+                async move { mixed(&recorder, callers, runs, &payloads).await }
+            })
+        };
+        let baselines = vec![
+            Baseline::new("tokio-postgres", at_least, of(&by_hand)),
+            Baseline::new("SeaORM tuned", None, of(&tuned)),
+            Baseline::new("SeaORM straightforward", None, of(&plain)),
+        ];
+        let measured = compare(setup.rounds, &name, of(&ours), baselines);
+        comparisons.extend(step(&name, measured).await?);
+    }
+    store.close().await?;
+    Ok(comparisons)
+}
+
+#[expect(dead_code, reason = "for now")]
+fn unused(_: &Path) {}
