@@ -46,6 +46,9 @@ struct Cli {
     /// Write what was measured to this file as well.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// An empty PostgreSQL database to measure on; by default a server is started for it.
+    #[arg(long, value_name = "URL")]
+    postgres: Option<String>,
     /// Keep these ratios as those that later runs are compared with.
     #[arg(long)]
     keep: bool,
@@ -54,7 +57,7 @@ struct Cli {
 /// What every workload works with.
 struct Setup {
     folder: tempfile::TempDir,
-    postgres: Cluster,
+    postgres: String,
     payloads: Arc<Vec<Value>>,
     rounds: usize,
     only: String,
@@ -72,6 +75,11 @@ impl Setup {
     fn wants(&self, workload: &str) -> bool {
         workload.contains(&self.only)
     }
+
+    /// Whether a workload whose name begins like this may be wanted.
+    fn wants_some(&self, beginning: &str) -> bool {
+        beginning.contains(&self.only) || self.only.contains(beginning)
+    }
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -79,9 +87,13 @@ async fn main() -> Result<()> {
     let cli = Cli::parse();
     install_what_is_missing()?;
     let history = |runs, events| History { runs, events };
+    let server = match cli.postgres {
+        None => Some(Cluster::start(&["max_connections=200", "shared_buffers=512MB", "max_wal_size=8GB"])?),
+        Some(_) => None,
+    };
     let setup = Setup {
         folder: tempfile::tempdir()?,
-        postgres: Cluster::start(&["max_connections=200", "shared_buffers=512MB", "max_wal_size=8GB"])?,
+        postgres: cli.postgres.or_else(|| server.as_ref().map(Cluster::url)).unwrap_or_default(),
         payloads: Arc::new(data::payloads()?),
         rounds: cli.rounds.unwrap_or(if cli.quick { 3 } else { 7 }),
         only: cli.only,

@@ -1,7 +1,6 @@
 //! What it costs to record.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,10 +17,10 @@ use crate::{Comparisons, Setup, by_hand, data, step};
 
 pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
     let mut comparisons = Vec::new();
-    if setup.wants("SQLite, mixed writes") || setup.wants("SQLite, append_logs") || setup.wants("beside") {
+    if setup.wants_some("SQLite, mixed writes") || setup.wants_some("SQLite, append") {
         comparisons.extend(sqlite(setup).await?);
     }
-    if setup.wants("PostgreSQL, mixed writes") {
+    if setup.wants_some("PostgreSQL, mixed writes") {
         comparisons.extend(postgres(setup).await?);
     }
     Ok(comparisons)
@@ -168,7 +167,7 @@ async fn beside_counts(setup: &Setup, store: &AuditStore, name: &str) -> Result<
 }
 
 async fn postgres(setup: &Setup) -> Result<Comparisons> {
-    let url = setup.postgres.url();
+    let url = setup.postgres.clone();
     let fill = data::fill_postgres(&url, setup.written, &setup.payloads);
     step("filling PostgreSQL", fill).await?;
     let store = AuditStore::connect(url.as_str()).await?;
@@ -200,6 +199,3 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
     store.close().await?;
     Ok(comparisons)
 }
-
-#[expect(dead_code, reason = "for now")]
-fn unused(_: &Path) {}

@@ -4,7 +4,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Interval, interval, sleep};
 
 use super::{Call, Job, group};
 use crate::connection::Held;
@@ -13,8 +13,8 @@ use crate::settings::Settings;
 use crate::write::{self, MOST_AT_ONCE};
 use crate::{backend, error};
 
-/// How long the connection is held with nothing to do: long enough not to be given back between two calls of a single
-/// caller, and so short that a migration doesn't wait for it.
+/// How long the connection is held with nothing to do, or up to twice as long: enough not to be given back between two
+/// calls of a single caller, and so short that a migration hardly waits for it.
 const IDLE: Duration = Duration::from_millis(100);
 
 /// How long an answer is waited for that nobody wants any more.
@@ -25,6 +25,7 @@ pub(super) async fn run(db: DatabaseConnection, mut queue: mpsc::Receiver<Job>) 
     let mut task = Task {
         db,
         held: None,
+        rest: interval(IDLE),
         settings: Settings::default(),
     };
     let mut waiting = Vec::new();
@@ -44,19 +45,28 @@ pub(super) async fn run(db: DatabaseConnection, mut queue: mpsc::Receiver<Job>) 
 struct Task {
     db: DatabaseConnection,
     held: Option<Held>,
+    /// One clock for all pauses: to set it for each would cost a system call.
+    rest: Interval,
     settings: Settings,
 }
 
 impl Task {
     /// Waits for something to do; false if there will never be anything.
     async fn wait(&mut self, queue: &mut mpsc::Receiver<Job>, waiting: &mut Vec<Job>) -> bool {
-        if self.held.is_some() {
-            match timeout(IDLE, queue.recv()).await {
-                Ok(job) => {
+        let mut has_rested = false;
+        while self.held.is_some() {
+            tokio::select! {
+                biased;
+                job = queue.recv() => {
                     waiting.extend(job);
                     return !waiting.is_empty();
                 }
-                Err(_) => self.held = None,
+                _ = self.rest.tick() => {
+                    if has_rested {
+                        self.held = None;
+                    }
+                    has_rested = true;
+                }
             }
         }
         waiting.extend(queue.recv().await);
