@@ -113,13 +113,19 @@ pub(crate) fn last_run_grouped(db: &Connection, skills: &[String]) -> Result<usi
         vec!["?"; skills.len()].join(",")
     );
     let mut query = db.prepare_cached(&sql)?;
-    let rows = query.query_map(rusqlite::params_from_iter(skills), |row| row.get::<_, i64>(1))?;
+    let rows = query.query_map(rusqlite::params_from_iter(skills), |row| {
+        row.get::<_, i64>(1)
+    })?;
     Ok(rows.count())
 }
 
 pub(crate) fn run(row: &Row<'_>) -> rusqlite::Result<SkillRun> {
     let inputs: String = row.get(13)?;
-    let mut run = SkillRun::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?, time(row.get(5)?));
+    let mut run = SkillRun::new(
+        row.get::<_, String>(0)?,
+        row.get::<_, String>(1)?,
+        time(row.get(5)?),
+    );
     run.caller_id = row.get(2)?;
     run.channel_id = row.get(3)?;
     run.parent_run_id = row.get(4)?;

@@ -33,14 +33,19 @@ pub(crate) fn payloads() -> Result<Vec<Value>> {
     let trials: Vec<Value> = serde_json::from_str(&text).context(AGENT_RUNS)?;
     let messages = trials.iter().filter_map(|trial| trial["traj"].as_array());
     let payloads = messages.flatten().map(|message| {
-        let content: String = message["content"].as_str().unwrap_or("-").chars().take(400).collect();
+        let content: String = message["content"]
+            .as_str()
+            .unwrap_or("-")
+            .chars()
+            .take(400)
+            .collect();
         json!({"role": message["role"], "content": content})
     });
     Ok(payloads.collect())
 }
 
 /// A history of so many runs, each with so many events.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct History {
     pub(crate) runs: usize,
     pub(crate) events: usize,
@@ -51,7 +56,9 @@ impl History {
         let millis = u64::try_from(started_at(run).timestamp_millis()).unwrap_or_default();
         let mut bytes = [0; 10];
         fastrand::Rng::with_seed(run as u64).fill(&mut bytes);
-        uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid().to_string()
+        uuid::Builder::from_unix_timestamp_millis(millis, &bytes)
+            .into_uuid()
+            .to_string()
     }
 
     pub(crate) fn run(&self, number: usize) -> SkillRun {
@@ -62,7 +69,9 @@ impl History {
         run.caller_id = format!("user-{}", rng.usize(..1_000));
         run.channel_id = if rare == 1 { RARE_CHANNEL } else { "web" }.into();
         run.parent_run_id = (number % CHAIN > 0).then(|| self.id(number - 1));
-        if let Value::Object(inputs) = json!({"question": "What is the state of my order?", "n": number}) {
+        if let Value::Object(inputs) =
+            json!({"question": "What is the state of my order?", "n": number})
+        {
             run.inputs = inputs;
         }
         run.status = match (rare, rng.usize(..100)) {
@@ -80,9 +89,9 @@ impl History {
         run
     }
 
-    /// When the last run started.
-    pub(crate) fn end(&self) -> DateTime<Utc> {
-        started_at(self.runs)
+    /// When the first run started.
+    pub(crate) fn start(&self) -> DateTime<Utc> {
+        started_at(0)
     }
 }
 
@@ -127,7 +136,10 @@ pub(crate) async fn fill_sqlite(file: &Path, history: History, payloads: &[Value
             let run = history.run(number);
             crate::by_hand::insert_run(&mut insert_run, &run)?;
             for sequence in 0..history.events {
-                crate::by_hand::insert_event(&mut insert_event, &event(&run.id, sequence, payloads))?;
+                crate::by_hand::insert_event(
+                    &mut insert_event,
+                    &event(&run.id, sequence, payloads),
+                )?;
             }
         }
     }
@@ -160,39 +172,52 @@ pub(crate) async fn fill_postgres(url: &str, history: History, payloads: &[Value
     store.initialize().await?;
     store.close().await?;
     let client = crate::postgres_by_hand::connect(url).await?;
-    copy(&client, "skill_runs", crate::by_hand::RUN_COLUMNS, history.runs, |number, line| {
-        let run = history.run(number);
-        let finished_at = run.finished_at.map(|at| at.timestamp_micros());
-        let fields = [
-            run.id,
-            run.skill_id,
-            run.caller_id,
-            run.channel_id,
-            run.parent_run_id.unwrap_or_else(|| "\\N".into()),
-            run.started_at.timestamp_micros().to_string(),
-            finished_at.map_or_else(|| "\\N".into(), |at| at.to_string()),
-            run.status.to_string(),
-            run.tool_calls.to_string(),
-            run.runtime_seconds.to_string(),
-            run.total_input_tokens.to_string(),
-            run.total_output_tokens.to_string(),
-            run.total_thinking_tokens.to_string(),
-            escaped(&Value::Object(run.inputs).to_string()),
-            escaped(&run.output),
-            escaped(&run.error),
-        ];
-        writeln!(line, "{}", fields.join("\t"))
-    })
+    client.batch_execute("TRUNCATE skill_runs CASCADE").await?;
+    copy(
+        &client,
+        "skill_runs",
+        crate::by_hand::RUN_COLUMNS,
+        history.runs,
+        |number, line| {
+            let run = history.run(number);
+            let finished_at = run.finished_at.map(|at| at.timestamp_micros());
+            let fields = [
+                run.id,
+                run.skill_id,
+                run.caller_id,
+                run.channel_id,
+                run.parent_run_id.unwrap_or_else(|| "\\N".into()),
+                run.started_at.timestamp_micros().to_string(),
+                finished_at.map_or_else(|| "\\N".into(), |at| at.to_string()),
+                run.status.to_string(),
+                run.tool_calls.to_string(),
+                run.runtime_seconds.to_string(),
+                run.total_input_tokens.to_string(),
+                run.total_output_tokens.to_string(),
+                run.total_thinking_tokens.to_string(),
+                escaped(&Value::Object(run.inputs).to_string()),
+                escaped(&run.output),
+                escaped(&run.error),
+            ];
+            writeln!(line, "{}", fields.join("\t"))
+        },
+    )
     .await?;
-    copy(&client, "skill_run_logs", crate::by_hand::EVENT_COLUMNS, history.runs, |number, lines| {
-        let id = history.id(number);
-        (0..history.events).try_for_each(|sequence| {
-            let event = event(&id, sequence, payloads);
-            let at = started_at(sequence).timestamp_micros();
-            let payload = escaped(&event.payload.to_string());
-            writeln!(lines, "{id}\t{sequence}\t{at}\tmessage\t{payload}")
-        })
-    })
+    copy(
+        &client,
+        "skill_run_logs",
+        crate::by_hand::EVENT_COLUMNS,
+        history.runs,
+        |number, lines| {
+            let id = history.id(number);
+            (0..history.events).try_for_each(|sequence| {
+                let event = event(&id, sequence, payloads);
+                let at = started_at(sequence).timestamp_micros();
+                let payload = escaped(&event.payload.to_string());
+                writeln!(lines, "{id}\t{sequence}\t{at}\tmessage\t{payload}")
+            })
+        },
+    )
     .await?;
     client.batch_execute("VACUUM ANALYZE").await?;
     client.batch_execute("CHECKPOINT").await?;
@@ -206,13 +231,16 @@ async fn copy(
     rows: usize,
     mut line: impl FnMut(usize, &mut String) -> std::fmt::Result,
 ) -> Result<()> {
-    let sink = client.copy_in(&format!("COPY {table} ({columns}) FROM STDIN")).await?;
+    let sink = client
+        .copy_in(&format!("COPY {table} ({columns}) FROM STDIN"))
+        .await?;
     let mut sink = std::pin::pin!(sink);
     let mut text = String::new();
     for row in 0..rows {
         line(row, &mut text)?;
         if text.len() > 1 << 20 || row + 1 == rows {
-            sink.send(std::io::Cursor::new(std::mem::take(&mut text).into_bytes())).await?;
+            sink.send(std::io::Cursor::new(std::mem::take(&mut text).into_bytes()))
+                .await?;
         }
     }
     sink.finish().await?;
@@ -220,7 +248,10 @@ async fn copy(
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('\n', "\\n").replace('\t', "\\t").replace('\r', "\\r")
+    text.replace('\\', "\\\\")
+        .replace('\n', "\\n")
+        .replace('\t', "\\t")
+        .replace('\r', "\\r")
 }
 
 pub(crate) fn url(file: &Path) -> ConnectOptions {

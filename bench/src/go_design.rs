@@ -113,7 +113,11 @@ fn run(row: &Row<'_>) -> rusqlite::Result<SkillRun> {
     let inputs: String = row.get(5)?;
     let finished_at: i64 = row.get(7)?;
     let parent_run_id: String = row.get(4)?;
-    let mut run = SkillRun::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?, seconds(row.get(6)?));
+    let mut run = SkillRun::new(
+        row.get::<_, String>(0)?,
+        row.get::<_, String>(1)?,
+        seconds(row.get(6)?),
+    );
     run.caller_id = row.get(2)?;
     run.channel_id = row.get(3)?;
     run.parent_run_id = Some(parent_run_id).filter(|id| !id.is_empty());

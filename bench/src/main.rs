@@ -1,7 +1,11 @@
 //! Runtrail beside the same work done by hand, by the design that it follows, and by SeaORM used plainly.
 //!
 //! `cargo xtask bench` runs it; `bench/README.md` has its last table.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is a command"
+)]
 
 mod by_hand;
 mod data;
@@ -88,12 +92,19 @@ async fn main() -> Result<()> {
     install_what_is_missing()?;
     let history = |runs, events| History { runs, events };
     let server = match cli.postgres {
-        None => Some(Cluster::start(&["max_connections=200", "shared_buffers=512MB", "max_wal_size=8GB"])?),
+        None => Some(Cluster::start(&[
+            "max_connections=200",
+            "shared_buffers=512MB",
+            "max_wal_size=8GB",
+        ])?),
         Some(_) => None,
     };
     let setup = Setup {
         folder: tempfile::tempdir()?,
-        postgres: cli.postgres.or_else(|| server.as_ref().map(Cluster::url)).unwrap_or_default(),
+        postgres: cli
+            .postgres
+            .or_else(|| server.as_ref().map(Cluster::url))
+            .unwrap_or_default(),
         payloads: Arc::new(data::payloads()?),
         rounds: cli.rounds.unwrap_or(if cli.quick { 3 } else { 7 }),
         only: cli.only,

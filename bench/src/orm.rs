@@ -123,7 +123,9 @@ impl Recorder for Orm {
         match self.style {
             Style::Straightforward => drop(row.insert(&self.db).await?),
             Style::Tuned => {
-                skill_run::Entity::insert(row).exec_without_returning(&self.db).await?;
+                skill_run::Entity::insert(row)
+                    .exec_without_returning(&self.db)
+                    .await?;
             }
         }
         Ok(())
@@ -141,7 +143,9 @@ impl Recorder for Orm {
         match self.style {
             Style::Straightforward => drop(row.insert(&self.db).await?),
             Style::Tuned => {
-                skill_run_log::Entity::insert(row).exec_without_returning(&self.db).await?;
+                skill_run_log::Entity::insert(row)
+                    .exec_without_returning(&self.db)
+                    .await?;
             }
         }
         Ok(())

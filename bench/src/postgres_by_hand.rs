@@ -124,6 +124,11 @@ impl Postgres {
         Ok(row.as_ref().map(run))
     }
 
+    pub(crate) async fn last_run_grouped(&self, skills: &[String]) -> Result<usize> {
+        let sql = "SELECT skill_id, MAX(started_at) FROM skill_runs WHERE skill_id = ANY($1) GROUP BY skill_id";
+        Ok(self.client.query(sql, &[&skills]).await?.len())
+    }
+
     pub(crate) async fn list_by_skill(&self, skill_id: &str, limit: i64) -> Result<Vec<SkillRun>> {
         let rows = self.client.query(&self.list, &[&skill_id, &limit]).await?;
         Ok(rows.iter().map(run).collect())
@@ -132,7 +137,11 @@ impl Postgres {
 
 fn run(row: &Row) -> SkillRun {
     let count = |column: usize| row.get::<_, i64>(column).unsigned_abs();
-    let mut run = SkillRun::new(row.get::<_, String>(0), row.get::<_, String>(1), time(row.get(5)));
+    let mut run = SkillRun::new(
+        row.get::<_, String>(0),
+        row.get::<_, String>(1),
+        time(row.get(5)),
+    );
     run.caller_id = row.get(2);
     run.channel_id = row.get(3);
     run.parent_run_id = row.get(4);

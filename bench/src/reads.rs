@@ -1,9 +1,338 @@
 //! What it costs to look.
 
-use anyhow::Result;
+use std::sync::Arc;
+use std::time::Instant;
 
-use crate::{Comparisons, Setup};
+use anyhow::{Context, Result};
+use runtrail_store::AuditStore;
+use runtrail_store::audit::{
+    Cursor, Order, Page, PageRequest, PagedStorage, RunFilter, RunQuery, Storage,
+};
+use rusqlite::Connection;
+use tokio::task::JoinSet;
 
-pub(crate) async fn measure(_setup: &Setup) -> Result<Comparisons> {
-    Ok(Vec::new())
+use crate::orm::{Orm, Style};
+use crate::postgres_by_hand::Postgres;
+use crate::rounds::{Baseline, Turn, compare, turn};
+use crate::{Comparisons, Setup, by_hand, data, go_design, step};
+
+/// Rows of a list.
+const ROWS: u64 = 50;
+
+pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
+    let mut comparisons = Vec::new();
+    if setup.wants_some("SQLite, reads") {
+        comparisons.extend(sqlite(setup).await?);
+    }
+    if setup.wants_some("PostgreSQL, reads") {
+        comparisons.extend(postgres(setup).await?);
+    }
+    Ok(comparisons)
+}
+
+async fn sqlite(setup: &Setup) -> Result<Comparisons> {
+    let file = setup.file("read.db");
+    let go_file = setup.file("go-read.db");
+    step("filling SQLite", data::fill_sqlite(&file, setup.read, &setup.payloads)).await?;
+    step("filling the Go design", async {
+        data::fill_go(&go_file, setup.read, &setup.payloads)
+    })
+    .await?;
+    let store = AuditStore::connect(data::url(&file)).await?;
+    let hand = by_hand::open(&file)?;
+    let go = go_design::open(&go_file)?;
+    let plain = Orm::open(&file, Style::Straightforward).await?;
+    let tuned = Orm::open(&file, Style::Tuned).await?;
+    let (store, hand, go, plain, tuned) = (&store, &hand, &go, &plain, &tuned);
+    let ids: Vec<String> = some_ids(setup);
+    let ids = &ids;
+    let mut all = Measured::new(setup, "SQLite");
+
+    let name = "get_run, 1 caller";
+    let ours = each(ids, |id| async { Ok(store.get_run(id).await.map(drop)?) });
+    let baselines = vec![
+        Baseline::new("rusqlite", None, each(ids, |id| async { by_hand::get_run(hand, id).map(drop) })),
+        Baseline::new("Go design", None, each(ids, |id| async { go_design::get_run(go, id).map(drop) })),
+        Baseline::new("SeaORM straightforward", 2.0, each(ids, |id| async { plain.get_run(id).await.map(drop) })),
+        Baseline::new("SeaORM tuned", None, each(ids, |id| async { tuned.get_run(id).await.map(drop) })),
+    ];
+    all.compare(name, ours, baselines).await?;
+
+    let name = "get_run, 8 callers";
+    let shared_ids = &Arc::new(ids.clone());
+    let ours = turn(|| {
+        let store = store.clone();
+        at_once(shared_ids, move |id| {
+            let store = store.clone();
+            async move { Ok(store.get_run(&id).await.map(drop)?) }
+        })
+    });
+    let one = Arc::new(std::sync::Mutex::new(go_design::open(&go_file)?));
+    let one_connection = turn(|| {
+        let one = Arc::clone(&one);
+        at_once(shared_ids, move |id| {
+            let one = Arc::clone(&one);
+            async move {
+                let db = one.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                go_design::get_run(&db, &id).map(drop)
+            }
+        })
+    });
+    let each_their_own = turn(|| {
+        let file = go_file.clone();
+        let ids = Arc::clone(shared_ids);
+        async move {
+            let connections = (0..CALLERS).map(|_| go_design::open(&file));
+            let connections: Vec<Connection> = connections.collect::<Result<_>>()?;
+            let begun = Instant::now();
+            std::thread::scope(|threads| {
+                let threads: Vec<_> = connections
+                    .into_iter()
+                    .map(|db| {
+                        let ids = Arc::clone(&ids);
+                        threads.spawn(move || ids.iter().try_for_each(|id| go_design::get_run(&db, id).map(drop)))
+                    })
+                    .collect();
+                threads.into_iter().try_for_each(|it| it.join().ok().context("it panicked")?)
+            })?;
+            Ok((CALLERS * ids.len()) as f64 / begun.elapsed().as_secs_f64())
+        }
+    });
+    let baselines = vec![
+        Baseline::new("Go design, one connection", 1.0, one_connection),
+        Baseline::new("Go design, a connection and thread each", None, each_their_own),
+    ];
+    all.compare(name, ours, baselines).await?;
+
+    let skills: Vec<String> = (0..data::SKILLS).map(|n| format!("skill-{n}")).collect();
+    let skills = &skills;
+    let name = "list 50 of a skill";
+    let limit = ROWS as i64;
+    let ours = each(skills, |skill| async { Ok(store.list_runs_by_skill(skill, Some(ROWS)).await.map(drop)?) });
+    let baselines = vec![
+        Baseline::new("rusqlite", 1.0 / 3.5, each(skills, |skill| async { by_hand::list_by_skill(hand, skill, limit).map(drop) })),
+        Baseline::new("Go design", 1.0 / 1.15, each(skills, |skill| async { go_design::list_by_skill(go, skill, limit).map(drop) })),
+        Baseline::new("SeaORM straightforward", None, each(skills, |skill| async { plain.list_by_skill(skill, ROWS).await.map(drop) })),
+        Baseline::new("SeaORM tuned", None, each(skills, |skill| async { tuned.list_by_skill(skill, ROWS).await.map(drop) })),
+    ];
+    all.compare(name, ours, baselines).await?;
+
+    let name = "last_run_by_skills, 100 skills";
+    let ours = times(10, || async { Ok(store.last_run_by_skills(skills, true).await.map(drop)?) });
+    let grouped = times(2, || async { by_hand::last_run_grouped(hand, skills).map(drop) });
+    all.compare(name, ours, vec![Baseline::new("rusqlite, grouped MAX", 50.0, grouped)]).await?;
+
+    let last = setup.read.id(setup.read.runs / data::CHAIN * data::CHAIN - 1);
+    let last = last.as_str();
+    let name = "walk_parent_chain of 4";
+    let ours = times(200, || async { Ok(store.walk_parent_chain(last).await.map(drop)?) });
+    let baselines = vec![
+        Baseline::new("SeaORM straightforward, a query each", 3.5, times(200, || async { plain.chain(last).await.map(drop) })),
+        Baseline::new("SeaORM tuned, a query each", None, times(200, || async { tuned.chain(last).await.map(drop) })),
+    ];
+    all.compare(name, ours, baselines).await?;
+
+    pages_and_rarities(&mut all, store, 1_000.0).await?;
+    Ok(all.comparisons)
+}
+
+async fn postgres(setup: &Setup) -> Result<Comparisons> {
+    let url = setup.postgres.as_str();
+    if setup.read != setup.written || !setup.wants_some("PostgreSQL, mixed writes") {
+        step("filling PostgreSQL", data::fill_postgres(url, setup.read, &setup.payloads)).await?;
+    }
+    let store = &AuditStore::connect(url).await?;
+    let hand = &Postgres::connect(url).await?;
+    let tuned = &Orm::connect(url, Style::Tuned).await?;
+    let ids = &some_ids(setup);
+    let skills: &Vec<String> = &(0..data::SKILLS).map(|n| format!("skill-{n}")).collect();
+    let mut all = Measured::new(setup, "PostgreSQL");
+
+    let ours = each(ids, |id| async { Ok(store.get_run(id).await.map(drop)?) });
+    let baselines = vec![
+        Baseline::new("tokio-postgres", None, each(ids, |id| async { hand.get_run(id).await.map(drop) })),
+        Baseline::new("SeaORM tuned", None, each(ids, |id| async { tuned.get_run(id).await.map(drop) })),
+    ];
+    all.compare("get_run, 1 caller", ours, baselines).await?;
+
+    let limit = ROWS as i64;
+    let ours = each(skills, |skill| async { Ok(store.list_runs_by_skill(skill, Some(ROWS)).await.map(drop)?) });
+    let baselines = vec![
+        Baseline::new("tokio-postgres", 1.0 / 1.4, each(skills, |skill| async { hand.list_by_skill(skill, limit).await.map(drop) })),
+        Baseline::new("SeaORM tuned", None, each(skills, |skill| async { tuned.list_by_skill(skill, ROWS).await.map(drop) })),
+    ];
+    all.compare("list 50 of a skill", ours, baselines).await?;
+
+    let ours = times(10, || async { Ok(store.last_run_by_skills(skills, true).await.map(drop)?) });
+    let grouped = times(2, || async { hand.last_run_grouped(skills).await.map(drop) });
+    all.compare("last_run_by_skills, 100 skills", ours, vec![Baseline::new("tokio-postgres, grouped MAX", 50.0, grouped)]).await?;
+
+    let last = setup.read.id(setup.read.runs / data::CHAIN * data::CHAIN - 1);
+    let last = last.as_str();
+    let ours = times(200, || async { Ok(store.walk_parent_chain(last).await.map(drop)?) });
+    let chain = times(200, || async { tuned.chain(last).await.map(drop) });
+    all.compare("walk_parent_chain of 4", ours, vec![Baseline::new("SeaORM tuned, a query each", None, chain)]).await?;
+
+    pages_and_rarities(&mut all, store, 500.0).await?;
+    Ok(all.comparisons)
+}
+
+/// What has to cost the same however much there is.
+async fn pages_and_rarities(all: &mut Measured<'_>, store: &AuditStore, at_least: f64) -> Result<()> {
+    let query = &RunQuery::new();
+    let page = |cursor: Option<Cursor>| async move {
+        let request = PageRequest { limit: ROWS, cursor };
+        Ok(store.page_runs(query, Order::NewestFirst, &request).await.map(drop)?)
+    };
+    let depth = (all.setup.read.runs as u64 / 2).min(10_000 * ROWS);
+    let name = format!("page {} by cursor", depth / ROWS);
+    if all.wants(&name) {
+        let far = &far(store, query, depth).await?;
+        let ours = times(200, || page(Some(far.clone())));
+        let first = times(200, || page(None));
+        all.compare(&name, ours, vec![Baseline::new("page 1", 1.0 / 1.5, first)]).await?;
+    }
+
+    let filter = RunFilter::new;
+    let due = all.setup.read.start() + chrono::TimeDelta::minutes(1);
+    let rare = [
+        ("50 of a rare status", filter().status(data::RARE_STATUS)),
+        ("50 of an absent status", filter().status("never")),
+        ("50 of a rare channel", filter().channel(data::RARE_CHANNEL)),
+        ("50 of an absent channel", filter().channel("never")),
+        ("50 of a skill and a rare status", filter().skill("skill-1").status(data::RARE_STATUS)),
+        ("50 of a caller and a rare status", filter().caller("user-1").status(data::RARE_STATUS)),
+        ("50 top-level runs", filter().top_level_only()),
+        ("50 of all", filter()),
+    ];
+    for (name, filter) in &rare {
+        let ours = times(100, || async move { Ok(store.list_runs_filtered(filter, Page::first(ROWS)).await.map(drop)?) });
+        all.limit(name, ours, at_least).await?;
+    }
+    let ours = times(100, || async { Ok(store.list_finished_runs_before(due, Some(ROWS)).await.map(drop)?) });
+    all.limit("50 due to be purged", ours, at_least).await?;
+    let never = all.setup.read.start() - chrono::TimeDelta::days(1);
+    let ours = times(100, || async { Ok(store.purge_older_than(never).await.map(drop)?) });
+    all.limit("a purge with nothing due", ours, at_least).await?;
+    Ok(())
+}
+
+/// A cursor so deep in the list.
+async fn far(store: &AuditStore, query: &RunQuery, depth: u64) -> Result<Cursor> {
+    let mut request = PageRequest::first(PageRequest::MAX_LIMIT);
+    let mut seen = 0;
+    loop {
+        let page = store.page_run_summaries(query, Order::NewestFirst, &request).await?;
+        seen += page.items.len() as u64;
+        let next = page.next.context("it goes on")?;
+        if seen >= depth || !page.has_more {
+            return Ok(next);
+        }
+        request.cursor = Some(next);
+    }
+}
+
+struct Measured<'a> {
+    setup: &'a Setup,
+    backend: &'a str,
+    comparisons: Comparisons,
+}
+
+impl<'a> Measured<'a> {
+    fn new(setup: &'a Setup, backend: &'a str) -> Self {
+        Self {
+            setup,
+            backend,
+            comparisons: Vec::new(),
+        }
+    }
+
+    fn name(&self, workload: &str) -> String {
+        format!("{}, reads, {workload}", self.backend)
+    }
+
+    fn wants(&self, workload: &str) -> bool {
+        self.setup.wants(&self.name(workload))
+    }
+
+    async fn compare(&mut self, workload: &str, ours: Turn<'_>, baselines: Vec<Baseline<'_>>) -> Result<()> {
+        if self.wants(workload) {
+            let name = self.name(workload);
+            let measured = compare(self.setup.rounds, &name, ours, baselines);
+            self.comparisons.extend(step(&name, measured).await?);
+        }
+        Ok(())
+    }
+
+    /// Compares with a time that it is to stay below.
+    async fn limit(&mut self, workload: &str, ours: Turn<'_>, per_second: f64) -> Result<()> {
+        let limit = format!("a limit of {} ms", 1_000.0 / per_second);
+        let limit = Baseline::new(&limit, 1.0, turn(|| async move { Ok(per_second) }));
+        self.compare(workload, ours, vec![limit]).await
+    }
+}
+
+fn some_ids(setup: &Setup) -> Vec<String> {
+    let mut rng = fastrand::Rng::with_seed(1);
+    (0..2_000).map(|_| setup.read.id(rng.usize(..setup.read.runs))).collect()
+}
+
+/// Once with each of these, one after the other.
+fn each<'a, F>(items: &'a [String], work: impl Fn(&'a str) -> F + 'a) -> Turn<'a>
+where
+    F: Future<Output = Result<()>> + 'a,
+{
+    let work = std::rc::Rc::new(work);
+    turn(move || {
+        let work = std::rc::Rc::clone(&work);
+        async move {
+            let begun = Instant::now();
+            for item in items {
+                work(item).await?;
+            }
+            Ok(items.len() as f64 / begun.elapsed().as_secs_f64())
+        }
+    })
+}
+
+/// So many times.
+fn times<'a, F>(times: usize, work: impl Fn() -> F + 'a) -> Turn<'a>
+where
+    F: Future<Output = Result<()>> + 'a,
+{
+    let work = std::rc::Rc::new(work);
+    turn(move || {
+        let work = std::rc::Rc::clone(&work);
+        async move {
+            let begun = Instant::now();
+            for _ in 0..times {
+                work().await?;
+            }
+            Ok(times as f64 / begun.elapsed().as_secs_f64())
+        }
+    })
+}
+
+const CALLERS: usize = 8;
+
+/// By eight callers, each once with each of these.
+async fn at_once<F>(ids: &Arc<Vec<String>>, work: impl Fn(String) -> F + Clone + Send + Sync + 'static) -> Result<f64>
+where
+    F: Future<Output = Result<()>> + Send,
+{
+    let begun = Instant::now();
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let (ids, work) = (Arc::clone(ids), work.clone());
+        callers.spawn(async move {
+            for id in ids.iter() {
+                work(id.clone()).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(caller) = callers.join_next().await {
+        caller??;
+    }
+    Ok((CALLERS * ids.len()) as f64 / begun.elapsed().as_secs_f64())
 }

@@ -40,7 +40,8 @@ pub(crate) async fn mixed(
             let (recorder, payloads) = (Arc::clone(recorder), Arc::clone(payloads));
             tokio::spawn(async move {
                 for _ in 0..runs {
-                    let mut run = SkillRun::new(Uuid::now_v7().to_string(), data::skill(0.5), Utc::now());
+                    let mut run =
+                        SkillRun::new(Uuid::now_v7().to_string(), data::skill(0.5), Utc::now());
                     run.caller_id = format!("user-{caller}");
                     run.channel_id = "web".into();
                     recorder.start(caller, &run).await?;
@@ -161,23 +162,34 @@ impl Grouped {
     }
 
     fn write(db: &Connection, batch: &[(Record, oneshot::Sender<Result<()>>)]) -> Vec<Result<()>> {
-        let begun = db.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]));
+        let begun = db
+            .prepare_cached("BEGIN IMMEDIATE")
+            .and_then(|mut begin| begin.execute([]));
         let outcomes = batch.iter().map(|(record, _)| match record {
             Record::Start(run) => by_hand::start(db, run),
             Record::Append(event) => by_hand::append(db, event),
             Record::Finish(run_id, stats) => by_hand::finish(db, run_id, stats),
         });
         let outcomes = outcomes.collect();
-        let ended = db.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        let ended = db
+            .prepare_cached("COMMIT")
+            .and_then(|mut commit| commit.execute([]));
         match begun.and(ended) {
             Ok(_) => outcomes,
-            Err(err) => batch.iter().map(|_| Err(anyhow::anyhow!("{err}"))).collect(),
+            Err(err) => batch
+                .iter()
+                .map(|_| Err(anyhow::anyhow!("{err}")))
+                .collect(),
         }
     }
 
     async fn record(&self, record: Record) -> Result<()> {
         let (answer, answered) = oneshot::channel();
-        self.0.send((record, answer)).await.ok().context("it has ended")?;
+        self.0
+            .send((record, answer))
+            .await
+            .ok()
+            .context("it has ended")?;
         answered.await?
     }
 }
@@ -193,7 +205,8 @@ impl Recorder for Grouped {
     }
 
     async fn finish(&self, _: usize, run_id: &str, stats: &RunStats) -> Result<()> {
-        self.record(Record::Finish(run_id.to_owned(), stats.clone())).await
+        self.record(Record::Finish(run_id.to_owned(), stats.clone()))
+            .await
     }
 }
 

@@ -39,11 +39,17 @@ const WORSE: f64 = 0.8;
 
 pub(crate) fn table(comparisons: &[Comparison], baseline: &BTreeMap<String, f64>) -> String {
     let mut table = Builder::default();
-    table.push_record(["workload", "Runtrail", "beside", "", "ratio", "at least", "met", "before"]);
+    table.push_record([
+        "workload", "Runtrail", "beside", "", "ratio", "at least", "met", "before",
+    ]);
     for comparison in comparisons {
         let before = baseline.get(&comparison.key());
         let before = before.map_or_else(String::new, |before| {
-            let worse = if comparison.ratio < before * WORSE { " WORSE" } else { "" };
+            let worse = if comparison.ratio < before * WORSE {
+                " WORSE"
+            } else {
+                ""
+            };
             format!("{before:.2}{worse}")
         });
         table.push_record([
@@ -52,7 +58,9 @@ pub(crate) fn table(comparisons: &[Comparison], baseline: &BTreeMap<String, f64>
             comparison.baseline.clone(),
             rate(comparison.baseline_per_second),
             format!("{:.2}", comparison.ratio),
-            comparison.at_least.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
+            comparison
+                .at_least
+                .map_or_else(String::new, |ratio| format!("{ratio:.2}")),
             comparison.verdict().to_owned(),
             before,
         ]);

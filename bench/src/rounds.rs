@@ -6,7 +6,7 @@ use futures_util::future::LocalBoxFuture;
 use crate::report::Comparison;
 
 /// Does a piece of work once; returns how much of it there would be in a second.
-type Turn<'a> = Box<dyn FnMut() -> LocalBoxFuture<'a, Result<f64>> + 'a>;
+pub(crate) type Turn<'a> = Box<dyn FnMut() -> LocalBoxFuture<'a, Result<f64>> + 'a>;
 
 pub(crate) fn turn<'a, F>(mut work: impl FnMut() -> F + 'a) -> Turn<'a>
 where

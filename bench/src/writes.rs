@@ -35,11 +35,19 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
         fs::copy(&ours, &file)?;
         Ok(file)
     };
-    let (by_hand, grouped, plain, tuned) = (copy("hand.db")?, copy("grouped.db")?, copy("plain.db")?, copy("tuned.db")?);
+    let (by_hand, grouped, plain, tuned) = (
+        copy("hand.db")?,
+        copy("grouped.db")?,
+        copy("plain.db")?,
+        copy("tuned.db")?,
+    );
     // As SeaORM makes a file: with the rollback journal.
     rusqlite::Connection::open(&plain)?.pragma_update(None, "journal_mode", "DELETE")?;
     let go = setup.file("go.db");
-    step("filling the Go design", async { data::fill_go(&go, setup.written, &setup.payloads) }).await?;
+    step("filling the Go design", async {
+        data::fill_go(&go, setup.written, &setup.payloads)
+    })
+    .await?;
 
     let store = AuditStore::connect(data::url(&ours)).await?;
     let by_hand: Arc<dyn Recorder> = Arc::new(OneByOne::open(&by_hand)?);
@@ -93,7 +101,11 @@ async fn append_logs(setup: &Setup, store: &AuditStore, name: &str) -> Result<Co
     const BATCHES: usize = 50;
     const EVENTS: usize = 100;
 
-    let events = |run_id: &str| (0..EVENTS).map(|number| data::event(run_id, number, &setup.payloads)).collect::<Vec<_>>();
+    let events = |run_id: &str| {
+        (0..EVENTS)
+            .map(|number| data::event(run_id, number, &setup.payloads))
+            .collect::<Vec<_>>()
+    };
     let new_run = || SkillRun::new(Uuid::now_v7().to_string(), data::skill(0.5), Utc::now());
     let rate = |begun: Instant| (BATCHES * EVENTS) as f64 / begun.elapsed().as_secs_f64();
 
@@ -129,7 +141,13 @@ async fn append_logs(setup: &Setup, store: &AuditStore, name: &str) -> Result<Co
         }
         Ok(rate(begun))
     });
-    compare(setup.rounds, name, ours, vec![Baseline::new("rusqlite, one transaction", 0.6, by_hand)]).await
+    compare(
+        setup.rounds,
+        name,
+        ours,
+        vec![Baseline::new("rusqlite, one transaction", 0.6, by_hand)],
+    )
+    .await
 }
 
 /// One caller who appends, alone and beside two who count every run all the time.
@@ -141,7 +159,9 @@ async fn beside_counts(setup: &Setup, store: &AuditStore, name: &str) -> Result<
         store.start_run(&run).await?;
         let begun = Instant::now();
         for number in 0..EVENTS {
-            store.append_log(&data::event(&run.id, number, &setup.payloads)).await?;
+            store
+                .append_log(&data::event(&run.id, number, &setup.payloads))
+                .await?;
         }
         anyhow::Ok(EVENTS as f64 / begun.elapsed().as_secs_f64())
     };
@@ -163,7 +183,13 @@ async fn beside_counts(setup: &Setup, store: &AuditStore, name: &str) -> Result<
         }
         rate
     });
-    compare(setup.rounds, name, beside, vec![Baseline::new("the same alone", 0.6, turn(appends))]).await
+    compare(
+        setup.rounds,
+        name,
+        beside,
+        vec![Baseline::new("the same alone", 0.6, turn(appends))],
+    )
+    .await
 }
 
 async fn postgres(setup: &Setup) -> Result<Comparisons> {

@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`SkillRun`], [`RunStats`] and [`SkillRunLog`] are the records, [`RunFilter`] and [`Page`]
 //! choose among them, [`Storage`] says what can be done with them, [`Error`] what can go wrong.
-//! [`BulkStorage`], [`RunTree`] and [`Retention`] are what a history can do beside that.
+//! [`BulkStorage`], [`PagedStorage`], [`RunTree`] and [`Retention`] are what a history can do beside that.
 //! An implementer also uses [`rules`], the checks that make two implementations refuse the same input.
 
 mod run;
@@ -16,14 +16,17 @@ mod run_stats;
 mod run_status;
 mod run_summary;
 
+mod cursor;
 mod log_filter;
 mod order;
 mod page;
 mod run_filter;
+mod run_query;
 
 mod storage;
 
 mod bulk_storage;
+mod paged_storage;
 mod retention;
 mod run_tree;
 
@@ -35,15 +38,18 @@ pub mod rules;
 
 pub use bulk_storage::BulkStorage;
 pub use clock::{Clock, SystemClock};
+pub use cursor::{Cursor, CursorPage, PageRequest};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use limits::Limits;
 pub use log_filter::LogFilter;
 pub use order::Order;
 pub use page::Page;
+pub use paged_storage::PagedStorage;
 pub use retention::{PurgeSize, Retention};
 pub use run::SkillRun;
 pub use run_filter::RunFilter;
 pub use run_log::SkillRunLog;
+pub use run_query::{Bounds, Choice, Parent, RunQuery};
 pub use run_stats::RunStats;
 pub use run_status::RunStatus;
 pub use run_summary::RunSummary;

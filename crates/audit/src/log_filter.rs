@@ -1,3 +1,5 @@
+use serde::Serialize;
+
 /// Which events of a run a stream takes; the default takes all.
 ///
 /// All parts that are set must hold.
@@ -8,7 +10,7 @@
 /// let filter = LogFilter::new().event_type("tool_call").after(41);
 /// assert_eq!(filter.after, Some(41));
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LogFilter {
     /// Only events of this type.
     pub event_type: Option<String>,

@@ -1,54 +1,122 @@
 //! A filter as a condition: the one place that knows what its parts mean in SQL.
 
-use runtrail_audit::{Result, RunFilter, RunStatus, rules};
-use runtrail_entity::skill_run::COLUMN;
-use sea_orm::Condition;
+use runtrail_audit::{Bounds, Choice, Parent, Result, RunQuery, RunStatus, rules};
+use runtrail_entity::skill_run::Column;
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{ColumnTrait, Condition, ConnectionTrait, Value};
 
-pub(crate) fn condition(filter: &RunFilter) -> Result<Condition> {
-    let RunFilter {
-        status,
-        skill_id,
-        caller_id,
-        channel_id,
-        top_level_only,
-        since,
-        until,
+use crate::backend;
+
+pub(crate) fn condition(db: &impl ConnectionTrait, query: &RunQuery) -> Result<Condition> {
+    let RunQuery {
+        statuses,
+        skills,
+        callers,
+        channels,
+        parent,
+        started,
+        finished,
+        runtime_seconds,
+        total_tokens,
+        id_prefix,
         include_dry_run,
-    } = filter;
+    } = query;
 
     let mut all = Condition::all();
-    if let Some(status) = status {
-        let status = rules::identifier("status", status.as_str())?;
-        all = all.add(COLUMN.status.eq(status));
+    let choices = [
+        (Column::Status, "status", &words(statuses)),
+        (Column::SkillId, "skill_id", skills),
+        (Column::CallerId, "caller_id", callers),
+        (Column::ChannelId, "channel_id", channels),
+    ];
+    for (column, field, choice) in choices {
+        for value in choice.only.iter().chain(&choice.except) {
+            rules::identifier(field, value)?;
+        }
+        if !choice.only.is_empty() {
+            all = all.add(is_one_of(db, column, &choice.only)?);
+        }
+        if !choice.except.is_empty() {
+            all = all.add(is_one_of(db, column, &choice.except)?.not());
+        }
     }
-    if let Some(skill_id) = skill_id {
-        all = all.add(COLUMN.skill_id.eq(rules::identifier("skill_id", skill_id)?));
+    match parent {
+        Parent::Any => {}
+        Parent::None => all = all.add(Column::ParentRunId.is_null()),
+        Parent::Run(id) => {
+            let id = rules::identifier("parent_run_id", id)?;
+            all = all.add(Column::ParentRunId.eq(id));
+        }
     }
-    if let Some(caller_id) = caller_id {
-        all = all.add(
-            COLUMN
-                .caller_id
-                .eq(rules::identifier("caller_id", caller_id)?),
-        );
-    }
-    if let Some(channel_id) = channel_id {
-        all = all.add(
-            COLUMN
-                .channel_id
-                .eq(rules::identifier("channel_id", channel_id)?),
-        );
-    }
-    if *top_level_only {
-        all = all.add(COLUMN.parent_run_id.is_null());
-    }
-    if let Some(since) = since {
-        all = all.add(COLUMN.started_at.gte(rules::micros(*since)));
-    }
-    if let Some(until) = until {
-        all = all.add(COLUMN.started_at.lte(rules::micros(*until)));
+    all = within(
+        all,
+        Expr::col(Column::StartedAt),
+        started.map(rules::micros),
+    );
+    all = within(
+        all,
+        Expr::col(Column::FinishedAt),
+        finished.map(rules::micros),
+    );
+    let seconds = |seconds| rules::seconds("runtime_seconds", seconds);
+    all = within(
+        all,
+        Expr::col(Column::RuntimeSeconds),
+        runtime_seconds.try_map(seconds)?,
+    );
+    let tokens = |tokens| rules::count("total_tokens", tokens);
+    all = within(all, total_tokens_of_a_run(), total_tokens.try_map(tokens)?);
+    if !id_prefix.is_empty() {
+        let first = rules::identifier("id_prefix", id_prefix)?;
+        all = all.add(Column::Id.gte(first));
+        if let Some(end) = end_of_prefix(first) {
+            all = all.add(Column::Id.lt(end));
+        }
     }
     if !include_dry_run {
-        all = all.add(COLUMN.status.ne(RunStatus::DRY_RUN.as_str()));
+        all = all.add(Column::Status.ne(RunStatus::DRY_RUN.as_str()));
     }
     Ok(all)
+}
+
+fn words(statuses: &Choice<RunStatus>) -> Choice<String> {
+    let words = |statuses: &[RunStatus]| statuses.iter().map(RunStatus::to_string).collect();
+    Choice {
+        only: words(&statuses.only),
+        except: words(&statuses.except),
+    }
+}
+
+fn is_one_of(db: &impl ConnectionTrait, column: Column, values: &[String]) -> Result<Expr> {
+    match values {
+        [value] => Ok(column.eq(value)),
+        values => Ok(column.in_subquery(backend::unfold(db, values)?)),
+    }
+}
+
+fn within<T: Into<Value>>(condition: Condition, value: Expr, bounds: Bounds<T>) -> Condition {
+    let from = bounds.from.map(|from| value.clone().gte(from.into()));
+    let to = bounds.to.map(|to| value.lte(to.into()));
+    condition.add_option(from).add_option(to)
+}
+
+/// As a number that the sum of three large ones doesn't leave.
+fn total_tokens_of_a_run() -> Expr {
+    let tokens = |column| Expr::col(column).cast_as("numeric");
+    tokens(Column::TotalInputTokens)
+        .add(tokens(Column::TotalOutputTokens))
+        .add(tokens(Column::TotalThinkingTokens))
+}
+
+/// The first text after all those that begin with this one, by the order of their bytes; none if there is no such.
+fn end_of_prefix(prefix: &str) -> Option<String> {
+    let mut end = prefix.to_owned();
+    while let Some(last) = end.pop() {
+        // The step over the surrogates is the range's.
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            end.push(next);
+            return Some(end);
+        }
+    }
+    None
 }

@@ -42,10 +42,12 @@ mod filter;
 mod last_run;
 mod lineage;
 mod list;
+mod page;
 
 mod purge;
 
 mod bulk_storage;
+mod paged_storage;
 mod retention;
 mod run_tree;
 

@@ -1,28 +1,36 @@
 //! Lists of runs, newest first, and their lengths.
 
 use chrono::{DateTime, Utc};
-use runtrail_audit::{Page, Result, RunFilter, SkillRun, rules};
+use runtrail_audit::{
+    CursorPage, Order, Page, PageRequest, Result, RunFilter, RunQuery, RunSummary, SkillRun, rules,
+};
 use runtrail_entity::skill_run::{COLUMN, Column};
-use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
-use sea_orm::{Condition, Order, Value};
+use sea_orm::sea_query::{Query, SelectStatement};
+use sea_orm::{Condition, Value};
 
+use crate::codec::ListId;
 use crate::connection::Connection;
+use crate::page::{self, List};
 use crate::session::Session;
-use crate::stretch::{self, Stretch};
+use crate::stretch::Stretch;
 use crate::{codec, filter};
+
+/// What runs are ordered by.
+const KEY: [Column; 2] = [Column::StartedAt, Column::Id];
 
 pub(crate) async fn filtered(
     db: &Session<'_, impl Connection>,
     filter: &RunFilter,
     page: Page,
 ) -> Result<Vec<SkillRun>> {
-    newest_first(db, filter::condition(filter)?, page).await
+    let condition = filter::condition(db.connection(), &filter.into())?;
+    newest_first(db, condition, page).await
 }
 
 pub(crate) async fn count(db: &Session<'_, impl Connection>, filter: &RunFilter) -> Result<u64> {
     let query = Query::select()
         .from(db.runs())
-        .cond_where(filter::condition(filter)?)
+        .cond_where(filter::condition(db.connection(), &filter.into())?)
         .take();
     db.count(query).await
 }
@@ -46,6 +54,47 @@ pub(crate) async fn finished_before(
     newest_first(db, Condition::all().add(finished), limit.into()).await
 }
 
+/// A page that goes on from a place.
+pub(crate) async fn page(
+    db: &Session<'_, impl Connection>,
+    query: &RunQuery,
+    order: Order,
+    request: &PageRequest,
+) -> Result<CursorPage<SkillRun>> {
+    let list = list_of(db, db.select_runs(), query, order)?;
+    list.page(db, request, codec::decode_run).await
+}
+
+/// The same, of which the long texts aren't read.
+pub(crate) async fn page_of_summaries(
+    db: &Session<'_, impl Connection>,
+    query: &RunQuery,
+    order: Order,
+    request: &PageRequest,
+) -> Result<CursorPage<RunSummary>> {
+    let summaries = Query::select()
+        .columns(codec::SUMMARY)
+        .from(db.runs())
+        .take();
+    let list = list_of(db, summaries, query, order)?;
+    list.page(db, request, codec::decode_summary).await
+}
+
+fn list_of(
+    db: &Session<'_, impl Connection>,
+    mut runs: SelectStatement,
+    query: &RunQuery,
+    order: Order,
+) -> Result<List<Column>> {
+    runs.cond_where(filter::condition(db.connection(), query)?);
+    Ok(List {
+        query: runs,
+        id: ListId::of(&("runs", query, order))?,
+        key: &KEY,
+        order,
+    })
+}
+
 /// More rows than any table has, and the largest number that the drivers can bind.
 const ALL: u64 = i64::MAX.unsigned_abs();
 
@@ -60,27 +109,20 @@ const RUNS_AT_ONCE: u64 = 25;
 pub(crate) async fn stretch(
     db: &Session<'_, impl Connection>,
     filter: &RunFilter,
-    order: runtrail_audit::Order,
+    order: Order,
     page: Page,
     after: Option<Vec<Value>>,
 ) -> Result<Stretch<SkillRun>> {
-    const KEY: [Column; 2] = [Column::StartedAt, Column::Id];
-
-    let mut condition = filter::condition(filter)?;
+    let mut condition = filter::condition(db.connection(), &filter.into())?;
     let mut offset = page.offset;
     if let Some(key) = after {
         // What comes before the page has been skipped by now.
         offset = 0;
-        let key = Expr::tuple(key.into_iter().map(Expr::val));
-        let place = Expr::tuple(KEY.map(Expr::col));
-        condition = condition.add(match order {
-            runtrail_audit::Order::NewestFirst => place.lt(key),
-            runtrail_audit::Order::OldestFirst => place.gt(key),
-        });
+        condition = condition.add(page::beyond(&KEY, key, order));
     }
     let limit = Ord::min(page.limit.unwrap_or(RUNS_AT_ONCE), RUNS_AT_ONCE);
     let page = Page::first(limit).skip(offset);
-    let query = ordered(db, condition, stretch::direction(order), page);
+    let query = ordered(db, condition, order, page);
     Stretch::of(&db.fetch(&query).await?, limit, &KEY, codec::decode_run)
 }
 
@@ -89,20 +131,20 @@ async fn newest_first(
     condition: Condition,
     page: Page,
 ) -> Result<Vec<SkillRun>> {
-    let query = ordered(db, condition, Order::Desc, page);
+    let query = ordered(db, condition, Order::NewestFirst, page);
     codec::readable(&db.fetch(&query).await?, codec::decode_run)
 }
 
 fn ordered(
     db: &Session<'_, impl Connection>,
     condition: Condition,
-    direction: Order,
+    order: Order,
     page: Page,
 ) -> SelectStatement {
-    db.select_runs()
+    let mut query = db.select_runs();
+    page::order_by(&mut query, &KEY, order);
+    query
         .cond_where(condition)
-        .order_by(Column::StartedAt, direction.clone())
-        .order_by(Column::Id, direction)
         // Always there, as SQLite knows no OFFSET without LIMIT; and so the text is the same for every page.
         .limit(page.limit.map_or(ALL, within))
         .offset(within(page.offset))

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use runtrail_audit::{Error, LogFilter, Order, Result, SkillRunLog, rules};
+use runtrail_audit::{
+    CursorPage, Error, LogFilter, Order, PageRequest, Result, SkillRunLog, rules,
+};
 use runtrail_entity::skill_run;
 use runtrail_entity::skill_run_log::{COLUMN, Column, Model};
 use sea_orm::Value;
@@ -10,13 +12,18 @@ use sea_orm::sea_query::{
     Expr, ExprTrait, InsertStatement, LockType, OnConflict, Query, SelectStatement,
 };
 
+use crate::codec::ListId;
 use crate::connection::Connection;
+use crate::page::{self, List};
 use crate::session::Session;
-use crate::stretch::{self, Stretch};
+use crate::stretch::Stretch;
 use crate::write::{self, Write};
 use crate::{backend, codec, error};
 
 const KEY: [Column; 2] = [Column::RunId, Column::Sequence];
+
+/// What the events of a run are ordered by.
+const SEQUENCE: [Column; 1] = [Column::Sequence];
 
 pub(crate) async fn append(db: &Session<'_, impl Connection>, event: &SkillRunLog) -> Result<()> {
     let row = codec::encode_log(event, db.clock.now(), &db.limits)?;
@@ -182,11 +189,8 @@ pub(crate) async fn list(
     db: &Session<'_, impl Connection>,
     run_id: &str,
 ) -> Result<Vec<SkillRunLog>> {
-    rules::run_id("run_id", run_id)?;
-    let mut query = db.select_logs();
-    query
-        .and_where(COLUMN.run_id.eq(run_id))
-        .order_by(Column::Sequence, sea_orm::Order::Asc);
+    let mut query = of_run(db, run_id, &LogFilter::new())?;
+    page::order_by(&mut query, &SEQUENCE, Order::OldestFirst);
     codec::readable(&db.fetch(&query).await?, codec::decode_log)
 }
 
@@ -201,33 +205,48 @@ pub(crate) async fn stretch(
     order: Order,
     after: Option<Vec<Value>>,
 ) -> Result<Stretch<SkillRunLog>> {
-    const KEY: [Column; 1] = [Column::Sequence];
+    let mut query = of_run(db, run_id, filter)?;
+    if let Some(key) = after {
+        query.and_where(page::beyond(&SEQUENCE, key, order));
+    }
+    page::order_by(&mut query, &SEQUENCE, order);
+    query.limit(EVENTS_OF_A_STRETCH);
+    let rows = db.fetch(&query).await?;
+    Stretch::of(&rows, EVENTS_OF_A_STRETCH, &SEQUENCE, codec::decode_log)
+}
 
-    let LogFilter {
-        event_type,
-        after: after_sequence,
-    } = filter;
+/// A page of the events of a run, which goes on from a place.
+pub(crate) async fn page(
+    db: &Session<'_, impl Connection>,
+    run_id: &str,
+    filter: &LogFilter,
+    order: Order,
+    request: &PageRequest,
+) -> Result<CursorPage<SkillRunLog>> {
+    let list = List {
+        query: of_run(db, run_id, filter)?,
+        id: ListId::of(&("logs", run_id, filter, order))?,
+        key: &SEQUENCE,
+        order,
+    };
+    list.page(db, request, codec::decode_log).await
+}
+
+/// The events of a run that a filter takes.
+fn of_run(
+    db: &Session<'_, impl Connection>,
+    run_id: &str,
+    filter: &LogFilter,
+) -> Result<SelectStatement> {
+    let LogFilter { event_type, after } = filter;
     let mut query = db.select_logs();
     query.and_where(COLUMN.run_id.eq(rules::run_id("run_id", run_id)?));
     if let Some(event_type) = event_type {
-        query.and_where(
-            COLUMN
-                .event_type
-                .eq(rules::identifier("event_type", event_type)?),
-        );
+        let event_type = rules::identifier("event_type", event_type)?;
+        query.and_where(COLUMN.event_type.eq(event_type));
     }
-    if let Some(sequence) = after_sequence {
+    if let Some(sequence) = after {
         query.and_where(COLUMN.sequence.gt(rules::count("after", *sequence)?));
     }
-    for value in after.into_iter().flatten() {
-        query.and_where(match order {
-            Order::NewestFirst => Expr::col(Column::Sequence).lt(value),
-            Order::OldestFirst => Expr::col(Column::Sequence).gt(value),
-        });
-    }
-    query
-        .order_by(Column::Sequence, stretch::direction(order))
-        .limit(EVENTS_OF_A_STRETCH);
-    let rows = db.fetch(&query).await?;
-    Stretch::of(&rows, EVENTS_OF_A_STRETCH, &KEY, codec::decode_log)
+    Ok(query)
 }

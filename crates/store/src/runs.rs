@@ -138,10 +138,7 @@ pub(crate) async fn finish(
     db.write(Write::Finish(finish)).await
 }
 
-pub(crate) async fn finish_alone(
-    db: &Session<'_, impl Connection>,
-    finish: &Finish,
-) -> Result<()> {
+pub(crate) async fn finish_alone(db: &Session<'_, impl Connection>, finish: &Finish) -> Result<()> {
     let Finish {
         run_id,
         finished_at,
@@ -243,7 +240,11 @@ async fn confirmed_many(
     let run_ids: Vec<_> = run_ids.collect();
     let mut query = db.select_runs();
     query
-        .and_where(COLUMN.id.in_subquery(backend::unfold(db.connection(), &run_ids)?))
+        .and_where(
+            COLUMN
+                .id
+                .in_subquery(backend::unfold(db.connection(), &run_ids)?),
+        )
         .lock(LockType::KeyShare);
     let rows = codec::readable(&db.fetch(&query).await?, codec::read_run)?;
     Ok(rows.into_iter().map(|row| (row.id.clone(), row)).collect())

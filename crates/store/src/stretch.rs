@@ -2,7 +2,7 @@
 
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use runtrail_audit::{Order, Result};
+use runtrail_audit::Result;
 use sea_orm::{IdenStatic, QueryResult, Value};
 
 use crate::codec;
@@ -63,12 +63,4 @@ where
         Some((stream::iter(records), (read, next)))
     });
     stretches.flatten().boxed()
-}
-
-/// The order as SQL has it.
-pub(crate) fn direction(order: Order) -> sea_orm::Order {
-    match order {
-        Order::NewestFirst => sea_orm::Order::Desc,
-        Order::OldestFirst => sea_orm::Order::Asc,
-    }
 }

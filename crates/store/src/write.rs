@@ -64,10 +64,7 @@ pub(crate) async fn together(
     let are_stored = match at_once(db, writes).await {
         Ok(are_stored) => are_stored,
         Err(err) if concerns_all(&err) => {
-            return writes
-                .iter()
-                .map(|_| Err(error::repeated(&err)))
-                .collect();
+            return writes.iter().map(|_| Err(error::repeated(&err))).collect();
         }
         // It may be the fault of a single one.
         Err(_) => vec![false; writes.len()],

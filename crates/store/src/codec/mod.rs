@@ -1,5 +1,6 @@
 //! Records to rows and back. Encoding refuses what can't be stored, decoding what can't be read.
 
+mod cursor;
 mod log;
 mod outcome;
 mod run;
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use crate::error;
 
+pub(crate) use cursor::{Bookmark, ListId, decode_cursor, encode_cursor};
 pub(crate) use log::{decode_log, encode_log, is_same_event, read_log};
 pub(crate) use outcome::Outcome;
 pub(crate) use run::{

@@ -165,7 +165,11 @@ impl ConnectionTrait for Held {
                 let connection = &mut **connection.lock().await;
                 let rows = match self.has_prepared_statements {
                     true => query(statement).fetch_all(connection).await,
-                    false => simple_protocol::query(&statement).fetch_all(connection).await,
+                    false => {
+                        simple_protocol::query(&statement)
+                            .fetch_all(connection)
+                            .await
+                    }
                 };
                 rows.map(results)
             }

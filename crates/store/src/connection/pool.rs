@@ -65,7 +65,9 @@ impl Pool {
 
     /// The writer whose connection is the only one of this pool, so that every statement goes through it.
     fn only_connection(&self) -> Option<&Writer> {
-        self.writer.as_ref().filter(|_| !backend::has_schemas(&self.db))
+        self.writer
+            .as_ref()
+            .filter(|_| !backend::has_schemas(&self.db))
     }
 
     /// Closes every connection, once what has been begun on it is done.

@@ -33,7 +33,9 @@ pub(super) async fn run(db: DatabaseConnection, mut queue: mpsc::Receiver<Job>) 
         if waiting.is_empty() && !task.wait(&mut queue, &mut waiting).await {
             return;
         }
-        while waiting.len() < MOST_AT_ONCE && let Ok(job) = queue.try_recv() {
+        while waiting.len() < MOST_AT_ONCE
+            && let Ok(job) = queue.try_recv()
+        {
             waiting.push(job);
         }
         // Whoever has given up may have said the same in another way since, and that must not be undone.

@@ -1,0 +1,296 @@
+use std::ops::{RangeFrom, RangeInclusive, RangeToInclusive};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::{Result, RunFilter, RunStatus};
+
+/// Which runs a page takes; the default takes every run that is not a dry run.
+///
+/// It says more than a [`RunFilter`], and every such filter is one of these. All parts that are set must hold.
+///
+/// ```
+/// use runtrail_audit::{RunQuery, RunStatus};
+///
+/// let slow_failures = RunQuery::new()
+///     .statuses([RunStatus::ERROR, RunStatus::TIMEOUT])
+///     .except_callers(["ci"])
+///     .runtime_seconds(60.0..);
+/// assert_eq!(slow_failures.callers.except, ["ci"]);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RunQuery {
+    /// By status. [`RunStatus::DRY_RUN`] finds nothing unless [`include_dry_run`](Self::include_dry_run) is set too.
+    pub statuses: Choice<RunStatus>,
+    /// By skill.
+    pub skills: Choice<String>,
+    /// By caller.
+    pub callers: Choice<String>,
+    /// By channel.
+    pub channels: Choice<String>,
+    /// By the run that spawned them.
+    pub parent: Parent,
+    /// By when they started.
+    pub started: Bounds<DateTime<Utc>>,
+    /// By when they finished; a running one is in no bounds.
+    pub finished: Bounds<DateTime<Utc>>,
+    /// By how long they took, in seconds.
+    pub runtime_seconds: Bounds<f64>,
+    /// By how many tokens of every kind they took together.
+    pub total_tokens: Bounds<u64>,
+    /// By how their ids begin.
+    pub id_prefix: String,
+    /// Takes dry runs as well, which are hidden otherwise.
+    pub include_dry_run: bool,
+}
+
+/// Values of which one must hold, and values of which none may.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Choice<T> {
+    /// Any of these; if it is empty, any at all.
+    pub only: Vec<T>,
+    /// None of these.
+    pub except: Vec<T>,
+}
+
+/// A lowest and a highest value, both still within; each may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Bounds<T> {
+    /// The lowest.
+    pub from: Option<T>,
+    /// The highest.
+    pub to: Option<T>,
+}
+
+impl<T> Bounds<T> {
+    /// The same bounds of what the values are mapped to.
+    pub fn map<U>(self, value: impl Fn(T) -> U) -> Bounds<U> {
+        Bounds {
+            from: self.from.map(&value),
+            to: self.to.map(value),
+        }
+    }
+
+    /// The same, unless one of the values can't be mapped.
+    ///
+    /// # Errors
+    ///
+    /// That of the mapping.
+    pub fn try_map<U>(self, value: impl Fn(T) -> Result<U>) -> Result<Bounds<U>> {
+        Ok(Bounds {
+            from: self.from.map(&value).transpose()?,
+            to: self.to.map(value).transpose()?,
+        })
+    }
+}
+
+/// What the parent of a run has to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum Parent {
+    /// Anything or nothing.
+    #[default]
+    Any,
+    /// Nothing: top-level runs.
+    None,
+    /// The run with this id.
+    Run(String),
+}
+
+impl RunQuery {
+    /// Every run that is not a dry run.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only runs with one of these statuses.
+    pub fn statuses(mut self, statuses: impl IntoIterator<Item = impl Into<RunStatus>>) -> Self {
+        self.statuses.only = all(statuses);
+        self
+    }
+
+    /// No runs with one of these statuses.
+    pub fn except_statuses(
+        mut self,
+        statuses: impl IntoIterator<Item = impl Into<RunStatus>>,
+    ) -> Self {
+        self.statuses.except = all(statuses);
+        self
+    }
+
+    /// Only runs of these skills.
+    pub fn skills(mut self, skills: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.skills.only = all(skills);
+        self
+    }
+
+    /// No runs of these skills.
+    pub fn except_skills(mut self, skills: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.skills.except = all(skills);
+        self
+    }
+
+    /// Only runs for these callers.
+    pub fn callers(mut self, callers: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.callers.only = all(callers);
+        self
+    }
+
+    /// No runs for these callers.
+    pub fn except_callers(mut self, callers: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.callers.except = all(callers);
+        self
+    }
+
+    /// Only runs from these channels.
+    pub fn channels(mut self, channels: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.channels.only = all(channels);
+        self
+    }
+
+    /// No runs from these channels.
+    pub fn except_channels(
+        mut self,
+        channels: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.channels.except = all(channels);
+        self
+    }
+
+    /// Only runs without a parent.
+    pub fn top_level_only(mut self) -> Self {
+        self.parent = Parent::None;
+        self
+    }
+
+    /// Only runs that this run spawned itself.
+    pub fn children_of(mut self, run_id: impl Into<String>) -> Self {
+        self.parent = Parent::Run(run_id.into());
+        self
+    }
+
+    /// Only runs that started then.
+    pub fn started(mut self, times: impl Into<Bounds<DateTime<Utc>>>) -> Self {
+        self.started = times.into();
+        self
+    }
+
+    /// Only runs that finished then.
+    pub fn finished(mut self, times: impl Into<Bounds<DateTime<Utc>>>) -> Self {
+        self.finished = times.into();
+        self
+    }
+
+    /// Only runs that took so long, in seconds.
+    pub fn runtime_seconds(mut self, seconds: impl Into<Bounds<f64>>) -> Self {
+        self.runtime_seconds = seconds.into();
+        self
+    }
+
+    /// Only runs that took so many tokens, of every kind together.
+    pub fn total_tokens(mut self, tokens: impl Into<Bounds<u64>>) -> Self {
+        self.total_tokens = tokens.into();
+        self
+    }
+
+    /// Only runs whose ids begin like this.
+    pub fn id_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.id_prefix = prefix.into();
+        self
+    }
+
+    /// Takes dry runs as well.
+    pub fn include_dry_run(mut self) -> Self {
+        self.include_dry_run = true;
+        self
+    }
+}
+
+impl From<&RunFilter> for RunQuery {
+    fn from(filter: &RunFilter) -> Self {
+        let RunFilter {
+            status,
+            skill_id,
+            caller_id,
+            channel_id,
+            top_level_only,
+            since,
+            until,
+            include_dry_run,
+        } = filter;
+        Self {
+            statuses: status.clone().into(),
+            skills: skill_id.clone().into(),
+            callers: caller_id.clone().into(),
+            channels: channel_id.clone().into(),
+            parent: match top_level_only {
+                true => Parent::None,
+                false => Parent::Any,
+            },
+            started: Bounds {
+                from: *since,
+                to: *until,
+            },
+            include_dry_run: *include_dry_run,
+            ..Self::default()
+        }
+    }
+}
+
+fn all<T>(values: impl IntoIterator<Item = impl Into<T>>) -> Vec<T> {
+    values.into_iter().map(Into::into).collect()
+}
+
+impl<T> Default for Choice<T> {
+    fn default() -> Self {
+        Self {
+            only: Vec::new(),
+            except: Vec::new(),
+        }
+    }
+}
+
+impl<T> From<Option<T>> for Choice<T> {
+    fn from(only: Option<T>) -> Self {
+        Self {
+            only: only.into_iter().collect(),
+            except: Vec::new(),
+        }
+    }
+}
+
+impl<T> Default for Bounds<T> {
+    fn default() -> Self {
+        Self {
+            from: None,
+            to: None,
+        }
+    }
+}
+
+impl<T> From<RangeInclusive<T>> for Bounds<T> {
+    fn from(range: RangeInclusive<T>) -> Self {
+        let (from, to) = range.into_inner();
+        Self {
+            from: Some(from),
+            to: Some(to),
+        }
+    }
+}
+
+impl<T> From<RangeFrom<T>> for Bounds<T> {
+    fn from(range: RangeFrom<T>) -> Self {
+        Self {
+            from: Some(range.start),
+            to: None,
+        }
+    }
+}
+
+impl<T> From<RangeToInclusive<T>> for Bounds<T> {
+    fn from(range: RangeToInclusive<T>) -> Self {
+        Self {
+            from: None,
+            to: Some(range.end),
+        }
+    }
+}

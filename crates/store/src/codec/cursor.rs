@@ -1,0 +1,112 @@
+use std::hash::Hasher;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fnv::FnvHasher;
+use runtrail_audit::{Cursor, Error, Result};
+use sea_orm::Value;
+use serde::{Deserialize, Serialize};
+
+/// What a cursor says.
+pub(crate) struct Bookmark {
+    /// Whether it leads to what comes before, instead of what comes after.
+    pub(crate) is_backward: bool,
+    /// The key of a row, which itself is not included.
+    pub(crate) key: Vec<Value>,
+}
+
+/// Which list a cursor belongs to.
+#[derive(Clone, Copy)]
+pub(crate) struct ListId(u64);
+
+impl ListId {
+    /// Of a list that is described by this: its filter and its order.
+    pub(crate) fn of(list: &impl Serialize) -> Result<Self> {
+        let mut hasher = FnvHasher::default();
+        hasher.write(&serde_json::to_vec(list).map_err(unexpected)?);
+        Ok(Self(hasher.finish()))
+    }
+}
+
+/// The form of the text, which databases and clients keep: what changes it needs another version.
+#[derive(Serialize, Deserialize)]
+struct Token {
+    #[serde(rename = "v")]
+    version: u8,
+    #[serde(rename = "l")]
+    list: u64,
+    #[serde(rename = "b")]
+    is_backward: bool,
+    #[serde(rename = "k")]
+    key: Vec<Part>,
+}
+
+const VERSION: u8 = 1;
+
+/// A value of a key; of another type than it should be where a row is damaged.
+#[derive(Serialize, Deserialize)]
+enum Part {
+    #[serde(rename = "i")]
+    Integer(i64),
+    #[serde(rename = "t")]
+    Text(String),
+    #[serde(rename = "f")]
+    FloatBits(u64),
+    #[serde(rename = "x")]
+    Bytes(Vec<u8>),
+}
+
+pub(crate) fn encode_cursor(list: ListId, bookmark: Bookmark) -> Result<Cursor> {
+    let token = Token {
+        version: VERSION,
+        list: list.0,
+        is_backward: bookmark.is_backward,
+        key: bookmark.key.into_iter().filter_map(part).collect(),
+    };
+    let json = serde_json::to_vec(&token).map_err(unexpected)?;
+    Ok(URL_SAFE_NO_PAD.encode(json).into())
+}
+
+pub(crate) fn decode_cursor(list: ListId, cursor: &Cursor, key_length: usize) -> Result<Bookmark> {
+    let invalid = |reason: &'static str| Error::invalid("cursor", reason);
+    let token = URL_SAFE_NO_PAD.decode(cursor.as_str()).ok();
+    let token = token.and_then(|json| serde_json::from_slice::<Token>(&json).ok());
+    let token = token.ok_or_else(|| invalid("is not one that a page has given"))?;
+    if token.version != VERSION {
+        return Err(invalid("is of another version of Runtrail"));
+    }
+    if token.list != list.0 || token.key.len() != key_length {
+        return Err(invalid("belongs to another filter, order or list"));
+    }
+    Ok(Bookmark {
+        is_backward: token.is_backward,
+        key: token.key.into_iter().map(value).collect(),
+    })
+}
+
+fn part(value: Value) -> Option<Part> {
+    match value {
+        Value::BigInt(integer) => integer.map(Part::Integer),
+        Value::String(text) => text.map(Part::Text),
+        Value::Double(float) => float.map(|float| Part::FloatBits(float.to_bits())),
+        Value::Bytes(bytes) => bytes.map(Part::Bytes),
+        _ => None,
+    }
+}
+
+fn value(part: Part) -> Value {
+    match part {
+        Part::Integer(integer) => integer.into(),
+        Part::Text(text) => text.into(),
+        Part::FloatBits(bits) => f64::from_bits(bits).into(),
+        Part::Bytes(bytes) => bytes.into(),
+    }
+}
+
+/// JSON of numbers and texts can always be written.
+fn unexpected(err: serde_json::Error) -> Error {
+    Error::Backend {
+        transient: false,
+        source: err.into(),
+    }
+}

@@ -1,0 +1,113 @@
+//! Reading a list page by page, each from a place in it.
+
+use runtrail_audit::{CursorPage, Error, Order, PageRequest, Result};
+use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
+use sea_orm::{ColumnTrait, ColumnType, QueryResult, Value};
+
+use crate::backend;
+use crate::codec::{self, Bookmark, ListId};
+use crate::connection::Connection;
+use crate::session::Session;
+
+/// A list, of which a page is a stretch.
+pub(crate) struct List<K: 'static> {
+    /// Its rows, without order and limit.
+    pub(crate) query: SelectStatement,
+    pub(crate) id: ListId,
+    /// What it is ordered by: a row's key.
+    pub(crate) key: &'static [K],
+    pub(crate) order: Order,
+}
+
+impl<K: ColumnTrait> List<K> {
+    pub(crate) async fn page<T>(
+        mut self,
+        db: &Session<'_, impl Connection>,
+        request: &PageRequest,
+        decode: impl Fn(&QueryResult) -> Result<T>,
+    ) -> Result<CursorPage<T>> {
+        let PageRequest { limit, cursor } = request;
+        if !(1..=PageRequest::MAX_LIMIT).contains(limit) {
+            let reason = format!("is {limit}, not from 1 to {}", PageRequest::MAX_LIMIT);
+            return Err(Error::invalid("limit", reason));
+        }
+        let from = cursor.as_ref();
+        let from = from.map(|cursor| codec::decode_cursor(self.id, cursor, self.key.len()));
+        let from = from.transpose()?;
+        let is_backward = from.as_ref().is_some_and(|bookmark| bookmark.is_backward);
+        let direction = match is_backward {
+            true => self.order.reversed(),
+            false => self.order,
+        };
+        if let Some(bookmark) = from {
+            self.check(db, &bookmark.key)?;
+            self.query
+                .and_where(beyond(self.key, bookmark.key, direction));
+        }
+        order_by(&mut self.query, self.key, direction);
+        // One more, which tells that there are more.
+        self.query.limit(limit + 1);
+
+        let mut rows = db.fetch(&self.query).await?;
+        let has_more = rows.len() as u64 > *limit;
+        if has_more {
+            rows.pop();
+        }
+        if is_backward {
+            rows.reverse();
+        }
+        let beside = |row: Option<&QueryResult>, to_previous: bool| match row {
+            Some(row) => self.cursor(row, to_previous).map(Some),
+            // From an end of the list it goes on where it was, once something has come.
+            None => Ok(cursor.clone().filter(|_| is_backward == to_previous)),
+        };
+        Ok(CursorPage {
+            next: beside(rows.last(), false)?,
+            previous: beside(rows.first(), true)?,
+            has_more,
+            items: codec::readable(&rows, decode)?,
+        })
+    }
+
+    /// A cursor to what comes after this row, or before.
+    fn cursor(&self, row: &QueryResult, is_backward: bool) -> Result<runtrail_audit::Cursor> {
+        let key = codec::raw_values(row, self.key)?;
+        codec::encode_cursor(self.id, Bookmark { is_backward, key })
+    }
+
+    /// SQLite compares values of any type; PostgreSQL would refuse the query.
+    fn check(&self, db: &Session<'_, impl Connection>, key: &[Value]) -> Result<()> {
+        let fits = |(column, value): (&K, &Value)| match value {
+            Value::BigInt(_) => *column.def().get_column_type() == ColumnType::BigInteger,
+            Value::String(Some(text)) => {
+                *column.def().get_column_type() == ColumnType::Text && !text.contains('\0')
+            }
+            _ => false,
+        };
+        if backend::has_schemas(db.connection()) && !self.key.iter().zip(key).all(fits) {
+            return Err(Error::invalid("cursor", "is not one that a page has given"));
+        }
+        Ok(())
+    }
+}
+
+/// What comes after this key in the order. As a comparison of rows, which an index is entered by; the comparisons of
+/// each column that mean the same would read it from its start.
+pub(crate) fn beyond(key: &[impl ColumnTrait], values: Vec<Value>, order: Order) -> Expr {
+    let place = Expr::tuple(key.iter().map(|column| Expr::col(column.as_column_ref())));
+    let values = Expr::tuple(values.into_iter().map(Expr::val));
+    match order {
+        Order::NewestFirst => place.lt(values),
+        Order::OldestFirst => place.gt(values),
+    }
+}
+
+pub(crate) fn order_by(query: &mut SelectStatement, key: &[impl ColumnTrait], order: Order) {
+    let direction = match order {
+        Order::NewestFirst => sea_orm::Order::Desc,
+        Order::OldestFirst => sea_orm::Order::Asc,
+    };
+    for column in key {
+        query.order_by(column.as_column_ref(), direction.clone());
+    }
+}

@@ -1,0 +1,40 @@
+use async_trait::async_trait;
+use runtrail_audit::{
+    CursorPage, LogFilter, Order, PageRequest, PagedStorage, Result, RunQuery, RunSummary,
+    SkillRun, SkillRunLog,
+};
+
+use crate::connection::Connection;
+use crate::store::AuditStore;
+use crate::{list, logs};
+
+#[async_trait]
+impl<C: Connection> PagedStorage for AuditStore<C> {
+    async fn page_runs(
+        &self,
+        query: &RunQuery,
+        order: Order,
+        request: &PageRequest,
+    ) -> Result<CursorPage<SkillRun>> {
+        list::page(&self.reading().await?, query, order, request).await
+    }
+
+    async fn page_run_summaries(
+        &self,
+        query: &RunQuery,
+        order: Order,
+        request: &PageRequest,
+    ) -> Result<CursorPage<RunSummary>> {
+        list::page_of_summaries(&self.reading().await?, query, order, request).await
+    }
+
+    async fn page_logs(
+        &self,
+        run_id: &str,
+        filter: &LogFilter,
+        order: Order,
+        request: &PageRequest,
+    ) -> Result<CursorPage<SkillRunLog>> {
+        logs::page(&self.reading().await?, run_id, filter, order, request).await
+    }
+}
