@@ -1,5 +1,7 @@
 //! The only place that asks which backend a statement or a connection is for.
 
+use std::time::Duration;
+
 use runtrail_audit::{Error, Result};
 use sea_orm::sea_query::extension::postgres::PgBinOper;
 use sea_orm::sea_query::extension::sqlite::SqliteBinOper;
@@ -35,6 +37,21 @@ pub(crate) fn sqlite_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::
         }
         _ => None,
     }
+}
+
+/// How many connections a pool has at most, and how long it lets others wait for one.
+pub(crate) fn pool_size(db: &sea_orm::DatabaseConnection) -> Option<(u32, Duration)> {
+    #[cfg(feature = "sqlite")]
+    if let Some(pool) = sqlite_pool(db) {
+        let options = pool.options();
+        return Some((options.get_max_connections(), options.get_acquire_timeout()));
+    }
+    #[cfg(feature = "postgres")]
+    if let Some(pool) = postgres_pool(db) {
+        let options = pool.options();
+        return Some((options.get_max_connections(), options.get_acquire_timeout()));
+    }
+    None
 }
 
 /// The table that [`unfold`] and [`unfold_rows`] give, and its only column.

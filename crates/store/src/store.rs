@@ -63,10 +63,10 @@ impl AuditStore {
         let readers = readers.await.map_err(error::migration)?;
         let writer = options.open_writer(&pool);
         let writer = Writer::new(writer.await.map_err(error::migration)?);
-        let watched = |db| Pool::watched(db, options.abandoned().clone());
-        let pool = watched(pool).with_writer(writer);
+        let own = |db| Pool::own(db, options.abandoned().clone());
+        let pool = own(pool).with_writer(writer);
         Ok(match readers {
-            Some(readers) => Self::over(pool, watched(readers)),
+            Some(readers) => Self::over(pool, own(readers)),
             None => Self::over(pool.clone(), pool),
         })
     }

@@ -75,7 +75,7 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn get<T: TryGetable>(&self, row: &QueryResult, column: impl IdenStatic) -> Result<T> {
-        row.try_get("", column.as_str())
+        row.try_get_by(column.as_str())
             .map_err(|err| self.corrupt(column, format!("can't be read: {err}")))
     }
 

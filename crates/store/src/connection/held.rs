@@ -58,11 +58,17 @@ impl Held {
     /// To PostgreSQL it is closed: there may be no server behind it any more, or one that has become a standby. One to
     /// SQLite goes back: nothing can be wrong with it, and a database in memory would be gone.
     pub(crate) fn discard(self) {
+        if backend::has_schemas(&self) {
+            self.detach();
+        }
+    }
+
+    /// Takes it out of its pool and closes it, without a farewell, which nobody may be there to take.
+    pub(crate) fn detach(self) {
         match self.connection {
             #[cfg(feature = "sqlite")]
-            Inner::Sqlite(_) => {}
+            Inner::Sqlite(connection) => drop(connection.into_inner().detach()),
             #[cfg(feature = "postgres")]
-            // Without a farewell, which nobody may be there to take.
             Inner::Postgres(connection) => drop(connection.into_inner().detach()),
         }
     }

@@ -2,6 +2,7 @@
 
 mod borrowed;
 mod held;
+mod kept;
 mod pool;
 #[cfg(feature = "postgres")]
 mod simple_protocol;

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use runtrail_audit::Error;
 use runtrail_migration::Abandoned;
@@ -6,6 +8,7 @@ use sea_orm::{
 };
 
 use super::Connection;
+use super::kept::Kept;
 #[cfg(feature = "postgres")]
 use super::{held, simple_protocol};
 use crate::backend;
@@ -22,21 +25,27 @@ pub struct Pool {
     has_prepared_statements: bool,
     abandoned: Abandoned,
     writer: Option<Writer>,
+    kept: Option<Arc<Kept>>,
 }
 
 impl Pool {
     /// Over a host's connection.
     pub(crate) fn new(db: DatabaseConnection) -> Self {
-        Self::watched(db, Abandoned::default())
-    }
-
-    /// Over one whose pool asks what was abandoned.
-    pub(crate) fn watched(db: DatabaseConnection, abandoned: Abandoned) -> Self {
         Self {
             db,
             has_prepared_statements: true,
-            abandoned,
+            abandoned: Abandoned::default(),
             writer: None,
+            kept: None,
+        }
+    }
+
+    /// Over one of the store's own, whose pool asks what was abandoned.
+    pub(crate) fn own(db: DatabaseConnection, abandoned: Abandoned) -> Self {
+        Self {
+            abandoned,
+            kept: Kept::of(&db).map(Arc::new),
+            ..Self::new(db)
         }
     }
 
@@ -76,6 +85,9 @@ impl Pool {
             Some(writer) => writer.close().await,
             None => Ok(()),
         };
+        if let Some(kept) = &self.kept {
+            kept.close();
+        }
         writer.and(self.db.close_by_ref().await)
     }
 
@@ -96,6 +108,9 @@ impl Pool {
         let Some(pool) = backend::postgres_pool(&self.db) else {
             return;
         };
+        if let Some(kept) = &self.kept {
+            kept.clear();
+        }
         let leads_to_standby = match failure {
             Error::ReadOnly { .. } => true,
             Error::Backend {
@@ -142,15 +157,20 @@ impl ConnectionTrait for Pool {
         if let Some(writer) = self.only_connection() {
             return writer.execute(statement).await;
         }
+        if let Some(kept) = &self.kept {
+            let lent = kept.take(self.has_prepared_statements).await?;
+            let result = self.abandoned.watch(lent.held.execute_raw(statement)).await?;
+            kept.put_back(lent);
+            return Ok(result);
+        }
         #[cfg(feature = "postgres")]
         if let Some(pool) = self.unprepared() {
-            let result = simple_protocol::query(&statement).execute(pool);
-            let result = self.abandoned.watch(result).await;
+            let result = simple_protocol::query(&statement).execute(pool).await;
             return result
                 .map(Into::into)
                 .map_err(|err| DbErr::Exec(held::runtime(err)));
         }
-        self.abandoned.watch(self.db.execute_raw(statement)).await
+        self.db.execute_raw(statement).await
     }
 
     #[expect(clippy::disallowed_methods, reason = "forwarding, not calling")]
@@ -166,14 +186,19 @@ impl ConnectionTrait for Pool {
         if let Some(writer) = self.only_connection() {
             return writer.query_all(statement).await;
         }
+        if let Some(kept) = &self.kept {
+            let lent = kept.take(self.has_prepared_statements).await?;
+            let rows = self.abandoned.watch(lent.held.query_all_raw(statement)).await?;
+            kept.put_back(lent);
+            return Ok(rows);
+        }
         #[cfg(feature = "postgres")]
         if let Some(pool) = self.unprepared() {
-            let rows = simple_protocol::query(&statement).fetch_all(pool);
-            let rows = self.abandoned.watch(rows).await;
+            let rows = simple_protocol::query(&statement).fetch_all(pool).await;
             return rows
                 .map(held::results)
                 .map_err(|err| DbErr::Query(held::runtime(err)));
         }
-        self.abandoned.watch(self.db.query_all_raw(statement)).await
+        self.db.query_all_raw(statement).await
     }
 }

@@ -1,0 +1,123 @@
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sea_orm::{ConnAcquireErr, DatabaseConnection, DbErr};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use super::Held;
+use crate::backend;
+
+/// Connections of a pool that are in use all the time, kept from one statement to the next.
+///
+/// The pool asks each connection that comes back whether it still works, which on SQLite takes as long as reading a
+/// run. Here one comes back unasked if its statement has succeeded. One whose statement failed, or was given up, goes
+/// back to the pool; so does one that has rested a while, since the pool knows what becomes of those.
+pub(super) struct Kept {
+    db: DatabaseConnection,
+    /// As many as the pool has connections: more would wait for one that is kept here.
+    permits: Semaphore,
+    acquire_timeout: Duration,
+    /// The one used last at the end: it is the warmest.
+    idle: Mutex<Vec<Rested>>,
+}
+
+struct Rested {
+    held: Held,
+    since: Instant,
+}
+
+/// One of them in use.
+pub(super) struct Lent<'a> {
+    pub(super) held: Held,
+    _permit: SemaphorePermit<'a>,
+}
+
+/// How long a connection may rest and still be used unasked.
+const REST: Duration = Duration::from_secs(1);
+
+impl Kept {
+    /// Those of a pool that nobody else uses; none of a pool of another kind.
+    pub(super) fn of(db: &DatabaseConnection) -> Option<Self> {
+        let (connections, acquire_timeout) = backend::pool_size(db)?;
+        Some(Self {
+            db: db.clone(),
+            permits: Semaphore::new(connections as usize),
+            acquire_timeout,
+            idle: Mutex::default(),
+        })
+    }
+
+    pub(super) async fn take(&self, has_prepared_statements: bool) -> Result<Lent<'_>, DbErr> {
+        let permit = match self.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => timeout(self.acquire_timeout, self.permits.acquire())
+                .await
+                .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?
+                .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))?,
+        };
+        let warm = self.warm();
+        let held = match warm {
+            Some(held) => held,
+            None => Held::acquire(&self.db).await?,
+        };
+        Ok(Lent {
+            held: held.prepares_statements(has_prepared_statements),
+            _permit: permit,
+        })
+    }
+
+    /// After a statement that has succeeded; otherwise the connection is just dropped, and so goes to the pool.
+    pub(super) fn put_back(&self, lent: Lent<'_>) {
+        let mut idle = self.idle();
+        if !self.permits.is_closed() {
+            idle.push(Rested {
+                held: lent.held,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    /// Lets the pool have those that rest here.
+    pub(super) fn clear(&self) {
+        self.idle().clear();
+    }
+
+    /// Keeps none any more, and lends none.
+    pub(super) fn close(&self) {
+        self.permits.close();
+        self.clear();
+    }
+
+    fn warm(&self) -> Option<Held> {
+        let mut idle = self.idle();
+        let is_warm = |rested: &Rested| rested.since.elapsed() < REST;
+        if !idle.first().is_none_or(is_warm) {
+            idle.retain(is_warm);
+        }
+        idle.pop().map(|rested| rested.held)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Rested>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Kept {
+    /// A connection that goes back to its pool needs the runtime for it, and panics without one.
+    fn drop(&mut self) {
+        if Handle::try_current().is_err() {
+            for rested in self.idle().drain(..) {
+                rested.held.detach();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").finish_non_exhaustive()
+    }
+}
