@@ -33,7 +33,11 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
 async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     let file = setup.file("read.db");
     let go_file = setup.file("go-read.db");
-    step("filling SQLite", data::fill_sqlite(&file, setup.read, &setup.payloads)).await?;
+    step(
+        "filling SQLite",
+        data::fill_sqlite(&file, setup.read, &setup.payloads),
+    )
+    .await?;
     step("filling the Go design", async {
         data::fill_go(&go_file, setup.read, &setup.payloads)
     })
@@ -51,10 +55,26 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     let name = "get_run, 1 caller";
     let ours = each(ids, |id| async { Ok(store.get_run(id).await.map(drop)?) });
     let baselines = vec![
-        Baseline::new("rusqlite", None, each(ids, |id| async { by_hand::get_run(hand, id).map(drop) })),
-        Baseline::new("Go design", None, each(ids, |id| async { go_design::get_run(go, id).map(drop) })),
-        Baseline::new("SeaORM straightforward", 2.0, each(ids, |id| async { plain.get_run(id).await.map(drop) })),
-        Baseline::new("SeaORM tuned", None, each(ids, |id| async { tuned.get_run(id).await.map(drop) })),
+        Baseline::new(
+            "rusqlite",
+            None,
+            each(ids, |id| async { by_hand::get_run(hand, id).map(drop) }),
+        ),
+        Baseline::new(
+            "Go design",
+            None,
+            each(ids, |id| async { go_design::get_run(go, id).map(drop) }),
+        ),
+        Baseline::new(
+            "SeaORM straightforward",
+            2.0,
+            each(ids, |id| async { plain.get_run(id).await.map(drop) }),
+        ),
+        Baseline::new(
+            "SeaORM tuned",
+            None,
+            each(ids, |id| async { tuned.get_run(id).await.map(drop) }),
+        ),
     ];
     all.compare(name, ours, baselines).await?;
 
@@ -73,7 +93,9 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
         at_once(shared_ids, move |id| {
             let one = Arc::clone(&one);
             async move {
-                let db = one.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let db = one
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
                 go_design::get_run(&db, &id).map(drop)
             }
         })
@@ -90,17 +112,26 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
                     .into_iter()
                     .map(|db| {
                         let ids = Arc::clone(&ids);
-                        threads.spawn(move || ids.iter().try_for_each(|id| go_design::get_run(&db, id).map(drop)))
+                        threads.spawn(move || {
+                            ids.iter()
+                                .try_for_each(|id| go_design::get_run(&db, id).map(drop))
+                        })
                     })
                     .collect();
-                threads.into_iter().try_for_each(|it| it.join().ok().context("it panicked")?)
+                threads
+                    .into_iter()
+                    .try_for_each(|it| it.join().ok().context("it panicked")?)
             })?;
             Ok((CALLERS * ids.len()) as f64 / begun.elapsed().as_secs_f64())
         }
     });
     let baselines = vec![
         Baseline::new("Go design, one connection", 1.0, one_connection),
-        Baseline::new("Go design, a connection and thread each", None, each_their_own),
+        Baseline::new(
+            "Go design, a connection and thread each",
+            None,
+            each_their_own,
+        ),
     ];
     all.compare(name, ours, baselines).await?;
 
@@ -108,27 +139,77 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     let skills = &skills;
     let name = "list 50 of a skill";
     let limit = ROWS as i64;
-    let ours = each(skills, |skill| async { Ok(store.list_runs_by_skill(skill, Some(ROWS)).await.map(drop)?) });
+    let ours = each(skills, |skill| async {
+        Ok(store
+            .list_runs_by_skill(skill, Some(ROWS))
+            .await
+            .map(drop)?)
+    });
     let baselines = vec![
-        Baseline::new("rusqlite", 1.0 / 3.5, each(skills, |skill| async { by_hand::list_by_skill(hand, skill, limit).map(drop) })),
-        Baseline::new("Go design", 1.0 / 1.15, each(skills, |skill| async { go_design::list_by_skill(go, skill, limit).map(drop) })),
-        Baseline::new("SeaORM straightforward", None, each(skills, |skill| async { plain.list_by_skill(skill, ROWS).await.map(drop) })),
-        Baseline::new("SeaORM tuned", None, each(skills, |skill| async { tuned.list_by_skill(skill, ROWS).await.map(drop) })),
+        Baseline::new(
+            "rusqlite",
+            1.0 / 3.5,
+            each(skills, |skill| async {
+                by_hand::list_by_skill(hand, skill, limit).map(drop)
+            }),
+        ),
+        Baseline::new(
+            "Go design",
+            1.0 / 1.15,
+            each(skills, |skill| async {
+                go_design::list_by_skill(go, skill, limit).map(drop)
+            }),
+        ),
+        Baseline::new(
+            "SeaORM straightforward",
+            None,
+            each(skills, |skill| async {
+                plain.list_by_skill(skill, ROWS).await.map(drop)
+            }),
+        ),
+        Baseline::new(
+            "SeaORM tuned",
+            None,
+            each(skills, |skill| async {
+                tuned.list_by_skill(skill, ROWS).await.map(drop)
+            }),
+        ),
     ];
     all.compare(name, ours, baselines).await?;
 
     let name = "last_run_by_skills, 100 skills";
-    let ours = times(10, || async { Ok(store.last_run_by_skills(skills, true).await.map(drop)?) });
-    let grouped = times(2, || async { by_hand::last_run_grouped(hand, skills).map(drop) });
-    all.compare(name, ours, vec![Baseline::new("rusqlite, grouped MAX", 50.0, grouped)]).await?;
+    let ours = times(10, || async {
+        Ok(store.last_run_by_skills(skills, true).await.map(drop)?)
+    });
+    let grouped = times(2, || async {
+        by_hand::last_run_grouped(hand, skills).map(drop)
+    });
+    all.compare(
+        name,
+        ours,
+        vec![Baseline::new("rusqlite, grouped MAX", 50.0, grouped)],
+    )
+    .await?;
 
-    let last = setup.read.id(setup.read.runs / data::CHAIN * data::CHAIN - 1);
+    let last = setup
+        .read
+        .id(setup.read.runs / data::CHAIN * data::CHAIN - 1);
     let last = last.as_str();
     let name = "walk_parent_chain of 4";
-    let ours = times(200, || async { Ok(store.walk_parent_chain(last).await.map(drop)?) });
+    let ours = times(200, || async {
+        Ok(store.walk_parent_chain(last).await.map(drop)?)
+    });
     let baselines = vec![
-        Baseline::new("SeaORM straightforward, a query each", 3.5, times(200, || async { plain.chain(last).await.map(drop) })),
-        Baseline::new("SeaORM tuned, a query each", None, times(200, || async { tuned.chain(last).await.map(drop) })),
+        Baseline::new(
+            "SeaORM straightforward, a query each",
+            3.5,
+            times(200, || async { plain.chain(last).await.map(drop) }),
+        ),
+        Baseline::new(
+            "SeaORM tuned, a query each",
+            None,
+            times(200, || async { tuned.chain(last).await.map(drop) }),
+        ),
     ];
     all.compare(name, ours, baselines).await?;
 
@@ -139,7 +220,11 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
 async fn postgres(setup: &Setup) -> Result<Comparisons> {
     let url = setup.postgres.as_str();
     if setup.read != setup.written || !setup.wants_some("PostgreSQL, mixed writes") {
-        step("filling PostgreSQL", data::fill_postgres(url, setup.read, &setup.payloads)).await?;
+        step(
+            "filling PostgreSQL",
+            data::fill_postgres(url, setup.read, &setup.payloads),
+        )
+        .await?;
     }
     let store = &AuditStore::connect(url).await?;
     let hand = &Postgres::connect(url).await?;
@@ -150,39 +235,92 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
 
     let ours = each(ids, |id| async { Ok(store.get_run(id).await.map(drop)?) });
     let baselines = vec![
-        Baseline::new("tokio-postgres", None, each(ids, |id| async { hand.get_run(id).await.map(drop) })),
-        Baseline::new("SeaORM tuned", None, each(ids, |id| async { tuned.get_run(id).await.map(drop) })),
+        Baseline::new(
+            "tokio-postgres",
+            None,
+            each(ids, |id| async { hand.get_run(id).await.map(drop) }),
+        ),
+        Baseline::new(
+            "SeaORM tuned",
+            None,
+            each(ids, |id| async { tuned.get_run(id).await.map(drop) }),
+        ),
     ];
     all.compare("get_run, 1 caller", ours, baselines).await?;
 
     let limit = ROWS as i64;
-    let ours = each(skills, |skill| async { Ok(store.list_runs_by_skill(skill, Some(ROWS)).await.map(drop)?) });
+    let ours = each(skills, |skill| async {
+        Ok(store
+            .list_runs_by_skill(skill, Some(ROWS))
+            .await
+            .map(drop)?)
+    });
     let baselines = vec![
-        Baseline::new("tokio-postgres", 1.0 / 1.4, each(skills, |skill| async { hand.list_by_skill(skill, limit).await.map(drop) })),
-        Baseline::new("SeaORM tuned", None, each(skills, |skill| async { tuned.list_by_skill(skill, ROWS).await.map(drop) })),
+        Baseline::new(
+            "tokio-postgres",
+            1.0 / 1.4,
+            each(skills, |skill| async {
+                hand.list_by_skill(skill, limit).await.map(drop)
+            }),
+        ),
+        Baseline::new(
+            "SeaORM tuned",
+            None,
+            each(skills, |skill| async {
+                tuned.list_by_skill(skill, ROWS).await.map(drop)
+            }),
+        ),
     ];
     all.compare("list 50 of a skill", ours, baselines).await?;
 
-    let ours = times(10, || async { Ok(store.last_run_by_skills(skills, true).await.map(drop)?) });
-    let grouped = times(2, || async { hand.last_run_grouped(skills).await.map(drop) });
-    all.compare("last_run_by_skills, 100 skills", ours, vec![Baseline::new("tokio-postgres, grouped MAX", 50.0, grouped)]).await?;
+    let ours = times(10, || async {
+        Ok(store.last_run_by_skills(skills, true).await.map(drop)?)
+    });
+    let grouped = times(2, || async {
+        hand.last_run_grouped(skills).await.map(drop)
+    });
+    all.compare(
+        "last_run_by_skills, 100 skills",
+        ours,
+        vec![Baseline::new("tokio-postgres, grouped MAX", 50.0, grouped)],
+    )
+    .await?;
 
-    let last = setup.read.id(setup.read.runs / data::CHAIN * data::CHAIN - 1);
+    let last = setup
+        .read
+        .id(setup.read.runs / data::CHAIN * data::CHAIN - 1);
     let last = last.as_str();
-    let ours = times(200, || async { Ok(store.walk_parent_chain(last).await.map(drop)?) });
+    let ours = times(200, || async {
+        Ok(store.walk_parent_chain(last).await.map(drop)?)
+    });
     let chain = times(200, || async { tuned.chain(last).await.map(drop) });
-    all.compare("walk_parent_chain of 4", ours, vec![Baseline::new("SeaORM tuned, a query each", None, chain)]).await?;
+    all.compare(
+        "walk_parent_chain of 4",
+        ours,
+        vec![Baseline::new("SeaORM tuned, a query each", None, chain)],
+    )
+    .await?;
 
     pages_and_rarities(&mut all, store, 500.0).await?;
     Ok(all.comparisons)
 }
 
 /// What has to cost the same however much there is.
-async fn pages_and_rarities(all: &mut Measured<'_>, store: &AuditStore, at_least: f64) -> Result<()> {
+async fn pages_and_rarities(
+    all: &mut Measured<'_>,
+    store: &AuditStore,
+    at_least: f64,
+) -> Result<()> {
     let query = &RunQuery::new();
     let page = |cursor: Option<Cursor>| async move {
-        let request = PageRequest { limit: ROWS, cursor };
-        Ok(store.page_runs(query, Order::NewestFirst, &request).await.map(drop)?)
+        let request = PageRequest {
+            limit: ROWS,
+            cursor,
+        };
+        Ok(store
+            .page_runs(query, Order::NewestFirst, &request)
+            .await
+            .map(drop)?)
     };
     let depth = (all.setup.read.runs as u64 / 2).min(10_000 * ROWS);
     let name = format!("page {} by cursor", depth / ROWS);
@@ -190,7 +328,8 @@ async fn pages_and_rarities(all: &mut Measured<'_>, store: &AuditStore, at_least
         let far = &far(store, query, depth).await?;
         let ours = times(200, || page(Some(far.clone())));
         let first = times(200, || page(None));
-        all.compare(&name, ours, vec![Baseline::new("page 1", 1.0 / 1.5, first)]).await?;
+        all.compare(&name, ours, vec![Baseline::new("page 1", 1.0 / 1.5, first)])
+            .await?;
     }
 
     let filter = RunFilter::new;
@@ -200,20 +339,39 @@ async fn pages_and_rarities(all: &mut Measured<'_>, store: &AuditStore, at_least
         ("50 of an absent status", filter().status("never")),
         ("50 of a rare channel", filter().channel(data::RARE_CHANNEL)),
         ("50 of an absent channel", filter().channel("never")),
-        ("50 of a skill and a rare status", filter().skill("skill-1").status(data::RARE_STATUS)),
-        ("50 of a caller and a rare status", filter().caller("user-1").status(data::RARE_STATUS)),
+        (
+            "50 of a skill and a rare status",
+            filter().skill("skill-1").status(data::RARE_STATUS),
+        ),
+        (
+            "50 of a caller and a rare status",
+            filter().caller("user-1").status(data::RARE_STATUS),
+        ),
         ("50 top-level runs", filter().top_level_only()),
         ("50 of all", filter()),
     ];
     for (name, filter) in &rare {
-        let ours = times(100, || async move { Ok(store.list_runs_filtered(filter, Page::first(ROWS)).await.map(drop)?) });
+        let ours = times(100, || async move {
+            Ok(store
+                .list_runs_filtered(filter, Page::first(ROWS))
+                .await
+                .map(drop)?)
+        });
         all.limit(name, ours, at_least).await?;
     }
-    let ours = times(100, || async { Ok(store.list_finished_runs_before(due, Some(ROWS)).await.map(drop)?) });
+    let ours = times(100, || async {
+        Ok(store
+            .list_finished_runs_before(due, Some(ROWS))
+            .await
+            .map(drop)?)
+    });
     all.limit("50 due to be purged", ours, at_least).await?;
     let never = all.setup.read.start() - chrono::TimeDelta::days(1);
-    let ours = times(100, || async { Ok(store.purge_older_than(never).await.map(drop)?) });
-    all.limit("a purge with nothing due", ours, at_least).await?;
+    let ours = times(100, || async {
+        Ok(store.purge_older_than(never).await.map(drop)?)
+    });
+    all.limit("a purge with nothing due", ours, at_least)
+        .await?;
     Ok(())
 }
 
@@ -222,7 +380,9 @@ async fn far(store: &AuditStore, query: &RunQuery, depth: u64) -> Result<Cursor>
     let mut request = PageRequest::first(PageRequest::MAX_LIMIT);
     let mut seen = 0;
     loop {
-        let page = store.page_run_summaries(query, Order::NewestFirst, &request).await?;
+        let page = store
+            .page_run_summaries(query, Order::NewestFirst, &request)
+            .await?;
         seen += page.items.len() as u64;
         let next = page.next.context("it goes on")?;
         if seen >= depth || !page.has_more {
@@ -255,7 +415,12 @@ impl<'a> Measured<'a> {
         self.setup.wants(&self.name(workload))
     }
 
-    async fn compare(&mut self, workload: &str, ours: Turn<'_>, baselines: Vec<Baseline<'_>>) -> Result<()> {
+    async fn compare(
+        &mut self,
+        workload: &str,
+        ours: Turn<'_>,
+        baselines: Vec<Baseline<'_>>,
+    ) -> Result<()> {
         if self.wants(workload) {
             let name = self.name(workload);
             let measured = compare(self.setup.rounds, &name, ours, baselines);
@@ -274,7 +439,9 @@ impl<'a> Measured<'a> {
 
 fn some_ids(setup: &Setup) -> Vec<String> {
     let mut rng = fastrand::Rng::with_seed(1);
-    (0..2_000).map(|_| setup.read.id(rng.usize(..setup.read.runs))).collect()
+    (0..2_000)
+        .map(|_| setup.read.id(rng.usize(..setup.read.runs)))
+        .collect()
 }
 
 /// Once with each of these, one after the other.
@@ -316,7 +483,10 @@ where
 const CALLERS: usize = 8;
 
 /// By eight callers, each once with each of these.
-async fn at_once<F>(ids: &Arc<Vec<String>>, work: impl Fn(String) -> F + Clone + Send + Sync + 'static) -> Result<f64>
+async fn at_once<F>(
+    ids: &Arc<Vec<String>>,
+    work: impl Fn(String) -> F + Clone + Send + Sync + 'static,
+) -> Result<f64>
 where
     F: Future<Output = Result<()>> + Send,
 {

@@ -159,7 +159,10 @@ impl ConnectionTrait for Pool {
         }
         if let Some(kept) = &self.kept {
             let lent = kept.take(self.has_prepared_statements).await?;
-            let result = self.abandoned.watch(lent.held.execute_raw(statement)).await?;
+            let result = self
+                .abandoned
+                .watch(lent.held.execute_raw(statement))
+                .await?;
             kept.put_back(lent);
             return Ok(result);
         }
@@ -188,7 +191,10 @@ impl ConnectionTrait for Pool {
         }
         if let Some(kept) = &self.kept {
             let lent = kept.take(self.has_prepared_statements).await?;
-            let rows = self.abandoned.watch(lent.held.query_all_raw(statement)).await?;
+            let rows = self
+                .abandoned
+                .watch(lent.held.query_all_raw(statement))
+                .await?;
             kept.put_back(lent);
             return Ok(rows);
         }
