@@ -10,6 +10,7 @@
 mod by_hand;
 mod data;
 mod go_design;
+mod memory;
 mod orm;
 mod postgres_by_hand;
 mod reads;
@@ -88,6 +89,9 @@ impl Setup {
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
+    if let Some(child) = memory::Child::of_this_process()? {
+        return child.run().await;
+    }
     let cli = Cli::parse();
     install_what_is_missing()?;
     let history = |runs, events| History { runs, events };
@@ -118,6 +122,7 @@ async fn main() -> Result<()> {
 
     let mut comparisons = writes::measure(&setup).await?;
     comparisons.extend(reads::measure(&setup).await?);
+    comparisons.extend(memory::measure(&setup)?);
 
     let baseline = report::baseline(Path::new(BASELINE))?;
     println!("{}", report::table(&comparisons, &baseline));

@@ -12,12 +12,31 @@ use tabled::settings::Style;
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Comparison {
     pub(crate) workload: String,
-    pub(crate) ours_per_second: f64,
+    pub(crate) ours: f64,
     pub(crate) baseline: String,
-    pub(crate) baseline_per_second: f64,
-    /// How many times as fast as the baseline we are.
+    pub(crate) theirs: f64,
+    pub(crate) unit: Unit,
+    /// How many times as good as the baseline we are.
     pub(crate) ratio: f64,
     pub(crate) at_least: Option<f64>,
+}
+
+/// What the figures count.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) enum Unit {
+    /// How much is done in a second: more is better.
+    PerSecond,
+    /// MiB of memory: less is better.
+    Mebibytes,
+}
+
+impl Unit {
+    fn text(self, figure: f64) -> String {
+        match self {
+            Self::PerSecond => rate(figure),
+            Self::Mebibytes => format!("{figure:.0} MiB"),
+        }
+    }
 }
 
 impl Comparison {
@@ -54,9 +73,9 @@ pub(crate) fn table(comparisons: &[Comparison], baseline: &BTreeMap<String, f64>
         });
         table.push_record([
             comparison.workload.clone(),
-            rate(comparison.ours_per_second),
+            comparison.unit.text(comparison.ours),
             comparison.baseline.clone(),
-            rate(comparison.baseline_per_second),
+            comparison.unit.text(comparison.theirs),
             format!("{:.2}", comparison.ratio),
             comparison
                 .at_least

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use futures_util::future::LocalBoxFuture;
 
-use crate::report::Comparison;
+use crate::report::{Comparison, Unit};
 
 /// Does a piece of work once; returns how much of it there would be in a second.
 pub(crate) type Turn<'a> = Box<dyn FnMut() -> LocalBoxFuture<'a, Result<f64>> + 'a>;
@@ -35,26 +35,27 @@ impl<'a> Baseline<'a> {
 pub(crate) async fn compare(
     rounds: usize,
     workload: &str,
-    mut ours: Turn<'_>,
+    mut our_turn: Turn<'_>,
     mut baselines: Vec<Baseline<'_>>,
 ) -> Result<Vec<Comparison>> {
     let mut our_rates = Vec::new();
     let mut rates = vec![Vec::new(); baselines.len()];
     for _ in 0..rounds {
-        our_rates.push(ours().await?);
+        our_rates.push(our_turn().await?);
         for (baseline, rates) in baselines.iter_mut().zip(&mut rates) {
             rates.push((baseline.turn)().await?);
         }
     }
-    let ours_per_second = median(&mut our_rates);
+    let ours = median(&mut our_rates);
     let comparisons = baselines.iter().zip(&mut rates).map(|(baseline, rates)| {
-        let baseline_per_second = median(rates);
+        let theirs = median(rates);
         Comparison {
             workload: workload.to_owned(),
-            ours_per_second,
+            ours,
             baseline: baseline.name.to_owned(),
-            baseline_per_second,
-            ratio: ours_per_second / baseline_per_second,
+            theirs,
+            unit: Unit::PerSecond,
+            ratio: ours / theirs,
             at_least: baseline.at_least,
         }
     });

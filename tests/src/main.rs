@@ -27,6 +27,9 @@ mod conformance;
 /// The SQL of every method, against a file, and its way through the indexes.
 mod queries;
 
+/// Which index each query takes when there is much of one kind and little of another.
+mod plans;
+
 /// Random sequences of calls against a small model in memory.
 mod model;
 

@@ -5,16 +5,19 @@
 use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
-use runtrail_audit::{BulkStorage, LogFilter, Order, Page, Retention, RunFilter, RunTree, Storage};
+use runtrail_audit::{
+    BulkStorage, LogFilter, Order, Page, PageRequest, PagedStorage, Retention, RunFilter, RunQuery, RunTree,
+    Storage,
+};
 use runtrail_store::AuditStore;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement};
 
 use crate::fixture::*;
 
-type Seen = Arc<Mutex<Vec<Statement>>>;
+pub(crate) type Seen = Arc<Mutex<Vec<Statement>>>;
 
 /// A connection whose statements are seen, to tables with nothing in them.
-async fn watched(database: &TestDatabase) -> (DatabaseConnection, Seen) {
+pub(crate) async fn watched(database: &TestDatabase) -> (DatabaseConnection, Seen) {
     let seen = Seen::default();
     let statements = Arc::clone(&seen);
     let mut options = sea_orm::ConnectOptions::new(database.url());
@@ -70,6 +73,22 @@ async fn statements_by_method(
         "list_children": store.list_children("r"),
         "list_subtree": store.list_subtree("r"),
         "measure_purge": store.measure_purge(at(5)),
+        "page_runs": store.page_runs(&RunQuery::new(), Order::NewestFirst, &PageRequest::first(5)),
+        "page_run_summaries": store.page_run_summaries(&RunQuery::new(), Order::OldestFirst, &PageRequest::first(5)),
+        "page_runs, everything asked for": store.page_runs(&everything(), Order::NewestFirst, &PageRequest::first(5)),
+        "page_logs": store.page_logs("r", &LogFilter::new(), Order::OldestFirst, &PageRequest::first(5)),
+    }
+
+    let page = store
+        .page_runs(&RunQuery::new(), Order::NewestFirst, &PageRequest::first(1))
+        .await
+        .unwrap();
+    let next = PageRequest::first(1).at(page.next.unwrap());
+    let back = PageRequest::first(1).at(page.previous.unwrap());
+    sent();
+    see! {
+        "page_runs, the next page": store.page_runs(&RunQuery::new(), Order::NewestFirst, &next),
+        "page_runs, the page before": store.page_runs(&RunQuery::new(), Order::NewestFirst, &back),
     }
 
     // As many as a stretch of a stream has, so that there is a next one.
@@ -94,8 +113,26 @@ async fn statements_by_method(
     all
 }
 
+fn everything() -> RunQuery {
+    RunQuery::new()
+        .statuses(["ok", "error"])
+        .except_statuses(["timeout", "cancelled"])
+        .skills(["s"])
+        .except_skills(["t"])
+        .callers(["c", "d"])
+        .except_callers(["e", "f"])
+        .channels(["x", "y"])
+        .except_channels(["z"])
+        .children_of("parent")
+        .started(at(0)..=at(1))
+        .finished(at(0)..=at(1))
+        .runtime_seconds(0.5..=1.5)
+        .total_tokens(1..=2)
+        .id_prefix("r")
+}
+
 /// The lines of a plan.
-async fn plan(db: &DatabaseConnection, statement: &Statement) -> Vec<String> {
+pub(crate) async fn plan(db: &DatabaseConnection, statement: &Statement) -> Vec<String> {
     let (explain, column) = match db.get_database_backend() {
         sea_orm::DbBackend::Sqlite => ("EXPLAIN QUERY PLAN", "detail"),
         _ => ("EXPLAIN (COSTS OFF)", "QUERY PLAN"),

@@ -1,14 +1,16 @@
 //! The repository's own commands; `cargo xtask --help` lists them.
 //!
-//! It runs cargo, the migration binary and servers, and links none of them, so that it builds in seconds.
+//! It runs cargo, the migration binary, the benchmarks and servers, and links none of them, so that it builds in seconds.
 #![expect(clippy::print_stderr, reason = "this is a command")]
 
+mod bench;
 mod ci;
 mod migrate;
 mod test;
 
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, exit};
 
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -34,6 +36,13 @@ enum Task {
         #[command(flatten)]
         options: test::Options,
     },
+    /// Measure Runtrail beside the same work done by hand; `--help` lists the options.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// What the benchmarks take.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Check everything that has to hold before a change lands: format, lints, tests, docs, features.
     Ci,
 }
@@ -41,6 +50,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Migrate { arguments } => migrate::run(&arguments),
+        Task::Bench { arguments } => bench::run(&arguments),
         Task::Test { options } => test::run(&options),
         Task::Ci => ci::run(),
     };
@@ -50,6 +60,15 @@ fn main() -> ExitCode {
             eprintln!("error: {err:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Runs a command that says itself what is wrong, and ends with its exit code if there is something.
+fn hand_over(command: &mut Command) -> Result<()> {
+    let status = command.status().context("cargo can't be run")?;
+    match status.code() {
+        Some(0) => Ok(()),
+        code => exit(code.unwrap_or(1)),
     }
 }
 

@@ -66,7 +66,7 @@ fn command(options: &Options) -> Command {
         filters,
     } = options;
     let mut command = cargo();
-    command.args(["test", "--workspace"]);
+    command.args(["test", "--workspace", "--exclude", "runtrail-bench"]);
     if *faults || !filters.is_empty() {
         command.args(["--test", "suite"]);
     }

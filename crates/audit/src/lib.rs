@@ -32,6 +32,7 @@ mod run_tree;
 
 mod clock;
 mod error;
+mod ids;
 mod limits;
 pub mod rfc3339;
 pub mod rules;
@@ -40,6 +41,7 @@ pub use bulk_storage::BulkStorage;
 pub use clock::{Clock, SystemClock};
 pub use cursor::{Cursor, CursorPage, PageRequest};
 pub use error::{BoxError, Error, ErrorKind, Result};
+pub use ids::new_run_id;
 pub use limits::Limits;
 pub use log_filter::LogFilter;
 pub use order::Order;

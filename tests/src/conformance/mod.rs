@@ -18,9 +18,12 @@ mod purge;
 
 // What the store can do beside `Storage`.
 mod append_logs;
+mod ids;
 mod measured_purge;
+mod pages;
 mod streams;
 mod subtree;
+mod together;
 
 mod damage;
 mod identifiers;

@@ -20,9 +20,8 @@ use std::time::Duration;
 
 use clap::Args;
 use runtrail_store::AuditStore;
-use runtrail_store::audit::{Error, RunStatus, SkillRun, Storage, rules};
+use runtrail_store::audit::{Error, RunStatus, SkillRun, Storage, new_run_id, rules};
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
 use self::outcome::Ending;
 use self::program::Program;
@@ -103,7 +102,7 @@ impl Exec {
             .map_err(|err| Failure::failed(format!("signals can't be caught: {err}")))?;
         let run_id = match &self.id {
             Some(id) => id.clone(),
-            None => Uuid::now_v7().to_string(),
+            None => new_run_id(),
         };
         let mut environment = vec![(RUN_ID, Some(run_id.clone()))];
         environment.extend(database.environment()?);

@@ -1,8 +1,9 @@
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, ExecResult};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, interval, sleep};
 
@@ -17,6 +18,10 @@ use crate::{backend, error};
 /// calls of a single caller, and so short that a migration hardly waits for it.
 const IDLE: Duration = Duration::from_millis(100);
 
+/// After so many rows it is asked whether the planner's statistics are still good, which takes some milliseconds if
+/// they aren't.
+const ROWS_BETWEEN_LOOKS: u64 = 10_000;
+
 /// How long an answer is waited for that nobody wants any more.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -27,11 +32,17 @@ pub(super) async fn run(db: DatabaseConnection, mut queue: mpsc::Receiver<Job>) 
         held: None,
         rest: interval(IDLE),
         settings: Settings::default(),
+        rows: 0,
     };
     let mut waiting = Vec::new();
     loop {
-        if waiting.is_empty() && !task.wait(&mut queue, &mut waiting).await {
-            return;
+        if waiting.is_empty() {
+            if task.rows >= ROWS_BETWEEN_LOOKS {
+                task.look_at_statistics().await;
+            }
+            if !task.wait(&mut queue, &mut waiting).await {
+                break;
+            }
         }
         while waiting.len() < MOST_AT_ONCE
             && let Ok(job) = queue.try_recv()
@@ -42,6 +53,9 @@ pub(super) async fn run(db: DatabaseConnection, mut queue: mpsc::Receiver<Job>) 
         waiting.retain(|job| !job.is_given_up());
         task.step(&mut waiting).await;
     }
+    if task.rows > 0 {
+        task.look_at_statistics().await;
+    }
 }
 
 struct Task {
@@ -50,6 +64,8 @@ struct Task {
     /// One clock for all pauses: to set it for each would cost a system call.
     rest: Interval,
     settings: Settings,
+    /// Written since the planner's statistics were looked at.
+    rows: u64,
 }
 
 impl Task {
@@ -111,6 +127,7 @@ impl Task {
             }
         };
         self.keep(held, answers.is_some());
+        self.rows += writes.len() as u64;
         for (call, answer) in calls.into_iter().zip(answers.into_iter().flatten()) {
             let _ = call.answer.send(answer);
         }
@@ -125,6 +142,7 @@ impl Task {
                     Ok(held) => held.execute_raw(statement).await,
                     Err(err) => Err(err.clone()),
                 };
+                self.rows += result.as_ref().map_or(0, ExecResult::rows_affected);
                 let _ = answer.send(result);
             }
             Job::QueryAll(statement, answer) => {
@@ -139,6 +157,20 @@ impl Task {
         if let Ok(held) = held {
             self.keep(held, true);
         }
+    }
+
+    async fn look_at_statistics(&mut self) {
+        self.rows = 0;
+        let Some(optimize) = backend::optimize(&self.db) else {
+            return;
+        };
+        let Ok(held) = self.held(true).await else {
+            return;
+        };
+        if let Err(err) = held.execute_raw(optimize).await {
+            tracing::debug!(error = &err as &dyn Error, "the planner's statistics stay as they are");
+        }
+        self.keep(held, true);
     }
 
     async fn held(&mut self, has_prepared_statements: bool) -> Result<Held, DbErr> {

@@ -1,0 +1,328 @@
+//! Many calls at once, which a store of its own writes together: each gets the answer that it would get alone.
+
+use futures_util::future::join_all;
+use runtrail_audit::{Error, Result, RunStats, RunStatus, SkillRun, SkillRunLog, Storage};
+use runtrail_store::{AuditStore, ConnectOptions};
+use serde_json::json;
+
+use crate::fixture::*;
+
+/// Enough to wait for each other, and more than fit into the queue.
+const CALLS: u64 = 600;
+
+/// An answer without what differs between two runs of a test.
+fn said<T>(answer: &Result<T>) -> String {
+    match answer {
+        Ok(_) => "ok".into(),
+        Err(err @ Error::Backend { .. }) => panic!("{err:?}"),
+        Err(err) => err.to_string(),
+    }
+}
+
+fn run(number: u64) -> SkillRun {
+    let number_of_kind = number / 5;
+    let id = format!("run-{number}");
+    match number % 5 {
+        // New ones, running and finished.
+        0 => SkillRun {
+            inputs: object(json!({"n": number, "text": "a\u{0}b \\u0000 \"quoted\" '; --"})),
+            skill_id: "skill \"1\" '".into(),
+            ..running(&id)
+        },
+        1 => SkillRun {
+            runtime_seconds: SECONDS[number_of_kind as usize % SECONDS.len()],
+            output: "\0 and \u{10FFFF} \u{7f} \\".into(),
+            ..finished_at(&id, 5)
+        },
+        // Ones that are there already: running, finished like this, finished in another way.
+        2 => SkillRun { skill_id: "another".into(), ..running(&format!("running-{number_of_kind}")) },
+        3 => finished_at(&format!("finished-{number_of_kind}"), 1),
+        _ => SkillRun { skill_id: "another".into(), ..finished_at(&format!("finished-other-{number_of_kind}"), 1) },
+    }
+}
+
+/// Those that no fraction of integers is, too.
+const SECONDS: [f64; 14] = [
+    0.0, 0.1, 1.0 / 3.0, 2.5, 5e-324, 1e-9, 0.000_312_7, 123_456_789.123_456_79, 9_007_199_254_740_991.0,
+    9_007_199_254_740_993.0, 1e18, 1e19, 3.749_833_400_878_642_6e296, f64::MAX,
+];
+
+async fn prepare(store: &AuditStore) {
+    for number in 0..CALLS / 5 {
+        store.start_run(&running(&format!("running-{number}"))).await.unwrap();
+        store.start_run(&finished_at(&format!("finished-{number}"), 1)).await.unwrap();
+        store.start_run(&finished_at(&format!("finished-other-{number}"), 1)).await.unwrap();
+    }
+}
+
+/// Every row, as a text.
+async fn stored(db: &sea_orm::DatabaseConnection) -> Vec<String> {
+    let runs = "SELECT id || skill_id || status || inputs || output || error || COALESCE(finished_at, 0) || '|' || tool_calls \
+                FROM skill_runs ORDER BY id";
+    let events = "SELECT run_id || sequence || event_type || payload || created_at FROM skill_run_logs \
+                  ORDER BY run_id, sequence";
+    let mut rows: Vec<String> = fetch(db, runs).await;
+    rows.extend(fetch::<String>(db, events).await);
+    rows
+}
+
+async fn seconds(db: &sea_orm::DatabaseConnection) -> Vec<u64> {
+    let seconds: Vec<f64> = fetch(db, "SELECT runtime_seconds FROM skill_runs ORDER BY id").await;
+    seconds.into_iter().map(f64::to_bits).collect()
+}
+
+cases_of_the_store! {
+    async fn starts_get_the_answers_that_they_get_alone(cx) {
+        let runs: Vec<SkillRun> = (0..CALLS).map(run).collect();
+        prepare(cx.store).await;
+        let together = join_all(runs.iter().map(|run| cx.store.start_run(run))).await;
+        let rows = (stored(cx.db).await, seconds(cx.db).await);
+
+        cx.sql("DELETE FROM skill_runs").await;
+        prepare(cx.store).await;
+        for (run, together) in runs.iter().zip(&together) {
+            let alone = cx.store.start_run(run).await;
+            assert_eq!(said(together), said(&alone), "{run:?}");
+        }
+        assert_eq!(rows, (stored(cx.db).await, seconds(cx.db).await));
+        assert!(together.iter().any(Result::is_err));
+    }
+
+    async fn events_get_the_answers_that_they_get_alone(cx) {
+        let event_of = |number: u64| {
+            let (run_id, sequence) = match number % 4 {
+                0 => ("unknown".to_owned(), number),
+                1 => ("finished-1".to_owned(), number),
+                _ => (format!("running-{}", number % 10), number),
+            };
+            let payload = match number % 3 {
+                0 => json!({"n": number, "text": "\0 \\u0000 🙂 \u{2028}"}),
+                _ => json!("hello"),
+            };
+            SkillRunLog { payload, ..event(&run_id, sequence) }
+        };
+        let events: Vec<SkillRunLog> = (0..CALLS).map(event_of).collect();
+        // Some are there already, and some of those are others.
+        let before = |number: u64| match number % 5 {
+            0 => Some(event_of(number)),
+            1 => Some(SkillRunLog { event_type: "other".into(), ..event_of(number) }),
+            _ => None,
+        };
+        let prepare_events = async || {
+            prepare(cx.store).await;
+            for event in (0..CALLS).filter_map(before) {
+                let _ = cx.store.append_log(&event).await;
+            }
+        };
+        prepare_events().await;
+        let together = join_all(events.iter().map(|event| cx.store.append_log(event))).await;
+        let rows = stored(cx.db).await;
+
+        cx.sql("DELETE FROM skill_runs").await;
+        prepare_events().await;
+        for (event, together) in events.iter().zip(&together) {
+            let alone = cx.store.append_log(event).await;
+            assert_eq!(said(together), said(&alone), "{event:?}");
+        }
+        assert_eq!(rows, stored(cx.db).await);
+    }
+
+    async fn finishes_get_the_answers_that_they_get_alone(cx) {
+        let finish = |number: u64| {
+            let run_id = match number % 3 {
+                0 => format!("running-{}", number / 5 % 100),
+                1 => format!("finished-{}", number % 100),
+                _ => format!("unknown-{number}"),
+            };
+            let stats = RunStats {
+                runtime_seconds: SECONDS[number as usize % SECONDS.len()],
+                output: "\0 and 🙂 \\".into(),
+                ..match number % 2 {
+                    0 => finished_at("r", 1).stats(),
+                    _ => stats(),
+                }
+            };
+            (run_id, stats)
+        };
+        let mut finishes: Vec<(String, RunStats)> = (0..CALLS).map(finish).collect();
+        // Of two that contradict each other either may come first, so each run is finished once here.
+        finishes.sort_by(|left, right| left.0.cmp(&right.0));
+        finishes.dedup_by(|left, right| left.0 == right.0);
+        prepare(cx.store).await;
+        let together = join_all(finishes.iter().map(|(id, stats)| cx.store.finish_run(id, stats))).await;
+        let rows = (stored(cx.db).await, seconds(cx.db).await);
+
+        cx.sql("DELETE FROM skill_runs").await;
+        prepare(cx.store).await;
+        for ((id, stats), together) in finishes.iter().zip(&together) {
+            let alone = cx.store.finish_run(id, stats).await;
+            assert_eq!(said(together), said(&alone), "{id}");
+        }
+        assert_eq!(rows, (stored(cx.db).await, seconds(cx.db).await));
+    }
+
+    async fn the_calls_about_a_run_are_written_in_their_order(cx) {
+        let calls = (0..200).map(|number| async move {
+            let id = format!("r-{number}");
+            let (run, event, other_event) = (running(&id), event(&id, 0), event(&id, 1));
+            let stats = stats();
+            // All asked for at once, one after the other.
+            let started = cx.store.start_run(&run);
+            let appended = cx.store.append_log(&event);
+            let finished = cx.store.finish_run(&id, &stats);
+            let appended_late = cx.store.append_log(&other_event);
+            let started_again = cx.store.start_run(&run);
+            let (a, b, c, d, e) = futures_util::join!(started, appended, finished, appended_late, started_again);
+            a.and(b).and(c).and(d).and(e)
+        });
+        for answer in join_all(calls).await {
+            answer.unwrap();
+        }
+    }
+
+    async fn of_two_that_contradict_each_other_one_is_stored_and_one_refused(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        for round in 0..50 {
+            let other = SkillRunLog { payload: json!("other"), ..event("r", round) };
+            let same = event("r", round);
+            let answers = futures_util::join!(cx.store.append_log(&same), cx.store.append_log(&other));
+            assert!(matches!(answers, (Ok(()), Err(Error::Conflict { .. }))), "{answers:?}");
+            assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[round as usize].payload, same.payload);
+        }
+    }
+
+    async fn texts_of_the_largest_size_are_written_together(cx) {
+        let text = "\u{1}".repeat(1 << 20);
+        let large: Vec<SkillRun> = (0..12)
+            .map(|number| SkillRun { output: text.clone(), error: text.clone(), ..finished_at(&format!("r-{number}"), 1) })
+            .collect();
+        for answer in join_all(large.iter().map(|run| cx.store.start_run(run))).await {
+            answer.unwrap();
+        }
+        for run in &large {
+            assert_eq!(cx.store.get_run(&run.id).await.unwrap(), *run);
+        }
+    }
+
+    async fn a_damaged_run_keeps_no_other_from_being_written(cx) {
+        prepare(cx.store).await;
+        cx.sql("UPDATE skill_runs SET inputs = '{', tool_calls = -1 WHERE id = 'finished-3'").await;
+        cx.store.append_log(&event("running-3", 1)).await.unwrap();
+        let finished: Vec<SkillRun> = (0..20).map(|number| finished_at(&format!("finished-{number}"), 1)).collect();
+        let answers = join_all(finished.iter().map(|run| cx.store.start_run(run))).await;
+        for (number, answer) in answers.iter().enumerate() {
+            assert_eq!(answer.is_ok(), number != 3, "{answer:?}");
+        }
+    }
+}
+
+on_each_backend! {
+    async fn closing_waits_for_what_was_asked_for(database) {
+        let store = database.store().await;
+        store.start_run(&running("r")).await.unwrap();
+        let calls: Vec<_> = (0..CALLS)
+            .map(|number| {
+                let store = store.clone();
+                tokio::spawn(async move { store.append_log(&event("r", number)).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        store.close().await.unwrap();
+        let mut acknowledged = 0;
+        for call in calls {
+            // Whoever comes after the closing is told so.
+            match call.await.unwrap() {
+                Ok(()) => acknowledged += 1,
+                Err(err) => assert!(matches!(err, Error::Backend { transient: false, .. }), "{err:?}"),
+            }
+        }
+        let db = database.connection().await;
+        assert_eq!(count(&db, "skill_run_logs").await, acknowledged);
+    }
+
+    async fn a_closed_store_says_so(database) {
+        let store = database.store().await;
+        let clone = store.clone();
+        store.close().await.unwrap();
+        let answers = [
+            clone.start_run(&running("r")).await,
+            clone.append_log(&event("r", 0)).await,
+            clone.finish_run("r", &stats()).await,
+            clone.get_run("r").await.map(drop),
+        ];
+        for answer in answers {
+            assert!(matches!(answer, Err(Error::Backend { transient: false, .. })), "{answer:?}");
+        }
+        clone.close().await.unwrap();
+    }
+
+    async fn a_store_outlives_the_runtime_that_its_task_began_in(database) {
+        let options = ConnectOptions::new(database.url());
+        let elsewhere = std::thread::spawn(move || {
+            let runtime = runtime();
+            let store = runtime.block_on(async {
+                let store = AuditStore::connect(options).await.unwrap();
+                store.initialize().await.unwrap();
+                store.start_run(&running("r")).await.unwrap();
+                store
+            });
+            let (begun, is_begun) = std::sync::mpsc::channel();
+            let calls = store.clone();
+            runtime.spawn(async move {
+                for number in 0.. {
+                    calls.append_log(&event("r", number)).await.unwrap();
+                    let _ = begun.send(());
+                }
+            });
+            is_begun.recv().unwrap();
+            // In the middle of a call.
+            runtime.shutdown_background();
+            store
+        });
+        let store = elsewhere.join().unwrap();
+        // On SQLite the connection is another thread's business; one to PostgreSQL ends with its runtime.
+        for number in 0..10 {
+            store.append_log(&event("r", 1_000_000 + number)).await.unwrap();
+        }
+        store.close().await.unwrap();
+    }
+}
+
+#[test]
+fn many_calls_are_written_in_few_transactions() {
+    run_on_own_store(Backend::Postgres, async |cx| {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let events: Vec<SkillRunLog> = (0..CALLS).map(|number| event("r", number)).collect();
+        for answer in join_all(events.iter().map(|event| cx.store.append_log(event))).await {
+            answer.unwrap();
+        }
+        let transactions = "SELECT COUNT(DISTINCT xmin::text) FROM skill_run_logs";
+        let transactions: Vec<i64> = fetch(cx.db, transactions).await;
+        assert!(transactions[0] <= 20, "{transactions:?}");
+    });
+}
+
+#[test]
+fn a_store_can_be_dropped_without_a_runtime() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        on_database(backend, async |database| {
+            let url = database.url();
+            std::thread::spawn(move || {
+                let runtime = runtime();
+                let store = runtime.block_on(async {
+                    let store = AuditStore::connect(url).await.unwrap();
+                    store.initialize().await.unwrap();
+                    store.start_run(&SkillRun { status: RunStatus::OK, ..running("r") }).await.unwrap();
+                    store.get_run("r").await.unwrap();
+                    store
+                });
+                drop(runtime);
+                drop(store);
+            })
+            .join()
+            .unwrap();
+            let db = database.connection().await;
+            assert_eq!(count(&db, "skill_runs").await, 1);
+        });
+    }
+}

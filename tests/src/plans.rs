@@ -1,0 +1,230 @@
+//! Which index each query takes, with 100,000 runs of which some kinds are common and some are rare.
+
+use futures_util::FutureExt;
+use runtrail_audit::{
+    BulkStorage, LogFilter, Order, Page, PageRequest, PagedStorage, Retention, RunFilter, RunQuery,
+    RunTree, Storage,
+};
+use runtrail_store::AuditStore;
+use sea_orm::{ConnectionTrait, DatabaseConnection};
+
+use crate::fixture::*;
+use crate::queries::{Seen, plan, watched};
+
+const RUNS: i64 = 100_000;
+
+/// Half of the runs are of two skills; 60 have a rare status, 60 a rare channel, 1,000 are dry runs, all but ten have
+/// finished, and three of four have a parent.
+async fn fill(db: &DatabaseConnection, backend: Backend) {
+    let numbers = match backend {
+        Backend::Sqlite => format!(
+            "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {RUNS})"
+        ),
+        Backend::Postgres => format!("WITH numbers AS (SELECT generate_series(0, {RUNS} - 1) AS n)"),
+    };
+    let id = |n: &str| match backend {
+        Backend::Sqlite => format!("printf('run-%06d', {n})"),
+        Backend::Postgres => format!("'run-' || lpad(({n})::text, 6, '0')"),
+    };
+    let start = at(0).timestamp_micros();
+    let runs = format!(
+        "INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, parent_run_id, started_at, finished_at, status, \
+         tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, total_thinking_tokens, inputs, output, \
+         error) {numbers} SELECT {}, CASE WHEN n % 4 < 2 THEN 'skill-' || (n % 2) ELSE 'skill-' || (n % 97) END, \
+         'caller-' || (n % 1009), CASE WHEN n % 1666 = 1 THEN 'fax' ELSE 'web' END, \
+         CASE WHEN n % 4 > 0 THEN {} END, {start} + n * 1000000, \
+         CASE WHEN n % 10000 <> 9999 THEN {start} + n * 1000000 + 5000000 END, \
+         CASE WHEN n % 1666 = 2 THEN 'cancelled' WHEN n % 100 = 3 THEN 'dry_run' WHEN n % 30 = 5 THEN 'error' \
+         ELSE 'ok' END, 1, n % 60, n % 1000, 10, 0, '{{}}', 'some output of the usual length', '' FROM numbers",
+        id("n"),
+        id("n - 1"),
+    );
+    execute(db, &runs).await;
+    let events = format!(
+        "INSERT INTO skill_run_logs (run_id, sequence, created_at, event_type, payload) {numbers} \
+         SELECT {}, 0, {start}, 'message', '\"hello\"' FROM numbers",
+        id("n"),
+    );
+    execute(db, &events).await;
+    match backend {
+        // What a store of its own does, see below.
+        Backend::Sqlite => execute(db, "PRAGMA optimize=0x10002").await,
+        Backend::Postgres => execute(db, "ANALYZE").await,
+    }
+}
+
+/// A query by its name, and the index that it has to take on SQLite and on PostgreSQL.
+struct Case {
+    name: &'static str,
+    index: [&'static str; 2],
+}
+
+struct Plans<'a> {
+    db: &'a DatabaseConnection,
+    seen: Seen,
+    backend: Backend,
+    failures: Vec<String>,
+}
+
+impl Plans<'_> {
+    /// Looks at the plans of the statements that a call sends.
+    async fn check<T>(&mut self, case: Case, call: impl Future<Output = T>) {
+        self.seen.lock().unwrap().clear();
+        call.await;
+        let statements = std::mem::take(&mut *self.seen.lock().unwrap());
+        assert!(!statements.is_empty(), "{} sends nothing", case.name);
+        let [on_sqlite, on_postgres] = case.index;
+        let index = match self.backend {
+            Backend::Sqlite => on_sqlite,
+            Backend::Postgres => on_postgres,
+        };
+        for statement in statements {
+            let lines = plan(self.db, &statement).await;
+            let takes_it = lines.iter().any(|line| line.contains(index));
+            let reads_all = lines.iter().any(|line| match self.backend {
+                Backend::Sqlite => line.starts_with("SCAN skill_run") && !line.contains("COVERING INDEX"),
+                Backend::Postgres => line.contains("Seq Scan on skill_run"),
+            });
+            if !takes_it || reads_all {
+                let plan = lines.join("\n    ");
+                self.failures.push(format!("{}: not by {index}\n    {plan}", case.name));
+            }
+        }
+        self.seen.lock().unwrap().clear();
+    }
+}
+
+const RUN: [&str; 2] = ["sqlite_autoindex_skill_runs_1", "skill_runs_pkey"];
+const EVENTS: [&str; 2] = ["sqlite_autoindex_skill_run_logs_1", "skill_run_logs_pkey"];
+const BY_SKILL: [&str; 2] = ["runtrail_skill_runs_by_skill"; 2];
+const BY_CALLER: [&str; 2] = ["runtrail_skill_runs_by_caller"; 2];
+const BY_CHANNEL: [&str; 2] = ["runtrail_skill_runs_by_channel"; 2];
+const BY_PARENT: [&str; 2] = ["runtrail_skill_runs_by_parent"; 2];
+const BY_STATUS: [&str; 2] = ["runtrail_skill_runs_by_status"; 2];
+const BY_START: [&str; 2] = ["runtrail_skill_runs_by_start"; 2];
+const BY_FINISH: [&str; 2] = ["runtrail_skill_runs_by_finish"; 2];
+
+macro_rules! check {
+    ($plans:ident: $($name:literal by $index:expr => $call:expr,)*) => {
+        $($plans.check(Case { name: $name, index: $index }, $call).await;)*
+    };
+}
+
+on_each_backend! {
+    async fn each_query_takes_its_index_whatever_is_common_or_rare(database) {
+        let (db, seen) = watched(database).await;
+        fill(&db, database.backend()).await;
+        let store = AuditStore::new(db.clone());
+        store.verify_schema().await.unwrap();
+        let mut plans = Plans { db: &db, seen, backend: database.backend(), failures: Vec::new() };
+
+        let filter = RunFilter::new;
+        let query = RunQuery::new;
+        let first = PageRequest::first(50);
+        let page = |query: RunQuery, order: Order| {
+            let (store, first) = (&store, &first);
+            async move { store.page_runs(&query, order, first).await.unwrap() }.boxed()
+        };
+        let list = |filter: RunFilter| {
+            let store = &store;
+            async move { store.list_runs_filtered(&filter, Page::first(50)).await.unwrap() }.boxed()
+        };
+        let (newest, oldest) = (Order::NewestFirst, Order::OldestFirst);
+
+        check! { plans:
+            "get_run" by RUN => store.get_run("run-000100"),
+            "list_logs_by_run" by EVENTS => store.list_logs_by_run("run-000100"),
+            "list_runs_by_skill, a common one" by BY_SKILL => store.list_runs_by_skill("skill-1", Some(50)),
+            "list_runs_by_skill, a rare one" by BY_SKILL => store.list_runs_by_skill("skill-33", Some(50)),
+            "list_runs_by_skill, an unknown one" by BY_SKILL => store.list_runs_by_skill("never", Some(50)),
+            "list_runs_by_skill_paginated" by BY_SKILL => store.list_runs_by_skill_paginated("skill-33", Page::first(50).skip(50), true),
+            "count_runs_by_skill" by BY_SKILL => store.count_runs_by_skill("skill-33", false),
+            "list_runs_by_caller" by BY_CALLER => store.list_runs_by_caller("caller-7", Some(50)),
+            "list_runs_filtered" by BY_START => list(filter()),
+            "list_runs_filtered, a rare status" by BY_STATUS => list(filter().status("cancelled")),
+            "list_runs_filtered, an absent status" by BY_STATUS => list(filter().status("never")),
+            "list_runs_filtered, a rare channel" by BY_CHANNEL => list(filter().channel("fax")),
+            "list_runs_filtered, an absent channel" by BY_CHANNEL => list(filter().channel("never")),
+            "list_runs_filtered, top level" by BY_PARENT => list(filter().top_level_only()),
+            "list_runs_filtered, a time" by BY_START => list(filter().since(at(500)).until(at(600))),
+            "list_runs_filtered, a caller and a common status" by BY_CALLER => list(filter().caller("caller-7").status("ok")),
+            "list_runs_filtered, a caller and an uncommon status" by BY_CALLER => list(filter().caller("caller-7").status("error")),
+            "list_runs_filtered, a skill and a common status" by BY_SKILL => list(filter().skill("skill-33").status("ok")),
+            "count_runs_filtered, a rare status" by BY_STATUS => store.count_runs_filtered(&filter().status("cancelled")),
+            "count_runs_filtered, a caller" by BY_CALLER => store.count_runs_filtered(&filter().caller("caller-7")),
+            "purge_older_than, nothing due" by BY_FINISH => store.purge_older_than(at(-1)),
+            "list_finished_runs_before" by BY_FINISH => store.list_finished_runs_before(at(60), Some(50)),
+            "measure_purge" by BY_FINISH => store.measure_purge(at(60)),
+            "list_children_by_parent" by BY_PARENT => store.list_children_by_parent("run-000100"),
+            "list_children" by BY_PARENT => store.list_children("run-000100"),
+            "list_subtree" by BY_PARENT => store.list_subtree("run-000100"),
+            "walk_parent_chain" by RUN => store.walk_parent_chain("run-000103"),
+            "last_run_by_skills" by BY_SKILL => store.last_run_by_skills(&["skill-1".into(), "never".into()], true),
+            "last_run_by_skills, without failures" by BY_SKILL => store.last_run_by_skills(&["skill-1".into()], false),
+            "append_logs" by RUN => store.append_logs(&[event("run-000100", 7), event("run-000101", 8)]),
+            "page_runs" by BY_START => page(query(), newest),
+            "page_runs, oldest first" by BY_START => page(query(), oldest),
+            "page_runs of a skill" by BY_SKILL => page(query().skills(["skill-33"]), newest),
+            "page_runs of a caller" by BY_CALLER => page(query().callers(["caller-7"]), oldest),
+            "page_runs of a rare channel" by BY_CHANNEL => page(query().channels(["fax"]), newest),
+            "page_runs of a rare status" by BY_STATUS => page(query().statuses(["cancelled"]), newest),
+            "page_runs, top level" by BY_PARENT => page(query().top_level_only(), newest),
+            "page_runs, children" by BY_PARENT => page(query().children_of("run-000100"), newest),
+            "page_runs, a time" by BY_START => page(query().started(at(100)..=at(200)), oldest),
+            "page_runs, a prefix" by RUN => page(query().id_prefix("run-00010"), newest),
+            "page_runs, exclusions" by BY_START => page(query().except_skills(["skill-1", "skill-2"]).except_statuses(["error"]), newest),
+            "page_runs, slow ones" by BY_START => page(query().runtime_seconds(30.0..).total_tokens(500..), newest),
+            "page_logs" by EVENTS => store.page_logs("run-000100", &LogFilter::new(), newest, &first),
+        }
+
+        // A page deep in the list begins where it says.
+        let deep = |runs: u64| {
+            let (store, query) = (&store, query());
+            async move {
+                let mut request = PageRequest::first(1_000);
+                for _ in 0..runs / 1_000 {
+                    let page = store.page_run_summaries(&query, Order::NewestFirst, &request).await.unwrap();
+                    request.cursor = page.next;
+                }
+                request
+            }
+        };
+        let request = deep(50_000).await;
+        check! { plans:
+            "page_runs, deep" by BY_START => store.page_runs(&query(), newest, &request),
+            "page_run_summaries, deep" by BY_START => store.page_run_summaries(&query(), newest, &request),
+        }
+        assert!(plans.failures.is_empty(), "{}", plans.failures.join("\n"));
+    }
+}
+
+#[test]
+fn a_store_of_its_own_keeps_the_statistics_that_the_planner_needs() {
+    on_database(Backend::Sqlite, async |database| {
+        let db = database.connection().await;
+        let has_statistics = async || {
+            let tables = "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'sqlite_stat1'";
+            fetch::<i64>(&db, tables).await[0] == 1
+        };
+        let store = database.store().await;
+        store.start_run(&running("r")).await.unwrap();
+        let events: Vec<_> = (0..9_000).map(|number| event("r", number)).collect();
+        store.append_logs(&events).await.unwrap();
+        assert!(!has_statistics().await, "before there is much to know");
+        let events: Vec<_> = (9_000..11_000).map(|number| event("r", number)).collect();
+        store.append_logs(&events).await.unwrap();
+        // They come after the answer.
+        store.append_log(&event("r", 11_000)).await.unwrap();
+        store.append_log(&event("r", 11_001)).await.unwrap();
+        assert!(has_statistics().await);
+        store.close().await.unwrap();
+    });
+    on_database(Backend::Sqlite, async |database| {
+        let store = database.store().await;
+        store.start_run(&running("r")).await.unwrap();
+        store.close().await.unwrap();
+        let db = database.connection().await;
+        let statistics = "SELECT COUNT(*) FROM sqlite_stat1 WHERE tbl = 'skill_runs'";
+        assert!(fetch::<i64>(&db, statistics).await[0] > 0, "a store that is closed leaves them behind");
+    });
+}
