@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use runtrail_audit::{
-    BulkStorage, LogFilter, Order, Page, PageRequest, PagedStorage, Retention, RunFilter, RunQuery, RunTree,
-    Storage,
+    BulkStorage, LogFilter, Order, Page, PageRequest, PagedStorage, Retention, RunFilter, RunQuery,
+    RunTree, Storage,
 };
 use runtrail_store::AuditStore;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement};
@@ -79,6 +79,15 @@ async fn statements_by_method(
         "page_logs": store.page_logs("r", &LogFilter::new(), Order::OldestFirst, &PageRequest::first(5)),
     }
 
+    // As many as a stretch of a stream has, so that there is a next one.
+    store.start_run(&running("streamed")).await.unwrap();
+    for number in 0..100 {
+        store.append_log(&event("streamed", number)).await.unwrap();
+        store
+            .start_run(&running(&format!("r-{number}")))
+            .await
+            .unwrap();
+    }
     let page = store
         .page_runs(&RunQuery::new(), Order::NewestFirst, &PageRequest::first(1))
         .await
@@ -91,15 +100,6 @@ async fn statements_by_method(
         "page_runs, the page before": store.page_runs(&RunQuery::new(), Order::NewestFirst, &back),
     }
 
-    // As many as a stretch of a stream has, so that there is a next one.
-    store.start_run(&running("streamed")).await.unwrap();
-    for number in 0..100 {
-        store.append_log(&event("streamed", number)).await.unwrap();
-        store
-            .start_run(&running(&format!("r-{number}")))
-            .await
-            .unwrap();
-    }
     sent();
     let of_skill = filter().skill("skill");
     let typed = LogFilter::new().event_type("message").after(7);

@@ -10,6 +10,7 @@ use runtrail_audit::{
 };
 use runtrail_migration::{ConnectOptions, SchemaName};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
+use tokio::sync::Mutex;
 
 use crate::connection::{Borrowed, Connection, Pool};
 use crate::retry::Retry;
@@ -34,7 +35,21 @@ pub struct AuditStore<C = Pool> {
     writer: C,
     reader: C,
     settings: Settings,
-    is_schema_fit: Arc<AtomicBool>,
+    schema: Arc<Schema>,
+}
+
+/// Whether the schema has been found fit. Whoever comes while somebody looks waits for the answer, and goes on in the
+/// order in which they came.
+#[derive(Debug, Default)]
+struct Schema {
+    is_fit: AtomicBool,
+    looking: Mutex<()>,
+}
+
+impl Schema {
+    fn is_fit(&self) -> bool {
+        self.is_fit.load(Ordering::Relaxed)
+    }
 }
 
 impl AuditStore {
@@ -87,7 +102,7 @@ impl AuditStore {
             writer,
             reader,
             settings: Settings::default(),
-            is_schema_fit: Arc::default(),
+            schema: Arc::default(),
         }
     }
 
@@ -128,7 +143,7 @@ impl AuditStore {
     /// Every statement names it, so it works behind a pooler that changes connections.
     pub fn in_schema(mut self, schema: SchemaName) -> Self {
         self.settings.schema = backend::has_schemas(&self.writer).then_some(schema);
-        self.is_schema_fit = Arc::default();
+        self.schema = Arc::default();
         self
     }
 
@@ -180,7 +195,10 @@ impl<C: Connection> AuditStore<C> {
             reader: Borrowed(connection),
             settings: self.settings.clone(),
             // Its own from here on: what it finds may be rolled back with the transaction.
-            is_schema_fit: Arc::new(AtomicBool::new(self.is_schema_fit.load(Ordering::Relaxed))),
+            schema: Arc::new(Schema {
+                is_fit: AtomicBool::new(self.schema.is_fit()),
+                ..Schema::default()
+            }),
         }
     }
 
@@ -210,24 +228,29 @@ impl<C: Connection> AuditStore<C> {
 
     async fn session<'a>(&'a self, connection: &'a C) -> Result<Session<'a, C>> {
         let session = Session::new(connection, &self.settings);
-        if !self.is_schema_fit.load(Ordering::Relaxed) {
-            self.inspect_schema(&session).await?;
+        if !self.schema.is_fit() {
+            let look_once = || async {
+                let _looking = self.schema.looking.lock().await;
+                match self.schema.is_fit() {
+                    true => Ok(()),
+                    false => self.look_at_schema().await,
+                }
+            };
+            session.through(&self.reader).attempt(look_once).await?;
         }
         Ok(session)
     }
 
-    /// Looks through a reading connection: the writing one may be waiting for a lock.
     async fn inspect_schema(&self, session: &Session<'_, C>) -> Result<()> {
-        let migrator = self.settings.migrator();
-        let state = session
-            .through(&self.reader)
-            .attempt(|| async {
-                let state = migrator.state(&self.reader).await;
-                state.map_err(error::migration)
-            })
-            .await?;
-        error::fitness(state)?;
-        self.is_schema_fit.store(true, Ordering::Relaxed);
+        let session = session.through(&self.reader);
+        session.attempt(|| self.look_at_schema()).await
+    }
+
+    /// Through a reading connection: the writing one may be waiting for a lock.
+    async fn look_at_schema(&self) -> Result<()> {
+        let state = self.settings.migrator().state(&self.reader).await;
+        error::fitness(state.map_err(error::migration)?)?;
+        self.schema.is_fit.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -247,7 +270,7 @@ impl<C: Connection> Storage for AuditStore<C> {
         let migrator = self.settings.migrator();
         session
             .attempt(|| async {
-                let applied = migrator.up(pool.inner(), None).await;
+                let applied = pool.migrate(&migrator).await;
                 applied.map_err(error::migration)
             })
             .await?;

@@ -18,7 +18,13 @@ async fn many_runs(store: &AuditStore) -> Vec<SkillRun> {
             caller_id: format!("caller-{}", number % 4),
             channel_id: format!("channel-{}", number % 3),
             parent_run_id: (number % 6 > 1).then(|| format!("run-{:02}", number % 6)),
-            status: [RunStatus::OK, RunStatus::ERROR, RunStatus::TIMEOUT, RunStatus::DRY_RUN][number % 4].clone(),
+            status: [
+                RunStatus::OK,
+                RunStatus::ERROR,
+                RunStatus::TIMEOUT,
+                RunStatus::DRY_RUN,
+            ][number % 4]
+                .clone(),
             finished_at: (number % 8 > 0).then(|| at(100 + number as i64)),
             runtime_seconds: number as f64 / 4.0,
             total_input_tokens: number as u64,
@@ -46,21 +52,32 @@ fn takes(query: &RunQuery, run: &SkillRun) -> bool {
     is_in(&query.statuses.only, &query.statuses.except, &run.status)
         && is_in(&query.skills.only, &query.skills.except, &run.skill_id)
         && is_in(&query.callers.only, &query.callers.except, &run.caller_id)
-        && is_in(&query.channels.only, &query.channels.except, &run.channel_id)
+        && is_in(
+            &query.channels.only,
+            &query.channels.except,
+            &run.channel_id,
+        )
         && match &query.parent {
             Parent::Any => true,
             Parent::None => run.parent_run_id.is_none(),
             Parent::Run(id) => run.parent_run_id.as_ref() == Some(id),
         }
         && is_within(&query.started, &run.started_at)
-        && run.finished_at.map_or(any_time, |at| is_within(&query.finished, &at))
+        && run
+            .finished_at
+            .map_or(any_time, |at| is_within(&query.finished, &at))
         && is_within(&query.runtime_seconds, &run.runtime_seconds)
         && is_within(&query.total_tokens, &RunSummary::from(run).total_tokens())
         && run.id.starts_with(&query.id_prefix)
         && (query.include_dry_run || run.status != RunStatus::DRY_RUN)
 }
 
-async fn page(store: &AuditStore, query: &RunQuery, order: Order, request: PageRequest) -> CursorPage<SkillRun> {
+async fn page(
+    store: &AuditStore,
+    query: &RunQuery,
+    order: Order,
+    request: PageRequest,
+) -> CursorPage<SkillRun> {
     store.page_runs(query, order, &request).await.unwrap()
 }
 
@@ -88,11 +105,15 @@ fn queries() -> Vec<RunQuery> {
         new().statuses(["error", "timeout"]),
         new().statuses(["dry_run"]),
         new().except_statuses(["error"]),
-        new().except_statuses(["error", "timeout", "never"]).include_dry_run(),
+        new()
+            .except_statuses(["error", "timeout", "never"])
+            .include_dry_run(),
         new().skills(["skill-1"]),
         new().skills(["skill-1", "skill-3", "never"]),
         new().except_skills(["skill-1", "skill-3"]),
-        new().callers(["caller-0", "caller-1"]).except_callers(["caller-1"]),
+        new()
+            .callers(["caller-0", "caller-1"])
+            .except_callers(["caller-1"]),
         new().channels(["channel-0", "channel-2"]),
         new().except_channels(["channel-0"]),
         new().top_level_only(),
@@ -108,7 +129,11 @@ fn queries() -> Vec<RunQuery> {
         new().total_tokens(..=u64::MAX >> 1),
         new().id_prefix("run-1"),
         new().id_prefix("never"),
-        new().id_prefix("run-2").statuses(["ok", "error"]).except_skills(["skill-0"]).started(at(1)..),
+        new()
+            .id_prefix("run-2")
+            .statuses(["ok", "error"])
+            .except_skills(["skill-0"])
+            .started(at(1)..),
     ]
 }
 
@@ -334,18 +359,26 @@ cases_of_the_store! {
 fn a_damaged_row_ends_no_page_and_hides_no_other() {
     run_on_own_store(Backend::Sqlite, async |cx| {
         for number in 0..9 {
-            cx.store.start_run(&running_at(&format!("r-{number}"), number)).await.unwrap();
+            cx.store
+                .start_run(&running_at(&format!("r-{number}"), number))
+                .await
+                .unwrap();
         }
         // The last of a page of three, so that the next one goes on from its key.
-        cx.sql("UPDATE skill_runs SET started_at = 'a while ago' WHERE id = 'r-4'").await;
-        cx.sql("UPDATE skill_runs SET tool_calls = x'00ff' WHERE id = 'r-2'").await;
+        cx.sql("UPDATE skill_runs SET started_at = 'a while ago' WHERE id = 'r-4'")
+            .await;
+        cx.sql("UPDATE skill_runs SET tool_calls = x'00ff' WHERE id = 'r-2'")
+            .await;
         for order in ORDERS {
             let mut expected = vec!["r-0", "r-1", "r-3", "r-5", "r-6", "r-7", "r-8"];
             if order == Order::NewestFirst {
                 expected.reverse();
             }
             for limit in 1..5 {
-                assert_eq!(ids(&all(cx.store, &RunQuery::new(), order, limit).await), expected);
+                assert_eq!(
+                    ids(&all(cx.store, &RunQuery::new(), order, limit).await),
+                    expected
+                );
             }
         }
     });
@@ -360,7 +393,9 @@ fn a_forged_cursor_is_refused_on_postgres() {
         many_runs(cx.store).await;
         let query = RunQuery::new();
         let first = page(cx.store, &query, Order::NewestFirst, PageRequest::first(1)).await;
-        let token = URL_SAFE_NO_PAD.decode(first.next.unwrap().as_str()).unwrap();
+        let token = URL_SAFE_NO_PAD
+            .decode(first.next.unwrap().as_str())
+            .unwrap();
         let token: serde_json::Value = serde_json::from_slice(&token).unwrap();
         for key in [
             serde_json::json!([{"t": "x"}, {"t": "y"}]),
@@ -372,7 +407,14 @@ fn a_forged_cursor_is_refused_on_postgres() {
             let mut forged = token.clone();
             forged["k"] = key;
             let cursor = Cursor::from(URL_SAFE_NO_PAD.encode(forged.to_string()));
-            let result = cx.store.page_runs(&query, Order::NewestFirst, &PageRequest::first(1).at(cursor)).await;
+            let result = cx
+                .store
+                .page_runs(
+                    &query,
+                    Order::NewestFirst,
+                    &PageRequest::first(1).at(cursor),
+                )
+                .await;
             assert_kind(result, ErrorKind::InvalidInput);
         }
     });

@@ -1,8 +1,8 @@
 //! Many calls at once, which a store of its own writes together: each gets the answer that it would get alone.
 
 use futures_util::future::join_all;
-use runtrail_audit::{Error, Result, RunStats, RunStatus, SkillRun, SkillRunLog, Storage};
-use runtrail_store::{AuditStore, ConnectOptions};
+use runtrail_audit::{Error, Result, RunStats, SkillRun, SkillRunLog, Storage};
+use runtrail_store::AuditStore;
 use serde_json::json;
 
 use crate::fixture::*;
@@ -35,23 +35,50 @@ fn run(number: u64) -> SkillRun {
             ..finished_at(&id, 5)
         },
         // Ones that are there already: running, finished like this, finished in another way.
-        2 => SkillRun { skill_id: "another".into(), ..running(&format!("running-{number_of_kind}")) },
+        2 => SkillRun {
+            skill_id: "another".into(),
+            ..running(&format!("running-{number_of_kind}"))
+        },
         3 => finished_at(&format!("finished-{number_of_kind}"), 1),
-        _ => SkillRun { skill_id: "another".into(), ..finished_at(&format!("finished-other-{number_of_kind}"), 1) },
+        _ => SkillRun {
+            skill_id: "another".into(),
+            ..finished_at(&format!("finished-other-{number_of_kind}"), 1)
+        },
     }
 }
 
 /// Those that no fraction of integers is, too.
 const SECONDS: [f64; 14] = [
-    0.0, 0.1, 1.0 / 3.0, 2.5, 5e-324, 1e-9, 0.000_312_7, 123_456_789.123_456_79, 9_007_199_254_740_991.0,
-    9_007_199_254_740_993.0, 1e18, 1e19, 3.749_833_400_878_642_6e296, f64::MAX,
+    0.0,
+    0.1,
+    1.0 / 3.0,
+    2.5,
+    5e-324,
+    1e-9,
+    0.000_312_7,
+    123_456_789.123_456_79,
+    9_007_199_254_740_991.0,
+    9_007_199_254_740_993.0,
+    1e18,
+    1e19,
+    3.749_833_400_878_642_6e296,
+    f64::MAX,
 ];
 
 async fn prepare(store: &AuditStore) {
     for number in 0..CALLS / 5 {
-        store.start_run(&running(&format!("running-{number}"))).await.unwrap();
-        store.start_run(&finished_at(&format!("finished-{number}"), 1)).await.unwrap();
-        store.start_run(&finished_at(&format!("finished-other-{number}"), 1)).await.unwrap();
+        store
+            .start_run(&running(&format!("running-{number}")))
+            .await
+            .unwrap();
+        store
+            .start_run(&finished_at(&format!("finished-{number}"), 1))
+            .await
+            .unwrap();
+        store
+            .start_run(&finished_at(&format!("finished-other-{number}"), 1))
+            .await
+            .unwrap();
     }
 }
 
@@ -216,78 +243,6 @@ cases_of_the_store! {
     }
 }
 
-on_each_backend! {
-    async fn closing_waits_for_what_was_asked_for(database) {
-        let store = database.store().await;
-        store.start_run(&running("r")).await.unwrap();
-        let calls: Vec<_> = (0..CALLS)
-            .map(|number| {
-                let store = store.clone();
-                tokio::spawn(async move { store.append_log(&event("r", number)).await })
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        store.close().await.unwrap();
-        let mut acknowledged = 0;
-        for call in calls {
-            // Whoever comes after the closing is told so.
-            match call.await.unwrap() {
-                Ok(()) => acknowledged += 1,
-                Err(err) => assert!(matches!(err, Error::Backend { transient: false, .. }), "{err:?}"),
-            }
-        }
-        let db = database.connection().await;
-        assert_eq!(count(&db, "skill_run_logs").await, acknowledged);
-    }
-
-    async fn a_closed_store_says_so(database) {
-        let store = database.store().await;
-        let clone = store.clone();
-        store.close().await.unwrap();
-        let answers = [
-            clone.start_run(&running("r")).await,
-            clone.append_log(&event("r", 0)).await,
-            clone.finish_run("r", &stats()).await,
-            clone.get_run("r").await.map(drop),
-        ];
-        for answer in answers {
-            assert!(matches!(answer, Err(Error::Backend { transient: false, .. })), "{answer:?}");
-        }
-        clone.close().await.unwrap();
-    }
-
-    async fn a_store_outlives_the_runtime_that_its_task_began_in(database) {
-        let options = ConnectOptions::new(database.url());
-        let elsewhere = std::thread::spawn(move || {
-            let runtime = runtime();
-            let store = runtime.block_on(async {
-                let store = AuditStore::connect(options).await.unwrap();
-                store.initialize().await.unwrap();
-                store.start_run(&running("r")).await.unwrap();
-                store
-            });
-            let (begun, is_begun) = std::sync::mpsc::channel();
-            let calls = store.clone();
-            runtime.spawn(async move {
-                for number in 0.. {
-                    calls.append_log(&event("r", number)).await.unwrap();
-                    let _ = begun.send(());
-                }
-            });
-            is_begun.recv().unwrap();
-            // In the middle of a call.
-            runtime.shutdown_background();
-            store
-        });
-        let store = elsewhere.join().unwrap();
-        // On SQLite the connection is another thread's business; one to PostgreSQL ends with its runtime.
-        for number in 0..10 {
-            store.append_log(&event("r", 1_000_000 + number)).await.unwrap();
-        }
-        store.close().await.unwrap();
-    }
-}
-
 #[test]
 fn many_calls_are_written_in_few_transactions() {
     run_on_own_store(Backend::Postgres, async |cx| {
@@ -300,29 +255,4 @@ fn many_calls_are_written_in_few_transactions() {
         let transactions: Vec<i64> = fetch(cx.db, transactions).await;
         assert!(transactions[0] <= 20, "{transactions:?}");
     });
-}
-
-#[test]
-fn a_store_can_be_dropped_without_a_runtime() {
-    for backend in [Backend::Sqlite, Backend::Postgres] {
-        on_database(backend, async |database| {
-            let url = database.url();
-            std::thread::spawn(move || {
-                let runtime = runtime();
-                let store = runtime.block_on(async {
-                    let store = AuditStore::connect(url).await.unwrap();
-                    store.initialize().await.unwrap();
-                    store.start_run(&SkillRun { status: RunStatus::OK, ..running("r") }).await.unwrap();
-                    store.get_run("r").await.unwrap();
-                    store
-                });
-                drop(runtime);
-                drop(store);
-            })
-            .join()
-            .unwrap();
-            let db = database.connection().await;
-            assert_eq!(count(&db, "skill_runs").await, 1);
-        });
-    }
 }

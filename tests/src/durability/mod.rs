@@ -1,6 +1,9 @@
 /// What statements a write consists of.
 mod statements;
 
+/// From the first call of a store to its closing.
+mod lifecycle;
+
 /// SQLite's settings, on every connection.
 mod pragmas;
 

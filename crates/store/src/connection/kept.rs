@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ pub(super) struct Kept {
     acquire_timeout: Duration,
     /// The one used last at the end: it is the warmest.
     idle: Mutex<Vec<Rested>>,
+    /// How many want connections from the pool itself.
+    others: AtomicUsize,
 }
 
 struct Rested {
@@ -33,6 +36,14 @@ struct Rested {
 pub(super) struct Lent<'a> {
     pub(super) held: Held,
     _permit: SemaphorePermit<'a>,
+}
+
+pub(super) struct GivenWay<'a>(&'a Kept);
+
+impl Drop for GivenWay<'_> {
+    fn drop(&mut self) {
+        self.0.others.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// How long a connection may rest and still be used unasked.
@@ -47,6 +58,7 @@ impl Kept {
             permits: Semaphore::new(connections as usize),
             acquire_timeout,
             idle: Mutex::default(),
+            others: AtomicUsize::new(0),
         })
     }
 
@@ -72,7 +84,7 @@ impl Kept {
     /// After a statement that has succeeded; otherwise the connection is just dropped, and so goes to the pool.
     pub(super) fn put_back(&self, lent: Lent<'_>) {
         let mut idle = self.idle();
-        if !self.permits.is_closed() {
+        if !self.permits.is_closed() && self.others.load(Ordering::Relaxed) == 0 {
             idle.push(Rested {
                 held: lent.held,
                 since: Instant::now(),
@@ -83,6 +95,13 @@ impl Kept {
     /// Lets the pool have those that rest here.
     pub(super) fn clear(&self) {
         self.idle().clear();
+    }
+
+    /// Keeps none while this lives, for somebody who takes connections from the pool itself.
+    pub(super) fn give_way(&self) -> GivenWay<'_> {
+        self.others.fetch_add(1, Ordering::Relaxed);
+        self.clear();
+        GivenWay(self)
     }
 
     /// Keeps none any more, and lends none.

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use runtrail_audit::Error;
-use runtrail_migration::Abandoned;
+use runtrail_migration::{Abandoned, Migrator};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
 };
@@ -91,8 +91,10 @@ impl Pool {
         writer.and(self.db.close_by_ref().await)
     }
 
-    pub(crate) fn inner(&self) -> &DatabaseConnection {
-        &self.db
+    /// Migrates, for which the pool itself has to have its connections.
+    pub(crate) async fn migrate(&self, migrator: &Migrator) -> runtrail_migration::Result<()> {
+        let _given_way = self.kept.as_deref().map(Kept::give_way);
+        migrator.up(&self.db, None).await.map(drop)
     }
 
     /// Lets go of idle connections that are of no more use than the one that has just failed: a server that restarts

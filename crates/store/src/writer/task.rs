@@ -168,7 +168,10 @@ impl Task {
             return;
         };
         if let Err(err) = held.execute_raw(optimize).await {
-            tracing::debug!(error = &err as &dyn Error, "the planner's statistics stay as they are");
+            tracing::debug!(
+                error = &err as &dyn Error,
+                "the planner's statistics stay as they are"
+            );
         }
         self.keep(held, true);
     }
