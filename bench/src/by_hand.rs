@@ -107,6 +107,11 @@ pub(crate) fn list_by_skill(db: &Connection, skill_id: &str, limit: i64) -> Resu
     Ok(runs.collect::<rusqlite::Result<_>>()?)
 }
 
+pub(crate) fn count(db: &Connection) -> Result<i64> {
+    let sql = "SELECT COUNT(*) FROM skill_runs WHERE status <> 'dry_run'";
+    Ok(db.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+}
+
 pub(crate) fn last_run_grouped(db: &Connection, skills: &[String]) -> Result<usize> {
     let sql = format!(
         "SELECT skill_id, MAX(started_at) FROM skill_runs WHERE skill_id IN ({}) GROUP BY skill_id",

@@ -311,7 +311,8 @@ async fn pages_and_rarities(
     store: &AuditStore,
     at_least: f64,
 ) -> Result<()> {
-    let query = &RunQuery::new();
+    let query = RunQuery::new;
+    let everything = &query();
     let page = |cursor: Option<Cursor>| async move {
         let request = PageRequest {
             limit: ROWS,
@@ -325,11 +326,45 @@ async fn pages_and_rarities(
     let depth = (all.setup.read.runs as u64 / 2).min(10_000 * ROWS);
     let name = format!("page {} by cursor", depth / ROWS);
     if all.wants(&name) {
-        let far = &far(store, query, depth).await?;
+        let far = &far(store, everything, depth).await?;
         let ours = times(200, || page(Some(far.clone())));
         let first = times(200, || page(None));
         all.compare(&name, ours, vec![Baseline::new("page 1", 1.0 / 1.5, first)])
             .await?;
+    }
+
+    let wide = [
+        (
+            "50 of two uncommon statuses",
+            query().statuses(["error", "timeout"]),
+        ),
+        (
+            "50 of two rare statuses",
+            query().statuses([data::RARE_STATUS, "never"]),
+        ),
+        (
+            "50 of three callers",
+            query().callers(["user-1", "user-2", "user-3"]),
+        ),
+        (
+            "50 but of two skills",
+            query().except_skills(["skill-0", "skill-1"]),
+        ),
+        ("50 that were slow", query().runtime_seconds(55.0..)),
+        (
+            "50 of a prefix",
+            query().id_prefix(&all.setup.read.id(0)[..10]),
+        ),
+    ];
+    let first = &PageRequest::first(ROWS);
+    for (name, query) in &wide {
+        let ours = times(5, || async move {
+            Ok(store
+                .page_runs(query, Order::NewestFirst, first)
+                .await
+                .map(drop)?)
+        });
+        all.limit(name, ours, at_least, None).await?;
     }
 
     let filter = RunFilter::new;
@@ -357,7 +392,7 @@ async fn pages_and_rarities(
                 .await
                 .map(drop)?)
         });
-        all.limit(name, ours, at_least).await?;
+        all.limit(name, ours, at_least, 1.0).await?;
     }
     let ours = times(100, || async {
         Ok(store
@@ -365,7 +400,8 @@ async fn pages_and_rarities(
             .await
             .map(drop)?)
     });
-    all.limit("50 due to be purged", ours, at_least).await?;
+    all.limit("50 due to be purged", ours, at_least, 1.0)
+        .await?;
     let never = all.setup.read.start() - chrono::TimeDelta::days(1);
     let ours = times(100, || async {
         Ok(store.purge_older_than(never).await.map(drop)?)
@@ -430,9 +466,15 @@ impl<'a> Measured<'a> {
     }
 
     /// Compares with a time that it is to stay below.
-    async fn limit(&mut self, workload: &str, ours: Turn<'_>, per_second: f64) -> Result<()> {
+    async fn limit(
+        &mut self,
+        workload: &str,
+        ours: Turn<'_>,
+        per_second: f64,
+        at_least: impl Into<Option<f64>>,
+    ) -> Result<()> {
         let limit = format!("a limit of {} ms", 1_000.0 / per_second);
-        let limit = Baseline::new(&limit, 1.0, turn(|| async move { Ok(per_second) }));
+        let limit = Baseline::new(&limit, at_least, turn(|| async move { Ok(per_second) }));
         self.compare(workload, ours, vec![limit]).await
     }
 }

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use chrono::Utc;
 use runtrail_store::AuditStore;
 use runtrail_store::audit::{BulkStorage, RunFilter, SkillRun, Storage};
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::orm::{Orm, Style};
@@ -91,6 +93,8 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     let name = "SQLite, appends beside two who count";
     if setup.wants(name) {
         comparisons.extend(step(name, beside_counts(setup, &store, name)).await?);
+        let name = format!("{name}, by rusqlite");
+        comparisons.extend(step(&name, beside_counts_by_hand(setup, &name)).await?);
     }
     store.close().await?;
     Ok(comparisons)
@@ -150,10 +154,11 @@ async fn append_logs(setup: &Setup, store: &AuditStore, name: &str) -> Result<Co
     .await
 }
 
+/// What is appended beside those who count.
+const EVENTS: usize = 1_000;
+
 /// One caller who appends, alone and beside two who count every run all the time.
 async fn beside_counts(setup: &Setup, store: &AuditStore, name: &str) -> Result<Comparisons> {
-    const EVENTS: usize = 1_000;
-
     let appends = || async {
         let run = SkillRun::new(Uuid::now_v7().to_string(), data::skill(0.5), Utc::now());
         store.start_run(&run).await?;
@@ -188,6 +193,50 @@ async fn beside_counts(setup: &Setup, store: &AuditStore, name: &str) -> Result<
         name,
         beside,
         vec![Baseline::new("the same alone", 0.6, turn(appends))],
+    )
+    .await
+}
+
+/// The same by hand, on threads: what the machine leaves to whoever writes.
+async fn beside_counts_by_hand(setup: &Setup, name: &str) -> Result<Comparisons> {
+    let file = setup.file("hand.db");
+    let db = by_hand::open(&file)?;
+    let appends = || async {
+        let run = SkillRun::new(Uuid::now_v7().to_string(), data::skill(0.5), Utc::now());
+        by_hand::start(&db, &run)?;
+        let begun = Instant::now();
+        for number in 0..EVENTS {
+            by_hand::append(&db, &data::event(&run.id, number, &setup.payloads))?;
+        }
+        anyhow::Ok(EVENTS as f64 / begun.elapsed().as_secs_f64())
+    };
+    let beside = turn(|| async {
+        let is_over = AtomicBool::new(false);
+        let count = || -> Result<()> {
+            let db = by_hand::open(&file)?;
+            while !is_over.load(Ordering::Relaxed) {
+                by_hand::count(&db)?;
+            }
+            Ok(())
+        };
+        let (is_over, count) = (&is_over, &count);
+        tokio::task::block_in_place(|| {
+            std::thread::scope(|threads| {
+                let counting = [threads.spawn(count), threads.spawn(count)];
+                let rate = Handle::current().block_on(appends());
+                is_over.store(true, Ordering::Relaxed);
+                for thread in counting {
+                    thread.join().ok().context("it panicked")??;
+                }
+                rate
+            })
+        })
+    });
+    compare(
+        setup.rounds,
+        name,
+        beside,
+        vec![Baseline::new("the same alone", None, turn(appends))],
     )
     .await
 }

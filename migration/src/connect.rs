@@ -22,7 +22,7 @@ pub enum Durability {
 ///
 /// On SQLite: write-ahead log, foreign keys on, one connection that writes and a few that only read; a file that
 /// is created is made so that it can shrink again (`auto_vacuum=INCREMENTAL`).
-/// On PostgreSQL: one pool; [`Durability`] is the server's business there.
+/// On PostgreSQL: one pool, and one connection more that writes; [`Durability`] is the server's business there.
 ///
 /// ```
 /// use runtrail_migration::{ConnectOptions, Durability};

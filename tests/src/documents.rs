@@ -17,6 +17,8 @@ fn cases_named_in(document: &str) -> Vec<String> {
         "real_runs::",
         "cli::",
         "documents::",
+        "plans::",
+        "queries::",
     ];
     text.split('`')
         .filter(|name| modules.iter().any(|module| name.starts_with(module)) && !name.contains(' '))

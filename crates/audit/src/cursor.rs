@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// A place in a list, as a text to hand out and take back: letters, digits, `-` and `_`.
 ///
-/// It belongs to the filter and the order of the list that it came from, and stays valid for as long as those do: over
-/// restarts, and in a copy of the history. What is in it is nobody's business, and no secret.
+/// It belongs to the filter and the order of the list that it came from (the same values in another order are another
+/// filter), and stays valid for as long as those do: over restarts, and in a copy of the history. What is in it is nobody's business, and no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cursor(String);
@@ -67,7 +67,7 @@ impl PageRequest {
         }
     }
 
-    /// The page that begins, or ends, at this cursor.
+    /// The page after this cursor, or before it, as the cursor says.
     pub fn at(mut self, cursor: Cursor) -> Self {
         self.cursor = Some(cursor);
         self
@@ -87,9 +87,10 @@ pub struct CursorPage<T> {
     /// The records.
     pub items: Vec<T>,
     /// What comes after them, now or later: at the end of a list that goes on to grow, it is where to ask again.
-    /// `None` only for a page without rows that was reached from its other side.
+    /// `None` only for a page without rows: of an empty list, or reached from its other side.
     pub next: Option<Cursor>,
-    /// What comes before them, now or later; `None` only for a page without rows that was reached from its other side.
+    /// What comes before them, now or later; `None` only for a page without rows: of an empty list, or reached from its
+    /// other side.
     pub previous: Option<Cursor>,
     /// Whether there are more in the direction in which this page was reached.
     pub has_more: bool,

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-/// Which events of a run a stream takes; the default takes all.
+/// Which events of a run a stream or a page takes; the default takes all.
 ///
 /// All parts that are set must hold.
 ///

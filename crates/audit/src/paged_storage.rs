@@ -22,8 +22,8 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](crate::Error::InvalidInput) for a limit out of bounds, a filter that nothing can match, and a
-/// cursor that is damaged or belongs to another filter, order or list.
+/// [`InvalidInput`](crate::Error::InvalidInput) for a limit out of bounds, a value in the filter that no run can have
+/// (too long, with a NUL, negative, not finite), and a cursor that is damaged or belongs to another filter, order or list.
 #[async_trait]
 pub trait PagedStorage: Storage {
     /// A page of runs.

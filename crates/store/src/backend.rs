@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runtrail_audit::{Error, Result};
+use runtrail_audit::Result;
 use sea_orm::sea_query::extension::postgres::PgBinOper;
 use sea_orm::sea_query::extension::sqlite::SqliteBinOper;
 use sea_orm::sea_query::{
@@ -11,6 +11,8 @@ use sea_orm::sea_query::{
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
+
+use crate::error;
 
 /// Whether a database has schemas, to which a table's name can be qualified.
 pub(crate) fn has_schemas(connection: &impl ConnectionTrait) -> bool {
@@ -105,27 +107,31 @@ pub(crate) fn fraction(connection: &impl ConnectionTrait, key: impl Into<Value>)
         _ => row.binary(SqliteBinOper::GetJsonField, key),
     };
     let part = |place: i32| text_of(connection, parts.clone(), place).cast_as("double precision");
-    part(0).div(part(1))
+    part(0).div(part(1)).div(part(2))
 }
 
-/// Writes a float as two integers whose quotient it is: SQLite doesn't always read a float as the nearest one.
+/// Writes a float as three integers, the first of which it is when divided by the others: SQLite doesn't always read a
+/// float as the nearest one.
+///
+/// It fails for a float that is no such quotient: one of 2^63 or more, or hardly more than nothing.
 pub(crate) fn serialize_fraction<S: Serializer>(
     float: &f64,
     serializer: S,
 ) -> std::result::Result<S::Ok, S::Error> {
-    /// Above it not every integer is a float.
-    const LARGEST: f64 = (1_i64 << f64::MANTISSA_DIGITS) as f64;
+    const LARGEST: i64 = 1 << 62;
 
-    let too_fine = || S::Error::custom("a number that is no fraction of 64-bit integers");
-    let (mut numerator, mut denominator) = (*float, 1_i64);
-    while numerator.fract() != 0.0 {
+    let (mut numerator, mut denominators) = (*float, (1_i64, 1_i64));
+    while numerator.fract() != 0.0 && denominators.1 < LARGEST {
         numerator *= 2.0;
-        denominator = denominator.checked_mul(2).ok_or_else(too_fine)?;
+        match denominators.0 {
+            LARGEST => denominators.1 *= 2,
+            _ => denominators.0 *= 2,
+        }
     }
-    if numerator.abs() > LARGEST {
-        return Err(too_fine());
+    if numerator.fract() != 0.0 || numerator.abs() > LARGEST as f64 {
+        return Err(S::Error::custom("a number that is no quotient of integers"));
     }
-    (numerator as i64, denominator).serialize(serializer)
+    (numerator as i64, denominators.0, denominators.1).serialize(serializer)
 }
 
 fn text_of(connection: &impl ConnectionTrait, json: Expr, key: impl Into<Value>) -> Expr {
@@ -141,10 +147,7 @@ fn list(
     postgres_function: &'static str,
     list: &[impl Serialize],
 ) -> Result<FunctionCall> {
-    let json = serde_json::to_string(list).map_err(|err| Error::Backend {
-        transient: false,
-        source: Box::new(err),
-    })?;
+    let json = serde_json::to_string(list).map_err(error::json)?;
     Ok(match connection.get_database_backend() {
         DbBackend::Postgres => Func::cust(postgres_function).arg(Expr::val(json).cast_as("jsonb")),
         _ => Func::cust("json_each").arg(json),

@@ -63,6 +63,14 @@ pub(crate) fn statement(err: sea_orm::sea_query::error::Error) -> Error {
     }
 }
 
+/// A value that can't be written as JSON.
+pub(crate) fn json(err: serde_json::Error) -> Error {
+    Error::Backend {
+        transient: false,
+        source: err.into(),
+    }
+}
+
 /// Whether a schema in this state can be used.
 pub(crate) fn fitness(state: SchemaState) -> Result<()> {
     match state {

@@ -54,15 +54,6 @@ pub(crate) async fn append_alone(db: &Session<'_, impl Connection>, row: &Model)
     compare(row, stored.as_ref())
 }
 
-/// Appends events, no two of them at the same place of the same run, and tells which are stored for certain.
-pub(crate) async fn append_many(
-    db: &Session<'_, impl Connection>,
-    rows: &[&Model],
-) -> Result<Vec<bool>> {
-    let refusals = append_rows(db, rows).await?;
-    Ok(refusals.iter().map(Option::is_none).collect())
-}
-
 pub(crate) async fn append_all(
     db: &Session<'_, impl Connection>,
     events: &[SkillRunLog],
@@ -74,15 +65,15 @@ pub(crate) async fn append_all(
         .collect::<Result<Vec<_>>>()?;
     let rows: Vec<_> = rows.iter().collect();
 
-    let mut refusal = None;
+    let mut refusal = Ok(());
     let mut rest = rows.as_slice();
     while !rest.is_empty() {
         let batch;
         (batch, rest) = rest.split_at(length_of_batch(rest));
-        let refusals = append_rows(&db.with_fresh_deadline(), batch).await?;
-        refusal = refusal.or(refusals.into_iter().flatten().next());
+        let answers = append_many(&db.with_fresh_deadline(), batch).await?;
+        refusal = refusal.and(answers.into_iter().collect());
     }
-    refusal.map_or(Ok(()), Err)
+    refusal
 }
 
 /// As many rows as fit into a batch, but at least one.
@@ -95,11 +86,11 @@ fn length_of_batch(rows: &[&Model]) -> usize {
     fitting.count().max(1)
 }
 
-/// Appends events by one statement; returns the refusal of each that has earned one.
-async fn append_rows(
+/// Appends events by one statement; returns the answer to each.
+pub(crate) async fn append_many(
     db: &Session<'_, impl Connection>,
     rows: &[&Model],
-) -> Result<Vec<Option<Error>>> {
+) -> Result<Vec<Result<()>>> {
     let values: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -125,7 +116,7 @@ async fn append_rows(
         .take();
     let insert = insert_unless_stored(db, events_of_runs)?;
     if db.execute(&insert).await? == rows.len() as u64 {
-        return Ok(rows.iter().map(|_| None).collect());
+        return Ok(rows.iter().map(|_| Ok(())).collect());
     }
 
     let keys = Query::select()
@@ -140,11 +131,11 @@ async fn append_rows(
         .iter()
         .map(|row| ((row.run_id.as_str(), row.sequence), row))
         .collect();
-    let refusal = |row: &&Model| {
+    let answer = |row: &&Model| {
         let stored = stored.get(&(row.run_id.as_str(), row.sequence));
-        compare(row, stored.copied()).err()
+        compare(row, stored.copied())
     };
-    Ok(rows.iter().map(refusal).collect())
+    Ok(rows.iter().map(answer).collect())
 }
 
 /// An insert of the selected events, which does nothing about those that are there already.

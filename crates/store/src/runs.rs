@@ -6,7 +6,8 @@ use runtrail_audit::{Error, Result, RunStats, SkillRun, rules};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait, LockType, OnConflict, Query, SelectStatement};
 use sea_orm::{
-    ColumnTrait, ColumnType, EntityTrait, IdenStatic, IntoActiveModel, QueryFilter, QueryTrait,
+    ColumnTrait, ColumnType, EntityTrait, IdenStatic, IntoActiveModel, Iterable, QueryFilter,
+    QueryTrait,
 };
 use serde::Serialize;
 
@@ -52,27 +53,9 @@ pub(crate) async fn start_many(
     db: &Session<'_, impl Connection>,
     rows: &[&Model],
 ) -> Result<Vec<bool>> {
-    const COLUMNS: [Column; 16] = [
-        Column::Id,
-        Column::SkillId,
-        Column::CallerId,
-        Column::ChannelId,
-        Column::ParentRunId,
-        Column::StartedAt,
-        Column::FinishedAt,
-        Column::Status,
-        Column::ToolCalls,
-        Column::RuntimeSeconds,
-        Column::TotalInputTokens,
-        Column::TotalOutputTokens,
-        Column::TotalThinkingTokens,
-        Column::Inputs,
-        Column::Output,
-        Column::Error,
-    ];
     let values: Vec<_> = rows.iter().map(|row| codec::run_values(row)).collect();
     let runs = Query::select()
-        .exprs(COLUMNS.map(|column| given(db, column)))
+        .exprs(Column::iter().map(|column| given(db, column)))
         .from(backend::unfold_rows(db.connection(), &values)?)
         // Without it SQLite takes the ON of what follows for that of a join.
         .and_where(Expr::Constant(true.into()))
@@ -80,7 +63,7 @@ pub(crate) async fn start_many(
     let mut insert = Query::insert();
     insert
         .into_table(db.runs())
-        .columns(COLUMNS)
+        .columns(Column::iter())
         .on_conflict(started_again());
     let insert = insert.select_from(runs).map_err(error::statement)?;
     if db.execute(insert).await? == rows.len() as u64 {
@@ -172,20 +155,9 @@ pub(crate) async fn finish_many(
     db: &Session<'_, impl Connection>,
     finishes: &[&Finish],
 ) -> Result<Vec<bool>> {
-    const COLUMNS: [Column; 9] = [
-        Column::FinishedAt,
-        Column::Status,
-        Column::Output,
-        Column::Error,
-        Column::ToolCalls,
-        Column::RuntimeSeconds,
-        Column::TotalInputTokens,
-        Column::TotalOutputTokens,
-        Column::TotalThinkingTokens,
-    ];
     let update = Query::update()
         .table(db.runs())
-        .values(COLUMNS.map(|column| (column, given(db, column))))
+        .values(Outcome::COLUMNS.map(|column| (column, given(db, column))))
         .from(backend::unfold_rows(db.connection(), finishes)?)
         .and_where(Expr::col((Entity, Column::Id)).eq(given(db, Column::Id)))
         .and_where(COLUMN.finished_at.is_null())

@@ -10,7 +10,7 @@ use crate::connection::Connection;
 use crate::error;
 use crate::settings::Settings;
 use crate::write::Write;
-use crate::writer::Target;
+use crate::writer::Place;
 
 /// One call of a method: a connection, the settings that statements on it go by, and the time it has to end.
 pub(crate) struct Session<'a, C> {
@@ -83,12 +83,12 @@ impl<'a, C: Connection> Session<'a, C> {
         let Some((pool, writer)) = pool.and_then(|pool| Some((pool, pool.writer()?))) else {
             return write.alone(self).await;
         };
-        let target = Target {
+        let place = Place {
             schema: self.schema.clone(),
             has_prepared_statements: pool.has_prepared_statements(),
         };
         let write = Arc::new(write);
-        self.attempt(|| writer.write(Arc::clone(&write), target.clone()))
+        self.attempt(|| writer.write(Arc::clone(&write), place.clone()))
             .await
     }
 

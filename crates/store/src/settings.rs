@@ -4,8 +4,8 @@ use std::time::Duration;
 use runtrail_audit::{Clock, Limits, SystemClock};
 use runtrail_entity::{skill_run, skill_run_log};
 use runtrail_migration::{Migrator, SchemaName};
-use sea_orm::sea_query::{IntoIden, IntoTableRef, SelectStatement, TableRef};
-use sea_orm::{EntityName, EntityTrait, Iden, QueryTrait};
+use sea_orm::sea_query::{IntoIden, IntoTableRef, Query, SelectStatement, TableRef};
+use sea_orm::{EntityName, Iden, Iterable};
 
 use crate::retry::Retry;
 
@@ -51,16 +51,14 @@ impl Settings {
 
     /// All columns of runs.
     pub(crate) fn select_runs(&self) -> SelectStatement {
-        let mut select = skill_run::Entity::find().into_query();
-        select.from_clear().from(self.runs());
-        select
+        let columns = skill_run::Column::iter().map(|column| (skill_run::Entity, column));
+        Query::select().columns(columns).from(self.runs()).take()
     }
 
     /// All columns of events.
     pub(crate) fn select_logs(&self) -> SelectStatement {
-        let mut select = skill_run_log::Entity::find().into_query();
-        select.from_clear().from(self.logs());
-        select
+        let columns = skill_run_log::Column::iter().map(|column| (skill_run_log::Entity, column));
+        Query::select().columns(columns).from(self.logs()).take()
     }
 
     /// Named in every statement rather than set on the connection: a pooler may give the next statement another.

@@ -27,8 +27,8 @@ use crate::{backend, error, last_run, lineage, list, logs, purge, runs};
 ///
 /// # When a future is dropped
 ///
-/// Every write is one statement that commits by itself: it is then wholly there or wholly absent, and the same call
-/// again gives `Ok` and one row. A purge, and `append_logs` with very many events, are a series of such statements,
+/// Every write is a statement that commits by itself: it is then wholly there or wholly absent, and the same call again
+/// gives `Ok` and one row. In a store with connections of its own, a call that waits for its turn isn't begun any more. A purge, and `append_logs` with very many events, are a series of such statements,
 /// and go on when they are called again.
 #[derive(Clone, Debug)]
 pub struct AuditStore<C = Pool> {
@@ -56,6 +56,12 @@ impl AuditStore {
     /// Opens a database of the store's own, by URL or with [`ConnectOptions`].
     ///
     /// It doesn't migrate: call [`initialize`](Storage::initialize).
+    ///
+    /// Calls of [`start_run`](Storage::start_run), [`finish_run`](Storage::finish_run) and
+    /// [`append_log`](Storage::append_log) that are made at the same time are written together, by one task on one
+    /// connection; a single one is written at once. The task runs on the tokio runtime of whoever makes the first
+    /// call, and anew on another one if that has ended. At most 256 calls wait for it, and further ones for a place.
+    /// Calls about the same run are written in the order in which they came.
     ///
     /// ```
     /// # use runtrail_store::{AuditStore, ConnectOptions, Durability};
@@ -157,8 +163,8 @@ impl AuditStore {
         self
     }
 
-    /// Closes the connections of this store and of all its clones, after the statements under way; a host's
-    /// connection too.
+    /// Closes the connections of this store and of all its clones, once everything that was asked for is done; a
+    /// host's connection too. Later calls fail with [`Backend`](runtrail_audit::Error::Backend), which isn't transient.
     ///
     /// Dropping a store without closing it loses nothing that was acknowledged.
     ///

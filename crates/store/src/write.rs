@@ -53,7 +53,7 @@ impl Write {
 /// Writes calls of one kind, no two of them to the same row, by a single statement, which commits by itself; each gets
 /// the answer that it would get alone.
 ///
-/// Every call may be written twice, and so whatever isn't plainly stored is written once more, alone.
+/// Every call may be written twice, and so whatever isn't plainly answered is written once more, alone.
 pub(crate) async fn together(
     db: &Session<'_, impl Connection>,
     writes: &[Arc<Write>],
@@ -61,22 +61,22 @@ pub(crate) async fn together(
     if let [write] = writes {
         return vec![write.alone(db).await];
     }
-    let are_stored = match at_once(db, writes).await {
-        Ok(are_stored) => are_stored,
+    let answers = match at_once(db, writes).await {
+        Ok(answers) => answers,
         Err(err) if concerns_all(&err) => {
             return writes.iter().map(|_| Err(error::repeated(&err))).collect();
         }
         // It may be the fault of a single one.
-        Err(_) => vec![false; writes.len()],
+        Err(_) => writes.iter().map(|_| None).collect(),
     };
-    let mut answers = Vec::with_capacity(writes.len());
-    for (write, is_stored) in writes.iter().zip(are_stored) {
-        answers.push(match is_stored {
-            true => Ok(()),
-            false => write.alone(db).await,
+    let mut exact = Vec::with_capacity(writes.len());
+    for (write, answer) in writes.iter().zip(answers) {
+        exact.push(match answer {
+            Some(answer) => answer,
+            None => write.alone(db).await,
         });
     }
-    answers
+    exact
 }
 
 /// Whether an error says something about the database, and nothing about what was written.
@@ -88,8 +88,11 @@ fn concerns_all(err: &Error) -> bool {
         )
 }
 
-/// Writes them, and tells which of them are stored for certain.
-async fn at_once(db: &Session<'_, impl Connection>, writes: &[Arc<Write>]) -> Result<Vec<bool>> {
+/// Writes them, and gives those answers that are certain.
+async fn at_once(
+    db: &Session<'_, impl Connection>,
+    writes: &[Arc<Write>],
+) -> Result<Vec<Option<Result<()>>>> {
     // All but one of these stay empty.
     let (mut starts, mut events, mut finishes) = (Vec::new(), Vec::new(), Vec::new());
     for write in writes {
@@ -99,11 +102,18 @@ async fn at_once(db: &Session<'_, impl Connection>, writes: &[Arc<Write>]) -> Re
             Write::Finish(finish) => finishes.push(finish),
         }
     }
+    let stored = |are_stored: Vec<bool>| {
+        let answers = are_stored
+            .into_iter()
+            .map(|stored| stored.then_some(Ok(())));
+        answers.collect()
+    };
     if !starts.is_empty() {
-        runs::start_many(db, &starts).await
-    } else if !events.is_empty() {
-        logs::append_many(db, &events).await
+        runs::start_many(db, &starts).await.map(stored)
+    } else if !finishes.is_empty() {
+        runs::finish_many(db, &finishes).await.map(stored)
     } else {
-        runs::finish_many(db, &finishes).await
+        let answers = logs::append_many(db, &events).await?;
+        Ok(answers.into_iter().map(Some).collect())
     }
 }

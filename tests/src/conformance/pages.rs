@@ -242,7 +242,7 @@ cases_of_the_store! {
         page(cx.store, &RunQuery::new(), Order::NewestFirst, PageRequest::first(1_000)).await;
     }
 
-    async fn what_nothing_can_match_is_refused_by_name(cx) {
+    async fn values_that_no_run_can_have_are_refused_by_name(cx) {
         let nul = || ["a\0b"];
         let new = RunQuery::new;
         let queries = [

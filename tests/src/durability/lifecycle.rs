@@ -27,6 +27,7 @@ on_each_backend! {
                 Err(err) => assert!(matches!(err, Error::Backend { transient: false, .. }), "{err:?}"),
             }
         }
+        assert!(acknowledged > 0);
         let db = database.connection().await;
         assert_eq!(count(&db, "skill_run_logs").await, acknowledged);
     }
@@ -47,35 +48,31 @@ on_each_backend! {
         clone.close().await.unwrap();
     }
 
-    async fn a_store_outlives_the_runtime_that_its_task_began_in(database) {
-        let options = ConnectOptions::new(database.url());
-        let elsewhere = std::thread::spawn(move || {
-            let runtime = runtime();
-            let store = runtime.block_on(async {
+    async fn a_call_is_answered_though_the_runtime_of_the_task_ends(database) {
+        for _ in 0..20 {
+            let elsewhere = tokio::task::spawn_blocking(runtime).await.unwrap();
+            let options = ConnectOptions::new(database.url());
+            let connected = elsewhere.spawn(async {
                 let store = AuditStore::connect(options).await.unwrap();
                 store.initialize().await.unwrap();
+                // The task begins here, and ends with this runtime.
                 store.start_run(&running("r")).await.unwrap();
                 store
             });
-            let (begun, is_begun) = std::sync::mpsc::channel();
-            let calls = store.clone();
-            runtime.spawn(async move {
-                for number in 0.. {
-                    calls.append_log(&event("r", number)).await.unwrap();
-                    let _ = begun.send(());
-                }
+            let store = connected.await.unwrap();
+            let calls = (0..50).map(|number| {
+                let store = store.clone();
+                tokio::spawn(async move { store.append_log(&event("r", number)).await })
             });
-            is_begun.recv().unwrap();
-            // In the middle of a call.
-            runtime.shutdown_background();
-            store
-        });
-        let store = elsewhere.join().unwrap();
-        // On SQLite the connection is another thread's business; one to PostgreSQL ends with its runtime.
-        for number in 0..10 {
-            store.append_log(&event("r", 1_000_000 + number)).await.unwrap();
+            let calls: Vec<_> = calls.collect();
+            tokio::task::yield_now().await;
+            elsewhere.shutdown_background();
+            for call in calls {
+                // It is repeated, on a task in this runtime.
+                tokio::time::timeout(PATIENCE, call).await.unwrap().unwrap().unwrap();
+            }
+            store.close().await.unwrap();
         }
-        store.close().await.unwrap();
     }
 }
 

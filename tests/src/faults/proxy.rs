@@ -22,6 +22,8 @@ struct Link {
     before_loss: AtomicI64,
     lost: AtomicU64,
     is_stalled: watch::Sender<bool>,
+    /// Everything that clients have sent.
+    requests: Mutex<Vec<u8>>,
 }
 
 impl Proxy {
@@ -34,6 +36,7 @@ impl Proxy {
             before_loss: AtomicI64::new(-1),
             lost: AtomicU64::new(0),
             is_stalled: watch::Sender::new(false),
+            requests: Mutex::default(),
         });
         let of_task = Arc::clone(&link);
         let task = tokio::spawn(async move {
@@ -53,6 +56,22 @@ impl Proxy {
             link,
             task,
         }
+    }
+
+    /// The statements that were prepared through here since this was last asked, in their order.
+    pub(super) fn statements(&self) -> Vec<String> {
+        let requests = std::mem::take(&mut *self.link.requests.lock().unwrap());
+        let texts = requests
+            .split(|byte| *byte == 0)
+            .map(String::from_utf8_lossy);
+        let verbs = [
+            "INSERT ", "UPDATE ", "DELETE ", "SELECT ", "WITH ", "BEGIN", "START ", "COMMIT",
+            "SET ",
+        ];
+        texts
+            .filter(|text| verbs.iter().any(|verb| text.starts_with(verb)))
+            .map(Into::into)
+            .collect()
     }
 
     /// The URL of the same database, through here.
@@ -129,6 +148,7 @@ impl Link {
             if read == 0 {
                 return Ok(());
             }
+            self.requests.lock().unwrap().extend(&bytes[..read]);
             self.wait_while_stalled().await;
             server.write_all(&bytes[..read]).await?;
         }

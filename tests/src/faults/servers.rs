@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use runtrail_audit::{ErrorKind, Storage};
+use runtrail_audit::{ErrorKind, SkillRun, Storage};
 use runtrail_store::{AuditStore, Retry};
 use runtrail_test_servers::Cluster;
 
@@ -273,5 +273,60 @@ fn a_lost_reply_is_made_good_by_another_try() {
             assert_eq!(count(&url, "skill_run_logs WHERE run_id = 'old'"), 0);
         }
         assert_eq!(proxy.lost_replies(), losses + 2);
+    });
+}
+
+/// What a store of its own sends for many calls, which no connection of a host's would see.
+#[test]
+fn what_is_written_together_is_one_statement_without_returning() {
+    use futures_util::future::join_all;
+
+    on_database(Backend::Postgres, async |database| {
+        let proxy = Proxy::before(&database.url()).await;
+        let store = AuditStore::connect(proxy.url()).await.unwrap();
+        store.initialize().await.unwrap();
+        let runs: Vec<_> = (0..40)
+            .map(|number| running(&format!("r-{number}")))
+            .collect();
+        let events: Vec<_> = (0..40).map(|number| event("r-1", number)).collect();
+        let others: Vec<_> = runs
+            .iter()
+            .map(|run| SkillRun {
+                skill_id: "other".into(),
+                ..run.clone()
+            })
+            .collect();
+        let stats = stats();
+        proxy.statements();
+        let ok =
+            |answers: Vec<runtrail_audit::Result<()>>| answers.into_iter().for_each(Result::unwrap);
+        // The second time of each asks which are there.
+        for _ in 0..2 {
+            ok(join_all(runs.iter().map(|run| store.start_run(run))).await);
+            ok(join_all(events.iter().map(|event| store.append_log(event))).await);
+        }
+        for _ in 0..2 {
+            ok(join_all(runs.iter().map(|run| store.finish_run(&run.id, &stats))).await);
+        }
+        for answer in join_all(others.iter().map(|run| store.start_run(run))).await {
+            assert_kind(answer, ErrorKind::RunFinished);
+        }
+        let mut statements = proxy.statements();
+        statements.sort();
+        statements.dedup();
+        for statement in &statements {
+            let is_of_a_transaction = ["BEGIN", "START", "COMMIT"]
+                .iter()
+                .any(|word| statement.starts_with(word));
+            assert!(
+                !is_of_a_transaction && !statement.contains("RETURNING"),
+                "{statement}"
+            );
+        }
+        let text: Vec<String> = statements
+            .iter()
+            .map(|statement| format!("{statement}\n\n"))
+            .collect();
+        assert_golden_file("queries/together.txt", &text.concat());
     });
 }

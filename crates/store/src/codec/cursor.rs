@@ -7,6 +7,8 @@ use runtrail_audit::{Cursor, Error, Result};
 use sea_orm::Value;
 use serde::{Deserialize, Serialize};
 
+use crate::error;
+
 /// What a cursor says.
 pub(crate) struct Bookmark {
     /// Whether it leads to what comes before, instead of what comes after.
@@ -21,9 +23,12 @@ pub(crate) struct ListId(u64);
 
 impl ListId {
     /// Of a list that is described by this: its filter and its order.
+    ///
+    /// By FNV, whose result is the same in every build. A new part of a filter must be left out of this while it is
+    /// unset, or every cursor that is out there is refused.
     pub(crate) fn of(list: &impl Serialize) -> Result<Self> {
         let mut hasher = FnvHasher::default();
-        hasher.write(&serde_json::to_vec(list).map_err(unexpected)?);
+        hasher.write(&serde_json::to_vec(list).map_err(error::json)?);
         Ok(Self(hasher.finish()))
     }
 }
@@ -63,7 +68,7 @@ pub(crate) fn encode_cursor(list: ListId, bookmark: Bookmark) -> Result<Cursor> 
         is_backward: bookmark.is_backward,
         key: bookmark.key.into_iter().filter_map(part).collect(),
     };
-    let json = serde_json::to_vec(&token).map_err(unexpected)?;
+    let json = serde_json::to_vec(&token).map_err(error::json)?;
     Ok(URL_SAFE_NO_PAD.encode(json).into())
 }
 
@@ -100,13 +105,5 @@ fn value(part: Part) -> Value {
         Part::Text(text) => text.into(),
         Part::FloatBits(bits) => f64::from_bits(bits).into(),
         Part::Bytes(bytes) => bytes.into(),
-    }
-}
-
-/// JSON of numbers and texts can always be written.
-fn unexpected(err: serde_json::Error) -> Error {
-    Error::Backend {
-        transient: false,
-        source: err.into(),
     }
 }

@@ -1,5 +1,5 @@
 use runtrail_audit::{Limits, Result, RunStats, rules};
-use runtrail_entity::skill_run::{ActiveModel, Model};
+use runtrail_entity::skill_run::{ActiveModel, Column, Model};
 use sea_orm::Set;
 use serde::Serialize;
 
@@ -20,6 +20,19 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// What finishing a run sets: its outcome, and the time.
+    pub(crate) const COLUMNS: [Column; 9] = [
+        Column::FinishedAt,
+        Column::Status,
+        Column::Output,
+        Column::Error,
+        Column::ToolCalls,
+        Column::RuntimeSeconds,
+        Column::TotalInputTokens,
+        Column::TotalOutputTokens,
+        Column::TotalThinkingTokens,
+    ];
+
     /// The outcome of a run that is finished.
     pub(crate) fn encode_finished(stats: &RunStats, limits: &Limits) -> Result<Self> {
         rules::outcome("status", &stats.status)?;

@@ -20,6 +20,10 @@ use crate::backend;
 /// of them.
 pub(crate) struct Held {
     connection: Inner,
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "SQLite always prepares")
+    )]
     has_prepared_statements: bool,
     has_failed: AtomicBool,
 }

@@ -18,10 +18,6 @@ use crate::writer::Writer;
 #[derive(Clone, Debug)]
 pub struct Pool {
     db: DatabaseConnection,
-    #[cfg_attr(
-        not(feature = "postgres"),
-        expect(dead_code, reason = "SQLite always prepares")
-    )]
     has_prepared_statements: bool,
     abandoned: Abandoned,
     writer: Option<Writer>,
@@ -110,9 +106,6 @@ impl Pool {
         let Some(pool) = backend::postgres_pool(&self.db) else {
             return;
         };
-        if let Some(kept) = &self.kept {
-            kept.clear();
-        }
         let leads_to_standby = match failure {
             Error::ReadOnly { .. } => true,
             Error::Backend {
@@ -120,6 +113,9 @@ impl Pool {
             } => false,
             _ => return,
         };
+        if let Some(kept) = &self.kept {
+            kept.clear();
+        }
         for mut connection in (0..pool.num_idle()).map_while(|_| pool.try_acquire()) {
             tokio::spawn(async move {
                 let is_fit = !leads_to_standby

@@ -9,15 +9,15 @@ use crate::write::{MOST_AT_ONCE, MOST_BYTES_AT_ONCE, Write};
 /// They are of one kind, and no two of them write the same row. None overtakes another call about the same run.
 pub(super) fn take(waiting: &mut Vec<Job>) -> Vec<Call> {
     let mut is_chosen = choose(waiting).into_iter();
-    waiting
-        .extract_if(.., |_| is_chosen.next().unwrap_or(false))
-        .filter_map(|job| match job {
-            Job::Write(call) => Some(call),
-            Job::Execute(..) | Job::QueryAll(..) => None,
-        })
-        .collect()
+    let chosen = waiting.extract_if(.., |_| is_chosen.next().unwrap_or(false));
+    let calls = chosen.filter_map(|job| match job {
+        Job::Write(call) => Some(call),
+        Job::Forward(..) => None,
+    });
+    calls.collect()
 }
 
+/// Which of the jobs these are: calls, all of them.
 fn choose(waiting: &[Job]) -> Vec<bool> {
     let mut first: Option<&Call> = None;
     let mut rows = HashSet::new();
@@ -50,7 +50,7 @@ fn choose(waiting: &[Job]) -> Vec<bool> {
 }
 
 fn is_alike(left: &Call, right: &Call) -> bool {
-    discriminant(&*left.write) == discriminant(&*right.write) && left.target == right.target
+    discriminant(&*left.write) == discriminant(&*right.write) && left.place == right.place
 }
 
 /// The key of the row that a call writes, among calls of its kind.

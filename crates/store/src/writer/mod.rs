@@ -51,8 +51,23 @@ enum Task {
 /// Something to do on the connection.
 enum Job {
     Write(Call),
-    Execute(Statement, oneshot::Sender<Result<ExecResult, DbErr>>),
-    QueryAll(Statement, oneshot::Sender<Result<Vec<QueryResult>, DbErr>>),
+    Forward(Statement, Answer),
+}
+
+/// Who waits for what a statement gives.
+enum Answer {
+    Result(oneshot::Sender<Result<ExecResult, DbErr>>),
+    Rows(oneshot::Sender<Result<Vec<QueryResult>, DbErr>>),
+}
+
+impl Answer {
+    fn fail(self, err: DbErr) {
+        // Nobody may be waiting for it any more.
+        match self {
+            Self::Result(answer) => drop(answer.send(Err(err))),
+            Self::Rows(answer) => drop(answer.send(Err(err))),
+        }
+    }
 }
 
 impl Job {
@@ -60,8 +75,8 @@ impl Job {
     fn is_given_up(&self) -> bool {
         match self {
             Self::Write(call) => call.answer.is_closed(),
-            Self::Execute(_, answer) => answer.is_closed(),
-            Self::QueryAll(_, answer) => answer.is_closed(),
+            Self::Forward(_, Answer::Result(answer)) => answer.is_closed(),
+            Self::Forward(_, Answer::Rows(answer)) => answer.is_closed(),
         }
     }
 }
@@ -69,13 +84,13 @@ impl Job {
 /// A call that can be written together with others.
 struct Call {
     write: Arc<Write>,
-    target: Target,
+    place: Place,
     answer: oneshot::Sender<Result<()>>,
 }
 
 /// Where and how a call is to be written, on which clones of a store may differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
+pub(crate) struct Place {
     pub(crate) schema: Option<SchemaName>,
     pub(crate) has_prepared_statements: bool,
 }
@@ -90,11 +105,11 @@ impl Writer {
     }
 
     /// Writes a call, perhaps together with others.
-    pub(crate) async fn write(&self, write: Arc<Write>, target: Target) -> Result<()> {
+    pub(crate) async fn write(&self, write: Arc<Write>, place: Place) -> Result<()> {
         let job = |answer| {
             Job::Write(Call {
                 write,
-                target,
+                place,
                 answer,
             })
         };
@@ -103,12 +118,14 @@ impl Writer {
 
     /// Executes a statement, after what came before it.
     pub(crate) async fn execute(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.ask(|answer| Job::Execute(statement, answer)).await?
+        let job = |answer| Job::Forward(statement, Answer::Result(answer));
+        self.ask(job).await?
     }
 
     /// Runs a query, after what came before it.
     pub(crate) async fn query_all(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.ask(|answer| Job::QueryAll(statement, answer)).await?
+        let job = |answer| Job::Forward(statement, Answer::Rows(answer));
+        self.ask(job).await?
     }
 
     /// Lets the task end after everything that it was given, then closes its connection.

@@ -3,11 +3,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, ExecResult};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, ExecResult, Statement};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, interval, sleep};
 
-use super::{Call, Job, group};
+use super::{Answer, Call, Job, group};
 use crate::connection::Held;
 use crate::session::Session;
 use crate::settings::Settings;
@@ -64,7 +64,7 @@ struct Task {
     /// One clock for all pauses: to set it for each would cost a system call.
     rest: Interval,
     settings: Settings,
-    /// Written since the planner's statistics were looked at.
+    /// Written, or meant to be, since the planner's statistics were looked at.
     rows: u64,
 }
 
@@ -94,18 +94,22 @@ impl Task {
     /// Does the first of what is waiting, with what can be done together with it.
     async fn step(&mut self, waiting: &mut Vec<Job>) {
         match waiting.first() {
-            None => {}
             Some(Job::Write(_)) => self.write(group::take(waiting)).await,
-            Some(Job::Execute(..) | Job::QueryAll(..)) => self.forward(waiting.remove(0)).await,
+            Some(Job::Forward(..)) => {
+                if let Job::Forward(statement, answer) = waiting.remove(0) {
+                    self.forward(statement, answer).await;
+                }
+            }
+            None => {}
         }
     }
 
     async fn write(&mut self, mut calls: Vec<Call>) {
-        let Some(Call { target, .. }) = calls.first() else {
+        let Some(Call { place, .. }) = calls.first() else {
             return;
         };
-        let target = target.clone();
-        let held = match self.held(target.has_prepared_statements).await {
+        let place = place.clone();
+        let held = match self.held(place.has_prepared_statements).await {
             Ok(held) => held,
             Err(err) => {
                 for call in calls {
@@ -115,7 +119,7 @@ impl Task {
                 return;
             }
         };
-        self.settings.schema = target.schema;
+        self.settings.schema = place.schema;
         let writes: Vec<_> = calls.iter().map(|call| Arc::clone(&call.write)).collect();
         let answers = {
             let session = Session::new(&held, &self.settings);
@@ -133,30 +137,22 @@ impl Task {
         }
     }
 
-    /// Passes on one statement.
-    async fn forward(&mut self, job: Job) {
-        let held = self.held(true).await;
-        match job {
-            Job::Execute(statement, answer) => {
-                let result = match &held {
-                    Ok(held) => held.execute_raw(statement).await,
-                    Err(err) => Err(err.clone()),
-                };
+    async fn forward(&mut self, statement: Statement, answer: Answer) {
+        let held = match self.held(true).await {
+            Ok(held) => held,
+            Err(err) => return answer.fail(err),
+        };
+        match answer {
+            Answer::Result(answer) => {
+                let result = held.execute_raw(statement).await;
                 self.rows += result.as_ref().map_or(0, ExecResult::rows_affected);
                 let _ = answer.send(result);
             }
-            Job::QueryAll(statement, answer) => {
-                let rows = match &held {
-                    Ok(held) => held.query_all_raw(statement).await,
-                    Err(err) => Err(err.clone()),
-                };
-                let _ = answer.send(rows);
+            Answer::Rows(answer) => {
+                let _ = answer.send(held.query_all_raw(statement).await);
             }
-            Job::Write(_) => {}
         }
-        if let Ok(held) = held {
-            self.keep(held, true);
-        }
+        self.keep(held, true);
     }
 
     async fn look_at_statistics(&mut self) {
