@@ -197,6 +197,8 @@ on_each_backend! {
             "page_runs, a time" by BY_START => page(query().started(at(100)..=at(200)), oldest),
             "a page of a prefix" by RUN => page(query().id_prefix("run-00010"), newest),
             "page_runs, exclusions" by BY_START => page(query().except_skills(["skill-1", "skill-2"]).except_statuses(["error"]), newest),
+            "page_runs of two common skills" by [BY_START[0], "skill_runs"] => page(query().skills(["skill-0", "skill-1"]), newest),
+            "page_runs of two statuses" by [BY_START[0], "skill_runs"] => page(query().statuses(["error", "cancelled"]), newest),
             "page_runs, slow ones" by BY_START => page(query().runtime_seconds(30.0..).total_tokens(500..), newest),
             "page_logs" by EVENTS => store.page_logs("run-000100", &LogFilter::new(), newest, &first),
         }

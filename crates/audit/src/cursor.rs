@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// A place in a list, as a text to hand out and take back: letters, digits, `-` and `_`.
 ///
-/// It belongs to the filter and the order of the list that it came from (the same values in another order are another
-/// filter), and stays valid for as long as those do: over restarts, and in a copy of the history. What is in it is nobody's business, and no secret.
+/// It belongs to the filter and the order of the list that it came from, and stays valid for as long as those do: over
+/// restarts, and in a copy of the history. What is in it is nobody's business, and no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cursor(String);

@@ -205,6 +205,26 @@ impl RunQuery {
     }
 }
 
+impl RunQuery {
+    /// The same query with its values in order, each once: two that take the same values are then equal.
+    pub fn sorted(mut self) -> Self {
+        self.statuses.sort();
+        for choice in [&mut self.skills, &mut self.callers, &mut self.channels] {
+            choice.sort();
+        }
+        self
+    }
+}
+
+impl<T: Ord> Choice<T> {
+    fn sort(&mut self) {
+        for values in [&mut self.only, &mut self.except] {
+            values.sort();
+            values.dedup();
+        }
+    }
+}
+
 impl From<&RunFilter> for RunQuery {
     fn from(filter: &RunFilter) -> Self {
         let RunFilter {

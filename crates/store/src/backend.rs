@@ -59,12 +59,28 @@ pub(crate) fn pool_size(db: &sea_orm::DatabaseConnection) -> Option<(u32, Durati
 /// Has the planner's statistics brought up to date, if they are far from it: without any, SQLite takes every index for
 /// an equally good one. PostgreSQL does this by itself.
 pub(crate) fn optimize(connection: &impl ConnectionTrait) -> Option<Statement> {
-    /// To run ANALYZE, on every table that has none yet or has grown or shrunk tenfold, with a bound on what it reads.
+    /// To run ANALYZE on every table that has none yet or has grown or shrunk tenfold. A bound on what it reads would be
+    /// worth little: it reads the beginning of an index, which says nothing where some values are common and others not.
     const OPTIMIZE: &str = "PRAGMA optimize=0x10002";
 
     #[expect(clippy::disallowed_methods, reason = "a pragma can't be built")]
     let optimize = Statement::from_string(DbBackend::Sqlite, OPTIMIZE);
     (connection.get_database_backend() == DbBackend::Sqlite).then_some(optimize)
+}
+
+/// A table of one row, whose statement fails when it has waited so long for a lock, and so leaves the connection to
+/// others. PostgreSQL only, where somebody's open transaction may lock a row for as long as it likes.
+///
+/// The setting ends with the statement, which is a transaction by itself, and no row is read, locked or written before
+/// it holds. So it works behind a pooler too.
+pub(crate) fn lock_timeout(connection: &impl ConnectionTrait) -> Option<TableRef> {
+    const MILLISECONDS: &str = "200";
+
+    let set = Func::cust("set_config")
+        .arg(Expr::Constant("lock_timeout".into()))
+        .arg(Expr::Constant(MILLISECONDS.into()))
+        .arg(Expr::Constant(true.into()));
+    has_schemas(connection).then(|| TableRef::FunctionCall(set, "patience".into_iden()))
 }
 
 /// The table that [`unfold`] and [`unfold_rows`] give, and its only column.
@@ -82,6 +98,25 @@ pub(crate) fn unfold(
         .column(LIST)
         .from_function(list, Alias::new(LIST.0))
         .take())
+}
+
+/// Whether a column has one of these values, which is found out row by row: an index of the column would lead to the
+/// rows in the order of the values, and all of them would have to be sorted for the first page.
+pub(crate) fn is_in(
+    connection: &impl ConnectionTrait,
+    column: Expr,
+    values: &[impl AsRef<str>],
+) -> Result<Expr> {
+    let values = unfold(connection, values)?;
+    Ok(match connection.get_database_backend() {
+        // As an array it is made once, and looked up by a hash.
+        DbBackend::Postgres => {
+            let array = Func::cust("ARRAY").arg(Expr::SubQuery(None, Box::new(values.into())));
+            column.eq(Func::cust("ANY").arg(array))
+        }
+        // The cast hides the column from the planner.
+        _ => column.cast_as("text").in_subquery(values),
+    })
 }
 
 /// A list of rows as a table, `LIST`, of which [`field`] takes the values; one parameter as well.

@@ -30,6 +30,16 @@ pub(crate) fn repeated(err: &Error) -> Error {
     let source = std::error::Error::source(err).and_then(|source| source.downcast_ref::<DbErr>());
     match (err, source) {
         (Error::SchemaMissing, _) => Error::SchemaMissing,
+        (Error::SchemaOutdated { pending }, _) => Error::SchemaOutdated {
+            pending: pending.clone(),
+        },
+        (Error::SchemaTooNew { unknown }, _) => Error::SchemaTooNew {
+            unknown: unknown.clone(),
+        },
+        (Error::SchemaForeign { table, missing }, _) => Error::SchemaForeign {
+            table: table.clone(),
+            missing: missing.clone(),
+        },
         (_, Some(source)) => database(source.clone()),
         _ => Error::Backend {
             transient: err.is_transient(),

@@ -90,7 +90,7 @@ fn words(statuses: &Choice<RunStatus>) -> Choice<String> {
 fn is_one_of(db: &impl ConnectionTrait, column: Column, values: &[String]) -> Result<Expr> {
     match values {
         [value] => Ok(column.eq(value)),
-        values => Ok(column.in_subquery(backend::unfold(db, values)?)),
+        values => backend::is_in(db, Expr::col(column), values),
     }
 }
 

@@ -89,7 +89,7 @@ fn list_of(
     runs.cond_where(filter::condition(db.connection(), query)?);
     Ok(List {
         query: runs,
-        id: ListId::of(&("runs", query, order))?,
+        id: ListId::of(&("runs", query.clone().sorted(), order))?,
         key: &KEY,
         order,
     })

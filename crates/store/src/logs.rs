@@ -148,6 +148,7 @@ fn insert_unless_stored(
 ) -> Result<InsertStatement> {
     // PostgreSQL then waits for whoever is deleting a run, and finds it or not. SQLite has no such locks.
     events_of_runs.lock(LockType::KeyShare);
+    let events_of_runs = db.patiently(events_of_runs);
     let mut insert = Query::insert();
     insert
         .into_table(db.logs())

@@ -6,8 +6,7 @@ use runtrail_audit::{Error, Result, RunStats, SkillRun, rules};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait, LockType, OnConflict, Query, SelectStatement};
 use sea_orm::{
-    ColumnTrait, ColumnType, EntityTrait, IdenStatic, IntoActiveModel, Iterable, QueryFilter,
-    QueryTrait,
+    ColumnTrait, ColumnType, EntityTrait, IdenStatic, Iterable, ModelTrait, QueryFilter, QueryTrait,
 };
 use serde::Serialize;
 
@@ -24,10 +23,19 @@ pub(crate) async fn start(db: &Session<'_, impl Connection>, run: &SkillRun) -> 
 }
 
 pub(crate) async fn start_alone(db: &Session<'_, impl Connection>, row: &Model) -> Result<()> {
-    let mut insert = Entity::insert(row.clone().into_active_model())
-        .on_conflict(started_again())
-        .into_query();
-    insert.into_table(db.runs());
+    let mut insert = Query::insert();
+    insert
+        .into_table(db.runs())
+        .columns(Column::iter())
+        .on_conflict(started_again());
+    let values = Column::iter().map(|column| Expr::val(row.get(column)));
+    match db.patience() {
+        None => insert.values(values).map_err(error::statement)?,
+        Some(patience) => {
+            let run = Query::select().exprs(values).from(patience).take();
+            insert.select_from(run).map_err(error::statement)?
+        }
+    };
     if db.execute(&insert).await? > 0 {
         return Ok(());
     }
@@ -60,6 +68,7 @@ pub(crate) async fn start_many(
         // Without it SQLite takes the ON of what follows for that of a join.
         .and_where(Expr::Constant(true.into()))
         .take();
+    let runs = db.patiently(runs);
     let mut insert = Query::insert();
     insert
         .into_table(db.runs())
@@ -133,6 +142,9 @@ pub(crate) async fn finish_alone(db: &Session<'_, impl Connection>, finish: &Fin
         .filter(COLUMN.finished_at.is_null())
         .into_query();
     update.table(db.runs());
+    if let Some(patience) = db.patience() {
+        update.from(patience);
+    }
     if db.execute(&update).await? > 0 {
         return Ok(());
     }
@@ -155,13 +167,16 @@ pub(crate) async fn finish_many(
     db: &Session<'_, impl Connection>,
     finishes: &[&Finish],
 ) -> Result<Vec<bool>> {
-    let update = Query::update()
+    let mut update = Query::update()
         .table(db.runs())
         .values(Outcome::COLUMNS.map(|column| (column, given(db, column))))
         .from(backend::unfold_rows(db.connection(), finishes)?)
         .and_where(Expr::col((Entity, Column::Id)).eq(given(db, Column::Id)))
         .and_where(COLUMN.finished_at.is_null())
         .take();
+    if let Some(patience) = db.patience() {
+        update.from(patience);
+    }
     if db.execute(&update).await? == finishes.len() as u64 {
         return Ok(vec![true; finishes.len()]);
     }

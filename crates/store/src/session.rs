@@ -2,21 +2,23 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use runtrail_audit::{Error, Result};
-use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, SelectStatement};
+use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, SelectStatement, TableRef};
 use sea_orm::{QueryResult, StatementBuilder};
 use tokio::time::{Instant, timeout_at};
 
 use crate::connection::Connection;
-use crate::error;
 use crate::settings::Settings;
 use crate::write::Write;
 use crate::writer::Place;
+use crate::{backend, error};
 
 /// One call of a method: a connection, the settings that statements on it go by, and the time it has to end.
 pub(crate) struct Session<'a, C> {
     connection: &'a C,
     settings: &'a Settings,
     deadline: Option<Instant>,
+    /// Whether others wait for this connection.
+    is_shared: bool,
 }
 
 impl<'a, C: Connection> Session<'a, C> {
@@ -29,7 +31,29 @@ impl<'a, C: Connection> Session<'a, C> {
                 .pool()
                 .and(settings.call_timeout)
                 .and_then(|timeout| Instant::now().checked_add(timeout)),
+            is_shared: false,
         }
+    }
+
+    /// On a connection that others wait for.
+    pub(crate) fn shared(connection: &'a C, settings: &'a Settings) -> Self {
+        Self {
+            is_shared: true,
+            ..Self::new(connection, settings)
+        }
+    }
+
+    /// A query that doesn't wait long for a lock if others wait for its connection.
+    pub(crate) fn patiently(&self, mut query: SelectStatement) -> SelectStatement {
+        if let Some(patience) = self.patience() {
+            query.from(patience);
+        }
+        query
+    }
+
+    /// What a statement selects from as well, so that it doesn't wait long for a lock while others wait for it.
+    pub(crate) fn patience(&self) -> Option<TableRef> {
+        backend::lock_timeout(self.connection).filter(|_| self.is_shared)
     }
 
     /// The same with all its time ahead: for the next step of a call that is as long as its data.
@@ -88,8 +112,11 @@ impl<'a, C: Connection> Session<'a, C> {
             has_prepared_statements: pool.has_prepared_statements(),
         };
         let write = Arc::new(write);
-        self.attempt(|| writer.write(Arc::clone(&write), place.clone()))
-            .await
+        let answer = self.attempt(|| writer.write(Arc::clone(&write), place.clone()));
+        match answer.await? {
+            Some(()) => Ok(()),
+            None => write.alone(self).await,
+        }
     }
 
     /// Executes one statement that gives no rows; returns how many it has written or deleted.

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -38,12 +38,13 @@ pub struct AuditStore<C = Pool> {
     schema: Arc<Schema>,
 }
 
-/// Whether the schema has been found fit. Whoever comes while somebody looks waits for the answer, and goes on in the
-/// order in which they came.
+/// Whether the schema has been found fit. Whoever comes while somebody looks waits for the answer and takes it, and those
+/// who come one after the other go on one after the other.
 #[derive(Debug, Default)]
 struct Schema {
     is_fit: AtomicBool,
-    looking: Mutex<()>,
+    /// Held by whoever looks, with what the last one has found wrong, and when.
+    looking: Mutex<Option<(Instant, Error)>>,
 }
 
 impl Schema {
@@ -236,11 +237,18 @@ impl<C: Connection> AuditStore<C> {
         let session = Session::new(connection, &self.settings);
         if !self.schema.is_fit() {
             let look_once = || async {
-                let _looking = self.schema.looking.lock().await;
-                match self.schema.is_fit() {
-                    true => Ok(()),
-                    false => self.look_at_schema().await,
+                let begun = Instant::now();
+                let mut looking = self.schema.looking.lock().await;
+                match &*looking {
+                    _ if self.schema.is_fit() => return Ok(()),
+                    Some((at, err)) if *at > begun => return Err(error::repeated(err)),
+                    _ => {}
                 }
+                let looked = self.look_at_schema().await;
+                if let Err(err) = &looked {
+                    *looking = Some((Instant::now(), error::repeated(err)));
+                }
+                looked
             };
             session.through(&self.reader).attempt(look_once).await?;
         }

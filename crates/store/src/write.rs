@@ -8,7 +8,7 @@ use runtrail_entity::{skill_run, skill_run_log};
 use crate::connection::Connection;
 use crate::runs::Finish;
 use crate::session::Session;
-use crate::{error, logs, runs};
+use crate::{backend, error, logs, runs};
 
 /// The most that one statement takes.
 pub(crate) const MOST_AT_ONCE: usize = 1_000;
@@ -50,37 +50,47 @@ impl Write {
     }
 }
 
-/// Writes calls of one kind, no two of them to the same row, by a single statement, which commits by itself; each gets
-/// the answer that it would get alone.
+/// Writes calls of one kind, no two of them to the same row, by a single statement, which commits by itself; returns the
+/// answer to each that is certain.
 ///
-/// Every call may be written twice, and so whatever isn't plainly answered is written once more, alone.
+/// Who gets none has to write alone, as a call may that has been written already. That leaves the connection to the
+/// others: a call may wait for a lock, or may need a question to find out what is wrong with it.
 pub(crate) async fn together(
     db: &Session<'_, impl Connection>,
     writes: &[Arc<Write>],
-) -> Vec<Result<()>> {
-    if let [write] = writes {
-        return vec![write.alone(db).await];
-    }
-    let answers = match at_once(db, writes).await {
-        Ok(answers) => answers,
-        Err(err) if concerns_all(&err) => {
-            return writes.iter().map(|_| Err(error::repeated(&err))).collect();
-        }
-        // It may be the fault of a single one.
-        Err(_) => writes.iter().map(|_| None).collect(),
+) -> Vec<Option<Result<()>>> {
+    let written = match writes {
+        [write] => write.alone(db).await.map(|()| vec![Some(Ok(()))]),
+        writes => at_once(db, writes).await,
     };
-    let mut exact = Vec::with_capacity(writes.len());
-    for (write, answer) in writes.iter().zip(answers) {
-        exact.push(match answer {
-            Some(answer) => answer,
-            None => write.alone(db).await,
-        });
+    let is_certain = |err: &Error| match writes {
+        [_] => !is_about_a_row(db, err),
+        _ => is_about_the_database(err) && !is_about_a_row(db, err),
+    };
+    match written {
+        Ok(answers) => answers,
+        Err(err) if is_certain(&err) => {
+            let mut answers: Vec<_> = writes
+                .iter()
+                .skip(1)
+                .map(|_| Some(Err(error::repeated(&err))))
+                .collect();
+            answers.push(Some(Err(err)));
+            answers
+        }
+        Err(_) => writes.iter().map(|_| None).collect(),
     }
-    exact
+}
+
+/// Whether an error may come from the lock of a single row, or from how much there is to write. SQLite has no such
+/// locks, and no such limits.
+fn is_about_a_row(db: &Session<'_, impl Connection>, err: &Error) -> bool {
+    backend::has_schemas(db.connection())
+        && matches!(err, Error::Busy { .. } | Error::Timeout { .. })
 }
 
 /// Whether an error says something about the database, and nothing about what was written.
-fn concerns_all(err: &Error) -> bool {
+fn is_about_the_database(err: &Error) -> bool {
     err.is_transient()
         || matches!(
             err,

@@ -212,6 +212,8 @@ cases_of_the_store! {
         let first = page(cx.store, &query, Order::NewestFirst, PageRequest::first(2)).await;
         let request = PageRequest::first(2).at(first.next.unwrap());
         page(cx.store, &query, Order::NewestFirst, request.clone()).await;
+        let same = RunQuery::new().skills(["skill-2", "skill-1", "skill-2"]);
+        page(cx.store, &same, Order::NewestFirst, request.clone()).await;
 
         let another_order = cx.store.page_runs(&query, Order::OldestFirst, &request).await;
         assert_invalid(another_order, "cursor");

@@ -256,3 +256,56 @@ fn many_calls_are_written_in_few_transactions() {
         assert!(transactions[0] <= 20, "{transactions:?}");
     });
 }
+
+/// A transaction that a host holds open, on PostgreSQL, where it locks single rows.
+#[test]
+fn a_locked_row_keeps_nobody_waiting_but_those_who_want_it() {
+    run_on_own_store(Backend::Postgres, async |cx| {
+        use sea_orm::TransactionTrait;
+
+        let ids: Vec<String> = (0..40).map(|number| format!("r-{number}")).collect();
+        for id in &ids {
+            cx.store.start_run(&running(id)).await.unwrap();
+        }
+        let other = finished_at("r", 1).stats();
+        let txn = cx.db.begin().await.unwrap();
+        cx.store.on(&txn).finish_run("r-7", &other).await.unwrap();
+        cx.store.on(&txn).start_run(&running("new")).await.unwrap();
+
+        // One alone, one that the transaction has inserted, and one among many.
+        let alone = tokio::spawn({
+            let store = cx.store.clone();
+            async move { store.finish_run("r-7", &stats()).await }
+        });
+        let inserted = tokio::spawn({
+            let store = cx.store.clone();
+            async move { store.start_run(&running("new")).await }
+        });
+        let among_many: Vec<_> = ids
+            .iter()
+            .map(|id| {
+                let (store, id) = (cx.store.clone(), id.clone());
+                tokio::spawn(async move { store.finish_run(&id, &stats()).await })
+            })
+            .collect();
+        let others = async {
+            cx.store.append_log(&event("r-1", 1)).await.unwrap();
+            cx.store.start_run(&running("another")).await.unwrap();
+            for (id, finish) in ids.iter().zip(among_many) {
+                if id == "r-7" {
+                    assert!(!finish.is_finished());
+                    finish.abort();
+                } else {
+                    finish.await.unwrap().unwrap();
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, others).await.unwrap();
+        assert!(!alone.is_finished() && !inserted.is_finished());
+
+        txn.commit().await.unwrap();
+        assert_kind(alone.await.unwrap(), runtrail_audit::ErrorKind::RunFinished);
+        inserted.await.unwrap().unwrap();
+        assert_eq!(cx.store.get_run("r-7").await.unwrap().stats(), other);
+    });
+}

@@ -32,6 +32,26 @@ on_each_backend! {
         assert_eq!(count(&db, "skill_run_logs").await, acknowledged);
     }
 
+    async fn everybody_who_closes_waits_for_what_was_asked_for(database) {
+        let store = database.store().await;
+        store.start_run(&running("r")).await.unwrap();
+        let append = |number| {
+            let store = store.clone();
+            tokio::spawn(async move { store.append_log(&event("r", number)).await })
+        };
+        let calls: Vec<_> = (0..200).map(append).collect();
+        store.append_log(&event("r", 1_000)).await.unwrap();
+        // One who gives up, and two at once.
+        poll_some(store.clone().close(), 1).await;
+        let (first, second) = futures_util::join!(store.clone().close(), store.clone().close());
+        first.and(second).unwrap();
+        for call in calls {
+            assert!(call.is_finished());
+            let answer = call.await.unwrap();
+            assert!(matches!(answer, Ok(()) | Err(Error::Backend { transient: false, .. })), "{answer:?}");
+        }
+    }
+
     async fn a_closed_store_says_so(database) {
         let store = database.store().await;
         let clone = store.clone();

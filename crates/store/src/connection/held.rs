@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sea_orm::sqlx::pool::PoolConnection;
@@ -26,7 +27,11 @@ pub(crate) struct Held {
     )]
     has_prepared_statements: bool,
     has_failed: AtomicBool,
+    since: Instant,
 }
+
+/// How long one is kept without the pool seeing it, which has limits of its own to how old they get.
+const OLD: Duration = Duration::from_secs(300);
 
 enum Inner {
     #[cfg(feature = "sqlite")]
@@ -41,6 +46,7 @@ impl Held {
             connection: Inner::acquire(db).await?,
             has_prepared_statements: true,
             has_failed: AtomicBool::new(false),
+            since: Instant::now(),
         })
     }
 
@@ -55,6 +61,10 @@ impl Held {
     /// Whether any statement has failed on it.
     pub(crate) fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_old(&self) -> bool {
+        self.since.elapsed() > OLD
     }
 
     /// Gives it up after a failure, or with a statement under way.
@@ -153,6 +163,7 @@ impl ConnectionTrait for Held {
         self.remember(result.map_err(|err| DbErr::Exec(runtime(err))))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "forwarding, not calling")]
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         self.execute_raw(Statement::from_string(self.get_database_backend(), sql))
             .await

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use runtrail_migration::DriverErrorKind;
 use sea_orm::{ConnAcquireErr, DatabaseConnection, DbErr};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -32,6 +33,16 @@ struct Rested {
     since: Instant,
 }
 
+impl Rested {
+    /// To the pool, which asks it whether it still works; one that nobody may be listening to any more is closed, since
+    /// the question could take as long as the network likes.
+    fn go_back(self) {
+        if self.since.elapsed() > LONG {
+            self.held.discard();
+        }
+    }
+}
+
 /// One of them in use.
 pub(super) struct Lent<'a> {
     pub(super) held: Held,
@@ -48,6 +59,9 @@ impl Drop for GivenWay<'_> {
 
 /// How long a connection may rest and still be used unasked.
 const REST: Duration = Duration::from_secs(1);
+
+/// How long a network is trusted to remember a connection that says nothing.
+const LONG: Duration = Duration::from_secs(30);
 
 impl Kept {
     /// Those of a pool that nobody else uses; none of a pool of another kind.
@@ -81,10 +95,20 @@ impl Kept {
         })
     }
 
-    /// After a statement that has succeeded; otherwise the connection is just dropped, and so goes to the pool.
-    pub(super) fn put_back(&self, lent: Lent<'_>) {
+    /// After a statement, to be kept if that has succeeded. One whose statement was given up is just dropped, and so goes
+    /// to the pool.
+    pub(super) fn take_back(&self, lent: Lent<'_>, failure: Option<&DbErr>) {
+        match failure.map(DriverErrorKind::of) {
+            None => {}
+            // It has gone itself, or leads to where nothing can be written.
+            Some(DriverErrorKind::Transient | DriverErrorKind::ReadOnly) => {
+                return lent.held.discard();
+            }
+            Some(_) => return,
+        }
         let mut idle = self.idle();
-        if !self.permits.is_closed() && self.others.load(Ordering::Relaxed) == 0 {
+        let others_want_it = self.others.load(Ordering::Relaxed) > 0;
+        if !self.permits.is_closed() && !others_want_it && !lent.held.is_old() {
             idle.push(Rested {
                 held: lent.held,
                 since: Instant::now(),
@@ -92,9 +116,19 @@ impl Kept {
         }
     }
 
+    /// Gives up those that rest here, after a failure that may be theirs too.
+    #[cfg(feature = "postgres")]
+    pub(super) fn discard(&self) {
+        for rested in self.idle().drain(..) {
+            rested.held.discard();
+        }
+    }
+
     /// Lets the pool have those that rest here.
-    pub(super) fn clear(&self) {
-        self.idle().clear();
+    fn clear(&self) {
+        for rested in self.idle().drain(..) {
+            rested.go_back();
+        }
     }
 
     /// Keeps none while this lives, for somebody who takes connections from the pool itself.
@@ -113,8 +147,8 @@ impl Kept {
     fn warm(&self) -> Option<Held> {
         let mut idle = self.idle();
         let is_warm = |rested: &Rested| rested.since.elapsed() < REST;
-        if !idle.first().is_none_or(is_warm) {
-            idle.retain(is_warm);
+        for rested in idle.extract_if(.., |rested| !is_warm(rested)) {
+            rested.go_back();
         }
         idle.pop().map(|rested| rested.held)
     }

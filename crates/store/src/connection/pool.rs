@@ -114,7 +114,7 @@ impl Pool {
             _ => return,
         };
         if let Some(kept) = &self.kept {
-            kept.clear();
+            kept.discard();
         }
         for mut connection in (0..pool.num_idle()).map_while(|_| pool.try_acquire()) {
             tokio::spawn(async move {
@@ -157,12 +157,9 @@ impl ConnectionTrait for Pool {
         }
         if let Some(kept) = &self.kept {
             let lent = kept.take(self.has_prepared_statements).await?;
-            let result = self
-                .abandoned
-                .watch(lent.held.execute_raw(statement))
-                .await?;
-            kept.put_back(lent);
-            return Ok(result);
+            let result = self.abandoned.watch(lent.held.execute_raw(statement)).await;
+            kept.take_back(lent, result.as_ref().err());
+            return result;
         }
         #[cfg(feature = "postgres")]
         if let Some(pool) = self.unprepared() {
@@ -192,9 +189,9 @@ impl ConnectionTrait for Pool {
             let rows = self
                 .abandoned
                 .watch(lent.held.query_all_raw(statement))
-                .await?;
-            kept.put_back(lent);
-            return Ok(rows);
+                .await;
+            kept.take_back(lent, rows.as_ref().err());
+            return rows;
         }
         #[cfg(feature = "postgres")]
         if let Some(pool) = self.unprepared() {

@@ -12,7 +12,7 @@ pub(super) fn take(waiting: &mut Vec<Job>) -> Vec<Call> {
     let chosen = waiting.extract_if(.., |_| is_chosen.next().unwrap_or(false));
     let calls = chosen.filter_map(|job| match job {
         Job::Write(call) => Some(call),
-        Job::Forward(..) => None,
+        Job::Forward(..) | Job::Close => None,
     });
     calls.collect()
 }

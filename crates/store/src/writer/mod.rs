@@ -45,13 +45,18 @@ enum Task {
         queue: mpsc::Sender<Job>,
         handle: JoinHandle<()>,
     },
-    Closed,
+    Closed(Ended),
 }
+
+/// Whoever closes a store waits for this: several may, or one who gives up and another.
+type Ended = Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>;
 
 /// Something to do on the connection.
 enum Job {
     Write(Call),
     Forward(Statement, Answer),
+    /// The last one: what has gathered behind it is done, and nothing is taken any more.
+    Close,
 }
 
 /// Who waits for what a statement gives.
@@ -77,6 +82,7 @@ impl Job {
             Self::Write(call) => call.answer.is_closed(),
             Self::Forward(_, Answer::Result(answer)) => answer.is_closed(),
             Self::Forward(_, Answer::Rows(answer)) => answer.is_closed(),
+            Self::Close => false,
         }
     }
 }
@@ -85,7 +91,7 @@ impl Job {
 struct Call {
     write: Arc<Write>,
     place: Place,
-    answer: oneshot::Sender<Result<()>>,
+    answer: oneshot::Sender<Result<Option<()>>>,
 }
 
 /// Where and how a call is to be written, on which clones of a store may differ.
@@ -104,8 +110,8 @@ impl Writer {
         }))
     }
 
-    /// Writes a call, perhaps together with others.
-    pub(crate) async fn write(&self, write: Arc<Write>, place: Place) -> Result<()> {
+    /// Writes a call, perhaps together with others; none if it has to be written alone, by somebody else.
+    pub(crate) async fn write(&self, write: Arc<Write>, place: Place) -> Result<Option<()>> {
         let job = |answer| {
             Job::Write(Call {
                 write,
@@ -130,20 +136,53 @@ impl Writer {
 
     /// Lets the task end after everything that it was given, then closes its connection.
     pub(crate) async fn close(&self) -> Result<(), DbErr> {
-        let task = std::mem::replace(&mut *self.task(), Task::Closed);
-        if let Task::Running { queue, handle } = task {
-            drop(queue);
-            // If it has crashed, its callers know.
+        let (queue, ended) = self.end();
+        if let Some(queue) = queue {
+            // If it has ended by itself, its callers know.
+            let _ = queue.send(Job::Close).await;
+        }
+        let mut task = ended.lock().await;
+        if let Some(handle) = &mut *task {
             let _ = handle.await;
+            *task = None;
         }
         self.0.db.close_by_ref().await
     }
 
+    /// Takes nothing more; the way to the task, for the first who closes it.
+    fn end(&self) -> (Option<mpsc::Sender<Job>>, Ended) {
+        let mut task = self.task();
+        let (queue, ended) = match std::mem::replace(&mut *task, Task::None) {
+            Task::None => (None, Ended::default()),
+            Task::Running { queue, handle } => {
+                let handle = tokio::sync::Mutex::new(Some(handle));
+                (Some(queue), Arc::new(handle))
+            }
+            Task::Closed(ended) => (None, ended),
+        };
+        *task = Task::Closed(Arc::clone(&ended));
+        (queue, ended)
+    }
+
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, DbErr> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.queue()?.send(job(answer)).await;
+        let queue = self.queue()?;
+        let sent = queue.send(job(answer)).await;
         sent.map_err(|_| task_has_ended())?;
+        if queue.is_closed() {
+            self.forget_ended();
+        }
+        // A sender that waits would keep the queue open.
+        drop(queue);
         answered.await.map_err(|_| task_has_ended())
+    }
+
+    /// Lets go of a task that has ended by itself, and of what was sent to it in that moment.
+    fn forget_ended(&self) {
+        let mut task = self.task();
+        if matches!(&*task, Task::Running { queue, .. } if queue.is_closed()) {
+            *task = Task::None;
+        }
     }
 
     fn queue(&self) -> Result<mpsc::Sender<Job>, DbErr> {
@@ -151,7 +190,7 @@ impl Writer {
         match &*task {
             Task::Running { queue, .. } if !queue.is_closed() => return Ok(queue.clone()),
             Task::Running { .. } | Task::None => {}
-            Task::Closed => {
+            Task::Closed(_) => {
                 return Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed));
             }
         }
