@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::SinkExt;
-use runtrail_store::audit::{RunStats, RunStatus, SkillRun, SkillRunLog, Storage};
+use runtrail_store::audit::{RunStats, RunStatus, SkillRun, SkillRunLog, Storage, new_run_id};
 use runtrail_store::{AuditStore, ConnectOptions};
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ impl History {
         let mut run = SkillRun::new(self.id(number), skill(rng.f64()), started_at);
         run.caller_id = format!("user-{}", rng.usize(..1_000));
         run.channel_id = if rare == 1 { RARE_CHANNEL } else { "web" }.into();
-        run.parent_run_id = (number % CHAIN > 0).then(|| self.id(number - 1));
+        run.parent_run_id = (!number.is_multiple_of(CHAIN)).then(|| self.id(number - 1));
         if let Value::Object(inputs) =
             json!({"question": "What is the state of my order?", "n": number})
         {
@@ -93,6 +93,22 @@ impl History {
     pub(crate) fn start(&self) -> DateTime<Utc> {
         started_at(0)
     }
+}
+
+/// A run that is about to be recorded.
+pub(crate) fn new_run() -> SkillRun {
+    let mut run = SkillRun::new(new_run_id(), skill(0.5), now());
+    run.caller_id = "user-1".into();
+    run.channel_id = "web".into();
+    run
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nothing here depends on the time"
+)]
+pub(crate) fn now() -> DateTime<Utc> {
+    Utc::now()
 }
 
 fn started_at(run: usize) -> DateTime<Utc> {

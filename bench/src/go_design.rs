@@ -79,7 +79,7 @@ pub(crate) fn finish(db: &Connection, run_id: &str, stats: &RunStats) -> Result<
                runtime_seconds = ?, total_input_tokens = ?, total_output_tokens = ?, total_thinking_tokens = ? \
                WHERE id = ?";
     db.prepare(sql)?.execute(params![
-        Utc::now().timestamp(),
+        crate::data::now().timestamp(),
         stats.status.as_str(),
         stats.output,
         stats.error,

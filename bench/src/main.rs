@@ -1,6 +1,7 @@
 //! Runtrail beside the same work done by hand, by the design that it follows, and by SeaORM used plainly.
 //!
 //! `cargo xtask bench` runs it; `bench/README.md` has its last table.
+#![expect(clippy::future_not_send, reason = "only what callers do is spawned")]
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,

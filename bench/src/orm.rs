@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use chrono::Utc;
 use runtrail_store::audit::{RunStats, SkillRun, SkillRunLog};
 use runtrail_store::entity::{skill_run, skill_run_log};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
@@ -153,7 +152,7 @@ impl Recorder for Orm {
 
     async fn finish(&self, _: usize, run_id: &str, stats: &RunStats) -> Result<()> {
         let outcome = skill_run::ActiveModel {
-            finished_at: Set(Some(Utc::now().timestamp_micros())),
+            finished_at: Set(Some(crate::data::now().timestamp_micros())),
             status: Set(stats.status.to_string()),
             output: Set(stats.output.clone()),
             error: Set(stats.error.clone()),

@@ -1,7 +1,6 @@
 //! tokio-postgres by hand on our schema, with prepared statements.
 
 use anyhow::Result;
-use chrono::Utc;
 use runtrail_store::audit::{RunStats, RunStatus, SkillRun, SkillRunLog};
 use tokio_postgres::{Client, NoTls, Row, Statement};
 
@@ -104,7 +103,7 @@ impl Postgres {
                 &self.finish,
                 &[
                     &run_id,
-                    &Utc::now().timestamp_micros(),
+                    &crate::data::now().timestamp_micros(),
                     &stats.status.as_str(),
                     &stats.output,
                     &stats.error,

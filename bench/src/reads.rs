@@ -319,7 +319,7 @@ async fn pages_and_rarities(
             cursor,
         };
         Ok(store
-            .page_runs(query, Order::NewestFirst, &request)
+            .page_runs(everything, Order::NewestFirst, &request)
             .await
             .map(drop)?)
     };
@@ -406,7 +406,7 @@ async fn pages_and_rarities(
     let ours = times(100, || async {
         Ok(store.purge_older_than(never).await.map(drop)?)
     });
-    all.limit("a purge with nothing due", ours, at_least)
+    all.limit("a purge with nothing due", ours, at_least, 1.0)
         .await?;
     Ok(())
 }

@@ -6,13 +6,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use chrono::Utc;
 use runtrail_store::AuditStore;
 use runtrail_store::audit::{RunStats, SkillRun, SkillRunLog, Storage};
 use rusqlite::Connection;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
-use uuid::Uuid;
 
 use crate::postgres_by_hand::Postgres;
 use crate::{by_hand, data, go_design};
@@ -40,10 +38,7 @@ pub(crate) async fn mixed(
             let (recorder, payloads) = (Arc::clone(recorder), Arc::clone(payloads));
             tokio::spawn(async move {
                 for _ in 0..runs {
-                    let mut run =
-                        SkillRun::new(Uuid::now_v7().to_string(), data::skill(0.5), Utc::now());
-                    run.caller_id = format!("user-{caller}");
-                    run.channel_id = "web".into();
+                    let run = data::new_run();
                     recorder.start(caller, &run).await?;
                     for number in 0..EVENTS {
                         let event = data::event(&run.id, number, &payloads);

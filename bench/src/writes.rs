@@ -6,11 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use chrono::Utc;
 use runtrail_store::AuditStore;
-use runtrail_store::audit::{BulkStorage, RunFilter, SkillRun, Storage};
+use runtrail_store::audit::{BulkStorage, RunFilter, Storage};
 use tokio::runtime::Handle;
-use uuid::Uuid;
 
 use crate::orm::{Orm, Style};
 use crate::recorder::{GoDesign, Grouped, OneByOne, PostgresByHand, Recorder, mixed};
@@ -110,7 +108,7 @@ async fn append_logs(setup: &Setup, store: &AuditStore, name: &str) -> Result<Co
             .map(|number| data::event(run_id, number, &setup.payloads))
             .collect::<Vec<_>>()
     };
-    let new_run = || SkillRun::new(Uuid::now_v7().to_string(), data::skill(0.5), Utc::now());
+    let new_run = || data::new_run();
     let rate = |begun: Instant| (BATCHES * EVENTS) as f64 / begun.elapsed().as_secs_f64();
 
     let file = setup.file("hand.db");
@@ -160,7 +158,7 @@ const EVENTS: usize = 1_000;
 /// One caller who appends, alone and beside two who count every run all the time.
 async fn beside_counts(setup: &Setup, store: &AuditStore, name: &str) -> Result<Comparisons> {
     let appends = || async {
-        let run = SkillRun::new(Uuid::now_v7().to_string(), data::skill(0.5), Utc::now());
+        let run = data::new_run();
         store.start_run(&run).await?;
         let begun = Instant::now();
         for number in 0..EVENTS {
@@ -202,7 +200,7 @@ async fn beside_counts_by_hand(setup: &Setup, name: &str) -> Result<Comparisons>
     let file = setup.file("hand.db");
     let db = by_hand::open(&file)?;
     let appends = || async {
-        let run = SkillRun::new(Uuid::now_v7().to_string(), data::skill(0.5), Utc::now());
+        let run = data::new_run();
         by_hand::start(&db, &run)?;
         let begun = Instant::now();
         for number in 0..EVENTS {

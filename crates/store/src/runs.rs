@@ -213,7 +213,7 @@ pub(crate) async fn get(db: &Session<'_, impl Connection>, run_id: &str) -> Resu
 /// It locks the row, and so is a write itself on PostgreSQL: with synchronous replication it waits until the standby
 /// has the row. Else the repetition of a write that was cut off while it waited would acknowledge what no standby has.
 async fn confirmed(db: &Session<'_, impl Connection>, run_id: &str) -> Result<Option<Model>> {
-    let mut query = by_id(db, run_id);
+    let mut query = db.patiently(by_id(db, run_id));
     query.lock(LockType::KeyShare);
     let rows = db.fetch(&query).await?;
     rows.first().map(codec::read_run).transpose()
@@ -225,7 +225,7 @@ async fn confirmed_many(
     run_ids: impl Iterator<Item = &String>,
 ) -> Result<HashMap<String, Model>> {
     let run_ids: Vec<_> = run_ids.collect();
-    let mut query = db.select_runs();
+    let mut query = db.patiently(db.select_runs());
     query
         .and_where(
             COLUMN

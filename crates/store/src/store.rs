@@ -62,7 +62,8 @@ impl AuditStore {
     /// [`append_log`](Storage::append_log) that are made at the same time are written together, by one task on one
     /// connection; a single one is written at once. The task runs on the tokio runtime of whoever makes the first
     /// call, and anew on another one if that has ended. At most 256 calls wait for it, and further ones for a place.
-    /// Calls about the same run are written in the order in which they came.
+    /// Calls about the same run are written in the order in which they came, unless one has to be repeated after a
+    /// failure.
     ///
     /// ```
     /// # use runtrail_store::{AuditStore, ConnectOptions, Durability};
