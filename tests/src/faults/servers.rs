@@ -323,6 +323,8 @@ fn what_is_written_together_is_one_statement_without_returning() {
                 "{statement}"
             );
         }
+        // Those of single calls come and go with how the calls fall together.
+        statements.retain(|statement| statement.contains("jsonb_array_elements"));
         let text: Vec<String> = statements
             .iter()
             .map(|statement| format!("{statement}\n\n"))
