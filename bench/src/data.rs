@@ -11,8 +11,8 @@ use runtrail_store::{AuditStore, ConnectOptions};
 use serde_json::{Value, json};
 
 /// Every fourth run has no parent, the others have the run before them.
-pub(crate) const CHAIN: usize = 4;
-pub(crate) const SKILLS: usize = 100;
+const CHAIN: usize = 4;
+const SKILLS: usize = 100;
 /// So many runs have this status, and as many this channel.
 pub(crate) const RARE: usize = 60;
 pub(crate) const RARE_STATUS: &str = "cancelled";
@@ -89,6 +89,11 @@ impl History {
         run
     }
 
+    /// A run with as many ancestors as there are.
+    pub(crate) fn end_of_a_chain(&self) -> String {
+        self.id(self.runs / CHAIN * CHAIN - 1)
+    }
+
     /// When the first run started.
     pub(crate) fn start(&self) -> DateTime<Utc> {
         started_at(0)
@@ -113,6 +118,12 @@ pub(crate) fn now() -> DateTime<Utc> {
 
 fn started_at(run: usize) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + TimeDelta::seconds(run as i64)
+}
+
+pub(crate) fn skills() -> Vec<String> {
+    (0..SKILLS)
+        .map(|number| format!("skill-{number}"))
+        .collect()
 }
 
 /// Half of all runs are of a tenth of the skills.

@@ -1,5 +1,6 @@
 //! What it costs to look.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::orm::{Orm, Style};
 use crate::postgres_by_hand::Postgres;
+use crate::recorder::GoDesign;
 use crate::rounds::{Baseline, Turn, compare, turn};
 use crate::{Comparisons, Setup, by_hand, data, go_design, step};
 
@@ -53,7 +55,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     let mut all = Measured::new(setup, "SQLite");
 
     let name = "get_run, 1 caller";
-    let ours = each(ids, |id| async { Ok(store.get_run(id).await.map(drop)?) });
+    let ours = our_runs(store, ids);
     let baselines = vec![
         Baseline::new(
             "rusqlite",
@@ -87,17 +89,12 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
             async move { Ok(store.get_run(&id).await.map(drop)?) }
         })
     });
-    let one = Arc::new(std::sync::Mutex::new(go_design::open(&go_file)?));
+    let one = Arc::new(GoDesign::open(&go_file)?);
     let one_connection = turn(|| {
         let one = Arc::clone(&one);
         at_once(shared_ids, move |id| {
             let one = Arc::clone(&one);
-            async move {
-                let db = one
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
-                go_design::get_run(&db, &id).map(drop)
-            }
+            async move { one.get_run(&id).map(drop) }
         })
     });
     let each_their_own = turn(|| {
@@ -135,16 +132,10 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     ];
     all.compare(name, ours, baselines).await?;
 
-    let skills: Vec<String> = (0..data::SKILLS).map(|n| format!("skill-{n}")).collect();
-    let skills = &skills;
+    let skills = &data::skills();
     let name = "list 50 of a skill";
     let limit = ROWS as i64;
-    let ours = each(skills, |skill| async {
-        Ok(store
-            .list_runs_by_skill(skill, Some(ROWS))
-            .await
-            .map(drop)?)
-    });
+    let ours = our_lists(store, skills);
     let baselines = vec![
         Baseline::new(
             "rusqlite",
@@ -178,9 +169,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     all.compare(name, ours, baselines).await?;
 
     let name = "last_run_by_skills, 100 skills";
-    let ours = times(10, || async {
-        Ok(store.last_run_by_skills(skills, true).await.map(drop)?)
-    });
+    let ours = our_last_runs(store, skills);
     let grouped = times(2, || async {
         by_hand::last_run_grouped(hand, skills).map(drop)
     });
@@ -191,14 +180,9 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     )
     .await?;
 
-    let last = setup
-        .read
-        .id(setup.read.runs / data::CHAIN * data::CHAIN - 1);
-    let last = last.as_str();
+    let last = &setup.read.end_of_a_chain();
     let name = "walk_parent_chain of 4";
-    let ours = times(200, || async {
-        Ok(store.walk_parent_chain(last).await.map(drop)?)
-    });
+    let ours = our_chains(store, last);
     let baselines = vec![
         Baseline::new(
             "SeaORM straightforward, a query each",
@@ -230,10 +214,10 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
     let hand = &Postgres::connect(url).await?;
     let tuned = &Orm::connect(url, Style::Tuned).await?;
     let ids = &some_ids(setup);
-    let skills: &Vec<String> = &(0..data::SKILLS).map(|n| format!("skill-{n}")).collect();
+    let skills = &data::skills();
     let mut all = Measured::new(setup, "PostgreSQL");
 
-    let ours = each(ids, |id| async { Ok(store.get_run(id).await.map(drop)?) });
+    let ours = our_runs(store, ids);
     let baselines = vec![
         Baseline::new(
             "tokio-postgres",
@@ -249,12 +233,7 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
     all.compare("get_run, 1 caller", ours, baselines).await?;
 
     let limit = ROWS as i64;
-    let ours = each(skills, |skill| async {
-        Ok(store
-            .list_runs_by_skill(skill, Some(ROWS))
-            .await
-            .map(drop)?)
-    });
+    let ours = our_lists(store, skills);
     let baselines = vec![
         Baseline::new(
             "tokio-postgres",
@@ -273,9 +252,7 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
     ];
     all.compare("list 50 of a skill", ours, baselines).await?;
 
-    let ours = times(10, || async {
-        Ok(store.last_run_by_skills(skills, true).await.map(drop)?)
-    });
+    let ours = our_last_runs(store, skills);
     let grouped = times(2, || async {
         hand.last_run_grouped(skills).await.map(drop)
     });
@@ -286,13 +263,8 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
     )
     .await?;
 
-    let last = setup
-        .read
-        .id(setup.read.runs / data::CHAIN * data::CHAIN - 1);
-    let last = last.as_str();
-    let ours = times(200, || async {
-        Ok(store.walk_parent_chain(last).await.map(drop)?)
-    });
+    let last = &setup.read.end_of_a_chain();
+    let ours = our_chains(store, last);
     let chain = times(200, || async { tuned.chain(last).await.map(drop) });
     all.compare(
         "walk_parent_chain of 4",
@@ -303,6 +275,29 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
 
     pages_and_rarities(&mut all, store, 500.0).await?;
     Ok(all.comparisons)
+}
+
+fn our_runs<'a>(store: &'a AuditStore, ids: &'a [String]) -> Turn<'a> {
+    each(ids, |id| async { Ok(store.get_run(id).await.map(drop)?) })
+}
+
+fn our_lists<'a>(store: &'a AuditStore, skills: &'a [String]) -> Turn<'a> {
+    each(skills, |skill| async {
+        let runs = store.list_runs_by_skill(skill, Some(ROWS)).await;
+        Ok(runs.map(drop)?)
+    })
+}
+
+fn our_last_runs<'a>(store: &'a AuditStore, skills: &'a [String]) -> Turn<'a> {
+    times(10, || async {
+        Ok(store.last_run_by_skills(skills, true).await.map(drop)?)
+    })
+}
+
+fn our_chains<'a>(store: &'a AuditStore, id: &'a str) -> Turn<'a> {
+    times(200, || async {
+        Ok(store.walk_parent_chain(id).await.map(drop)?)
+    })
 }
 
 /// What has to cost the same however much there is.
@@ -491,9 +486,9 @@ fn each<'a, F>(items: &'a [String], work: impl Fn(&'a str) -> F + 'a) -> Turn<'a
 where
     F: Future<Output = Result<()>> + 'a,
 {
-    let work = std::rc::Rc::new(work);
+    let work = Rc::new(work);
     turn(move || {
-        let work = std::rc::Rc::clone(&work);
+        let work = Rc::clone(&work);
         async move {
             let begun = Instant::now();
             for item in items {
@@ -509,9 +504,9 @@ fn times<'a, F>(times: usize, work: impl Fn() -> F + 'a) -> Turn<'a>
 where
     F: Future<Output = Result<()>> + 'a,
 {
-    let work = std::rc::Rc::new(work);
+    let work = Rc::new(work);
     turn(move || {
-        let work = std::rc::Rc::clone(&work);
+        let work = Rc::clone(&work);
         async move {
             let begun = Instant::now();
             for _ in 0..times {

@@ -72,59 +72,64 @@ impl Recorder for AuditStore {
     }
 }
 
+/// A connection for which everybody waits in turn.
+struct Locked(Mutex<Connection>);
+
+impl Locked {
+    fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        work(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// rusqlite by hand, one call after the other.
-pub(crate) struct OneByOne(Mutex<Connection>);
+pub(crate) struct OneByOne(Locked);
 
 impl OneByOne {
     pub(crate) fn open(file: &Path) -> Result<Self> {
-        Ok(Self(Mutex::new(by_hand::open(file)?)))
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        work(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Ok(Self(Locked(Mutex::new(by_hand::open(file)?))))
     }
 }
 
 #[async_trait]
 impl Recorder for OneByOne {
     async fn start(&self, _: usize, run: &SkillRun) -> Result<()> {
-        self.with(|db| by_hand::start(db, run))
+        self.0.with(|db| by_hand::start(db, run))
     }
 
     async fn append(&self, _: usize, event: &SkillRunLog) -> Result<()> {
-        self.with(|db| by_hand::append(db, event))
+        self.0.with(|db| by_hand::append(db, event))
     }
 
     async fn finish(&self, _: usize, run_id: &str, stats: &RunStats) -> Result<()> {
-        self.with(|db| by_hand::finish(db, run_id, stats))
+        self.0.with(|db| by_hand::finish(db, run_id, stats))
     }
 }
 
 /// The Go design, on one connection.
-pub(crate) struct GoDesign(Mutex<Connection>);
+pub(crate) struct GoDesign(Locked);
 
 impl GoDesign {
     pub(crate) fn open(file: &Path) -> Result<Self> {
-        Ok(Self(Mutex::new(go_design::open(file)?)))
+        Ok(Self(Locked(Mutex::new(go_design::open(file)?))))
     }
 
-    fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        work(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn get_run(&self, id: &str) -> Result<Option<SkillRun>> {
+        self.0.with(|db| go_design::get_run(db, id))
     }
 }
 
 #[async_trait]
 impl Recorder for GoDesign {
     async fn start(&self, _: usize, run: &SkillRun) -> Result<()> {
-        self.with(|db| go_design::save_run(db, run))
+        self.0.with(|db| go_design::save_run(db, run))
     }
 
     async fn append(&self, _: usize, event: &SkillRunLog) -> Result<()> {
-        self.with(|db| go_design::save_event(db, event))
+        self.0.with(|db| go_design::save_event(db, event))
     }
 
     async fn finish(&self, _: usize, run_id: &str, stats: &RunStats) -> Result<()> {
-        self.with(|db| go_design::finish(db, run_id, stats))
+        self.0.with(|db| go_design::finish(db, run_id, stats))
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::orm::{Orm, Style};
 use crate::recorder::{GoDesign, Grouped, OneByOne, PostgresByHand, Recorder, mixed};
-use crate::rounds::{Baseline, compare, turn};
+use crate::rounds::{Baseline, Turn, compare, turn};
 use crate::{Comparisons, Setup, by_hand, data, step};
 
 pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
@@ -67,13 +67,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
         if !setup.wants(&name) {
             continue;
         }
-        let of = |recorder: &'_ Arc<dyn Recorder>| {
-            let (recorder, payloads) = (Arc::clone(recorder), Arc::clone(&setup.payloads));
-            turn(move || {
-                let (recorder, payloads) = (Arc::clone(&recorder), Arc::clone(&payloads));
-                async move { mixed(&recorder, callers, runs, &payloads).await }
-            })
-        };
+        let of = |recorder| records(setup, recorder, callers, runs);
         let baselines = vec![
             Baseline::new("rusqlite, one by one", one_by_one, of(&by_hand)),
             Baseline::new("rusqlite, grouped", group, of(&grouped)),
@@ -98,6 +92,20 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     Ok(comparisons)
 }
 
+/// So many callers who each record so many runs.
+fn records(
+    setup: &Setup,
+    recorder: &Arc<dyn Recorder>,
+    callers: usize,
+    runs: usize,
+) -> Turn<'static> {
+    let (recorder, payloads) = (Arc::clone(recorder), Arc::clone(&setup.payloads));
+    turn(move || {
+        let (recorder, payloads) = (Arc::clone(&recorder), Arc::clone(&payloads));
+        async move { mixed(&recorder, callers, runs, &payloads).await }
+    })
+}
+
 /// Events in batches of a hundred, each batch to a run of its own.
 async fn append_logs(setup: &Setup, store: &AuditStore, name: &str) -> Result<Comparisons> {
     const BATCHES: usize = 50;
@@ -108,14 +116,13 @@ async fn append_logs(setup: &Setup, store: &AuditStore, name: &str) -> Result<Co
             .map(|number| data::event(run_id, number, &setup.payloads))
             .collect::<Vec<_>>()
     };
-    let new_run = || data::new_run();
     let rate = |begun: Instant| (BATCHES * EVENTS) as f64 / begun.elapsed().as_secs_f64();
 
     let file = setup.file("hand.db");
     let ours = turn(|| async {
         let mut batches = Vec::new();
         for _ in 0..BATCHES {
-            let run = new_run();
+            let run = data::new_run();
             store.start_run(&run).await?;
             batches.push(events(&run.id));
         }
@@ -129,7 +136,7 @@ async fn append_logs(setup: &Setup, store: &AuditStore, name: &str) -> Result<Co
         let db = by_hand::open(&file)?;
         let mut batches = Vec::new();
         for _ in 0..BATCHES {
-            let run = new_run();
+            let run = data::new_run();
             by_hand::start(&db, &run)?;
             batches.push(events(&run.id));
         }
@@ -172,10 +179,8 @@ async fn beside_counts(setup: &Setup, store: &AuditStore, name: &str) -> Result<
         let counting = || {
             let store = store.clone();
             tokio::spawn(async move {
-                loop {
-                    store.count_runs_filtered(&RunFilter::new()).await?;
-                }
-                #[expect(unreachable_code, reason = "it names the type of the loop's errors")]
+                // There are always some.
+                while store.count_runs_filtered(&RunFilter::new()).await? > 0 {}
                 anyhow::Ok(())
             })
         };
@@ -254,13 +259,7 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
         if !setup.wants(&name) {
             continue;
         }
-        let of = |recorder: &'_ Arc<dyn Recorder>| {
-            let (recorder, payloads) = (Arc::clone(recorder), Arc::clone(&setup.payloads));
-            turn(move || {
-                let (recorder, payloads) = (Arc::clone(&recorder), Arc::clone(&payloads));
-                async move { mixed(&recorder, callers, runs, &payloads).await }
-            })
-        };
+        let of = |recorder| records(setup, recorder, callers, runs);
         let baselines = vec![
             Baseline::new("tokio-postgres", at_least, of(&by_hand)),
             Baseline::new("SeaORM tuned", None, of(&tuned)),

@@ -53,7 +53,11 @@ impl<'a, C: Connection> Session<'a, C> {
 
     /// What a statement selects from as well, so that it doesn't wait long for a lock while others wait for it.
     pub(crate) fn patience(&self) -> Option<TableRef> {
-        backend::lock_timeout(self.connection).filter(|_| self.is_shared)
+        if self.is_shared {
+            backend::lock_timeout(self.connection)
+        } else {
+            None
+        }
     }
 
     /// The same with all its time ahead: for the next step of a call that is as long as its data.

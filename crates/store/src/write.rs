@@ -59,26 +59,18 @@ pub(crate) async fn together(
     db: &Session<'_, impl Connection>,
     writes: &[Arc<Write>],
 ) -> Vec<Option<Result<()>>> {
-    let written = match writes {
-        [write] => write.alone(db).await.map(|()| vec![Some(Ok(()))]),
-        writes => at_once(db, writes).await,
-    };
-    let is_certain = |err: &Error| match writes {
-        [_] => !is_about_a_row(db, err),
-        _ => is_about_the_database(err) && !is_about_a_row(db, err),
-    };
-    match written {
+    if let [write] = writes {
+        let answer = write.alone(db).await;
+        let is_uncertain = answer.as_ref().is_err_and(|err| is_about_a_row(db, err));
+        return vec![(!is_uncertain).then_some(answer)];
+    }
+    match at_once(db, writes).await {
         Ok(answers) => answers,
-        Err(err) if is_certain(&err) => {
-            let mut answers: Vec<_> = writes
-                .iter()
-                .skip(1)
-                .map(|_| Some(Err(error::repeated(&err))))
-                .collect();
-            answers.push(Some(Err(err)));
-            answers
+        Err(err) => {
+            let concerns_all = is_about_the_database(&err) && !is_about_a_row(db, &err);
+            let answer = || concerns_all.then(|| Err(error::repeated(&err)));
+            writes.iter().map(|_| answer()).collect()
         }
-        Err(_) => writes.iter().map(|_| None).collect(),
     }
 }
 

@@ -5,6 +5,7 @@ use sea_orm::{EntityName, QueryResult};
 use serde::Serialize;
 
 use super::{Outcome, Place, is_same_json};
+use crate::backend;
 
 /// The row of a run, as it is to be stored.
 pub(crate) fn encode_run(run: &SkillRun, limits: &Limits) -> Result<Model> {
@@ -31,7 +32,7 @@ pub(crate) fn encode_run(run: &SkillRun, limits: &Limits) -> Result<Model> {
     })
 }
 
-/// A row as an object, for many of them to be one parameter.
+/// A row as an object, for many of them to be one parameter; its keys are the names of the columns.
 pub(crate) fn run_values(row: &Model) -> impl Serialize {
     #[derive(Serialize)]
     struct Values<'a> {
@@ -42,9 +43,16 @@ pub(crate) fn run_values(row: &Model) -> impl Serialize {
         parent_run_id: Option<&'a str>,
         started_at: i64,
         finished_at: Option<i64>,
+        status: &'a str,
+        tool_calls: i64,
+        #[serde(serialize_with = "backend::serialize_fraction")]
+        runtime_seconds: f64,
+        total_input_tokens: i64,
+        total_output_tokens: i64,
+        total_thinking_tokens: i64,
         inputs: &'a str,
-        #[serde(flatten)]
-        outcome: Outcome,
+        output: &'a str,
+        error: &'a str,
     }
 
     Values {
@@ -55,8 +63,15 @@ pub(crate) fn run_values(row: &Model) -> impl Serialize {
         parent_run_id: row.parent_run_id.as_deref(),
         started_at: row.started_at,
         finished_at: row.finished_at,
+        status: &row.status,
+        tool_calls: row.tool_calls,
+        runtime_seconds: row.runtime_seconds,
+        total_input_tokens: row.total_input_tokens,
+        total_output_tokens: row.total_output_tokens,
+        total_thinking_tokens: row.total_thinking_tokens,
         inputs: &row.inputs,
-        outcome: Outcome::of_row(row),
+        output: &row.output,
+        error: &row.error,
     }
 }
 

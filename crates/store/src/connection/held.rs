@@ -109,7 +109,7 @@ impl Inner {
         }
         Err(DbErr::BackendNotSupported {
             db: "a connection of another kind",
-            ctx: "writing in groups",
+            ctx: "keeping a connection",
         })
     }
 }

@@ -84,8 +84,7 @@ impl Kept {
                 .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?
                 .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))?,
         };
-        let warm = self.warm();
-        let held = match warm {
+        let held = match self.warm() {
             Some(held) => held,
             None => Held::acquire(&self.db).await?,
         };
