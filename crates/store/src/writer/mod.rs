@@ -10,6 +10,7 @@ mod group;
 mod task;
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use runtrail_audit::Result;
@@ -28,6 +29,9 @@ use crate::write::Write;
 /// How many calls may wait to be taken up before the next ones wait for a place.
 const QUEUE: usize = 256;
 
+/// Lanes in which calls wait for a place in the queue; runs share them.
+const LANES: u64 = 256;
+
 /// The way to the task; clones lead to the same one.
 #[derive(Clone)]
 pub(crate) struct Writer(Arc<Inner>);
@@ -36,6 +40,18 @@ struct Inner {
     /// A pool of one connection, which the task holds while it has something to do.
     db: DatabaseConnection,
     task: Mutex<Task>,
+    /// Where the calls about a run line up for a place, which only the first of a lane waits for: the queue gives its
+    /// places to whoever has waited longest, but each takes its own when it is polled, and in between a later call may.
+    lanes: Vec<tokio::sync::Mutex<()>>,
+}
+
+impl Inner {
+    fn lane(&self, run_id: &str) -> &tokio::sync::Mutex<()> {
+        let mut hasher = DefaultHasher::new();
+        run_id.hash(&mut hasher);
+        // Within the list, since it is that long.
+        &self.lanes[(hasher.finish() % LANES) as usize]
+    }
 }
 
 /// It begins with the first call, and anew if it has ended: with its runtime, or by a panic.
@@ -107,19 +123,23 @@ impl Writer {
         Self(Arc::new(Inner {
             db,
             task: Mutex::new(Task::None),
+            lanes: (0..LANES).map(|_| tokio::sync::Mutex::default()).collect(),
         }))
     }
 
     /// Writes a call, perhaps together with others; none if it has to be written alone, by somebody else.
     pub(crate) async fn write(&self, write: Arc<Write>, place: Place) -> Result<Option<()>> {
-        let job = |answer| {
-            Job::Write(Call {
-                write,
-                place,
-                answer,
-            })
-        };
-        self.ask(job).await.map_err(error::database)?
+        let (answer, answered) = oneshot::channel();
+        let lane = self.0.lane(write.run_id()).lock().await;
+        let job = Job::Write(Call {
+            write,
+            place,
+            answer,
+        });
+        self.send(job).await.map_err(error::database)?;
+        drop(lane);
+        let answer = answered.await.map_err(|_| task_has_ended());
+        answer.map_err(error::database)?
     }
 
     /// Executes a statement, after what came before it.
@@ -166,15 +186,18 @@ impl Writer {
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, DbErr> {
         let (answer, answered) = oneshot::channel();
+        self.send(job(answer)).await?;
+        answered.await.map_err(|_| task_has_ended())
+    }
+
+    /// Waits for a place in the queue, and takes it.
+    async fn send(&self, job: Job) -> Result<(), DbErr> {
         let queue = self.queue()?;
-        let sent = queue.send(job(answer)).await;
-        sent.map_err(|_| task_has_ended())?;
+        let sent = queue.send(job).await;
         if queue.is_closed() {
             self.forget_ended();
         }
-        // A sender that waits would keep the queue open.
-        drop(queue);
-        answered.await.map_err(|_| task_has_ended())
+        sent.map_err(|_| task_has_ended())
     }
 
     /// Lets go of a task that has ended by itself, and of what was sent to it in that moment.
