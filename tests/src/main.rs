@@ -48,6 +48,9 @@ mod faults;
 /// The `runtrail` command, as its users run it.
 mod cli;
 
+/// From one database to another, the same to the byte.
+mod copying;
+
 /// 200 real agent runs, through the public API and back.
 mod real_runs;
 

@@ -145,17 +145,12 @@ pub(crate) fn fraction(connection: &impl ConnectionTrait, key: impl Into<Value>)
     part(0).div(part(1)).div(part(2))
 }
 
-/// Writes a float as three integers, the first of which it is when divided by the others: SQLite doesn't always read a
-/// float as the nearest one.
-///
-/// It fails for a float that is no such quotient: one of 2^63 or more, or hardly more than nothing.
-pub(crate) fn serialize_fraction<S: Serializer>(
-    float: &f64,
-    serializer: S,
-) -> std::result::Result<S::Ok, S::Error> {
+/// A float as three integers, the first of which it is when divided by the others; none if it is no such quotient: one of
+/// 2^63 or more, or hardly more than nothing.
+pub(crate) fn quotient(float: f64) -> Option<(i64, i64, i64)> {
     const LARGEST: i64 = 1 << 62;
 
-    let (mut numerator, mut denominators) = (*float, (1_i64, 1_i64));
+    let (mut numerator, mut denominators) = (float, (1_i64, 1_i64));
     while numerator.fract() != 0.0 && denominators.1 < LARGEST {
         numerator *= 2.0;
         match denominators.0 {
@@ -163,10 +158,19 @@ pub(crate) fn serialize_fraction<S: Serializer>(
             _ => denominators.0 *= 2,
         }
     }
-    if numerator.fract() != 0.0 || numerator.abs() > LARGEST as f64 {
-        return Err(S::Error::custom("a number that is no quotient of integers"));
+    let is_exact = numerator.fract() == 0.0 && numerator.abs() <= LARGEST as f64;
+    is_exact.then_some((numerator as i64, denominators.0, denominators.1))
+}
+
+/// Writes a float as its [`quotient`]: SQLite doesn't always read a float as the nearest one. It fails if there is none.
+pub(crate) fn serialize_fraction<S: Serializer>(
+    float: &f64,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    match quotient(*float) {
+        Some(quotient) => quotient.serialize(serializer),
+        None => Err(S::Error::custom("a number that is no quotient of integers")),
     }
-    (numerator as i64, denominators.0, denominators.1).serialize(serializer)
 }
 
 fn text_of(connection: &impl ConnectionTrait, json: Expr, key: impl Into<Value>) -> Expr {

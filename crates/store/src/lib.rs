@@ -51,6 +51,8 @@ mod paged_storage;
 mod retention;
 mod run_tree;
 
+pub mod copy;
+
 mod codec;
 mod retry;
 mod session;

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use runtrail_audit::{Error, Result, RunStats, SkillRun, rules};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity, Model};
-use sea_orm::sea_query::{Expr, ExprTrait, LockType, OnConflict, Query, SelectStatement};
+use sea_orm::sea_query::{
+    Expr, ExprTrait, InsertStatement, LockType, OnConflict, Query, SelectStatement,
+};
 use sea_orm::{
     ColumnTrait, ColumnType, EntityTrait, IdenStatic, Iterable, ModelTrait, QueryFilter, QueryTrait,
 };
@@ -23,19 +25,7 @@ pub(crate) async fn start(db: &Session<'_, impl Connection>, run: &SkillRun) -> 
 }
 
 pub(crate) async fn start_alone(db: &Session<'_, impl Connection>, row: &Model) -> Result<()> {
-    let mut insert = Query::insert();
-    insert
-        .into_table(db.runs())
-        .columns(Column::iter())
-        .on_conflict(started_again());
-    let values = Column::iter().map(|column| Expr::val(row.get(column)));
-    match db.patience() {
-        None => insert.values(values).map_err(error::statement)?,
-        Some(patience) => {
-            let run = Query::select().exprs(values).from(patience).take();
-            insert.select_from(run).map_err(error::statement)?
-        }
-    };
+    let insert = insert_one(db, row, started_again())?;
     if db.execute(&insert).await? > 0 {
         return Ok(());
     }
@@ -61,6 +51,65 @@ pub(crate) async fn start_many(
     db: &Session<'_, impl Connection>,
     rows: &[&Model],
 ) -> Result<Vec<bool>> {
+    let insert = insert_many(db, rows, started_again())?;
+    if db.execute(&insert).await? == rows.len() as u64 {
+        return Ok(vec![true; rows.len()]);
+    }
+    let stored = confirmed_many(db, rows.iter().map(|row| &row.id)).await?;
+    let is_stored = |row: &&Model| stored.get(&row.id).is_some_and(|it| is_started(row, it));
+    Ok(rows.iter().map(is_stored).collect())
+}
+
+/// Inserts rows of another history as they are, no two of them with the same id, and tells which are stored; one that is
+/// there already is left alone.
+pub(crate) async fn insert(db: &Session<'_, impl Connection>, rows: &[Model]) -> Result<Vec<bool>> {
+    let left_alone = || OnConflict::column(Column::Id).do_nothing().to_owned();
+    let (rows_of_many, others): (Vec<_>, Vec<_>) = rows.iter().partition(|row| fits_many(row));
+    let mut written = 0;
+    if !rows_of_many.is_empty() {
+        let insert = insert_many(db, &rows_of_many, left_alone())?;
+        written += db.execute(&insert).await?;
+    }
+    for row in others {
+        written += db.execute(&insert_one(db, row, left_alone())?).await?;
+    }
+    if written == rows.len() as u64 {
+        return Ok(vec![true; rows.len()]);
+    }
+    let stored = confirmed_many(db, rows.iter().map(|row| &row.id)).await?;
+    Ok(rows
+        .iter()
+        .map(|row| stored.get(&row.id) == Some(row))
+        .collect())
+}
+
+/// Whether a run can be a row of many that are one parameter.
+fn fits_many(row: &Model) -> bool {
+    backend::quotient(row.runtime_seconds).is_some()
+}
+
+fn insert_one(
+    db: &Session<'_, impl Connection>,
+    row: &Model,
+    on_conflict: OnConflict,
+) -> Result<InsertStatement> {
+    let mut insert = insert_into_runs(db, on_conflict);
+    let values = Column::iter().map(|column| Expr::val(row.get(column)));
+    match db.patience() {
+        None => insert.values(values).map_err(error::statement)?,
+        Some(patience) => {
+            let run = Query::select().exprs(values).from(patience).take();
+            insert.select_from(run).map_err(error::statement)?
+        }
+    };
+    Ok(insert)
+}
+
+fn insert_many(
+    db: &Session<'_, impl Connection>,
+    rows: &[&Model],
+    on_conflict: OnConflict,
+) -> Result<InsertStatement> {
     let values: Vec<_> = rows.iter().map(|row| codec::run_values(row)).collect();
     let runs = Query::select()
         .exprs(Column::iter().map(|column| given(db, column)))
@@ -68,19 +117,18 @@ pub(crate) async fn start_many(
         // Without it SQLite takes the ON of what follows for that of a join.
         .and_where(Expr::Constant(true.into()))
         .take();
-    let runs = db.patiently(runs);
-    let mut insert = Query::insert();
-    insert
+    let mut insert = insert_into_runs(db, on_conflict);
+    let inserting = insert.select_from(db.patiently(runs));
+    inserting.map_err(error::statement)?;
+    Ok(insert)
+}
+
+fn insert_into_runs(db: &Settings, on_conflict: OnConflict) -> InsertStatement {
+    Query::insert()
         .into_table(db.runs())
         .columns(Column::iter())
-        .on_conflict(started_again());
-    let insert = insert.select_from(runs).map_err(error::statement)?;
-    if db.execute(insert).await? == rows.len() as u64 {
-        return Ok(vec![true; rows.len()]);
-    }
-    let stored = confirmed_many(db, rows.iter().map(|row| &row.id)).await?;
-    let is_stored = |row: &&Model| stored.get(&row.id).is_some_and(|it| is_started(row, it));
-    Ok(rows.iter().map(is_stored).collect())
+        .on_conflict(on_conflict)
+        .take()
 }
 
 /// What a start does to a run that is there already: nothing, once it is finished, however late the start arrives.
@@ -115,6 +163,17 @@ pub(crate) struct Finish {
     finished_at: i64,
     #[serde(flatten)]
     pub(crate) outcome: Outcome,
+}
+
+impl Finish {
+    /// How a run has ended; none while it is running.
+    fn of_row(row: &Model) -> Option<Self> {
+        Some(Self {
+            run_id: row.id.clone(),
+            finished_at: row.finished_at?,
+            outcome: Outcome::of_row(row),
+        })
+    }
 }
 
 pub(crate) async fn finish(
@@ -187,6 +246,26 @@ pub(crate) async fn finish_many(
         finished.is_some_and(|stored| Outcome::of_row(stored) == finish.outcome)
     };
     Ok(finishes.iter().map(is_stored).collect())
+}
+
+/// Finishes runs as they are finished in another history, and tells which are.
+pub(crate) async fn finish_as(
+    db: &Session<'_, impl Connection>,
+    rows: &[Model],
+) -> Result<Vec<bool>> {
+    let finishes: Vec<_> = rows.iter().filter_map(Finish::of_row).collect();
+    if rows.iter().all(fits_many) {
+        return finish_many(db, &finishes.iter().collect::<Vec<_>>()).await;
+    }
+    let mut stored = Vec::with_capacity(finishes.len());
+    for finish in &finishes {
+        stored.push(match finish_alone(db, finish).await {
+            Ok(()) => true,
+            Err(Error::RunFinished { .. } | Error::NotFound { .. }) => false,
+            Err(err) => return Err(err),
+        });
+    }
+    Ok(stored)
 }
 
 /// The value of this column in an unfolded row.

@@ -226,6 +226,11 @@ impl<C: Connection> AuditStore<C> {
         self.settings.clock.now()
     }
 
+    /// The connection that writes.
+    pub(crate) fn connection(&self) -> &C {
+        &self.writer
+    }
+
     pub(crate) async fn writing(&self) -> Result<Session<'_, C>> {
         self.session(&self.writer).await
     }

@@ -1,0 +1,333 @@
+//! What can be copied: rows in the order of their keys, some at a time.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use async_trait::async_trait;
+use runtrail_audit::{Order, Result};
+use runtrail_entity::{skill_run, skill_run_log};
+use sea_orm::sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
+use sea_orm::{ColumnTrait, ModelTrait, QueryResult, Value};
+
+use super::report::{Counts, PassSummary, Row, Tally};
+use crate::connection::{Connection, Pool};
+use crate::session::Session;
+use crate::store::AuditStore;
+use crate::{backend, codec, error, page};
+
+/// A history whose rows can be gone through.
+#[async_trait]
+pub(super) trait History: fmt::Debug + Send + Sync {
+    /// How many runs and events there are now.
+    async fn size(&self) -> Result<(u64, u64)>;
+
+    /// How many runs there are for each skill and status.
+    async fn counts(&self) -> Result<Counts>;
+
+    /// Which of these runs there are.
+    async fn existing(&self, run_ids: &[String]) -> Result<HashSet<String>>;
+
+    async fn runs(&self, stretch: &Stretch) -> Result<Page<skill_run::Model>>;
+
+    async fn events(&self, stretch: &Stretch) -> Result<Page<skill_run_log::Model>>;
+}
+
+/// The rows of these runs: of those with greater ids than the one, and none greater than the other.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Range {
+    pub(super) after: Option<String>,
+    pub(super) until: Option<String>,
+}
+
+/// Some rows of a range, from where the last ones ended.
+#[derive(Clone, Debug)]
+pub(super) struct Stretch {
+    range: Range,
+    /// The key of the last row, of whatever type it is.
+    place: Option<Vec<Value>>,
+    /// How many rows to try to read.
+    limit: u64,
+}
+
+impl Stretch {
+    const MOST_ROWS: u64 = 1_000;
+    /// What the texts of a page may hold together, unless a single row has more.
+    const MOST_BYTES: u64 = 4 << 20;
+
+    /// The beginning of a range.
+    pub(super) fn beginning(range: Range) -> Self {
+        Self {
+            range,
+            place: None,
+            limit: Self::MOST_ROWS,
+        }
+    }
+}
+
+/// Rows as they come, and where to go on.
+pub(super) struct Page<M: Copied> {
+    pub(super) rows: Vec<Found<M>>,
+    /// None at the end of the range.
+    pub(super) next: Option<Stretch>,
+}
+
+/// A row that was found.
+pub(super) struct Found<M: Copied> {
+    /// None where it is nothing that could be a key.
+    pub(super) key: Option<M::Key>,
+    /// The row, or why it can't be read or stored.
+    pub(super) content: Result<M>,
+    /// What had to be changed for it to be stored.
+    pub(super) adapted: Vec<String>,
+}
+
+/// A kind of rows that are copied.
+pub(super) trait Copied: ModelTrait + Send + Sync + 'static {
+    type Key: Clone + Ord + Send + Sync + 'static;
+
+    fn key(&self) -> Self::Key;
+
+    /// For people; none is one that can't be read.
+    fn name(key: Option<Self::Key>) -> Row;
+
+    fn read(row: &QueryResult) -> Result<Self>;
+
+    /// The key of a row that can't be read otherwise.
+    fn read_key(row: &QueryResult) -> Option<Self::Key>;
+
+    fn tally(summary: &mut PassSummary) -> &mut Tally;
+}
+
+const UNREADABLE: &str = "?";
+
+impl Copied for skill_run::Model {
+    type Key = String;
+
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+
+    fn name(id: Option<String>) -> Row {
+        Row::Run {
+            id: id.unwrap_or_else(|| UNREADABLE.to_owned()),
+        }
+    }
+
+    fn read(row: &QueryResult) -> Result<Self> {
+        codec::read_run(row)
+    }
+
+    fn read_key(row: &QueryResult) -> Option<String> {
+        row.try_get_by_index(0).ok()
+    }
+
+    fn tally(summary: &mut PassSummary) -> &mut Tally {
+        &mut summary.runs
+    }
+}
+
+impl Copied for skill_run_log::Model {
+    type Key = (String, i64);
+
+    fn key(&self) -> (String, i64) {
+        (self.run_id.clone(), self.sequence)
+    }
+
+    fn name(key: Option<(String, i64)>) -> Row {
+        let (run_id, sequence) = key.unwrap_or_else(|| (UNREADABLE.to_owned(), -1));
+        Row::Event { run_id, sequence }
+    }
+
+    fn read(row: &QueryResult) -> Result<Self> {
+        codec::read_log(row)
+    }
+
+    fn read_key(row: &QueryResult) -> Option<(String, i64)> {
+        let run_id = row.try_get_by_index(0).ok()?;
+        Some((run_id, row.try_get_by_index(1).ok()?))
+    }
+
+    fn tally(summary: &mut PassSummary) -> &mut Tally {
+        &mut summary.events
+    }
+}
+
+/// A table, as it is gone through.
+pub(super) struct Table<C: 'static> {
+    /// Its rows, the columns of the key first.
+    pub(super) rows: SelectStatement,
+    /// The id of the run, and what else the key has.
+    pub(super) key: &'static [C],
+    /// The columns that may be long.
+    pub(super) texts: &'static [C],
+}
+
+impl<C: ColumnTrait> Table<C> {
+    /// Reads a stretch of it: as many rows as fit, and at least one.
+    pub(super) async fn page<M: Copied>(
+        &self,
+        db: &Session<'_, impl Connection>,
+        stretch: &Stretch,
+        read: impl Fn(&QueryResult) -> Found<M>,
+    ) -> Result<Page<M>> {
+        let mut query = self.rows.clone();
+        let id = |of: fn(Expr, Expr) -> Expr, id: &String| {
+            of(
+                Expr::col(self.key[0].as_column_ref()),
+                Expr::val(id.as_str()),
+            )
+        };
+        if let Some(after) = &stretch.range.after {
+            query.and_where(id(Expr::gt, after));
+        }
+        if let Some(until) = &stretch.range.until {
+            query.and_where(id(Expr::lte, until));
+        }
+        if let Some(place) = &stretch.place {
+            query.and_where(page::beyond(self.key, place.clone(), Order::OldestFirst));
+        }
+        page::order_by(&mut query, self.key, Order::OldestFirst);
+        let limit = self.fitting(db, &query, stretch.limit).await?;
+        let rows = db.fetch(query.limit(limit)).await?;
+        let next = match rows.last().filter(|_| rows.len() as u64 == limit) {
+            Some(last) => Some(Stretch {
+                range: stretch.range.clone(),
+                place: Some(codec::raw_values(last, self.key)?),
+                limit: Ord::min(limit * 2, Stretch::MOST_ROWS),
+            }),
+            None => None,
+        };
+        Ok(Page {
+            rows: rows.iter().map(read).collect(),
+            next,
+        })
+    }
+
+    /// How many of the next rows can be read at once. It is the database that adds up how long they are: what has been
+    /// read takes memory already.
+    async fn fitting(
+        &self,
+        db: &Session<'_, impl Connection>,
+        query: &SelectStatement,
+        limit: u64,
+    ) -> Result<u64> {
+        let mut limit = limit;
+        while limit > 1 {
+            let lengths = self.texts.iter().map(|text| {
+                let length = Func::cust("octet_length").arg(Expr::col(text.as_column_ref()));
+                Expr::from(Func::coalesce([length.into(), Expr::val(0)]))
+            });
+            let Some(length) = lengths.reduce(ExprTrait::add) else {
+                break;
+            };
+            let mut page = query.clone();
+            page.clear_selects().expr_as(length, "bytes").limit(limit);
+            let bytes = Func::sum(Expr::col("bytes"));
+            let sum = Query::select()
+                .expr_as(Func::coalesce([bytes.into(), Expr::val(0)]), "bytes")
+                .from_subquery(page, "page")
+                .take();
+            let rows = db.fetch(&sum).await?;
+            let sums = rows.iter().map(|row| row.try_get::<i64>("", "bytes"));
+            let bytes: i64 = sums.sum::<Result<_, _>>().map_err(error::database)?;
+            let bytes = bytes.unsigned_abs();
+            if bytes <= Stretch::MOST_BYTES {
+                break;
+            }
+            let fitting = limit * Stretch::MOST_BYTES / bytes;
+            limit = fitting.clamp(1, limit / 2);
+        }
+        Ok(limit)
+    }
+}
+
+/// How many rows a table has for each pair of these texts.
+pub(super) async fn counts_by(
+    db: &Session<'_, impl Connection>,
+    rows: SelectStatement,
+    by: [Expr; 2],
+) -> Result<Counts> {
+    let [skill, status] = by;
+    let mut query = rows;
+    query
+        .clear_selects()
+        .expr_as(skill.clone(), "skill")
+        .expr_as(status.clone(), "status")
+        .expr_as(Expr::Constant(1.into()).count(), "count")
+        .add_group_by([skill, status]);
+    let rows = db.fetch(&query).await?;
+    let count = |row: &QueryResult| {
+        let of = (row.try_get("", "skill")?, row.try_get("", "status")?);
+        let count: i64 = row.try_get("", "count")?;
+        Ok((of, count.unsigned_abs()))
+    };
+    let counts = rows.iter().map(count).collect::<Result<_, _>>();
+    counts.map_err(error::database)
+}
+
+#[async_trait]
+impl History for AuditStore<Pool> {
+    async fn size(&self) -> Result<(u64, u64)> {
+        let db = self.reading().await?;
+        let rows = |table| Query::select().from(table).take();
+        Ok((
+            db.count(rows(db.runs())).await?,
+            db.count(rows(db.logs())).await?,
+        ))
+    }
+
+    async fn counts(&self) -> Result<Counts> {
+        let db = self.reading().await?;
+        let by = [skill_run::Column::SkillId, skill_run::Column::Status];
+        counts_by(&db, db.select_runs(), by.map(Expr::col)).await
+    }
+
+    async fn existing(&self, run_ids: &[String]) -> Result<HashSet<String>> {
+        let db = self.reading().await?;
+        let ids = backend::unfold(db.connection(), run_ids)?;
+        let query = Query::select()
+            .column(skill_run::Column::Id)
+            .from(db.runs())
+            .and_where(Expr::col(skill_run::Column::Id).in_subquery(ids))
+            .take();
+        let rows = db.fetch(&query).await?;
+        let ids = rows.iter().map(|row| row.try_get_by_index(0));
+        ids.collect::<Result<_, _>>().map_err(error::database)
+    }
+
+    async fn runs(&self, stretch: &Stretch) -> Result<Page<skill_run::Model>> {
+        use skill_run::Column;
+        const KEY: [Column; 1] = [Column::Id];
+        const TEXTS: [Column; 3] = [Column::Inputs, Column::Output, Column::Error];
+
+        let db = self.reading().await?;
+        let table = Table {
+            rows: db.select_runs(),
+            key: &KEY,
+            texts: &TEXTS,
+        };
+        table.page(&db, stretch, as_it_is).await
+    }
+
+    async fn events(&self, stretch: &Stretch) -> Result<Page<skill_run_log::Model>> {
+        use skill_run_log::Column;
+        const KEY: [Column; 2] = [Column::RunId, Column::Sequence];
+        const TEXTS: [Column; 1] = [Column::Payload];
+
+        let db = self.reading().await?;
+        let table = Table {
+            rows: db.select_logs(),
+            key: &KEY,
+            texts: &TEXTS,
+        };
+        table.page(&db, stretch, as_it_is).await
+    }
+}
+
+fn as_it_is<M: Copied>(row: &QueryResult) -> Found<M> {
+    Found {
+        key: M::read_key(row),
+        content: M::read(row),
+        adapted: Vec::new(),
+    }
+}

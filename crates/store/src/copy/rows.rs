@@ -1,0 +1,126 @@
+//! Rows of two histories, side by side in the order of their keys.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+use std::vec;
+
+use runtrail_audit::{Error, Result};
+use tokio::sync::mpsc;
+
+use super::history::{Copied, Found, History, Page, Range, Stretch};
+
+/// The pages of a range, of which the next one is read while this one is worked on; at least one, which may be empty.
+pub(super) struct Pages<M: Copied> {
+    pages: mpsc::Receiver<Result<Page<M>>>,
+    is_ended: bool,
+}
+
+impl<M: Copied> Pages<M> {
+    pub(super) fn of<F>(
+        history: Arc<dyn History>,
+        range: Range,
+        read: impl Fn(Arc<dyn History>, Stretch) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Page<M>>> + Send,
+    {
+        let (sender, receiver) = mpsc::channel(1);
+        // It ends with the range, or when nobody wants its pages any more.
+        tokio::spawn(async move {
+            let mut next = Some(Stretch::beginning(range));
+            while let Some(stretch) = next {
+                let page = read(Arc::clone(&history), stretch).await;
+                next = page.as_ref().ok().and_then(|page| page.next.clone());
+                if sender.send(page).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            pages: receiver,
+            is_ended: false,
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Option<Page<M>>> {
+        if self.is_ended {
+            return Ok(None);
+        }
+        let Some(page) = self.pages.recv().await else {
+            // Not before its last page, unless a panic or its runtime has ended the task.
+            return Err(Error::Backend {
+                transient: true,
+                source: "the task that reads has ended".into(),
+            });
+        };
+        let page = page?;
+        self.is_ended = page.next.is_none();
+        Ok(Some(page))
+    }
+}
+
+/// Rows one by one.
+pub(super) struct Rows<M: Copied> {
+    page: vec::IntoIter<Found<M>>,
+    rest: Option<Pages<M>>,
+}
+
+impl<M: Copied> Rows<M> {
+    pub(super) fn of_page(rows: Vec<Found<M>>) -> Self {
+        Self {
+            page: rows.into_iter(),
+            rest: None,
+        }
+    }
+
+    pub(super) fn of(pages: Pages<M>) -> Self {
+        Self {
+            page: Vec::new().into_iter(),
+            rest: Some(pages),
+        }
+    }
+
+    async fn peek(&mut self) -> Result<Option<&Found<M>>> {
+        while self.page.as_slice().is_empty() {
+            let Some(pages) = &mut self.rest else {
+                return Ok(None);
+            };
+            match pages.next().await? {
+                Some(page) => self.page = page.rows.into_iter(),
+                None => self.rest = None,
+            }
+        }
+        Ok(self.page.as_slice().first())
+    }
+}
+
+/// What has the next key: a row of one side, or of both.
+pub(super) enum Pair<M: Copied> {
+    Source(Found<M>),
+    Target(Found<M>),
+    Both(Found<M>, Found<M>),
+}
+
+/// The next rows of both sides.
+pub(super) async fn next<M: Copied>(
+    source: &mut Rows<M>,
+    target: &mut Rows<M>,
+) -> Result<Option<Pair<M>>> {
+    let order = match (source.peek().await?, target.peek().await?) {
+        (None, None) => return Ok(None),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        // Rows without a key come by themselves.
+        (Some(source), Some(_)) if source.key.is_none() => Ordering::Less,
+        (Some(source), Some(target)) => source.key.cmp(&target.key),
+    };
+    Ok(match order {
+        Ordering::Less => source.page.next().map(Pair::Source),
+        Ordering::Greater => target.page.next().map(Pair::Target),
+        Ordering::Equal => source
+            .page
+            .next()
+            .zip(target.page.next())
+            .map(|(source, target)| Pair::Both(source, target)),
+    })
+}
