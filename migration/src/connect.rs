@@ -141,6 +141,22 @@ impl ConnectOptions {
         self.connect(options).await.map(Some)
     }
 
+    /// Opens connections that read a SQLite file of somebody else's, and leave it as it is: none of our settings are made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`], also for PostgreSQL; [`Error::Database`].
+    pub async fn open_as_it_is(&self) -> Result<DatabaseConnection> {
+        if self.backend()? != DbBackend::Sqlite {
+            return Err(Error::InvalidUrl {
+                reason: "has to begin with sqlite:",
+            });
+        }
+        let mut options = self.pool_options();
+        self.set_pragmas(&mut options, Access::AsItIs);
+        self.connect(options).await
+    }
+
     /// A pool of one connection for somebody who holds it while writing: on SQLite the one that
     /// [`open`](Self::open) gave, on PostgreSQL one more, which connects when it is first used.
     ///
@@ -193,7 +209,7 @@ impl ConnectOptions {
                     .foreign_keys(true)
                     .synchronous(synchronous)
                     .pragma("journal_size_limit", JOURNAL_SIZE_LIMIT);
-                if !in_memory {
+                if !in_memory && access != Access::AsItIs {
                     sqlite = sqlite.journal_mode(SqliteJournalMode::Wal);
                 }
                 match access {
@@ -203,6 +219,7 @@ impl ConnectOptions {
                     }
                     Access::ReadWrite => sqlite,
                     Access::ReadOnly => sqlite.pragma("query_only", "ON"),
+                    Access::AsItIs => sqlite.read_only(true).create_if_missing(false),
                 }
             });
     }
@@ -238,10 +255,12 @@ fn is_new(file: &std::path::Path) -> bool {
     std::fs::metadata(file).map_or(true, |file| file.len() == 0)
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Access {
     ReadWrite,
     ReadOnly,
+    /// Not even what makes it ours.
+    AsItIs,
 }
 
 impl<T: Into<String>> From<T> for ConnectOptions {

@@ -3,6 +3,7 @@ use clap_complete::Shell;
 use runtrail_migration::command::Command as Migrate;
 
 use crate::chain::Chain;
+use crate::copy::Copy;
 use crate::count::Count;
 use crate::database::DatabaseArguments;
 use crate::exec::Exec;
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Last(Last),
     Chain(Chain),
     Purge(Purge),
+    Copy(Copy),
     Export(Export),
     Import(Import),
     /// Migrate the database: up (the default), down, status, print-sql.

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use clap::Args;
 use runtrail_migration::command::{self, Command};
-use runtrail_store::audit::{Limits, Storage};
+use runtrail_store::audit::{Error, Limits, Storage};
 use runtrail_store::{AuditStore, ConnectOptions, SchemaName};
 use sea_orm::DbBackend;
 
@@ -51,7 +51,6 @@ impl DatabaseArguments {
     pub(crate) async fn open(&self) -> Result<AuditStore> {
         let schema = self.schema()?;
         let options = ConnectOptions::new(self.url());
-        let described = options.to_string();
         let is_embedded = options
             .backend()
             .is_ok_and(|kind| kind == DbBackend::Sqlite);
@@ -69,10 +68,7 @@ impl DatabaseArguments {
             }
             Ok(store)
         };
-        opened.await.map_err(|source| Failure::Opening {
-            database: described,
-            source,
-        })
+        opened.await.map_err(|err| opening(&self.url(), err))
     }
 
     pub(crate) async fn migrate(&self, command: Command) -> Result<()> {
@@ -80,6 +76,11 @@ impl DatabaseArguments {
         command::run(command, options, self.schema()?)
             .await
             .map_err(Failure::from_boxed)
+    }
+
+    /// Whether the command line names it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.database_url.is_some() || self.database_schema.is_some()
     }
 
     fn schema(&self) -> Result<Option<SchemaName>> {
@@ -97,10 +98,7 @@ impl DatabaseArguments {
             .or_else(|| inherited(INHERITED_URL))
             .or_else(|| variable(URL))
             .unwrap_or_else(|| command::DEFAULT_URL.to_owned());
-        match SqliteUrl::parse(&url) {
-            Some(sqlite) => sqlite.created_on_first_use(),
-            None => url,
-        }
+        created_on_first_use(&url)
     }
 
     /// What a program has to find in its environment, so that `runtrail` in there uses the same database.
@@ -118,6 +116,22 @@ impl DatabaseArguments {
             (INHERITED_INSTEAD_OF, Some(there.unwrap_or_default())),
             (INHERITED_SCHEMA, schema),
         ])
+    }
+}
+
+/// The same database, which is created if it is a SQLite file that isn't there.
+pub(crate) fn created_on_first_use(url: &str) -> String {
+    match SqliteUrl::parse(url) {
+        Some(sqlite) => sqlite.created_on_first_use(),
+        None => url.to_owned(),
+    }
+}
+
+/// A database can't be used; its password isn't told.
+pub(crate) fn opening(url: &str, source: Error) -> Failure {
+    Failure::Opening {
+        database: ConnectOptions::new(url).to_string(),
+        source,
     }
 }
 

@@ -23,6 +23,7 @@ mod show;
 mod tree;
 
 // Moving and deleting it.
+mod copy;
 mod export;
 mod import;
 mod purge;
@@ -66,6 +67,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Last(last) => last.run(database).await?,
         Command::Chain(chain) => chain.run(database).await?,
         Command::Purge(purge) => purge.run(database).await?,
+        Command::Copy(copy) => copy.run(database).await?,
         Command::Export(export) => export.run(database).await?,
         Command::Import(import) => import.run(database).await?,
         Command::Migrate { command } => database.migrate(command.unwrap_or_default()).await?,

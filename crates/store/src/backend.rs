@@ -30,6 +30,22 @@ pub(crate) fn postgres_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm
     }
 }
 
+/// Whether SQLite holds a value as text, be it UTF-8 or not.
+#[cfg(feature = "sqlite")]
+pub(crate) fn is_text(row: &sea_orm::QueryResult, column: &str) -> bool {
+    use sea_orm::sqlx::{Row, TypeInfo, ValueRef};
+
+    let row = row.try_as_sqlite_row();
+    let value = row.and_then(|row| row.try_get_raw(column).ok());
+    value.is_some_and(|value| value.type_info().name() == "TEXT")
+}
+
+/// PostgreSQL's values have the type of their column.
+#[cfg(not(feature = "sqlite"))]
+pub(crate) fn is_text(_row: &sea_orm::QueryResult, _column: &str) -> bool {
+    false
+}
+
 /// The pool below a connection to SQLite.
 #[cfg(feature = "sqlite")]
 pub(crate) fn sqlite_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx::SqlitePool> {

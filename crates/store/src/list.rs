@@ -5,8 +5,8 @@ use runtrail_audit::{
     CursorPage, Order, Page, PageRequest, Result, RunFilter, RunQuery, RunSummary, SkillRun, rules,
 };
 use runtrail_entity::skill_run::{COLUMN, Column};
-use sea_orm::sea_query::{Query, SelectStatement};
-use sea_orm::{Condition, Value};
+use sea_orm::Condition;
+use sea_orm::sea_query::{Expr, Query, SelectStatement};
 
 use crate::codec::ListId;
 use crate::connection::Connection;
@@ -111,7 +111,7 @@ pub(crate) async fn stretch(
     filter: &RunFilter,
     order: Order,
     page: Page,
-    after: Option<Vec<Value>>,
+    after: Option<Vec<Expr>>,
 ) -> Result<Stretch<SkillRun>> {
     let mut condition = filter::condition(db.connection(), &filter.into())?;
     let mut offset = page.offset;

@@ -7,7 +7,6 @@ use runtrail_audit::{
 };
 use runtrail_entity::skill_run;
 use runtrail_entity::skill_run_log::{COLUMN, Column, Model};
-use sea_orm::Value;
 use sea_orm::sea_query::{
     Expr, ExprTrait, InsertStatement, LockType, OnConflict, Query, SelectStatement,
 };
@@ -195,7 +194,7 @@ pub(crate) async fn stretch(
     run_id: &str,
     filter: &LogFilter,
     order: Order,
-    after: Option<Vec<Value>>,
+    after: Option<Vec<Expr>>,
 ) -> Result<Stretch<SkillRunLog>> {
     let mut query = of_run(db, run_id, filter)?;
     if let Some(key) = after {

@@ -93,9 +93,9 @@ impl<K: ColumnTrait> List<K> {
 
 /// What comes after this key in the order. As a comparison of rows, which an index is entered by; the comparisons of
 /// each column that mean the same would read it from its start.
-pub(crate) fn beyond(key: &[impl ColumnTrait], values: Vec<Value>, order: Order) -> Expr {
+pub(crate) fn beyond(key: &[impl ColumnTrait], values: Vec<impl Into<Expr>>, order: Order) -> Expr {
     let place = Expr::tuple(key.iter().map(|column| Expr::col(column.as_column_ref())));
-    let values = Expr::tuple(values.into_iter().map(Expr::val));
+    let values = Expr::tuple(values.into_iter().map(Into::into));
     match order {
         Order::NewestFirst => place.lt(values),
         Order::OldestFirst => place.gt(values),

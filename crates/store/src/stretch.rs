@@ -3,7 +3,8 @@
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use runtrail_audit::Result;
-use sea_orm::{IdenStatic, QueryResult, Value};
+use sea_orm::sea_query::Expr;
+use sea_orm::{IdenStatic, QueryResult};
 
 use crate::codec;
 
@@ -12,7 +13,7 @@ pub(crate) struct Stretch<T> {
     /// A damaged row is an error among the others.
     pub(crate) records: Vec<Result<T>>,
     /// None where the list ends.
-    pub(crate) end: Option<Vec<Value>>,
+    pub(crate) end: Option<Vec<Expr>>,
 }
 
 impl<T> Stretch<T> {
@@ -24,7 +25,7 @@ impl<T> Stretch<T> {
         decode: impl Fn(&QueryResult) -> Result<T>,
     ) -> Result<Self> {
         let last = rows.last().filter(|_| rows.len() as u64 == limit);
-        let end = last.map(|row| codec::raw_values(row, key)).transpose()?;
+        let end = last.map(|row| codec::position(row, key)).transpose()?;
         Ok(Self {
             records: rows.iter().map(decode).collect(),
             end,
@@ -34,7 +35,7 @@ impl<T> Stretch<T> {
 
 /// A list as a stream; `read` gives the stretch after a key, or the first one.
 pub(crate) fn stream<'a, T, F>(
-    read: impl Fn(Option<Vec<Value>>) -> F + Send + 'a,
+    read: impl Fn(Option<Vec<Expr>>) -> F + Send + 'a,
 ) -> BoxStream<'a, Result<T>>
 where
     T: Send + 'a,
@@ -43,7 +44,7 @@ where
     /// Where the next stretch begins, if there is one.
     enum Place {
         Start,
-        After(Vec<Value>),
+        After(Vec<Expr>),
         End,
     }
 

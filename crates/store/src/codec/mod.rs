@@ -6,10 +6,11 @@ mod outcome;
 mod run;
 
 use runtrail_audit::{Error, Result};
+use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{IdenStatic, QueryResult, TryGetable};
 use serde_json::Value;
 
-use crate::error;
+use crate::{backend, error};
 
 pub(crate) use cursor::{Bookmark, ListId, decode_cursor, encode_cursor};
 pub(crate) use log::{decode_log, encode_log, is_same_event, read_log};
@@ -65,6 +66,22 @@ pub(crate) fn raw_values(
     };
     let values = columns.iter().map(|column| raw(column.as_str()));
     values.collect::<Result<_, _>>().map_err(error::database)
+}
+
+/// The values of these columns, for rows to be compared with them by the database.
+pub(crate) fn position(row: &QueryResult, columns: &[impl IdenStatic]) -> Result<Vec<Expr>> {
+    let values = raw_values(row, columns)?;
+    let operand = |(value, column): (sea_orm::Value, &_)| {
+        // Text that isn't UTF-8 comes as bytes, and those would be compared with text by their type alone.
+        let is_text = matches!(value, sea_orm::Value::Bytes(_))
+            && backend::is_text(row, IdenStatic::as_str(column));
+        let value = Expr::val(value);
+        match is_text {
+            true => value.cast_as("text"),
+            false => value,
+        }
+    };
+    Ok(values.into_iter().zip(columns).map(operand).collect())
 }
 
 /// Where a row stands, for the error that it can't be read.

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::fmt;
 
 use async_trait::async_trait;
-use runtrail_audit::{Order, Result};
+use runtrail_audit::{Error, Order, Result};
 use runtrail_entity::{skill_run, skill_run_log};
 use sea_orm::sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
-use sea_orm::{ColumnTrait, ModelTrait, QueryResult, Value};
+use sea_orm::{ColumnTrait, ModelTrait, QueryResult};
 
 use super::report::{Counts, PassSummary, Row, Tally};
 use crate::connection::{Connection, Pool};
@@ -44,7 +44,7 @@ pub(super) struct Range {
 pub(super) struct Stretch {
     range: Range,
     /// The key of the last row, of whatever type it is.
-    place: Option<Vec<Value>>,
+    place: Option<Vec<Expr>>,
     /// How many rows to try to read.
     limit: u64,
 }
@@ -53,6 +53,11 @@ impl Stretch {
     const MOST_ROWS: u64 = 1_000;
     /// What the texts of a page may hold together, unless a single row has more.
     const MOST_BYTES: u64 = 4 << 20;
+
+    /// Whether nothing comes before it in the whole table.
+    pub(super) fn is_first(&self) -> bool {
+        self.range.after.is_none() && self.place.is_none()
+    }
 
     /// The beginning of a range.
     pub(super) fn beginning(range: Range) -> Self {
@@ -79,6 +84,17 @@ pub(super) struct Found<M: Copied> {
     pub(super) content: Result<M>,
     /// What had to be changed for it to be stored.
     pub(super) adapted: Vec<String>,
+}
+
+impl<M: Copied> Found<M> {
+    /// Something that is no row that could be copied.
+    pub(super) fn refused(reason: Error) -> Self {
+        Self {
+            key: None,
+            content: Err(reason),
+            adapted: Vec::new(),
+        }
+    }
 }
 
 /// A kind of rows that are copied.
@@ -192,7 +208,7 @@ impl<C: ColumnTrait> Table<C> {
         let next = match rows.last().filter(|_| rows.len() as u64 == limit) {
             Some(last) => Some(Stretch {
                 range: stretch.range.clone(),
-                place: Some(codec::raw_values(last, self.key)?),
+                place: Some(codec::position(last, self.key)?),
                 limit: Ord::min(limit * 2, Stretch::MOST_ROWS),
             }),
             None => None,
@@ -241,28 +257,38 @@ impl<C: ColumnTrait> Table<C> {
     }
 }
 
-/// How many rows a table has for each pair of these texts.
-pub(super) async fn counts_by(
+/// Which of these ids are those of runs.
+pub(super) async fn existing(
     db: &Session<'_, impl Connection>,
-    rows: SelectStatement,
-    by: [Expr; 2],
+    mut runs: SelectStatement,
+    id: impl ColumnTrait,
+    run_ids: &[String],
+) -> Result<HashSet<String>> {
+    let run_ids = backend::unfold(db.connection(), run_ids)?;
+    runs.column(id).and_where(id.in_subquery(run_ids));
+    let rows = db.fetch(&runs).await?;
+    let ids = rows.iter().map(|row| row.try_get_by_index(0));
+    ids.collect::<Result<_, _>>().map_err(error::database)
+}
+
+/// How many of these rows there are for each skill and status, whose texts `read` makes of what is there.
+pub(super) async fn counts(
+    db: &Session<'_, impl Connection>,
+    runs: SelectStatement,
+    [skill, status]: [impl ColumnTrait; 2],
+    read: impl Fn(&QueryResult) -> Result<(String, String)>,
 ) -> Result<Counts> {
-    let [skill, status] = by;
-    let mut query = rows;
+    let mut query = runs;
     query
-        .clear_selects()
-        .expr_as(skill.clone(), "skill")
-        .expr_as(status.clone(), "status")
+        .columns([skill, status])
         .expr_as(Expr::Constant(1.into()).count(), "count")
-        .add_group_by([skill, status]);
-    let rows = db.fetch(&query).await?;
-    let count = |row: &QueryResult| {
-        let of = (row.try_get("", "skill")?, row.try_get("", "status")?);
-        let count: i64 = row.try_get("", "count")?;
-        Ok((of, count.unsigned_abs()))
-    };
-    let counts = rows.iter().map(count).collect::<Result<_, _>>();
-    counts.map_err(error::database)
+        .add_group_by([skill, status].map(Expr::col));
+    let mut counts = Counts::new();
+    for row in db.fetch(&query).await? {
+        let count: i64 = row.try_get("", "count").map_err(error::database)?;
+        *counts.entry(read(&row)?).or_default() += count.unsigned_abs();
+    }
+    Ok(counts)
 }
 
 #[async_trait]
@@ -279,20 +305,17 @@ impl History for AuditStore<Pool> {
     async fn counts(&self) -> Result<Counts> {
         let db = self.reading().await?;
         let by = [skill_run::Column::SkillId, skill_run::Column::Status];
-        counts_by(&db, db.select_runs(), by.map(Expr::col)).await
+        let read = |row: &QueryResult| {
+            let text = |place| row.try_get_by_index(place).map_err(error::database);
+            Ok((text(0)?, text(1)?))
+        };
+        counts(&db, Query::select().from(db.runs()).take(), by, read).await
     }
 
     async fn existing(&self, run_ids: &[String]) -> Result<HashSet<String>> {
         let db = self.reading().await?;
-        let ids = backend::unfold(db.connection(), run_ids)?;
-        let query = Query::select()
-            .column(skill_run::Column::Id)
-            .from(db.runs())
-            .and_where(Expr::col(skill_run::Column::Id).in_subquery(ids))
-            .take();
-        let rows = db.fetch(&query).await?;
-        let ids = rows.iter().map(|row| row.try_get_by_index(0));
-        ids.collect::<Result<_, _>>().map_err(error::database)
+        let runs = Query::select().from(db.runs()).take();
+        existing(&db, runs, skill_run::Column::Id, run_ids).await
     }
 
     async fn runs(&self, stretch: &Stretch) -> Result<Page<skill_run::Model>> {

@@ -24,6 +24,7 @@
 
 mod digest;
 mod history;
+mod legacy;
 mod pass;
 mod report;
 mod rows;
@@ -38,6 +39,7 @@ use self::pass::{Pass, Purpose};
 use crate::store::AuditStore;
 
 pub use self::digest::Digest;
+pub use self::legacy::LegacyStore;
 pub use self::report::{
     CopySummary, CountDifference, Difference, DifferenceKind, Notice, PassSummary, Row, Tally,
 };
@@ -65,6 +67,7 @@ impl HistoryCopy {
     pub fn new(source: impl Into<Source>, target: AuditStore) -> Self {
         let source: Arc<dyn History> = match source.into() {
             Source::Store(store) => Arc::new(store),
+            Source::Legacy(store) => Arc::new(store),
         };
         Self {
             source,
@@ -138,10 +141,18 @@ impl HistoryCopy {
 pub enum Source {
     /// A history of this library.
     Store(AuditStore),
+    /// One of the design that this library follows.
+    Legacy(LegacyStore),
 }
 
 impl From<AuditStore> for Source {
     fn from(store: AuditStore) -> Self {
         Self::Store(store)
+    }
+}
+
+impl From<LegacyStore> for Source {
+    fn from(store: LegacyStore) -> Self {
+        Self::Legacy(store)
     }
 }

@@ -83,7 +83,7 @@ impl Pass<'_> {
         let mut fit: Fit = keys.map(|id| (id, false)).collect();
         let (mut new, mut finished) = (Vec::new(), Vec::new());
 
-        let mut source = Rows::of_page(page);
+        let mut source = Rows::of_page(page, range.after.clone());
         let mut target = Rows::of(pages_of_runs(Arc::new(self.target.clone()), range.clone()));
         while let Some(pair) = rows::next(&mut source, &mut target).await? {
             match self.compare(pair) {
@@ -211,7 +211,7 @@ impl Pass<'_> {
 
     /// What the target has of a row of the source; none if there is nothing to do about it.
     fn compare<M: Copied>(&mut self, pair: Pair<M>) -> Option<Compared<M>> {
-        let (source, target) = match pair {
+        let (mut source, target) = match pair {
             Pair::Source(source) => (source, None),
             Pair::Both(source, target) => (source, Some(target)),
             Pair::Target(target) => {
@@ -233,12 +233,12 @@ impl Pass<'_> {
             None => None,
         };
         M::tally(&mut self.summary).read += 1;
-        let adapted = !source.adapted.is_empty();
-        for reason in &source.adapted {
-            self.tell::<M>(source.key.as_ref(), DifferenceKind::Adapted(reason.clone()));
-        }
-        M::tally(&mut self.summary).adapted += u64::from(adapted);
+        let adapted = std::mem::take(&mut source.adapted);
         let (source, digest) = self.readable(source)?;
+        M::tally(&mut self.summary).adapted += u64::from(!adapted.is_empty());
+        for reason in adapted {
+            self.tell::<M>(Some(&source.key()), DifferenceKind::Adapted(reason));
+        }
         self.summary.source.add(digest);
         Some(match target {
             None => Compared::New(source),

@@ -41,7 +41,7 @@ pub enum Row {
     Event {
         /// The id of its run, as far as it can be read.
         run_id: String,
-        /// Its place within the run.
+        /// Its place within the run; negative if it can't be read.
         sequence: i64,
     },
 }
@@ -50,6 +50,9 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Run { id } => write!(f, "run {id:?}"),
+            Self::Event { run_id, sequence } if *sequence < 0 => {
+                write!(f, "an event of run {run_id:?}")
+            }
             Self::Event { run_id, sequence } => write!(f, "event {sequence} of run {run_id:?}"),
         }
     }

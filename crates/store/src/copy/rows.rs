@@ -63,13 +63,17 @@ impl<M: Copied> Pages<M> {
 pub(super) struct Rows<M: Copied> {
     page: vec::IntoIter<Found<M>>,
     rest: Option<Pages<M>>,
+    /// The key of the last row that was taken.
+    last: Option<M::Key>,
 }
 
 impl<M: Copied> Rows<M> {
-    pub(super) fn of_page(rows: Vec<Found<M>>) -> Self {
+    /// Those of a page, which come after the row with this key.
+    pub(super) fn of_page(rows: Vec<Found<M>>, after: Option<M::Key>) -> Self {
         Self {
             page: rows.into_iter(),
             rest: None,
+            last: after,
         }
     }
 
@@ -77,7 +81,18 @@ impl<M: Copied> Rows<M> {
         Self {
             page: Vec::new().into_iter(),
             rest: Some(pages),
+            last: None,
         }
+    }
+
+    fn take(&mut self) -> Option<Found<M>> {
+        let mut found = self.page.next()?;
+        // A table of somebody else's need not have a key that is unique.
+        if found.key.is_some() && found.key == self.last {
+            found.content = Err(Error::invalid("key", "is that of another row as well"));
+        }
+        self.last.clone_from(&found.key);
+        Some(found)
     }
 
     async fn peek(&mut self) -> Result<Option<&Found<M>>> {
@@ -115,12 +130,11 @@ pub(super) async fn next<M: Copied>(
         (Some(source), Some(target)) => source.key.cmp(&target.key),
     };
     Ok(match order {
-        Ordering::Less => source.page.next().map(Pair::Source),
-        Ordering::Greater => target.page.next().map(Pair::Target),
-        Ordering::Equal => source
-            .page
-            .next()
-            .zip(target.page.next())
-            .map(|(source, target)| Pair::Both(source, target)),
+        Ordering::Less => source.take().map(Pair::Source),
+        Ordering::Greater => target.take().map(Pair::Target),
+        Ordering::Equal => {
+            let both = source.take().zip(target.take());
+            both.map(|(source, target)| Pair::Both(source, target))
+        }
     })
 }

@@ -11,6 +11,41 @@ use serde_json::json;
 
 use crate::fixture::*;
 
+/// Runs a case from each kind of database to each.
+macro_rules! from_each_to_each {
+    ($($(#[$meta:meta])* async fn $name:ident($from:ident, $to:ident) $body:block)*) => {
+        $(
+            $(#[$meta])*
+            async fn $name($from: &TestDatabase, $to: &TestDatabase) $body
+        )*
+
+        from_each_to_each! { @ sqlite_to_postgres Sqlite Postgres $($name)* }
+        from_each_to_each! { @ postgres_to_sqlite Postgres Sqlite $($name)* }
+        from_each_to_each! { @ sqlite_to_sqlite Sqlite Sqlite $($name)* }
+        from_each_to_each! { @ postgres_to_postgres Postgres Postgres $($name)* }
+    };
+    (@ $module:ident $from:ident $to:ident $($name:ident)*) => {
+        mod $module {
+            use crate::fixture::*;
+
+            $(
+                #[test]
+                fn $name() {
+                    on_databases([Backend::$from, Backend::$to], async |[from, to]| {
+                        super::$name(from, to).await;
+                    });
+                }
+            )*
+        }
+    };
+}
+
+/// By the command.
+mod command;
+
+/// From a database of the older store.
+mod legacy;
+
 /// A copy, with what it tells.
 async fn copied(copy: HistoryCopy) -> (CopySummary, Vec<Difference>) {
     let told = Mutex::new(Vec::new());
@@ -74,35 +109,6 @@ async fn fill(store: &AuditStore) {
 
 async fn stores(from: &TestDatabase, to: &TestDatabase) -> (AuditStore, AuditStore) {
     (from.store().await, to.store().await)
-}
-
-/// Runs a case from each kind of database to each.
-macro_rules! from_each_to_each {
-    ($($(#[$meta:meta])* async fn $name:ident($from:ident, $to:ident) $body:block)*) => {
-        $(
-            $(#[$meta])*
-            async fn $name($from: &TestDatabase, $to: &TestDatabase) $body
-        )*
-
-        from_each_to_each! { @ sqlite_to_postgres Sqlite Postgres $($name)* }
-        from_each_to_each! { @ postgres_to_sqlite Postgres Sqlite $($name)* }
-        from_each_to_each! { @ sqlite_to_sqlite Sqlite Sqlite $($name)* }
-        from_each_to_each! { @ postgres_to_postgres Postgres Postgres $($name)* }
-    };
-    (@ $module:ident $from:ident $to:ident $($name:ident)*) => {
-        mod $module {
-            use crate::fixture::*;
-
-            $(
-                #[test]
-                fn $name() {
-                    on_databases([Backend::$from, Backend::$to], async |[from, to]| {
-                        super::$name(from, to).await;
-                    });
-                }
-            )*
-        }
-    };
 }
 
 from_each_to_each! {

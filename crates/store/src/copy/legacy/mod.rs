@@ -1,0 +1,214 @@
+//! The store whose design ours follows, as a source: times in seconds, 0 and empty texts for what there is not.
+
+mod row;
+mod skill_run;
+mod skill_run_log;
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use runtrail_audit::{Error, Limits, Result};
+use runtrail_entity as ours;
+use runtrail_migration::ConnectOptions;
+use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoIden, Query, SelectStatement};
+use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, QueryResult};
+
+use self::row::Row;
+use super::history::{self, Copied, Found, History, Page, Stretch, Table};
+use super::report::Counts;
+use crate::connection::Pool;
+use crate::error;
+use crate::session::Session;
+use crate::settings::Settings;
+
+/// The database of a store of the design that this one follows, to be copied from.
+///
+/// It is a SQLite file with the tables `skill_runs` and `skill_run_logs`, whose times are whole seconds. It is read as
+/// it is, and nothing in it is changed; its program may be running.
+///
+/// What our store holds in another form is brought into it, and told where something of it changes: text that is not
+/// the JSON that it should be is kept as a JSON string (the inputs of a run in the member `legacy_inputs`), and a number
+/// that is none becomes 0. A row that no run or event can be made of is refused, and makes the copy incomplete: one
+/// whose key isn't a text or is another row's as well, or whose identifier is too long.
+///
+/// ```no_run
+/// use runtrail_store::AuditStore;
+/// use runtrail_store::audit::{Error, Storage};
+/// use runtrail_store::copy::{HistoryCopy, LegacyStore};
+///
+/// # async fn example() -> Result<(), Error> {
+/// let from = LegacyStore::connect("sqlite://old.db").await?;
+/// let to = AuditStore::connect("sqlite://runtrail.db?mode=rwc").await?;
+/// to.initialize().await?;
+/// let summary = HistoryCopy::new(from, to).last().run(&|_| {}).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct LegacyStore {
+    db: Pool,
+    settings: Settings,
+    runs_have_rowids: bool,
+    events_have_rowids: bool,
+}
+
+impl LegacyStore {
+    /// What the URL of such a database begins with where it could also be another one's: `legacy+sqlite://old.db`.
+    pub const URL_PREFIX: &str = "legacy+";
+
+    /// Opens it, by its URL as a SQLite file, with or without the [prefix](Self::URL_PREFIX).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] for a URL that isn't one of such a database, and the database's own failures.
+    pub async fn connect(url: &str) -> Result<Self> {
+        let url = url.strip_prefix(Self::URL_PREFIX).unwrap_or(url);
+        let db = ConnectOptions::new(url).open_as_it_is().await;
+        let mut store = Self {
+            db: Pool::new(db.map_err(error::migration)?),
+            settings: Settings {
+                limits: Limits::new(Limits::MAX_VALUE_BYTES)?,
+                ..Settings::default()
+            },
+            runs_have_rowids: false,
+            events_have_rowids: false,
+        };
+        store.runs_have_rowids = store.check(skill_run::Entity).await?;
+        store.events_have_rowids = store.check(skill_run_log::Entity).await?;
+        Ok(store)
+    }
+
+    /// Whether the rows of a table have numbers; an error if it isn't one of such a store.
+    async fn check<E: EntityTrait>(&self, entity: E) -> Result<bool> {
+        let about = |function: &'static str| {
+            let function = Func::cust(function).arg(entity.table_name());
+            Query::select().from_function(function, "about").take()
+        };
+        let db = self.session();
+        let rows = db.fetch(about("pragma_table_info").column("name")).await?;
+        let names = rows.iter().map(|row| row.try_get_by_index(0));
+        let names: HashSet<String> = names.collect::<Result<_, _>>().map_err(error::database)?;
+        let mut columns = E::Column::iter().skip(1);
+        if let Some(missing) = columns.find(|column| !names.contains(column.as_str())) {
+            let (table, column) = (entity.table_name(), missing.as_str());
+            let reason = format!("leads to no legacy database: it has no {table}.{column}");
+            return Err(Error::invalid("url", reason));
+        }
+        let mut has_rowids = about("pragma_table_list");
+        has_rowids
+            .and_where(Expr::col("type").eq("table"))
+            .and_where(Expr::col("wr").eq(0));
+        Ok(db.count(has_rowids).await? > 0)
+    }
+
+    fn session(&self) -> Session<'_, Pool> {
+        Session::new(&self.db, &self.settings)
+    }
+
+    fn row<'a>(&'a self, row: &'a QueryResult) -> Row<'a> {
+        Row::new(row, &self.settings.limits)
+    }
+
+    /// A page of a table, in which only some rows have a key.
+    async fn page<E: EntityTrait, M: Copied>(
+        &self,
+        entity: E,
+        mut table: Table<E::Column>,
+        has_key: Expr,
+        stretch: &Stretch,
+        read: impl Fn(&QueryResult) -> Found<M>,
+    ) -> Result<Page<M>> {
+        let db = self.session();
+        table.rows.and_where(has_key.clone());
+        let mut page = table.page(&db, stretch, read).await?;
+        if stretch.is_first() {
+            let mut without_key = Query::select();
+            without_key.from(entity).and_where(has_key.not());
+            let count = db.count(without_key).await?;
+            if count > 0 {
+                let reason = format!("is of a wrong type in {count} of the rows");
+                page.rows
+                    .insert(0, Found::refused(Error::invalid("key", reason)));
+            }
+        }
+        Ok(page)
+    }
+}
+
+/// The columns of a table, and the number of each row if it has one.
+fn select<E: EntityTrait>(entity: E, has_rowids: bool) -> SelectStatement {
+    let mut columns = E::Column::iter();
+    let rowid = columns.next().filter(|_| has_rowids);
+    let mut query = Query::select();
+    query
+        .columns(columns.map(|column| column.as_column_ref()))
+        .from(entity);
+    if let Some(rowid) = rowid {
+        // Under this name also where it is a column that has another one.
+        query.expr_as(Expr::col(rowid.as_column_ref()), rowid.into_iden());
+    }
+    query
+}
+
+/// Whether a value is of this type: any may be in any column.
+fn is_of_type(column: impl ColumnTrait, name: &'static str) -> Expr {
+    let of = Func::cust("typeof").arg(Expr::col(column.as_column_ref()));
+    Expr::expr(of).eq(Expr::Constant(name.into()))
+}
+
+const TEXT: &str = "text";
+const INTEGER: &str = "integer";
+
+#[async_trait]
+impl History for LegacyStore {
+    async fn size(&self) -> Result<(u64, u64)> {
+        let db = self.session();
+        let runs = Query::select().from(skill_run::Entity).take();
+        let events = Query::select().from(skill_run_log::Entity).take();
+        Ok((db.count(runs).await?, db.count(events).await?))
+    }
+
+    async fn counts(&self) -> Result<Counts> {
+        use skill_run::{Column, Entity};
+
+        let runs = Query::select().from(Entity).take();
+        let by = [Column::SkillId, Column::Status];
+        let read = |row: &QueryResult| Ok(self.row(row).skill_and_status());
+        history::counts(&self.session(), runs, by, read).await
+    }
+
+    async fn existing(&self, run_ids: &[String]) -> Result<HashSet<String>> {
+        use skill_run::{Column, Entity};
+
+        let runs = Query::select().from(Entity).take();
+        history::existing(&self.session(), runs, Column::Id, run_ids).await
+    }
+
+    async fn runs(&self, stretch: &Stretch) -> Result<Page<ours::skill_run::Model>> {
+        use skill_run::{Column, Entity};
+        const KEY: [Column; 2] = [Column::Id, Column::Rowid];
+
+        let table = Table {
+            rows: select(Entity, self.runs_have_rowids),
+            key: &KEY[..1 + usize::from(self.runs_have_rowids)],
+            texts: &[Column::Inputs, Column::Output, Column::Error],
+        };
+        let has_key = is_of_type(Column::Id, TEXT);
+        let read = |row: &QueryResult| self.row(row).found(Row::run);
+        self.page(Entity, table, has_key, stretch, read).await
+    }
+
+    async fn events(&self, stretch: &Stretch) -> Result<Page<ours::skill_run_log::Model>> {
+        use skill_run_log::{Column, Entity};
+        const KEY: [Column; 3] = [Column::RunId, Column::Seq, Column::Rowid];
+
+        let table = Table {
+            rows: select(Entity, self.events_have_rowids),
+            key: &KEY[..2 + usize::from(self.events_have_rowids)],
+            texts: &[Column::Payload],
+        };
+        let has_key = is_of_type(Column::RunId, TEXT).and(is_of_type(Column::Seq, INTEGER));
+        let read = |row: &QueryResult| self.row(row).found(Row::event);
+        self.page(Entity, table, has_key, stretch, read).await
+    }
+}

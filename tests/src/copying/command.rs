@@ -1,0 +1,192 @@
+use std::path::Path;
+use std::process::Output;
+
+use runtrail_audit::{SkillRunLog, Storage};
+use runtrail_migration::SchemaName;
+use serde_json::json;
+
+use crate::fixture::*;
+
+fn copy(arguments: &[&str]) -> Output {
+    runtrail_command(Path::new("/"))
+        .arg("copy")
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn succeeds(arguments: &[&str]) -> String {
+    let output = copy(arguments);
+    assert!(output.status.success(), "{}", printed(&output));
+    assert_eq!(stderr(&output), "");
+    stdout(&output)
+}
+
+from_each_to_each! {
+    async fn a_history_moves_with_three_commands(from, to) {
+        let source = from.store().await;
+        let (from, to) = (from.url(), to.url());
+        let between = ["--from", &from, "--to", &to];
+        for id in ["a", "b"] {
+            source.start_run(&running(id)).await.unwrap();
+            source.append_log(&event(id, 1)).await.unwrap();
+        }
+        // The target is made.
+        assert_eq!(succeeds(&between), "copied 2 runs and 2 events\n");
+        source.finish_run("a", &stats()).await.unwrap();
+        source.append_log(&event("b", 2)).await.unwrap();
+        let told = succeeds(&between);
+        assert_eq!(told, "copied 0 runs and 1 event\nfinished 1 run\nthere already: 1 run and 2 events\n");
+        source.start_run(&running("c")).await.unwrap();
+        let told = succeeds(&[&between[..], &["--final"]].concat());
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines[..3], ["copied 1 run and 0 events", "there already: 2 runs and 3 events", "verified 3 runs and 3 events"]);
+        let digest = lines[3].strip_prefix("source ").unwrap();
+        assert_eq!(digest.len(), 64);
+        assert_eq!(lines[4..], [format!("target {digest}")]);
+        // And twice is once.
+        let told = succeeds(&[&between[..], &["--verify"]].concat());
+        assert!(told.contains("copied 0 runs and 0 events\n") && told.ends_with(&format!("target {digest}\n")), "{told}");
+        let told = succeeds(&[&between[..], &["--final", "--no-verify"]].concat());
+        assert_eq!(told, "copied 0 runs and 0 events\nthere already: 3 runs and 3 events\n");
+    }
+
+    async fn a_difference_is_listed_by_id_and_fails(from, to) {
+        let (source, target) = (from.store().await, to.store().await);
+        for store in [&source, &target] {
+            store.start_run(&running("same")).await.unwrap();
+        }
+        source.append_log(&event("same", 1)).await.unwrap();
+        let other = SkillRunLog { payload: json!("other"), ..event("same", 1) };
+        target.append_log(&other).await.unwrap();
+        source.start_run(&running("other")).await.unwrap();
+        target.start_run(&finished_at("other", 1)).await.unwrap();
+        target.start_run(&running("extra")).await.unwrap();
+        let (from, to) = (from.url(), to.url());
+        let between = ["--from", &from, "--to", &to];
+
+        let output = copy(&between);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(stderr(&output), "run \"other\" is in the target with other content\n\
+            event 1 of run \"same\" is in the target with other content\n\
+            error: the target isn't the same as the source: rows with other content: 2\n");
+        let output = copy(&[&between[..], &["--final"]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(stderr(&output), "run \"extra\" is only in the target\n\
+            run \"other\" is in the target with other content\n\
+            event 1 of run \"same\" is in the target with other content\n\
+            skill \"skill\" has 0 runs with status \"ok\" in the source and 1 in the target\n\
+            error: the target isn't the same as the source: rows with other content: 2, only in the target: 1\n");
+        assert_eq!(target.list_logs_by_run("same").await.unwrap()[0].payload, json!("other"));
+        assert_eq!(target.get_run("other").await.unwrap(), finished_at("other", 1));
+    }
+}
+
+#[test]
+fn schemas_are_copied_from_and_to() {
+    on_database(Backend::Postgres, async |database| {
+        let db = database.connection().await;
+        execute(&db, "CREATE SCHEMA one").await;
+        execute(&db, "CREATE SCHEMA two").await;
+        let url = database.url();
+        let in_schema = async |name: &str| {
+            let store = runtrail_store::AuditStore::connect(url.as_str())
+                .await
+                .unwrap();
+            store.in_schema(SchemaName::new(name).unwrap())
+        };
+        let one = in_schema("one").await;
+        one.initialize().await.unwrap();
+        one.start_run(&running("r")).await.unwrap();
+        let between = [
+            "--from",
+            &url,
+            "--from-schema",
+            "one",
+            "--to",
+            &url,
+            "--to-schema",
+            "two",
+        ];
+        assert_eq!(succeeds(&between), "copied 1 run and 0 events\n");
+        assert_eq!(
+            in_schema("two").await.get_run("r").await.unwrap(),
+            running("r")
+        );
+    });
+}
+
+#[test]
+fn what_makes_no_sense_is_wrong_usage_and_makes_nothing() {
+    on_database(Backend::Sqlite, async |database| {
+        let file = database.file();
+        let url = database.url();
+        let other = format!("sqlite://{}", file.with_extension("other").display());
+        let missing = format!("sqlite://{}", file.with_extension("missing").display());
+        for (code, arguments, part) in [
+            (2, vec!["--from", &url], "--to"),
+            (
+                2,
+                vec!["--from", &url, "--to", &url],
+                "are the same database",
+            ),
+            (
+                2,
+                vec!["--from", &url, "--to", &other, "-u", &url],
+                "--from and --to name them",
+            ),
+            (
+                2,
+                vec!["--from", &url, "--to", &other, "--verify", "--no-verify"],
+                "cannot be used with",
+            ),
+            (
+                2,
+                vec!["--from", "nonsense", "--to", &other],
+                "has to begin with",
+            ),
+            (1, vec!["--from", &missing, "--to", &other], "can't be used"),
+            (
+                2,
+                vec!["--from", "legacy+postgres://localhost/x", "--to", &other],
+                "has to begin with sqlite:",
+            ),
+        ] {
+            let output = copy(&arguments);
+            assert_eq!(
+                output.status.code(),
+                Some(code),
+                "{arguments:?}: {}",
+                stderr(&output)
+            );
+            assert!(
+                stderr(&output).contains(part),
+                "{arguments:?}: {}",
+                stderr(&output)
+            );
+        }
+        assert_eq!(
+            std::fs::read_dir(file.parent().unwrap()).unwrap().count(),
+            0
+        );
+    });
+}
+
+#[test]
+fn a_terminal_shows_how_far_it_is() {
+    on_databases([Backend::Sqlite, Backend::Sqlite], async |[from, to]| {
+        let source = from.store().await;
+        super::fill(&source).await;
+        let terminal = Terminal::open();
+        let mut command = runtrail_command(Path::new("/"));
+        command.args(["copy", "--verify", "--from", &from.url(), "--to", &to.url()]);
+        let mut child = command.stderr(terminal.stream()).spawn().unwrap();
+        assert!(ended(&mut child).success());
+        drop(command);
+        let shown = terminal.rest();
+        for part in ["copying", "verifying", "/4100 rows", "/s ", " left"] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+    });
+}

@@ -1,0 +1,375 @@
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use chrono::DateTime;
+use runtrail_audit::{Error, RunStatus, SkillRun, Storage};
+use runtrail_store::copy::{CopySummary, Difference, DifferenceKind, HistoryCopy, LegacyStore};
+use sea_orm::DatabaseConnection;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{copied, difference, event_of, run};
+use crate::fixture::*;
+
+const RUNS: &str = "id TEXT, skill_id TEXT, caller_id TEXT, channel_id TEXT, parent_run_id TEXT, inputs TEXT, \
+     started_at INTEGER, finished_at INTEGER, status TEXT, output TEXT, error TEXT, tool_calls INTEGER, \
+     runtime_seconds REAL, total_input_tokens INTEGER, total_output_tokens INTEGER, total_thinking_tokens INTEGER";
+const EVENTS: &str = "run_id TEXT, seq INTEGER, event_type TEXT, payload TEXT, created_at INTEGER";
+
+/// A database as the older store leaves it, made by SQLite's own command.
+struct Legacy {
+    folder: TempDir,
+}
+
+impl Legacy {
+    /// Without any key, so that everything can be in it.
+    fn new() -> Self {
+        Self::with_tables(&format!(
+            "CREATE TABLE skill_runs ({RUNS}); CREATE TABLE skill_run_logs ({EVENTS});"
+        ))
+    }
+
+    fn with_tables(tables: &str) -> Self {
+        let legacy = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        legacy.sql(tables);
+        legacy
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join("old.db")
+    }
+
+    fn url(&self) -> String {
+        format!("legacy+sqlite://{}", self.file().display())
+    }
+
+    fn sql(&self, sql: &str) {
+        sqlite3(&self.file(), sql);
+    }
+
+    /// A run, and what it has that others haven't.
+    fn run(&self, id: &str, other: &str) {
+        self.sql(&format!(
+            "INSERT INTO skill_runs VALUES ({id}, 'skill', 'caller', 'channel', '', '{{}}', 1700000000, 0, 'running', '', \
+             '', 0, 0, 0, 0, 0); UPDATE skill_runs SET {other} WHERE rowid = last_insert_rowid();"
+        ));
+    }
+
+    fn event(&self, run_id: &str, seq: &str, payload: &str) {
+        self.sql(&format!(
+            "INSERT INTO skill_run_logs VALUES ({run_id}, {seq}, 'message', {payload}, 1700000001)"
+        ));
+    }
+
+    async fn copied_to(&self, database: &TestDatabase) -> (CopySummary, Vec<Difference>) {
+        let source = LegacyStore::connect(&self.url()).await.unwrap();
+        copied(HistoryCopy::new(source, database.store().await).last()).await
+    }
+}
+
+fn sqlite3(file: &Path, sql: &str) {
+    let mut command = Command::new("sqlite3");
+    let mut child = command
+        .arg("-bail")
+        .arg(file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(sql.as_bytes())
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+fn adapted(row: runtrail_store::copy::Row, reason: &str) -> Difference {
+    difference(row, DifferenceKind::Adapted(reason.into()))
+}
+
+async fn texts(db: &DatabaseConnection, query: &str) -> Vec<String> {
+    fetch(db, query).await
+}
+
+on_each_backend! {
+    async fn times_parents_and_texts_are_what_they_were(database) {
+        let legacy = Legacy::new();
+        legacy.run("'top'", "inputs = '{ \"x\": 1.0, \"y\": [] }', finished_at = 1700000010, status = 'ok', \
+            output = 'out', error = 'err', tool_calls = 3, runtime_seconds = 1.5, total_input_tokens = 4, \
+            total_output_tokens = 5, total_thinking_tokens = 6");
+        legacy.run("'child'", "parent_run_id = 'top', caller_id = NULL, output = NULL, runtime_seconds = 2");
+        legacy.event("'top'", "0", "'{\"b\":1,  \"a\":12345678901234567890123}'");
+        legacy.event("'top'", "1", "'\"text\"'");
+        let (summary, told) = legacy.copied_to(database).await;
+        assert!(summary.is_complete(), "{told:?}");
+        assert_eq!(told, []);
+
+        let store = database.store().await;
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        let expected = SkillRun {
+            caller_id: "caller".into(),
+            channel_id: "channel".into(),
+            inputs: object(json!({"x": 1.0, "y": []})),
+            finished_at: Some(at(1_700_000_010)),
+            status: RunStatus::OK,
+            output: "out".into(),
+            error: "err".into(),
+            tool_calls: 3,
+            runtime_seconds: 1.5,
+            total_input_tokens: 4,
+            total_output_tokens: 5,
+            total_thinking_tokens: 6,
+            ..SkillRun::new("top", "skill", at(1_700_000_000))
+        };
+        assert_eq!(store.get_run("top").await.unwrap(), expected);
+        let child = store.get_run("child").await.unwrap();
+        assert_eq!(child.parent_run_id.as_deref(), Some("top"));
+        assert!(child.is_running() && child.caller_id.is_empty() && child.output.is_empty());
+        assert_eq!(child.runtime_seconds, 2.0);
+        let events = store.list_logs_by_run("top").await.unwrap();
+        assert_eq!(events[1].payload, json!("text"));
+        assert_eq!(events[1].created_at, Some(at(1_700_000_001)));
+
+        // To the byte: not even numbers that JSON can say and no program holds are changed.
+        let db = database.connection().await;
+        assert_eq!(texts(&db, "SELECT inputs FROM skill_runs WHERE id = 'top'").await, ["{ \"x\": 1.0, \"y\": [] }"]);
+        let payload = texts(&db, "SELECT payload FROM skill_run_logs WHERE sequence = 0").await;
+        assert_eq!(payload, ["{\"b\":1,  \"a\":12345678901234567890123}"]);
+    }
+
+    async fn text_that_is_no_json_is_kept_and_told(database) {
+        let legacy = Legacy::new();
+        let deep = format!("{}{}", "[".repeat(70), "]".repeat(70));
+        for (id, inputs) in [("a", ""), ("b", "{\"x\":"), ("c", "[1]"), ("d", "null"), ("e", "{\"deep\":1e999}")] {
+            legacy.run(&format!("'{id}'"), &format!("inputs = '{inputs}'"));
+        }
+        legacy.run("'f'", "inputs = NULL");
+        for (seq, payload) in ["", "{\"x\":", "\"\\ud800\"", &deep, "1 2", "1e999"].iter().enumerate() {
+            legacy.event("'a'", &seq.to_string(), &format!("'{payload}'"));
+        }
+        legacy.event("'a'", "6", "NULL");
+        let (summary, told) = legacy.copied_to(database).await;
+        assert!(summary.is_complete(), "{told:?}");
+        let of_run = |id, reason| adapted(run(id), reason);
+        let mut expected = vec![
+            of_run("a", "inputs was empty, and is \"legacy_inputs\" in one now"),
+            of_run("b", "inputs was no JSON that can be read, and is \"legacy_inputs\" in one now"),
+            of_run("c", "inputs was no JSON object, and is \"legacy_inputs\" in one now"),
+            of_run("d", "inputs was null, and is an empty object now"),
+            of_run("e", "inputs was no JSON that can be read, and is \"legacy_inputs\" in one now"),
+        ];
+        expected.push(adapted(event_of("a", 0), "payload was empty, and is a string now"));
+        expected.extend((1..6).map(|seq| {
+            adapted(event_of("a", seq), "payload was no JSON that can be read, and is a string now")
+        }));
+        assert_eq!(told, expected);
+        assert_eq!((summary.copied.runs.adapted, summary.copied.events.adapted), (5, 6));
+
+        let store = database.store().await;
+        for (id, inputs) in [
+            ("a", json!({"legacy_inputs": ""})),
+            ("b", json!({"legacy_inputs": "{\"x\":"})),
+            ("c", json!({"legacy_inputs": "[1]"})),
+            ("d", json!({})),
+            ("e", json!({"legacy_inputs": "{\"deep\":1e999}"})),
+            ("f", json!({})),
+        ] {
+            assert_eq!(store.get_run(id).await.unwrap().inputs, object(inputs));
+        }
+        let events = store.list_logs_by_run("a").await.unwrap();
+        let payloads: Vec<_> = events.into_iter().map(|event| event.payload).collect();
+        assert_eq!(json!(payloads), json!(["", "{\"x\":", "\"\\ud800\"", deep, "1 2", "1e999", null]));
+    }
+
+    async fn an_event_without_a_run_is_told_and_is_no_failure(database) {
+        let legacy = Legacy::new();
+        legacy.run("'run'", "status = 'ok'");
+        for id in ["'gone'", "'run'", "'run too'", "'zzz'"] {
+            legacy.event(id, "1", "'1'");
+        }
+        let (summary, told) = legacy.copied_to(database).await;
+        assert!(summary.is_complete(), "{told:?}");
+        let orphans = ["gone", "run too", "zzz"].map(|id| difference(event_of(id, 1), DifferenceKind::Orphan));
+        assert_eq!(told, orphans);
+        assert_eq!((summary.copied.events.copied, summary.copied.events.orphans), (1, 3));
+        let verified = summary.verified.unwrap();
+        assert_eq!(verified.source, verified.target);
+    }
+
+    async fn a_value_of_any_type_in_any_column_keeps_no_row_away(database) {
+        let legacy = Legacy::new();
+        legacy.run("'a'", "skill_id = CAST(x'ff41' AS TEXT), caller_id = x'42', channel_id = 'x' || char(0), \
+            output = 'y' || char(0), started_at = 'soon', finished_at = 9e300, tool_calls = -1, runtime_seconds = -2, \
+            total_input_tokens = 'many', total_output_tokens = 2.5, total_thinking_tokens = x'00'");
+        legacy.run("'b'", "runtime_seconds = 9e999, started_at = 1.25, status = NULL, skill_id = NULL");
+        legacy.event("'a'", "1", "x'7b7d'");
+        legacy.event("'a'", "2", "CAST(x'22ff22' AS TEXT)");
+        let (summary, told) = legacy.copied_to(database).await;
+        assert!(summary.is_complete(), "{told:?}");
+        assert_eq!((summary.copied.runs.adapted, summary.copied.events.adapted), (2, 2));
+        let reasons: Vec<String> = told.iter().map(ToString::to_string).collect();
+        for reason in [
+            "run \"a\" was adapted: total_input_tokens was 'many', and is 0 now",
+            "run \"a\" was adapted: tool_calls was -1, and is 0 now",
+            "run \"a\" was adapted: started_at was 'soon', and is 0 now",
+            "run \"a\" was adapted: output had NUL characters, which are U+FFFD now",
+            "run \"a\" was adapted: skill_id was no UTF-8 text",
+            "event 2 of run \"a\" was adapted: payload was no UTF-8 text",
+        ] {
+            assert!(reasons.iter().any(|told| told == reason), "{reason}: {reasons:#?}");
+        }
+        let store = database.store().await;
+        let a = store.get_run("a").await.unwrap();
+        assert_eq!((a.skill_id.as_str(), a.caller_id.as_str(), a.channel_id.as_str()), ("\u{fffd}A", "B", "x\u{fffd}"));
+        assert_eq!((a.tool_calls, a.total_input_tokens, a.total_output_tokens, a.runtime_seconds), (0, 0, 2, 0.0));
+        let b = store.get_run("b").await.unwrap();
+        assert_eq!(b.started_at, DateTime::from_timestamp_millis(1_250).unwrap());
+        assert_eq!((b.skill_id.as_str(), b.status.as_str(), b.runtime_seconds), ("", "", 0.0));
+        let events = store.list_logs_by_run("a").await.unwrap();
+        assert_eq!((&events[0].payload, &events[1].payload), (&json!({}), &json!("\u{fffd}")));
+    }
+
+    async fn what_no_row_can_be_made_of_is_refused_and_keeps_nothing_else_away(database) {
+        let legacy = Legacy::new();
+        for id in ["'a'", "''", "NULL", "x'62'", "CAST(x'62ff' AS TEXT)", "'c'", "'c'", "'d'"] {
+            legacy.run(id, "status = 'ok'");
+        }
+        legacy.sql(&format!("UPDATE skill_runs SET skill_id = '{}' WHERE id = 'd'", "x".repeat(256)));
+        for (run_id, seq) in [("'a'", "1"), ("'a'", "'x'"), ("NULL", "1"), ("'a'", "-1"), ("'a'", "1"), ("'d'", "1")] {
+            legacy.event(run_id, seq, "'1'");
+        }
+        let (summary, told) = legacy.copied_to(database).await;
+        assert!(!summary.is_complete());
+        let mut told: Vec<String> = told.iter().map(ToString::to_string).collect();
+        told.sort();
+        assert_eq!(told, [
+            "an event of run \"?\" can't be copied: key is of a wrong type in 2 of the rows",
+            "an event of run \"a\" can't be copied: seq is -1, less than 0",
+            "event 1 of run \"a\" can't be copied: key is that of another row as well",
+            "event 1 of run \"d\" is missing in the target",
+            "run \"\" can't be copied: id is empty",
+            "run \"?\" can't be copied: id is no UTF-8 text",
+            "run \"?\" can't be copied: key is of a wrong type in 2 of the rows",
+            "run \"c\" can't be copied: key is that of another row as well",
+            "run \"d\" can't be copied: skill_id has 256 bytes, more than 255",
+        ]);
+        let store = database.store().await;
+        let mut stored = store.list_runs_filtered(&Default::default(), Default::default()).await.unwrap();
+        stored.sort_by(|left, right| left.id.cmp(&right.id));
+        assert_eq!(ids(&stored), ["a", "c"]);
+        assert_eq!(store.list_logs_by_run("a").await.unwrap().len(), 1);
+    }
+
+    async fn pages_lose_nothing_whatever_the_keys_of_the_tables(database) {
+        let with_keys = |options: &str| format!(
+            "CREATE TABLE skill_runs ({RUNS}, PRIMARY KEY (id)){options}; \
+             CREATE TABLE skill_run_logs ({EVENTS}, PRIMARY KEY (run_id, seq)){options};"
+        );
+        for tables in [
+            with_keys(""),
+            with_keys(" WITHOUT ROWID"),
+            format!("CREATE TABLE skill_runs (number INTEGER PRIMARY KEY, {RUNS}); \
+                CREATE TABLE skill_run_logs (id INTEGER PRIMARY KEY, {EVENTS});"),
+        ] {
+            let legacy = Legacy::with_tables(&tables);
+            legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 2500) \
+                INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, parent_run_id, inputs, started_at, \
+                finished_at, status) SELECT 'r' || (value * 7919 % 2503), 's', '', '', '', '{}', value, value, 'ok' FROM n; \
+                INSERT INTO skill_run_logs (run_id, seq, event_type, payload, created_at) \
+                SELECT CASE WHEN rowid_ % 2 THEN 'r7' ELSE id END, rowid_, 'm', '1', 1 \
+                FROM (SELECT id, row_number() OVER () AS rowid_ FROM skill_runs);");
+            let target = TestDatabase::create(database.backend()).await;
+            let (summary, told) = legacy.copied_to(&target).await;
+            assert!(summary.is_complete(), "{told:?}");
+            assert_eq!((summary.copied.runs.copied, summary.copied.events.copied), (2_500, 2_500));
+            assert_eq!(summary.verified.unwrap().events.same, 2_500);
+            target.drop().await;
+        }
+    }
+
+    async fn rows_that_come_twice_are_told_on_whatever_page_they_are(database) {
+        let legacy = Legacy::new();
+        legacy.run("'r'", "status = 'ok'");
+        // Some two are on both sides of the end of a page.
+        legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 3000) \
+            INSERT INTO skill_run_logs SELECT 'r', value / 2, 'm', value, 1 FROM n;");
+        legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 2001) \
+            INSERT INTO skill_runs (id, status) SELECT 'x' || ((value + 1) / 2), 'ok' FROM n;");
+        let (summary, _) = legacy.copied_to(database).await;
+        assert_eq!((summary.copied.events.copied, summary.copied.events.refused), (1_501, 1_499));
+        assert_eq!((summary.copied.runs.copied, summary.copied.runs.refused), (1_002, 1_000));
+    }
+
+    async fn it_is_left_as_it_is_and_may_go_on_meanwhile(database) {
+        for journal in ["delete", "wal"] {
+            let legacy = Legacy::new();
+            legacy.sql(&format!("PRAGMA journal_mode = {journal}"));
+            legacy.run("'a'", "status = 'running'");
+            legacy.event("'a'", "1", "'1'");
+            let before = fs::read(legacy.file()).unwrap();
+            let target = TestDatabase::create(database.backend()).await;
+            let source = LegacyStore::connect(&legacy.url()).await.unwrap();
+            let store = target.store().await;
+            let copy = HistoryCopy::new(source, store.clone());
+            copied(copy.clone()).await;
+            assert_eq!(fs::read(legacy.file()).unwrap(), before);
+
+            legacy.sql("UPDATE skill_runs SET finished_at = 1700000009, status = 'ok', output = 'done'");
+            legacy.event("'a'", "2", "'2'");
+            legacy.run("'b'", "status = 'running'");
+            let (summary, told) = copied(copy.last()).await;
+            assert!(summary.is_complete(), "{told:?}");
+            let tallies = (summary.copied.runs, summary.copied.events);
+            assert_eq!((tallies.0.finished, tallies.0.copied, tallies.1.copied), (1, 1, 1));
+            assert_eq!(store.get_run("a").await.unwrap().output, "done");
+            target.drop().await;
+        }
+    }
+
+    async fn what_is_stored_is_of_use_to_every_method(database) {
+        let legacy = Legacy::new();
+        legacy.run("'a'", "started_at = 1700000001, finished_at = 1700000002, status = 'ok'");
+        legacy.run("'b'", "parent_run_id = 'a', started_at = 1700000003");
+        legacy.copied_to(database).await;
+        let store = database.store().await;
+        assert_eq!(ids(&store.list_runs_by_skill("skill", None).await.unwrap()), ["b", "a"]);
+        assert_eq!(ids(&store.walk_parent_chain("b").await.unwrap()), ["b", "a"]);
+        store.finish_run("b", &stats()).await.unwrap();
+        assert_eq!(store.purge_older_than(at(0)).await.unwrap(), 1);
+        assert_eq!(ids(&store.list_runs_by_skill("skill", None).await.unwrap()), ["b"]);
+    }
+}
+
+#[test]
+fn what_is_no_such_database_is_told() {
+    on_database(Backend::Sqlite, async |database| {
+        database.store().await.close().await.unwrap();
+        let url = database.url();
+        let err = LegacyStore::connect(&url).await.unwrap_err();
+        let expected = "url leads to no legacy database: it has no skill_run_logs.seq";
+        assert_eq!(err.to_string(), expected);
+        for url in [
+            "postgres://localhost/x",
+            "legacy+postgres://localhost/x",
+            "nonsense",
+        ] {
+            let err = LegacyStore::connect(url).await.unwrap_err();
+            assert!(
+                matches!(err, Error::InvalidInput { field: "url", .. }),
+                "{err:?}"
+            );
+        }
+        let missing = database.file().with_extension("nowhere");
+        for mode in ["", "?mode=rwc"] {
+            let url = format!("sqlite://{}{mode}", missing.display());
+            assert!(LegacyStore::connect(&url).await.is_err());
+            assert!(!missing.exists());
+        }
+    });
+}
