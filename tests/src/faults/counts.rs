@@ -27,6 +27,8 @@ counts! {
     kills_on_postgres: 10, 200;
     /// Kills of a process that purges, and of one that migrates.
     killed_calls: 10, 50;
+    /// Kills of a process that copies, beside one that writes.
+    killed_copies: 20, 200;
     /// Crashes of the PostgreSQL server.
     restarts: 2, 20;
     /// Times that each write is dropped at each poll.

@@ -18,6 +18,9 @@ mod writer;
 /// Processes that are killed.
 mod killed;
 
+/// Copies that are killed while their source is written to.
+mod copied;
+
 /// Futures that are dropped: of the store, and of a host's own transactions.
 mod dropped;
 

@@ -1,0 +1,79 @@
+use std::fs;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::counts;
+use super::ledger::Entries;
+use super::outside::{History, count, settle};
+use super::writer::Plan;
+use crate::fixture::*;
+
+fn kill_copies(from: Backend, to: Backend) {
+    on_databases([from, to], async |[from, to]| {
+        for database in [from, to] {
+            database.store().await.close().await.unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let copy = |arguments: &[&str]| -> Command {
+            let mut command = runtrail_command(folder.path());
+            command.args(["copy", "--from", &from.url(), "--to", &to.url()]);
+            command.args(arguments);
+            command
+        };
+        let plan = Plan {
+            // So that a copy can ever end.
+            pace: Duration::from_millis(2),
+            ..Plan::endless(&from.url(), &folder.path().join("ledger"), "r")
+        };
+        let writer = plan.spawn();
+        // Several pages of what is copied at once.
+        eventually(|| (count(&from.url(), "skill_runs") > 3_000).then_some(()));
+        let events_copied = || count(&to.url(), "skill_run_logs");
+        let (mut killed, mut half_way) = (0, 0);
+        while killed < counts::killed_copies() {
+            let before = events_copied();
+            let process = Spawned::new(&mut copy(&[]));
+            if killed % 2 > 0 {
+                eventually(|| (events_copied() > before).then_some(()));
+            }
+            sleep(Duration::from_millis(fastrand::u64(0..100)));
+            if process.kill_unless_ended() {
+                settle(&to.url());
+                killed += 1;
+                half_way += u64::from(events_copied() > before);
+            }
+        }
+        // Beside the writer to its end, and then without it.
+        Spawned::new(&mut copy(&[])).wait_for_success();
+        fs::write(plan.stop_file(), "").unwrap();
+        writer.wait_for_success();
+        let told = Spawned::new(&mut copy(&["--final"])).wait_for_success();
+
+        let entries = Entries::read(&plan.ledger);
+        entries.assert_no_failure();
+        let (source, target) = (History::read(&from.url()), History::read(&to.url()));
+        target.assert_keeps(&entries);
+        assert!(source.runs == target.runs && source.events == target.events);
+        let (runs, events) = (source.runs.len(), source.events.len());
+        let verified = format!("verified {runs} runs and {events} events");
+        assert!(told.replace(',', "").contains(&verified), "{told}");
+        eprintln!(
+            "{killed} copies killed from {:?} to {:?}, of which {half_way} had written: {} acknowledged, 0 lost",
+            from.backend(),
+            to.backend(),
+            entries.acknowledged()
+        );
+        assert!(half_way > killed / 10, "{half_way}");
+    });
+}
+
+#[test]
+fn killed_copies_beside_a_writer_end_complete_from_sqlite_to_postgres() {
+    kill_copies(Backend::Sqlite, Backend::Postgres);
+}
+
+#[test]
+fn killed_copies_beside_a_writer_end_complete_from_postgres_to_sqlite() {
+    kill_copies(Backend::Postgres, Backend::Sqlite);
+}
