@@ -43,6 +43,9 @@ macro_rules! from_each_to_each {
 /// By the command.
 mod command;
 
+/// The host under `examples/`, which moves.
+mod example;
+
 /// From a database of the older store.
 mod legacy;
 

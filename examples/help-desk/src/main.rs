@@ -1,0 +1,128 @@
+//! A help desk: a small SeaORM application that keeps its tickets, and the history of how they were answered, in one
+//! database. It begins on SQLite, and goes on with PostgreSQL once it is given that URL:
+//!
+//! ```sh
+//! help-desk answer "How high is the tide?"
+//! export DATABASE_URL=postgres://localhost/desk
+//! help-desk fetch-tickets sqlite://desk.db
+//! runtrail copy --from sqlite://desk.db --to $DATABASE_URL --final
+//! help-desk list
+//! ```
+#![expect(clippy::print_stdout, reason = "it is what the program is for")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "those are rules for the library: an application has transactions of its own"
+)]
+
+mod migrator;
+mod ticket;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use runtrail_store::audit::{RunStats, RunStatus, SkillRun, SkillRunLog, Storage, new_run_id};
+use runtrail_store::entity::skill_run;
+use runtrail_store::{AuditStore, discard_open_transactions};
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, EntityTrait, IntoActiveModel, QueryOrder,
+    TransactionTrait,
+};
+use sea_orm_migration::MigratorTrait;
+use serde_json::json;
+
+use crate::migrator::Migrator;
+
+/// Answers questions, and keeps how.
+#[derive(Parser)]
+struct Cli {
+    /// The database.
+    #[arg(long, env, default_value = "sqlite://desk.db?mode=rwc")]
+    database_url: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Take a question and answer it.
+    Answer { question: String },
+    /// List all questions with their answers, in the order in which they came.
+    List,
+    /// Bring all tickets of another database into this one.
+    FetchTickets { from: String },
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let db = open(&cli.database_url).await?;
+    Migrator::up(&db, None).await?;
+    match cli.command {
+        Command::Answer { question } => answer(&db, question).await?,
+        Command::List => list(&db).await?,
+        Command::FetchTickets { from } => fetch_tickets(&open(&from).await?, &db).await?,
+    }
+    db.close().await?;
+    Ok(())
+}
+
+/// One pool for the application and the history.
+async fn open(url: &str) -> Result<DatabaseConnection> {
+    let mut options = ConnectOptions::new(url);
+    discard_open_transactions(&mut options);
+    if url.starts_with("sqlite:") {
+        options.map_sqlx_sqlite_opts(|sqlite| sqlite.pragma("journal_mode", "wal"));
+    }
+    Ok(Database::connect(options).await?)
+}
+
+async fn answer(db: &DatabaseConnection, question: String) -> Result<()> {
+    let store = AuditStore::new(db.clone());
+    let run = SkillRun::new(new_run_id(), "answer", store.now());
+    let ticket = ticket::Model {
+        run_id: run.id.clone(),
+        question,
+    };
+
+    // Neither a ticket without a run nor a run without a ticket.
+    let txn = db.begin().await?;
+    ticket::Entity::insert(ticket.clone().into_active_model())
+        .exec_without_returning(&txn)
+        .await?;
+    store.on(&txn).start_run(&run).await?;
+    txn.commit().await?;
+
+    let words = ticket.question.split_whitespace().count();
+    let thought = SkillRunLog::new(&run.id, 0, "thought", json!({"words": words}));
+    store.append_log(&thought).await?;
+    let stats = RunStats {
+        output: format!("That is a good question of {words} words."),
+        ..RunStats::new(RunStatus::OK)
+    };
+    store.finish_run(&run.id, &stats).await?;
+    println!("{}", stats.output);
+    Ok(())
+}
+
+async fn list(db: &DatabaseConnection) -> Result<()> {
+    let tickets = ticket::Entity::find()
+        .find_also_related(skill_run::Entity)
+        .order_by_asc(ticket::Column::RunId)
+        .all(db)
+        .await?;
+    for (ticket, run) in tickets {
+        let answer = run.map_or_else(|| "(no run)".to_owned(), |run| run.output);
+        println!("{}: {answer}", ticket.question);
+    }
+    Ok(())
+}
+
+/// The application's own table is its own to move; `runtrail copy` moves the history.
+async fn fetch_tickets(from: &DatabaseConnection, to: &DatabaseConnection) -> Result<()> {
+    let tickets = ticket::Entity::find().all(from).await?;
+    let tickets = tickets.into_iter().map(IntoActiveModel::into_active_model);
+    ticket::Entity::insert_many(tickets)
+        .on_conflict_do_nothing()
+        .exec_without_returning(to)
+        .await?;
+    Ok(())
+}
