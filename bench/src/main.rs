@@ -9,6 +9,8 @@
 )]
 
 mod by_hand;
+mod child;
+mod copying;
 mod data;
 mod go_design;
 mod memory;
@@ -90,7 +92,7 @@ impl Setup {
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
-    if let Some(child) = memory::Child::of_this_process()? {
+    if let Some(child) = child::Child::of_this_process()? {
         return child.run().await;
     }
     let cli = Cli::parse();
@@ -124,6 +126,7 @@ async fn main() -> Result<()> {
     let mut comparisons = writes::measure(&setup).await?;
     comparisons.extend(reads::measure(&setup).await?);
     comparisons.extend(memory::measure(&setup)?);
+    comparisons.extend(copying::measure(&setup).await?);
 
     let baseline = report::baseline(Path::new(BASELINE))?;
     println!("{}", report::table(&comparisons, &baseline));

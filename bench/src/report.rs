@@ -40,6 +40,31 @@ impl Unit {
 }
 
 impl Comparison {
+    pub(crate) fn of_rates(workload: String, ours: f64, baseline: &str, theirs: f64) -> Self {
+        Self {
+            workload,
+            ours,
+            baseline: baseline.to_owned(),
+            theirs,
+            unit: Unit::PerSecond,
+            ratio: ours / theirs,
+            at_least: None,
+        }
+    }
+
+    /// Memory, with what it may be at most.
+    pub(crate) fn of_memory(workload: String, ours: f64, limit: &str, most: f64) -> Self {
+        Self {
+            workload,
+            ours,
+            baseline: limit.to_owned(),
+            theirs: most,
+            unit: Unit::Mebibytes,
+            ratio: most / ours,
+            at_least: Some(1.0),
+        }
+    }
+
     fn key(&self) -> String {
         format!("{} / {}", self.workload, self.baseline)
     }

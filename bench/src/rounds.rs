@@ -3,7 +3,7 @@
 use anyhow::Result;
 use futures_util::future::LocalBoxFuture;
 
-use crate::report::{Comparison, Unit};
+use crate::report::Comparison;
 
 /// Does a piece of work once; returns how much of it there would be in a second.
 pub(crate) type Turn<'a> = Box<dyn FnMut() -> LocalBoxFuture<'a, Result<f64>> + 'a>;
@@ -50,13 +50,8 @@ pub(crate) async fn compare(
     let comparisons = baselines.iter().zip(&mut rates).map(|(baseline, rates)| {
         let theirs = median(rates);
         Comparison {
-            workload: workload.to_owned(),
-            ours,
-            baseline: baseline.name.to_owned(),
-            theirs,
-            unit: Unit::PerSecond,
-            ratio: ours / theirs,
             at_least: baseline.at_least,
+            ..Comparison::of_rates(workload.to_owned(), ours, baseline.name, theirs)
         }
     });
     Ok(comparisons.collect())

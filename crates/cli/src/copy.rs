@@ -55,7 +55,7 @@ impl Copy {
         }
         let source = open_source(&self.from, self.from_schema).await?;
         let target = open_target(&self.to, self.to_schema).await?;
-        let mut copy = HistoryCopy::new(source, target.clone());
+        let mut copy = HistoryCopy::new(source.clone(), target.clone());
         if self.is_final {
             copy = copy.last();
         }
@@ -67,6 +67,8 @@ impl Copy {
         let summary = copy.run(&|notice| tell(&bar, notice)).await;
         bar.finish_and_clear();
         let summary = summary?;
+        // So that a SQLite file stands alone.
+        source.close().await?;
         target.close().await?;
 
         let mut out = output::plain();

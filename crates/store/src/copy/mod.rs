@@ -35,7 +35,7 @@ use std::sync::Arc;
 use runtrail_audit::Result;
 
 use self::history::History;
-use self::pass::{Pass, Purpose};
+use self::pass::{Pass, Purpose, Writes};
 use crate::store::AuditStore;
 
 pub use self::digest::Digest;
@@ -112,6 +112,7 @@ impl HistoryCopy {
             purpose,
             is_last: self.is_last,
             summary: PassSummary::default(),
+            writes: Writes::new(),
         };
         let copied = pass(match self.verifies {
             true => Purpose::CopyToVerify,
@@ -143,6 +144,20 @@ pub enum Source {
     Store(AuditStore),
     /// One of the design that this library follows.
     Legacy(LegacyStore),
+}
+
+impl Source {
+    /// Closes its connections, as [`AuditStore::close`] does.
+    ///
+    /// # Errors
+    ///
+    /// The database's own failures.
+    pub async fn close(self) -> Result<()> {
+        match self {
+            Self::Store(store) => store.close().await,
+            Self::Legacy(store) => store.close().await,
+        }
+    }
 }
 
 impl From<AuditStore> for Source {

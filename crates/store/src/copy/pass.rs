@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use runtrail_audit::{Error, Result};
 use runtrail_entity::{skill_run, skill_run_log};
+use tokio::task::JoinSet;
 
 use super::digest::Digest;
 use super::history::{Copied, Found, History, Range};
@@ -33,7 +34,14 @@ pub(super) struct Pass<'a> {
     /// Whether nothing may be behind any more.
     pub(super) is_last: bool,
     pub(super) summary: PassSummary,
+    pub(super) writes: Writes,
 }
+
+/// Batches of events that are being written, while further ones are gone through.
+pub(super) type Writes = JoinSet<(Vec<skill_run_log::Model>, Result<Vec<Result<()>>>)>;
+
+/// More than one, for PostgreSQL has more than one processor to write them.
+const MOST_WRITES: usize = 2;
 
 /// A row of the source, as the target has it.
 enum Compared<M> {
@@ -69,6 +77,7 @@ impl Pass<'_> {
             self.events(&fit, range).await?;
             after = until;
         }
+        while self.next_written().await? {}
         Ok(self.summary)
     }
 
@@ -181,15 +190,38 @@ impl Pass<'_> {
 
     async fn append(&mut self, batch: &mut Batch) -> Result<()> {
         let events = std::mem::take(batch).events;
-        let answers = target::append_events(self.target, &events).await?;
-        for (event, answer) in events.iter().zip(answers) {
+        if events.is_empty() {
+            return Ok(());
+        }
+        if self.writes.len() == MOST_WRITES {
+            self.next_written().await?;
+        }
+        // A plan that was made and kept while there were few runs would have PostgreSQL read all of them for each batch.
+        let target = self.target.clone().without_prepared_statements();
+        self.writes.spawn(async move {
+            let answers = target::append_events(&target, &events).await;
+            (events, answers)
+        });
+        Ok(())
+    }
+
+    /// Waits until a batch is written; false if there is none.
+    async fn next_written(&mut self) -> Result<bool> {
+        let Some(written) = self.writes.join_next().await else {
+            return Ok(false);
+        };
+        let (events, answers) = written.map_err(|err| Error::Backend {
+            transient: true,
+            source: err.into(),
+        })?;
+        for (event, answer) in events.iter().zip(answers?) {
             match answer {
                 // The run was there a moment ago.
                 Err(Error::NotFound { .. }) => self.behind(event, DifferenceKind::Missing),
                 answer => self.written(event, answer.is_ok(), |tally| &mut tally.copied),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Finds out about events whose run wasn't there: it may have come since.

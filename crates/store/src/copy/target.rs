@@ -47,9 +47,6 @@ pub(super) async fn append_events(
     target: &AuditStore,
     rows: &[skill_run_log::Model],
 ) -> Result<Vec<Result<(), Error>>> {
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
     let rows: Vec<_> = rows.iter().collect();
     logs::append_many(&target.writing().await?, &rows).await
 }

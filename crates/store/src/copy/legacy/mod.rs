@@ -78,6 +78,15 @@ impl LegacyStore {
         Ok(store)
     }
 
+    /// Closes its connections.
+    ///
+    /// # Errors
+    ///
+    /// The database's own failures.
+    pub async fn close(self) -> Result<()> {
+        self.db.close().await.map_err(error::database)
+    }
+
     /// Whether the rows of a table have numbers; an error if it isn't one of such a store.
     async fn check<E: EntityTrait>(&self, entity: E) -> Result<bool> {
         let about = |function: &'static str| {

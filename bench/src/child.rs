@@ -1,0 +1,113 @@
+//! Processes of their own, whose memory is measured.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use runtrail_store::AuditStore;
+use runtrail_store::audit::Storage;
+use runtrail_store::copy::HistoryCopy;
+use serde::{Deserialize, Serialize};
+
+use crate::data;
+use crate::recorder::{Recorder, mixed};
+
+/// What such a process has to do, as it finds it in its environment.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Child {
+    /// To record so many runs of so many callers.
+    Record {
+        file: PathBuf,
+        callers: usize,
+        runs: usize,
+    },
+    /// To copy a history, and perhaps to verify the copy.
+    Copy {
+        from: String,
+        to: String,
+        verifies: bool,
+    },
+}
+
+/// What it has done.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) seconds: f64,
+    /// The most memory that it has had.
+    pub(crate) mebibytes: f64,
+    /// Of both sides of a copy that was verified.
+    pub(crate) digests: Option<(String, String)>,
+}
+
+const CHILD: &str = "RUNTRAIL_BENCH_CHILD";
+
+impl Child {
+    pub(crate) fn of_this_process() -> Result<Option<Self>> {
+        match env::var(CHILD) {
+            Ok(child) => Ok(Some(serde_json::from_str(&child)?)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Has another process do it.
+    pub(crate) fn measure(&self) -> Result<Outcome> {
+        let output = Command::new(env::current_exe()?)
+            .env(CHILD, serde_json::to_string(self)?)
+            .stderr(Stdio::inherit())
+            .output()?;
+        ensure!(output.status.success(), "the measured process failed");
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    pub(crate) async fn run(self) -> Result<()> {
+        let begun = Instant::now();
+        let digests = match self {
+            Self::Record {
+                file,
+                callers,
+                runs,
+            } => record(file, callers, runs).await.map(|()| None)?,
+            Self::Copy { from, to, verifies } => copy(&from, &to, verifies).await?,
+        };
+        let seconds = begun.elapsed().as_secs_f64();
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.context("no VmHWM")?.trim().trim_end_matches(" kB");
+        let outcome = Outcome {
+            seconds,
+            mebibytes: peak.parse::<f64>()? / 1024.0,
+            digests,
+        };
+        println!("{}", serde_json::to_string(&outcome)?);
+        Ok(())
+    }
+}
+
+async fn record(file: PathBuf, callers: usize, runs: usize) -> Result<()> {
+    let payloads = Arc::new(data::payloads()?);
+    let store = AuditStore::connect(data::url(&file)).await?;
+    store.initialize().await?;
+    if callers > 0 {
+        let recorder: Arc<dyn Recorder> = Arc::new(store.clone());
+        mixed(&recorder, callers, runs, &payloads).await?;
+    }
+    store.close().await?;
+    Ok(())
+}
+
+async fn copy(from: &str, to: &str, verifies: bool) -> Result<Option<(String, String)>> {
+    let source = AuditStore::connect(from).await?;
+    let target = AuditStore::connect(to).await?;
+    target.initialize().await?;
+    let copy = HistoryCopy::new(source, target.clone()).last();
+    let summary = copy.verified(verifies).run(&|_| {}).await?;
+    ensure!(summary.is_complete(), "{summary:?}");
+    target.close().await?;
+    let digests = summary
+        .verified
+        .map(|verified| (verified.source.to_string(), verified.target.to_string()));
+    Ok(digests)
+}

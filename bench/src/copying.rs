@@ -1,0 +1,202 @@
+//! From SQLite to PostgreSQL and back, beside the tools of the databases' own makers.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Result, bail, ensure};
+use runtrail_store::AuditStore;
+use runtrail_store::audit::Storage;
+
+use crate::child::{Child, Outcome};
+use crate::data::{self, History};
+use crate::report::Comparison;
+use crate::rounds::{Baseline, compare, turn};
+use crate::{Comparisons, Setup, postgres_by_hand, step};
+
+const NAME: &str = "copy";
+const LIMIT: f64 = 200.0;
+/// Each takes a minute.
+const MOST_ROUNDS: usize = 3;
+
+// Into tables that are there, in a transaction each, and with an end at the first error.
+const DUMP: &str = r#"sqlite3 "$FROM" '.dump --data-only skill_runs skill_run_logs' | grep '^INSERT' |
+    psql --quiet --single-transaction --set ON_ERROR_STOP=1 "$TO""#;
+const CSV: &str = r#"for table in skill_runs skill_run_logs; do
+    sqlite3 -csv "$FROM" "SELECT * FROM $table" |
+    psql --quiet "$TO" --command "COPY $table FROM STDIN (FORMAT csv)"; done"#;
+const PG_DUMP: &str = r#"{ echo 'PRAGMA foreign_keys = ON; BEGIN;';
+    pg_dump --data-only --inserts --table=skill_runs --table=skill_run_logs "$FROM" |
+    sed -n 's/^INSERT INTO [a-z_]*[.]/INSERT INTO /p'; echo 'COMMIT;'; } | sqlite3 -bail "$TO""#;
+
+pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
+    if !setup.wants_some(NAME) {
+        return Ok(Vec::new());
+    }
+    let (source, returned) = (setup.file("copied.db"), setup.file("returned.db"));
+    let there = Way {
+        from: &sqlite_url(&source),
+        to: &setup.postgres,
+        history: setup.written,
+    };
+    let back = Way {
+        from: &setup.postgres,
+        to: &sqlite_url(&returned),
+        history: setup.written,
+    };
+    let fill = data::fill_sqlite(&source, setup.written, &setup.payloads);
+    step("a history to copy", fill).await?;
+
+    let rounds = setup.rounds.min(MOST_ROUNDS);
+    let mut comparisons = Vec::new();
+    let workload = format!("{NAME}, SQLite to PostgreSQL");
+    let copied = compare(
+        rounds,
+        &workload,
+        turn(|| there.by_us()),
+        vec![
+            Baseline::new("sqlite3 .dump | psql", None, turn(|| there.by(DUMP))),
+            Baseline::new("sqlite3 -csv | psql, COPY", None, turn(|| there.by(CSV))),
+        ],
+    );
+    comparisons.extend(step(&workload, copied).await?);
+
+    // What is there now is what others have made of it.
+    there.clear().await?;
+    let first = there.copied(false)?;
+    let again = there.copied(false)?;
+    comparisons.push(Comparison::of_rates(
+        format!("{NAME}, again with nothing new"),
+        there.rate(again.seconds),
+        "the first time",
+        there.rate(first.seconds),
+    ));
+
+    let workload = format!("{NAME}, PostgreSQL to SQLite");
+    let copied = compare(
+        rounds,
+        &workload,
+        turn(|| back.by_us()),
+        vec![Baseline::new(
+            "pg_dump --inserts | sqlite3",
+            None,
+            turn(|| back.by(PG_DUMP)),
+        )],
+    );
+    comparisons.extend(step(&workload, copied).await?);
+
+    back.clear().await?;
+    let home = back.copied(true)?;
+    let same = Way {
+        from: there.from,
+        to: back.to,
+        history: setup.written,
+    };
+    let outcome = same.copied(true)?;
+    let (Some((there_and, and_back)), Some((first, last))) = (home.digests, outcome.digests) else {
+        bail!("nothing was verified");
+    };
+    ensure!(
+        there_and == and_back && and_back == first && first == last,
+        "the digests differ"
+    );
+    eprintln!("there and back: digest {first} everywhere");
+    let memory = home.mebibytes.max(again.mebibytes);
+    comparisons.push(Comparison::of_memory(
+        format!("{NAME}, memory"),
+        memory,
+        "a limit",
+        LIMIT,
+    ));
+    Ok(comparisons)
+}
+
+/// From one database to another.
+struct Way<'a> {
+    from: &'a str,
+    to: &'a str,
+    history: History,
+}
+
+impl Way<'_> {
+    /// By Runtrail; how many rows it copies in a second.
+    async fn by_us(&self) -> Result<f64> {
+        self.clear().await?;
+        Ok(self.rate(self.copied(false)?.seconds))
+    }
+
+    fn copied(&self, verifies: bool) -> Result<Outcome> {
+        let child = Child::Copy {
+            from: self.from.to_owned(),
+            to: self.to.to_owned(),
+            verifies,
+        };
+        child.measure()
+    }
+
+    /// By a script, into tables that are there, with their indexes and conditions.
+    async fn by(&self, script: &str) -> Result<f64> {
+        self.clear().await?;
+        let begun = Instant::now();
+        let status = Command::new("bash")
+            .args(["-c", &format!("set -o pipefail; {script}")])
+            .env("FROM", file_or_url(self.from))
+            .env("TO", file_or_url(self.to))
+            .status()?;
+        let seconds = begun.elapsed().as_secs_f64();
+        ensure!(status.success(), "{script} failed");
+        // A tool that goes on after an error must not look fast.
+        let rows = self.rows_copied().await?;
+        ensure!(rows == self.rows(), "{rows} rows were copied");
+        Ok(self.rate(seconds))
+    }
+
+    fn rate(&self, seconds: f64) -> f64 {
+        self.rows() as f64 / seconds
+    }
+
+    fn rows(&self) -> i64 {
+        (self.history.runs * (1 + self.history.events)) as i64
+    }
+
+    async fn rows_copied(&self) -> Result<i64> {
+        const COUNT: &str =
+            "SELECT (SELECT count(*) FROM skill_runs) + (SELECT count(*) FROM skill_run_logs)";
+
+        if self.to.starts_with("sqlite:") {
+            let db = rusqlite::Connection::open(file_or_url(self.to))?;
+            return Ok(db.query_row(COUNT, [], |row| row.get(0))?);
+        }
+        let client = postgres_by_hand::connect(self.to).await?;
+        Ok(client.query_one(COUNT, &[]).await?.get(0))
+    }
+
+    /// An empty target, with our schema.
+    async fn clear(&self) -> Result<()> {
+        let is_sqlite = self.to.starts_with("sqlite:");
+        if is_sqlite && Path::new(file_or_url(self.to)).exists() {
+            // What is beside it went when it was closed.
+            fs::remove_file(file_or_url(self.to))?;
+        }
+        let store = AuditStore::connect(self.to).await?;
+        store.initialize().await?;
+        store.close().await?;
+        if !is_sqlite {
+            let client = postgres_by_hand::connect(self.to).await?;
+            client.batch_execute("TRUNCATE skill_runs CASCADE").await?;
+            client.batch_execute("CHECKPOINT").await?;
+        }
+        Ok(())
+    }
+}
+
+/// As the databases' own tools take it.
+fn file_or_url(url: &str) -> &str {
+    let file = url.strip_prefix("sqlite://").unwrap_or(url);
+    file.split_once("?mode").map_or(file, |(file, _)| file)
+}
+
+fn sqlite_url(file: &Path) -> String {
+    format!("sqlite://{}?mode=rwc", file.display())
+}
