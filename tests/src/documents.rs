@@ -16,6 +16,7 @@ fn cases_named_in(document: &str) -> Vec<String> {
         "faults::",
         "real_runs::",
         "cli::",
+        "copying::",
         "documents::",
         "plans::",
         "queries::",

@@ -157,16 +157,13 @@ fn describe(out: &mut impl Write, summary: &CopySummary) -> Result<()> {
     if same(&runs) + same(&events) > 0 {
         writeln!(out, "there already: {}", rows(&summary.copied, same))?;
     }
-    if events.orphans > 0 {
-        writeln!(
-            out,
-            "left out {} without a run",
-            counted(events.orphans, "event")
-        )?;
+    let read = summary.verified.as_ref().unwrap_or(&summary.copied);
+    if read.events.orphans > 0 {
+        let orphans = counted(read.events.orphans, "event");
+        writeln!(out, "left out {orphans} without a run")?;
     }
-    if runs.adapted + events.adapted > 0 {
-        let adapted = rows(&summary.copied, |tally| tally.adapted);
-        writeln!(out, "adapted {adapted}")?;
+    if read.runs.adapted + read.events.adapted > 0 {
+        writeln!(out, "adapted {}", rows(read, |tally| tally.adapted))?;
     }
     if !summary.is_last && runs.behind + events.behind > 0 {
         let behind = rows(&summary.copied, |tally| tally.behind);

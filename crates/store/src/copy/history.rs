@@ -24,6 +24,9 @@ pub(super) trait History: fmt::Debug + Send + Sync {
     /// How many runs there are for each skill and status.
     async fn counts(&self) -> Result<Counts>;
 
+    /// How many events the runs of a range have.
+    async fn count_events(&self, range: &Range) -> Result<u64>;
+
     /// Which of these runs there are.
     async fn existing(&self, run_ids: &[String]) -> Result<HashSet<String>>;
 
@@ -37,6 +40,18 @@ pub(super) trait History: fmt::Debug + Send + Sync {
 pub(super) struct Range {
     pub(super) after: Option<String>,
     pub(super) until: Option<String>,
+}
+
+impl Range {
+    /// Leaves of a query's rows those of these runs.
+    pub(super) fn restrict(&self, query: &mut SelectStatement, run_id: impl ColumnTrait) {
+        if let Some(after) = &self.after {
+            query.and_where(run_id.gt(after.as_str()));
+        }
+        if let Some(until) = &self.until {
+            query.and_where(run_id.lte(until.as_str()));
+        }
+    }
 }
 
 /// Some rows of a range, from where the last ones ended.
@@ -187,18 +202,7 @@ impl<C: ColumnTrait> Table<C> {
         read: impl Fn(&QueryResult) -> Found<M>,
     ) -> Result<Page<M>> {
         let mut query = self.rows.clone();
-        let id = |of: fn(Expr, Expr) -> Expr, id: &String| {
-            of(
-                Expr::col(self.key[0].as_column_ref()),
-                Expr::val(id.as_str()),
-            )
-        };
-        if let Some(after) = &stretch.range.after {
-            query.and_where(id(Expr::gt, after));
-        }
-        if let Some(until) = &stretch.range.until {
-            query.and_where(id(Expr::lte, until));
-        }
+        stretch.range.restrict(&mut query, self.key[0]);
         if let Some(place) = &stretch.place {
             query.and_where(page::beyond(self.key, place.clone(), Order::OldestFirst));
         }
@@ -310,6 +314,13 @@ impl History for AuditStore<Pool> {
             Ok((text(0)?, text(1)?))
         };
         counts(&db, Query::select().from(db.runs()).take(), by, read).await
+    }
+
+    async fn count_events(&self, range: &Range) -> Result<u64> {
+        let db = self.reading().await?;
+        let mut events = Query::select().from(db.logs()).take();
+        range.restrict(&mut events, skill_run_log::Column::RunId);
+        db.count(events).await
     }
 
     async fn existing(&self, run_ids: &[String]) -> Result<HashSet<String>> {

@@ -14,7 +14,7 @@ use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoIden, Query, SelectStatement
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, QueryResult};
 
 use self::row::Row;
-use super::history::{self, Copied, Found, History, Page, Stretch, Table};
+use super::history::{self, Copied, Found, History, Page, Range, Stretch, Table};
 use super::report::Counts;
 use crate::connection::Pool;
 use crate::error;
@@ -184,6 +184,14 @@ impl History for LegacyStore {
         let by = [Column::SkillId, Column::Status];
         let read = |row: &QueryResult| Ok(self.row(row).skill_and_status());
         history::counts(&self.session(), runs, by, read).await
+    }
+
+    async fn count_events(&self, range: &Range) -> Result<u64> {
+        use skill_run_log::{Column, Entity};
+
+        let mut events = Query::select().from(Entity).take();
+        range.restrict(&mut events, Column::RunId);
+        self.session().count(events).await
     }
 
     async fn existing(&self, run_ids: &[String]) -> Result<HashSet<String>> {
