@@ -56,8 +56,8 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
         &workload,
         turn(|| there.by_us()),
         vec![
-            Baseline::new("sqlite3 .dump | psql", None, turn(|| there.by(DUMP))),
-            Baseline::new("sqlite3 -csv | psql, COPY", None, turn(|| there.by(CSV))),
+            Baseline::new("sqlite3 .dump, psql", None, turn(|| there.by(DUMP))),
+            Baseline::new("sqlite3 -csv, psql COPY", None, turn(|| there.by(CSV))),
         ],
     );
     comparisons.extend(step(&workload, copied).await?);
@@ -79,7 +79,7 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
         &workload,
         turn(|| back.by_us()),
         vec![Baseline::new(
-            "pg_dump --inserts | sqlite3",
+            "pg_dump --inserts, sqlite3",
             None,
             turn(|| back.by(PG_DUMP)),
         )],
