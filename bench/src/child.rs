@@ -103,7 +103,11 @@ async fn copy(from: &str, to: &str, verifies: bool) -> Result<Option<(String, St
     let target = AuditStore::connect(to).await?;
     target.initialize().await?;
     let copy = HistoryCopy::new(source, target.clone()).last();
-    let summary = copy.verified(verifies).run(&|_| {}).await?;
+    let copy = match verifies {
+        true => copy.verified(),
+        false => copy.unverified(),
+    };
+    let summary = copy.run(&|_| {}).await?;
     ensure!(summary.is_complete(), "{summary:?}");
     target.close().await?;
     let digests = summary

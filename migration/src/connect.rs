@@ -141,7 +141,8 @@ impl ConnectOptions {
         self.connect(options).await.map(Some)
     }
 
-    /// Opens connections that read a SQLite file of somebody else's, and leave it as it is: none of our settings are made.
+    /// Opens connections that read a SQLite file of somebody else's, and change nothing in it: not even what makes it
+    /// ours. What another program has begun and was killed in is rolled back, as by whoever opens it next.
     ///
     /// # Errors
     ///
@@ -219,7 +220,7 @@ impl ConnectOptions {
                     }
                     Access::ReadWrite => sqlite,
                     Access::ReadOnly => sqlite.pragma("query_only", "ON"),
-                    Access::AsItIs => sqlite.read_only(true).create_if_missing(false),
+                    Access::AsItIs => sqlite.create_if_missing(false).pragma("query_only", "ON"),
                 }
             });
     }

@@ -2,41 +2,45 @@ use std::io::Write;
 
 use clap::Args;
 use indicatif::ProgressBar;
+use runtrail_migration::Migrator;
 use runtrail_store::audit::{Error, Storage};
 use runtrail_store::copy::{
     CopySummary, HistoryCopy, LegacyStore, Notice, PassSummary, Source, Tally,
 };
-use runtrail_store::{AuditStore, SchemaName};
+use runtrail_store::migration::SchemaState;
+use runtrail_store::{AuditStore, ConnectOptions, SchemaName};
+use sea_orm::DbBackend;
 
 use crate::database::{self, DatabaseArguments};
 use crate::failure::{Failure, Result};
 use crate::output::{self, counted, progress};
 use crate::warnings::note;
 
-/// Copy all runs and events into another database, and verify that it has them.
+/// Copy all runs and events into another database; with --verify or --final, make sure that it has them.
 ///
 /// The source may be written to meanwhile: copy again, as often as you like, to carry over what has come since. Then
 /// stop its program, `copy --final`, and give the program the URL of the target.
-/// Ended at any moment, it goes on where it was when it is run again.
-/// A row that the target has with other content is left as it is and told, and makes the command fail.
+/// Ended at any moment, it writes the rest when it is run again.
+/// A row that the target has with other content is left alone and listed, and the command fails.
+/// DATABASE_URL and DATABASE_SCHEMA play no part in it.
 #[derive(Args)]
 pub(crate) struct Copy {
-    /// The database to copy from; `legacy+sqlite://FILE` is one of the older store.
+    /// The database to copy from. `legacy+sqlite://FILE` is one of the Go store whose design Runtrail follows.
     #[arg(long, value_name = "URL")]
     from: String,
-    /// The database to copy to; it is created (SQLite) and migrated.
+    /// The database to copy to. Its tables are made, and so is a SQLite file.
     #[arg(long, value_name = "URL")]
     to: String,
     /// The PostgreSQL schema to copy from [default: the first one of the search_path].
     #[arg(long, value_name = "SCHEMA")]
     from_schema: Option<SchemaName>,
-    /// The PostgreSQL schema to copy to [default: the first one of the search_path].
+    /// The PostgreSQL schema to copy to; it must exist [default: the first one of the search_path].
     #[arg(long, value_name = "SCHEMA")]
     to_schema: Option<SchemaName>,
-    /// The last pass, once nothing writes to the source any more: verify, and fail if anything is missing.
+    /// The last copy, once nothing writes to the source any more: fail if anything is missing, and verify.
     #[arg(long = "final")]
     is_final: bool,
-    /// Compare every row of both sides afterwards [default with --final].
+    /// Compare every row of both sides afterwards, and fail if any differs [default with --final].
     #[arg(long)]
     verify: bool,
     /// Compare nothing afterwards.
@@ -50,7 +54,9 @@ impl Copy {
             let message = "copy goes from one database to another: --from and --to name them";
             return Err(Failure::usage(message));
         }
-        if (&self.from, &self.from_schema) == (&self.to, &self.to_schema) {
+        let is_same = database::place(&self.from) == database::place(&self.to)
+            && self.from_schema == self.to_schema;
+        if is_same {
             return Err(Failure::usage("--from and --to are the same database"));
         }
         let source = open_source(&self.from, self.from_schema).await?;
@@ -59,8 +65,11 @@ impl Copy {
         if self.is_final {
             copy = copy.last();
         }
-        if self.verify || self.no_verify {
-            copy = copy.verified(self.verify);
+        if self.verify {
+            copy = copy.verified();
+        }
+        if self.no_verify {
+            copy = copy.unverified();
         }
 
         let bar = progress(0, "{msg} {pos}/{len} rows {per_sec}");
@@ -74,10 +83,14 @@ impl Copy {
         let mut out = output::plain();
         describe(&mut out, &summary)?;
         output::finish(out)?;
-        if summary.is_complete() {
-            Ok(())
-        } else {
-            Err(Failure::failed(incompleteness(&summary)))
+        for difference in &summary.counts {
+            note(difference);
+        }
+        match summary.shortfall() {
+            None => Ok(()),
+            Some(shortfall) => Err(Failure::failed(format!(
+                "not everything is the same: {shortfall}"
+            ))),
         }
     }
 }
@@ -85,9 +98,15 @@ impl Copy {
 async fn open_source(url: &str, schema: Option<SchemaName>) -> Result<Source> {
     if let Some(url) = url.strip_prefix(LegacyStore::URL_PREFIX) {
         let opened = LegacyStore::connect(url).await;
-        return Ok(opened
-            .map_err(|source| database::opening(url, source))?
-            .into());
+        return Ok(opened.map_err(|err| database::opening(url, err))?.into());
+    }
+    if is_foreign_file(url).await {
+        let message = format!(
+            "{} holds no history of Runtrail's; --from {}sqlite://FILE copies from the Go store",
+            ConnectOptions::new(url),
+            LegacyStore::URL_PREFIX
+        );
+        return Err(Failure::usage(message));
     }
     let opened = async {
         let store = connect(url, schema).await?;
@@ -96,12 +115,27 @@ async fn open_source(url: &str, schema: Option<SchemaName>) -> Result<Source> {
     };
     match opened.await {
         Ok(store) => Ok(store.into()),
-        Err(err @ Error::SchemaForeign { .. }) => Err(Failure::usage(format!(
-            "{err}; a database of the older store is read with --from {}sqlite://FILE",
-            LegacyStore::URL_PREFIX
+        Err(Error::SchemaMissing) => Err(Failure::failed(format!(
+            "{} holds no history: is it the right database, and the right schema?",
+            ConnectOptions::new(url)
         ))),
         Err(err) => Err(database::opening(url, err)),
     }
+}
+
+/// Whether it is a SQLite file with tables of somebody else's. To open it as ours would change how it is written.
+async fn is_foreign_file(url: &str) -> bool {
+    let options = ConnectOptions::new(url);
+    if !matches!(options.backend(), Ok(DbBackend::Sqlite)) {
+        return false;
+    }
+    // What is the matter with it otherwise, opening it tells.
+    let Ok(db) = options.open_as_it_is().await else {
+        return false;
+    };
+    let state = Migrator::new().state(&db).await;
+    let _ = db.close().await;
+    matches!(state, Ok(SchemaState::Foreign { .. }))
 }
 
 async fn open_target(url: &str, schema: Option<SchemaName>) -> Result<AuditStore> {
@@ -131,10 +165,9 @@ fn tell(bar: &ProgressBar, notice: Notice) {
         } => {
             bar.reset();
             bar.set_length(runs + events);
-            bar.set_message(if is_verification {
-                "verifying"
-            } else {
-                "copying"
+            bar.set_message(match is_verification {
+                true => "verifying",
+                false => "copying",
             });
         }
         Notice::Read { runs, events } => bar.inc(runs + events),
@@ -153,9 +186,13 @@ fn describe(out: &mut impl Write, summary: &CopySummary) -> Result<()> {
     if runs.finished > 0 {
         writeln!(out, "finished {}", counted(runs.finished, "run"))?;
     }
-    let same = |tally: &Tally| tally.same;
-    if same(&runs) + same(&events) > 0 {
-        writeln!(out, "there already: {}", rows(&summary.copied, same))?;
+    if runs.same + events.same > 0 {
+        let same = rows(&summary.copied, |tally| tally.same);
+        writeln!(out, "there already: {same}")?;
+    }
+    if runs.behind + events.behind > 0 {
+        let behind = rows(&summary.copied, |tally| tally.behind);
+        writeln!(out, "came meanwhile, for another copy: {behind}")?;
     }
     let read = summary.verified.as_ref().unwrap_or(&summary.copied);
     if read.events.orphans > 0 {
@@ -165,12 +202,8 @@ fn describe(out: &mut impl Write, summary: &CopySummary) -> Result<()> {
     if read.runs.adapted + read.events.adapted > 0 {
         writeln!(out, "adapted {}", rows(read, |tally| tally.adapted))?;
     }
-    if !summary.is_last && runs.behind + events.behind > 0 {
-        let behind = rows(&summary.copied, |tally| tally.behind);
-        writeln!(out, "came meanwhile, for the next copy: {behind}")?;
-    }
     if let Some(verified) = &summary.verified {
-        writeln!(out, "verified {}", rows(verified, |tally| tally.read))?;
+        writeln!(out, "compared {}", rows(verified, |tally| tally.read))?;
         writeln!(out, "source {}", verified.source)?;
         writeln!(out, "target {}", verified.target)?;
     }
@@ -180,29 +213,4 @@ fn describe(out: &mut impl Write, summary: &CopySummary) -> Result<()> {
 fn rows(pass: &PassSummary, count: fn(&Tally) -> u64) -> String {
     let runs = counted(count(&pass.runs), "run");
     format!("{runs} and {}", counted(count(&pass.events), "event"))
-}
-
-/// What keeps the target from having all that the source has; each row has been told.
-fn incompleteness(summary: &CopySummary) -> String {
-    for difference in &summary.counts {
-        note(difference);
-    }
-    let pass = summary.verified.as_ref().unwrap_or(&summary.copied);
-    let both = |count: fn(&Tally) -> u64| count(&pass.runs) + count(&pass.events);
-    // What counts; see CopySummary::is_complete.
-    let behind = u64::from(summary.is_last) * both(|tally| tally.behind);
-    let extra = u64::from(summary.verified.is_some()) * both(|tally| tally.extra);
-    let counts = [
-        ("with other content", both(|tally| tally.conflicts)),
-        ("not to be copied", both(|tally| tally.refused)),
-        ("missing", behind),
-        ("only in the target", extra),
-    ];
-    let mut message = "the target isn't the same as the source".to_owned();
-    let mut separator = ": rows ";
-    for (what, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-        message += &format!("{separator}{what}: {}", output::count(count));
-        separator = ", ";
-    }
-    message
 }

@@ -25,7 +25,7 @@ pub(crate) struct DatabaseArguments {
     /// Within a program that is recorded, the default is the database that records it, unless DATABASE_URL has been
     /// changed in there.
     /// A SQLite file is created and migrated when it is first used. A PostgreSQL database is migrated by
-    /// `runtrail migrate` only.
+    /// `runtrail migrate`, and by `runtrail copy --to`.
     #[arg(
         short = 'u',
         long,
@@ -125,6 +125,15 @@ pub(crate) fn created_on_first_use(url: &str) -> String {
         Some(sqlite) => sqlite.created_on_first_use(),
         None => url.to_owned(),
     }
+}
+
+/// Where a database is, however its URL is written: the file of SQLite's.
+pub(crate) fn place(url: &str) -> String {
+    let file = SqliteUrl::parse(url).and_then(|sqlite| Path::new(sqlite.path).canonicalize().ok());
+    file.map_or_else(
+        || url.to_owned(),
+        |file| file.to_string_lossy().into_owned(),
+    )
 }
 
 /// A database can't be used; its password isn't told.

@@ -106,7 +106,7 @@ impl Failure {
             Error::SchemaMissing => "`runtrail migrate` makes them",
             Error::SchemaOutdated { .. } => "`runtrail migrate` brings it up to date",
             Error::SchemaTooNew { .. } => "use a newer runtrail",
-            Error::SchemaForeign { .. } => "use another database, or another --database-schema",
+            Error::SchemaForeign { .. } => "use another database, or another schema",
             Error::StorageFull { .. } => "make room, and try again",
             Error::ReadOnly { .. } => {
                 "may you write the file, and does the URL lead to the primary?"

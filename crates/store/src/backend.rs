@@ -19,6 +19,11 @@ pub(crate) fn has_schemas(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() == DbBackend::Postgres
 }
 
+/// Whether a text may have a NUL character.
+pub(crate) fn holds_nul(connection: &impl ConnectionTrait) -> bool {
+    connection.get_database_backend() != DbBackend::Postgres
+}
+
 /// The pool below a connection to PostgreSQL.
 #[cfg(feature = "postgres")]
 pub(crate) fn postgres_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx::PgPool> {

@@ -3,9 +3,12 @@
 //!
 //! ```sh
 //! help-desk answer "How high is the tide?"
+//! runtrail copy --from sqlite://desk.db --to postgres://localhost/desk
+//! help-desk answer "And tomorrow?"
+//! # Now it is stopped, and the rest is copied: the history by Runtrail, and its own tickets by itself.
+//! runtrail copy --from sqlite://desk.db --to postgres://localhost/desk --final
 //! export DATABASE_URL=postgres://localhost/desk
 //! help-desk fetch-tickets sqlite://desk.db
-//! runtrail copy --from sqlite://desk.db --to $DATABASE_URL --final
 //! help-desk list
 //! ```
 #![expect(clippy::print_stdout, reason = "it is what the program is for")]
@@ -23,8 +26,8 @@ use runtrail_store::audit::{RunStats, RunStatus, SkillRun, SkillRunLog, Storage,
 use runtrail_store::entity::skill_run;
 use runtrail_store::{AuditStore, discard_open_transactions};
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, EntityTrait, IntoActiveModel, QueryOrder,
-    TransactionTrait,
+    ConnectOptions, Database, DatabaseConnection, EntityTrait, IntoActiveModel, PaginatorTrait,
+    QueryOrder, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
 use serde_json::json;
@@ -95,7 +98,7 @@ async fn answer(db: &DatabaseConnection, question: String) -> Result<()> {
     let thought = SkillRunLog::new(&run.id, 0, "thought", json!({"words": words}));
     store.append_log(&thought).await?;
     let stats = RunStats {
-        output: format!("That is a good question of {words} words."),
+        output: format!("A good question, in words: {words}."),
         ..RunStats::new(RunStatus::OK)
     };
     store.finish_run(&run.id, &stats).await?;
@@ -118,11 +121,17 @@ async fn list(db: &DatabaseConnection) -> Result<()> {
 
 /// The application's own table is its own to move; `runtrail copy` moves the history.
 async fn fetch_tickets(from: &DatabaseConnection, to: &DatabaseConnection) -> Result<()> {
-    let tickets = ticket::Entity::find().all(from).await?;
-    let tickets = tickets.into_iter().map(IntoActiveModel::into_active_model);
-    ticket::Entity::insert_many(tickets)
-        .on_conflict_do_nothing()
-        .exec_without_returning(to)
-        .await?;
+    const AT_ONCE: u64 = 1_000;
+
+    let mut pages = ticket::Entity::find()
+        .order_by_asc(ticket::Column::RunId)
+        .paginate(from, AT_ONCE);
+    while let Some(tickets) = pages.fetch_and_next().await? {
+        let tickets = tickets.into_iter().map(IntoActiveModel::into_active_model);
+        ticket::Entity::insert_many(tickets)
+            .on_conflict_do_nothing()
+            .exec_without_returning(to)
+            .await?;
+    }
     Ok(())
 }

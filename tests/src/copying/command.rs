@@ -1,7 +1,8 @@
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
-use runtrail_audit::{SkillRunLog, Storage};
+use runtrail_audit::{BulkStorage, SkillRunLog, Storage};
 use runtrail_migration::SchemaName;
 use serde_json::json;
 
@@ -41,7 +42,7 @@ from_each_to_each! {
         source.start_run(&running("c")).await.unwrap();
         let told = succeeds(&[&between[..], &["--final"]].concat());
         let lines: Vec<&str> = told.lines().collect();
-        assert_eq!(lines[..3], ["copied 1 run and 0 events", "there already: 2 runs and 3 events", "verified 3 runs and 3 events"]);
+        assert_eq!(lines[..3], ["copied 1 run and 0 events", "there already: 2 runs and 3 events", "compared 3 runs and 3 events"]);
         let digest = lines[3].strip_prefix("source ").unwrap();
         assert_eq!(digest.len(), 64);
         assert_eq!(lines[4..], [format!("target {digest}")]);
@@ -50,6 +51,33 @@ from_each_to_each! {
         assert!(told.contains("copied 0 runs and 0 events\n") && told.ends_with(&format!("target {digest}\n")), "{told}");
         let told = succeeds(&[&between[..], &["--final", "--no-verify"]].concat());
         assert_eq!(told, "copied 0 runs and 0 events\nthere already: 3 runs and 3 events\n");
+    }
+
+    async fn large_values_are_copied_in_bounded_memory(from, to) {
+        let source = from.store().await;
+        let megabyte = json!("x".repeat((1 << 20) - 2));
+        for id in 0..40 {
+            let id = format!("r-{id:02}");
+            source.start_run(&running(&id)).await.unwrap();
+            let events: Vec<_> = (0..7).map(|number| match number {
+                3.. => event(&id, number),
+                _ => SkillRunLog { payload: megabyte.clone(), ..event(&id, number) },
+            }).collect();
+            source.append_logs(&events).await.unwrap();
+        }
+        let (from, to) = (from.url(), to.url());
+        let mut command = runtrail_command(Path::new("/"));
+        command.args(["copy", "--final", "--from", &from, "--to", &to]);
+        let mut child = command.spawn().unwrap();
+        let mut peak = 0;
+        while child.try_wait().unwrap().is_none() {
+            peak = peak.max(peak_memory(child.id()).unwrap_or(0));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", printed(&output));
+        assert!(stdout(&output).contains("compared 40 runs and 280 events\n"));
+        assert!(peak > 0 && peak < 200 << 10, "{peak} KiB");
     }
 
     async fn a_difference_is_listed_by_id_and_fails(from, to) {
@@ -70,14 +98,14 @@ from_each_to_each! {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(stderr(&output), "run \"other\" is in the target with other content\n\
             event 1 of run \"same\" is in the target with other content\n\
-            error: the target isn't the same as the source: rows with other content: 2\n");
+            error: not everything is the same: 2 rows with other content\n");
         let output = copy(&[&between[..], &["--final"]].concat());
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(stderr(&output), "run \"extra\" is only in the target\n\
             run \"other\" is in the target with other content\n\
             event 1 of run \"same\" is in the target with other content\n\
-            skill \"skill\" has 0 runs with status \"ok\" in the source and 1 in the target\n\
-            error: the target isn't the same as the source: rows with other content: 2, only in the target: 1\n");
+            runs of skill \"skill\" with status \"ok\": 0 in the source, 1 in the target\n\
+            error: not everything is the same: 2 rows with other content, 1 row only in the target\n");
         assert_eq!(target.list_logs_by_run("same").await.unwrap()[0].payload, json!("other"));
         assert_eq!(target.get_run("other").await.unwrap(), finished_at("other", 1));
     }
@@ -174,18 +202,39 @@ fn what_makes_no_sense_is_wrong_usage_and_makes_nothing() {
 }
 
 #[test]
+fn one_database_has_many_urls() {
+    on_database(Backend::Sqlite, async |database| {
+        database.store().await.close().await.unwrap();
+        let file = database.file();
+        let folder = file.parent().unwrap();
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        let elsewhere = format!("sqlite:{}/../{name}/runtrail.db", folder.display());
+        let output = copy(&["--from", &database.url(), "--to", &elsewhere]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("are the same database"));
+    });
+}
+
+#[test]
 fn a_terminal_shows_how_far_it_is() {
     on_databases([Backend::Sqlite, Backend::Sqlite], async |[from, to]| {
         let source = from.store().await;
         super::fill(&source).await;
-        let terminal = Terminal::open();
+        let mut terminal = Terminal::open();
         let mut command = runtrail_command(Path::new("/"));
-        command.args(["copy", "--verify", "--from", &from.url(), "--to", &to.url()]);
-        let mut child = command.stderr(terminal.stream()).spawn().unwrap();
-        assert!(ended(&mut child).success());
+        command
+            .env("TERM", "xterm")
+            .args(["copy", "--verify", "--from", &from.url(), "--to", &to.url()])
+            .stderr(terminal.stream());
+        let mut child = command.spawn().unwrap();
         drop(command);
-        let shown = terminal.rest();
-        for part in ["copying", "verifying", "/4100 rows", "/s ", " left"] {
+        // Read on the way: it would wait for somebody to make room.
+        let mut shown = terminal.shown_until("copying 0/4100 rows");
+        shown += &terminal.shown_until("copying 4");
+        shown += &terminal.shown_until("verifying 4");
+        shown += &terminal.rest();
+        assert!(ended(&mut child).success());
+        for part in ["/4100 rows", "/s ", " left"] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
     });

@@ -11,36 +11,33 @@ fn help_desk(url: &str, arguments: &[&str]) -> String {
 fn a_host_goes_on_with_the_other_database_by_its_url_alone() {
     on_databases([Backend::Sqlite, Backend::Postgres], async |[from, to]| {
         let (from, to_url) = (from.url(), to.url());
+        let folder = tempfile::tempdir().unwrap();
+        let copy = |arguments: &[&str]| {
+            let mut command = runtrail_command(folder.path());
+            command.args(["copy", "--from", &from, "--to", &to_url]);
+            Spawned::new(command.args(arguments)).wait_for_success()
+        };
         let answer = help_desk(&from, &["answer", "How high is the tide?"]);
-        assert_eq!(answer, "That is a good question of 5 words.\n");
+        assert_eq!(answer, "A good question, in words: 5.\n");
+        assert_eq!(copy(&[]), "copied 1 run and 1 event\n");
         help_desk(&from, &["answer", "Why?"]);
+        assert!(copy(&[]).starts_with("copied 1 run and 1 event\n"));
+        help_desk(&from, &["answer", "And tomorrow?"]);
         let before = help_desk(&from, &["list"]);
-        let expected = "How high is the tide?: That is a good question of 5 words.\n\
-            Why?: That is a good question of 1 words.\n";
+        let expected = "How high is the tide?: A good question, in words: 5.\n\
+            Why?: A good question, in words: 1.\n\
+            And tomorrow?: A good question, in words: 2.\n";
         assert_eq!(before, expected);
 
+        let told = copy(&["--final"]);
+        assert!(told.starts_with("copied 1 run and 1 event\n"), "{told}");
         help_desk(&to_url, &["fetch-tickets", &from]);
-        let folder = tempfile::tempdir().unwrap();
-        let mut copy = runtrail_command(folder.path());
-        copy.args(["copy", "--from", &from, "--to", &to_url, "--final"]);
-        let told = Spawned::new(&mut copy).wait_for_success();
-        assert!(told.starts_with("copied 2 runs and 2 events\n"), "{told}");
-
         assert_eq!(help_desk(&to_url, &["list"]), before);
         help_desk(&to_url, &["answer", "And now?"]);
         let after = help_desk(&to_url, &["list"]);
-        assert_eq!(
-            after,
-            before + "And now?: That is a good question of 2 words.\n"
-        );
+        assert_eq!(after, before + "And now?: A good question, in words: 2.\n");
         let answered = RunFilter::new().skill("answer").status(RunStatus::OK);
-        assert_eq!(
-            to.store()
-                .await
-                .count_runs_filtered(&answered)
-                .await
-                .unwrap(),
-            3
-        );
+        let store = to.store().await;
+        assert_eq!(store.count_runs_filtered(&answered).await.unwrap(), 4);
     });
 }

@@ -1,11 +1,11 @@
 use runtrail_audit::{
-    Cursor, Order, PageRequest, PagedStorage, RunQuery, SkillRun, SkillRunLog, Storage,
+    Cursor, Order, PageRequest, PagedStorage, RunQuery, RunStats, SkillRun, SkillRunLog, Storage,
 };
 use runtrail_store::AuditStore;
-use runtrail_store::copy::{DifferenceKind, HistoryCopy};
+use runtrail_store::copy::{DifferenceKind, HistoryCopy, Notice};
 use serde_json::json;
 
-use super::{copied, difference, event_of, fill, run};
+use super::{copied, copied_while, difference, event_of, fill, meanwhile, run};
 use crate::fixture::*;
 
 async fn stores(from: &TestDatabase, to: &TestDatabase) -> (AuditStore, AuditStore) {
@@ -60,14 +60,16 @@ from_each_to_each! {
         let copy = HistoryCopy::new(source.clone(), target.clone());
         copied(copy.clone()).await;
         source.finish_run("b", &stats()).await.unwrap();
+        // Which goes by a statement of its own.
+        source.finish_run("c", &RunStats { runtime_seconds: 1e300, ..stats() }).await.unwrap();
         source.append_log(&event("b", 2)).await.unwrap();
         source.start_run(&finished_at("d", 1)).await.unwrap();
         source.append_log(&event("d", 0)).await.unwrap();
 
-        let (behind, told) = copied(copy.clone().last().verified(false)).await;
+        let (behind, told) = copied(copy.clone().last().unverified()).await;
         assert!(behind.is_complete(), "{behind:?} {told:?}");
         let tallies = (behind.copied.runs, behind.copied.events);
-        assert_eq!((tallies.0.same, tallies.0.finished, tallies.0.copied), (2, 1, 1));
+        assert_eq!((tallies.0.same, tallies.0.finished, tallies.0.copied), (1, 2, 1));
         assert_eq!((tallies.1.same, tallies.1.copied), (3, 2));
         for id in ["a", "b", "c", "d"] {
             assert_eq!(target.get_run(id).await.unwrap(), source.get_run(id).await.unwrap());
@@ -77,13 +79,18 @@ from_each_to_each! {
 
     async fn what_the_target_has_with_other_content_is_told_and_stays(from, to) {
         let (source, target) = stores(from, to).await;
-        for id in ["finished", "finished-there", "other-start", "same", "event"] {
+        for id in ["finished", "finished-there", "other-start", "other-start-finished", "same", "event"] {
             source.start_run(&running(id)).await.unwrap();
             source.append_log(&event(id, 1)).await.unwrap();
-            let run = SkillRun { skill_id: if id == "other-start" { "other".into() } else { running(id).skill_id }, ..running(id) };
+            let run = match id.starts_with("other-start") {
+                true => running_at(id, 1),
+                false => running(id),
+            };
             target.start_run(&run).await.unwrap();
         }
-        source.finish_run("finished", &stats()).await.unwrap();
+        for id in ["finished", "other-start-finished"] {
+            source.finish_run(id, &stats()).await.unwrap();
+        }
         target.finish_run("finished", &finished_at("x", 1).stats()).await.unwrap();
         target.finish_run("finished-there", &stats()).await.unwrap();
         target.append_log(&SkillRunLog { payload: json!("other"), ..event("event", 1) }).await.unwrap();
@@ -95,11 +102,13 @@ from_each_to_each! {
             difference(run("finished"), DifferenceKind::Conflict),
             difference(run("finished-there"), DifferenceKind::Conflict),
             difference(run("other-start"), DifferenceKind::Conflict),
+            difference(run("other-start-finished"), DifferenceKind::Conflict),
         ];
         let (summary, mut told) = copied(HistoryCopy::new(source.clone(), target.clone())).await;
         told.sort_by_key(|difference| difference.to_string());
-        assert!(!summary.is_complete());
+        assert_eq!(summary.shortfall().unwrap().to_string(), "5 rows with other content");
         assert_eq!(told, conflicts);
+        assert_eq!((summary.copied.events.behind, summary.copied.events.blocked), (0, 4));
         assert_eq!(target.list_runs_filtered(&Default::default(), Default::default()).await.unwrap(), before);
         // Events of another run are not mixed into it.
         assert_eq!(target.list_logs_by_run("finished").await.unwrap(), []);
@@ -111,7 +120,9 @@ from_each_to_each! {
         assert!(told.contains(&difference(run("only-there"), DifferenceKind::Extra)), "{told:?}");
         assert!(told.contains(&difference(event_of("finished", 1), DifferenceKind::Missing)), "{told:?}");
         assert!(conflicts.iter().all(|conflict| told.contains(conflict)), "{told:?}");
-        assert_eq!(told.len(), 4 + 1 + 3);
+        assert_eq!(told.len(), 5 + 1 + 4);
+        let shortfall = "5 rows with other content, 4 rows missing or unfinished, 1 row only in the target";
+        assert_eq!(summary.shortfall().unwrap().to_string(), shortfall);
         assert!(!summary.counts.is_empty());
     }
 
@@ -133,6 +144,102 @@ from_each_to_each! {
         assert_eq!(target.list_logs_by_run("r").await.unwrap().len(), 2);
     }
 
+    async fn other_runs_of_the_target_are_no_matter_unless_it_is_verified(from, to) {
+        let (source, target) = stores(from, to).await;
+        source.start_run(&running("a")).await.unwrap();
+        target.start_run(&running("b")).await.unwrap();
+        let copy = HistoryCopy::new(source, target);
+        let (summary, told) = copied(copy.clone().last().unverified()).await;
+        assert!(summary.is_complete() && told.is_empty());
+        let (summary, told) = copied(copy.verified()).await;
+        assert!(!summary.is_complete());
+        assert_eq!(told, [difference(run("b"), DifferenceKind::Extra)]);
+    }
+
+    async fn what_comes_while_it_is_copied_is_left_to_a_further_pass(from, to) {
+        let (source, target) = stores(from, to).await;
+        for id in ["a", "c"] {
+            source.start_run(&running(id)).await.unwrap();
+        }
+        // After the runs were read, and before the events are.
+        let come = || meanwhile(from, async |store: AuditStore| {
+            store.start_run(&running("b")).await.unwrap();
+            store.append_log(&event("b", 1)).await.unwrap();
+        });
+        let copy = HistoryCopy::new(source, target.clone());
+        let (summary, told) = copied_while(copy.clone(), |notice| {
+            if let Notice::Read { runs: 2, .. } = notice {
+                come();
+            }
+        }).await;
+        assert!(summary.is_complete() && told.is_empty(), "{told:?}");
+        let events = summary.copied.events;
+        assert_eq!((events.copied, events.behind, events.orphans), (0, 1, 0));
+        let (summary, _) = copied(copy.last()).await;
+        assert!(summary.is_complete());
+        assert_eq!(target.list_logs_by_run("b").await.unwrap().len(), 1);
+    }
+
+    async fn what_comes_before_it_is_verified_is_a_difference(from, to) {
+        let (source, target) = stores(from, to).await;
+        source.start_run(&running("a")).await.unwrap();
+        let copy = HistoryCopy::new(source, target).verified();
+        let (summary, told) = copied_while(copy.clone(), |notice| {
+            if let Notice::Begun { is_verification: true, .. } = notice {
+                meanwhile(from, async |store: AuditStore| {
+                    store.append_log(&event("a", 1)).await.unwrap();
+                    store.start_run(&running("b")).await.unwrap();
+                    store.append_log(&event("b", 1)).await.unwrap();
+                    store.finish_run("a", &stats()).await.unwrap();
+                });
+            }
+        }).await;
+        assert_eq!(summary.shortfall().unwrap().to_string(), "4 rows missing or unfinished");
+        assert_eq!(told, [
+            difference(run("b"), DifferenceKind::Missing),
+            difference(run("a"), DifferenceKind::Unfinished),
+            difference(event_of("a", 1), DifferenceKind::Missing),
+            difference(event_of("b", 1), DifferenceKind::Missing),
+        ]);
+        assert!(!summary.counts.is_empty());
+        assert!(copied(copy).await.0.is_complete());
+    }
+
+    async fn a_difference_in_any_column_is_found(from, to) {
+        let (source, target) = stores(from, to).await;
+        source.start_run(&finished_at("r", 1)).await.unwrap();
+        source.append_log(&event("r", 1)).await.unwrap();
+        let copy = HistoryCopy::new(source, target);
+        copied(copy.clone()).await;
+        let db = to.connection().await;
+        let texts = ["skill_id", "caller_id", "channel_id", "parent_run_id", "status", "output", "error"];
+        let numbers = ["started_at", "finished_at", "tool_calls", "runtime_seconds", "total_input_tokens",
+            "total_output_tokens", "total_thinking_tokens"];
+        let changes = texts.map(|column| ("skill_runs", column, format!("{column} || 'x'")))
+            .into_iter()
+            .chain(numbers.map(|column| ("skill_runs", column, format!("{column} + 1"))))
+            .chain([
+                ("skill_runs", "inputs", "'{}'".into()),
+                ("skill_run_logs", "created_at", "created_at + 1".into()),
+                ("skill_run_logs", "event_type", "'other'".into()),
+                ("skill_run_logs", "payload", "payload || ' '".into()),
+            ]);
+        for (table, column, change) in changes {
+            let stored = format!("SELECT CAST({column} AS text) FROM {table}");
+            let before: Vec<String> = fetch(&db, &stored).await;
+            execute(&db, &format!("UPDATE {table} SET {column} = {change}")).await;
+            let (summary, told) = copied(copy.clone().last()).await;
+            let row = if table == "skill_runs" { run("r") } else { event_of("r", 1) };
+            assert_eq!(told, [difference(row, DifferenceKind::Conflict)], "{column}");
+            let verified = summary.verified.unwrap();
+            assert_ne!(verified.source, verified.target, "{column}");
+            let kind = if numbers.contains(&column) || column == "created_at" { "numeric" } else { "text" };
+            let value = before[0].replace('\'', "''");
+            execute(&db, &format!("UPDATE {table} SET {column} = CAST('{value}' AS {kind})")).await;
+        }
+        assert!(copied(copy.last()).await.0.is_complete());
+    }
+
     async fn an_empty_history_is_the_same_as_an_empty_one(from, to) {
         let (source, target) = stores(from, to).await;
         let (summary, told) = copied(HistoryCopy::new(source.clone(), target.clone()).last()).await;
@@ -149,39 +256,129 @@ from_each_to_each! {
 fn what_cannot_be_stored_is_refused_and_keeps_nothing_else_away() {
     on_databases([Backend::Sqlite, Backend::Postgres], async |[from, to]| {
         let (source, target) = stores(from, to).await;
-        for id in ["a", "b", "c", "d"] {
+        for id in ["a", "b", "c", "d", "e", "f"] {
             source.start_run(&running(id)).await.unwrap();
             source.append_log(&event(id, 1)).await.unwrap();
         }
         let db = from.connection().await;
+        for (id, change) in [
+            ("b", "output = 'x' || char(0)"),
+            ("c", "tool_calls = 'many'"),
+            ("d", "skill_id = x'00ff'"),
+            ("e", "caller_id = printf('%.*c', 256, 'x')"),
+            ("f", "runtime_seconds = 9e999"),
+        ] {
+            execute(
+                &db,
+                &format!("UPDATE skill_runs SET {change} WHERE id = '{id}'"),
+            )
+            .await;
+        }
         execute(
             &db,
-            "UPDATE skill_runs SET output = 'x' || char(0) WHERE id = 'b'",
+            "UPDATE skill_run_logs SET payload = '\"' || char(0) || '\"' WHERE run_id = 'a'",
         )
         .await;
-        execute(
-            &db,
-            "UPDATE skill_runs SET tool_calls = 'many' WHERE id = 'c'",
-        )
-        .await;
-        execute(&db, "PRAGMA foreign_keys = OFF").await;
-        let (summary, told) = copied(HistoryCopy::new(source, target.clone())).await;
-        assert!(!summary.is_complete());
-        let rows: Vec<_> = told
-            .iter()
-            .map(|difference| difference.row.clone())
-            .collect();
-        assert_eq!(rows, [run("c"), run("b")]);
-        assert!(
-            told.iter()
-                .all(|it| matches!(it.kind, DifferenceKind::Refused(_))),
-            "{told:?}"
-        );
+        let copy = HistoryCopy::new(source, target.clone());
+        for copy in [copy.clone(), copy.clone().verified(), copy.last()] {
+            let (summary, told) = copied(copy).await;
+            let mut told: Vec<String> = told.iter().map(ToString::to_string).collect();
+            told.sort();
+            let refused: Vec<_> = told
+                .iter()
+                .filter(|it| it.contains("can't be copied"))
+                .collect();
+            let expected = [
+                "event 1 of run \"a\" can't be copied: payload contains a NUL character, which PostgreSQL can't hold",
+                "run \"b\" can't be copied: output contains a NUL character, which PostgreSQL can't hold",
+                "run \"c\" can't be copied: ",
+                "run \"d\" can't be copied: ",
+                "run \"e\" can't be copied: caller_id has 256 bytes, more than 255",
+                "run \"f\" can't be copied: runtime_seconds is inf, not a finite number of at least 0",
+            ];
+            assert_eq!(refused.len(), expected.len(), "{told:#?}");
+            for (told, expected) in refused.iter().zip(expected) {
+                assert!(told.starts_with(expected), "{told}");
+            }
+            // Beside them the events of those runs, once it matters.
+            let missing = if summary.verified.is_some() { 5 } else { 0 };
+            assert_eq!(told.len(), expected.len() + missing, "{told:#?}");
+            assert_eq!(summary.shortfall().unwrap().refused, 6);
+        }
         let runs = target
             .list_runs_filtered(&Default::default(), Default::default())
             .await
             .unwrap();
-        assert_eq!(ids(&runs), ["d", "a"]);
-        assert_eq!(target.list_logs_by_run("d").await.unwrap().len(), 1);
+        assert_eq!(ids(&runs), ["a"]);
+        assert_eq!(count(&to.connection().await, "skill_run_logs").await, 0);
+    });
+}
+
+#[test]
+fn a_number_that_is_none_is_refused_on_the_way_back_too() {
+    on_databases([Backend::Postgres, Backend::Sqlite], async |[from, to]| {
+        let (source, target) = stores(from, to).await;
+        for id in ["a", "b", "c"] {
+            source.start_run(&running(id)).await.unwrap();
+        }
+        let db = from.connection().await;
+        execute(
+            &db,
+            "UPDATE skill_runs SET runtime_seconds = 'NaN' WHERE id = 'a'",
+        )
+        .await;
+        execute(
+            &db,
+            "UPDATE skill_runs SET runtime_seconds = '-0' WHERE id = 'b'",
+        )
+        .await;
+        let (summary, told) = copied(HistoryCopy::new(source, target.clone())).await;
+        assert_eq!(summary.copied.runs.refused, 2, "{told:?}");
+        assert_eq!(
+            told[1].to_string(),
+            "run \"b\" can't be copied: runtime_seconds is -0"
+        );
+        assert_eq!(target.get_run("c").await.unwrap(), running("c"));
+    });
+}
+
+#[test]
+fn a_damaged_row_of_the_target_is_told_as_such() {
+    on_databases([Backend::Postgres, Backend::Sqlite], async |[from, to]| {
+        let (source, target) = stores(from, to).await;
+        source.start_run(&running("a")).await.unwrap();
+        let copy = HistoryCopy::new(source, target);
+        copied(copy.clone()).await;
+        let db = to.connection().await;
+        execute(&db, "UPDATE skill_runs SET tool_calls = 'many'").await;
+        for copy in [copy.clone(), copy.last()] {
+            let (summary, told) = copied(copy).await;
+            assert_eq!(summary.shortfall().unwrap().refused, 1);
+            let told = told[0].to_string();
+            assert!(
+                told.starts_with("run \"a\" can't be copied: the target's row can't be read: "),
+                "{told}"
+            );
+        }
+    });
+}
+
+/// Where a page of runs ends with an id that PostgreSQL can't be asked for.
+#[test]
+fn an_id_that_only_sqlite_can_hold_ends_no_copy() {
+    on_databases([Backend::Sqlite, Backend::Postgres], async |[from, to]| {
+        let (source, target) = stores(from, to).await;
+        let runs = "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 1500) \
+            INSERT INTO skill_runs SELECT printf('r%05d', value) || CASE value WHEN 1000 THEN char(0) ELSE '' END, \
+            's', '', '', NULL, value, NULL, 'running', 0, 0, 0, 0, 0, '{}', '', '' FROM n";
+        execute(&from.connection().await, runs).await;
+        source.append_log(&event("r01001", 1)).await.unwrap();
+        let (summary, told) = copied(HistoryCopy::new(source, target)).await;
+        assert_eq!(
+            (summary.copied.runs.copied, summary.copied.runs.refused),
+            (1_499, 1),
+            "{told:?}"
+        );
+        assert_eq!(summary.copied.events.copied, 1);
     });
 }

@@ -1,11 +1,13 @@
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use chrono::DateTime;
 use runtrail_audit::{Error, RunStatus, SkillRun, Storage};
-use runtrail_store::copy::{CopySummary, Difference, DifferenceKind, HistoryCopy, LegacyStore};
+use runtrail_store::copy::{
+    CopySummary, Difference, DifferenceKind, HistoryCopy, LegacyStore, RowKey,
+};
 use sea_orm::DatabaseConnection;
 use serde_json::json;
 use tempfile::TempDir;
@@ -89,7 +91,7 @@ fn sqlite3(file: &Path, sql: &str) {
     assert!(child.wait().unwrap().success());
 }
 
-fn adapted(row: runtrail_store::copy::Row, reason: &str) -> Difference {
+fn adapted(row: RowKey, reason: &str) -> Difference {
     difference(row, DifferenceKind::Adapted(reason.into()))
 }
 
@@ -158,15 +160,15 @@ on_each_backend! {
         assert!(summary.is_complete(), "{told:?}");
         let of_run = |id, reason| adapted(run(id), reason);
         let mut expected = vec![
-            of_run("a", "inputs was empty, and is \"legacy_inputs\" in one now"),
-            of_run("b", "inputs was no JSON that can be read, and is \"legacy_inputs\" in one now"),
-            of_run("c", "inputs was no JSON object, and is \"legacy_inputs\" in one now"),
+            of_run("a", "inputs was empty, and is its member \"legacy_inputs\" now"),
+            of_run("b", "inputs was no JSON that can be read, and is its member \"legacy_inputs\" now"),
+            of_run("c", "inputs was no JSON object, and is its member \"legacy_inputs\" now"),
             of_run("d", "inputs was null, and is an empty object now"),
-            of_run("e", "inputs was no JSON that can be read, and is \"legacy_inputs\" in one now"),
+            of_run("e", "inputs was no JSON that can be read, and is its member \"legacy_inputs\" now"),
         ];
-        expected.push(adapted(event_of("a", 0), "payload was empty, and is a string now"));
+        expected.push(adapted(event_of("a", 0), "payload was empty, and is a JSON string now"));
         expected.extend((1..6).map(|seq| {
-            adapted(event_of("a", seq), "payload was no JSON that can be read, and is a string now")
+            adapted(event_of("a", seq), "payload was no JSON that can be read, and is a JSON string now")
         }));
         assert_eq!(told, expected);
         assert_eq!((summary.copied.runs.adapted, summary.copied.events.adapted), (5, 6));
@@ -217,10 +219,12 @@ on_each_backend! {
         for reason in [
             "run \"a\" was adapted: total_input_tokens was 'many', and is 0 now",
             "run \"a\" was adapted: tool_calls was -1, and is 0 now",
-            "run \"a\" was adapted: started_at was 'soon', and is 0 now",
+            "run \"a\" was adapted: started_at was 'soon', which is no time",
+            "run \"a\" was adapted: started_at was none, and is the beginning of 1970 now",
+            "run \"a\" was adapted: caller_id was bytes, and is text now",
             "run \"a\" was adapted: output had NUL characters, which are U+FFFD now",
-            "run \"a\" was adapted: skill_id was no UTF-8 text",
-            "event 2 of run \"a\" was adapted: payload was no UTF-8 text",
+            "run \"a\" was adapted: skill_id was no UTF-8, which has U+FFFD in its place, and is text now",
+            "event 2 of run \"a\" was adapted: payload was no UTF-8, which has U+FFFD in its place, and is text now",
         ] {
             assert!(reasons.iter().any(|told| told == reason), "{reason}: {reasons:#?}");
         }
@@ -249,14 +253,14 @@ on_each_backend! {
         let mut told: Vec<String> = told.iter().map(ToString::to_string).collect();
         told.sort();
         assert_eq!(told, [
-            "an event of run \"?\" can't be copied: key is of a wrong type in 2 of the rows",
-            "an event of run \"a\" can't be copied: seq is -1, less than 0",
-            "event 1 of run \"a\" can't be copied: key is that of another row as well",
+            "a run without a usable id can't be copied: id is no UTF-8 text",
+            "a run without a usable id can't be copied: key is of a wrong type; there are 2 of them",
+            "an event without a usable key can't be copied: key is of a wrong type; there are 2 of them",
+            "event -1 of run \"a\" can't be copied: seq is -1, less than 0",
+            "event 1 of run \"a\" can't be copied: key belongs to another row as well",
             "event 1 of run \"d\" is missing in the target",
             "run \"\" can't be copied: id is empty",
-            "run \"?\" can't be copied: id is no UTF-8 text",
-            "run \"?\" can't be copied: key is of a wrong type in 2 of the rows",
-            "run \"c\" can't be copied: key is that of another row as well",
+            "run \"c\" can't be copied: key belongs to another row as well",
             "run \"d\" can't be copied: skill_id has 256 bytes, more than 255",
         ]);
         let store = database.store().await;
@@ -306,6 +310,41 @@ on_each_backend! {
         assert_eq!((summary.copied.runs.copied, summary.copied.runs.refused), (1_002, 1_000));
     }
 
+    async fn a_text_that_is_too_long_is_refused(database) {
+        let legacy = Legacy::new();
+        legacy.run("'a'", "output = printf('%.*c', 16777217, 'x')");
+        legacy.run("'b'", "output = printf('%.*c', 16777216, 'x')");
+        let (summary, told) = legacy.copied_to(database).await;
+        assert_eq!((summary.copied.runs.copied, summary.copied.runs.refused), (1, 1));
+        let expected = "run \"a\" can't be copied: output has 16777217 bytes, more than the limit of 16777216";
+        assert_eq!(told[0].to_string(), expected);
+    }
+
+    async fn what_its_program_was_killed_in_is_rolled_back(database) {
+        let legacy = Legacy::new();
+        legacy.run("'a'", "status = 'ok'");
+        // Large enough for a transaction to be in the file before its end.
+        let program = Command::new("sqlite3")
+            .arg(legacy.file())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut program = program.unwrap();
+        let cut_off = "PRAGMA cache_size = 1; BEGIN; \
+            WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 20000) \
+            INSERT INTO skill_run_logs SELECT 'a', value, 'm', '1', 1 FROM n; SELECT 'written';\n";
+        program.stdin.as_mut().unwrap().write_all(cut_off.as_bytes()).unwrap();
+        let mut written = String::new();
+        BufReader::new(program.stdout.as_mut().unwrap()).read_line(&mut written).unwrap();
+        assert_eq!(written, "written\n");
+        program.kill().unwrap();
+        program.wait().unwrap();
+        assert!(legacy.folder.path().join("old.db-journal").exists());
+        let (summary, told) = legacy.copied_to(database).await;
+        assert!(summary.is_complete(), "{told:?}");
+        assert_eq!((summary.copied.runs.copied, summary.copied.events.copied), (1, 0));
+    }
+
     async fn it_is_left_as_it_is_and_may_go_on_meanwhile(database) {
         for journal in ["delete", "wal"] {
             let legacy = Legacy::new();
@@ -316,9 +355,13 @@ on_each_backend! {
             let target = TestDatabase::create(database.backend()).await;
             let source = LegacyStore::connect(&legacy.url()).await.unwrap();
             let store = target.store().await;
-            let copy = HistoryCopy::new(source, store.clone());
+            let copy = HistoryCopy::new(source.clone(), store.clone());
             copied(copy.clone()).await;
             assert_eq!(fs::read(legacy.file()).unwrap(), before);
+            assert!(source.clone().close().await.is_ok());
+            let left: Vec<_> = fs::read_dir(legacy.folder.path()).unwrap().collect();
+            assert_eq!(left.len(), 1, "{left:?}");
+            let copy = HistoryCopy::new(LegacyStore::connect(&legacy.url()).await.unwrap(), store.clone());
 
             legacy.sql("UPDATE skill_runs SET finished_at = 1700000009, status = 'ok', output = 'done'");
             legacy.event("'a'", "2", "'2'");
@@ -354,6 +397,15 @@ fn what_is_no_such_database_is_told() {
         let err = LegacyStore::connect(&url).await.unwrap_err();
         let expected = "url leads to no legacy database: it has no skill_run_logs.seq";
         assert_eq!(err.to_string(), expected);
+        let of_views = Legacy::with_tables(&format!(
+            "CREATE TABLE r ({RUNS}); CREATE TABLE l ({EVENTS}); \
+             CREATE VIEW skill_runs AS SELECT * FROM r; CREATE VIEW skill_run_logs AS SELECT * FROM l;"
+        ));
+        let err = LegacyStore::connect(&of_views.url()).await.unwrap_err();
+        assert_eq!(
+            err.to_string(),
+            "url leads to no legacy database: skill_runs is no table"
+        );
         for url in [
             "postgres://localhost/x",
             "legacy+postgres://localhost/x",
@@ -371,5 +423,80 @@ fn what_is_no_such_database_is_told() {
             assert!(LegacyStore::connect(&url).await.is_err());
             assert!(!missing.exists());
         }
+    });
+}
+
+/// Where its keys come in another order, rows would be taken for missing.
+#[test]
+fn keys_in_another_order_are_told() {
+    on_database(Backend::Sqlite, async |database| {
+        let tables = |collation: &str| {
+            format!(
+                "CREATE TABLE skill_runs ({}); CREATE TABLE skill_run_logs ({EVENTS});",
+                RUNS.replacen("TEXT", &format!("TEXT{collation}"), 1)
+            )
+        };
+        for tables in [
+            tables(" COLLATE NOCASE"),
+            format!("PRAGMA encoding = 'UTF-16le'; {}", tables("")),
+        ] {
+            let legacy = Legacy::with_tables(&tables);
+            for id in ["'b'", "'C'", "'Ā'"] {
+                legacy.run(id, "status = 'ok'");
+            }
+            let source = LegacyStore::connect(&legacy.url()).await.unwrap();
+            let copy = HistoryCopy::new(source, database.store().await);
+            let err = copy.run(&|_| {}).await.unwrap_err();
+            assert!(
+                err.to_string()
+                    .starts_with("keys don't come in the order of their bytes"),
+                "{err}"
+            );
+        }
+    });
+}
+
+#[test]
+fn the_command_copies_it_too() {
+    on_database(Backend::Sqlite, async |database| {
+        let legacy = Legacy::with_tables(&format!(
+            "CREATE TABLE skill_runs ({RUNS}, mood TEXT); CREATE TABLE skill_run_logs ({EVENTS});"
+        ));
+        legacy.sql(
+            "INSERT INTO skill_runs (id, inputs, started_at, status) VALUES ('a', '', 1, 'ok'), ('b', '{}', 2, 'ok'); \
+             INSERT INTO skill_run_logs VALUES ('a', 1, 'm', '1', 1), ('gone', 1, 'm', '1', 1);",
+        );
+        let to = database.url();
+        let copy = |from: &str| {
+            let mut command = runtrail_command(legacy.folder.path());
+            command.args(["copy", "--final", "--from", from, "--to", &to]);
+            command.output().unwrap()
+        };
+        let output = copy(&legacy.url());
+        assert!(output.status.success(), "{}", printed(&output));
+        let told = stdout(&output);
+        let expected = "copied 2 runs and 1 event\nleft out 1 event without a run\nadapted 1 run and 0 events\n\
+            compared 2 runs and 2 events\nsource ";
+        assert!(told.starts_with(expected), "{told}");
+        let warnings = stderr(&output);
+        for part in [
+            "mood",
+            "run \"a\" was adapted: inputs was empty, and is its member \"legacy_inputs\" now\n",
+            "event 1 of run \"gone\" has no run, and is left out\n",
+        ] {
+            assert!(warnings.contains(part), "{part}: {warnings}");
+        }
+        assert_eq!(warnings.lines().count(), 3, "{warnings}");
+
+        // Without the prefix nothing is done to it, not even its way of being written.
+        let before = fs::read(legacy.file()).unwrap();
+        let output = copy(&format!("sqlite://{}", legacy.file().display()));
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            stderr(&output).contains("--from legacy+sqlite://FILE"),
+            "{}",
+            stderr(&output)
+        );
+        assert_eq!(fs::read(legacy.file()).unwrap(), before);
     });
 }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use runtrail_audit::{BulkStorage, SkillRun, SkillRunLog, Storage};
 use runtrail_store::AuditStore;
-use runtrail_store::copy::{CopySummary, Difference, DifferenceKind, HistoryCopy, Notice, Row};
+use runtrail_store::copy::{CopySummary, Difference, DifferenceKind, HistoryCopy, Notice, RowKey};
 use serde_json::json;
 
 use crate::fixture::*;
@@ -52,30 +52,50 @@ mod legacy;
 
 /// A copy, with what it tells.
 async fn copied(copy: HistoryCopy) -> (CopySummary, Vec<Difference>) {
+    copied_while(copy, |_| {}).await
+}
+
+/// The same while something is done about what else it tells.
+async fn copied_while(
+    copy: HistoryCopy,
+    then: impl Fn(&Notice) + Sync,
+) -> (CopySummary, Vec<Difference>) {
     let told = Mutex::new(Vec::new());
-    let summary = copy
-        .run(&|notice| {
-            if let Notice::Difference(difference) = notice {
-                told.lock().unwrap().push(difference);
-            }
-        })
-        .await
-        .unwrap();
+    let observer = |notice| {
+        then(&notice);
+        if let Notice::Difference(difference) = notice {
+            told.lock().unwrap().push(difference);
+        }
+    };
+    let summary = copy.run(&observer).await.unwrap();
     (summary, told.into_inner().unwrap())
 }
 
-fn run(id: &str) -> Row {
-    Row::Run { id: id.into() }
+/// Writes to a history as another program does, and waits for it.
+fn meanwhile(database: &TestDatabase, write: impl AsyncFnOnce(AuditStore) + Send) {
+    let url = database.url();
+    let write = || {
+        runtime().block_on(async {
+            let store = AuditStore::connect(url).await.unwrap();
+            write(store.clone()).await;
+            store.close().await.unwrap();
+        });
+    };
+    std::thread::scope(|scope| scope.spawn(write).join().unwrap());
 }
 
-fn event_of(run_id: &str, sequence: i64) -> Row {
-    Row::Event {
+fn run(id: &str) -> RowKey {
+    RowKey::Run { id: id.into() }
+}
+
+fn event_of(run_id: &str, sequence: i64) -> RowKey {
+    RowKey::Event {
         run_id: run_id.into(),
         sequence,
     }
 }
 
-fn difference(row: Row, kind: DifferenceKind) -> Difference {
+fn difference(row: RowKey, kind: DifferenceKind) -> Difference {
     Difference { row, kind }
 }
 

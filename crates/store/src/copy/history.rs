@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::fmt;
 
 use async_trait::async_trait;
-use runtrail_audit::{Error, Order, Result};
+use runtrail_audit::{Error, Order, Result, rules};
 use runtrail_entity::{skill_run, skill_run_log};
 use sea_orm::sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
 use sea_orm::{ColumnTrait, ModelTrait, QueryResult};
 
-use super::report::{Counts, PassSummary, Row, Tally};
+use super::report::{Counts, PassSummary, RowKey, Tally};
 use crate::connection::{Connection, Pool};
 use crate::session::Session;
 use crate::store::AuditStore;
@@ -118,8 +118,11 @@ pub(super) trait Copied: ModelTrait + Send + Sync + 'static {
 
     fn key(&self) -> Self::Key;
 
-    /// For people; none is one that can't be read.
-    fn name(key: Option<Self::Key>) -> Row;
+    /// For people; none is a key that can't be used.
+    fn name(key: Option<Self::Key>) -> RowKey;
+
+    /// Whether it is a row that this library could have written, so far as any database will do.
+    fn check(&self) -> Result<()>;
 
     fn read(row: &QueryResult) -> Result<Self>;
 
@@ -129,8 +132,6 @@ pub(super) trait Copied: ModelTrait + Send + Sync + 'static {
     fn tally(summary: &mut PassSummary) -> &mut Tally;
 }
 
-const UNREADABLE: &str = "?";
-
 impl Copied for skill_run::Model {
     type Key = String;
 
@@ -138,10 +139,23 @@ impl Copied for skill_run::Model {
         self.id.clone()
     }
 
-    fn name(id: Option<String>) -> Row {
-        Row::Run {
-            id: id.unwrap_or_else(|| UNREADABLE.to_owned()),
+    fn name(id: Option<String>) -> RowKey {
+        id.map_or(RowKey::UnusableRun, |id| RowKey::Run { id })
+    }
+
+    fn check(&self) -> Result<()> {
+        rules::run_id("id", &self.id)?;
+        rules::identifier("skill_id", &self.skill_id)?;
+        rules::identifier("caller_id", &self.caller_id)?;
+        rules::identifier("channel_id", &self.channel_id)?;
+        let parent_run_id = self.parent_run_id.as_deref().unwrap_or_default();
+        rules::identifier("parent_run_id", parent_run_id)?;
+        rules::identifier("status", &self.status)?;
+        let seconds = rules::seconds("runtime_seconds", self.runtime_seconds)?;
+        if seconds.to_bits() != self.runtime_seconds.to_bits() {
+            return Err(Error::invalid("runtime_seconds", "is -0"));
         }
+        Ok(())
     }
 
     fn read(row: &QueryResult) -> Result<Self> {
@@ -164,9 +178,17 @@ impl Copied for skill_run_log::Model {
         (self.run_id.clone(), self.sequence)
     }
 
-    fn name(key: Option<(String, i64)>) -> Row {
-        let (run_id, sequence) = key.unwrap_or_else(|| (UNREADABLE.to_owned(), -1));
-        Row::Event { run_id, sequence }
+    fn name(key: Option<(String, i64)>) -> RowKey {
+        key.map_or(RowKey::UnusableEvent, |(run_id, sequence)| RowKey::Event {
+            run_id,
+            sequence,
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        rules::run_id("run_id", &self.run_id)?;
+        rules::identifier("event_type", &self.event_type)?;
+        Ok(())
     }
 
     fn read(row: &QueryResult) -> Result<Self> {
@@ -280,7 +302,7 @@ pub(super) async fn counts(
     db: &Session<'_, impl Connection>,
     runs: SelectStatement,
     [skill, status]: [impl ColumnTrait; 2],
-    read: impl Fn(&QueryResult) -> Result<(String, String)>,
+    read: impl Fn(&QueryResult) -> (String, String),
 ) -> Result<Counts> {
     let mut query = runs;
     query
@@ -290,7 +312,7 @@ pub(super) async fn counts(
     let mut counts = Counts::new();
     for row in db.fetch(&query).await? {
         let count: i64 = row.try_get("", "count").map_err(error::database)?;
-        *counts.entry(read(&row)?).or_default() += count.unsigned_abs();
+        *counts.entry(read(&row)).or_default() += count.unsigned_abs();
     }
     Ok(counts)
 }
@@ -309,10 +331,9 @@ impl History for AuditStore<Pool> {
     async fn counts(&self) -> Result<Counts> {
         let db = self.reading().await?;
         let by = [skill_run::Column::SkillId, skill_run::Column::Status];
-        let read = |row: &QueryResult| {
-            let text = |place| row.try_get_by_index(place).map_err(error::database);
-            Ok((text(0)?, text(1)?))
-        };
+        // A run that somebody has damaged counts as well; it is told of where it is read.
+        let text = |row: &QueryResult, place| row.try_get_by_index(place).unwrap_or_default();
+        let read = |row: &QueryResult| (text(row, 0), text(row, 1));
         counts(&db, Query::select().from(db.runs()).take(), by, read).await
     }
 

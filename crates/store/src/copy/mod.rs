@@ -1,8 +1,8 @@
 //! Copying a history from one database to another, and making sure that it is the same.
 //!
 //! A copy goes through both histories in the order of their keys, compares each row by its digest, and writes those that
-//! the target hasn't: so it needs no notes about how far it has come. Ended at any moment and run again, it goes on;
-//! run twice, it changes nothing; and while the source is written to, each further pass carries over what has been added.
+//! the target hasn't: so it needs no notes about how far it has come. Ended at any moment and run again, it writes the
+//! rest; run twice, it changes nothing; and while the source is written to, each further one carries over what has come.
 //!
 //! ```no_run
 //! use runtrail_store::AuditStore;
@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod account;
 mod digest;
 mod history;
 mod legacy;
@@ -34,14 +35,16 @@ use std::sync::Arc;
 
 use runtrail_audit::Result;
 
+use self::account::{Account, Purpose};
 use self::history::History;
-use self::pass::{Pass, Purpose, Writes};
+use self::pass::Pass;
 use crate::store::AuditStore;
 
 pub use self::digest::Digest;
 pub use self::legacy::LegacyStore;
 pub use self::report::{
-    CopySummary, CountDifference, Difference, DifferenceKind, Notice, PassSummary, Row, Tally,
+    CopySummary, CountDifference, Difference, DifferenceKind, Notice, PassSummary, RowKey,
+    Shortfall, Tally,
 };
 
 /// A copy of all runs and events from one history into another.
@@ -51,7 +54,8 @@ pub use self::report::{
 /// A row that the target has with other content is never overwritten; it is a [conflict](DifferenceKind::Conflict).
 /// The one change that a row of the target sees is that a run is finished there which has finished in the source since.
 ///
-/// At most some 50 MiB are held in memory with values up to 1 MiB, however much there is to copy.
+/// However much there is to copy, a few pages of 1,000 rows or 4 MiB are held in memory, whichever is less: some 40 MiB in
+/// all with small values, and less than 200 with values of 1 MiB.
 #[derive(Clone, Debug)]
 pub struct HistoryCopy {
     source: Arc<dyn History>,
@@ -77,7 +81,7 @@ impl HistoryCopy {
         }
     }
 
-    /// The last pass, after the host has stopped: it verifies, and every difference that is left counts.
+    /// The last pass, after the host has stopped: nothing may be missing, and it is [verified](Self::verified).
     pub fn last(self) -> Self {
         Self {
             is_last: true,
@@ -86,51 +90,63 @@ impl HistoryCopy {
         }
     }
 
-    /// Whether to read both histories once more after the copy, and compare every row and the number of runs for each
-    /// skill and status; yes for the [`last`](Self::last) pass, no for others.
+    /// Reads both histories once more after the copy, and compares every row and the number of runs for each skill and
+    /// status.
     ///
-    /// Before the last pass, what the source has been given in the meantime is no difference.
-    pub fn verified(self, verifies: bool) -> Self {
-        Self { verifies, ..self }
+    /// Any difference counts, also what the source has been given in the meantime.
+    pub fn verified(self) -> Self {
+        Self {
+            verifies: true,
+            ..self
+        }
     }
 
-    /// Copies, and tells the observer of each difference and of the way it goes.
+    /// Leaves that out of the last pass, say where the target has other runs besides.
+    pub fn unverified(self) -> Self {
+        Self {
+            verifies: false,
+            ..self
+        }
+    }
+
+    /// Copies, on a tokio runtime, and tells the observer of each difference and of the way it goes.
     ///
     /// What can't be copied keeps nothing else from being copied: whether all has been is in the
-    /// [summary](CopySummary::is_complete).
+    /// [summary](CopySummary::shortfall).
     ///
-    /// When the future is dropped, what has been written stays, and the next copy goes on from there.
+    /// When the future is dropped, what has been written stays, and the next copy writes what is still missing.
     ///
     /// # Errors
     ///
-    /// The failures of either database that don't pass by themselves.
+    /// The failures of either database that don't pass by themselves, among them the `Schema…` variants of
+    /// [`Error`](runtrail_audit::Error) where one isn't a history or isn't initialized. A
+    /// [deadline](AuditStore::with_deadline) has to allow for counting all rows.
+    /// [`InvalidInput`](runtrail_audit::Error::InvalidInput) for a legacy database whose keys aren't in the order of
+    /// their bytes.
     pub async fn run(&self, observer: &(dyn Fn(Notice) + Sync)) -> Result<CopySummary> {
-        let pass = |purpose| Pass {
-            source: Arc::clone(&self.source),
-            target: &self.target,
-            observer,
-            purpose,
-            is_last: self.is_last,
-            summary: PassSummary::default(),
-            writes: Writes::new(),
+        let pass = |purpose| {
+            let account = Account {
+                observer,
+                purpose,
+                is_last: self.is_last,
+                summary: PassSummary::default(),
+            };
+            Pass::new(Arc::clone(&self.source), &self.target, account).run()
         };
-        let copied = pass(match self.verifies {
-            true => Purpose::CopyToVerify,
-            false => Purpose::Copy,
-        });
         let mut summary = CopySummary {
             is_last: self.is_last,
-            copied: copied.run().await?,
+            copied: PassSummary::default(),
             verified: None,
             counts: Vec::new(),
         };
         if self.verifies {
-            summary.verified = Some(pass(Purpose::Verify).run().await?);
-        }
-        if self.verifies && self.is_last {
+            summary.copied = pass(Purpose::CopyToVerify).await?;
+            summary.verified = Some(pass(Purpose::Verify).await?);
             let source = self.source.counts().await?;
             let target = History::counts(&self.target).await?;
             summary.counts = report::differing(source, target);
+        } else {
+            summary.copied = pass(Purpose::Copy).await?;
         }
         Ok(summary)
     }

@@ -25,35 +25,40 @@ pub enum Notice {
         /// Events of the source since it last told.
         events: u64,
     },
-    /// A row isn't the same on both sides, or not stored as it was.
+    /// A row isn't the same on both sides, or not stored as it was. Where a copy is verified, it is the verification that
+    /// tells.
     Difference(Difference),
 }
 
 /// A row, by its key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Row {
+#[non_exhaustive]
+pub enum RowKey {
     /// A run.
     Run {
-        /// Its id, as far as it can be read.
+        /// Its id.
         id: String,
     },
     /// An event.
     Event {
-        /// The id of its run, as far as it can be read.
+        /// The id of its run.
         run_id: String,
-        /// Its place within the run; negative if it can't be read.
+        /// Its place within the run.
         sequence: i64,
     },
+    /// A run whose id is none.
+    UnusableRun,
+    /// An event whose key is none.
+    UnusableEvent,
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for RowKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Run { id } => write!(f, "run {id:?}"),
-            Self::Event { run_id, sequence } if *sequence < 0 => {
-                write!(f, "an event of run {run_id:?}")
-            }
             Self::Event { run_id, sequence } => write!(f, "event {sequence} of run {run_id:?}"),
+            Self::UnusableRun => f.write_str("a run without a usable id"),
+            Self::UnusableEvent => f.write_str("an event without a usable key"),
         }
     }
 }
@@ -62,7 +67,7 @@ impl fmt::Display for Row {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The row.
-    pub row: Row,
+    pub row: RowKey,
     /// What is the matter with it.
     pub kind: DifferenceKind,
 }
@@ -109,7 +114,8 @@ impl fmt::Display for Difference {
 pub struct Tally {
     /// Rows of the source that were read.
     pub read: u64,
-    /// Rows that were the same on both sides already.
+    /// Rows that were the same on both sides already. Before a verification, events of which both sides have as many are
+    /// taken for that.
     pub same: u64,
     /// Rows that were written.
     pub copied: u64,
@@ -119,9 +125,11 @@ pub struct Tally {
     pub conflicts: u64,
     /// Rows that can't be read, or not be stored in the target.
     pub refused: u64,
-    /// Rows that the target hasn't as they are now: those that came to the source, or were finished there, after the
-    /// copy had passed them, and events of a run that wasn't copied.
+    /// Rows that the target hasn't as they are now, and that a further copy brings: those that came to the source, or were
+    /// finished there, after this one had passed them.
     pub behind: u64,
+    /// Events that were left out since their run couldn't be copied.
+    pub blocked: u64,
     /// Rows that only the target has.
     pub extra: u64,
     /// Events without a run.
@@ -146,6 +154,7 @@ pub struct PassSummary {
 
 /// How many runs of a skill have a status, where that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CountDifference {
     /// The skill.
     pub skill_id: String,
@@ -167,7 +176,7 @@ impl fmt::Display for CountDifference {
         } = self;
         write!(
             f,
-            "skill {skill_id:?} has {source} runs with status {status:?} in the source and {target} in the target"
+            "runs of skill {skill_id:?} with status {status:?}: {source} in the source, {target} in the target"
         )
     }
 }
@@ -182,27 +191,72 @@ pub struct CopySummary {
     pub copied: PassSummary,
     /// What was found when both were read once more.
     pub verified: Option<PassSummary>,
-    /// Skills and statuses whose number of runs differs; looked at when the last pass is verified.
+    /// Skills and statuses whose number of runs differs; looked at where both are read once more.
     pub counts: Vec<CountDifference>,
 }
 
 impl CopySummary {
-    /// Whether everything that can be copied has been: no conflict and nothing refused; in the last pass nothing behind;
-    /// and, where it was verified, nothing that only the target has, and in the last pass the same digest and counts.
+    /// Whether everything that can be copied has been.
     pub fn is_complete(&self) -> bool {
-        let is_copied = |pass: &PassSummary| {
-            [pass.runs, pass.events].iter().all(|tally| {
-                tally.conflicts + tally.refused == 0 && !(self.is_last && tally.behind > 0)
-            })
+        self.shortfall().is_none()
+    }
+
+    /// In what the target falls short of the source, if it does: by conflicts and by what can't be copied; in the last
+    /// pass by what is missing; and, where both were compared, by any difference at all.
+    pub fn shortfall(&self) -> Option<Shortfall> {
+        let pass = self.verified.as_ref().unwrap_or(&self.copied);
+        let rows = |count: fn(&Tally) -> u64| count(&pass.runs) + count(&pass.events);
+        let is_verified = self.verified.is_some();
+        let shortfall = Shortfall {
+            conflicts: rows(|tally| tally.conflicts),
+            refused: rows(|tally| tally.refused),
+            missing: match self.is_last || is_verified {
+                true => rows(|tally| tally.behind + tally.blocked),
+                false => 0,
+            },
+            extra: match is_verified {
+                true => rows(|tally| tally.extra),
+                false => 0,
+            },
         };
-        let is_verified = |pass: &PassSummary| {
-            is_copied(pass)
-                && pass.runs.extra + pass.events.extra == 0
-                && (!self.is_last || pass.source == pass.target)
-        };
-        is_copied(&self.copied)
-            && self.verified.as_ref().is_none_or(is_verified)
-            && self.counts.is_empty()
+        let is_same = !is_verified || (pass.source == pass.target && self.counts.is_empty());
+        (shortfall != Shortfall::default() || !is_same).then_some(shortfall)
+    }
+}
+
+/// In what a target falls short of its source; `Display` says it in words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shortfall {
+    /// Rows that the target has with other content.
+    pub conflicts: u64,
+    /// Rows that can't be read, or not be stored in the target.
+    pub refused: u64,
+    /// Rows that the target hasn't, or has unfinished.
+    pub missing: u64,
+    /// Rows that only the target has.
+    pub extra: u64,
+}
+
+impl fmt::Display for Shortfall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            (self.conflicts, "with other content"),
+            (self.refused, "that can't be copied"),
+            (self.missing, "missing or unfinished"),
+            (self.extra, "only in the target"),
+        ];
+        let mut separator = "";
+        for (count, what) in parts.into_iter().filter(|(count, _)| *count > 0) {
+            let plural = if count == 1 { "" } else { "s" };
+            write!(f, "{separator}{count} row{plural} {what}")?;
+            separator = ", ";
+        }
+        match separator {
+            // Which nothing explains.
+            "" => f.write_str("the digests or the numbers of runs differ"),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::vec;
 
 use runtrail_audit::{Error, Result};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::history::{Copied, Found, History, Page, Range, Stretch};
 
@@ -13,6 +14,8 @@ use super::history::{Copied, Found, History, Page, Range, Stretch};
 pub(super) struct Pages<M: Copied> {
     pages: mpsc::Receiver<Result<Page<M>>>,
     is_ended: bool,
+    /// Which ends with this.
+    _reading: JoinSet<()>,
 }
 
 impl<M: Copied> Pages<M> {
@@ -25,8 +28,8 @@ impl<M: Copied> Pages<M> {
         F: Future<Output = Result<Page<M>>> + Send,
     {
         let (sender, receiver) = mpsc::channel(1);
-        // It ends with the range, or when nobody wants its pages any more.
-        tokio::spawn(async move {
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
             let mut next = Some(Stretch::beginning(range));
             while let Some(stretch) = next {
                 let page = read(Arc::clone(&history), stretch).await;
@@ -39,6 +42,7 @@ impl<M: Copied> Pages<M> {
         Self {
             pages: receiver,
             is_ended: false,
+            _reading: reading,
         }
     }
 
@@ -47,15 +51,20 @@ impl<M: Copied> Pages<M> {
             return Ok(None);
         }
         let Some(page) = self.pages.recv().await else {
-            // Not before its last page, unless a panic or its runtime has ended the task.
-            return Err(Error::Backend {
-                transient: true,
-                source: "the task that reads has ended".into(),
-            });
+            // Not before its last page, unless something has ended the task.
+            return Err(ended("the task that reads has ended"));
         };
         let page = page?;
         self.is_ended = page.next.is_none();
         Ok(Some(page))
+    }
+}
+
+/// A task was ended by a panic, or by the end of its runtime.
+pub(super) fn ended(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::Backend {
+        transient: false,
+        source: source.into(),
     }
 }
 
@@ -85,14 +94,27 @@ impl<M: Copied> Rows<M> {
         }
     }
 
-    fn take(&mut self) -> Option<Found<M>> {
-        let mut found = self.page.next()?;
-        // A table of somebody else's need not have a key that is unique.
-        if found.key.is_some() && found.key == self.last {
-            found.content = Err(Error::invalid("key", "is that of another row as well"));
+    fn take(&mut self) -> Result<Option<Found<M>>> {
+        let Some(mut found) = self.page.next() else {
+            return Ok(None);
+        };
+        if found.key.is_none() {
+            return Ok(Some(found));
+        }
+        match found.key.cmp(&self.last) {
+            Ordering::Greater => {}
+            // A table of somebody else's need not have a key that is unique ...
+            Ordering::Equal => {
+                found.content = Err(Error::invalid("key", "belongs to another row as well"));
+            }
+            // ... nor compare it as we do.
+            Ordering::Less => {
+                let reason = "don't come in the order of their bytes: a collation, or not UTF-8?";
+                return Err(Error::invalid("keys", reason));
+            }
         }
         self.last.clone_from(&found.key);
-        Some(found)
+        Ok(Some(found))
     }
 
     async fn peek(&mut self) -> Result<Option<&Found<M>>> {
@@ -130,10 +152,10 @@ pub(super) async fn next<M: Copied>(
         (Some(source), Some(target)) => source.key.cmp(&target.key),
     };
     Ok(match order {
-        Ordering::Less => source.take().map(Pair::Source),
-        Ordering::Greater => target.take().map(Pair::Target),
+        Ordering::Less => source.take()?.map(Pair::Source),
+        Ordering::Greater => target.take()?.map(Pair::Target),
         Ordering::Equal => {
-            let both = source.take().zip(target.take());
+            let both = source.take()?.zip(target.take()?);
             both.map(|(source, target)| Pair::Both(source, target))
         }
     })

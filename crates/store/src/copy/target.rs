@@ -2,22 +2,25 @@
 
 use runtrail_audit::{Error, Result};
 use runtrail_entity::{skill_run, skill_run_log};
-use sea_orm::{EntityTrait, IdenStatic, Iterable, ModelTrait, Value};
+use sea_orm::{EntityTrait, IdenStatic, Iterable, Value};
 
+use super::history::Copied;
 use crate::store::AuditStore;
 use crate::{backend, logs, runs};
 
-/// Why the database couldn't hold this row: SQLite has texts that PostgreSQL can't have.
-pub(super) fn refusal<M: ModelTrait>(target: &AuditStore, row: &M) -> Option<String> {
-    if !backend::has_schemas(target.connection()) {
+/// Why the target can't hold this row, or shouldn't: SQLite has values that neither this library writes nor PostgreSQL
+/// takes.
+pub(super) fn refusal<M: Copied>(target: &AuditStore, row: &M) -> Option<Error> {
+    if let Err(err) = row.check() {
+        return Some(err);
+    }
+    if backend::holds_nul(target.connection()) {
         return None;
     }
     let has_nul = |column: &<M::Entity as EntityTrait>::Column| matches!(row.get(*column), Value::String(Some(text)) if text.contains('\0'));
     let column = <M::Entity as EntityTrait>::Column::iter().find(has_nul)?;
-    Some(format!(
-        "{} contains a NUL character, which PostgreSQL can't hold",
-        column.as_str()
-    ))
+    let reason = "contains a NUL character, which PostgreSQL can't hold";
+    Some(Error::invalid(column.as_str(), reason))
 }
 
 /// Inserts runs, and tells which are stored as they are: not those of which there is another one.

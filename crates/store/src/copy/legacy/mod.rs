@@ -1,4 +1,4 @@
-//! The store whose design ours follows, as a source: times in seconds, 0 and empty texts for what there is not.
+//! The store whose design ours follows, as a source: times in seconds, 0 and empty texts for what there isn't.
 
 mod row;
 mod skill_run;
@@ -21,15 +21,17 @@ use crate::error;
 use crate::session::Session;
 use crate::settings::Settings;
 
-/// The database of a store of the design that this one follows, to be copied from.
+/// A legacy database: that of the store whose design this one follows, to be copied from.
 ///
-/// It is a SQLite file with the tables `skill_runs` and `skill_run_logs`, whose times are whole seconds. It is read as
-/// it is, and nothing in it is changed; its program may be running.
+/// It is a SQLite file with the tables `skill_runs` and `skill_run_logs`, whose times are whole seconds. Nothing in it is
+/// changed, and its program may be running: without a write-ahead log it waits for each page that is read.
 ///
-/// What our store holds in another form is brought into it, and told where something of it changes: text that is not
-/// the JSON that it should be is kept as a JSON string (the inputs of a run in the member `legacy_inputs`), and a number
-/// that is none becomes 0. A row that no run or event can be made of is refused, and makes the copy incomplete: one
-/// whose key isn't a text or is another row's as well, or whose identifier is too long.
+/// What our store holds in another form is brought into it: no value (NULL) is an empty text, 0, `{}` or `null`, and where
+/// anything else changes, that is told. Text that is not the JSON that it should be is kept as a JSON string, the inputs
+/// of a run in the member `legacy_inputs`, and a number that is none becomes 0.
+/// A row that no run or event can be made of is refused, and makes the copy incomplete: one without a key, or with that of
+/// another row; one whose identifiers are too long, or whose texts have more than 16 MiB; an event before the first place.
+/// Columns that it has besides are left out, with a warning through `tracing`.
 ///
 /// ```no_run
 /// use runtrail_store::AuditStore;
@@ -97,17 +99,31 @@ impl LegacyStore {
         let rows = db.fetch(about("pragma_table_info").column("name")).await?;
         let names = rows.iter().map(|row| row.try_get_by_index(0));
         let names: HashSet<String> = names.collect::<Result<_, _>>().map_err(error::database)?;
-        let mut columns = E::Column::iter().skip(1);
-        if let Some(missing) = columns.find(|column| !names.contains(column.as_str())) {
-            let (table, column) = (entity.table_name(), missing.as_str());
+        let known: HashSet<_> = E::Column::iter().skip(1).map(|it| it.as_str()).collect();
+        let table = entity.table_name();
+        if let Some(column) = known.iter().find(|column| !names.contains(**column)) {
             let reason = format!("leads to no legacy database: it has no {table}.{column}");
             return Err(Error::invalid("url", reason));
         }
-        let mut has_rowids = about("pragma_table_list");
-        has_rowids
-            .and_where(Expr::col("type").eq("table"))
-            .and_where(Expr::col("wr").eq(0));
-        Ok(db.count(has_rowids).await? > 0)
+        for column in names.iter().filter(|name| !known.contains(name.as_str())) {
+            tracing::warn!(table, column, "the column isn't copied");
+        }
+        let rows = db
+            .fetch(about("pragma_table_list").columns(["type", "wr"]))
+            .await?;
+        let kinds = rows.iter().map(|row| {
+            let kind: String = row.try_get("", "type")?;
+            let has_no_rowid: i64 = row.try_get("", "wr")?;
+            Ok((kind, has_no_rowid == 0))
+        });
+        let kinds: Vec<_> = kinds.collect::<Result<_, _>>().map_err(error::database)?;
+        match kinds.as_slice() {
+            [(kind, has_rowids)] if kind == "table" => Ok(*has_rowids),
+            _ => {
+                let reason = format!("leads to no legacy database: {table} is no table");
+                Err(Error::invalid("url", reason))
+            }
+        }
     }
 
     fn session(&self) -> Session<'_, Pool> {
@@ -135,7 +151,7 @@ impl LegacyStore {
             without_key.from(entity).and_where(has_key.not());
             let count = db.count(without_key).await?;
             if count > 0 {
-                let reason = format!("is of a wrong type in {count} of the rows");
+                let reason = format!("is of a wrong type; there are {count} of them");
                 page.rows
                     .insert(0, Found::refused(Error::invalid("key", reason)));
             }
@@ -182,7 +198,7 @@ impl History for LegacyStore {
 
         let runs = Query::select().from(Entity).take();
         let by = [Column::SkillId, Column::Status];
-        let read = |row: &QueryResult| Ok(self.row(row).skill_and_status());
+        let read = |row: &QueryResult| self.row(row).skill_and_status();
         history::counts(&self.session(), runs, by, read).await
     }
 

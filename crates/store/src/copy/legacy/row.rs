@@ -40,7 +40,6 @@ impl<'a> Row<'a> {
     pub(super) fn run(&mut self) -> Result<ours::skill_run::Model> {
         use skill_run::Column;
 
-        let finished_at = self.time(Column::FinishedAt);
         let parent_run_id = self.identifier(Column::ParentRunId)?;
         Ok(ours::skill_run::Model {
             id: self.run_id(Column::Id)?,
@@ -49,7 +48,7 @@ impl<'a> Row<'a> {
             channel_id: self.identifier(Column::ChannelId)?,
             parent_run_id: Some(parent_run_id).filter(|id| !id.is_empty()),
             started_at: self.time(Column::StartedAt),
-            finished_at: Some(finished_at).filter(|at| *at != 0),
+            finished_at: self.time_if_any(Column::FinishedAt),
             status: self.identifier(Column::Status)?,
             tool_calls: self.count(Column::ToolCalls),
             runtime_seconds: self.seconds(Column::RuntimeSeconds)?,
@@ -113,14 +112,14 @@ impl<'a> Row<'a> {
 
     /// JSON stays the text that it is.
     fn json(&mut self, column: impl IdenStatic) -> Result<String> {
-        if self.value(column).is_none() {
+        let Some(text) = self.some_text(column) else {
             return Ok(json!(null).to_string());
-        }
-        let text = self.text(column);
+        };
         let text = match self.parsed(column, &text) {
             Some(_) => text,
             None => {
-                self.adapt(column, format!("{}, and is a string now", damage(&text)));
+                let damage = damage(&text);
+                self.adapt(column, format!("{damage}, and is a JSON string now"));
                 json!(text).to_string()
             }
         };
@@ -129,10 +128,9 @@ impl<'a> Row<'a> {
     }
 
     fn json_object(&mut self, column: impl IdenStatic) -> Result<String> {
-        if self.value(column).is_none() {
+        let Some(text) = self.some_text(column) else {
             return Ok(json!({}).to_string());
-        }
-        let text = self.text(column);
+        };
         let text = match self.parsed(column, &text) {
             Some(serde_json::Value::Object(_)) => text,
             // How a map that was never made is written.
@@ -144,7 +142,7 @@ impl<'a> Row<'a> {
                 let damage = parsed.map_or_else(|| damage(&text), |_| "was no JSON object");
                 self.adapt(
                     column,
-                    format!("{damage}, and is {LEGACY_INPUTS:?} in one now"),
+                    format!("{damage}, and is its member {LEGACY_INPUTS:?} now"),
                 );
                 json!({LEGACY_INPUTS: text}).to_string()
             }
@@ -157,7 +155,7 @@ impl<'a> Row<'a> {
     fn parsed(&self, column: impl IdenStatic, text: &str) -> Option<serde_json::Value> {
         let value = serde_json::from_str(text).ok()?;
         let is_storable = match rules::json(column.as_str(), &value, self.limits) {
-            // Which is for the text to be, and isn't mended by making a string of it.
+            // Its size is that of the text, and isn't mended by making a string of it.
             Ok(_) | Err(Error::TooLarge { .. }) => true,
             Err(_) => false,
         };
@@ -189,32 +187,49 @@ impl<'a> Row<'a> {
         rules::seconds(column.as_str(), seconds)
     }
 
-    /// Seconds since the epoch as microseconds; 0 for none.
+    /// When something happened, which it always has.
     fn time(&mut self, column: impl IdenStatic) -> i64 {
-        let micros = match self.value(column) {
-            None => Some(0),
-            Some(Value::BigInt(Some(seconds))) => seconds.checked_mul(1_000_000),
-            Some(Value::Double(Some(seconds))) => Some((seconds * 1e6).round() as i64),
-            Some(_) => None,
+        self.time_if_any(column).unwrap_or_else(|| {
+            self.adapt(column, "was none, and is the beginning of 1970 now");
+            0
+        })
+    }
+
+    /// Seconds since the epoch as microseconds; 0 is none.
+    fn time_if_any(&mut self, column: impl IdenStatic) -> Option<i64> {
+        let value = self.value(column)?;
+        let micros = match value {
+            Value::BigInt(Some(seconds)) => seconds.checked_mul(1_000_000),
+            Value::Double(Some(seconds)) => Some((seconds * 1e6).round() as i64),
+            _ => None,
         };
         let in_range = micros.filter(|it| DateTime::<Utc>::from_timestamp_micros(*it).is_some());
-        match (in_range, self.value(column)) {
-            (None, Some(other)) => self.instead_of(column, &other, 0),
-            (micros, _) => micros.unwrap_or_default(),
+        if in_range.is_none() {
+            self.adapt(column, format!("was {value}, which is no time"));
         }
+        in_range.filter(|micros| *micros != 0)
     }
 
     fn text(&mut self, column: impl IdenStatic) -> String {
-        let text = match self.value(column) {
-            None => return String::new(),
-            Some(Value::String(Some(text))) => return text,
-            Some(Value::BigInt(Some(number))) => number.to_string(),
-            Some(Value::Double(Some(number))) => number.to_string(),
-            Some(Value::Bytes(Some(bytes))) => String::from_utf8_lossy(&bytes).into_owned(),
-            Some(other) => other.to_string(),
+        self.some_text(column).unwrap_or_default()
+    }
+
+    fn some_text(&mut self, column: impl IdenStatic) -> Option<String> {
+        let (text, was) = match self.value(column)? {
+            Value::String(Some(text)) => return Some(text),
+            Value::BigInt(Some(number)) => (number.to_string(), "was a number"),
+            Value::Double(Some(number)) => (number.to_string(), "was a number"),
+            Value::Bytes(Some(bytes)) => match String::from_utf8(bytes) {
+                Ok(text) => (text, "was bytes"),
+                Err(err) => {
+                    let text = String::from_utf8_lossy(err.as_bytes()).into_owned();
+                    (text, "was no UTF-8, which has U+FFFD in its place")
+                }
+            },
+            other => (other.to_string(), "was of another type"),
         };
-        self.adapt(column, "was no UTF-8 text");
-        text
+        self.adapt(column, format!("{was}, and is text now"));
+        Some(text)
     }
 
     fn without_nul(&mut self, column: impl IdenStatic, text: String) -> String {
