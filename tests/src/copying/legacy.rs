@@ -20,7 +20,7 @@ const RUNS: &str = "id TEXT, skill_id TEXT, caller_id TEXT, channel_id TEXT, par
      runtime_seconds REAL, total_input_tokens INTEGER, total_output_tokens INTEGER, total_thinking_tokens INTEGER";
 const EVENTS: &str = "run_id TEXT, seq INTEGER, event_type TEXT, payload TEXT, created_at INTEGER";
 
-/// A database as the older store leaves it, made by SQLite's own command.
+/// A database as the legacy store leaves it, made by SQLite's own command.
 struct Legacy {
     folder: TempDir,
 }

@@ -47,7 +47,7 @@ mod command;
 /// The host under `examples/`, which moves.
 mod example;
 
-/// From a database of the older store.
+/// From a database of the legacy store.
 mod legacy;
 
 /// A copy, with what it tells.

@@ -88,7 +88,7 @@ pub enum DifferenceKind {
     Refused(String),
     /// An event whose run isn't in the source; no history has a place for it. It doesn't make a copy incomplete.
     Orphan,
-    /// A value of an older store was stored in another form; in words that follow the row. It doesn't make a copy
+    /// A value of a legacy store was stored in another form; in words that follow the row. It doesn't make a copy
     /// incomplete.
     Adapted(String),
 }
@@ -134,7 +134,7 @@ pub struct Tally {
     pub extra: u64,
     /// Events without a run.
     pub orphans: u64,
-    /// Rows of an older store that were stored in another form.
+    /// Rows of a legacy store that were stored in another form.
     pub adapted: u64,
 }
 

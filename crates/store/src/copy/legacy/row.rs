@@ -1,4 +1,4 @@
-//! What a row of the older store says, in our terms.
+//! What a row of the legacy store says, in our terms.
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{Error, Limits, Result, rules};
