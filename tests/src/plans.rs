@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 use runtrail_audit::{
     BulkStorage, LogFilter, Order, Page, PageRequest, PagedStorage, Retention, RunFilter, RunQuery,
-    RunTree, Storage,
+    RunTree, SkillRun, Storage,
 };
 use runtrail_store::AuditStore;
 use sea_orm::DatabaseConnection;
@@ -255,5 +255,30 @@ fn a_store_of_its_own_keeps_the_statistics_that_the_planner_needs() {
             fetch::<i64>(&db, statistics).await[0] > 0,
             "a store that is closed leaves them behind"
         );
+    });
+}
+
+/// It keeps plans that it has made while there was nothing, for about a minute.
+#[test]
+fn a_new_postgres_database_reads_no_whole_table_for_each_write() {
+    on_database(Backend::Postgres, async |database| {
+        const RUNS: i64 = 4_000;
+
+        let store = database.store().await;
+        for number in 0..RUNS {
+            let run = SkillRun {
+                output: "x".repeat(1_000),
+                ..running(&format!("r-{number}"))
+            };
+            store.start_run(&run).await.unwrap();
+            store.append_logs(&[event(&run.id, 1)]).await.unwrap();
+        }
+        // By then its connections have told what they have done.
+        store.close().await.unwrap();
+        let db = database.connection().await;
+        let read = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'skill_runs'";
+        let read = fetch::<i64>(&db, read).await[0];
+        // A thousand runs at most, or half of them for each event.
+        assert!(read < RUNS * RUNS / 8, "{read} rows");
     });
 }

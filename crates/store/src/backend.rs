@@ -140,13 +140,27 @@ pub(crate) fn is_in(
     })
 }
 
+/// A limit for all rows: more than any table has, and the largest number that the drivers can bind.
+pub(crate) const ALL: u64 = i64::MAX.unsigned_abs();
+
 /// A list of rows as a table, `LIST`, of which [`field`] takes the values; one parameter as well.
 pub(crate) fn unfold_rows(
     connection: &impl ConnectionTrait,
     rows: &[impl Serialize],
 ) -> Result<TableRef> {
     let list = list(connection, "jsonb_array_elements", rows)?;
-    Ok(TableRef::FunctionCall(list, LIST.0.into_iden()))
+    if !has_schemas(connection) {
+        return Ok(TableRef::FunctionCall(list, LIST.0.into_iden()));
+    }
+    // The limit leaves nothing out. But of one that it doesn't know PostgreSQL's planner expects a tenth of the list, which
+    // it takes for 100 rows: for so many it would rather read up to 10,000 runs than look each of them up. It is the same
+    // for every list, for with a small one a plan for just this list would seem worth making each time.
+    let rows = Query::select()
+        .column(LIST.1)
+        .from_function(list, "rows")
+        .limit(ALL)
+        .take();
+    Ok(TableRef::SubQuery(Box::new(rows), LIST.0.into_iden()))
 }
 
 /// The value at this place of a row of [`unfold_rows`], or by this name, as text.

@@ -8,6 +8,7 @@ use runtrail_entity::skill_run::{COLUMN, Column};
 use sea_orm::Condition;
 use sea_orm::sea_query::{Expr, Query, SelectStatement};
 
+use crate::backend::ALL;
 use crate::codec::ListId;
 use crate::connection::Connection;
 use crate::page::{self, List};
@@ -94,9 +95,6 @@ fn list_of(
         order,
     })
 }
-
-/// More rows than any table has, and the largest number that the drivers can bind.
-const ALL: u64 = i64::MAX.unsigned_abs();
 
 fn within(rows: u64) -> u64 {
     Ord::min(rows, ALL)

@@ -1,8 +1,12 @@
 use std::fmt;
+#[cfg(feature = "postgres")]
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+#[cfg(feature = "postgres")]
+use sea_orm::sqlx::Connection as _;
 use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::{self, AssertSqlSafe};
 use sea_orm::{
@@ -28,6 +32,46 @@ pub(crate) struct Held {
     has_prepared_statements: bool,
     has_failed: AtomicBool,
     since: Instant,
+    #[cfg(feature = "postgres")]
+    plans: Plans,
+}
+
+/// How old the plans of prepared statements are, in rows that were written since.
+///
+/// PostgreSQL keeps a plan that it has made while there were few rows, and would read whole tables by it until it looks at
+/// their sizes by itself, which may take it a minute.
+#[cfg(feature = "postgres")]
+struct Plans {
+    written: AtomicU64,
+    /// After how many rows they are made anew.
+    last_until: AtomicU64,
+}
+
+#[cfg(feature = "postgres")]
+impl Plans {
+    /// Fewer rows than any plan is bad for.
+    const FEW: u64 = 1_000;
+
+    fn new() -> Self {
+        Self {
+            written: AtomicU64::new(0),
+            last_until: AtomicU64::new(Self::FEW),
+        }
+    }
+
+    /// Has them made anew each time that twice as much has been written on this connection.
+    async fn renew(&self, connection: &mut sqlx::PgConnection) -> Result<(), SqlxError> {
+        let written = self.written.load(Ordering::Relaxed);
+        if written >= self.last_until.load(Ordering::Relaxed) {
+            connection.clear_cached_statements().await?;
+            self.last_until.store(2 * written, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn have_written(&self, rows: u64) {
+        self.written.fetch_add(rows, Ordering::Relaxed);
+    }
 }
 
 /// How long one is kept without the pool seeing it, which has limits of its own to how old they get.
@@ -47,6 +91,8 @@ impl Held {
             has_prepared_statements: true,
             has_failed: AtomicBool::new(false),
             since: Instant::now(),
+            #[cfg(feature = "postgres")]
+            plans: Plans::new(),
         })
     }
 
@@ -154,9 +200,15 @@ impl ConnectionTrait for Held {
             Inner::Postgres(connection) => {
                 let connection = &mut **connection.lock().await;
                 let result = match self.has_prepared_statements {
-                    true => query(statement).execute(connection).await,
+                    true => match self.plans.renew(connection).await {
+                        Ok(()) => query(statement).execute(connection).await,
+                        Err(err) => Err(err),
+                    },
                     false => simple_protocol::query(&statement).execute(connection).await,
                 };
+                if let Ok(result) = &result {
+                    self.plans.have_written(result.rows_affected());
+                }
                 result.map(Into::into)
             }
         };

@@ -185,8 +185,7 @@ impl<'a> Pass<'a> {
         if self.in_flight.len() == MOST_IN_FLIGHT {
             self.next_written().await?;
         }
-        // A plan that was made and kept while there were few runs would have PostgreSQL read all of them for each batch.
-        let target = self.target.clone().without_prepared_statements();
+        let target = self.target.clone();
         self.in_flight.spawn(async move {
             let answers = target::append_events(&target, &events).await;
             (events, answers)
