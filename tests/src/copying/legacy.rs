@@ -310,6 +310,16 @@ on_each_backend! {
         assert_eq!((summary.copied.runs.copied, summary.copied.runs.refused), (1_002, 1_000));
     }
 
+    async fn a_page_that_ends_with_a_key_that_is_no_utf8_is_not_the_last(database) {
+        let legacy = Legacy::new();
+        legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 1500) \
+            INSERT INTO skill_runs (id, status, started_at) SELECT CASE value \
+            WHEN 1000 THEN CAST(CAST('r01000' AS BLOB) || x'ff' AS TEXT) ELSE printf('r%05d', value) END, 'ok', 1 FROM n;");
+        let (summary, told) = legacy.copied_to(database).await;
+        let runs = summary.copied.runs;
+        assert_eq!((runs.copied, runs.refused), (1_499, 1), "{told:?}");
+    }
+
     async fn a_text_that_is_too_long_is_refused(database) {
         let legacy = Legacy::new();
         legacy.run("'a'", "output = printf('%.*c', 16777217, 'x')");

@@ -93,7 +93,8 @@ impl HistoryCopy {
     /// Reads both histories once more after the copy, and compares every row and the number of runs for each skill and
     /// status.
     ///
-    /// Any difference counts, also what the source has been given in the meantime.
+    /// Any difference counts, also what the source has been given in the meantime. The copy before it passes over events of
+    /// which both sides have as many: should some be missing there for all that, one that isn't verified brings them.
     pub fn verified(self) -> Self {
         Self {
             verifies: true,

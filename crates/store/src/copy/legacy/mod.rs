@@ -99,13 +99,13 @@ impl LegacyStore {
         let rows = db.fetch(about("pragma_table_info").column("name")).await?;
         let names = rows.iter().map(|row| row.try_get_by_index(0));
         let names: HashSet<String> = names.collect::<Result<_, _>>().map_err(error::database)?;
-        let known: HashSet<_> = E::Column::iter().skip(1).map(|it| it.as_str()).collect();
+        let known: Vec<_> = E::Column::iter().skip(1).map(|it| it.as_str()).collect();
         let table = entity.table_name();
         if let Some(column) = known.iter().find(|column| !names.contains(**column)) {
             let reason = format!("leads to no legacy database: it has no {table}.{column}");
             return Err(Error::invalid("url", reason));
         }
-        for column in names.iter().filter(|name| !known.contains(name.as_str())) {
+        for column in names.iter().filter(|name| !known.contains(&name.as_str())) {
             tracing::warn!(table, column, "the column isn't copied");
         }
         let rows = db
