@@ -36,13 +36,13 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
     }
     let (source, returned) = (setup.file("copied.db"), setup.file("returned.db"));
     let there = Way {
-        from: &sqlite_url(&source),
+        from: &data::sqlite_url(&source),
         to: &setup.postgres,
         history: setup.written,
     };
     let back = Way {
         from: &setup.postgres,
-        to: &sqlite_url(&returned),
+        to: &data::sqlite_url(&returned),
         history: setup.written,
     };
     let fill = data::fill_sqlite(&source, setup.written, &setup.payloads);
@@ -200,8 +200,4 @@ impl Way<'_> {
 fn file_or_url(url: &str) -> &str {
     let file = url.strip_prefix("sqlite://").unwrap_or(url);
     file.split_once("?mode").map_or(file, |(file, _)| file)
-}
-
-fn sqlite_url(file: &Path) -> String {
-    format!("sqlite://{}?mode=rwc", file.display())
 }

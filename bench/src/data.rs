@@ -282,5 +282,9 @@ fn escaped(text: &str) -> String {
 }
 
 pub(crate) fn url(file: &Path) -> ConnectOptions {
-    ConnectOptions::new(format!("sqlite://{}?mode=rwc", file.display()))
+    ConnectOptions::new(sqlite_url(file))
+}
+
+pub(crate) fn sqlite_url(file: &Path) -> String {
+    format!("sqlite://{}?mode=rwc", file.display())
 }

@@ -2,14 +2,12 @@ use std::io::Write;
 
 use clap::Args;
 use indicatif::ProgressBar;
-use runtrail_migration::Migrator;
 use runtrail_store::audit::{Error, Storage};
 use runtrail_store::copy::{
     CopySummary, HistoryCopy, LegacyStore, Notice, PassSummary, Source, Tally,
 };
-use runtrail_store::migration::SchemaState;
+use runtrail_store::migration::{Migrator, SchemaState};
 use runtrail_store::{AuditStore, ConnectOptions, SchemaName};
-use sea_orm::DbBackend;
 
 use crate::database::{self, DatabaseArguments};
 use crate::failure::{Failure, Result};
@@ -109,7 +107,7 @@ async fn open_source(url: &str, schema: Option<SchemaName>) -> Result<Source> {
         return Err(Failure::usage(message));
     }
     let opened = async {
-        let store = connect(url, schema).await?;
+        let store = database::connect(url, schema).await?;
         store.verify_schema().await?;
         Ok(store)
     };
@@ -125,12 +123,8 @@ async fn open_source(url: &str, schema: Option<SchemaName>) -> Result<Source> {
 
 /// Whether it is a SQLite file with tables of somebody else's. To open it as ours would change how it is written.
 async fn is_foreign_file(url: &str) -> bool {
-    let options = ConnectOptions::new(url);
-    if !matches!(options.backend(), Ok(DbBackend::Sqlite)) {
-        return false;
-    }
-    // What is the matter with it otherwise, opening it tells.
-    let Ok(db) = options.open_as_it_is().await else {
+    // If it is none, or can't be opened, opening it as ours tells.
+    let Ok(db) = ConnectOptions::new(url).open_as_it_is().await else {
         return false;
     };
     let state = Migrator::new().state(&db).await;
@@ -141,19 +135,11 @@ async fn is_foreign_file(url: &str) -> bool {
 async fn open_target(url: &str, schema: Option<SchemaName>) -> Result<AuditStore> {
     let url = database::created_on_first_use(url);
     let opened = async {
-        let store = connect(&url, schema).await?;
+        let store = database::connect(&url, schema).await?;
         store.initialize().await?;
         Ok(store)
     };
     opened.await.map_err(|err| database::opening(&url, err))
-}
-
-async fn connect(url: &str, schema: Option<SchemaName>) -> Result<AuditStore, Error> {
-    let store = AuditStore::connect(url).await?;
-    Ok(match schema {
-        Some(schema) => store.in_schema(schema),
-        None => store,
-    })
 }
 
 fn tell(bar: &ProgressBar, notice: Notice) {

@@ -49,18 +49,14 @@ pub(crate) struct DatabaseArguments {
 impl DatabaseArguments {
     /// The history, fit for use.
     pub(crate) async fn open(&self) -> Result<AuditStore> {
-        let schema = self.schema()?;
-        let options = ConnectOptions::new(self.url());
-        let is_embedded = options
+        let (url, schema) = (self.url(), self.schema()?);
+        let is_embedded = ConnectOptions::new(&url)
             .backend()
             .is_ok_and(|kind| kind == DbBackend::Sqlite);
         let opened = async {
             // What was stored by a host with larger limits has to be exported and imported too.
             let limits = Limits::new(Limits::MAX_VALUE_BYTES)?;
-            let mut store = AuditStore::connect(options).await?.with_limits(limits);
-            if let Some(schema) = schema {
-                store = store.in_schema(schema);
-            }
+            let store = connect(&url, schema).await?.with_limits(limits);
             if is_embedded {
                 store.initialize().await?;
             } else {
@@ -68,7 +64,7 @@ impl DatabaseArguments {
             }
             Ok(store)
         };
-        opened.await.map_err(|err| opening(&self.url(), err))
+        opened.await.map_err(|err| opening(&url, err))
     }
 
     pub(crate) async fn migrate(&self, command: Command) -> Result<()> {
@@ -125,6 +121,15 @@ pub(crate) fn created_on_first_use(url: &str) -> String {
         Some(sqlite) => sqlite.created_on_first_use(),
         None => url.to_owned(),
     }
+}
+
+/// A store on this database, and in this schema.
+pub(crate) async fn connect(url: &str, schema: Option<SchemaName>) -> Result<AuditStore, Error> {
+    let store = AuditStore::connect(url).await?;
+    Ok(match schema {
+        Some(schema) => store.in_schema(schema),
+        None => store,
+    })
 }
 
 /// Where a database is, however its URL is written: the file of SQLite's.

@@ -265,11 +265,8 @@ on_each_backend! {
         }
         line.write_all(b"\"}\n").unwrap();
         drop(line);
-        while child.try_wait().unwrap().is_none() {
-            peak = peak.max(peak_memory(child.id()).unwrap_or(0));
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-        let output = child.wait_with_output().unwrap();
+        let (output, peak_at_end) = output_and_peak(child).await;
+        peak = peak.max(peak_at_end);
         assert!(stderr(&output).starts_with("line 1: a value is too long"), "{}", stderr(&output));
         assert!(peak > 0 && peak < 300 << 10, "{peak} KiB");
     }
@@ -303,13 +300,8 @@ on_each_backend! {
             (&cli, vec!["export", "--output", path_text(&file)]),
             (&there, vec!["import", path_text(&file)]),
         ] {
-            let mut child = cli.command(&arguments).spawn().unwrap();
-            let mut peak = 0;
-            while child.try_wait().unwrap().is_none() {
-                peak = peak.max(peak_memory(child.id()).unwrap_or(0));
-                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-            }
-            let output = child.wait_with_output().unwrap();
+            let child = cli.command(&arguments).spawn().unwrap();
+            let (output, peak) = output_and_peak(child).await;
             assert!(output.status.success(), "{}", stderr(&output));
             assert!(peak > 0 && peak < 60 << 10, "{arguments:?}: {peak} KiB");
         }

@@ -1,6 +1,5 @@
 use std::path::Path;
 use std::process::Output;
-use std::time::Duration;
 
 use runtrail_audit::{BulkStorage, SkillRunLog, Storage};
 use runtrail_migration::SchemaName;
@@ -68,13 +67,7 @@ from_each_to_each! {
         let (from, to) = (from.url(), to.url());
         let mut command = runtrail_command(Path::new("/"));
         command.args(["copy", "--final", "--from", &from, "--to", &to]);
-        let mut child = command.spawn().unwrap();
-        let mut peak = 0;
-        while child.try_wait().unwrap().is_none() {
-            peak = peak.max(peak_memory(child.id()).unwrap_or(0));
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        let output = child.wait_with_output().unwrap();
+        let (output, peak) = output_and_peak(command.spawn().unwrap()).await;
         assert!(output.status.success(), "{}", printed(&output));
         assert!(stdout(&output).contains("compared 40 runs and 280 events\n"));
         assert!(peak > 0 && peak < 200 << 10, "{peak} KiB");

@@ -8,7 +8,6 @@ use runtrail_audit::{Error, RunStatus, SkillRun, Storage};
 use runtrail_store::copy::{
     CopySummary, Difference, DifferenceKind, HistoryCopy, LegacyStore, RowKey,
 };
-use sea_orm::DatabaseConnection;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -75,28 +74,15 @@ impl Legacy {
 
 fn sqlite3(file: &Path, sql: &str) {
     let mut command = Command::new("sqlite3");
-    let mut child = command
-        .arg("-bail")
-        .arg(file)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(sql.as_bytes())
-        .unwrap();
-    assert!(child.wait().unwrap().success());
+    command.arg("-bail").arg(file);
+    let mut sqlite3 = Spawned::new(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+    sqlite3.write(sql);
+    sqlite3.close_stdin();
+    sqlite3.wait_for_success();
 }
 
 fn adapted(row: RowKey, reason: &str) -> Difference {
     difference(row, DifferenceKind::Adapted(reason.into()))
-}
-
-async fn texts(db: &DatabaseConnection, query: &str) -> Vec<String> {
-    fetch(db, query).await
 }
 
 on_each_backend! {
@@ -140,8 +126,8 @@ on_each_backend! {
 
         // To the byte: not even numbers that JSON can say and no program holds are changed.
         let db = database.connection().await;
-        assert_eq!(texts(&db, "SELECT inputs FROM skill_runs WHERE id = 'top'").await, ["{ \"x\": 1.0, \"y\": [] }"]);
-        let payload = texts(&db, "SELECT payload FROM skill_run_logs WHERE sequence = 0").await;
+        assert_eq!(fetch::<String>(&db, "SELECT inputs FROM skill_runs WHERE id = 'top'").await, ["{ \"x\": 1.0, \"y\": [] }"]);
+        let payload = fetch::<String>(&db, "SELECT payload FROM skill_run_logs WHERE sequence = 0").await;
         assert_eq!(payload, ["{\"b\":1,  \"a\":12345678901234567890123}"]);
     }
 

@@ -129,14 +129,13 @@ impl Account<'_> {
 
     /// A row that the target hasn't as it is now, and that a further pass brings.
     pub(super) fn behind<M: Copied>(&mut self, row: &M, kind: DifferenceKind) {
-        M::tally(&mut self.summary).behind += 1;
-        self.tell::<M>(Some(&row.key()), kind);
+        self.behind_at::<M>(&row.key(), kind);
     }
 
-    /// The same of one that has just come.
-    pub(super) fn behind_at<M: Copied>(&mut self, key: &M::Key) {
+    /// The same of one of which only the key is known.
+    pub(super) fn behind_at<M: Copied>(&mut self, key: &M::Key, kind: DifferenceKind) {
         M::tally(&mut self.summary).behind += 1;
-        self.tell::<M>(Some(key), DifferenceKind::Missing);
+        self.tell::<M>(Some(key), kind);
     }
 
     /// An event whose run the target hasn't, or has as another one.

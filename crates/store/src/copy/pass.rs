@@ -213,7 +213,10 @@ impl<'a> Pass<'a> {
         let existing = self.source.existing(&run_ids).await?;
         for (key, digest) in events.drain(..) {
             match existing.contains(&key.0) {
-                true => self.account.behind_at::<skill_run_log::Model>(&key),
+                true => {
+                    let kind = DifferenceKind::Missing;
+                    self.account.behind_at::<skill_run_log::Model>(&key, kind);
+                }
                 false => self.account.orphan(&key, digest),
             }
         }
