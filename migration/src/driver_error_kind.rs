@@ -15,6 +15,8 @@ pub enum DriverErrorKind {
     ReadOnly,
     /// A table isn't there.
     NoSuchTable,
+    /// A constraint or a trigger refuses what the statement does.
+    Refused,
     /// The connection, the server or the order of things failed: the same statement may succeed later.
     Transient,
     /// Anything else.
@@ -53,14 +55,17 @@ impl DriverErrorKind {
         match state {
             // lock_not_available, object_in_use
             "55P03" | "55006" => Self::Busy,
-            // query_canceled: statement_timeout, or an operator
-            "57014" => Self::Timeout,
+            // query_canceled: statement_timeout, or an operator; transaction_timeout
+            "57014" | "25P04" => Self::Timeout,
             // disk_full
             "53100" => Self::Full,
             // read_only_sql_transaction
             "25006" => Self::ReadOnly,
             // undefined_table, invalid_schema_name
             "42P01" | "3F000" => Self::NoSuchTable,
+            // integrity_constraint_violation; raise_exception, as a host's trigger does it
+            _ if state.starts_with("23") => Self::Refused,
+            "P0001" => Self::Refused,
             // serialization_failure, deadlock_detected
             "40001" | "40P01" => Self::Transient,
             // admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout,
@@ -85,6 +90,8 @@ impl DriverErrorKind {
             13 => Self::Full,
             // SQLITE_READONLY
             8 => Self::ReadOnly,
+            // SQLITE_CONSTRAINT
+            19 => Self::Refused,
             // SQLITE_NOMEM, SQLITE_INTERRUPT, SQLITE_IOERR, SQLITE_PROTOCOL, SQLITE_SCHEMA
             7 | 9 | 10 | 15 | 17 => Self::Transient,
             // SQLITE_ERROR says it in words only.

@@ -47,7 +47,7 @@ pub use log_filter::LogFilter;
 pub use order::Order;
 pub use page::Page;
 pub use paged_storage::PagedStorage;
-pub use retention::{PurgeSize, Retention};
+pub use retention::{PurgeBatch, PurgeSize, PurgeSummary, Retention, SkippedRun};
 pub use run::SkillRun;
 pub use run_filter::RunFilter;
 pub use run_log::SkillRunLog;

@@ -1,7 +1,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::Args;
-use runtrail_store::audit::{PurgeSize, Retention, rfc3339};
+use runtrail_store::audit::{PurgeBatch, PurgeSize, Retention, rfc3339};
 
 use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};
@@ -42,12 +42,21 @@ impl Purge {
         }
 
         let bar = progress(size.runs, "{pos}/{len} runs");
-        let purged = store.purge_in_batches(cutoff, &|runs| bar.inc(runs)).await;
+        let advance = |batch: PurgeBatch| bar.inc(batch.runs + batch.skipped.len() as u64);
+        let purged = store.purge_in_batches(cutoff, &advance).await;
         bar.finish_and_clear();
+        let purged = purged?;
         say(&format!(
             "deleted {}, finished before {before}",
-            counted(purged?, "run")
-        ))
+            counted(purged.runs, "run")
+        ))?;
+        if purged.skipped > 0 {
+            return Err(Failure::failed(format!(
+                "{} can't be deleted and stays with its events, for the reasons given above",
+                counted(purged.skipped, "run")
+            )));
+        }
+        Ok(())
     }
 }
 

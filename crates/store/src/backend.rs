@@ -24,6 +24,19 @@ pub(crate) fn holds_nul(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() != DbBackend::Postgres
 }
 
+/// Whether foreign keys are enforced on the connection that runs the statement, where a host can switch them off: on
+/// SQLite.
+pub(crate) fn enforces_foreign_keys(connection: &impl ConnectionTrait) -> Option<Expr> {
+    const PRAGMA: &str = "pragma_foreign_keys";
+
+    let setting = Query::select()
+        .column("foreign_keys")
+        .from_function(Func::cust(PRAGMA), PRAGMA)
+        .take();
+    let setting = Expr::SubQuery(None, Box::new(setting.into()));
+    (!has_schemas(connection)).then(|| setting.eq(1))
+}
+
 /// The pool below a connection to PostgreSQL.
 #[cfg(feature = "postgres")]
 pub(crate) fn postgres_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx::PgPool> {

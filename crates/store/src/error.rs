@@ -18,17 +18,30 @@ pub(crate) fn database(err: DbErr) -> Error {
             transient: true,
             source,
         },
-        DriverErrorKind::Permanent => Error::Backend {
+        DriverErrorKind::Refused | DriverErrorKind::Permanent => Error::Backend {
             transient: false,
             source,
         },
     }
 }
 
+/// Whether a constraint or a trigger refuses what a statement does.
+pub(crate) fn is_refused(err: &Error) -> bool {
+    driver_error(err).map(DriverErrorKind::of) == Some(DriverErrorKind::Refused)
+}
+
+/// What the database itself says.
+pub(crate) fn cause(err: &Error) -> String {
+    driver_error(err).map_or_else(|| err.to_string(), ToString::to_string)
+}
+
+fn driver_error(err: &Error) -> Option<&DbErr> {
+    std::error::Error::source(err).and_then(|source| source.downcast_ref::<DbErr>())
+}
+
 /// The same error once more, for another call that has met it.
 pub(crate) fn repeated(err: &Error) -> Error {
-    let source = std::error::Error::source(err).and_then(|source| source.downcast_ref::<DbErr>());
-    match (err, source) {
+    match (err, driver_error(err)) {
         (Error::SchemaMissing, _) => Error::SchemaMissing,
         (Error::SchemaOutdated { pending }, _) => Error::SchemaOutdated {
             pending: pending.clone(),

@@ -1,44 +1,58 @@
 //! Deleting old runs with their events.
 
 use chrono::{DateTime, Utc};
-use runtrail_audit::{PurgeSize, Result, rules};
+use runtrail_audit::{Error, PurgeBatch, PurgeSize, PurgeSummary, Result, SkippedRun, rules};
 use runtrail_entity::{skill_run, skill_run_log};
 use sea_orm::Order;
+use sea_orm::QueryResult;
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 
 use crate::connection::Connection;
+use crate::page;
 use crate::session::Session;
-use crate::{backend, codec};
+use crate::{backend, codec, error};
 
 /// Runs of one batch: few enough that other writers to a SQLite file don't notice.
 const RUNS_AT_ONCE: u64 = 100;
 
-/// Events that one statement deletes, since a single run may have millions; of the largest, some seconds' worth.
+/// Events that one statement deletes, since each takes time; more only where a single run has more.
 const EVENTS_AT_ONCE: u64 = 1_000;
 
-/// How often a batch is tried again in vain: others may be purging the same runs, or writing events to them.
-const ATTEMPTS: usize = 3;
+/// What runs are purged in the order of.
+const KEY: [skill_run::Column; 2] = [skill_run::Column::FinishedAt, skill_run::Column::Id];
 
 pub(crate) async fn older_than(
     db: &Session<'_, impl Connection>,
     cutoff: DateTime<Utc>,
-    on_batch: &(dyn Fn(u64) + Sync),
-) -> Result<u64> {
+    on_batch: &(dyn Fn(PurgeBatch) + Sync),
+) -> Result<PurgeSummary> {
     let cutoff = rules::micros(cutoff);
-    let mut purged = 0;
-    let mut after = Position::START;
+    let mut summary = PurgeSummary::default();
+    let mut after = None;
     loop {
         let db = &db.with_fresh_deadline();
-        let due = due_runs(db, cutoff, &after).await?;
-        let Some(last) = due.last() else {
-            return Ok(purged);
+        let rows = due_runs(db, cutoff, after).await?;
+        let Some(last) = rows.last() else {
+            return Ok(summary);
         };
-        after = last.clone();
-        let ids: Vec<String> = due.into_iter().map(|run| run.id).collect();
-        let batch = backend::unfold(db.connection(), &ids)?;
-        let deleted = delete(db, cutoff, &batch, ids.len() as u64).await?;
-        purged += deleted;
-        on_batch(deleted);
+        // Even a run that can't be deleted is not met again, so the purge comes to its end.
+        after = Some(codec::position(last, &KEY)?);
+        let mut batch = PurgeBatch::default();
+        let runs = due(&rows, &mut batch)?;
+        for runs in bounded(&runs) {
+            delete(db, cutoff, runs, &mut batch).await?;
+        }
+        for run in &batch.skipped {
+            tracing::warn!(
+                table = "skill_runs",
+                id = run.run_id,
+                reason = run.reason,
+                "skipped a run that can't be purged"
+            );
+        }
+        summary.runs += batch.runs;
+        summary.skipped += batch.skipped.len() as u64;
+        on_batch(batch);
     }
 }
 
@@ -69,116 +83,171 @@ pub(crate) async fn measure(
     })
 }
 
-/// A place in the order in which runs are purged. Going on from it, rather than from the start, ends the purge
-/// even if a run can't be deleted.
-#[derive(Clone)]
-struct Position {
-    finished_at: i64,
+/// A run that is due, with its events.
+struct Due {
     id: String,
+    events: u64,
 }
 
-impl Position {
-    const START: Self = Self {
-        finished_at: i64::MIN,
-        id: String::new(),
-    };
-}
-
+/// The next runs that are due, whatever is in their rows.
 async fn due_runs(
     db: &Session<'_, impl Connection>,
     cutoff: i64,
-    after: &Position,
-) -> Result<Vec<Position>> {
-    use skill_run::{COLUMN, Column};
+    after: Option<Vec<Expr>>,
+) -> Result<Vec<QueryResult>> {
+    use skill_run::{COLUMN, Column, Entity};
 
-    let query = Query::select()
-        .columns([Column::FinishedAt, Column::Id])
+    let events = Query::select()
+        .expr(Expr::col(skill_run_log::Column::RunId).count())
+        .from(db.logs())
+        .and_where(
+            Expr::col((skill_run_log::Entity, skill_run_log::Column::RunId))
+                .equals((Entity, Column::Id)),
+        )
+        .take();
+    let mut query = Query::select()
+        .columns(KEY)
+        .expr_as(Expr::SubQuery(None, Box::new(events.into())), EVENTS)
         .from(db.runs())
         .and_where(COLUMN.finished_at.lt(cutoff))
         .and_where(codec::is_whole_number(Column::FinishedAt))
-        // In this form the index on finished_at is entered at the right place.
-        .and_where(COLUMN.finished_at.gte(after.finished_at))
-        .and_where(
-            COLUMN
-                .finished_at
-                .gt(after.finished_at)
-                .or(COLUMN.id.gt(after.id.as_str())),
-        )
         .order_by(Column::FinishedAt, Order::Asc)
         .order_by(Column::Id, Order::Asc)
         .limit(RUNS_AT_ONCE)
         .take();
-    let rows = db.fetch(&query).await?;
-    let due = codec::readable(&rows, |row| {
-        let (id, finished_at) = codec::read_finish(row)?;
-        Ok(Position { finished_at, id })
-    })?;
-    if due.is_empty()
-        && let Some(row) = rows.first()
-    {
-        // A whole batch that can't be read, and no place to go on from.
-        codec::read_finish(row)?;
+    if let Some(key) = after {
+        query.and_where(page::beyond(&KEY, key, runtrail_audit::Order::OldestFirst));
     }
-    Ok(due)
+    db.fetch(&query).await
 }
 
-/// Deletes the events of these runs, then the runs that have none left.
-///
-/// Every statement asks again whether the run is due: its id may have been purged and started anew meanwhile.
+/// The alias of the number of a run's events.
+const EVENTS: &str = "events";
+
+/// The runs of these rows; those without a readable id are skipped.
+fn due(rows: &[QueryResult], batch: &mut PurgeBatch) -> Result<Vec<Due>> {
+    let mut runs = Vec::with_capacity(rows.len());
+    for row in rows {
+        match codec::read_finish(row) {
+            Ok((id, _)) => {
+                let events: i64 = row.try_get("", EVENTS).map_err(error::database)?;
+                // Not negative: the database has counted.
+                let events = events.unsigned_abs();
+                runs.push(Due { id, events });
+            }
+            Err(Error::Corrupt {
+                id, column, reason, ..
+            }) => batch.skipped.push(SkippedRun::new(id, format!("{column} {reason}"))),
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(runs)
+}
+
+/// Splits runs so that one statement deletes at most [`EVENTS_AT_ONCE`], or a single run.
+fn bounded(runs: &[Due]) -> impl Iterator<Item = &[Due]> {
+    let mut rest = runs;
+    std::iter::from_fn(move || {
+        let mut events = 0;
+        let fitting = rest.iter().take_while(|run| {
+            events += run.events;
+            events <= EVENTS_AT_ONCE
+        });
+        let chunk = fitting.count().max(1).min(rest.len());
+        let (chunk, others) = rest.split_at(chunk);
+        rest = others;
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+/// Deletes these runs with their events. A run that the database doesn't let go stays, with all its events.
 async fn delete(
     db: &Session<'_, impl Connection>,
     cutoff: i64,
-    batch: &SelectStatement,
-    runs: u64,
-) -> Result<u64> {
-    let mut deleted = 0;
-    let mut attempts = 0;
-    while deleted < runs && attempts < ATTEMPTS {
-        while delete_events(db, cutoff, batch).await? == EVENTS_AT_ONCE {}
-        let gone = delete_runs_without_events(db, cutoff, batch).await?;
-        deleted += gone;
-        if gone == 0 {
-            attempts += 1;
+    runs: &[Due],
+    batch: &mut PurgeBatch,
+) -> Result<()> {
+    let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
+    match delete_at_once(db, cutoff, &ids).await {
+        Ok(deleted) => batch.runs += deleted,
+        // An error ends a caller's transaction on PostgreSQL: nothing more can be done in there.
+        Err(err) if !error::is_refused(&err) || db.connection().pool().is_none() => return Err(err),
+        Err(_) => {
+            for id in ids {
+                match delete_at_once(db, cutoff, &[id]).await {
+                    Ok(deleted) => batch.runs += deleted,
+                    Err(err) if error::is_refused(&err) => batch.skipped.push(SkippedRun::new(id, error::cause(&err))),
+                    Err(err) => return Err(err),
+                }
+            }
         }
     }
-    Ok(deleted)
+    Ok(())
 }
 
-async fn delete_events(
+/// Deletes runs by one statement, which takes their events along through the foreign key: all of it happens, or
+/// nothing. So a row of a host's that refers to a run keeps the run and its events.
+///
+/// Every statement asks again whether the run is due: its id may have been purged and started anew meanwhile.
+async fn delete_at_once(
     db: &Session<'_, impl Connection>,
     cutoff: i64,
-    batch: &SelectStatement,
+    ids: &[&str],
 ) -> Result<u64> {
-    use skill_run_log::{COLUMN, Column};
+    use skill_run::COLUMN;
 
-    let key = [Column::RunId, Column::Sequence];
-    let due = Query::select()
-        .column(skill_run::Column::Id)
-        .from(db.runs())
-        .and_where(skill_run::COLUMN.id.in_subquery(batch.clone()))
-        .and_where(skill_run::COLUMN.finished_at.lt(cutoff))
+    let batch = backend::unfold(db.connection(), ids)?;
+    let mut delete = Query::delete()
+        .from_table(db.runs())
+        .and_where(COLUMN.id.in_subquery(batch.clone()))
+        .and_where(COLUMN.finished_at.lt(cutoff))
         .take();
-    let some = Query::select()
-        .columns(key)
-        .from(db.logs())
-        .and_where(COLUMN.run_id.in_subquery(due))
-        .limit(EVENTS_AT_ONCE)
-        .take();
-    let delete = Query::delete()
-        .from_table(db.logs())
-        .and_where(Expr::tuple(key.map(Expr::col)).in_subquery(some))
-        .take();
-    db.execute(&delete).await
+    let enforced = backend::enforces_foreign_keys(db.connection());
+    if let Some(enforced) = &enforced {
+        delete.and_where(enforced.clone());
+    }
+    let deleted = db.execute(&delete).await?;
+    match enforced {
+        Some(enforced) if deleted < ids.len() as u64 => {
+            Ok(deleted + delete_without_foreign_keys(db, cutoff, &batch, enforced.not()).await?)
+        }
+        _ => Ok(deleted),
+    }
 }
 
-async fn delete_runs_without_events(
+/// Deletes events, then the runs that have none left, on a SQLite connection on which a host has switched foreign keys
+/// off; does nothing on any other. Nothing refers to a run there, so each of them can go.
+async fn delete_without_foreign_keys(
     db: &Session<'_, impl Connection>,
     cutoff: i64,
     batch: &SelectStatement,
+    has_none: Expr,
 ) -> Result<u64> {
     use skill_run::{COLUMN, Column, Entity};
 
-    // The foreign key would see to late events; but on SQLite a host may have switched foreign keys off.
+    let due = Query::select()
+        .column(Column::Id)
+        .from(db.runs())
+        .and_where(COLUMN.id.in_subquery(batch.clone()))
+        .and_where(COLUMN.finished_at.lt(cutoff))
+        .take();
+    let key = [
+        skill_run_log::Column::RunId,
+        skill_run_log::Column::Sequence,
+    ];
+    let some = Query::select()
+        .columns(key)
+        .from(db.logs())
+        .and_where(skill_run_log::COLUMN.run_id.in_subquery(due))
+        .limit(EVENTS_AT_ONCE)
+        .take();
+    let delete_events = Query::delete()
+        .from_table(db.logs())
+        .and_where(Expr::tuple(key.map(Expr::col)).in_subquery(some))
+        .and_where(has_none.clone())
+        .take();
+    while db.execute(&delete_events).await? == EVENTS_AT_ONCE {}
+
     let events = Query::select()
         .expr(Expr::val(1))
         .from(db.logs())
@@ -187,11 +256,12 @@ async fn delete_runs_without_events(
                 .equals((Entity, Column::Id)),
         )
         .take();
-    let delete = Query::delete()
+    let delete_runs = Query::delete()
         .from_table(db.runs())
         .and_where(COLUMN.id.in_subquery(batch.clone()))
         .and_where(COLUMN.finished_at.lt(cutoff))
         .and_where(Expr::exists(events).not())
+        .and_where(has_none)
         .take();
-    db.execute(&delete).await
+    db.execute(&delete_runs).await
 }

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use runtrail_audit::{PurgeSize, Result, Retention};
+use runtrail_audit::{PurgeBatch, PurgeSize, PurgeSummary, Result, Retention};
 
 use crate::connection::Connection;
 use crate::purge;
@@ -15,8 +15,8 @@ impl<C: Connection> Retention for AuditStore<C> {
     async fn purge_in_batches(
         &self,
         cutoff: DateTime<Utc>,
-        on_batch: &(dyn Fn(u64) + Sync),
-    ) -> Result<u64> {
+        on_batch: &(dyn Fn(PurgeBatch) + Sync),
+    ) -> Result<PurgeSummary> {
         purge::older_than(&self.writing().await?, cutoff, on_batch).await
     }
 }

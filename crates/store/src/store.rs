@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use runtrail_audit::{
-    Clock, Error, Limits, Page, Result, RunFilter, RunStats, SkillRun, SkillRunLog, Storage,
+    Clock, Error, Limits, Page, Result, RunFilter, RunStats, Retention, SkillRun, SkillRunLog, Storage,
 };
 use runtrail_migration::{ConnectOptions, SchemaName};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
@@ -17,7 +17,7 @@ use crate::retry::Retry;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::writer::Writer;
-use crate::{backend, error, last_run, lineage, list, logs, purge, runs};
+use crate::{backend, error, last_run, lineage, list, logs, runs};
 
 /// A run history in a SQLite or PostgreSQL database.
 ///
@@ -359,7 +359,8 @@ impl<C: Connection> Storage for AuditStore<C> {
     }
 
     async fn purge_older_than(&self, cutoff: DateTime<Utc>) -> Result<u64> {
-        purge::older_than(&self.writing().await?, cutoff, &|_| {}).await
+        let purged = self.purge_in_batches(cutoff, &|_| {}).await?;
+        Ok(purged.runs)
     }
 
     async fn list_children_by_parent(&self, parent_run_id: &str) -> Result<Vec<SkillRun>> {

@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use runtrail_audit::{BulkStorage, PurgeSize, Retention, Storage};
+use runtrail_audit::{BulkStorage, PurgeSize, PurgeSummary, Retention, Storage};
 
 use crate::fixture::*;
 
@@ -26,14 +26,14 @@ cases_of_the_store! {
             cx.store.start_run(&finished_at(&format!("run-{number}"), 1)).await.unwrap();
         }
         let batches = Mutex::new(Vec::new());
-        let purged = cx.store.purge_in_batches(at(2), &|runs| batches.lock().unwrap().push(runs)).await.unwrap();
-        assert_eq!(purged, 250);
+        let purged = cx.store.purge_in_batches(at(2), &|batch| batches.lock().unwrap().push(batch.runs)).await.unwrap();
+        assert_eq!((purged.runs, purged.skipped), (250, 0));
         assert_eq!(batches.into_inner().unwrap(), [100, 100, 50]);
     }
 
     async fn nothing_due_is_no_batch(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let purged = cx.store.purge_in_batches(at(2), &|_| panic!("nothing to tell")).await.unwrap();
-        assert_eq!(purged, 0);
+        assert_eq!(purged, PurgeSummary::default());
     }
 }

@@ -24,6 +24,7 @@ mod pages;
 mod streams;
 mod subtree;
 mod together;
+mod whole_purge;
 
 mod damage;
 mod identifiers;

@@ -84,7 +84,9 @@ on_each_backend! {
         for number in 0..1_000 {
             let run = finished_at(&number.to_string(), number);
             store.start_run(&run).await.unwrap();
-            store.append_log(&event(&run.id, 0)).await.unwrap();
+            for sequence in 0..3 {
+                store.append_log(&event(&run.id, sequence)).await.unwrap();
+            }
         }
         store.start_run(&finished_at("kept", 5_000)).await.unwrap();
         store.append_log(&event("kept", 0)).await.unwrap();
@@ -94,6 +96,7 @@ on_each_backend! {
             let done = poll_some(store.purge_older_than(at(2_000)), polls).await;
             assert_no_orphans(&database.url());
             let left = count(&db, "skill_runs").await;
+            assert_eq!(count(&db, "skill_run_logs").await - 1, 3 * (left - 1), "whole runs");
             seen_half_way |= left > 1 && left < 1_001;
             if done.is_some() {
                 break;

@@ -85,7 +85,7 @@ fn child_that_purges() {
 }
 
 on_each_backend! {
-    async fn a_killed_purge_leaves_no_orphan_and_completes_when_it_is_repeated(database) {
+    async fn a_killed_purge_leaves_only_whole_runs_and_completes_when_it_is_repeated(database) {
         let url = database.url();
         let store = database.store().await;
         store.start_run(&running("running")).await.unwrap();
@@ -100,7 +100,10 @@ on_each_backend! {
              runtime_seconds, total_input_tokens, total_output_tokens, total_thinking_tokens) \
              SELECT 'run ' || value, 's', '', '', '{{}}', value, value, 'ok', '', '', 0, 0, 0, 0, 0 FROM n"
         );
-        let events = format!("{numbers} INSERT INTO skill_run_logs SELECT 'run ' || value, 0, 0, 'x', '1' FROM n");
+        let events = format!(
+            "{numbers} INSERT INTO skill_run_logs SELECT 'run ' || n.value, s.value, 0, 'x', '1' \
+             FROM n, (SELECT 0 AS value UNION SELECT 1 UNION SELECT 2) s"
+        );
 
         let mut half_way = 0;
         for _ in 0..counts::killed_calls() {
@@ -116,6 +119,7 @@ on_each_backend! {
             let left = count(&url, "skill_runs") - 1;
             half_way += u64::from(left > 0 && left < 2_000);
             assert_no_orphans(&url);
+            assert_eq!(count(&url, "skill_run_logs") - 1, 3 * left, "a run goes with all its events, or none");
             // What it didn't get to, to the run.
             assert_eq!(store.purge_older_than(at(1_000_000)).await.unwrap(), left);
             assert_eq!(count(&url, "skill_runs"), 1);

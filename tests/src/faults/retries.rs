@@ -259,7 +259,7 @@ cases_of_the_store! {
         }
         let store = cx.store.clone().with_deadline(Duration::from_secs(1));
         let slowly = |_| std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(store.purge_in_batches(at(2), &slowly).await.unwrap(), 600);
+        assert_eq!(store.purge_in_batches(at(2), &slowly).await.unwrap().runs, 600);
     }
 
     async fn the_longest_times_are_no_times(cx) {
