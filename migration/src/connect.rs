@@ -126,6 +126,34 @@ impl ConnectOptions {
         self.connect(options).await
     }
 
+    /// The same for a queue of writers, each of which waits for a lock by its own clock: on SQLite a statement fails
+    /// early where another process holds the lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`], [`Error::Database`].
+    #[doc(hidden)]
+    pub async fn open_for_queue(&self) -> Result<DatabaseConnection> {
+        /// Rarely enough to cost nothing.
+        const SLICE: Duration = Duration::from_millis(200);
+
+        let slice = self.busy_timeout.min(SLICE);
+        let mut options = self.pool_options();
+        if self.backend()? == DbBackend::Sqlite {
+            options.min_connections(1).max_connections(1);
+            let in_slices = self.clone().busy_timeout(slice);
+            in_slices.set_pragmas(&mut options, Access::ReadWrite);
+        }
+        self.connect(options).await
+    }
+
+    /// How long each of them waits for that lock; none where there is no such lock.
+    #[doc(hidden)]
+    pub fn queue_timeout(&self) -> Option<Duration> {
+        let is_sqlite = self.backend().is_ok_and(|kind| kind == DbBackend::Sqlite);
+        is_sqlite.then_some(self.busy_timeout)
+    }
+
     /// Opens connections that only read, beside one that [`open`](Self::open) gave; none on PostgreSQL and for a
     /// database in memory, where that one does everything.
     ///

@@ -7,8 +7,10 @@ use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlxError};
 pub enum DriverErrorKind {
     /// Somebody else holds a lock.
     Busy,
-    /// No connection, or no answer, in time.
+    /// No answer in time.
     Timeout,
+    /// No connection in time.
+    NoConnection,
     /// The disk is full.
     Full,
     /// The database takes no writes: a standby, or a file that may not be written.
@@ -27,7 +29,7 @@ impl DriverErrorKind {
     /// What this error means.
     pub fn of(err: &DbErr) -> Self {
         match err {
-            DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => Self::Timeout,
+            DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => Self::NoConnection,
             DbErr::Conn(RuntimeErr::SqlxError(err))
             | DbErr::Exec(RuntimeErr::SqlxError(err))
             | DbErr::Query(RuntimeErr::SqlxError(err)) => Self::of_sqlx(err),
@@ -44,7 +46,7 @@ impl DriverErrorKind {
                     .parse()
                     .map_or(Self::Permanent, |code| Self::of_sqlite(code, err.message())),
             },
-            SqlxError::PoolTimedOut => Self::Timeout,
+            SqlxError::PoolTimedOut => Self::NoConnection,
             SqlxError::Io(_) | SqlxError::WorkerCrashed => Self::Transient,
             _ => Self::Permanent,
         }

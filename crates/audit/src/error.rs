@@ -32,6 +32,12 @@ pub enum Error {
         /// The id of the run.
         run_id: String,
     },
+    /// Another run is stored under this id; it stays as it is.
+    #[error("there is a run {run_id:?} already, and it differs from what was given")]
+    RunExists {
+        /// The id of the run.
+        run_id: String,
+    },
     /// An argument is out of bounds.
     #[error("{field} {reason}")]
     InvalidInput {
@@ -133,6 +139,7 @@ pub enum ErrorKind {
     NotFound,
     Conflict,
     RunFinished,
+    RunExists,
     InvalidInput,
     TooLarge,
     Corrupt,
@@ -169,6 +176,7 @@ impl Error {
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::RunFinished { .. } => ErrorKind::RunFinished,
+            Self::RunExists { .. } => ErrorKind::RunExists,
             Self::InvalidInput { .. } => ErrorKind::InvalidInput,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Corrupt { .. } => ErrorKind::Corrupt,

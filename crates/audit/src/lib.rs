@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`SkillRun`], [`RunStats`] and [`SkillRunLog`] are the records, [`RunFilter`] and [`Page`]
 //! choose among them, [`Storage`] says what can be done with them, [`Error`] what can go wrong.
-//! [`BulkStorage`], [`PagedStorage`], [`RunTree`] and [`Retention`] are what a history can do beside that.
+//! [`BulkStorage`], [`PagedStorage`], [`RunTree`], [`RunCreation`] and [`Retention`] are what a history can do beside that.
 //! An implementer also uses [`rules`], the checks that make two implementations refuse the same input.
 
 mod run;
@@ -28,6 +28,7 @@ mod storage;
 mod bulk_storage;
 mod paged_storage;
 mod retention;
+mod run_creation;
 mod run_tree;
 
 mod clock;
@@ -49,6 +50,7 @@ pub use page::Page;
 pub use paged_storage::PagedStorage;
 pub use retention::{PurgeBatch, PurgeSize, PurgeSummary, Retention, SkippedRun};
 pub use run::SkillRun;
+pub use run_creation::RunCreation;
 pub use run_filter::RunFilter;
 pub use run_log::SkillRunLog;
 pub use run_query::{Bounds, Choice, Parent, RunQuery};

@@ -19,6 +19,11 @@ pub(crate) fn has_schemas(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() == DbBackend::Postgres
 }
 
+/// Whether a statement may wait for the lock of a single row.
+pub(crate) fn has_row_locks(connection: &impl ConnectionTrait) -> bool {
+    connection.get_database_backend() == DbBackend::Postgres
+}
+
 /// Whether a text may have a NUL character.
 pub(crate) fn holds_nul(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() != DbBackend::Postgres
@@ -108,7 +113,7 @@ pub(crate) fn optimize(connection: &impl ConnectionTrait) -> Option<Statement> {
 /// The setting ends with the statement, which is a transaction by itself, and no row is read, locked or written before
 /// it holds. So it works behind a pooler too.
 pub(crate) fn lock_timeout(connection: &impl ConnectionTrait) -> Option<TableRef> {
-    const MILLISECONDS: &str = "200";
+    const MILLISECONDS: &str = "50";
 
     let set = Func::cust("set_config")
         .arg(Expr::Constant("lock_timeout".into()))

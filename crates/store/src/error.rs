@@ -3,6 +3,8 @@
 use runtrail_audit::{Error, Result};
 use runtrail_migration::{DriverErrorKind, SchemaState};
 use sea_orm::DbErr;
+use tokio::runtime::TryCurrentError;
+use tokio::time::error::Elapsed;
 
 /// An error of the database or the way to it.
 pub(crate) fn database(err: DbErr) -> Error {
@@ -10,7 +12,7 @@ pub(crate) fn database(err: DbErr) -> Error {
     let source = Box::new(err);
     match cause {
         DriverErrorKind::Busy => Error::Busy { source },
-        DriverErrorKind::Timeout => Error::Timeout { source },
+        DriverErrorKind::Timeout | DriverErrorKind::NoConnection => Error::Timeout { source },
         DriverErrorKind::Full => Error::StorageFull { source },
         DriverErrorKind::ReadOnly => Error::ReadOnly { source },
         DriverErrorKind::NoSuchTable => Error::SchemaMissing,
@@ -30,12 +32,36 @@ pub(crate) fn is_refused(err: &Error) -> bool {
     driver_error(err).map(DriverErrorKind::of) == Some(DriverErrorKind::Refused)
 }
 
+/// Whether no connection was free, or could be made, in time.
+pub(crate) fn is_without_connection(err: &Error) -> bool {
+    driver_error(err).map(DriverErrorKind::of) == Some(DriverErrorKind::NoConnection)
+}
+
+/// What came of something that was given a limited time.
+pub(crate) fn in_time(outcome: Result<Result<(), DbErr>, Elapsed>) -> Result<()> {
+    match outcome {
+        Ok(outcome) => outcome.map_err(database),
+        Err(late) => Err(Error::Timeout {
+            source: late.into(),
+        }),
+    }
+}
+
+/// There is no runtime to work on.
+pub(crate) fn runtime(err: TryCurrentError) -> Error {
+    Error::Backend {
+        transient: false,
+        source: err.into(),
+    }
+}
+
 /// What the database itself says.
 pub(crate) fn cause(err: &Error) -> String {
     driver_error(err).map_or_else(|| err.to_string(), ToString::to_string)
 }
 
-fn driver_error(err: &Error) -> Option<&DbErr> {
+/// What the driver said.
+pub(crate) fn driver_error(err: &Error) -> Option<&DbErr> {
     std::error::Error::source(err).and_then(|source| source.downcast_ref::<DbErr>())
 }
 

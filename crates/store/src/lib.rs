@@ -49,6 +49,7 @@ mod purge;
 mod bulk_storage;
 mod paged_storage;
 mod retention;
+mod run_creation;
 mod run_tree;
 
 pub mod copy;

@@ -69,10 +69,39 @@ pub(crate) async fn append_all(
     while !rest.is_empty() {
         let batch;
         (batch, rest) = rest.split_at(length_of_batch(rest));
-        let answers = append_many(&db.with_fresh_deadline(), batch).await?;
+        let answers = append_batch(&db.with_fresh_deadline(), batch).await?;
         refusal = refusal.and(answers.into_iter().collect());
     }
     refusal
+}
+
+/// Appends the events of a batch, as if one after the other; returns the answer to each.
+///
+/// A run may be started between the statement and the question that follows it. Then an event of it may be found in
+/// the place of one of these, and another of these be missing that should have been stored in its turn.
+async fn append_batch(
+    db: &Session<'_, impl Connection>,
+    batch: &[&Model],
+) -> Result<Vec<Result<()>>> {
+    let mut answers = append_many(db, batch).await?;
+    loop {
+        let is_missing = |answer: &Result<()>| matches!(answer, Err(Error::NotFound { .. }));
+        let missing: Vec<usize> = (0..batch.len())
+            .filter(|&place| is_missing(&answers[place]))
+            .collect();
+        if missing.is_empty() || missing.len() == batch.len() {
+            return Ok(answers);
+        }
+        let rows: Vec<_> = missing.iter().map(|&place| batch[place]).collect();
+        let again = append_many(db, &rows).await?;
+        let is_settled = again.iter().all(is_missing);
+        for (place, answer) in missing.into_iter().zip(again) {
+            answers[place] = answer;
+        }
+        if is_settled {
+            return Ok(answers);
+        }
+    }
 }
 
 /// As many rows as fit into a batch, but at least one.

@@ -137,7 +137,9 @@ fn due(rows: &[QueryResult], batch: &mut PurgeBatch) -> Result<Vec<Due>> {
             }
             Err(Error::Corrupt {
                 id, column, reason, ..
-            }) => batch.skipped.push(SkippedRun::new(id, format!("{column} {reason}"))),
+            }) => batch
+                .skipped
+                .push(SkippedRun::new(id, format!("{column} {reason}"))),
             Err(err) => return Err(err),
         }
     }
@@ -171,12 +173,16 @@ async fn delete(
     match delete_at_once(db, cutoff, &ids).await {
         Ok(deleted) => batch.runs += deleted,
         // An error ends a caller's transaction on PostgreSQL: nothing more can be done in there.
-        Err(err) if !error::is_refused(&err) || db.connection().pool().is_none() => return Err(err),
+        Err(err) if !error::is_refused(&err) || db.connection().pool().is_none() => {
+            return Err(err);
+        }
         Err(_) => {
             for id in ids {
                 match delete_at_once(db, cutoff, &[id]).await {
                     Ok(deleted) => batch.runs += deleted,
-                    Err(err) if error::is_refused(&err) => batch.skipped.push(SkippedRun::new(id, error::cause(&err))),
+                    Err(err) if error::is_refused(&err) => {
+                        batch.skipped.push(SkippedRun::new(id, error::cause(&err)))
+                    }
                     Err(err) => return Err(err),
                 }
             }

@@ -1,7 +1,9 @@
 use std::time::{Duration, Instant};
 
-use backon::{ExponentialBuilder, Retryable};
 use runtrail_audit::{Error, Result};
+use tokio::time::sleep;
+
+use crate::error;
 
 /// How often a store tries a statement again that has failed for a reason which passes by itself: a connection that
 /// was lost, a server that is restarting, a deadlock, a lock.
@@ -9,8 +11,8 @@ use runtrail_audit::{Error, Result};
 /// It waits in between: 10 to 20 ms at first, then twice as long each time, up to 100 to 200 ms; how long within these
 /// bounds is random, so that many callers don't come back all at once.
 ///
-/// Two things are never tried again: a call that has run into a timeout, since whoever set it has said how long to
-/// wait; and a statement on a connection that was given to [`AuditStore::on`](crate::AuditStore::on), since a
+/// Two things are never tried again: a call that has run into a timeout of its caller or of the server, since that says
+/// how long to wait; and a statement on a connection that was given to [`AuditStore::on`](crate::AuditStore::on), since a
 /// transaction is its owner's to repeat, from the start.
 ///
 /// ```
@@ -58,7 +60,13 @@ impl Retry {
     }
 
     /// The first answer that isn't worth another try, or the last one.
-    pub(crate) async fn run<T, F>(&self, attempt: impl FnMut() -> F + Send) -> Result<T>
+    ///
+    /// Where statements fail early on a lock of the whole database, they are repeated until `lock_timeout` has passed.
+    pub(crate) async fn run<T, F>(
+        &self,
+        lock_timeout: Option<Duration>,
+        mut attempt: impl FnMut() -> F + Send,
+    ) -> Result<T>
     where
         T: Send,
         F: Future<Output = Result<T>> + Send,
@@ -68,18 +76,27 @@ impl Retry {
         const MAX_DELAY: Duration = Duration::from_millis(100);
 
         let begun = Instant::now();
-        let delays = ExponentialBuilder::new()
-            .with_min_delay(MIN_DELAY)
-            .with_max_delay(MAX_DELAY)
-            .with_max_times(self.tries - 1)
-            .with_jitter();
-        attempt
-            .retry(delays)
-            .when(|err| is_retryable(err) && begun.elapsed() < self.within)
-            .await
+        let mut delay = MIN_DELAY;
+        let mut tries = 1;
+        loop {
+            let answer = attempt().await;
+            match (&answer, lock_timeout) {
+                (Err(Error::Busy { .. }), Some(timeout)) if begun.elapsed() < timeout => {}
+                (Err(err), _)
+                    if is_retryable(err) && tries < self.tries && begun.elapsed() < self.within =>
+                {
+                    tries += 1;
+                }
+                _ => return answer,
+            }
+            sleep(delay + delay.mul_f32(fastrand::f32())).await;
+            delay = MAX_DELAY.min(delay * 2);
+        }
     }
 }
 
+/// Not where the time is up that the caller has set. No connection in time is a failure that passes.
 fn is_retryable(err: &Error) -> bool {
-    err.is_transient() && !matches!(err, Error::Timeout { .. })
+    let is_timeout = matches!(err, Error::Timeout { .. });
+    err.is_transient() && (!is_timeout || error::is_without_connection(err))
 }

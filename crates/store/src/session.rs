@@ -87,7 +87,7 @@ impl<'a, C: Connection> Session<'a, C> {
         let Some(pool) = self.connection.pool() else {
             return attempt().await;
         };
-        let attempts = self.settings.retry.run(|| {
+        let attempts = self.settings.retry.run(pool.lock_timeout(), || {
             let attempt = attempt();
             async move {
                 attempt
@@ -111,15 +111,23 @@ impl<'a, C: Connection> Session<'a, C> {
         let Some((pool, writer)) = pool.and_then(|pool| Some((pool, pool.writer()?))) else {
             return write.alone(self).await;
         };
+        let _waiting = writer.begin()?;
         let place = Place {
             schema: self.schema.clone(),
             has_prepared_statements: pool.has_prepared_statements(),
         };
         let write = Arc::new(write);
-        let answer = self.attempt(|| writer.write(Arc::clone(&write), place.clone()));
-        match answer.await? {
-            Some(()) => Ok(()),
-            None => write.alone(self).await,
+        if !writer.is_blocked(write.run_id()) {
+            let written = self.attempt(|| writer.write(Arc::clone(&write), place.clone()));
+            if let Some(()) = written.await? {
+                return Ok(());
+            }
+        }
+        if backend::has_row_locks(self.connection) {
+            self.attempt(|| writer.write_apart(pool, self.settings, Arc::clone(&write)))
+                .await
+        } else {
+            write.alone(self).await
         }
     }
 

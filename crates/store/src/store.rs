@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use runtrail_audit::{
-    Clock, Error, Limits, Page, Result, RunFilter, RunStats, Retention, SkillRun, SkillRunLog, Storage,
+    Clock, Error, Limits, Page, Result, Retention, RunFilter, RunStats, SkillRun, SkillRunLog,
+    Storage,
 };
 use runtrail_migration::{ConnectOptions, SchemaName};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::sync::Mutex;
 
-use crate::connection::{Borrowed, Connection, Pool};
+use crate::connection::{Borrowed, Connection, Pool, closing_deadline};
 use crate::retry::Retry;
 use crate::session::Session;
 use crate::settings::Settings;
@@ -81,11 +82,14 @@ impl AuditStore {
     /// own failures. No message holds a password.
     pub async fn connect(options: impl Into<ConnectOptions>) -> Result<Self> {
         let options = options.into();
-        let pool = options.open().await.map_err(error::migration)?;
+        let pool = options.open_for_queue().await.map_err(error::migration)?;
         let readers = options.open_readers();
         let readers = readers.await.map_err(error::migration)?;
         let writer = options.open_writer(&pool);
-        let writer = Writer::new(writer.await.map_err(error::migration)?);
+        let writer = Writer::new(
+            writer.await.map_err(error::migration)?,
+            options.queue_timeout(),
+        );
         let own = |db| Pool::own(db, options.abandoned().clone());
         let pool = own(pool).with_writer(writer);
         Ok(match readers {
@@ -174,9 +178,10 @@ impl AuditStore {
     ///
     /// The database's own failures.
     pub async fn close(self) -> Result<()> {
-        let writer = self.writer.close().await;
-        let readers = self.reader.close().await;
-        writer.and(readers).map_err(error::database)
+        let deadline = closing_deadline(self.settings.call_timeout);
+        let writer = self.writer.close(deadline).await;
+        let readers = self.reader.close(deadline).await;
+        writer.and(readers)
     }
 }
 

@@ -60,14 +60,20 @@ pub(crate) async fn together(
     writes: &[Arc<Write>],
 ) -> Vec<Option<Result<()>>> {
     if let [write] = writes {
-        let answer = write.alone(db).await;
-        let is_uncertain = answer.as_ref().is_err_and(|err| is_about_a_row(db, err));
-        return vec![(!is_uncertain).then_some(answer)];
+        return vec![unless_locked(db, write.alone(db).await)];
     }
     match at_once(db, writes).await {
         Ok(answers) => answers,
+        // One of the rows is locked, and nobody knows which: the others are written all the same.
+        Err(err) if is_about_a_row(db, &err) => {
+            let mut answers = Vec::with_capacity(writes.len());
+            for write in writes {
+                answers.push(unless_locked(db, write.alone(db).await));
+            }
+            answers
+        }
         Err(err) => {
-            let concerns_all = is_about_the_database(&err) && !is_about_a_row(db, &err);
+            let concerns_all = is_about_the_database(&err);
             let answer = || concerns_all.then(|| Err(error::repeated(&err)));
             writes.iter().map(|_| answer()).collect()
         }
@@ -77,8 +83,14 @@ pub(crate) async fn together(
 /// Whether an error may come from the lock of a single row, or from how much there is to write. SQLite has no such
 /// locks, and no such limits.
 fn is_about_a_row(db: &Session<'_, impl Connection>, err: &Error) -> bool {
-    backend::has_schemas(db.connection())
+    backend::has_row_locks(db.connection())
         && matches!(err, Error::Busy { .. } | Error::Timeout { .. })
+}
+
+/// The answer, unless it is about a lock on that row: its caller waits for the lock, alone.
+fn unless_locked(db: &Session<'_, impl Connection>, answer: Result<()>) -> Option<Result<()>> {
+    let is_locked = answer.as_ref().is_err_and(|err| is_about_a_row(db, err));
+    (!is_locked).then_some(answer)
 }
 
 /// Whether an error says something about the database, and nothing about what was written.
@@ -111,7 +123,11 @@ async fn at_once(
         answers.collect()
     };
     if !starts.is_empty() {
-        runs::start_many(db, &starts).await.map(stored)
+        let answers = runs::start_many(db, &starts).await?;
+        Ok(answers
+            .into_iter()
+            .map(|answer| unless_locked(db, answer?))
+            .collect())
     } else if !finishes.is_empty() {
         runs::finish_many(db, &finishes).await.map(stored)
     } else {

@@ -91,6 +91,40 @@ impl Cluster {
         Ok(())
     }
 
+    /// Stops all of its processes where they are, as a host that has run out of memory does: connections stay open,
+    /// new ones are accepted by the system, and nothing answers. [`thaw`](Self::thaw) it before it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If it isn't running.
+    pub fn freeze(&self) -> Result<()> {
+        // The first process first, so that it starts no others.
+        self.signal_all("STOP")
+    }
+
+    /// Lets a frozen server go on.
+    ///
+    /// # Errors
+    ///
+    /// If it isn't running.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal_all("CONT")
+    }
+
+    fn signal_all(&self, signal: &str) -> Result<()> {
+        let server = self.server.as_ref().context("it isn't running")?.id();
+        let signal = format!("-{signal}");
+        succeed(Command::new("kill").args([&signal, &server.to_string()]))?;
+        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children"))?;
+        let mut kill = Command::new("kill");
+        // One of them may have ended meanwhile.
+        kill.arg(&signal)
+            .args(children.split_whitespace())
+            .stderr(Stdio::null())
+            .status()?;
+        Ok(())
+    }
+
     /// Makes a standby a primary, and waits until it is.
     ///
     /// # Errors

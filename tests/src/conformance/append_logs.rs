@@ -1,4 +1,8 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use runtrail_audit::{BulkStorage, Clock, ErrorKind, SkillRunLog, Storage};
+use runtrail_store::AuditStore;
 use serde_json::json;
 
 use crate::fixture::*;
@@ -136,5 +140,36 @@ cases_of_the_store! {
         assert_kind(cx.store.on(&txn).append_logs(&refused).await, ErrorKind::NotFound);
         txn.commit().await.unwrap();
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap().len(), 1);
+    }
+}
+
+mod raced {
+    use super::*;
+
+    on_each_backend! {
+        /// Between the statement that finds no run and the question what is stored, another process starts it.
+        async fn a_conflict_keeps_no_event_away_though_the_run_is_started_meanwhile(database) {
+            let other = Arc::new(database.store().await);
+            let mut host = database.connection().await;
+            let (begun, starting) = (Arc::new(AtomicBool::new(false)), Arc::clone(&other));
+            let runtime = tokio::runtime::Handle::current();
+            host.set_metric_callback(move |info| {
+                if !info.statement.sql.starts_with("INSERT") || begun.swap(true, Ordering::Relaxed) {
+                    return;
+                }
+                let (starting, runtime) = (Arc::clone(&starting), runtime.clone());
+                let start = move || runtime.block_on(async {
+                    starting.start_run(&running("r")).await.unwrap();
+                    starting.append_log(&SkillRunLog { event_type: "other".into(), ..event("r", 1) }).await.unwrap();
+                });
+                std::thread::spawn(start).join().unwrap();
+            });
+            let store = AuditStore::new(host);
+            store.verify_schema().await.unwrap();
+            let refused = store.append_logs(&[event("r", 1), event("r", 2), event("unknown", 1)]).await;
+            assert_kind(refused, ErrorKind::Conflict);
+            let stored: Vec<_> = other.list_logs_by_run("r").await.unwrap().iter().map(|event| event.sequence).collect();
+            assert_eq!(stored, [1, 2]);
+        }
     }
 }

@@ -182,7 +182,7 @@ mod types {
         run_on_own_store(Backend::Sqlite, async |cx| {
             damage(cx, "id = CAST(X'FF' AS TEXT), finished_at = 1").await;
             assert_eq!(cx.store.purge_older_than(at(11)).await.unwrap(), 2);
-            assert_kind(cx.store.purge_older_than(at(11)).await, ErrorKind::Corrupt);
+            assert_eq!(cx.store.purge_older_than(at(11)).await.unwrap(), 0);
         });
     }
 }

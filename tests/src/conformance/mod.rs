@@ -18,6 +18,7 @@ mod purge;
 
 // What the store can do beside `Storage`.
 mod append_logs;
+mod create_run;
 mod ids;
 mod measured_purge;
 mod pages;

@@ -24,11 +24,17 @@ mod copied;
 /// Futures that are dropped: of the store, and of a host's own transactions.
 mod dropped;
 
+/// Starts of one run that overtake each other.
+mod restarts;
+
 /// Disks that are full, broken or read-only.
 mod disks;
 
 /// Many writers at once, and locks that others hold.
 mod contention;
+
+/// How long a call waits for others, and whom it keeps waiting meanwhile.
+mod waiting;
 
 /// A purge beside writers.
 mod purge;

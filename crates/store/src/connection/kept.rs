@@ -21,6 +21,8 @@ pub(super) struct Kept {
     db: DatabaseConnection,
     /// As many as the pool has connections: more would wait for one that is kept here.
     permits: Semaphore,
+    /// Half as many: writes may wait for locks, and must leave connections to readers.
+    write_permits: Semaphore,
     acquire_timeout: Duration,
     /// The one used last at the end: it is the warmest.
     idle: Mutex<Vec<Rested>>,
@@ -46,7 +48,7 @@ impl Rested {
 /// One of them in use.
 pub(super) struct Lent<'a> {
     pub(super) held: Held,
-    _permit: SemaphorePermit<'a>,
+    _permits: (SemaphorePermit<'a>, Option<SemaphorePermit<'a>>),
 }
 
 pub(super) struct GivenWay<'a>(&'a Kept);
@@ -70,28 +72,60 @@ impl Kept {
         Some(Self {
             db: db.clone(),
             permits: Semaphore::new(connections as usize),
+            write_permits: Semaphore::new(connections.div_ceil(2) as usize),
             acquire_timeout,
             idle: Mutex::default(),
             others: AtomicUsize::new(0),
         })
     }
 
+    /// For a statement that waits for no lock.
     pub(super) async fn take(&self, has_prepared_statements: bool) -> Result<Lent<'_>, DbErr> {
-        let permit = match self.permits.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => timeout(self.acquire_timeout, self.permits.acquire())
-                .await
-                .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?
-                .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))?,
+        self.take_with(None, has_prepared_statements).await
+    }
+
+    /// For a statement that may wait for a lock.
+    pub(super) async fn take_to_write(
+        &self,
+        has_prepared_statements: bool,
+    ) -> Result<Lent<'_>, DbErr> {
+        let writes = Some(&self.write_permits);
+        self.take_with(writes, has_prepared_statements).await
+    }
+
+    async fn take_with(
+        &self,
+        writes: Option<&'_ Semaphore>,
+        has_prepared_statements: bool,
+    ) -> Result<Lent<'_>, DbErr> {
+        // At once, mostly: a timer costs as much as the rest.
+        if writes.is_none()
+            && let Ok(permit) = self.permits.try_acquire()
+            && let Some(held) = self.warm()
+        {
+            return Ok(Lent {
+                held: held.prepares_statements(has_prepared_statements),
+                _permits: (permit, None),
+            });
+        }
+        let take = async {
+            let write_permit = match writes {
+                Some(_) => Some(permit(&self.write_permits).await?),
+                None => None,
+            };
+            let permit = permit(&self.permits).await?;
+            let held = match self.warm() {
+                Some(held) => held,
+                None => Held::acquire(&self.db).await?,
+            };
+            Ok(Lent {
+                held: held.prepares_statements(has_prepared_statements),
+                _permits: (permit, write_permit),
+            })
         };
-        let held = match self.warm() {
-            Some(held) => held,
-            None => Held::acquire(&self.db).await?,
-        };
-        Ok(Lent {
-            held: held.prepares_statements(has_prepared_statements),
-            _permit: permit,
-        })
+        timeout(self.acquire_timeout, take)
+            .await
+            .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?
     }
 
     /// After a statement, to be kept if that has succeeded. One whose statement was given up is just dropped, and so goes
@@ -140,6 +174,7 @@ impl Kept {
     /// Keeps none any more, and lends none.
     pub(super) fn close(&self) {
         self.permits.close();
+        self.write_permits.close();
         self.clear();
     }
 
@@ -155,6 +190,11 @@ impl Kept {
     fn idle(&self) -> MutexGuard<'_, Vec<Rested>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn permit(permits: &Semaphore) -> Result<SemaphorePermit<'_>, DbErr> {
+    let permit = permits.acquire().await;
+    permit.map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
 }
 
 impl Drop for Kept {

@@ -14,6 +14,7 @@ use sea_orm::ConnectionTrait;
 pub use borrowed::Borrowed;
 pub(crate) use held::Held;
 pub use pool::Pool;
+pub(crate) use pool::closing_deadline;
 
 /// A connection that a store can run on: a [`Pool`], or a [`Borrowed`] transaction.
 ///

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use runtrail_audit::Error;
@@ -7,12 +8,22 @@ use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
 };
 
+use tokio::time::{Instant, timeout_at};
+
 use super::Connection;
 use super::kept::Kept;
 #[cfg(feature = "postgres")]
 use super::{held, simple_protocol};
-use crate::backend;
 use crate::writer::Writer;
+use crate::{backend, error};
+
+/// When closing a store gives up what is left: after the time of a call, if that is limited.
+pub(crate) fn closing_deadline(call_timeout: Option<Duration>) -> Instant {
+    /// Longer than a call waits for a lock that others hold.
+    const LONGEST: Duration = Duration::from_secs(15);
+
+    Instant::now() + call_timeout.unwrap_or(LONGEST).min(LONGEST)
+}
 
 /// A `DatabaseConnection`: the store's own or a host's.
 #[derive(Clone, Debug)]
@@ -64,6 +75,11 @@ impl Pool {
         self.writer.as_ref()
     }
 
+    /// How long a call waits where another process has locked the whole database, and statements fail early.
+    pub(crate) fn lock_timeout(&self) -> Option<Duration> {
+        self.writer.as_ref().and_then(Writer::lock_timeout)
+    }
+
     pub(crate) fn has_prepared_statements(&self) -> bool {
         self.has_prepared_statements
     }
@@ -75,16 +91,17 @@ impl Pool {
             .filter(|_| !backend::has_schemas(&self.db))
     }
 
-    /// Closes every connection, once what has been begun on it is done.
-    pub(crate) async fn close(&self) -> Result<(), DbErr> {
+    /// Closes every connection, once what has been begun on it is done, or the deadline has passed.
+    pub(crate) async fn close(&self, deadline: Instant) -> runtrail_audit::Result<()> {
         let writer = match &self.writer {
-            Some(writer) => writer.close().await,
+            Some(writer) => writer.close(deadline).await,
             None => Ok(()),
         };
         if let Some(kept) = &self.kept {
             kept.close();
         }
-        writer.and(self.db.close_by_ref().await)
+        let closed = timeout_at(deadline, self.db.close_by_ref()).await;
+        writer.and(error::in_time(closed))
     }
 
     /// Migrates, for which the pool itself has to have its connections.
@@ -98,7 +115,6 @@ impl Pool {
     #[cfg(feature = "postgres")]
     pub(crate) fn check_idle_connections(&self, failure: &Error) {
         use sea_orm::sqlx::Connection;
-        use std::time::Duration;
         use tokio::time::timeout;
 
         const PATIENCE: Duration = Duration::from_secs(1);
@@ -156,7 +172,7 @@ impl ConnectionTrait for Pool {
             return writer.execute(statement).await;
         }
         if let Some(kept) = &self.kept {
-            let lent = kept.take(self.has_prepared_statements).await?;
+            let lent = kept.take_to_write(self.has_prepared_statements).await?;
             let result = self.abandoned.watch(lent.held.execute_raw(statement)).await;
             kept.take_back(lent, result.as_ref().err());
             return result;

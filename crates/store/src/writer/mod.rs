@@ -6,28 +6,38 @@
 //!
 //! A caller who goes away takes nothing with it: the task isn't cancelled, and each of its statements commits by itself.
 
+mod blocked;
 mod group;
 mod task;
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use runtrail_audit::Result;
+use runtrail_audit::{Error, Result};
 use runtrail_migration::SchemaName;
 use sea_orm::{
     ConnAcquireErr, DatabaseConnection, DbErr, ExecResult, QueryResult, RuntimeErr, SqlxError,
     Statement,
 };
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout_at;
 
+use self::blocked::Blocked;
+use crate::connection::Pool;
 use crate::error;
+use crate::settings::Settings;
 use crate::write::Write;
 
 /// How many calls may wait to be taken up before the next ones wait for a place.
 const QUEUE: usize = 256;
+
+/// How long a statement goes on after everybody who waits for it has gone.
+const GIVEN_UP: Duration = Duration::from_secs(1);
 
 /// Lanes in which calls wait for a place in the queue; runs share them.
 const LANES: u64 = 256;
@@ -39,7 +49,12 @@ pub(crate) struct Writer(Arc<Inner>);
 struct Inner {
     /// A pool of one connection, which the task holds while it has something to do.
     db: DatabaseConnection,
+    lock_timeout: Option<Duration>,
     task: Mutex<Task>,
+    blocked: Arc<Blocked>,
+    /// Calls that wait for their answer.
+    calls: AtomicUsize,
+    answered: Notify,
     /// Where the calls about a run line up for a place, which only the first of a lane waits for: the queue gives its
     /// places to whoever has waited longest, but each takes its own when it is polled, and in between a later call may.
     lanes: Vec<tokio::sync::Mutex<()>>,
@@ -70,9 +85,16 @@ type Ended = Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>;
 /// Something to do on the connection.
 enum Job {
     Write(Call),
-    Forward(Statement, Answer),
+    Forward(Forward),
     /// The last one: what has gathered behind it is done, and nothing is taken any more.
     Close,
+}
+
+/// A statement that is executed in its turn.
+struct Forward {
+    statement: Statement,
+    since: Instant,
+    answer: Answer,
 }
 
 /// Who waits for what a statement gives.
@@ -96,9 +118,28 @@ impl Job {
     fn is_given_up(&self) -> bool {
         match self {
             Self::Write(call) => call.answer.is_closed(),
-            Self::Forward(_, Answer::Result(answer)) => answer.is_closed(),
-            Self::Forward(_, Answer::Rows(answer)) => answer.is_closed(),
+            Self::Forward(forward) => match &forward.answer {
+                Answer::Result(answer) => answer.is_closed(),
+                Answer::Rows(answer) => answer.is_closed(),
+            },
             Self::Close => false,
+        }
+    }
+
+    /// Whether it has waited for so long.
+    fn has_waited(&self, time: Duration) -> bool {
+        match self {
+            Self::Write(call) => call.since.elapsed() >= time,
+            Self::Forward(forward) => forward.since.elapsed() >= time,
+            Self::Close => false,
+        }
+    }
+
+    fn fail(self, err: DbErr) {
+        match self {
+            Self::Write(call) => call.answer(Err(error::database(err))),
+            Self::Forward(forward) => forward.answer.fail(err),
+            Self::Close => {}
         }
     }
 }
@@ -107,7 +148,15 @@ impl Job {
 struct Call {
     write: Arc<Write>,
     place: Place,
+    since: Instant,
     answer: oneshot::Sender<Result<Option<()>>>,
+}
+
+impl Call {
+    fn answer(self, answer: Result<Option<()>>) {
+        // Its caller may have gone.
+        let _ = self.answer.send(answer);
+    }
 }
 
 /// Where and how a call is to be written, on which clones of a store may differ.
@@ -118,22 +167,63 @@ pub(crate) struct Place {
 }
 
 impl Writer {
-    /// Over a pool of one connection.
-    pub(crate) fn new(db: DatabaseConnection) -> Self {
+    /// Over a pool of one connection. With a `lock_timeout`, its statements fail early where the whole database is
+    /// locked, and are repeated until a call has waited for so long.
+    pub(crate) fn new(db: DatabaseConnection, lock_timeout: Option<Duration>) -> Self {
         Self(Arc::new(Inner {
             db,
+            lock_timeout,
             task: Mutex::new(Task::None),
+            blocked: Arc::default(),
+            calls: AtomicUsize::new(0),
+            answered: Notify::new(),
             lanes: (0..LANES).map(|_| tokio::sync::Mutex::default()).collect(),
         }))
+    }
+
+    /// How long a call waits where another process has locked the whole database.
+    pub(crate) fn lock_timeout(&self) -> Option<Duration> {
+        self.0.lock_timeout
+    }
+
+    /// Has closing wait for a call, until what it returns is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The store is closed.
+    pub(crate) fn begin(&self) -> Result<Waiting> {
+        self.0.calls.fetch_add(1, Ordering::AcqRel);
+        let waiting = Waiting(Arc::clone(&self.0));
+        match &*self.task() {
+            Task::Closed(_) => Err(error::database(closed())),
+            Task::None | Task::Running { .. } => Ok(waiting),
+        }
+    }
+
+    /// Whether the row of a run is locked by others, so that a call about it is to be written apart.
+    pub(crate) fn is_blocked(&self, run_id: &str) -> bool {
+        self.0.blocked.has(run_id)
+    }
+
+    /// Writes a call for itself, on a connection of this pool.
+    pub(crate) async fn write_apart(
+        &self,
+        pool: &Pool,
+        settings: &Settings,
+        write: Arc<Write>,
+    ) -> Result<()> {
+        self.0.blocked.write(pool, settings, write).await
     }
 
     /// Writes a call, perhaps together with others; none if it has to be written alone, by somebody else.
     pub(crate) async fn write(&self, write: Arc<Write>, place: Place) -> Result<Option<()>> {
         let (answer, answered) = oneshot::channel();
+        let since = Instant::now();
         let lane = self.0.lane(write.run_id()).lock().await;
         let job = Job::Write(Call {
             write,
             place,
+            since,
             answer,
         });
         self.send(job).await.map_err(error::database)?;
@@ -144,29 +234,63 @@ impl Writer {
 
     /// Executes a statement, after what came before it.
     pub(crate) async fn execute(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        let job = |answer| Job::Forward(statement, Answer::Result(answer));
-        self.ask(job).await?
+        self.ask(statement, Answer::Result).await?
     }
 
     /// Runs a query, after what came before it.
     pub(crate) async fn query_all(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        let job = |answer| Job::Forward(statement, Answer::Rows(answer));
-        self.ask(job).await?
+        self.ask(statement, Answer::Rows).await?
     }
 
     /// Lets the task end after everything that it was given, then closes its connection.
-    pub(crate) async fn close(&self) -> Result<(), DbErr> {
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](runtrail_audit::Error::Timeout) if that isn't done by the deadline. Then what is left is given up.
+    pub(crate) async fn close(&self, deadline: tokio::time::Instant) -> Result<()> {
         let (queue, ended) = self.end();
-        if let Some(queue) = queue {
-            // If it has ended by itself, its callers know.
-            let _ = queue.send(Job::Close).await;
+        let finish = async {
+            if let Some(queue) = queue {
+                // If it has ended by itself, its callers know.
+                let _ = queue.send(Job::Close).await;
+            }
+            let mut task = ended.lock().await;
+            if let Some(handle) = &mut *task {
+                let _ = handle.await;
+                *task = None;
+            }
+            drop(task);
+            self.all_answered().await;
+        };
+        let is_finished = timeout_at(deadline, finish).await.is_ok();
+        let given_up = self.0.calls.load(Ordering::Acquire);
+        if !is_finished
+            && let Ok(task) = ended.try_lock()
+            && let Some(handle) = &*task
+        {
+            handle.abort();
         }
-        let mut task = ended.lock().await;
-        if let Some(handle) = &mut *task {
-            let _ = handle.await;
-            *task = None;
+        let closed = timeout_at(deadline, self.0.db.close_by_ref()).await;
+        if given_up > 0 {
+            tracing::warn!(
+                calls = given_up,
+                "closed a store before these calls were answered"
+            );
+            return Err(Error::Timeout {
+                source: format!("{given_up} calls were given up when the store was closed").into(),
+            });
         }
-        self.0.db.close_by_ref().await
+        error::in_time(closed)
+    }
+
+    async fn all_answered(&self) {
+        loop {
+            let answered = self.0.answered.notified();
+            if self.0.calls.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            answered.await;
+        }
     }
 
     /// Takes nothing more; the way to the task, for the first who closes it.
@@ -184,9 +308,18 @@ impl Writer {
         (queue, ended)
     }
 
-    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, DbErr> {
-        let (answer, answered) = oneshot::channel();
-        self.send(job(answer)).await?;
+    async fn ask<T>(
+        &self,
+        statement: Statement,
+        answer: impl FnOnce(oneshot::Sender<T>) -> Answer,
+    ) -> Result<T, DbErr> {
+        let (sender, answered) = oneshot::channel();
+        let job = Job::Forward(Forward {
+            statement,
+            since: Instant::now(),
+            answer: answer(sender),
+        });
+        self.send(job).await?;
         answered.await.map_err(|_| task_has_ended())
     }
 
@@ -213,13 +346,11 @@ impl Writer {
         match &*task {
             Task::Running { queue, .. } if !queue.is_closed() => return Ok(queue.clone()),
             Task::Running { .. } | Task::None => {}
-            Task::Closed(_) => {
-                return Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed));
-            }
+            Task::Closed(_) => return Err(closed()),
         }
         let runtime = Handle::try_current().map_err(|err| DbErr::Custom(err.to_string()))?;
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let handle = runtime.spawn(task::run(self.0.db.clone(), jobs));
+        let handle = runtime.spawn(task::run(self.0.db.clone(), self.0.lock_timeout, jobs));
         *task = Task::Running {
             queue: queue.clone(),
             handle,
@@ -230,6 +361,21 @@ impl Writer {
     fn task(&self) -> MutexGuard<'_, Task> {
         self.0.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A call that waits for its answer.
+pub(crate) struct Waiting(Arc<Inner>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.0.calls.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.answered.notify_waiters();
+        }
+    }
+}
+
+fn closed() -> DbErr {
+    DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)
 }
 
 /// The task has ended without an answer, and so nobody knows whether it has written; asking again tells.

@@ -1,13 +1,14 @@
-use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, ExecResult, Statement};
+use runtrail_audit::Error;
+use runtrail_migration::DriverErrorKind;
+use sea_orm::{ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbErr, ExecResult};
 use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
-use super::{Answer, Call, Job, group};
+use super::{Answer, Call, Forward, GIVEN_UP, Job, group};
 use crate::connection::Held;
 use crate::session::Session;
 use crate::settings::Settings;
@@ -22,12 +23,15 @@ const IDLE: Duration = Duration::from_millis(100);
 /// tenfold growth, it takes a tenth of a second with 100,000 runs.
 const ROWS_BETWEEN_LOOKS: u64 = 10_000;
 
-/// How long an answer is waited for that nobody wants any more.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// Does what it is asked for, until nobody can ask any more.
-pub(super) async fn run(db: DatabaseConnection, mut queue: mpsc::Receiver<Job>) {
+pub(super) async fn run(
+    db: DatabaseConnection,
+    lock_timeout: Option<Duration>,
+    mut queue: mpsc::Receiver<Job>,
+) {
     let mut task = Task {
+        acquire_timeout: backend::pool_size(&db).map_or(Duration::MAX, |(_, timeout)| timeout),
+        lock_timeout,
         db,
         held: None,
         rest: rests(),
@@ -65,6 +69,10 @@ pub(super) async fn run(db: DatabaseConnection, mut queue: mpsc::Receiver<Job>) 
 
 struct Task {
     db: DatabaseConnection,
+    /// How long a call waits for a connection.
+    acquire_timeout: Duration,
+    /// How long a call waits while another process has locked the whole database.
+    lock_timeout: Option<Duration>,
     held: Option<Held>,
     /// One clock for all pauses: to set it for each would cost a system call.
     rest: Interval,
@@ -99,25 +107,29 @@ impl Task {
     /// Does the first of what is waiting, with what can be done together with it.
     async fn step(&mut self, waiting: &mut Vec<Job>) {
         if let Some(Job::Write(_)) = waiting.first() {
-            self.write(group::take(waiting)).await;
+            self.write(waiting).await;
         } else if !waiting.is_empty()
-            && let Job::Forward(statement, answer) = waiting.remove(0)
+            && let Job::Forward(forward) = waiting.remove(0)
         {
-            self.forward(statement, answer).await;
+            self.forward(forward, waiting).await;
         }
     }
 
-    async fn write(&mut self, mut calls: Vec<Call>) {
-        let Some(Call { place, .. }) = calls.first() else {
+    async fn write(&mut self, waiting: &mut Vec<Job>) {
+        let mut calls = group::take(waiting);
+        let Some(Call { place, since, .. }) = calls.first() else {
             return;
         };
-        let place = place.clone();
-        let held = match self.held(place.has_prepared_statements).await {
+        let (place, since) = (place.clone(), *since);
+        let held = match self.held(place.has_prepared_statements, since).await {
             Ok(held) => held,
+            Err(err) if DriverErrorKind::of(&err) == DriverErrorKind::NoConnection => {
+                wait_on(waiting, calls);
+                return fail_together(waiting, &err, self.acquire_timeout);
+            }
             Err(err) => {
                 for call in calls {
-                    // Nobody may be waiting for it any more; so too below.
-                    let _ = call.answer.send(Err(error::database(err.clone())));
+                    call.answer(Err(error::database(err.clone())));
                 }
                 return;
             }
@@ -135,15 +147,35 @@ impl Task {
         };
         self.keep(held, answers.is_some());
         self.rows += writes.len() as u64;
+        let mut locked_out = Vec::new();
+        let mut lock = None;
         for (call, answer) in calls.into_iter().zip(answers.into_iter().flatten()) {
-            let _ = call.answer.send(answer.transpose());
+            match (self.lock_timeout, answer) {
+                (Some(_), Some(Err(err @ Error::Busy { .. }))) => {
+                    lock = error::driver_error(&err).cloned();
+                    locked_out.push(call);
+                }
+                (_, answer) => call.answer(answer.transpose()),
+            }
+        }
+        wait_on(waiting, locked_out);
+        if let (Some(lock), Some(timeout)) = (lock, self.lock_timeout) {
+            fail_together(waiting, &lock, timeout);
         }
     }
 
-    async fn forward(&mut self, statement: Statement, answer: Answer) {
-        let held = match self.held(true).await {
+    async fn forward(&mut self, forward: Forward, waiting: &mut Vec<Job>) {
+        let Forward {
+            statement,
+            since,
+            answer,
+        } = forward;
+        let held = match self.held(true, since).await {
             Ok(held) => held,
-            Err(err) => return answer.fail(err),
+            Err(err) => {
+                fail_together(waiting, &err, self.acquire_timeout);
+                return answer.fail(err);
+            }
         };
         match answer {
             Answer::Result(answer) => {
@@ -163,22 +195,28 @@ impl Task {
         let Some(optimize) = backend::optimize(&self.db) else {
             return;
         };
-        let Ok(held) = self.held(true).await else {
+        let Ok(held) = self.held(true, Instant::now()).await else {
             return;
         };
         if let Err(err) = held.execute_raw(optimize).await {
             tracing::debug!(
-                error = &err as &dyn Error,
+                error = &err as &dyn std::error::Error,
                 "the planner's statistics stay as they are"
             );
         }
         self.keep(held, true);
     }
 
-    async fn held(&mut self, has_prepared_statements: bool) -> Result<Held, DbErr> {
+    /// The connection, for a call that has been waiting since then.
+    async fn held(&mut self, has_prepared_statements: bool, since: Instant) -> Result<Held, DbErr> {
         let held = match self.held.take() {
             Some(held) => held,
-            None => Held::acquire(&self.db).await?,
+            None => {
+                let left = self.acquire_timeout.saturating_sub(since.elapsed());
+                timeout(left, Held::acquire(&self.db))
+                    .await
+                    .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))??
+            }
         };
         Ok(held.prepares_statements(has_prepared_statements))
     }
@@ -189,6 +227,19 @@ impl Task {
         } else if !held.is_old() {
             self.held = Some(held);
         }
+    }
+}
+
+/// Lets calls go on waiting, in front of those that came later.
+fn wait_on(waiting: &mut Vec<Job>, calls: Vec<Call>) {
+    waiting.splice(0..0, calls.into_iter().map(Job::Write));
+}
+
+/// After a failure that every waiting call would meet as well: those that have waited for so long get it as their
+/// answer. So their waiting doesn't add up.
+fn fail_together(waiting: &mut Vec<Job>, err: &DbErr, time: Duration) {
+    for job in waiting.extract_if(.., |job| job.has_waited(time)) {
+        job.fail(err.clone());
     }
 }
 
@@ -207,5 +258,5 @@ async fn given_up(held: &Held, calls: &mut [Call]) {
         return std::future::pending().await;
     }
     join_all(calls.iter_mut().map(|call| call.answer.closed())).await;
-    sleep(PATIENCE).await;
+    sleep(GIVEN_UP).await;
 }

@@ -16,7 +16,7 @@ use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, QueryResult};
 use self::row::Row;
 use super::history::{self, Copied, Found, History, Page, Range, Stretch, Table};
 use super::report::Counts;
-use crate::connection::Pool;
+use crate::connection::{Pool, closing_deadline};
 use crate::error;
 use crate::session::Session;
 use crate::settings::Settings;
@@ -86,7 +86,7 @@ impl LegacyStore {
     ///
     /// The database's own failures.
     pub async fn close(self) -> Result<()> {
-        self.db.close().await.map_err(error::database)
+        self.db.close(closing_deadline(None)).await
     }
 
     /// Whether the rows of a table have numbers; an error if it isn't one of such a store.

@@ -1,0 +1,13 @@
+use async_trait::async_trait;
+use runtrail_audit::{Result, RunCreation, SkillRun};
+
+use crate::connection::Connection;
+use crate::runs;
+use crate::store::AuditStore;
+
+#[async_trait]
+impl<C: Connection> RunCreation for AuditStore<C> {
+    async fn create_run(&self, run: &SkillRun) -> Result<()> {
+        runs::create(&self.writing().await?, run).await
+    }
+}

@@ -1,0 +1,142 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use runtrail_audit::{Error, Result};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::{GIVEN_UP, task_has_ended};
+use crate::connection::Pool;
+use crate::error;
+use crate::retry::Retry;
+use crate::session::Session;
+use crate::settings::Settings;
+use crate::write::Write;
+
+/// Runs whose rows others have locked on PostgreSQL.
+///
+/// Calls about them are written outside of the groups, one at a time for each run, so that a lock delays only the
+/// calls that need the row. They wait for it in short statements, and so occupy no connection after their callers
+/// have gone.
+#[derive(Default)]
+pub(super) struct Blocked(Mutex<HashMap<String, Run>>);
+
+#[derive(Default)]
+struct Run {
+    /// Held by the call that is being written.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Calls that are being written, or wait for their turn.
+    calls: usize,
+    /// Until when the row counts as locked though no call waits for it.
+    until: Option<Instant>,
+}
+
+impl Run {
+    /// How long a row counts as locked after the last call that gave up: a caller with a short deadline tries again.
+    const MEMORY: Duration = Duration::from_secs(5);
+
+    fn is_blocked(&self) -> bool {
+        self.calls > 0 || self.until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+impl Blocked {
+    pub(super) fn has(&self, run_id: &str) -> bool {
+        self.runs().get(run_id).is_some_and(Run::is_blocked)
+    }
+
+    /// Writes a call in the turn of its run. Like a group, it goes on for at most a second after its caller has gone.
+    pub(super) async fn write(
+        self: &Arc<Self>,
+        pool: &Pool,
+        settings: &Settings,
+        write: Arc<Write>,
+    ) -> Result<()> {
+        let runtime = Handle::try_current().map_err(error::runtime)?;
+        let visit = self.enter(write.run_id());
+        let settings = Settings {
+            call_timeout: None,
+            retry: Retry::never(),
+            ..settings.clone()
+        };
+        let pool = pool.clone();
+        let (answer, answered) = oneshot::channel();
+        runtime.spawn(async move { visit.write(&pool, &settings, &write, answer).await });
+        answered
+            .await
+            .map_err(|_| error::database(task_has_ended()))?
+    }
+
+    fn enter(self: &Arc<Self>, run_id: &str) -> Visit {
+        let mut runs = self.runs();
+        runs.retain(|_, run| run.is_blocked());
+        let run = runs.entry(run_id.to_owned()).or_default();
+        run.calls += 1;
+        Visit {
+            blocked: Arc::clone(self),
+            run_id: run_id.to_owned(),
+            turn: Arc::clone(&run.turn),
+            is_locked: true,
+        }
+    }
+
+    fn runs(&self) -> MutexGuard<'_, HashMap<String, Run>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One call about a blocked run.
+struct Visit {
+    blocked: Arc<Blocked>,
+    run_id: String,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// As far as is known.
+    is_locked: bool,
+}
+
+impl Visit {
+    async fn write(
+        mut self,
+        pool: &Pool,
+        settings: &Settings,
+        write: &Write,
+        mut answer: oneshot::Sender<Result<()>>,
+    ) {
+        /// Between two tries: the lock of another may be refused without waiting.
+        const PAUSE: Duration = Duration::from_millis(5);
+
+        let turn = Arc::clone(&self.turn);
+        let _turn = turn.lock().await;
+        while !answer.is_closed() {
+            let session = Session::shared(pool, settings);
+            let given_up = async {
+                answer.closed().await;
+                sleep(GIVEN_UP).await;
+            };
+            let written = tokio::select! {
+                biased;
+                written = write.alone(&session) => written,
+                () = given_up => return,
+            };
+            if !matches!(written, Err(Error::Busy { .. })) {
+                self.is_locked = written.as_ref().is_err_and(Error::is_transient);
+                // The caller may have gone in this moment.
+                let _ = answer.send(written);
+                return;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let mut runs = self.blocked.runs();
+        if let Some(run) = runs.get_mut(&self.run_id) {
+            run.calls -= 1;
+            run.until = self.is_locked.then(|| Instant::now() + Run::MEMORY);
+        }
+    }
+}
