@@ -47,11 +47,12 @@ impl fmt::Display for Cursor {
 /// let first = PageRequest::first(50);
 /// let next = PageRequest::first(50).at(Cursor::from("the `next` of the first page"));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageRequest {
     /// At most so many records: from 1 to [`MAX_LIMIT`](Self::MAX_LIMIT).
     pub limit: u64,
     /// From here on, forward or back as the cursor says; from the beginning of the list without one.
+    #[serde(default)]
     pub cursor: Option<Cursor>,
 }
 
@@ -82,7 +83,7 @@ impl Default for PageRequest {
 }
 
 /// Some records of a list, in its order whichever way they were reached.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CursorPage<T> {
     /// The records.
     pub items: Vec<T>,

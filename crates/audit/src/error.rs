@@ -92,7 +92,7 @@ pub enum Error {
         missing: Vec<String>,
     },
     /// The disk, or the space given to the database, is full.
-    #[error("the database has no space left")]
+    #[error("the database has no space left: {}", root_cause(source))]
     StorageFull {
         /// The database's own words.
         source: BoxError,
@@ -101,25 +101,28 @@ pub enum Error {
     ///
     /// On PostgreSQL the server is a standby, as may happen after a failover, or read-only by its settings: connect to
     /// the primary, or promote the standby. On SQLite the file is read-only.
-    #[error("the database is read-only")]
+    #[error("the database is read-only: {}", root_cause(source))]
     ReadOnly {
         /// The database's own words.
         source: BoxError,
     },
     /// Others kept the row or the database locked; try again.
-    #[error("the database is busy")]
+    ///
+    /// Where the caller itself has a transaction open on a SQLite file, this is the end of a wait for its own lock: it
+    /// has to write through that transaction, as `AuditStore::on` does.
+    #[error("the database is busy: {}", root_cause(source))]
     Busy {
         /// The database's own words.
         source: BoxError,
     },
     /// No connection was free, or the database didn't answer, in time; try again.
-    #[error("the database did not answer in time")]
+    #[error("the database did not answer in time: {}", root_cause(source))]
     Timeout {
         /// The database's own words.
         source: BoxError,
     },
     /// Any other failure of the database or the way to it.
-    #[error("the database failed")]
+    #[error("the database failed: {}", root_cause(source))]
     Backend {
         /// Whether the same call may succeed later.
         transient: bool,
@@ -152,6 +155,15 @@ pub enum ErrorKind {
     Busy,
     Timeout,
     Backend,
+}
+
+/// What the innermost error says: those around it only repeat it, or say less.
+fn root_cause(source: &BoxError) -> String {
+    let mut cause: &(dyn std::error::Error + 'static) = &**source;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 impl Error {

@@ -1,4 +1,4 @@
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Which events of a run a stream or a page takes; the default takes all.
 ///
@@ -10,7 +10,8 @@ use serde::Serialize;
 /// let filter = LogFilter::new().event_type("tool_call").after(41);
 /// assert_eq!(filter.after, Some(41));
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LogFilter {
     /// Only events of this type.
     pub event_type: Option<String>,

@@ -1,9 +1,9 @@
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Which end of a list comes first.
 ///
 /// Runs go by `started_at`, then by `id`; the events of a run by their sequence. Either way the order is total.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
     /// Descending, as every list of [`Storage`](crate::Storage) does it.
     #[default]

@@ -1,3 +1,5 @@
+use serde::{Deserialize, Serialize};
+
 /// A stretch of a list: how many rows, after skipping how many; the default is the whole list.
 ///
 /// Any number is fine: beyond the end of the list there are simply no rows.
@@ -8,7 +10,8 @@
 /// let third = Page::first(50).skip(100);
 /// assert_eq!(third, Page { limit: Some(50), offset: 100 });
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Page {
     /// At most this many rows; `None` means all.
     pub limit: Option<u64>,

@@ -132,7 +132,7 @@ pub fn micros(time: DateTime<Utc>) -> i64 {
     time.timestamp_micros()
 }
 
-/// Refuses a value nested deeper than `allowed`, in no more steps into the depth than that: a value that a
+/// Refuses numbers that not everybody can read, and a value nested deeper than `allowed`, in no more steps into the depth than that: a value that a
 /// program has built can be deep enough to overflow the stack of whoever walks it to its end.
 fn depth(field: &'static str, value: &Value, allowed: usize) -> Result<()> {
     match value {
@@ -146,6 +146,14 @@ fn depth(field: &'static str, value: &Value, allowed: usize) -> Result<()> {
         Value::Object(object) => object
             .values()
             .try_for_each(|member| depth(field, member, allowed - 1)),
+        // With serde_json's feature `arbitrary_precision`, which any crate of a program may turn on, a number can be one
+        // that a program without it can't read.
+        Value::Number(number) if number.as_f64().is_none_or(|float| !float.is_finite()) => {
+            Err(Error::invalid(
+                field,
+                format!("has the number {number}, which is out of range"),
+            ))
+        }
         _ => Ok(()),
     }
 }

@@ -1,4 +1,5 @@
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use crate::RunStatus;
 
@@ -12,7 +13,8 @@ use crate::RunStatus;
 /// let filter = RunFilter::new().skill("summarise").status(RunStatus::ERROR).top_level_only();
 /// assert_eq!(filter.skill_id.as_deref(), Some("summarise"));
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RunFilter {
     /// Only runs with this status.
     ///

@@ -1,7 +1,7 @@
 use std::ops::{RangeFrom, RangeInclusive, RangeToInclusive};
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Result, RunFilter, RunStatus};
 
@@ -18,7 +18,10 @@ use crate::{Result, RunFilter, RunStatus};
 ///     .runtime_seconds(60.0..);
 /// assert_eq!(slow_failures.callers.except, ["ci"]);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+// Cursors hold a hash of the query as JSON. A new part has to be left out of it while it is unset, or every cursor that
+// clients keep is refused.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RunQuery {
     /// By status. [`RunStatus::DRY_RUN`] finds nothing unless [`include_dry_run`](Self::include_dry_run) is set too.
     pub statuses: Choice<RunStatus>,
@@ -45,7 +48,8 @@ pub struct RunQuery {
 }
 
 /// Values of which one must hold, and values of which none may.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Choice<T> {
     /// Any of these; if it is empty, any at all.
     pub only: Vec<T>,
@@ -54,7 +58,8 @@ pub struct Choice<T> {
 }
 
 /// A lowest and a highest value, both still within; each may be missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Bounds<T> {
     /// The lowest.
     pub from: Option<T>,
@@ -85,7 +90,7 @@ impl<T> Bounds<T> {
 }
 
 /// What the parent of a run has to be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Parent {
     /// Anything or nothing.
     #[default]

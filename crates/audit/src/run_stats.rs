@@ -24,7 +24,8 @@ pub struct RunStats {
     pub error: String,
     /// How many tools it called; like all counts at most [`i64::MAX`].
     pub tool_calls: u64,
-    /// How long it took, in seconds; finite and not negative.
+    /// How long it took, in seconds; finite and not negative. At 0, the default, the store takes the time from
+    /// `started_at` to `finished_at`.
     pub runtime_seconds: f64,
     /// Tokens it read.
     pub input_tokens: u64,

@@ -226,6 +226,17 @@ pub(crate) fn serialize_fraction<S: Serializer>(
     }
 }
 
+/// The same; nothing where there is no float.
+pub(crate) fn serialize_fraction_if_any<S: Serializer>(
+    float: &Option<f64>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    match float {
+        Some(float) => serialize_fraction(float, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 fn text_of(connection: &impl ConnectionTrait, json: Expr, key: impl Into<Value>) -> Expr {
     let key = Expr::Constant(key.into());
     match connection.get_database_backend() {

@@ -51,6 +51,7 @@ mod paged_storage;
 mod retention;
 mod run_creation;
 mod run_tree;
+mod runtime;
 
 pub mod copy;
 

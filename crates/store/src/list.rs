@@ -40,7 +40,7 @@ pub(crate) async fn children(
     db: &Session<'_, impl Connection>,
     parent_run_id: &str,
 ) -> Result<Vec<SkillRun>> {
-    let parent_run_id = rules::identifier("parent_run_id", parent_run_id)?;
+    let parent_run_id = rules::run_id("parent_run_id", parent_run_id)?;
     let of_parent = COLUMN.parent_run_id.eq(parent_run_id);
     newest_first(db, Condition::all().add(of_parent), Page::ALL).await
 }

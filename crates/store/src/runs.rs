@@ -25,31 +25,37 @@ pub(crate) async fn start(db: &Session<'_, impl Connection>, run: &SkillRun) -> 
     db.write(Write::Start(row)).await
 }
 
-pub(crate) async fn start_alone(db: &Session<'_, impl Connection>, row: &Model) -> Result<()> {
+pub(crate) async fn start_alone(
+    db: &Session<'_, impl Connection>,
+    row: &Model,
+    is_wanted: impl Fn() -> bool + Send,
+) -> Result<()> {
     let insert = insert_one(db, row)?;
     if db.execute(&insert).await? > 0 {
         return Ok(());
     }
     match confirmed(db, &row.id).await? {
-        Some(stored) => start_again(db, row, &stored).await,
+        Some(stored) => start_again(db, row, &stored, is_wanted).await,
         None => Err(deleted_meanwhile()),
     }
 }
 
-/// Starts runs, no two of them with the same id, and returns the answers that are certain.
+/// Starts runs, no two of them with the same id, and returns the answers that are certain. With each row comes whether
+/// its caller still waits.
 pub(crate) async fn start_many(
     db: &Session<'_, impl Connection>,
-    rows: &[&Model],
+    starts: &[(&Model, impl Fn() -> bool + Send + Sync)],
 ) -> Result<Vec<Option<Result<()>>>> {
-    let insert = insert_many(db, rows)?;
+    let rows: Vec<_> = starts.iter().map(|(row, _)| *row).collect();
+    let insert = insert_many(db, &rows)?;
     if db.execute(&insert).await? == rows.len() as u64 {
         return Ok(rows.iter().map(|_| Some(Ok(()))).collect());
     }
     let stored = confirmed_many(db, rows.iter().map(|row| &row.id)).await?;
     let mut answers = Vec::with_capacity(rows.len());
-    for row in rows {
+    for (row, is_wanted) in starts {
         answers.push(match stored.get(&row.id) {
-            Some(stored) => Some(start_again(db, row, stored).await),
+            Some(stored) => Some(start_again(db, row, stored, is_wanted).await),
             None => None,
         });
     }
@@ -73,13 +79,24 @@ pub(crate) async fn create(db: &Session<'_, impl Connection>, run: &SkillRun) ->
 /// Starts a run that is stored: nothing changes once it is finished, and a running run gets the new start.
 ///
 /// The statement names the start that it replaces. So an older attempt that reaches the database late, from a
-/// connection that had stalled or a future that was dropped, never replaces a start that was acknowledged since.
-async fn start_again(db: &Session<'_, impl Connection>, row: &Model, stored: &Model) -> Result<()> {
+/// connection that had stalled or a future that was dropped, never replaces a start that was acknowledged since. For
+/// the same reason it isn't sent once nobody waits for this start any more.
+async fn start_again(
+    db: &Session<'_, impl Connection>,
+    row: &Model,
+    stored: &Model,
+    is_wanted: impl Fn() -> bool + Send,
+) -> Result<()> {
     if stored.finished_at.is_some() {
         return compare_with_finished(row, stored);
     }
     if codec::is_same_start(row, stored) {
         return Ok(());
+    }
+    if !is_wanted() {
+        return Err(Error::Busy {
+            source: "the caller has given up".into(),
+        });
     }
     if db.execute(&replace_start(db, row, stored)).await? > 0 {
         return Ok(());
@@ -262,8 +279,10 @@ pub(crate) async fn finish_alone(db: &Session<'_, impl Connection>, finish: &Fin
         finished_at,
         outcome,
     } = finish;
+    let runtime = Outcome::runtime(Expr::val(outcome.runtime_seconds), Expr::val(*finished_at));
     let mut update = Entity::update_many()
         .set(outcome.finish(*finished_at))
+        .col_expr(Column::RuntimeSeconds, runtime)
         .filter(COLUMN.id.eq(run_id))
         .filter(COLUMN.finished_at.is_null())
         .into_query();
@@ -280,7 +299,7 @@ pub(crate) async fn finish_alone(db: &Session<'_, impl Connection>, finish: &Fin
             // It wasn't there when we came, and has been started since.
             Err(Error::not_found(run_id))
         }
-        Some(stored) if Outcome::of_row(&stored) == *outcome => Ok(()),
+        Some(stored) if outcome.is_of(&stored) => Ok(()),
         Some(_) => Err(Error::RunFinished {
             run_id: run_id.clone(),
         }),
@@ -295,7 +314,7 @@ pub(crate) async fn finish_many(
 ) -> Result<Vec<bool>> {
     let mut update = Query::update()
         .table(db.runs())
-        .values(Outcome::COLUMNS.map(|column| (column, given(db, column))))
+        .values(Outcome::COLUMNS.map(|column| (column, finished(db, column))))
         .from(backend::unfold_rows(db.connection(), finishes)?)
         .and_where(Expr::col((Entity, Column::Id)).eq(given(db, Column::Id)))
         .and_where(COLUMN.finished_at.is_null())
@@ -310,7 +329,7 @@ pub(crate) async fn finish_many(
     let is_stored = |finish: &&Finish| {
         let stored = stored.get(&finish.run_id);
         let finished = stored.filter(|stored| stored.finished_at.is_some());
-        finished.is_some_and(|stored| Outcome::of_row(stored) == finish.outcome)
+        finished.is_some_and(|stored| finish.outcome.is_of(stored))
     };
     Ok(finishes.iter().map(is_stored).collect())
 }
@@ -333,6 +352,16 @@ pub(crate) async fn finish_as(
         });
     }
     Ok(stored)
+}
+
+/// What a finish sets this column to, by an unfolded row.
+fn finished(db: &Session<'_, impl Connection>, column: Column) -> Expr {
+    match column {
+        Column::RuntimeSeconds => {
+            Outcome::runtime(given(db, column), given(db, Column::FinishedAt))
+        }
+        column => given(db, column),
+    }
 }
 
 /// The value of this column in an unfolded row.

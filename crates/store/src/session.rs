@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::connection::Connection;
 use crate::settings::Settings;
-use crate::write::Write;
+use crate::write::{Request, Write};
 use crate::writer::Place;
 use crate::{backend, error};
 
@@ -116,7 +116,7 @@ impl<'a, C: Connection> Session<'a, C> {
             schema: self.schema.clone(),
             has_prepared_statements: pool.has_prepared_statements(),
         };
-        let write = Arc::new(write);
+        let (write, _caller) = Request::new(write);
         if !writer.is_blocked(write.run_id()) {
             let written = self.attempt(|| writer.write(Arc::clone(&write), place.clone()));
             if let Some(()) = written.await? {

@@ -18,7 +18,7 @@ use crate::retry::Retry;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::writer::Writer;
-use crate::{backend, error, last_run, lineage, list, logs, runs};
+use crate::{backend, error, last_run, lineage, list, logs, runs, runtime};
 
 /// A run history in a SQLite or PostgreSQL database.
 ///
@@ -81,6 +81,7 @@ impl AuditStore {
     /// [`InvalidInput`](runtrail_audit::Error::InvalidInput) for a URL that can't be used, and the database's
     /// own failures. No message holds a password.
     pub async fn connect(options: impl Into<ConnectOptions>) -> Result<Self> {
+        runtime::verify()?;
         let options = options.into();
         let pool = options.open_for_queue().await.map_err(error::migration)?;
         let readers = options.open_readers();
@@ -247,6 +248,7 @@ impl<C: Connection> AuditStore<C> {
     async fn session<'a>(&'a self, connection: &'a C) -> Result<Session<'a, C>> {
         let session = Session::new(connection, &self.settings);
         if !self.schema.is_fit() {
+            runtime::verify()?;
             let look_once = || async {
                 let begun = Instant::now();
                 let mut looking = self.schema.looking.lock().await;

@@ -63,5 +63,5 @@ where
         };
         Some((stream::iter(records), (read, next)))
     });
-    stretches.flatten().boxed()
+    stretches.flatten().fuse().boxed()
 }

@@ -1,6 +1,8 @@
 //! The three calls that record what runs do, as values: so that many can be written together.
 
-use std::sync::Arc;
+use std::mem::discriminant;
+use std::ops::Deref;
+use std::sync::{Arc, Weak};
 
 use runtrail_audit::{Error, Result};
 use runtrail_entity::{skill_run, skill_run_log};
@@ -22,6 +24,43 @@ pub(crate) enum Write {
     Finish(Finish),
 }
 
+/// A call with its caller, who may have gone while it is being written.
+#[derive(Debug)]
+pub(crate) struct Request {
+    write: Write,
+    caller: Weak<()>,
+}
+
+impl Request {
+    /// For a caller who waits as long as the second of these lives.
+    pub(crate) fn new(write: Write) -> (Arc<Self>, Arc<()>) {
+        let caller = Arc::new(());
+        let request = Self {
+            write,
+            caller: Arc::downgrade(&caller),
+        };
+        (Arc::new(request), caller)
+    }
+
+    /// Whether the caller still waits. Another of its attempts may have succeeded, or it may have given up.
+    fn is_wanted(&self) -> bool {
+        self.caller.strong_count() > 0
+    }
+
+    /// Writes it by a statement of its own, and finds out what it means if that changes nothing.
+    pub(crate) async fn alone(&self, db: &Session<'_, impl Connection>) -> Result<()> {
+        self.write.alone_if(db, || self.is_wanted()).await
+    }
+}
+
+impl Deref for Request {
+    type Target = Write;
+
+    fn deref(&self) -> &Write {
+        &self.write
+    }
+}
+
 impl Write {
     pub(crate) fn run_id(&self) -> &str {
         match self {
@@ -29,6 +68,10 @@ impl Write {
             Self::Append(row) => &row.run_id,
             Self::Finish(finish) => &finish.run_id,
         }
+    }
+
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        discriminant(self) == discriminant(other)
     }
 
     /// How much its texts hold.
@@ -42,8 +85,16 @@ impl Write {
 
     /// Writes it by a statement of its own, and finds out what it means if that changes nothing.
     pub(crate) async fn alone(&self, db: &Session<'_, impl Connection>) -> Result<()> {
+        self.alone_if(db, || true).await
+    }
+
+    async fn alone_if(
+        &self,
+        db: &Session<'_, impl Connection>,
+        is_wanted: impl Fn() -> bool + Send,
+    ) -> Result<()> {
         match self {
-            Self::Start(row) => runs::start_alone(db, row).await,
+            Self::Start(row) => runs::start_alone(db, row, is_wanted).await,
             Self::Append(row) => logs::append_alone(db, row).await,
             Self::Finish(finish) => runs::finish_alone(db, finish).await,
         }
@@ -57,7 +108,7 @@ impl Write {
 /// others: a call may wait for a lock, or may need a question to find out what is wrong with it.
 pub(crate) async fn together(
     db: &Session<'_, impl Connection>,
-    writes: &[Arc<Write>],
+    writes: &[Arc<Request>],
 ) -> Vec<Option<Result<()>>> {
     if let [write] = writes {
         return vec![unless_locked(db, write.alone(db).await)];
@@ -105,13 +156,13 @@ fn is_about_the_database(err: &Error) -> bool {
 /// Writes them, and gives those answers that are certain.
 async fn at_once(
     db: &Session<'_, impl Connection>,
-    writes: &[Arc<Write>],
+    writes: &[Arc<Request>],
 ) -> Result<Vec<Option<Result<()>>>> {
     // All but one of these stay empty.
     let (mut starts, mut events, mut finishes) = (Vec::new(), Vec::new(), Vec::new());
     for write in writes {
-        match &**write {
-            Write::Start(row) => starts.push(row),
+        match &write.write {
+            Write::Start(row) => starts.push((row, || write.is_wanted())),
             Write::Append(row) => events.push(row),
             Write::Finish(finish) => finishes.push(finish),
         }

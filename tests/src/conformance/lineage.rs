@@ -3,6 +3,10 @@ use runtrail_audit::{RunStatus, SkillRun};
 use crate::fixture::*;
 
 cases! {
+    async fn children_of_an_empty_id_are_refused(cx) {
+        assert_invalid(cx.store.list_children_by_parent("").await, "parent_run_id");
+    }
+
     async fn children_are_the_direct_ones_newest_first(cx) {
         let runs = [
             running("root"),

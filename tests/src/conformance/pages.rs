@@ -345,6 +345,38 @@ cases_of_the_store! {
         assert!(unknown.items.is_empty());
     }
 
+    /// Clients keep cursors for long, over versions of the library. Those of today stay valid as they are here.
+    async fn cursors_that_clients_keep_stay_valid(cx) {
+        for number in 0..3 {
+            cx.store.start_run(&running_at(&format!("r-{number}"), number)).await.unwrap();
+            cx.store.append_log(&event("r-0", number as u64)).await.unwrap();
+        }
+        let every_part = RunQuery {
+            parent: Parent::None,
+            started: Bounds { from: Some(at(-9)), to: Some(at(9)) },
+            ..RunQuery::new()
+                .statuses(["running"])
+                .except_skills(["x"])
+                .callers(["caller"])
+                .except_channels(["x"])
+                .runtime_seconds(0.0..)
+                .id_prefix("r-")
+                .include_dry_run()
+        };
+        let mut cursors = Vec::new();
+        for query in [RunQuery::new(), every_part] {
+            let page = page(cx.store, &query, Order::NewestFirst, PageRequest::first(1)).await;
+            cursors.push(page.next.unwrap());
+        }
+        let filter = LogFilter { event_type: Some("message".into()), after: None };
+        for filter in [LogFilter::new(), filter] {
+            let page = cx.store.page_logs("r-0", &filter, Order::OldestFirst, &PageRequest::first(1)).await.unwrap();
+            cursors.push(page.next.unwrap());
+        }
+        let text: Vec<String> = cursors.iter().map(|cursor| format!("{cursor}\n")).collect();
+        assert_golden_file("cursors.txt", &text.concat());
+    }
+
     async fn pages_are_read_in_a_hosts_transaction_too(cx) {
         use sea_orm::TransactionTrait;
 

@@ -24,6 +24,9 @@ mod copied;
 /// Futures that are dropped: of the store, and of a host's own transactions.
 mod dropped;
 
+/// Calls about one run by many at once, and whether one order explains their answers.
+mod races;
+
 /// Starts of one run that overtake each other.
 mod restarts;
 

@@ -1,6 +1,7 @@
 use runtrail_audit::{Limits, Result, RunStats, rules};
-use runtrail_entity::skill_run::{ActiveModel, Column, Model};
+use runtrail_entity::skill_run::{ActiveModel, Column, Entity, Model};
 use sea_orm::Set;
+use sea_orm::sea_query::{Expr, ExprTrait, Func};
 use serde::Serialize;
 
 use crate::backend;
@@ -12,12 +13,16 @@ pub(crate) struct Outcome {
     pub(crate) output: String,
     pub(crate) error: String,
     pub(crate) tool_calls: i64,
-    #[serde(serialize_with = "backend::serialize_fraction")]
-    pub(crate) runtime_seconds: f64,
+    /// None where it wasn't given: then it is the time from start to finish.
+    #[serde(serialize_with = "backend::serialize_fraction_if_any")]
+    pub(crate) runtime_seconds: Option<f64>,
     pub(crate) total_input_tokens: i64,
     pub(crate) total_output_tokens: i64,
     pub(crate) total_thinking_tokens: i64,
 }
+
+/// Microseconds of a second.
+const MICROS: f64 = 1_000_000.0;
 
 impl Outcome {
     /// What finishing a run sets: its outcome, and the time.
@@ -36,7 +41,11 @@ impl Outcome {
     /// The outcome of a run that is finished.
     pub(crate) fn encode_finished(stats: &RunStats, limits: &Limits) -> Result<Self> {
         rules::outcome("status", &stats.status)?;
-        Self::encode(stats, limits)
+        let outcome = Self::encode(stats, limits)?;
+        Ok(Self {
+            runtime_seconds: outcome.runtime_seconds.filter(|seconds| *seconds > 0.0),
+            ..outcome
+        })
     }
 
     pub(crate) fn encode(stats: &RunStats, limits: &Limits) -> Result<Self> {
@@ -55,7 +64,7 @@ impl Outcome {
             output: rules::free_text("output", output, limits)?.into_owned(),
             error: rules::free_text("error", error, limits)?.into_owned(),
             tool_calls: rules::count("tool_calls", *tool_calls)?,
-            runtime_seconds: rules::seconds("runtime_seconds", *runtime_seconds)?,
+            runtime_seconds: Some(rules::seconds("runtime_seconds", *runtime_seconds)?),
             total_input_tokens: rules::count("input_tokens", *input_tokens)?,
             total_output_tokens: rules::count("output_tokens", *output_tokens)?,
             total_thinking_tokens: rules::count("thinking_tokens", *thinking_tokens)?,
@@ -68,14 +77,39 @@ impl Outcome {
             output: row.output.clone(),
             error: row.error.clone(),
             tool_calls: row.tool_calls,
-            runtime_seconds: row.runtime_seconds,
+            runtime_seconds: Some(row.runtime_seconds),
             total_input_tokens: row.total_input_tokens,
             total_output_tokens: row.total_output_tokens,
             total_thinking_tokens: row.total_thinking_tokens,
         }
     }
 
-    /// The change that finishes a run.
+    /// Whether a finished run ended like this.
+    pub(crate) fn is_of(&self, row: &Model) -> bool {
+        let mut stored = Self::of_row(row);
+        let is_measured = |finished_at: i64| {
+            let micros = Ord::max(finished_at.saturating_sub(row.started_at), 0);
+            row.runtime_seconds == 0.0 || row.runtime_seconds == micros as f64 / MICROS
+        };
+        if self.runtime_seconds.is_none() && row.finished_at.is_some_and(is_measured) {
+            stored.runtime_seconds = None;
+        }
+        *self == stored
+    }
+
+    /// The runtime that a finished run has, which finishes at the time that this expression gives.
+    pub(crate) fn runtime(given: Expr, finished_at: Expr) -> Expr {
+        let started_at = Expr::col((Entity, Column::StartedAt));
+        let micros = finished_at.clone().sub(started_at.clone());
+        let seconds = micros
+            .cast_as("double precision")
+            .div(Expr::Constant(MICROS.into()));
+        let measured =
+            Expr::case(started_at.lt(finished_at), seconds).finally(Expr::Constant(0.0.into()));
+        Func::coalesce([given, measured.into()]).into()
+    }
+
+    /// The change that finishes a run, but for its runtime.
     pub(crate) fn finish(&self, finished_at: i64) -> ActiveModel {
         ActiveModel {
             finished_at: Set(Some(finished_at)),
@@ -83,7 +117,6 @@ impl Outcome {
             output: Set(self.output.clone()),
             error: Set(self.error.clone()),
             tool_calls: Set(self.tool_calls),
-            runtime_seconds: Set(self.runtime_seconds),
             total_input_tokens: Set(self.total_input_tokens),
             total_output_tokens: Set(self.total_output_tokens),
             total_thinking_tokens: Set(self.total_thinking_tokens),

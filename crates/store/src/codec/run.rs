@@ -25,7 +25,7 @@ pub(crate) fn encode_run(run: &SkillRun, limits: &Limits) -> Result<Model> {
         output: outcome.output,
         error: outcome.error,
         tool_calls: outcome.tool_calls,
-        runtime_seconds: outcome.runtime_seconds,
+        runtime_seconds: outcome.runtime_seconds.unwrap_or_default(),
         total_input_tokens: outcome.total_input_tokens,
         total_output_tokens: outcome.total_output_tokens,
         total_thinking_tokens: outcome.total_thinking_tokens,

@@ -13,7 +13,7 @@ use crate::error;
 use crate::retry::Retry;
 use crate::session::Session;
 use crate::settings::Settings;
-use crate::write::Write;
+use crate::write::Request;
 
 /// Runs whose rows others have locked on PostgreSQL.
 ///
@@ -52,7 +52,7 @@ impl Blocked {
         self: &Arc<Self>,
         pool: &Pool,
         settings: &Settings,
-        write: Arc<Write>,
+        write: Arc<Request>,
     ) -> Result<()> {
         let runtime = Handle::try_current().map_err(error::runtime)?;
         let visit = self.enter(write.run_id());
@@ -67,6 +67,14 @@ impl Blocked {
         answered
             .await
             .map_err(|_| error::database(task_has_ended()))?
+    }
+
+    /// Has calls about a run written apart for a while, since its row was locked.
+    pub(super) fn remember(&self, run_id: &str) {
+        let mut runs = self.runs();
+        runs.retain(|_, run| run.is_blocked());
+        let run = runs.entry(run_id.to_owned()).or_default();
+        run.until = Some(Instant::now() + Run::MEMORY);
     }
 
     fn enter(self: &Arc<Self>, run_id: &str) -> Visit {
@@ -101,7 +109,7 @@ impl Visit {
         mut self,
         pool: &Pool,
         settings: &Settings,
-        write: &Write,
+        write: &Request,
         mut answer: oneshot::Sender<Result<()>>,
     ) {
         /// Between two tries: the lock of another may be refused without waiting.

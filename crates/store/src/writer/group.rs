@@ -1,8 +1,7 @@
 use std::collections::HashSet;
-use std::mem::discriminant;
 
 use super::{Call, Job};
-use crate::write::{MOST_AT_ONCE, MOST_BYTES_AT_ONCE, Write};
+use crate::write::{MOST_AT_ONCE, MOST_BYTES_AT_ONCE, Request, Write};
 
 /// Takes those calls out of the waiting jobs that can be written by the same statement as the first of them.
 ///
@@ -50,12 +49,12 @@ fn choose(waiting: &[Job]) -> Vec<bool> {
 }
 
 fn is_alike(left: &Call, right: &Call) -> bool {
-    discriminant(&*left.write) == discriminant(&*right.write) && left.place == right.place
+    left.write.is_alike(&right.write) && left.place == right.place
 }
 
 /// The key of the row that a call writes, among calls of its kind.
-fn row(write: &Write) -> (&str, Option<i64>) {
-    match write {
+fn row(write: &Request) -> (&str, Option<i64>) {
+    match &**write {
         Write::Append(row) => (&row.run_id, Some(row.sequence)),
         Write::Start(_) | Write::Finish(_) => (write.run_id(), None),
     }

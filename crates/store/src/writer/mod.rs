@@ -31,7 +31,7 @@ use self::blocked::Blocked;
 use crate::connection::Pool;
 use crate::error;
 use crate::settings::Settings;
-use crate::write::Write;
+use crate::write::Request;
 
 /// How many calls may wait to be taken up before the next ones wait for a place.
 const QUEUE: usize = 256;
@@ -146,7 +146,7 @@ impl Job {
 
 /// A call that can be written together with others.
 struct Call {
-    write: Arc<Write>,
+    write: Arc<Request>,
     place: Place,
     since: Instant,
     answer: oneshot::Sender<Result<Option<()>>>,
@@ -210,13 +210,13 @@ impl Writer {
         &self,
         pool: &Pool,
         settings: &Settings,
-        write: Arc<Write>,
+        write: Arc<Request>,
     ) -> Result<()> {
         self.0.blocked.write(pool, settings, write).await
     }
 
     /// Writes a call, perhaps together with others; none if it has to be written alone, by somebody else.
-    pub(crate) async fn write(&self, write: Arc<Write>, place: Place) -> Result<Option<()>> {
+    pub(crate) async fn write(&self, write: Arc<Request>, place: Place) -> Result<Option<()>> {
         let (answer, answered) = oneshot::channel();
         let since = Instant::now();
         let lane = self.0.lane(write.run_id()).lock().await;
@@ -350,7 +350,9 @@ impl Writer {
         }
         let runtime = Handle::try_current().map_err(|err| DbErr::Custom(err.to_string()))?;
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let handle = runtime.spawn(task::run(self.0.db.clone(), self.0.lock_timeout, jobs));
+        let blocked = Arc::clone(&self.0.blocked);
+        let work = task::run(self.0.db.clone(), self.0.lock_timeout, blocked, jobs);
+        let handle = runtime.spawn(work);
         *task = Task::Running {
             queue: queue.clone(),
             handle,

@@ -8,6 +8,7 @@ use sea_orm::{ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbErr, ExecRe
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
+use super::blocked::Blocked;
 use super::{Answer, Call, Forward, GIVEN_UP, Job, group};
 use crate::connection::Held;
 use crate::session::Session;
@@ -27,11 +28,13 @@ const ROWS_BETWEEN_LOOKS: u64 = 10_000;
 pub(super) async fn run(
     db: DatabaseConnection,
     lock_timeout: Option<Duration>,
+    blocked: Arc<Blocked>,
     mut queue: mpsc::Receiver<Job>,
 ) {
     let mut task = Task {
         acquire_timeout: backend::pool_size(&db).map_or(Duration::MAX, |(_, timeout)| timeout),
         lock_timeout,
+        blocked,
         db,
         held: None,
         rest: rests(),
@@ -73,6 +76,7 @@ struct Task {
     acquire_timeout: Duration,
     /// How long a call waits while another process has locked the whole database.
     lock_timeout: Option<Duration>,
+    blocked: Arc<Blocked>,
     held: Option<Held>,
     /// One clock for all pauses: to set it for each would cost a system call.
     rest: Interval,
@@ -155,7 +159,12 @@ impl Task {
                     lock = error::driver_error(&err).cloned();
                     locked_out.push(call);
                 }
-                (_, answer) => call.answer(answer.transpose()),
+                (_, answer) => {
+                    if answer.is_none() {
+                        self.blocked.remember(call.write.run_id());
+                    }
+                    call.answer(answer.transpose());
+                }
             }
         }
         wait_on(waiting, locked_out);
@@ -212,7 +221,12 @@ impl Task {
         let held = match self.held.take() {
             Some(held) => held,
             None => {
-                let left = self.acquire_timeout.saturating_sub(since.elapsed());
+                // A call may have waited for the lock of a file: nobody else takes that connection for long.
+                let waited = match self.lock_timeout {
+                    Some(_) => Duration::ZERO,
+                    None => since.elapsed(),
+                };
+                let left = self.acquire_timeout.saturating_sub(waited);
                 timeout(left, Held::acquire(&self.db))
                     .await
                     .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))??
