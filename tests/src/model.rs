@@ -125,7 +125,10 @@ impl Model {
         }
         let stored = self.runs.get_mut(id).ok_or(ErrorKind::NotFound)?;
         if !stored.is_running() {
-            let is_same = stored.stats() == *stats;
+            let is_same = RunStats {
+                runtime_seconds: 0.0,
+                ..stored.stats()
+            } == *stats;
             return if is_same {
                 Ok(())
             } else {
@@ -133,6 +136,8 @@ impl Model {
             };
         }
         stored.finished_at = Some(now);
+        let runtime = (now - stored.started_at).max(chrono::TimeDelta::zero());
+        stored.runtime_seconds = runtime.num_microseconds().unwrap() as f64 / 1e6;
         stored.status = stats.status.clone();
         stored.tool_calls = stats.tool_calls;
         Ok(())

@@ -246,9 +246,9 @@ impl<C: Connection> AuditStore<C> {
     }
 
     async fn session<'a>(&'a self, connection: &'a C) -> Result<Session<'a, C>> {
+        runtime::verify()?;
         let session = Session::new(connection, &self.settings);
         if !self.schema.is_fit() {
-            runtime::verify()?;
             let look_once = || async {
                 let begun = Instant::now();
                 let mut looking = self.schema.looking.lock().await;

@@ -1,3 +1,4 @@
+use chrono::TimeDelta;
 use runtrail_audit::{Clock, ErrorKind, RunStats, RunStatus, SkillRun};
 
 use crate::fixture::*;
@@ -41,6 +42,24 @@ fn other_stats() -> Vec<RunStats> {
 }
 
 cases! {
+    async fn a_runtime_that_is_not_given_is_the_time_from_start_to_finish(cx) {
+        let stats = RunStats { runtime_seconds: 0.0, ..stats() };
+        for (id, micros, expected) in [("r", 90_000_001, 90.000_001), ("quick", 7, 0.000_007), ("skewed", -5, 0.0)] {
+            let started_at = cx.clock.now() - TimeDelta::microseconds(micros);
+            cx.store.start_run(&SkillRun { started_at, ..running(id) }).await.unwrap();
+            cx.store.finish_run(id, &stats).await.unwrap();
+            assert_eq!(cx.store.get_run(id).await.unwrap().runtime_seconds, expected);
+        }
+        // However late it is repeated.
+        cx.clock.advance(5);
+        cx.store.finish_run("r", &stats).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap().runtime_seconds, 90.000_001);
+        let measured = RunStats { runtime_seconds: 90.000_001, ..stats.clone() };
+        cx.store.finish_run("r", &measured).await.unwrap();
+        let other = RunStats { runtime_seconds: 91.0, ..stats };
+        assert_kind(cx.store.finish_run("r", &other).await, ErrorKind::RunFinished);
+    }
+
     async fn finishing_sets_the_outcome_and_the_time(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.clock.advance(60);

@@ -47,6 +47,17 @@ fn damaged<T>(records: &[Result<T>]) -> Vec<&Error> {
 }
 
 cases_of_the_store! {
+    async fn a_stream_that_is_polled_after_its_end_stays_there(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let mut runs = cx.store.stream_runs(&RunFilter::new(), Order::OldestFirst, Page::ALL);
+        assert!(runs.next().await.is_some());
+        let mut events = cx.store.stream_logs("r", &LogFilter::new(), Order::OldestFirst);
+        for _ in 0..3 {
+            assert!(runs.next().await.is_none());
+            assert!(events.next().await.is_none());
+        }
+    }
+
     async fn streamed_runs_are_those_of_the_list_in_either_order(cx) {
         many_runs(cx.store).await;
         for filter in [

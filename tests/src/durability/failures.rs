@@ -167,3 +167,31 @@ on_each_backend! {
         assert!(matches!(err, Error::Backend { .. }));
     }
 }
+
+#[test]
+fn an_error_has_the_words_of_the_database_in_its_message() {
+    on_database(Backend::Sqlite, async |database| {
+        let options = ConnectOptions::new(database.url()).busy_timeout(Duration::from_millis(100));
+        let store = AuditStore::connect(options).await.unwrap();
+        store.initialize().await.unwrap();
+        let db = database.connection().await;
+        execute(&db, "BEGIN IMMEDIATE").await;
+        let busy = assert_kind(store.start_run(&running("r")).await, ErrorKind::Busy);
+        assert_eq!(
+            busy.to_string(),
+            "the database is busy: (code: 5) database is locked"
+        );
+        execute(&db, "ROLLBACK").await;
+    });
+    on_database(Backend::Postgres, async |database| {
+        let mut url = url::Url::parse(&database.url()).unwrap();
+        url.set_password(Some("a-wrong-secret")).unwrap();
+        let refused = AuditStore::connect(url.as_str()).await;
+        let message = refused.unwrap_err().to_string();
+        assert!(
+            message.contains("password authentication failed"),
+            "{message}"
+        );
+        assert!(!message.contains("a-wrong-secret"), "{message}");
+    });
+}

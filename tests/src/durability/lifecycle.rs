@@ -1,7 +1,7 @@
 //! From the first call of a store to its closing, and what becomes of a call in between.
 
-use runtrail_audit::{Error, Storage};
-use runtrail_store::{AuditStore, ConnectOptions};
+use runtrail_audit::{Error, ErrorKind, Storage};
+use runtrail_store::{AuditStore, ConnectOptions, SchemaName};
 
 use crate::fixture::*;
 
@@ -119,4 +119,25 @@ fn a_store_can_be_dropped_without_a_runtime() {
             assert_eq!(count(&db, "skill_runs").await, 1);
         });
     }
+}
+
+#[test]
+fn a_runtime_without_timers_is_a_typed_error_at_the_first_call() {
+    on_database(Backend::Sqlite, async |database| {
+        let url = database.url();
+        let store = database.store().await;
+        let calls = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            runtime.unwrap().block_on(async {
+                assert_kind(AuditStore::connect(url).await, ErrorKind::Backend);
+                // A store that has been used elsewhere, and one that hasn't.
+                let fresh = store.clone().in_schema(SchemaName::new("audit").unwrap());
+                for store in [store, fresh] {
+                    let err = assert_kind(store.start_run(&running("r")).await, ErrorKind::Backend);
+                    assert!(err.to_string().contains("timers"), "{err}");
+                }
+            });
+        };
+        std::thread::spawn(calls).join().unwrap();
+    });
 }
