@@ -24,7 +24,8 @@ pub type InTransaction<'t, T, E = DbErr> = Pin<Box<dyn Future<Output = Result<T,
 /// transaction (`CREATE INDEX CONCURRENTLY`) can't run here.
 /// Once begun, it continues to its end even when the future is dropped.
 ///
-/// ```no_run
+#[cfg_attr(feature = "sea-orm-migration", doc = "```no_run")]
+#[cfg_attr(not(feature = "sea-orm-migration"), doc = "```ignore")]
 /// # use sea_orm::{DatabaseConnection, DbErr};
 /// # use sea_orm_migration::prelude::*;
 /// # struct HostMigrator;
