@@ -5,6 +5,7 @@ use sea_orm::entity::prelude::*;
 /// One run, as it is stored.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[sea_orm(table_name = "skill_runs")]
 pub struct Model {
     /// Chosen by the host.

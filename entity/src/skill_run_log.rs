@@ -5,6 +5,7 @@ use sea_orm::entity::prelude::*;
 /// One event, as it is stored.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[sea_orm(table_name = "skill_run_logs")]
 pub struct Model {
     /// The run it belongs to.
@@ -22,7 +23,7 @@ pub struct Model {
     #[sea_orm(column_type = "Text")]
     pub payload: String,
     /// Its run.
-    #[sea_orm(belongs_to, from = "run_id", to = "id")]
+    #[sea_orm(belongs_to, from = "run_id", to = "id", on_delete = "Cascade")]
     pub run: BelongsTo<super::skill_run::Entity>,
 }
 

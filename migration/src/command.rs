@@ -20,7 +20,7 @@ pub enum Command {
         #[arg(short = 'n', long = "num", value_name = "N")]
         steps: Option<u32>,
     },
-    /// Roll back migrations; this deletes the history.
+    /// Roll back migrations, which drops their tables: only if they have no rows.
     Down {
         /// How many.
         #[arg(value_name = "N", default_value_t = 1, conflicts_with = "num")]
@@ -28,6 +28,9 @@ pub enum Command {
         /// The same, as sea-orm-cli passes it on.
         #[arg(short = 'n', long, value_name = "N", hide = true)]
         num: Option<u32>,
+        /// Drop tables that have rows too; this deletes the history.
+        #[arg(long)]
+        force: bool,
     },
     /// Show which migrations are applied and which are pending.
     Status,
@@ -65,9 +68,16 @@ pub async fn run(
     let db = options.open().await?;
     match command {
         Command::Up { steps } => print_changes("applied", &migrator.up(&db, steps).await?)?,
-        Command::Down { steps, num } => {
+        Command::Down { steps, num, force } => {
             let steps = num.unwrap_or(steps);
-            print_changes("rolled back", &migrator.down(&db, steps).await?)?;
+            let migrator = migrator.clone();
+            let migrator = if force {
+                migrator.deleting_rows()
+            } else {
+                migrator
+            };
+            let rolled_back = migrator.down(&db, steps).await;
+            print_changes("rolled back", &rolled_back.map_err(with_advice)?)?;
         }
         Command::Status | Command::PrintSql => {}
     }
@@ -82,6 +92,14 @@ pub async fn run(
     }
     db.close().await?;
     Ok(())
+}
+
+/// What the command offers beside what the library's message says.
+fn with_advice(err: crate::Error) -> Box<dyn Error + Send + Sync> {
+    match err {
+        crate::Error::NotEmpty { .. } => format!("{err} (--force)").into(),
+        err => err.into(),
+    }
 }
 
 fn print_changes(verb: &str, names: &[String]) -> io::Result<()> {

@@ -27,6 +27,14 @@ pub enum Error {
     /// What is in the database can't be migrated by this version.
     #[error("{0}")]
     Unfit(SchemaState),
+    /// Rolling back would delete a history.
+    #[error(
+        "table {table} has rows, and rolling back would delete them: delete them first, or force it"
+    )]
+    NotEmpty {
+        /// The table.
+        table: &'static str,
+    },
     /// The runtime is shutting down; the migration was rolled back.
     #[error("the migration was interrupted")]
     Interrupted,

@@ -4,17 +4,20 @@
 //!
 //! - **standalone**: [`Migrator`] (behind `cargo xtask migrate` and `AuditStore::initialize`) applies what is
 //!   pending, in one transaction, under a lock, and keeps its records in its own table, `runtrail_migrations`;
-//! - **composed**: a host adds [`migrations()`] to its own migrator.
+//! - **composed**: with the cargo feature `sea-orm-migration`, a host adds [`migrations()`] to its own migrator, before
+//!   its own. [`locked`] is for hosts of which several processes may start at once.
 //!
-//! ```
+#![cfg_attr(feature = "sea-orm-migration", doc = "```")]
+#![cfg_attr(not(feature = "sea-orm-migration"), doc = "```ignore")]
 //! use sea_orm_migration::prelude::*;
 //!
 //! struct HostMigrator;
 //!
 //! impl MigratorTrait for HostMigrator {
 //!     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-//!         let mut all: Vec<Box<dyn MigrationTrait>> = vec![/* the host's own */];
-//!         all.extend(runtrail_migration::migrations());
+//!         // First, so that the host's tables can refer to ours, and a step down is for the host's last migration.
+//!         let mut all = runtrail_migration::migrations();
+//!         all.extend(vec![/* the host's own */]);
 //!         all
 //!     }
 //! }
@@ -30,8 +33,14 @@ compile_error!("runtrail-migration needs one of the features `sqlite` and `postg
 mod m20261124_000001_create_skill_runs;
 mod m20261124_000002_create_skill_run_logs;
 mod schema_migration;
+mod shape;
 
+mod catalog;
+#[cfg(feature = "sea-orm-migration")]
+mod composed;
+mod lock;
 mod migrator;
+mod records;
 mod schema_name;
 mod schema_state;
 mod script;
@@ -49,17 +58,20 @@ mod open_transactions;
 
 #[doc(hidden)]
 pub use abandoned::Abandoned;
+#[cfg(feature = "sea-orm-migration")]
+pub use composed::migrations;
 pub use connect::{ConnectOptions, Durability};
 pub use driver_error_kind::DriverErrorKind;
 pub use error::{Error, Result};
-pub use migrator::{MIGRATION_TABLE, MigrationStatus, Migrator};
+pub use lock::{InTransaction, locked};
+pub use migrator::{MigrationStatus, Migrator};
 pub use open_transactions::discard_open_transactions;
+pub use records::MIGRATION_TABLE;
 pub use schema_name::SchemaName;
 pub use schema_state::SchemaState;
 pub use script::script;
 
 use schema_migration::SchemaMigration;
-use sea_orm_migration::MigrationTrait;
 
 /// What the name of every migration here begins with, so that no host's migration has the same.
 pub const NAME_PREFIX: &str = "runtrail_";
@@ -69,11 +81,3 @@ const MIGRATIONS: &[SchemaMigration] = &[
     m20261124_000001_create_skill_runs::MIGRATION,
     m20261124_000002_create_skill_run_logs::MIGRATION,
 ];
-
-/// All migrations in their order, for a host's own migrator.
-pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    MIGRATIONS
-        .iter()
-        .map(|migration| Box::new(*migration) as Box<dyn MigrationTrait>)
-        .collect()
-}

@@ -1,18 +1,14 @@
-use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoIden, Query};
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, DynIden, IsolationLevel,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
-};
-use sea_orm_migration::{MigrationTrait, MigratorTrait};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::schema_state::{is_postgres, recorded_in, strings};
+use sea_orm::sea_query::{Expr, ExprTrait, Func, Query};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr};
+
+use crate::catalog::{is_postgres, strings};
+use crate::lock::in_locked_transaction;
+use crate::records::{self, MIGRATION_TABLE};
+use crate::schema_migration::{Rows, SchemaMigration};
+use crate::schema_state::recorded_in;
 use crate::{Error, MIGRATIONS, Result, SchemaName, SchemaState};
-
-/// The table that says which migrations were applied: our own, never a host's `seaql_migrations`.
-pub const MIGRATION_TABLE: &str = "runtrail_migrations";
-
-/// The key of PostgreSQL's advisory lock: "runtrail" in ASCII.
-const LOCK_KEY: i64 = i64::from_be_bytes(*b"runtrail");
 
 /// One migration and whether it was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +25,7 @@ pub struct MigrationStatus {
 #[derive(Clone, Debug, Default)]
 pub struct Migrator {
     schema: Option<SchemaName>,
+    rows: Rows,
 }
 
 impl Migrator {
@@ -41,7 +38,14 @@ impl Migrator {
     pub fn in_schema(schema: SchemaName) -> Self {
         Self {
             schema: Some(schema),
+            ..Self::default()
         }
+    }
+
+    /// Lets [`down`](Self::down) drop tables that have rows. **This deletes the history.**
+    pub fn deleting_rows(mut self) -> Self {
+        self.rows = Rows::Delete;
+        self
     }
 
     /// Where the database stands. Reads only; works in a transaction too.
@@ -87,75 +91,40 @@ impl Migrator {
         self.run(db, Direction::Up(steps)).await
     }
 
-    /// Rolls back the last `steps` migrations and returns their names. **This deletes the history.**
+    /// Rolls back the last `steps` migrations and returns their names.
     ///
-    /// Once begun, it goes on to its end even when the future is dropped.
+    /// That drops their tables, which have to be empty unless [`deleting_rows`](Self::deleting_rows) says otherwise.
+    /// Once begun, it continues to its end even when the future is dropped.
     ///
     /// # Errors
     ///
-    /// Those of [`up`](Self::up).
+    /// [`Error::NotEmpty`], and those of [`up`](Self::up); then nothing has changed.
     pub async fn down(&self, db: &DatabaseConnection, steps: u32) -> Result<Vec<String>> {
         self.run(db, Direction::Down(steps)).await
     }
 
-    /// A task of its own, since a cancelled `BEGIN` would leave its connection in a transaction that swallows
-    /// whatever is written on it next.
     async fn run(&self, db: &DatabaseConnection, direction: Direction) -> Result<Vec<String>> {
-        let (migrator, db) = (self.clone(), db.clone());
-        tokio::spawn(async move { migrator.run_locked(&db, direction).await })
-            .await
-            .map_err(|_| Error::Interrupted)?
+        let migrator = self.clone();
+        in_locked_transaction(db, move |txn| {
+            Box::pin(async move { migrator.run_in(txn, direction).await })
+        })
+        .await
     }
 
-    async fn run_locked(
-        &self,
-        db: &DatabaseConnection,
-        direction: Direction,
-    ) -> Result<Vec<String>> {
-        let changed = self.run_in_transaction(db, direction).await;
-        #[cfg(feature = "sqlite")]
-        if changed.is_err() {
-            discard_connections_in_doubt(db).await;
+    async fn run_in(&self, txn: &DatabaseTransaction, direction: Direction) -> Result<Vec<String>> {
+        self.enter_schema(txn).await?;
+        let state = self.state(txn).await?;
+        match direction {
+            Direction::Up(steps) => up(txn, state, steps).await,
+            Direction::Down(steps) => down(txn, state, steps, self.rows).await,
         }
-        changed
     }
 
-    async fn run_in_transaction(
-        &self,
-        db: &DatabaseConnection,
-        direction: Direction,
-    ) -> Result<Vec<String>> {
-        #[expect(clippy::disallowed_methods, reason = "nobody can cancel this task")]
-        let txn = db
-            .begin_with_options(TransactionOptions {
-                // Taken at once: a read lock that wants to become a write lock is refused without waiting.
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-                // So that who has waited for the lock sees what its last holder did, whatever the default is.
-                isolation_level: is_postgres(db).then_some(IsolationLevel::ReadCommitted),
-                ..TransactionOptions::default()
-            })
-            .await?;
-        self.lock(&txn).await?;
-
-        let state = self.state(&txn).await?;
-        if let SchemaState::Foreign { .. } | SchemaState::TooNew { .. } = state {
-            return Err(Error::Unfit(state));
-        }
-        let changed = match direction {
-            Direction::Up(steps) => up(&txn, &state, steps).await?,
-            Direction::Down(steps) => down(&txn, steps).await?,
-        };
-        txn.commit().await?;
-        Ok(changed)
-    }
-
-    async fn lock(&self, txn: &DatabaseTransaction) -> Result<()> {
+    /// Makes the statements of migrations, which name no schema, find and make the tables in the right one.
+    async fn enter_schema(&self, txn: &DatabaseTransaction) -> Result<()> {
         if !is_postgres(txn) {
             return Ok(());
         }
-        let lock = Func::cust("pg_advisory_xact_lock").arg(LOCK_KEY);
-        txn.query_all(&Query::select().expr(lock).take()).await?;
-
         let schema = match &self.schema {
             Some(schema) => Some(existing(txn, schema).await?),
             None => schema_of_our_tables(txn).await?,
@@ -173,39 +142,6 @@ impl Migrator {
 
     fn schema_on(&self, db: &impl ConnectionTrait) -> Option<&SchemaName> {
         self.schema.as_ref().filter(|_| is_postgres(db))
-    }
-}
-
-/// Closes what connections still count a transaction as open, after one has failed.
-///
-/// A commit that the disk refuses, or a full disk, makes SQLite end the transaction by itself; the driver doesn't
-/// notice. The next transaction on that connection would be a savepoint of none, and once it is dropped, whatever is
-/// written there would be acknowledged and lost.
-#[cfg(feature = "sqlite")]
-async fn discard_connections_in_doubt(db: &DatabaseConnection) {
-    use sea_orm::DbBackend;
-    use sea_orm::sqlx::Connection;
-    use std::time::Duration;
-
-    if db.get_database_backend() != DbBackend::Sqlite {
-        return;
-    }
-    let pool = db.get_sqlite_connection_pool();
-    let mut sound = Vec::new();
-    // The one in doubt is on its way back to the pool; others may be in use for long, and are not in doubt.
-    while sound.len() < pool.size() as usize {
-        let acquired = tokio::time::timeout(Duration::from_secs(1), pool.acquire()).await;
-        let Ok(Ok(mut connection)) = acquired else {
-            return;
-        };
-        // The rollback of the dropped transaction comes before the answer.
-        let answers = connection.ping().await.is_ok();
-        if answers && !connection.is_in_transaction() {
-            sound.push(connection);
-        } else {
-            // Whatever closing it says, it doesn't go back to the pool.
-            let _ = connection.close().await;
-        }
     }
 }
 
@@ -251,73 +187,76 @@ enum Direction {
 
 async fn up(
     txn: &DatabaseTransaction,
-    state: &SchemaState,
+    state: SchemaState,
     steps: Option<u32>,
 ) -> Result<Vec<String>> {
     let mut recorded = recorded_in(txn, None, MIGRATION_TABLE).await?;
     let gone: Vec<String> = match state {
+        SchemaState::Current => Vec::new(),
         SchemaState::Missing => std::mem::take(&mut recorded),
         SchemaState::Outdated { pending } => recorded
             .extract_if(.., |name| pending.contains(name))
             .collect(),
-        _ => Vec::new(),
+        unfit => return Err(Error::Unfit(unfit)),
     };
     forget(txn, gone).await?;
 
-    let pending = MIGRATIONS
+    let steps = steps.map_or(usize::MAX, |steps| steps as usize);
+    let pending: Vec<&SchemaMigration> = MIGRATIONS
         .iter()
-        .filter(|migration| !recorded.iter().any(|name| name == migration.name));
-    let pending = match steps {
-        Some(steps) => names(pending.take(steps as usize)),
-        None => names(pending),
-    };
+        .filter(|migration| !recorded.iter().any(|name| name == migration.name))
+        .take(steps)
+        .collect();
     // Even `CREATE TABLE IF NOT EXISTS` needs the right to create tables.
     if !pending.is_empty() {
-        Recorder::up(txn, steps).await?;
+        txn.execute(&records::create_table()).await?;
     }
-    Ok(pending)
+    for migration in &pending {
+        migration.apply(txn).await?;
+        txn.execute(&records::insert(migration.name, now())).await?;
+    }
+    Ok(names(pending.into_iter()))
 }
 
-async fn down(txn: &DatabaseTransaction, steps: u32) -> Result<Vec<String>> {
-    let recorded = recorded_in(txn, None, MIGRATION_TABLE).await?;
-    let applied: Vec<String> = recorded.into_iter().rev().take(steps as usize).collect();
-    if !applied.is_empty() {
-        Recorder::down(txn, Some(steps)).await?;
+async fn down(
+    txn: &DatabaseTransaction,
+    state: SchemaState,
+    steps: u32,
+    rows: Rows,
+) -> Result<Vec<String>> {
+    if let SchemaState::Foreign { .. } | SchemaState::TooNew { .. } = state {
+        return Err(Error::Unfit(state));
     }
-    Ok(applied)
+    let recorded = recorded_in(txn, None, MIGRATION_TABLE).await?;
+    let applied: Vec<&SchemaMigration> = MIGRATIONS
+        .iter()
+        .rev()
+        .filter(|migration| recorded.iter().any(|name| name == migration.name))
+        .take(steps as usize)
+        .collect();
+    for migration in &applied {
+        migration.revert(txn, rows).await?;
+        forget(txn, vec![migration.name.to_owned()]).await?;
+    }
+    Ok(names(applied.into_iter()))
+}
+
+/// Seconds since the epoch, as SeaORM records them; nothing reads them.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as i64)
 }
 
 /// Drops the records of migrations whose tables somebody else has dropped, say a host's migrator going down.
 async fn forget(txn: &DatabaseTransaction, gone: Vec<String>) -> Result<(), DbErr> {
     if !gone.is_empty() {
-        let delete = Query::delete()
-            .from_table(MIGRATION_TABLE)
-            .and_where(Expr::col("version").is_in(gone))
-            .take();
-        txn.execute(&delete).await?;
+        txn.execute(&records::delete(gone)).await?;
     }
     Ok(())
 }
 
-fn names<'a>(
-    migrations: impl Iterator<Item = &'a crate::schema_migration::SchemaMigration>,
-) -> Vec<String> {
+fn names<'a>(migrations: impl Iterator<Item = &'a SchemaMigration>) -> Vec<String> {
     migrations
         .map(|migration| migration.name.to_owned())
         .collect()
-}
-
-/// SeaORM's migrator over our migrations and our table.
-///
-/// Not public: used bare it takes no lock, and it knows `fresh`, which drops every table of the database.
-struct Recorder;
-
-impl MigratorTrait for Recorder {
-    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        crate::migrations()
-    }
-
-    fn migration_table_name() -> DynIden {
-        MIGRATION_TABLE.into_iden()
-    }
 }

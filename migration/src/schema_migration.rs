@@ -1,9 +1,8 @@
-use async_trait::async_trait;
-use sea_orm::sea_query::ColumnDef;
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, Iden, Statement};
-use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
+use sea_orm::sea_query::{ColumnDef, Expr, Query};
+use sea_orm::{ConnectionTrait, DbBackend, Iden, Statement};
 
-use crate::schema_state::{self, SchemaState};
+use crate::shape::{Completeness, Shape};
+use crate::{Error, Result, SchemaState, catalog, schema_state};
 
 /// A migration as data: what it makes, and the statements that make and unmake it.
 ///
@@ -21,45 +20,86 @@ pub(crate) struct SchemaMigration {
 }
 
 impl SchemaMigration {
-    /// `IF NOT EXISTS` and `DROP` would take a host's table for ours.
-    async fn refuse_foreign_table(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
-        match schema_state::foreign_table(manager.get_connection(), None, self).await? {
-            Some(foreign) => Err(DbErr::Migration(SchemaState::from(foreign).to_string())),
+    /// Makes the table, or completes one that something else has made from the entities.
+    pub(crate) async fn apply(&self, db: &impl ConnectionTrait) -> Result<()> {
+        self.refuse_unfit(db).await?;
+        execute(db, self.up).await?;
+        match Shape::of(self.table) {
+            Some(shape) => shape.complete(db).await,
             None => Ok(()),
         }
     }
-}
 
-impl MigrationName for SchemaMigration {
-    fn name(&self) -> &str {
-        self.name
+    /// Drops the table; by default only if it is empty.
+    pub(crate) async fn revert(&self, db: &impl ConnectionTrait, rows: Rows) -> Result<()> {
+        // `DROP` would take a host's table for ours.
+        if let Some(foreign) = schema_state::foreign_table(db, None, self).await? {
+            return Err(Error::Unfit(foreign.into()));
+        }
+        if rows == Rows::Refuse && self.has_rows(db).await? {
+            return Err(Error::NotEmpty { table: self.table });
+        }
+        execute(db, self.down).await
+    }
+
+    /// `IF NOT EXISTS` would take a host's table for ours.
+    async fn refuse_unfit(&self, db: &impl ConnectionTrait) -> Result<()> {
+        if let Some(encoding) = catalog::unsupported_encoding(db).await? {
+            return Err(Error::Unfit(SchemaState::UnsupportedEncoding { encoding }));
+        }
+        if let Some(foreign) = schema_state::foreign_table(db, None, self).await? {
+            return Err(Error::Unfit(foreign.into()));
+        }
+        if let Some(shape) = Shape::of(self.table)
+            && self.is_there(db).await?
+            && let Completeness::Unfit(state) = shape.completeness(db, None).await?
+        {
+            return Err(Error::Unfit(state));
+        }
+        Ok(())
+    }
+
+    async fn is_there(&self, db: &impl ConnectionTrait) -> Result<bool> {
+        Ok(!catalog::columns(db, None, self.table).await?.is_empty())
+    }
+
+    async fn has_rows(&self, db: &impl ConnectionTrait) -> Result<bool> {
+        if !self.is_there(db).await? {
+            return Ok(false);
+        }
+        if catalog::is_postgres(db) {
+            // What is written between the look and the DROP would go with the table. SQLite has one writer.
+            let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", self.table);
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the query builder has no LOCK TABLE"
+            )]
+            let lock = Statement::from_string(DbBackend::Postgres, lock);
+            db.execute_raw(lock).await?;
+        }
+        let query = Query::select()
+            .expr(Expr::val(1))
+            .from(self.table)
+            .limit(1)
+            .take();
+        Ok(!db.query_all(&query).await?.is_empty())
     }
 }
 
-#[async_trait]
-impl MigrationTrait for SchemaMigration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        self.refuse_foreign_table(manager).await?;
-        execute(manager, self.up).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        self.refuse_foreign_table(manager).await?;
-        execute(manager, self.down).await
-    }
-
-    /// SQLite would otherwise keep the first half of a migration whose second half failed.
-    fn use_transaction(&self) -> Option<bool> {
-        Some(true)
-    }
+/// What to do about the rows of a table that is to be dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Rows {
+    #[default]
+    Refuse,
+    Delete,
 }
 
 async fn execute(
-    manager: &SchemaManager<'_>,
+    db: &impl ConnectionTrait,
     statements: fn(DbBackend) -> Vec<Statement>,
-) -> Result<(), DbErr> {
-    for statement in statements(manager.get_database_backend()) {
-        manager.get_connection().execute_raw(statement).await?;
+) -> Result<()> {
+    for statement in statements(db.get_database_backend()) {
+        db.execute_raw(statement).await?;
     }
     Ok(())
 }

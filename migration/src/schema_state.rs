@@ -1,9 +1,11 @@
 use std::fmt;
 
-use sea_orm::sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
-use sea_orm::{ConnectionTrait, DbBackend, DbErr};
+use sea_orm::sea_query::Query;
+use sea_orm::{ConnectionTrait, DbErr};
 
+use crate::catalog::{columns, is_readable, strings, unsupported_encoding};
 use crate::schema_migration::SchemaMigration;
+use crate::shape::{Completeness, Shape};
 use crate::{MIGRATION_TABLE, MIGRATIONS, NAME_PREFIX, SchemaName};
 
 /// Where a database stands, seen from this version of the library.
@@ -31,6 +33,18 @@ pub enum SchemaState {
         /// Columns that it would have if it were ours.
         missing: Vec<String>,
     },
+    /// A table that something else has made lacks what can't be added to it.
+    Incomplete {
+        /// The table.
+        table: String,
+        /// What it lacks.
+        lacks: Vec<String>,
+    },
+    /// The PostgreSQL database has an encoding that can't hold every character.
+    UnsupportedEncoding {
+        /// The encoding, as PostgreSQL names it.
+        encoding: String,
+    },
 }
 
 impl fmt::Display for SchemaState {
@@ -57,6 +71,19 @@ impl fmt::Display for SchemaState {
                     f,
                     "table {table} is not Runtrail's: it has no column {}",
                     missing.join(", ")
+                )
+            }
+            Self::Incomplete { table, lacks } => {
+                write!(
+                    f,
+                    "table {table} was not made by Runtrail's migrations and lacks {}",
+                    lacks.join(" and ")
+                )
+            }
+            Self::UnsupportedEncoding { encoding } => {
+                write!(
+                    f,
+                    "the database has the encoding {encoding}, which can't hold every character: use one with UTF8"
                 )
             }
         }
@@ -91,6 +118,9 @@ impl SchemaState {
         db: &impl ConnectionTrait,
         schema: Option<&SchemaName>,
     ) -> Result<Self, DbErr> {
+        if let Some(encoding) = unsupported_encoding(db).await? {
+            return Ok(Self::UnsupportedEncoding { encoding });
+        }
         let mut recorded = Vec::new();
         for table in MIGRATION_TABLES {
             recorded.extend(recorded_in(db, schema, table).await?);
@@ -105,21 +135,34 @@ impl SchemaState {
         }
 
         let mut pending = Vec::new();
+        let mut has_tables = false;
         for migration in MIGRATIONS {
             if let Some(foreign) = foreign_table(db, schema, migration).await? {
                 return Ok(foreign.into());
             }
             let is_there = !columns(db, schema, migration.table).await?.is_empty();
-            let is_recorded =
-                recorded.is_empty() || recorded.iter().any(|name| name == migration.name);
-            if !(is_there && is_recorded) {
+            has_tables |= is_there;
+            let is_applied = match Shape::of(migration.table) {
+                // Without a record the table has to say so: a host's schema sync may have made it.
+                Some(shape) if is_there && recorded.is_empty() => {
+                    match shape.completeness(db, schema).await? {
+                        Completeness::Unfit(state) => return Ok(state),
+                        completeness => matches!(completeness, Completeness::Complete),
+                    }
+                }
+                _ => {
+                    let has_record = recorded.iter().any(|name| name == migration.name);
+                    is_there && (has_record || recorded.is_empty())
+                }
+            };
+            if !is_applied {
                 pending.push(migration.name.to_owned());
             }
         }
         Ok(match pending.len() {
             0 => Self::Current,
-            n if n == MIGRATIONS.len() => Self::Missing,
-            _ => Self::Outdated { pending },
+            _ if has_tables => Self::Outdated { pending },
+            _ => Self::Missing,
         })
     }
 }
@@ -170,66 +213,4 @@ pub(crate) async fn recorded_in(
         .into_iter()
         .filter(|name| name.starts_with(NAME_PREFIX))
         .collect())
-}
-
-/// The columns of a table; none where it isn't there.
-async fn columns(
-    db: &impl ConnectionTrait,
-    schema: Option<&SchemaName>,
-    table: &str,
-) -> Result<Vec<String>, DbErr> {
-    let mut query = Query::select();
-    match db.get_database_backend() {
-        DbBackend::Postgres => query
-            .expr(Expr::col("attname").cast_as("text"))
-            .from(("pg_catalog", "pg_attribute"))
-            .and_where(
-                Expr::col("attrelid").eq(Func::cust("to_regclass").arg(qualified(schema, table))),
-            )
-            .and_where(Expr::col("attnum").gt(0))
-            .and_where(Expr::col("attisdropped").eq(false)),
-        _ => query
-            .column("name")
-            .from_function(Func::cust("pragma_table_info").arg(table), "info"),
-    };
-    strings(db, &query).await
-}
-
-/// Whether this role may read the table. Asking first matters: being refused would spoil a transaction.
-async fn is_readable(
-    db: &impl ConnectionTrait,
-    schema: Option<&SchemaName>,
-    table: &str,
-) -> Result<bool, DbErr> {
-    if !is_postgres(db) {
-        return Ok(true);
-    }
-    let granted = Func::cust("has_table_privilege")
-        .arg(qualified(schema, table))
-        .arg("SELECT");
-    let query = Query::select()
-        .expr(Expr::expr(granted).cast_as("text"))
-        .take();
-    Ok(strings(db, &query).await? == ["true"])
-}
-
-/// A table's name as PostgreSQL's `to_regclass` reads it. Our names and [`SchemaName`]s need no escaping.
-fn qualified(schema: Option<&SchemaName>, table: &str) -> String {
-    match schema {
-        Some(schema) => format!(r#""{schema}"."{table}""#),
-        None => format!(r#""{table}""#),
-    }
-}
-
-pub(crate) fn is_postgres(db: &impl ConnectionTrait) -> bool {
-    db.get_database_backend() == DbBackend::Postgres
-}
-
-/// The first column of every row.
-pub(crate) async fn strings(
-    db: &impl ConnectionTrait,
-    query: &SelectStatement,
-) -> Result<Vec<String>, DbErr> {
-    let rows = db.query_all(query).await?;
-    rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }

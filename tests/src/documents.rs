@@ -58,6 +58,136 @@ fn every_case_that_a_document_names_exists() {
     assert!(named > 100);
 }
 
+/// Every document of the repository.
+fn documents() -> Vec<PathBuf> {
+    let root = Path::new(ROOT);
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if name.ends_with(".md") {
+                found.push(path);
+            }
+        }
+    }
+    assert!(found.len() >= 7, "{found:?}");
+    found
+}
+
+/// The lines of a document that are no code.
+fn prose(document: &Path) -> Vec<String> {
+    let text = fs::read_to_string(document).unwrap();
+    let mut is_code = false;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        if !is_code && !is_fence {
+            lines.push(line.to_owned());
+        }
+    }
+    lines
+}
+
+/// A line without what is in backticks.
+fn without_code(line: &str) -> String {
+    line.split('`').step_by(2).collect()
+}
+
+/// The targets of the links in a line: `](TARGET)`.
+fn links(line: &str) -> Vec<String> {
+    let after = line.split("](").skip(1);
+    after
+        .map(|rest| rest.split(')').next().unwrap().to_owned())
+        .collect()
+}
+
+/// As GitHub makes one of a heading.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let keep = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+    text.chars()
+        .filter(keep)
+        .collect::<String>()
+        .replace(' ', "-")
+}
+
+#[test]
+fn every_link_of_a_document_leads_somewhere() {
+    let mut checked = 0;
+    for document in documents() {
+        for line in prose(&document) {
+            for link in links(&without_code(&line)) {
+                if link.contains("://") {
+                    continue;
+                }
+                let (file, fragment) = link.split_once('#').unwrap_or((&link, ""));
+                let target = match file {
+                    "" => document.clone(),
+                    file => document.parent().unwrap().join(file),
+                };
+                assert!(target.exists(), "{}: {link}", document.display());
+                let is_heading = |line: &String| line.starts_with('#') && anchor(line) == fragment;
+                let has_anchor = fragment.is_empty() || prose(&target).iter().any(is_heading);
+                assert!(has_anchor, "{}: {link}", document.display());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 10);
+}
+
+#[test]
+fn every_row_of_a_table_has_as_many_cells_as_its_header() {
+    let mut tables = 0;
+    for document in documents() {
+        let mut header: Option<usize> = None;
+        for line in prose(&document) {
+            if !line.starts_with('|') {
+                header = None;
+                continue;
+            }
+            // A bar in a cell is written as `\|`.
+            let cells = line.replace("\\|", "").matches('|').count() - 1;
+            assert!(line.ends_with('|'), "{}: {line}", document.display());
+            tables += usize::from(header.is_none());
+            let expected = *header.get_or_insert(cells);
+            assert_eq!(cells, expected, "{}: {line}", document.display());
+        }
+    }
+    assert!(tables > 10);
+}
+
+/// A path in backticks, such as `migration/src/lib.rs`, and each file that a table says is the home of something.
+#[test]
+fn every_file_that_the_architecture_names_exists() {
+    let mut named = 0;
+    for line in prose(&Path::new(ROOT).join("ARCHITECTURE.md")) {
+        for path in line.split('`').skip(1).step_by(2) {
+            let is_path = path.contains('/') && !path.contains([' ', ':', '*']);
+            if !is_path {
+                continue;
+            }
+            // Within a section, paths begin at the crate that it is about.
+            let places = [
+                "",
+                "crates/store/src",
+                "crates/cli/src",
+                "migration/src",
+                "tests/src",
+            ];
+            let exists = |place: &&str| Path::new(ROOT).join(place).join(path).exists();
+            assert!(places.iter().any(|place| exists(&place)), "{path}");
+            named += 1;
+        }
+    }
+    assert!(named > 30, "{named}");
+}
+
 /// Run as a reader would, but for the place of the database.
 #[test]
 fn the_readmes_first_command_records_a_program_and_shows_it() {

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -28,7 +29,12 @@ pub(crate) fn run() -> Result<()> {
     let doc = ["doc", "--workspace", "--no-deps"];
     step("docs", cargo().args(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
     for package in ["runtrail-migration", "runtrail-store"] {
-        for features in ["sqlite", "postgres", "sqlite,postgres"] {
+        for features in [
+            "sqlite",
+            "postgres",
+            "sqlite,postgres",
+            "sqlite,sea-orm-migration",
+        ] {
             let clippy = [
                 "clippy",
                 "--package",
@@ -48,7 +54,39 @@ pub(crate) fn run() -> Result<()> {
     for (package, forbidden) in FORBIDDEN {
         check_direction(package, forbidden)?;
     }
+    eprintln!("== crates of a small host");
+    crates_of_a_small_host()?;
     licences()
+}
+
+/// The most crates that a host on SQLite gets from us beside those of SeaORM, our own included; the README says it.
+const CRATES_OF_A_SMALL_HOST: usize = 18;
+
+/// What `runtrail-store` brings that `sea-orm` with the same features doesn't.
+fn crates_of_a_small_host() -> Result<()> {
+    let packages = |package: &str, features: &str| -> Result<BTreeSet<String>> {
+        let mut tree = cargo();
+        tree.args(["tree", "--package", package, "--no-default-features"])
+            .args(["--features", features, "--edges", "normal"])
+            .args(["--prefix", "none", "--format", "{p}"]);
+        let output = tree.output().context("cargo can't be run")?;
+        ensure!(output.status.success(), "{tree:?} failed");
+        let text = String::from_utf8(output.stdout)?;
+        let names = text.lines().filter_map(|line| line.split(' ').next());
+        Ok(names.map(str::to_owned).collect())
+    };
+    // The entities need SeaORM and nothing else.
+    let of_sea_orm = packages("runtrail-entity", "sea-orm/sqlx-sqlite")?;
+    let ours = packages("runtrail-store", "sqlite")?;
+    let mut added: Vec<&str> = ours.difference(&of_sea_orm).map(String::as_str).collect();
+    added.push("runtrail-entity");
+    ensure!(
+        added.len() <= CRATES_OF_A_SMALL_HOST,
+        "a small host gets {} crates from us, more than {CRATES_OF_A_SMALL_HOST}: {}",
+        added.len(),
+        added.join(", ")
+    );
+    Ok(())
 }
 
 fn step(name: &str, command: &mut Command) -> Result<()> {

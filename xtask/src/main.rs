@@ -5,6 +5,7 @@
 
 mod bench;
 mod ci;
+mod hosts;
 mod migrate;
 mod test;
 
@@ -43,6 +44,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Build and run the applications in tests/hosts, on SQLite and on a PostgreSQL that is started for them.
+    Hosts,
     /// Check everything that has to hold before a change lands: format, lints, tests, docs, features.
     Ci,
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Migrate { arguments } => migrate::run(&arguments),
         Task::Bench { arguments } => bench::run(&arguments),
         Task::Test { options } => test::run(&options),
+        Task::Hosts => hosts::run(),
         Task::Ci => ci::run(),
     };
     match result {

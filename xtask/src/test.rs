@@ -4,7 +4,9 @@ use std::process::Command;
 
 use anyhow::Result;
 use clap::Args;
-use runtrail_test_servers::{Cluster, PgBouncer, install_what_is_missing, succeed, variables};
+use runtrail_test_servers::{
+    Cluster, PgBouncer, install_postgres, install_what_is_missing, succeed, variables,
+};
 
 use crate::cargo;
 
@@ -13,6 +15,12 @@ const AGENT_RUNS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../shared/data/tau-bench-airline-gpt-4o.json"
 );
+
+/// No test of these cuts the power: what a killed process leaves is safe without waiting for the disk.
+const SETTINGS: [&str; 2] = ["fsync=off", "max_connections=200"];
+
+/// Where other versions of PostgreSQL are kept.
+const POSTGRES_BUILDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/postgres");
 
 #[derive(Args, Default)]
 pub(crate) struct Options {
@@ -25,6 +33,9 @@ pub(crate) struct Options {
     /// Another count for a fault, say `kills=50`; tests/README.md lists them.
     #[arg(long, value_name = "FAULT=N", requires = "faults")]
     count: Vec<String>,
+    /// On this major version of PostgreSQL, 14 to 18, which is fetched with npm into the target folder.
+    #[arg(long, value_name = "N")]
+    postgres_version: Option<u32>,
     /// Only the cases whose names contain one of these, and other options of the test runner.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     filters: Vec<String>,
@@ -32,7 +43,11 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     install_what_is_missing()?;
-    let server = start_unless_given()?;
+    let programs = match options.postgres_version {
+        Some(version) => Some(install_postgres(version, Path::new(POSTGRES_BUILDS))?),
+        None => None,
+    };
+    let server = start_unless_given(programs.as_deref())?;
     let url = match &server {
         Some(server) => server.url(),
         None => env::var(variables::POSTGRES_URL)?,
@@ -43,6 +58,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     command
         .env(variables::POSTGRES_URL, url)
         .env(variables::PGBOUNCER_URL, pooler.url());
+    if let Some(programs) = programs {
+        command.env(variables::POSTGRES_PROGRAMS, programs);
+    }
     let outcome = succeed(&mut command);
     if let (Err(_), Some(server)) = (&outcome, server) {
         eprintln!("{}", server.keep());
@@ -50,12 +68,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     outcome
 }
 
-fn start_unless_given() -> Result<Option<Cluster>> {
-    if env::var_os(variables::POSTGRES_URL).is_some() {
-        return Ok(None);
+/// A server of its own, whatever the environment names.
+pub(crate) fn start_new() -> Result<Cluster> {
+    Cluster::start(&SETTINGS)
+}
+
+/// A server for the tests; none if the environment names one.
+pub(crate) fn start_unless_given(programs: Option<&Path>) -> Result<Option<Cluster>> {
+    match programs {
+        Some(programs) => Cluster::start_from(programs, &SETTINGS).map(Some),
+        None if env::var_os(variables::POSTGRES_URL).is_some() => Ok(None),
+        None => Cluster::start(&SETTINGS).map(Some),
     }
-    // No test of these cuts the power: what a killed process leaves is safe without waiting for the disk.
-    Cluster::start(&["fsync=off", "max_connections=200"]).map(Some)
 }
 
 fn command(options: &Options) -> Command {
@@ -63,6 +87,7 @@ fn command(options: &Options) -> Command {
         faults,
         long,
         count,
+        postgres_version: _,
         filters,
     } = options;
     let mut command = cargo();

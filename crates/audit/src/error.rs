@@ -91,6 +91,25 @@ pub enum Error {
         /// Columns that it would have if it were Runtrail's.
         missing: Vec<String>,
     },
+    /// One of Runtrail's tables was made by something else, such as SeaORM's schema sync, and lacks what can't be added.
+    #[error("table {table} was not made by Runtrail's migrations and lacks {}", .lacks.join(" and "))]
+    SchemaIncomplete {
+        /// The table.
+        table: String,
+        /// What it lacks.
+        lacks: Vec<String>,
+    },
+    /// The PostgreSQL database has an encoding that can't hold every character.
+    ///
+    /// A database keeps the encoding that it was created with: `CREATE DATABASE … ENCODING 'UTF8'`. `SQL_ASCII` can be
+    /// used too.
+    #[error(
+        "the database has the encoding {encoding}, which can't hold every character: use one with UTF8"
+    )]
+    UnsupportedEncoding {
+        /// The encoding, as PostgreSQL names it.
+        encoding: String,
+    },
     /// The disk, or the space given to the database, is full.
     #[error("the database has no space left: {}", root_cause(source))]
     StorageFull {
@@ -150,6 +169,8 @@ pub enum ErrorKind {
     SchemaOutdated,
     SchemaTooNew,
     SchemaForeign,
+    SchemaIncomplete,
+    UnsupportedEncoding,
     StorageFull,
     ReadOnly,
     Busy,
@@ -196,6 +217,8 @@ impl Error {
             Self::SchemaOutdated { .. } => ErrorKind::SchemaOutdated,
             Self::SchemaTooNew { .. } => ErrorKind::SchemaTooNew,
             Self::SchemaForeign { .. } => ErrorKind::SchemaForeign,
+            Self::SchemaIncomplete { .. } => ErrorKind::SchemaIncomplete,
+            Self::UnsupportedEncoding { .. } => ErrorKind::UnsupportedEncoding,
             Self::StorageFull { .. } => ErrorKind::StorageFull,
             Self::ReadOnly { .. } => ErrorKind::ReadOnly,
             Self::Busy { .. } => ErrorKind::Busy,

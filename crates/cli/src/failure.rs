@@ -107,6 +107,10 @@ impl Failure {
             Error::SchemaOutdated { .. } => "`runtrail migrate` brings it up to date",
             Error::SchemaTooNew { .. } => "use a newer runtrail",
             Error::SchemaForeign { .. } => "use another database, or another schema",
+            Error::SchemaIncomplete { .. } => {
+                "drop the tables if they are empty, and run `runtrail migrate`"
+            }
+            Error::UnsupportedEncoding { .. } => "`CREATE DATABASE … ENCODING 'UTF8'` makes one",
             Error::StorageFull { .. } => "make room, and try again",
             Error::ReadOnly { .. } => {
                 "may you write the file, and does the URL lead to the primary?"

@@ -79,6 +79,13 @@ pub(crate) fn repeated(err: &Error) -> Error {
             table: table.clone(),
             missing: missing.clone(),
         },
+        (Error::SchemaIncomplete { table, lacks }, _) => Error::SchemaIncomplete {
+            table: table.clone(),
+            lacks: lacks.clone(),
+        },
+        (Error::UnsupportedEncoding { encoding }, _) => Error::UnsupportedEncoding {
+            encoding: encoding.clone(),
+        },
         (_, Some(source)) => database(source.clone()),
         _ => Error::Backend {
             transient: err.is_transient(),
@@ -134,6 +141,8 @@ fn unfit(state: SchemaState) -> Error {
         SchemaState::Outdated { pending } => Error::SchemaOutdated { pending },
         SchemaState::TooNew { unknown } => Error::SchemaTooNew { unknown },
         SchemaState::Foreign { table, missing } => Error::SchemaForeign { table, missing },
+        SchemaState::Incomplete { table, lacks } => Error::SchemaIncomplete { table, lacks },
+        SchemaState::UnsupportedEncoding { encoding } => Error::UnsupportedEncoding { encoding },
         state => Error::Backend {
             transient: false,
             source: state.to_string().into(),

@@ -6,8 +6,9 @@ pub(crate) struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        let mut all: Vec<Box<dyn MigrationTrait>> = vec![Box::new(CreateTickets)];
-        all.extend(runtrail_store::migration::migrations());
+        // Runtrail's come first: tables of the application may refer to them, and a step down is for the application.
+        let mut all = runtrail_store::migration::migrations();
+        all.push(Box::new(CreateTickets));
         all
     }
 }

@@ -1,7 +1,8 @@
+use std::env;
 use std::fmt;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::account::Account;
 use crate::programs::{find, how_to_install};
-use crate::{on_free_port, succeed};
+use crate::{on_free_port, succeed, variables};
 
 const USER: &str = "runtrail";
 
@@ -34,8 +35,21 @@ impl Cluster {
     ///
     /// If PostgreSQL isn't installed, or doesn't start; it then says what its log says.
     pub fn start(settings: &[&str]) -> Result<Self> {
+        let programs = match env::var_os(variables::POSTGRES_PROGRAMS) {
+            Some(folder) => folder.into(),
+            None => installed()?,
+        };
+        Self::start_from(&programs, settings)
+    }
+
+    /// The same with the programs in this folder.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_from(programs: &Path, settings: &[&str]) -> Result<Self> {
         let password = format!("{:016x}", RandomState::new().hash_one(process::id()));
-        let mut cluster = Self::in_new_folder(password, settings)?;
+        let mut cluster = Self::in_new_folder(programs, password, settings)?;
         cluster.initdb()?;
         cluster.serve_on_free_port()?;
         Ok(cluster)
@@ -48,8 +62,8 @@ impl Cluster {
     /// As [`start`](Self::start).
     pub fn start_standby(&self) -> Result<Self> {
         let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
-        let mut standby = Self::in_new_folder(self.password.clone(), &settings)?;
-        let mut copy = standby.command("pg_basebackup");
+        let mut standby = Self::in_new_folder(&self.programs, self.password.clone(), &settings)?;
+        let mut copy = standby.command("pg_basebackup")?;
         copy.env("PGPASSWORD", &self.password)
             .args(["--host=127.0.0.1", &format!("--port={}", self.port)])
             .args([&format!("--username={USER}"), "--checkpoint=fast"])
@@ -131,7 +145,7 @@ impl Cluster {
     ///
     /// If it can't be promoted.
     pub fn promote(&self) -> Result<()> {
-        let mut promote = self.command("pg_ctl");
+        let mut promote = self.command("pg_ctl")?;
         promote
             .args(["promote", "--silent", "--wait", "--pgdata"])
             .arg(self.data());
@@ -149,9 +163,7 @@ impl Cluster {
         )
     }
 
-    fn in_new_folder(password: String, settings: &[&str]) -> Result<Self> {
-        let initdb = find("initdb").with_context(how_to_install)?;
-        let programs = initdb.parent().context("a program is in a folder")?;
+    fn in_new_folder(programs: &Path, password: String, settings: &[&str]) -> Result<Self> {
         let account = Account::for_servers()?;
         Ok(Self {
             programs: programs.to_owned(),
@@ -168,16 +180,19 @@ impl Cluster {
         self.folder.path().join("data")
     }
 
-    fn command(&self, program: &str) -> Command {
-        self.account
-            .command(&self.programs.join(program), self.folder.path())
+    fn command(&self, program: &str) -> Result<Command> {
+        let mut path = self.programs.join(program);
+        if !path.exists() {
+            path = find(program).with_context(how_to_install)?;
+        }
+        Ok(self.account.command(&path, self.folder.path()))
     }
 
     fn initdb(&self) -> Result<()> {
         let password_file = self.folder.path().join("password");
         self.account.write_secret(&password_file, &self.password)?;
         let make = |locale: &[&str]| -> Result<()> {
-            let mut initdb = self.command("initdb");
+            let mut initdb = self.command("initdb")?;
             initdb
                 .arg("--pgdata")
                 .arg(self.data())
@@ -213,7 +228,7 @@ impl Cluster {
     /// Starts the server; returns whether it takes connections, or has ended by itself.
     fn serve(&mut self) -> Result<bool> {
         let log = File::create(self.folder.path().join("log"))?;
-        let mut command = self.command("postgres");
+        let mut command = self.command("postgres")?;
         command
             .arg("-D")
             .arg(self.data())
@@ -262,6 +277,13 @@ impl fmt::Debug for Cluster {
             .field("port", &self.port)
             .finish_non_exhaustive()
     }
+}
+
+/// Where the server programs of the machine are.
+fn installed() -> Result<PathBuf> {
+    let initdb = find("initdb").with_context(how_to_install)?;
+    let programs = initdb.parent().context("a program is in a folder")?;
+    Ok(programs.to_owned())
 }
 
 fn stop(server: &mut Child, signal: &str) -> Result<()> {

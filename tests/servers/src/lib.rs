@@ -8,10 +8,12 @@ mod account;
 mod cluster;
 mod pgbouncer;
 mod programs;
+mod versions;
 
 pub use cluster::Cluster;
 pub use pgbouncer::PgBouncer;
 pub use programs::install_what_is_missing;
+pub use versions::install_postgres;
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -24,6 +26,8 @@ pub mod variables {
     pub const POSTGRES_URL: &str = "RUNTRAIL_TEST_POSTGRES_URL";
     /// The URL of a PgBouncer in front of it.
     pub const PGBOUNCER_URL: &str = "RUNTRAIL_TEST_PGBOUNCER_URL";
+    /// The folder of the server programs to use, instead of those that are installed.
+    pub const POSTGRES_PROGRAMS: &str = "RUNTRAIL_TEST_POSTGRES_PROGRAMS";
     /// `short` or `long`, and single counts behind it: `long,kills=50`.
     pub const FAULTS: &str = "RUNTRAIL_TEST_FAULTS";
 }

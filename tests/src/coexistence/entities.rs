@@ -1,5 +1,6 @@
 use runtrail_audit::Storage;
 use runtrail_entity::{skill_run, skill_run_log};
+use runtrail_migration::SchemaName;
 use runtrail_store::AuditStore;
 use sea_orm::sea_query::Table;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
@@ -68,4 +69,41 @@ on_each_backend! {
         assert_eq!(found[0].1.as_ref().unwrap().id, "r");
         db.execute(Table::drop().table(order::Entity)).await.unwrap();
     }
+}
+
+/// The entities name no schema: the connection's search path leads to it.
+#[test]
+fn the_entities_find_the_tables_of_a_schema_on_the_search_path() {
+    on_database(Backend::Postgres, async |database| {
+        let db = database.connection().await;
+        execute(&db, "CREATE SCHEMA audit").await;
+        execute(
+            &db,
+            "CREATE TABLE orders (id integer PRIMARY KEY, run_id text NOT NULL)",
+        )
+        .await;
+        let store = AuditStore::new(db.clone()).in_schema(SchemaName::new("audit").unwrap());
+        store.initialize().await.unwrap();
+        store.start_run(&running("r")).await.unwrap();
+        store.append_log(&event("r", 0)).await.unwrap();
+        execute(&db, "INSERT INTO orders VALUES (7, 'r')").await;
+        assert!(skill_run::Entity::find().all(&db).await.is_err());
+
+        // As the documentation of the entities says.
+        let mut options = sea_orm::ConnectOptions::new(database.url());
+        options.set_schema_search_path("public,audit");
+        let host = sea_orm::Database::connect(options).await.unwrap();
+        let found = order::Entity::find()
+            .find_also_related(skill_run::Entity)
+            .all(&host)
+            .await
+            .unwrap();
+        assert_eq!(found[0].1.as_ref().unwrap().id, "r");
+        let logs = skill_run_log::Entity::find().all(&host).await.unwrap();
+        assert_eq!(logs.len(), 1);
+        // A store on that connection finds them too.
+        let store = AuditStore::new(host);
+        store.initialize().await.unwrap();
+        assert_eq!(store.get_run("r").await.unwrap(), running("r"));
+    });
 }

@@ -6,3 +6,6 @@ mod entities;
 
 /// PostgreSQL's roles, schemas and poolers.
 mod postgres;
+
+/// PostgreSQL databases that can't hold every character.
+mod encodings;

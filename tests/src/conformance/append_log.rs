@@ -48,16 +48,6 @@ cases! {
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), stored);
     }
 
-    async fn the_same_event_with_its_keys_in_another_order_is_ok(cx) {
-        let event = |text: &str| SkillRunLog {
-            payload: serde_json::from_str(text).unwrap(),
-            ..event("r", 0)
-        };
-        cx.store.start_run(&running("r")).await.unwrap();
-        cx.store.append_log(&event(r#"{"a": 1, "b": 2}"#)).await.unwrap();
-        cx.store.append_log(&event(r#"{"b": 2, "a": 1}"#)).await.unwrap();
-    }
-
     async fn an_event_of_another_type_is_a_conflict_and_the_first_stays(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.append_log(&event("r", 0)).await.unwrap();
@@ -113,5 +103,59 @@ cases! {
         }
         let stored = cx.store.list_logs_by_run("r").await.unwrap();
         assert!(stored.iter().map(|event| event.sequence).eq(0..1_000));
+    }
+}
+
+/// Looks at the stored text, which an open transaction would hide.
+mod stored {
+    use runtrail_audit::{BulkStorage, Storage};
+
+    use super::*;
+
+    cases_on_own_connection! {
+        /// serde_json sorts the keys here; a host that enables `preserve_order` writes them as they came.
+        async fn the_same_event_with_its_keys_in_another_order_is_ok(cx) {
+            const SORTED: &str = r#"{"a":1,"b":{"c":2,"d":3}}"#;
+            const UNSORTED: &str = r#"{"b":{"d":3,"c":2},"a":1}"#;
+            let event = SkillRunLog { payload: serde_json::from_str(UNSORTED).unwrap(), ..event("r", 0) };
+            assert_eq!(event.payload.to_string(), SORTED);
+            cx.store.start_run(&running("r")).await.unwrap();
+            cx.store.append_log(&event).await.unwrap();
+            cx.sql(&format!("UPDATE skill_run_logs SET payload = '{UNSORTED}'")).await;
+
+            cx.store.append_log(&event).await.unwrap();
+            let stored: Vec<String> = fetch(cx.db, "SELECT payload FROM skill_run_logs").await;
+            assert_eq!(stored, [UNSORTED]);
+            let other = SkillRunLog { payload: json!({"a": 1, "b": {"c": 2, "d": 4}}), ..event };
+            assert_kind(cx.store.append_log(&other).await, ErrorKind::Conflict);
+        }
+
+        async fn the_same_start_with_its_inputs_in_another_order_is_ok(cx) {
+            let run = runtrail_audit::SkillRun {
+                inputs: object(json!({"a": 1, "b": 2})),
+                ..finished_at("r", 1)
+            };
+            cx.store.start_run(&run).await.unwrap();
+            cx.sql(r#"UPDATE skill_runs SET inputs = '{"b":2,"a":1}'"#).await;
+            cx.store.start_run(&run).await.unwrap();
+            let stored: Vec<String> = fetch(cx.db, "SELECT inputs FROM skill_runs").await;
+            assert_eq!(stored, [r#"{"b":2,"a":1}"#]);
+        }
+    }
+
+    mod together {
+        use super::*;
+
+        cases_of_the_store! {
+            async fn the_same_events_with_their_keys_in_another_order_are_ok(cx) {
+                cx.store.start_run(&running("r")).await.unwrap();
+                let events = [0, 1].map(|sequence| SkillRunLog { payload: json!({"a": 1, "b": 2}), ..event("r", sequence) });
+                cx.store.append_logs(&events).await.unwrap();
+                cx.sql(r#"UPDATE skill_run_logs SET payload = '{"b":2,"a":1}'"#).await;
+                cx.store.append_logs(&events).await.unwrap();
+                let stored: Vec<String> = fetch(cx.db, "SELECT payload FROM skill_run_logs").await;
+                assert_eq!(stored, [r#"{"b":2,"a":1}"#; 2]);
+            }
+        }
     }
 }

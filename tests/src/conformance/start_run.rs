@@ -170,14 +170,6 @@ cases! {
         }
     }
 
-    async fn inputs_with_their_keys_in_another_order_are_the_same_start(cx) {
-        let inputs = |text: &str| serde_json::from_str(text).unwrap();
-        let one = SkillRun { inputs: inputs(r#"{"a": 1, "b": [2.5]}"#), ..finished_at("r", 10) };
-        let other = SkillRun { inputs: inputs(r#"{"b": [2.5], "a": 1}"#), ..one.clone() };
-        cx.store.start_run(&one).await.unwrap();
-        cx.store.start_run(&other).await.unwrap();
-    }
-
     async fn a_start_that_differs_below_the_microsecond_is_the_same(cx) {
         let start = |nanos| SkillRun {
             started_at: at(0) + chrono::TimeDelta::nanoseconds(nanos),

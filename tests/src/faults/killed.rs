@@ -139,7 +139,7 @@ on_each_backend! {
         let time = begun.elapsed();
         let mut ended = 0;
         for _ in 0..counts::killed_calls() {
-            Migrator::new().down(&db, 99).await.unwrap();
+            Migrator::new().deleting_rows().down(&db, 99).await.unwrap();
             let process = Spawned::new(migration_command(&url).arg("up"));
             sleep(time.mul_f32(fastrand::f32()));
             process.kill_unless_ended();

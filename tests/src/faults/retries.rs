@@ -20,7 +20,9 @@ fn lost_connections_are_made_good_without_anybody_noticing() {
         store.initialize().await.unwrap();
         for round in 0..10 {
             let reads = (0..CONNECTIONS).map(|_| store.list_runs_by_skill("skill", None));
-            futures_util::future::join_all(reads).await;
+            for read in futures_util::future::join_all(reads).await {
+                assert_eq!(read.unwrap().len(), round);
+            }
             end_connections(&database.url());
             store.start_run(&running(&round.to_string())).await.unwrap();
             end_connections(&database.url());

@@ -171,7 +171,9 @@ fn connections_to_a_standby_are_not_kept() {
                 .then_some(())
         });
         let read = || store.list_runs_by_skill("skill", None);
-        futures_util::future::join_all((0..8).map(|_| read())).await;
+        for read in futures_util::future::join_all((0..8).map(|_| read())).await {
+            assert!(read.unwrap().is_empty());
+        }
         assert_kind(store.start_run(&running("r")).await, ErrorKind::ReadOnly);
 
         proxy.redirect_to(&primary.url());

@@ -42,6 +42,21 @@ on_each_backend! {
         assert!(down.contains(&format!("rolled back {first}")), "{down}");
     }
 
+    async fn the_command_deletes_a_history_only_when_it_is_forced(database) {
+        let store = database.store().await;
+        runtrail_audit::Storage::start_run(&store, &running("r")).await.unwrap();
+        store.close().await.unwrap();
+        let down = |force: &[&str]| {
+            let mut command = migration_command(&database.url());
+            command.args(["down", "2"]).args(force);
+            command
+        };
+        let message = fails(&mut down(&[]));
+        assert!(message.contains("skill_runs has rows") && message.contains("--force"), "{message}");
+        let printed = succeeds(&mut down(&["--force"]));
+        assert_eq!(printed.matches("rolled back").count(), 2, "{printed}");
+    }
+
     async fn the_command_takes_what_sea_orm_cli_passes_on(database) {
         let migrate = || {
             let mut command = migration_command(&database.url());

@@ -1,6 +1,9 @@
+use std::sync::Arc;
+
 use runtrail_audit::Storage;
-use runtrail_migration::{Migrator, SchemaState};
+use runtrail_migration::{Migrator, SchemaState, locked};
 use runtrail_store::AuditStore;
+use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
 use crate::fixture::*;
 
@@ -38,7 +41,35 @@ async fn round(database: &TestDatabase) {
     db.close().await.unwrap();
 }
 
+/// A host that has composed us.
+struct ComposedHost;
+
+impl MigratorTrait for ComposedHost {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        runtrail_migration::migrations()
+    }
+}
+
 on_each_backend! {
+    async fn eight_composed_hosts_migrate_an_empty_database_at_once(database) {
+        let start = Arc::new(tokio::sync::Barrier::new(8));
+        let mut hosts = Vec::new();
+        for _ in 0..8 {
+            let (db, start) = (database.connection().await, start.clone());
+            hosts.push(tokio::spawn(async move {
+                start.wait().await;
+                let migrated = locked(&db, |txn| Box::pin(ComposedHost::up(txn, None)));
+                migrated.await.unwrap();
+            }));
+        }
+        for host in hosts {
+            host.await.unwrap();
+        }
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        store.start_run(&running("r")).await.unwrap();
+        store.close().await.unwrap();
+    }
+
     async fn sixteen_processes_migrate_an_empty_database_at_once(database) {
         round(database).await;
         for _ in 1..ROUNDS {

@@ -1,7 +1,8 @@
 use chrono::Utc;
 use futures_util::TryStreamExt;
 use runtrail_audit::{
-    BulkStorage, Error, ErrorKind, LogFilter, Order, Page, Retention, RunFilter, RunTree, Storage,
+    BulkStorage, Error, ErrorKind, LogFilter, Order, Page, PageRequest, PagedStorage, Retention,
+    RunFilter, RunQuery, RunTree, Storage,
 };
 use runtrail_migration::{MIGRATION_TABLE, Migrator};
 use runtrail_store::AuditStore;
@@ -43,10 +44,55 @@ async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorKind) {
     assert_kind(store.list_subtree("r").await, kind);
     assert_kind(store.measure_purge(at(0)).await, kind);
     assert_kind(store.purge_in_batches(at(0), &|_| {}).await, kind);
+    let newest = PageRequest::first(1);
+    let (query, order) = (RunQuery::new(), Order::NewestFirst);
+    assert_kind(store.page_runs(&query, order, &newest).await, kind);
+    assert_kind(store.page_run_summaries(&query, order, &newest).await, kind);
+    let all = LogFilter::new();
+    assert_kind(store.page_logs("r", &all, order, &newest).await, kind);
     let mut runs = store.stream_runs(&filter, Order::NewestFirst, page);
     assert_kind(runs.try_next().await, kind);
     let mut events = store.stream_logs("r", &LogFilter::new(), Order::NewestFirst);
     assert_kind(events.try_next().await, kind);
+}
+
+/// The methods of every trait of the audit crate that a store implements.
+fn methods_of_a_store() -> Vec<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/audit/src");
+    let mut methods = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let source = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let Some((_, of_trait)) = source.split_once("\npub trait ") else {
+            continue;
+        };
+        // Clock has nothing to do with a database.
+        if of_trait.starts_with("Clock") {
+            continue;
+        }
+        let of_trait = of_trait.split("\n}").next().unwrap();
+        let names = of_trait.lines().filter_map(|line| {
+            let line = line.trim_start();
+            let line = line.strip_prefix("async ").unwrap_or(line);
+            line.strip_prefix("fn ")?.split('(').next()
+        });
+        methods.extend(names.map(str::to_owned));
+    }
+    methods
+}
+
+#[test]
+fn no_method_is_left_out_of_the_cases_about_schemas() {
+    let source = include_str!("fitness.rs");
+    let (_, of_check) = source
+        .split_once("async fn assert_every_method_refuses")
+        .unwrap();
+    let of_check = of_check.split("\n}").next().unwrap();
+    let methods = methods_of_a_store();
+    assert!(methods.len() > 25, "{methods:?}");
+    for method in methods {
+        let is_called = of_check.contains(&format!(".{method}(")) || method == "initialize";
+        assert!(is_called, "{method}");
+    }
 }
 
 /// A migrated database with one finished run, to see that nothing happens to it.
@@ -137,7 +183,7 @@ on_each_backend! {
         let db = migrated(database).await;
         let store = AuditStore::connect(database.url()).await.unwrap();
         store.get_run("old").await.unwrap();
-        Migrator::new().down(&db, 99).await.unwrap();
+        Migrator::new().deleting_rows().down(&db, 99).await.unwrap();
         assert_kind(store.get_run("old").await, ErrorKind::SchemaMissing);
         assert_kind(store.start_run(&running("r")).await, ErrorKind::SchemaMissing);
         store.initialize().await.unwrap();

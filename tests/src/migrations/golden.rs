@@ -24,7 +24,7 @@ const POSTGRES: &str = "
           FROM pg_constraint WHERE contype IN ('p', 'f', 'u', 'c') AND connamespace = 'public'::regnamespace
     ) AS lines ORDER BY at, part, place, name";
 
-async fn dump(backend: Backend, db: &DatabaseConnection) -> String {
+pub(super) async fn dump(backend: Backend, db: &DatabaseConnection) -> String {
     let query = match backend {
         Backend::Sqlite => SQLITE,
         Backend::Postgres => POSTGRES,

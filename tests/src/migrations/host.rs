@@ -47,8 +47,52 @@ struct ComposedHost;
 
 impl MigratorTrait for ComposedHost {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        let mut all = Host::migrations();
-        all.extend(runtrail_migration::migrations());
+        let mut all = runtrail_migration::migrations();
+        all.extend(Host::migrations());
+        all
+    }
+}
+
+/// A table of the host's that refers to runs: it can only be made after ours.
+struct CreateTickets;
+
+impl MigrationName for CreateTickets {
+    fn name(&self) -> &str {
+        "m20220201_000001_create_tickets"
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for CreateTickets {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let mut run = ColumnDef::new("run_id");
+        run.text().not_null();
+        let table = Table::create()
+            .table("tickets")
+            .col(run)
+            .foreign_key(
+                ForeignKey::create()
+                    .from("tickets", "run_id")
+                    .to("skill_runs", "id"),
+            )
+            .take();
+        manager.create_table(table).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager
+            .drop_table(Table::drop().table("tickets").take())
+            .await
+    }
+}
+
+/// A host that has composed us, and refers to our table.
+struct ReferringHost;
+
+impl MigratorTrait for ReferringHost {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        let mut all = ComposedHost::migrations();
+        all.push(Box::new(CreateTickets));
         all
     }
 }
@@ -113,7 +157,7 @@ on_each_backend! {
 
     async fn a_host_that_has_composed_us_in_part_is_outdated(database) {
         let db = database.connection().await;
-        ComposedHost::up(&db, Some(2)).await.unwrap();
+        ComposedHost::up(&db, Some(1)).await.unwrap();
         let store = AuditStore::new(db.clone());
         assert_kind(store.start_run(&running("r")).await, ErrorKind::SchemaOutdated);
         ComposedHost::up(&db, None).await.unwrap();
@@ -124,10 +168,42 @@ on_each_backend! {
         let db = database.connection().await;
         ComposedHost::up(&db, None).await.unwrap();
         Migrator::new().up(&db, None).await.unwrap();
-        ComposedHost::down(&db, Some(2)).await.unwrap();
+        ComposedHost::down(&db, Some(3)).await.unwrap();
         assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Missing);
         Migrator::new().up(&db, None).await.unwrap();
+        Host::up(&db, None).await.unwrap();
         assert_works(&db).await;
+    }
+
+    async fn a_composed_host_that_goes_one_step_down_keeps_the_history(database) {
+        let db = database.connection().await;
+        ReferringHost::up(&db, None).await.unwrap();
+        assert_works(&db).await;
+        execute(&db, "INSERT INTO tickets VALUES ('r')").await;
+        ReferringHost::down(&db, Some(1)).await.unwrap();
+        assert_eq!(count(&db, "skill_runs").await, 1);
+        ReferringHost::up(&db, None).await.unwrap();
+        assert_eq!(count(&db, "tickets").await, 0);
+    }
+
+    async fn a_composed_host_deletes_no_history_by_going_down(database) {
+        let db = database.connection().await;
+        ReferringHost::up(&db, None).await.unwrap();
+        let store = AuditStore::new(db.clone());
+        store.start_run(&running("r")).await.unwrap();
+        store.append_log(&event("r", 0)).await.unwrap();
+
+        let err = ReferringHost::down(&db, None).await.unwrap_err().to_string();
+        assert!(err.contains("skill_run_logs has rows"), "{err}");
+        assert_eq!(count(&db, "skill_run_logs").await, 1);
+        execute(&db, "DELETE FROM skill_run_logs").await;
+        let err = ReferringHost::down(&db, None).await.unwrap_err().to_string();
+        assert!(err.contains("skill_runs has rows"), "{err}");
+        assert_eq!(count(&db, "skill_runs").await, 1);
+        // The documented way out.
+        execute(&db, "DELETE FROM skill_runs").await;
+        ReferringHost::down(&db, None).await.unwrap();
+        assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Missing);
     }
 
     async fn what_goes_down_standalone_can_come_up_again_under_a_composed_host(database) {

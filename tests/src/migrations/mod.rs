@@ -10,6 +10,9 @@ mod concurrency;
 /// Composed into a host's migrator, before and after.
 mod host;
 
+/// Tables that something else than our migrations has made.
+mod made_by_others;
+
 /// A store on a schema that isn't the one it needs.
 mod fitness;
 

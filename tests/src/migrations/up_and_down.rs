@@ -37,6 +37,7 @@ on_each_backend! {
             store.append_log(&event("r", 0)).await.unwrap();
 
             let down: Vec<String> = names().into_iter().rev().collect();
+            let migrator = migrator.clone().deleting_rows();
             assert_eq!(migrator.down(&db, 99).await.unwrap(), down);
             assert!(migrator.down(&db, 99).await.unwrap().is_empty());
         }
@@ -55,6 +56,22 @@ on_each_backend! {
         }
         assert_eq!(migrator.state(&db).await.unwrap(), SchemaState::Missing);
         assert_eq!(count(&db, MIGRATION_TABLE).await, 0);
+    }
+
+    async fn a_history_is_not_deleted_by_going_down(database) {
+        let db = database.connection().await;
+        let migrator = Migrator::new();
+        migrator.up(&db, None).await.unwrap();
+        let store = AuditStore::new(db.clone());
+        store.start_run(&running("r")).await.unwrap();
+        let err = migrator.down(&db, 99).await.unwrap_err().to_string();
+        assert!(err.contains("skill_runs has rows"), "{err}");
+        // Nothing has changed: not even the empty table of events has gone.
+        assert_eq!(migrator.state(&db).await.unwrap(), SchemaState::Current);
+        store.append_log(&event("r", 0)).await.unwrap();
+        let err = migrator.down(&db, 1).await.unwrap_err().to_string();
+        assert!(err.contains("skill_run_logs has rows"), "{err}");
+        assert_eq!(store.list_logs_by_run("r").await.unwrap().len(), 1);
     }
 
     async fn zero_steps_change_nothing(database) {

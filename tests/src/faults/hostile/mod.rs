@@ -8,40 +8,49 @@ use runtrail_store::AuditStore;
 
 use crate::fixture::*;
 
-/// Runs a test with a database of each kind.
-fn on_both(test: impl AsyncFnOnce(&Both)) {
+/// Runs a test with a database for each way to one.
+fn on_each_way(test: impl AsyncFnOnce(&EachWay)) {
     on_databases(
-        [Backend::Sqlite, Backend::Postgres],
-        async |[sqlite, postgres]| {
-            let both = Both {
+        [Backend::Sqlite, Backend::Postgres, Backend::Postgres],
+        async |[sqlite, postgres, unprepared]| {
+            let each = EachWay {
                 sqlite: sqlite.store().await,
                 postgres: postgres.store().await,
-                urls: [sqlite.url(), postgres.url()],
+                unprepared: unprepared.store().await.without_prepared_statements(),
+                urls: [sqlite.url(), postgres.url(), unprepared.url()],
             };
-            test(&both).await;
-            both.sqlite.close().await.unwrap();
-            both.postgres.close().await.unwrap();
+            test(&each).await;
+            for store in [each.sqlite, each.postgres, each.unprepared] {
+                store.close().await.unwrap();
+            }
         },
     );
 }
 
-/// The same history on both backends.
-struct Both {
+/// The same history on SQLite, on PostgreSQL, and on PostgreSQL by its simple protocol: the only way on which values
+/// are part of the text of a statement.
+struct EachWay {
     sqlite: AuditStore,
     postgres: AuditStore,
-    urls: [String; 2],
+    unprepared: AuditStore,
+    urls: [String; 3],
 }
 
-impl Both {
-    /// Asks both the same; the answers are the same, too.
+impl EachWay {
+    /// Asks all the same; the answers are the same, too.
     async fn ask<T: PartialEq + Debug>(
         &self,
         call: impl AsyncFn(&AuditStore) -> Result<T>,
     ) -> Result<T, String> {
-        let (of_sqlite, of_postgres) =
-            futures_util::future::join(call(&self.sqlite), call(&self.postgres)).await;
+        let (of_sqlite, of_postgres, of_unprepared) = futures_util::future::join3(
+            call(&self.sqlite),
+            call(&self.postgres),
+            call(&self.unprepared),
+        )
+        .await;
         let of_sqlite = of_sqlite.map_err(words);
         assert_eq!(of_sqlite, of_postgres.map_err(words));
+        assert_eq!(of_sqlite, of_unprepared.map_err(words));
         of_sqlite
     }
 }

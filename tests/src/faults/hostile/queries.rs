@@ -5,7 +5,7 @@ use fastrand::Rng;
 use runtrail_audit::{Error, Page, Result, RunFilter, RunStatus, SkillRun, Storage};
 use runtrail_store::AuditStore;
 
-use super::on_both;
+use super::on_each_way;
 use crate::faults::counts;
 use crate::faults::outside::count;
 use crate::fixture::*;
@@ -284,7 +284,7 @@ fn is_possible(run: &SkillRun) -> bool {
 fn queries_of_an_attacker_get_the_literal_answer_on_both_backends() {
     let seed = fastrand::u64(..);
     eprintln!("queries from seed {seed}");
-    on_both(async |both| {
+    on_each_way(async |each| {
         let mut rng = Rng::with_seed(seed);
         let names = names();
         let mut model = Model::default();
@@ -294,7 +294,7 @@ fn queries_of_an_attacker_get_the_literal_answer_on_both_backends() {
             if model.runs.contains_key(id) {
                 continue;
             }
-            let stored = both.ask(async |store| store.start_run(&run).await).await;
+            let stored = each.ask(async |store| store.start_run(&run).await).await;
             assert_eq!(stored.is_ok(), is_possible(&run), "{run:?}");
             if stored.is_ok() {
                 model.runs.insert(run.id.clone(), run);
@@ -305,7 +305,7 @@ fn queries_of_an_attacker_get_the_literal_answer_on_both_backends() {
         let queries = counts::queries();
         for _ in 0..queries {
             let query = Query::random(&mut rng, &names);
-            let answer = both.ask(async |store| query.ask(store).await).await;
+            let answer = each.ask(async |store| query.ask(store).await).await;
             if query.is_possible() {
                 assert_eq!(answer, Ok(query.expected(&model)), "{query:?}");
             } else {
@@ -313,7 +313,7 @@ fn queries_of_an_attacker_get_the_literal_answer_on_both_backends() {
             }
             if let (Query::Filtered(filter, _), true) = (&query, query.is_possible()) {
                 let all = Query::Filtered(filter.clone(), Page::ALL).expected(&model);
-                let counted = both
+                let counted = each
                     .ask(async |store| store.count_runs_filtered(filter).await)
                     .await;
                 assert!(
@@ -322,7 +322,7 @@ fn queries_of_an_attacker_get_the_literal_answer_on_both_backends() {
                 );
             }
         }
-        for url in &both.urls {
+        for url in &each.urls {
             assert_eq!(count(url, "skill_runs"), model.runs.len() as u64);
         }
         eprintln!(

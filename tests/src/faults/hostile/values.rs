@@ -4,7 +4,7 @@ use runtrail_audit::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Both, on_both};
+use super::{EachWay, on_each_way};
 use crate::faults::counts;
 use crate::faults::outside::ask;
 use crate::fixture::*;
@@ -184,22 +184,21 @@ fn made_up(rng: &mut Rng, depth: usize) -> Value {
     }
 }
 
-/// The bytes of a column, on each backend, in some order.
-fn stored_bytes(both: &Both, column: &str, rest: &str) -> [Vec<String>; 2] {
-    let [sqlite, postgres] = &both.urls;
+/// The bytes of a column, in each database, in some order.
+fn stored_bytes(each: &EachWay, column: &str, rest: &str) -> [Vec<String>; 3] {
+    let [sqlite, postgres, unprepared] = &each.urls;
+    let on_postgres = format!("SELECT encode(convert_to({column}, 'UTF8'), 'hex') FROM {rest}");
     [
         ask(sqlite, &format!("SELECT lower(hex({column})) FROM {rest}")),
-        ask(
-            postgres,
-            &format!("SELECT encode(convert_to({column}, 'UTF8'), 'hex') FROM {rest}"),
-        ),
+        ask(postgres, &on_postgres),
+        ask(unprepared, &on_postgres),
     ]
 }
 
 #[track_caller]
-fn assert_stored(both: &Both, column: &str, rest: &str, values: &[Value]) {
+fn assert_stored(each: &EachWay, column: &str, rest: &str, values: &[Value]) {
     let expected: Vec<String> = values.iter().map(|value| hex(&value.to_string())).collect();
-    for stored in stored_bytes(both, column, rest) {
+    for stored in stored_bytes(each, column, rest) {
         assert!(
             stored == expected,
             "{column} has other bytes than were given"
@@ -213,10 +212,10 @@ fn hex(text: &str) -> String {
 
 #[test]
 fn collected_values_are_stored_to_the_byte_or_refused_on_both_backends() {
-    on_both(async |both| {
+    on_each_way(async |each| {
         let values = collection();
         assert!(values.len() >= 2_000, "{}", values.len());
-        both.ask(async |store| store.start_run(&running("payloads")).await)
+        each.ask(async |store| store.start_run(&running("payloads")).await)
             .await
             .unwrap();
         let (mut payloads, mut inputs) = (Vec::new(), Vec::new());
@@ -226,7 +225,7 @@ fn collected_values_are_stored_to_the_byte_or_refused_on_both_backends() {
                 created_at: Some(at(0)),
                 ..event("payloads", payloads.len() as u64)
             };
-            if both
+            if each
                 .ask(async |store| store.append_log(&event).await)
                 .await
                 .is_ok()
@@ -237,7 +236,7 @@ fn collected_values_are_stored_to_the_byte_or_refused_on_both_backends() {
                 inputs: object(json!({ "value": value })),
                 ..running(&format!("run {:05}", inputs.len()))
             };
-            if both
+            if each
                 .ask(async |store| store.start_run(&run).await)
                 .await
                 .is_ok()
@@ -249,26 +248,26 @@ fn collected_values_are_stored_to_the_byte_or_refused_on_both_backends() {
         // Of three kinds, of 65 to 70 levels and of five depths below; and a text, NULs and emoji of just over 1 MiB.
         assert_eq!(refused, 3 * (6 + 5) + 3, "{refused}");
 
-        let read = both
+        let read = each
             .ask(async |store| store.list_logs_by_run("payloads").await)
             .await
             .unwrap();
         let read: Vec<Value> = read.into_iter().map(|event| event.payload).collect();
         assert!(read == payloads);
         assert_stored(
-            both,
+            each,
             "payload",
             "skill_run_logs ORDER BY sequence",
             &payloads,
         );
 
-        let listed = both
+        let listed = each
             .ask(async |store| store.list_runs_filtered(&RunFilter::new(), Page::ALL).await)
             .await
             .unwrap();
         assert_eq!(listed.len(), inputs.len() + 1);
         assert_stored(
-            both,
+            each,
             "inputs",
             "skill_runs WHERE id LIKE 'run%' ORDER BY id",
             &inputs,
@@ -283,7 +282,7 @@ fn collected_values_are_stored_to_the_byte_or_refused_on_both_backends() {
 
 #[test]
 fn collected_texts_are_stored_to_the_byte_or_refused_on_both_backends() {
-    on_both(async |both| {
+    on_each_way(async |each| {
         let mut texts = texts();
         texts.extend([MIB - 1, MIB, MIB + 1].map(|size| "x".repeat(size)));
         texts.extend([MIB / 4, MIB / 4 + 1].map(|size| "😀".repeat(size)));
@@ -291,7 +290,7 @@ fn collected_texts_are_stored_to_the_byte_or_refused_on_both_backends() {
         for (number, text) in texts.iter().enumerate() {
             // As free text and, where it is short enough, as every identifier.
             let id = format!("{number:05}");
-            both.ask(async |store| store.start_run(&running(&id)).await)
+            each.ask(async |store| store.start_run(&running(&id)).await)
                 .await
                 .unwrap();
             let stats = RunStats {
@@ -299,7 +298,7 @@ fn collected_texts_are_stored_to_the_byte_or_refused_on_both_backends() {
                 error: text.clone(),
                 ..RunStats::new(RunStatus::OK)
             };
-            let finished = both
+            let finished = each
                 .ask(async |store| store.finish_run(&id, &stats).await)
                 .await;
             assert_eq!(finished.is_ok(), text.len() <= MIB);
@@ -312,14 +311,14 @@ fn collected_texts_are_stored_to_the_byte_or_refused_on_both_backends() {
                 finished_at: Some(at(1)),
                 ..running(&format!("named {text}"))
             };
-            let started = both.ask(async |store| store.start_run(&named).await).await;
+            let started = each.ask(async |store| store.start_run(&named).await).await;
             assert_eq!(
                 started.is_ok(),
                 text.len() <= 255 - "named ".len() && !text.contains('\0'),
                 "{text:?}"
             );
             if started.is_ok() {
-                let read = both.ask(async |store| store.get_run(&named.id).await).await;
+                let read = each.ask(async |store| store.get_run(&named.id).await).await;
                 assert_eq!(read, Ok(named));
             }
         }
@@ -331,8 +330,9 @@ fn collected_texts_are_stored_to_the_byte_or_refused_on_both_backends() {
             "status",
             "parent_run_id",
         ] {
-            let [sqlite, postgres] = stored_bytes(both, column, "skill_runs ORDER BY id");
-            assert!(sqlite == postgres, "{column}");
+            let [sqlite, postgres, unprepared] =
+                stored_bytes(each, column, "skill_runs ORDER BY id");
+            assert!(sqlite == postgres && postgres == unprepared, "{column}");
         }
     });
 }
@@ -343,7 +343,7 @@ fn values_that_are_made_up_are_stored_to_the_byte_on_both_backends() {
 
     let seed = fastrand::u64(..);
     eprintln!("values from seed {seed}");
-    on_both(async |both| {
+    on_each_way(async |each| {
         let mut rng = Rng::with_seed(seed);
         let count = counts::values();
         for first in (0..count).step_by(AT_ONCE as usize) {
@@ -360,19 +360,19 @@ fn values_that_are_made_up_are_stored_to_the_byte_on_both_backends() {
                     ..event(&id, sequence)
                 })
                 .collect();
-            both.ask(async |store| store.start_run(&running(&id)).await)
+            each.ask(async |store| store.start_run(&running(&id)).await)
                 .await
                 .unwrap();
-            both.ask(async |store| store.append_logs(&events).await)
+            each.ask(async |store| store.append_logs(&events).await)
                 .await
                 .unwrap();
-            let read = both
+            let read = each
                 .ask(async |store| store.list_logs_by_run(&id).await)
                 .await
                 .unwrap();
             assert!(read == events, "other values than were given");
             let rest = format!("skill_run_logs WHERE run_id = '{id}' ORDER BY sequence");
-            assert_stored(both, "payload", &rest, &values);
+            assert_stored(each, "payload", &rest, &values);
         }
         eprintln!("{count} values made up: all stored alike");
     });

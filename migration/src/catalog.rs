@@ -1,0 +1,204 @@
+//! What the database says of its tables: reading queries that need no right to change anything.
+
+use sea_orm::sea_query::{BinOper, Expr, ExprTrait, Func, FunctionCall, Query, SelectStatement};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr};
+
+use crate::SchemaName;
+
+/// The columns of a table; none where it isn't there.
+pub(crate) async fn columns(
+    db: &impl ConnectionTrait,
+    schema: Option<&SchemaName>,
+    table: &str,
+) -> Result<Vec<String>, DbErr> {
+    let mut query = Query::select();
+    match db.get_database_backend() {
+        DbBackend::Postgres => query
+            .expr(Expr::col("attname").cast_as("text"))
+            .from(("pg_catalog", "pg_attribute"))
+            .and_where(Expr::col("attrelid").eq(regclass(schema, table)))
+            .and_where(Expr::col("attnum").gt(0))
+            .and_where(Expr::col("attisdropped").eq(false)),
+        _ => query
+            .column("name")
+            .from_function(Func::cust("pragma_table_info").arg(table), "info"),
+    };
+    strings(db, &query).await
+}
+
+/// The columns of its primary key, in any order.
+pub(crate) async fn primary_key(
+    db: &impl ConnectionTrait,
+    schema: Option<&SchemaName>,
+    table: &str,
+) -> Result<Vec<String>, DbErr> {
+    let mut query = Query::select();
+    match db.get_database_backend() {
+        // The attributes of the index that implements it.
+        DbBackend::Postgres => query
+            .expr(Expr::col("attname").cast_as("text"))
+            .from(("pg_catalog", "pg_attribute"))
+            .and_where(
+                Expr::col("attrelid").in_subquery(
+                    Query::select()
+                        .column("indexrelid")
+                        .from(("pg_catalog", "pg_index"))
+                        .and_where(Expr::col("indrelid").eq(regclass(schema, table)))
+                        .and_where(Expr::col("indisprimary").eq(true))
+                        .take(),
+                ),
+            ),
+        _ => query
+            .column("name")
+            .from_function(Func::cust("pragma_table_info").arg(table), "info")
+            .and_where(Expr::col("pk").gt(0)),
+    };
+    strings(db, &query).await
+}
+
+/// The names of its indexes.
+pub(crate) async fn indexes(
+    db: &impl ConnectionTrait,
+    schema: Option<&SchemaName>,
+    table: &str,
+) -> Result<Vec<String>, DbErr> {
+    let mut query = Query::select();
+    match db.get_database_backend() {
+        DbBackend::Postgres => query
+            .expr(Expr::col("relname").cast_as("text"))
+            .from(("pg_catalog", "pg_class"))
+            .and_where(
+                Expr::col("oid").in_subquery(
+                    Query::select()
+                        .column("indexrelid")
+                        .from(("pg_catalog", "pg_index"))
+                        .and_where(Expr::col("indrelid").eq(regclass(schema, table)))
+                        .take(),
+                ),
+            ),
+        _ => query
+            .column("name")
+            .from_function(Func::cust("pragma_index_list").arg(table), "list"),
+    };
+    strings(db, &query).await
+}
+
+/// The columns that don't compare by bytes; PostgreSQL only.
+pub(crate) async fn columns_in_another_collation(
+    db: &impl ConnectionTrait,
+    schema: Option<&SchemaName>,
+    table: &str,
+) -> Result<Vec<String>, DbErr> {
+    let bytes = Func::cust("to_regcollation").arg(r#"pg_catalog."C""#);
+    let query = Query::select()
+        .expr(Expr::col("attname").cast_as("text"))
+        .from(("pg_catalog", "pg_attribute"))
+        .and_where(Expr::col("attrelid").eq(regclass(schema, table)))
+        .and_where(Expr::col("attnum").gt(0))
+        .and_where(Expr::col("attcollation").ne(bytes))
+        .take();
+    strings(db, &query).await
+}
+
+/// The keys from this column to another table: as `ALTER TABLE` names them (PostgreSQL only), by whether a deleted row
+/// there takes its rows here along.
+pub(crate) async fn foreign_keys(
+    db: &impl ConnectionTrait,
+    schema: Option<&SchemaName>,
+    (table, column): (&str, &str),
+    parent: &str,
+    on_delete: OnDelete,
+) -> Result<Vec<String>, DbErr> {
+    let is_cascade = |action: &'static str, name: &'static str| {
+        let operator = match on_delete {
+            OnDelete::Cascade => BinOper::Equal,
+            OnDelete::Other => BinOper::NotEqual,
+        };
+        Expr::col(name).cast_as("text").binary(operator, action)
+    };
+    let mut query = Query::select();
+    match db.get_database_backend() {
+        DbBackend::Postgres => {
+            let name = Func::cust("quote_ident").arg(Expr::col("conname").cast_as("text"));
+            query
+                .expr(name)
+                .from(("pg_catalog", "pg_constraint"))
+                .and_where(Expr::col("contype").cast_as("text").eq("f"))
+                .and_where(Expr::col("conrelid").eq(regclass(schema, table)))
+                .and_where(Expr::col("confrelid").eq(regclass(schema, parent)))
+                .and_where(is_cascade("c", "confdeltype"))
+        }
+        _ => query
+            .column("from")
+            .from_function(Func::cust("pragma_foreign_key_list").arg(table), "list")
+            .and_where(Expr::col("table").eq(parent))
+            .and_where(Expr::col("from").eq(column))
+            .and_where(is_cascade("CASCADE", "on_delete")),
+    };
+    strings(db, &query).await
+}
+
+/// What becomes of a row when the one that it refers to is deleted.
+#[derive(Clone, Copy)]
+pub(crate) enum OnDelete {
+    Cascade,
+    Other,
+}
+
+/// The encoding of this database, if there are characters that it can't hold.
+pub(crate) async fn unsupported_encoding(
+    db: &impl ConnectionTrait,
+) -> Result<Option<String>, DbErr> {
+    if !is_postgres(db) {
+        return Ok(None);
+    }
+    let encoding = Func::cust("current_setting").arg("server_encoding");
+    let found = strings(db, &Query::select().expr(encoding).take()).await?;
+    // SQL_ASCII stores the bytes as they come, which are UTF-8.
+    Ok(found
+        .into_iter()
+        .find(|encoding| !["UTF8", "SQL_ASCII"].contains(&encoding.as_str())))
+}
+
+/// Whether this role may read the table. Asking first matters: being refused would spoil a transaction.
+pub(crate) async fn is_readable(
+    db: &impl ConnectionTrait,
+    schema: Option<&SchemaName>,
+    table: &str,
+) -> Result<bool, DbErr> {
+    if !is_postgres(db) {
+        return Ok(true);
+    }
+    let granted = Func::cust("has_table_privilege")
+        .arg(qualified(schema, table))
+        .arg("SELECT");
+    let query = Query::select()
+        .expr(Expr::expr(granted).cast_as("text"))
+        .take();
+    Ok(strings(db, &query).await? == ["true"])
+}
+
+fn regclass(schema: Option<&SchemaName>, table: &str) -> FunctionCall {
+    Func::cust("to_regclass").arg(qualified(schema, table))
+}
+
+/// A table's name as PostgreSQL's `to_regclass` reads it. Our names and [`SchemaName`]s need no escaping.
+fn qualified(schema: Option<&SchemaName>, table: &str) -> String {
+    match schema {
+        Some(schema) => format!(r#""{schema}"."{table}""#),
+        None => format!(r#""{table}""#),
+    }
+}
+
+pub(crate) fn is_postgres(db: &impl ConnectionTrait) -> bool {
+    db.get_database_backend() == DbBackend::Postgres
+}
+
+/// The first column of every row.
+pub(crate) async fn strings(
+    db: &impl ConnectionTrait,
+    query: &SelectStatement,
+) -> Result<Vec<String>, DbErr> {
+    let rows = db.query_all(query).await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+}

@@ -1,0 +1,131 @@
+use std::pin::Pin;
+
+use sea_orm::sea_query::{Func, Query};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, IsolationLevel,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+
+use crate::catalog::is_postgres;
+use crate::{Error, Result};
+
+/// The key of PostgreSQL's advisory lock: "runtrail" in ASCII.
+const LOCK_KEY: i64 = i64::from_be_bytes(*b"runtrail");
+
+/// The future of what is done within a transaction.
+pub type InTransaction<'t, T, E = DbErr> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 't>>;
+
+/// Runs a host's own migrator in one transaction, which holds the lock that [`Migrator`](crate::Migrator) holds.
+///
+/// SeaORM's migrator takes no lock: of several processes that start at once on an empty database, one succeeds and
+/// the others fail. Under the lock they go one after the other, and all succeed.
+///
+/// The migrations run on the transaction, so all of them are applied or none is. A migration that can't run in a
+/// transaction (`CREATE INDEX CONCURRENTLY`) can't run here.
+/// Once begun, it continues to its end even when the future is dropped.
+///
+#[cfg_attr(feature = "sea-orm-migration", doc = "```no_run")]
+#[cfg_attr(not(feature = "sea-orm-migration"), doc = "```ignore")]
+/// # use sea_orm::{DatabaseConnection, DbErr};
+/// # use sea_orm_migration::prelude::*;
+/// # struct HostMigrator;
+/// # impl MigratorTrait for HostMigrator {
+/// #     fn migrations() -> Vec<Box<dyn MigrationTrait>> { runtrail_migration::migrations() }
+/// # }
+/// # async fn example(db: DatabaseConnection) -> Result<(), runtrail_migration::Error> {
+/// runtrail_migration::locked(&db, |txn| Box::pin(HostMigrator::up(txn, None))).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// What `migrate` returns; [`Error::Database`]; [`Error::Interrupted`]. Nothing has changed then.
+pub async fn locked<T: Send + 'static>(
+    db: &DatabaseConnection,
+    migrate: impl for<'t> FnOnce(&'t DatabaseTransaction) -> InTransaction<'t, T> + Send + 'static,
+) -> Result<T> {
+    in_locked_transaction(db, migrate).await
+}
+
+/// A task of its own, since a cancelled `BEGIN` would leave its connection in a transaction that swallows whatever is
+/// written on it next.
+pub(crate) async fn in_locked_transaction<T, E>(
+    db: &DatabaseConnection,
+    work: impl for<'t> FnOnce(&'t DatabaseTransaction) -> InTransaction<'t, T, E> + Send + 'static,
+) -> Result<T>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    Error: From<E>,
+{
+    let db = db.clone();
+    let task = async move {
+        let outcome = run(&db, work).await;
+        #[cfg(feature = "sqlite")]
+        if outcome.is_err() {
+            discard_connections_in_doubt(&db).await;
+        }
+        outcome
+    };
+    tokio::spawn(task).await.map_err(|_| Error::Interrupted)?
+}
+
+async fn run<T, E>(
+    db: &DatabaseConnection,
+    work: impl for<'t> FnOnce(&'t DatabaseTransaction) -> InTransaction<'t, T, E> + Send,
+) -> Result<T>
+where
+    Error: From<E>,
+{
+    #[expect(clippy::disallowed_methods, reason = "nobody can cancel this task")]
+    let txn = db
+        .begin_with_options(TransactionOptions {
+            // Taken at once: a read lock that wants to become a write lock is refused without waiting.
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            // A waiter sees what the last holder of the lock did, whatever the default is.
+            isolation_level: is_postgres(db).then_some(IsolationLevel::ReadCommitted),
+            ..TransactionOptions::default()
+        })
+        .await?;
+    if is_postgres(&txn) {
+        let lock = Func::cust("pg_advisory_xact_lock").arg(LOCK_KEY);
+        txn.query_all(&Query::select().expr(lock).take()).await?;
+    }
+    let done = work(&txn).await?;
+    txn.commit().await?;
+    Ok(done)
+}
+
+/// Closes what connections still count a transaction as open, after one has failed.
+///
+/// A commit that the disk refuses, or a full disk, makes SQLite end the transaction by itself; the driver doesn't
+/// notice. The next transaction on that connection would be a savepoint of none, and once it is dropped, whatever is
+/// written there would be acknowledged and lost.
+#[cfg(feature = "sqlite")]
+async fn discard_connections_in_doubt(db: &DatabaseConnection) {
+    use sea_orm::DbBackend;
+    use sea_orm::sqlx::Connection;
+    use std::time::Duration;
+
+    if db.get_database_backend() != DbBackend::Sqlite {
+        return;
+    }
+    let pool = db.get_sqlite_connection_pool();
+    let mut sound = Vec::new();
+    // The one in doubt is on its way back to the pool; others may be in use for long, and are not in doubt.
+    while sound.len() < pool.size() as usize {
+        let acquired = tokio::time::timeout(Duration::from_secs(1), pool.acquire()).await;
+        let Ok(Ok(mut connection)) = acquired else {
+            return;
+        };
+        // The rollback of the dropped transaction comes before the answer.
+        let answers = connection.ping().await.is_ok();
+        if answers && !connection.is_in_transaction() {
+            sound.push(connection);
+        } else {
+            // Whatever closing it says, it doesn't go back to the pool.
+            let _ = connection.close().await;
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The table that records which migrations were applied.
+
+use sea_orm::sea_query::{
+    ColumnDef, DeleteStatement, Expr, ExprTrait, InsertStatement, OnConflict, Query, Table,
+    TableCreateStatement,
+};
+
+/// The table that says which migrations were applied: our own, never a host's `seaql_migrations`.
+pub const MIGRATION_TABLE: &str = "runtrail_migrations";
+
+/// The table, with the columns of SeaORM's own.
+pub(crate) fn create_table() -> TableCreateStatement {
+    Table::create()
+        .table(MIGRATION_TABLE)
+        .if_not_exists()
+        .col(ColumnDef::new("version").string().not_null().primary_key())
+        .col(ColumnDef::new("applied_at").big_integer().not_null())
+        .take()
+}
+
+/// Records a migration; one that is recorded stays as it is.
+pub(crate) fn insert(name: &str, applied_at: i64) -> InsertStatement {
+    Query::insert()
+        .into_table(MIGRATION_TABLE)
+        .columns(["version", "applied_at"])
+        .values_panic([name.into(), applied_at.into()])
+        .on_conflict(OnConflict::column("version").do_nothing().to_owned())
+        .take()
+}
+
+pub(crate) fn delete(names: Vec<String>) -> DeleteStatement {
+    Query::delete()
+        .from_table(MIGRATION_TABLE)
+        .and_where(Expr::col("version").is_in(names))
+        .take()
+}

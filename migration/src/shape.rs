@@ -1,0 +1,228 @@
+use std::fmt;
+
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
+
+use crate::catalog::{
+    OnDelete, columns_in_another_collation, foreign_keys, indexes, is_postgres, primary_key,
+};
+use crate::{Result, SchemaName, SchemaState};
+
+/// What a table of ours has besides its columns.
+///
+/// SeaORM's schema sync and `create_table_from_entity` make tables with the same columns and none of the rest.
+pub(crate) struct Shape {
+    table: &'static str,
+    primary_key: &'static [&'static str],
+    /// They compare by bytes.
+    identifiers: &'static [&'static str],
+    indexes: &'static [&'static str],
+    parent: Option<Parent>,
+}
+
+/// The table whose rows take ours along when they are deleted.
+struct Parent {
+    column: &'static str,
+    table: &'static str,
+    constraint: &'static str,
+}
+
+const SHAPES: [Shape; 2] = [
+    Shape {
+        table: "skill_runs",
+        primary_key: &["id"],
+        identifiers: &[
+            "id",
+            "skill_id",
+            "caller_id",
+            "channel_id",
+            "parent_run_id",
+            "status",
+        ],
+        indexes: &[
+            "runtrail_skill_runs_by_skill",
+            "runtrail_skill_runs_by_caller",
+            "runtrail_skill_runs_by_channel",
+            "runtrail_skill_runs_by_parent",
+            "runtrail_skill_runs_by_status",
+            "runtrail_skill_runs_by_start",
+            "runtrail_skill_runs_by_finish",
+        ],
+        parent: None,
+    },
+    Shape {
+        table: "skill_run_logs",
+        primary_key: &["run_id", "sequence"],
+        identifiers: &["run_id", "event_type"],
+        indexes: &[],
+        parent: Some(Parent {
+            column: "run_id",
+            table: "skill_runs",
+            constraint: "runtrail_skill_run_logs_run",
+        }),
+    },
+];
+
+/// One thing that a table lacks.
+enum Lack {
+    PrimaryKey(&'static [&'static str]),
+    Index(&'static str),
+    Collation(&'static str),
+    Cascade(&'static Parent),
+}
+
+impl Lack {
+    /// Whether a migration can add it to a table that is there. SQLite can't add keys to one.
+    fn can_be_added(&self, backend: DbBackend) -> bool {
+        match self {
+            Self::PrimaryKey(_) => false,
+            Self::Index(_) | Self::Collation(_) => true,
+            Self::Cascade(_) => backend == DbBackend::Postgres,
+        }
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PrimaryKey(columns) => write!(f, "the primary key ({})", columns.join(", ")),
+            Self::Index(name) => write!(f, "the index {name}"),
+            Self::Collation(column) => write!(f, r#"the collation "C" of {column}"#),
+            Self::Cascade(Parent { column, table, .. }) => {
+                write!(
+                    f,
+                    "a foreign key from {column} to {table} with ON DELETE CASCADE"
+                )
+            }
+        }
+    }
+}
+
+/// How much of its [`Shape`] a table has.
+pub(crate) enum Completeness {
+    Complete,
+    /// A migration can add the rest.
+    Completable,
+    /// It lacks what can't be added.
+    Unfit(SchemaState),
+}
+
+impl Shape {
+    pub(crate) fn of(table: &str) -> Option<&'static Self> {
+        SHAPES.iter().find(|shape| shape.table == table)
+    }
+
+    /// How much of it a table has that is there.
+    pub(crate) async fn completeness(
+        &'static self,
+        db: &impl ConnectionTrait,
+        schema: Option<&SchemaName>,
+    ) -> Result<Completeness, DbErr> {
+        let lacks = self.lacks(db, schema).await?;
+        let backend = db.get_database_backend();
+        let unfit: Vec<String> = lacks
+            .iter()
+            .filter(|lack| !lack.can_be_added(backend))
+            .map(Lack::to_string)
+            .collect();
+        Ok(match (lacks.is_empty(), unfit.is_empty()) {
+            (true, _) => Completeness::Complete,
+            (false, true) => Completeness::Completable,
+            (false, false) => Completeness::Unfit(SchemaState::Incomplete {
+                table: self.table.to_owned(),
+                lacks: unfit,
+            }),
+        })
+    }
+
+    /// Adds what the statements of a migration leave out because the table is there already: all but the indexes.
+    pub(crate) async fn complete(&'static self, db: &impl ConnectionTrait) -> Result<()> {
+        let lacks = self.lacks(db, None).await?;
+        let collations: Vec<String> = lacks
+            .iter()
+            .filter_map(|lack| match lack {
+                Lack::Collation(column) => {
+                    Some(format!(r#"ALTER COLUMN {column} TYPE text COLLATE "C""#))
+                }
+                _ => None,
+            })
+            .collect();
+        if !collations.is_empty() {
+            self.alter(db, &collations.join(", ")).await?;
+        }
+        for lack in lacks {
+            if let Lack::Cascade(parent) = lack {
+                self.add_cascade(db, parent).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Another key to the same table would go on refusing the deletion of a run.
+    async fn add_cascade(&self, db: &impl ConnectionTrait, parent: &Parent) -> Result<()> {
+        let Parent {
+            column,
+            table,
+            constraint,
+        } = parent;
+        let others = foreign_keys(db, None, (self.table, column), table, OnDelete::Other).await?;
+        let mut changes: Vec<String> = others
+            .iter()
+            .map(|name| format!("DROP CONSTRAINT {name}"))
+            .collect();
+        let own = foreign_keys(db, None, (self.table, column), table, OnDelete::Cascade).await?;
+        if own.is_empty() {
+            changes.push(format!(
+                "ADD CONSTRAINT {constraint} FOREIGN KEY ({column}) REFERENCES {table} (id) ON DELETE CASCADE"
+            ));
+        }
+        self.alter(db, &changes.join(", ")).await
+    }
+
+    /// The names in it are our own, or quoted by the server.
+    async fn alter(&self, db: &impl ConnectionTrait, changes: &str) -> Result<()> {
+        let sql = format!("ALTER TABLE {} {changes}", self.table);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the query builder can't change a collation"
+        )]
+        let statement = Statement::from_string(DbBackend::Postgres, sql);
+        db.execute_raw(statement).await?;
+        Ok(())
+    }
+
+    async fn lacks(
+        &'static self,
+        db: &impl ConnectionTrait,
+        schema: Option<&SchemaName>,
+    ) -> Result<Vec<Lack>, DbErr> {
+        let mut lacks = Vec::new();
+        let mut key = primary_key(db, schema, self.table).await?;
+        let mut expected = self.primary_key.to_vec();
+        key.sort();
+        expected.sort_unstable();
+        if key != expected {
+            lacks.push(Lack::PrimaryKey(self.primary_key));
+        }
+        let found = indexes(db, schema, self.table).await?;
+        let missing = self.indexes.iter().filter(|name| !has(&found, name));
+        lacks.extend(missing.map(|name| Lack::Index(name)));
+        if is_postgres(db) {
+            let found = columns_in_another_collation(db, schema, self.table).await?;
+            let columns = self.identifiers.iter().filter(|name| has(&found, name));
+            lacks.extend(columns.map(|column| Lack::Collation(column)));
+        }
+        if let Some(parent) = &self.parent {
+            let from = (self.table, parent.column);
+            let own = foreign_keys(db, schema, from, parent.table, OnDelete::Cascade).await?;
+            let others = foreign_keys(db, schema, from, parent.table, OnDelete::Other).await?;
+            if own.is_empty() || !others.is_empty() {
+                lacks.push(Lack::Cascade(parent));
+            }
+        }
+        Ok(lacks)
+    }
+}
+
+fn has(names: &[String], name: &str) -> bool {
+    names.iter().any(|found| found == name)
+}

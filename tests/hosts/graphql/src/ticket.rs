@@ -1,0 +1,16 @@
+use sea_orm::entity::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Serialize, Deserialize)]
+#[sea_orm(table_name = "tickets")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
+    pub run_id: String,
+    #[sea_orm(column_type = "Text")]
+    pub question: String,
+    #[sea_orm(belongs_to, from = "run_id", to = "id")]
+    pub run: BelongsTo<runtrail_store::entity::skill_run::Entity>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,42 @@
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use runtrail_test_servers::{install_what_is_missing, succeed};
+
+use crate::{cargo, test};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// Applications on frameworks, in `tests/hosts`.
+const HOSTS: [&str; 2] = ["loco", "graphql"];
+
+/// Builds each and runs it on a new SQLite file and in a new database of a PostgreSQL that is started for it.
+pub(crate) fn run() -> Result<()> {
+    install_what_is_missing()?;
+    let root = Path::new(ROOT);
+    let target = root.join("target/hosts");
+    for host in HOSTS {
+        // A server for each, so that each finds an empty database.
+        let server = test::start_new()?;
+        std::fs::create_dir_all(&target)?;
+        let file = target.join(format!("{host}.db"));
+        for leftover in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{leftover}", file.display()));
+        }
+        for url in [
+            format!("sqlite://{}?mode=rwc", file.display()),
+            server.url(),
+        ] {
+            let on = format!("{host} on {}", url.split(':').next().unwrap_or_default());
+            eprintln!("== {on}");
+            let mut command = cargo();
+            command
+                .args(["run", "--quiet", "--locked", "--manifest-path"])
+                .arg(root.join("tests/hosts").join(host).join("Cargo.toml"))
+                .env("CARGO_TARGET_DIR", &target)
+                .env("DATABASE_URL", url);
+            succeed(&mut command).context(on)?;
+        }
+    }
+    Ok(())
+}
