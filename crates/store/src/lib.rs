@@ -33,8 +33,10 @@ struct Readme;
 
 mod store;
 
+mod finishes;
 mod logs;
 mod runs;
+mod starts;
 mod write;
 mod writer;
 

@@ -2,12 +2,12 @@ use async_trait::async_trait;
 use runtrail_audit::{Result, RunCreation, SkillRun};
 
 use crate::connection::Connection;
-use crate::runs;
+use crate::starts;
 use crate::store::AuditStore;
 
 #[async_trait]
 impl<C: Connection> RunCreation for AuditStore<C> {
     async fn create_run(&self, run: &SkillRun) -> Result<()> {
-        runs::create(&self.writing().await?, run).await
+        starts::create(&self.writing().await?, run).await
     }
 }

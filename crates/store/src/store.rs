@@ -18,7 +18,7 @@ use crate::retry::Retry;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::writer::Writer;
-use crate::{backend, error, last_run, lineage, list, logs, runs, runtime};
+use crate::{backend, error, finishes, last_run, lineage, list, logs, runs, runtime, starts};
 
 /// A run history in a SQLite or PostgreSQL database.
 ///
@@ -305,11 +305,11 @@ impl<C: Connection> Storage for AuditStore<C> {
     }
 
     async fn start_run(&self, run: &SkillRun) -> Result<()> {
-        runs::start(&self.writing().await?, run).await
+        starts::start(&self.writing().await?, run).await
     }
 
     async fn finish_run(&self, run_id: &str, stats: &RunStats) -> Result<()> {
-        runs::finish(&self.writing().await?, run_id, stats).await
+        finishes::finish(&self.writing().await?, run_id, stats).await
     }
 
     async fn append_log(&self, event: &SkillRunLog) -> Result<()> {

@@ -8,9 +8,9 @@ use runtrail_audit::{Error, Result};
 use runtrail_entity::{skill_run, skill_run_log};
 
 use crate::connection::Connection;
-use crate::runs::Finish;
+use crate::finishes::Finish;
 use crate::session::Session;
-use crate::{backend, error, logs, runs};
+use crate::{backend, error, finishes, logs, starts};
 
 /// The most that one statement takes.
 pub(crate) const MOST_AT_ONCE: usize = 1_000;
@@ -94,9 +94,9 @@ impl Write {
         is_wanted: impl Fn() -> bool + Send,
     ) -> Result<()> {
         match self {
-            Self::Start(row) => runs::start_alone(db, row, is_wanted).await,
+            Self::Start(row) => starts::start_alone(db, row, is_wanted).await,
             Self::Append(row) => logs::append_alone(db, row).await,
-            Self::Finish(finish) => runs::finish_alone(db, finish).await,
+            Self::Finish(finish) => finishes::finish_alone(db, finish).await,
         }
     }
 }
@@ -174,13 +174,13 @@ async fn at_once(
         answers.collect()
     };
     if !starts.is_empty() {
-        let answers = runs::start_many(db, &starts).await?;
+        let answers = starts::start_many(db, &starts).await?;
         Ok(answers
             .into_iter()
             .map(|answer| unless_locked(db, answer?))
             .collect())
     } else if !finishes.is_empty() {
-        runs::finish_many(db, &finishes).await.map(stored)
+        finishes::finish_many(db, &finishes).await.map(stored)
     } else {
         let answers = logs::append_many(db, &events).await?;
         Ok(answers.into_iter().map(Some).collect())

@@ -6,7 +6,7 @@ use sea_orm::{EntityTrait, IdenStatic, Iterable, Value};
 
 use super::history::Copied;
 use crate::store::AuditStore;
-use crate::{backend, logs, runs};
+use crate::{backend, finishes, logs, starts};
 
 /// Why the target can't hold this row, or shouldn't: SQLite has values that neither this library writes nor PostgreSQL
 /// takes.
@@ -31,7 +31,7 @@ pub(super) async fn insert_runs(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    runs::insert(&target.writing().await?, rows).await
+    starts::insert(&target.writing().await?, rows).await
 }
 
 /// Finishes runs as others have finished, and tells which are.
@@ -42,7 +42,7 @@ pub(super) async fn finish_runs(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    runs::finish_as(&target.writing().await?, rows).await
+    finishes::finish_as(&target.writing().await?, rows).await
 }
 
 /// Appends events, and answers for each.

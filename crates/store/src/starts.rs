@@ -1,0 +1,228 @@
+//! Starting a run.
+
+use runtrail_audit::{Error, Result, SkillRun};
+use runtrail_entity::skill_run::{COLUMN, Column, Entity, Model};
+use sea_orm::sea_query::{Expr, ExprTrait, InsertStatement, OnConflict, Query, UpdateStatement};
+use sea_orm::{Iterable, ModelTrait, Value};
+
+use crate::codec;
+use crate::connection::Connection;
+use crate::runs::{confirmed, confirmed_many, fits_many, given};
+use crate::session::Session;
+use crate::settings::Settings;
+use crate::write::Write;
+use crate::{backend, error};
+
+pub(crate) async fn start(db: &Session<'_, impl Connection>, run: &SkillRun) -> Result<()> {
+    let row = codec::encode_run(run, &db.limits)?;
+    db.write(Write::Start(row)).await
+}
+
+pub(crate) async fn start_alone(
+    db: &Session<'_, impl Connection>,
+    row: &Model,
+    is_wanted: impl Fn() -> bool + Send,
+) -> Result<()> {
+    let insert = insert_one(db, row)?;
+    if db.execute(&insert).await? > 0 {
+        return Ok(());
+    }
+    match confirmed(db, &row.id).await? {
+        Some(stored) => start_again(db, row, &stored, is_wanted).await,
+        None => Err(deleted_meanwhile()),
+    }
+}
+
+/// Starts runs, no two of them with the same id, and returns the answers that are certain. With each row comes whether
+/// its caller still waits.
+pub(crate) async fn start_many(
+    db: &Session<'_, impl Connection>,
+    starts: &[(&Model, impl Fn() -> bool + Send + Sync)],
+) -> Result<Vec<Option<Result<()>>>> {
+    let rows: Vec<_> = starts.iter().map(|(row, _)| *row).collect();
+    let insert = insert_many(db, &rows)?;
+    if db.execute(&insert).await? == rows.len() as u64 {
+        return Ok(rows.iter().map(|_| Some(Ok(()))).collect());
+    }
+    let stored = confirmed_many(db, rows.iter().map(|row| &row.id)).await?;
+    let mut answers = Vec::with_capacity(rows.len());
+    for (row, is_wanted) in starts {
+        answers.push(match stored.get(&row.id) {
+            Some(stored) => Some(start_again(db, row, stored, is_wanted).await),
+            None => None,
+        });
+    }
+    Ok(answers)
+}
+
+/// Starts a run that must not be stored yet.
+pub(crate) async fn create(db: &Session<'_, impl Connection>, run: &SkillRun) -> Result<()> {
+    let row = codec::encode_run(run, &db.limits)?;
+    let insert = insert_one(db, &row)?;
+    if db.execute(&insert).await? > 0 {
+        return Ok(());
+    }
+    match confirmed(db, &row.id).await? {
+        Some(stored) if is_started(&row, &stored) => Ok(()),
+        Some(_) => Err(Error::RunExists { run_id: row.id }),
+        None => Err(deleted_meanwhile()),
+    }
+}
+
+/// Starts a run that is stored: nothing changes once it is finished, and a running run gets the new start.
+///
+/// The statement names the start that it replaces. So an older attempt that reaches the database late, from a
+/// connection that had stalled or a future that was dropped, never replaces a start that was acknowledged since. For
+/// the same reason it isn't sent once nobody waits for this start any more.
+async fn start_again(
+    db: &Session<'_, impl Connection>,
+    row: &Model,
+    stored: &Model,
+    is_wanted: impl Fn() -> bool + Send,
+) -> Result<()> {
+    if stored.finished_at.is_some() {
+        return compare_with_finished(row, stored);
+    }
+    if codec::is_same_start(row, stored) {
+        return Ok(());
+    }
+    if !is_wanted() {
+        return Err(Error::Busy {
+            source: "the caller has given up".into(),
+        });
+    }
+    if db.execute(&replace_start(db, row, stored)).await? > 0 {
+        return Ok(());
+    }
+    match confirmed(db, &row.id).await? {
+        None => Err(deleted_meanwhile()),
+        // Another start has come after this one, which may have been stored in between by an attempt whose answer was
+        // lost. To store it now would undo the later one.
+        Some(now) if start_values(&now) != start_values(stored) => Ok(()),
+        Some(now) if now.finished_at.is_some() => compare_with_finished(row, &now),
+        Some(_) => Err(Error::Busy {
+            source: "the run is being started by others at the same time".into(),
+        }),
+    }
+}
+
+fn compare_with_finished(row: &Model, stored: &Model) -> Result<()> {
+    if is_started(row, stored) {
+        Ok(())
+    } else {
+        Err(Error::RunFinished {
+            run_id: row.id.clone(),
+        })
+    }
+}
+
+fn deleted_meanwhile() -> Error {
+    Error::Busy {
+        source: "the run was deleted meanwhile".into(),
+    }
+}
+
+fn replace_start(
+    db: &Session<'_, impl Connection>,
+    row: &Model,
+    replaced: &Model,
+) -> UpdateStatement {
+    let new = START.into_iter().zip(start_values(row).map(Expr::val));
+    let mut update = Query::update()
+        .table(db.runs())
+        .values(new)
+        .and_where(COLUMN.id.eq(row.id.as_str()))
+        .and_where(COLUMN.finished_at.is_null())
+        .take();
+    for (column, value) in START.into_iter().zip(start_values(replaced)) {
+        let column = Expr::col((Entity, column));
+        update.and_where(match value {
+            Value::String(None) => column.is_null(),
+            value => column.eq(value),
+        });
+    }
+    if let Some(patience) = db.patience() {
+        update.from(patience);
+    }
+    update
+}
+
+/// What a start sets, also of a run that is running already.
+const START: [Column; 6] = [
+    Column::SkillId,
+    Column::CallerId,
+    Column::ChannelId,
+    Column::ParentRunId,
+    Column::Inputs,
+    Column::StartedAt,
+];
+
+fn start_values(row: &Model) -> [Value; 6] {
+    START.map(|column| row.get(column))
+}
+
+/// Inserts rows of another history as they are, no two of them with the same id, and tells which are stored; one that is
+/// there already is left alone.
+pub(crate) async fn insert(db: &Session<'_, impl Connection>, rows: &[Model]) -> Result<Vec<bool>> {
+    let (rows_of_many, others): (Vec<_>, Vec<_>) = rows.iter().partition(|row| fits_many(row));
+    let mut written = 0;
+    if !rows_of_many.is_empty() {
+        let insert = insert_many(db, &rows_of_many)?;
+        written += db.execute(&insert).await?;
+    }
+    for row in others {
+        written += db.execute(&insert_one(db, row)?).await?;
+    }
+    if written == rows.len() as u64 {
+        return Ok(vec![true; rows.len()]);
+    }
+    let stored = confirmed_many(db, rows.iter().map(|row| &row.id)).await?;
+    Ok(rows
+        .iter()
+        .map(|row| stored.get(&row.id) == Some(row))
+        .collect())
+}
+
+fn insert_one(db: &Session<'_, impl Connection>, row: &Model) -> Result<InsertStatement> {
+    let mut insert = insert_unless_stored(db);
+    let values = Column::iter().map(|column| Expr::val(row.get(column)));
+    match db.patience() {
+        None => insert.values(values).map_err(error::statement)?,
+        Some(patience) => {
+            let run = Query::select().exprs(values).from(patience).take();
+            insert.select_from(run).map_err(error::statement)?
+        }
+    };
+    Ok(insert)
+}
+
+fn insert_many(db: &Session<'_, impl Connection>, rows: &[&Model]) -> Result<InsertStatement> {
+    let values: Vec<_> = rows.iter().map(|row| codec::run_values(row)).collect();
+    let runs = Query::select()
+        .exprs(Column::iter().map(|column| given(db, column)))
+        .from(backend::unfold_rows(db.connection(), &values)?)
+        // Without it SQLite takes the ON of what follows for that of a join.
+        .and_where(Expr::Constant(true.into()))
+        .take();
+    let mut insert = insert_unless_stored(db);
+    let inserting = insert.select_from(db.patiently(runs));
+    inserting.map_err(error::statement)?;
+    Ok(insert)
+}
+
+fn insert_unless_stored(db: &Settings) -> InsertStatement {
+    Query::insert()
+        .into_table(db.runs())
+        .columns(Column::iter())
+        .on_conflict(OnConflict::column(Column::Id).do_nothing().to_owned())
+        .take()
+}
+
+/// Whether what is stored tells of this start.
+fn is_started(row: &Model, stored: &Model) -> bool {
+    if row.finished_at.is_none() {
+        codec::is_same_start(row, stored)
+    } else {
+        codec::is_same_run(row, stored)
+    }
+}
