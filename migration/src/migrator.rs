@@ -241,7 +241,7 @@ async fn down(
     Ok(names(applied.into_iter()))
 }
 
-/// Seconds since the epoch, as SeaORM records them; nothing reads them.
+/// Seconds since the epoch, as SeaORM's migrator records them. No decision depends on it, so it needs no `Clock`.
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs() as i64)

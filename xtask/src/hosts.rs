@@ -31,7 +31,7 @@ pub(crate) fn run() -> Result<()> {
             eprintln!("== {on}");
             let mut command = cargo();
             command
-                .args(["run", "--quiet", "--locked", "--manifest-path"])
+                .args(["run", "--quiet", "--manifest-path"])
                 .arg(root.join("tests/hosts").join(host).join("Cargo.toml"))
                 .env("CARGO_TARGET_DIR", &target)
                 .env("DATABASE_URL", url);

@@ -2,7 +2,7 @@ use chrono::Utc;
 use futures_util::TryStreamExt;
 use runtrail_audit::{
     BulkStorage, Error, ErrorKind, LogFilter, Order, Page, PageRequest, PagedStorage, Retention,
-    RunFilter, RunQuery, RunTree, Storage,
+    RunCreation, RunFilter, RunQuery, RunTree, Storage,
 };
 use runtrail_migration::{MIGRATION_TABLE, Migrator};
 use runtrail_store::AuditStore;
@@ -39,6 +39,7 @@ async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorKind) {
     assert_kind(store.list_finished_runs_before(at(0), None).await, kind);
     assert_kind(store.last_run_by_skills(&["s".into()], true).await, kind);
 
+    assert_kind(store.create_run(&running("r")).await, kind);
     assert_kind(store.append_logs(&[event("r", 0)]).await, kind);
     assert_kind(store.list_children("r").await, kind);
     assert_kind(store.list_subtree("r").await, kind);
