@@ -42,6 +42,7 @@ mod filter;
 mod last_run;
 mod lineage;
 mod list;
+mod lookup;
 mod page;
 
 mod purge;
@@ -50,6 +51,7 @@ mod bulk_storage;
 mod paged_storage;
 mod retention;
 mod run_creation;
+mod run_lookup;
 mod run_tree;
 mod runtime;
 
