@@ -48,7 +48,13 @@ fn a_mistyped_file_name_is_an_error_and_makes_nothing() {
     let more: &[&[&str]] = &[
         &["migrate", "status"],
         &["migrate", "down"],
-        &["copy", "--from", "sqlite://typo.db?mode=rwc", "--to", "sqlite://to.db"],
+        &[
+            "copy",
+            "--from",
+            "sqlite://typo.db?mode=rwc",
+            "--to",
+            "sqlite://to.db",
+        ],
     ];
     for url in ["sqlite://typo.db", "sqlite://typo.db?mode=rwc"] {
         for arguments in READING.iter().chain(more) {
@@ -59,8 +65,15 @@ fn a_mistyped_file_name_is_an_error_and_makes_nothing() {
             let output = command.args(*arguments).output().unwrap();
             let message = stderr(&output);
             assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
-            assert!(message.contains("there is no such file"), "{arguments:?}: {message}");
-            assert!(names_in(folder.path()).is_empty(), "{arguments:?}: {:?}", names_in(folder.path()));
+            assert!(
+                message.contains("there is no such file"),
+                "{arguments:?}: {message}"
+            );
+            assert!(
+                names_in(folder.path()).is_empty(),
+                "{arguments:?}: {:?}",
+                names_in(folder.path())
+            );
         }
     }
 }
@@ -79,7 +92,10 @@ fn a_file_of_another_program_is_left_as_it_is() {
             let message = stderr(&output);
             if arguments[0] != "migrate" {
                 assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
-                assert!(message.contains("has no Runtrail tables"), "{arguments:?}: {message}");
+                assert!(
+                    message.contains("has no Runtrail tables"),
+                    "{arguments:?}: {message}"
+                );
             }
             assert_eq!(fs::read(&file).unwrap(), before, "{arguments:?}");
             assert_eq!(names_in(folder), ["runtrail.db"], "{arguments:?}");
@@ -110,8 +126,14 @@ fn an_older_schema_is_named_and_left_alone() {
         for arguments in READING {
             let output = run(folder, &database.url(), arguments);
             let message = stderr(&output);
-            assert!(message.contains("older than this version"), "{arguments:?}: {message}");
-            assert!(message.contains("`runtrail migrate`"), "{arguments:?}: {message}");
+            assert!(
+                message.contains("older than this version"),
+                "{arguments:?}: {message}"
+            );
+            assert!(
+                message.contains("`runtrail migrate`"),
+                "{arguments:?}: {message}"
+            );
             assert_eq!(fs::read(&file).unwrap(), before, "{arguments:?}");
         }
     });
@@ -136,7 +158,11 @@ fn a_file_in_a_folder_that_cannot_be_written_is_read_with_a_hint() {
         fs::set_permissions(folder, permissions).unwrap();
         let output = output.unwrap();
         assert_eq!(stdout(&output), "1\n", "{}", stderr(&output));
-        assert!(stderr(&output).contains("its folder can't be written"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("its folder can't be written"),
+            "{}",
+            stderr(&output)
+        );
         assert_eq!(names_in(folder), ["runtrail.db"]);
     });
 }
@@ -149,11 +175,17 @@ fn a_store_that_reads_only_cannot_write() {
         let options = ConnectOptions::new(database.url()).read_only();
         for reading in [
             AuditStore::connect(options).await.unwrap(),
-            AuditStore::connect(database.url().replace("rwc", "ro")).await.unwrap(),
+            AuditStore::connect(database.url().replace("rwc", "ro"))
+                .await
+                .unwrap(),
         ] {
             assert_eq!(reading.get_run("r").await.unwrap(), finished_at("r", 5));
             let refused = reading.start_run(&running("other")).await.unwrap_err();
-            assert_eq!(refused.kind(), runtrail_audit::ErrorKind::ReadOnly, "{refused:?}");
+            assert_eq!(
+                refused.kind(),
+                runtrail_audit::ErrorKind::ReadOnly,
+                "{refused:?}"
+            );
             reading.close().await.unwrap();
         }
     });
@@ -166,7 +198,10 @@ fn a_new_file_is_for_its_owner_only() {
         let store = database.store().await;
         store.start_run(&running("r")).await.unwrap();
         let folder = file.parent().unwrap();
-        assert_eq!(names_in(folder), ["runtrail.db", "runtrail.db-shm", "runtrail.db-wal"]);
+        assert_eq!(
+            names_in(folder),
+            ["runtrail.db", "runtrail.db-shm", "runtrail.db-wal"]
+        );
         for name in names_in(folder) {
             let mode = fs::metadata(folder.join(&name)).unwrap().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
@@ -175,7 +210,11 @@ fn a_new_file_is_for_its_owner_only() {
 
         // One that is there is left as it is.
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(run(folder, &database.url(), &["exec", "true"]).status.success());
+        assert!(
+            run(folder, &database.url(), &["exec", "true"])
+                .status
+                .success()
+        );
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o640);
     });
 }
@@ -206,7 +245,11 @@ fn a_command_leaves_one_file_that_can_be_copied() {
             fs::copy(&file, &elsewhere).unwrap();
             let url = format!("sqlite://{}", elsewhere.display());
             let shown = run(copy.path(), &url, &["logs", "r"]);
-            assert!(stdout(&shown).contains("hi"), "{arguments:?}: {}", stderr(&shown));
+            assert!(
+                stdout(&shown).contains("hi"),
+                "{arguments:?}: {}",
+                stderr(&shown)
+            );
         }
     });
 }

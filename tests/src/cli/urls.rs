@@ -55,11 +55,17 @@ fn no_part_of_a_password_is_printed_however_the_url_is_written() {
             let mut command = runtrail_command(folder.path());
             command.args(["--database-url", url]).args(arguments);
             // A name that is looked up must not make the case slow.
-            let output = command.env("RES_OPTIONS", "attempts:1 timeout:1").output().unwrap();
+            let output = command
+                .env("RES_OPTIONS", "attempts:1 timeout:1")
+                .output()
+                .unwrap();
             let printed = printed(&output);
             assert!(!output.status.success(), "{url}: {printed}");
             let is_host = url.contains("hostaddr");
-            assert!(is_host || !printed.contains("s3cr3t"), "{url} {arguments:?}: {printed}");
+            assert!(
+                is_host || !printed.contains("s3cr3t"),
+                "{url} {arguments:?}: {printed}"
+            );
         }
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -111,7 +117,10 @@ fn no_span_or_event_of_connecting_has_a_password() {
         });
     });
     let logged = String::from_utf8(everything.0.lock().unwrap().clone()).unwrap();
-    assert!(logged.contains("parameter 2 of the database URL is unknown"), "{logged}");
+    assert!(
+        logged.contains("parameter 2 of the database URL is unknown"),
+        "{logged}"
+    );
     assert!(!logged.contains("s3cr3t"), "{logged}");
 }
 
@@ -160,7 +169,10 @@ fn all_spellings_of_a_file_are_one_database() {
         format!("sqlite://{}?mode=ro", path("./a b.db")),
         format!("SQLITE://{}", path("link.db")),
     ] {
-        assert!(one.is_same_database(&ConnectOptions::new(&other)), "{other}");
+        assert!(
+            one.is_same_database(&ConnectOptions::new(&other)),
+            "{other}"
+        );
     }
     let missing = |name| ConnectOptions::new(format!("sqlite://{}", path(name)));
     assert!(missing("c.db").is_same_database(&missing("./c.db")));
@@ -186,7 +198,10 @@ fn the_reason_why_a_url_cannot_be_used_is_given() {
     for (url, reason) in [
         ("sqlite://", "names no file"),
         ("sqlite://x.db?mode=x", "unknown mode"),
-        ("postgres://h:0/x", "a port that is not a number from 1 to 65535"),
+        (
+            "postgres://h:0/x",
+            "a port that is not a number from 1 to 65535",
+        ),
         ("postgres://::1/x", "an IPv6 address stands in brackets"),
         ("postgres://[::1/x", "without its closing bracket"),
         ("postgres://[h]/x", "not an IPv6 address"),
@@ -220,8 +235,12 @@ fn parts_of_a_server_url_may_be_parameters_as_psql_takes_them() {
         let (name, folder) = (url.path(), tempfile::tempdir().unwrap());
         for url in [
             format!("postgres://{login}{name}?host={host}&port={port}"),
-            format!("postgresql:///?dbname={}&host={host}&port={port}&user={}&password={}",
-                &name[1..], url.username(), url.password().unwrap_or("x")),
+            format!(
+                "postgresql:///?dbname={}&host={host}&port={port}&user={}&password={}",
+                &name[1..],
+                url.username(),
+                url.password().unwrap_or("x")
+            ),
         ] {
             let output = runtrail_command(folder.path())
                 .args(["--database-url", &url, "count"])
@@ -243,7 +262,11 @@ fn an_ipv6_address_in_brackets_is_connected_to() {
     let port = listener.local_addr().unwrap().port();
     let folder = tempfile::tempdir().unwrap();
     let mut child = runtrail_command(folder.path())
-        .args(["--database-url", &format!("postgres://me@[::1]:{port}/app"), "count"])
+        .args([
+            "--database-url",
+            &format!("postgres://me@[::1]:{port}/app"),
+            "count",
+        ])
         .spawn()
         .unwrap();
     listener.set_nonblocking(true).unwrap();
