@@ -4,8 +4,9 @@ use std::error::Error;
 use std::io::{self, Write};
 
 use clap::Subcommand;
+use sea_orm::DatabaseConnection;
 
-use crate::{ConnectOptions, Migrator, SchemaName, script};
+use crate::{ConnectOptions, Migrator, SchemaName, script, switch_to_write_ahead_log};
 
 /// The database that the commands use when none is named.
 pub const DEFAULT_URL: &str = "sqlite://runtrail.db?mode=rwc";
@@ -65,9 +66,31 @@ pub async fn run(
 
     // Not among the results, and no reason to fail: a reader who has gone away must not keep us from migrating.
     let _ = writeln!(io::stderr(), "Database {options}");
+    // Looking at a database makes none, and neither does going back.
+    let options = match command {
+        Command::Up { .. } => options,
+        Command::Down { .. } => options.existing_only(),
+        Command::Status | Command::PrintSql => options.read_only(),
+    };
     let db = options.open().await?;
+    let done = run_on(&db, command, &migrator).await;
+    // Whatever came of it, a SQLite file then stands alone.
+    let closed = db.close().await;
+    done?;
+    Ok(closed?)
+}
+
+async fn run_on(
+    db: &DatabaseConnection,
+    command: Command,
+    migrator: &Migrator,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     match command {
-        Command::Up { steps } => print_changes("applied", &migrator.up(&db, steps).await?)?,
+        Command::Up { steps } => {
+            let applied = migrator.up(db, steps).await?;
+            switch_to_write_ahead_log(db).await?;
+            print_changes("applied", &applied)?;
+        }
         Command::Down { steps, num, force } => {
             let steps = num.unwrap_or(steps);
             let migrator = migrator.clone();
@@ -76,13 +99,19 @@ pub async fn run(
             } else {
                 migrator
             };
-            let rolled_back = migrator.down(&db, steps).await;
-            print_changes("rolled back", &rolled_back.map_err(with_advice)?)?;
+            let rolled_back = migrator.down(db, steps).await.map_err(with_advice)?;
+            let is_composed =
+                rolled_back.is_empty() && migrator.status(db).await?.iter().any(|it| it.is_applied);
+            if is_composed {
+                writeln!(io::stdout(), "  nothing rolled back: {OF_A_HOST}")?;
+            } else {
+                print_changes("rolled back", &rolled_back)?;
+            }
         }
         Command::Status | Command::PrintSql => {}
     }
     writeln!(io::stdout(), "Now:")?;
-    for migration in migrator.status(&db).await? {
+    for migration in migrator.status(db).await? {
         let status = if migration.is_applied {
             "applied"
         } else {
@@ -90,7 +119,6 @@ pub async fn run(
         };
         writeln!(io::stdout(), "  {status:<8} {}", migration.name)?;
     }
-    db.close().await?;
     Ok(())
 }
 
@@ -101,6 +129,10 @@ fn with_advice(err: crate::Error) -> Box<dyn Error + Send + Sync> {
         err => err.into(),
     }
 }
+
+/// Why nothing is rolled back though migrations are applied.
+const OF_A_HOST: &str =
+    "the migrator of an application has applied these, keeps their records, and rolls them back";
 
 fn print_changes(verb: &str, names: &[String]) -> io::Result<()> {
     for name in names {

@@ -1,10 +1,15 @@
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "sqlite")]
+use sea_orm::sqlx::sqlite::SqliteSynchronous;
 use sea_orm::{ConnectOptions as PoolOptions, Database, DatabaseConnection, DbBackend, DbErr};
-use url::Url;
 
 use crate::abandoned::Abandoned;
+use crate::database_url::DatabaseUrl;
+use crate::sqlite_file::{self, Access};
+use crate::sqlite_url::{Mode, SqliteUrl};
 use crate::{DriverErrorKind, Error, Result};
 
 /// What survives a power cut. Killing the process loses nothing either way.
@@ -21,7 +26,8 @@ pub enum Durability {
 /// How Runtrail opens a database of its own.
 ///
 /// On SQLite: write-ahead log, foreign keys on, one connection that writes and a few that only read; a file that
-/// is created is made so that it can shrink again (`auto_vacuum=INCREMENTAL`).
+/// is created is made so that only its owner can read it (mode 0600) and so that it can shrink again
+/// (`auto_vacuum=INCREMENTAL`). A file that is there already is switched to the write-ahead log by a migration only.
 /// On PostgreSQL: one pool, and one connection more that writes; [`Durability`] is the server's business there.
 ///
 /// ```
@@ -32,7 +38,8 @@ pub enum Durability {
 /// ```
 #[derive(Clone)]
 pub struct ConnectOptions {
-    url: String,
+    url: DatabaseUrl,
+    intent: Intent,
     durability: Durability,
     max_connections: u32,
     acquire_timeout: Duration,
@@ -40,18 +47,47 @@ pub struct ConnectOptions {
     abandoned: Abandoned,
 }
 
+/// What a SQLite file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Intent {
+    /// Whatever the URL says.
+    Any,
+    /// To write, if it is there.
+    WriteExisting,
+    Read,
+}
+
 impl ConnectOptions {
     /// A connection to this database: `sqlite://FILE?mode=rwc` (`rwc` creates the file), `sqlite::memory:` (for
     /// tests), `postgres://USER:PASSWORD@HOST/DATABASE`.
+    ///
+    /// The path of a SQLite file is taken as it is, but for `%XX` and the `?` that begins the parameters. In a
+    /// PostgreSQL URL each part may be missing, as psql accepts it: `postgres://USER@/DATABASE?host=/FOLDER`.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
-            url: url.into(),
+            url: DatabaseUrl::read(&url.into()),
+            intent: Intent::Any,
             durability: Durability::default(),
             max_connections: 8,
             acquire_timeout: Duration::from_secs(5),
             busy_timeout: Duration::from_secs(10),
             abandoned: Abandoned::default(),
         }
+    }
+
+    /// Opens a SQLite file to read it, as `mode=ro` in its URL does: it is never created, converted or written.
+    ///
+    /// In a folder that can't be written, a file without a `-wal` file is read as one that nobody changes meanwhile
+    /// (`immutable=1`), with a warning through `tracing`. No effect on PostgreSQL.
+    pub fn read_only(mut self) -> Self {
+        self.intent = Intent::Read;
+        self
+    }
+
+    /// Never creates a SQLite file, whatever its URL says. No effect on PostgreSQL.
+    pub fn existing_only(mut self) -> Self {
+        self.intent = Intent::WriteExisting;
+        self
     }
 
     /// What survives a power cut; [`Durability::Full`] by default. SQLite only.
@@ -62,7 +98,8 @@ impl ConnectOptions {
 
     /// The most connections that are open at a time; 8 by default, from 1 to 10,000.
     ///
-    /// One more writes: on SQLite everything, on PostgreSQL what a store writes in groups.
+    /// One more writes: on SQLite everything, on PostgreSQL what a store writes in groups. With 1, PostgreSQL sees one
+    /// connection and no more, for roles and servers that allow no other; a store then writes each call alone.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections.clamp(1, 10_000);
         self
@@ -92,17 +129,38 @@ impl ConnectOptions {
     ///
     /// [`Error::InvalidUrl`], which never repeats the URL: there may be a password in it.
     pub fn backend(&self) -> Result<DbBackend> {
-        let reason = match Url::parse(&self.url).as_ref().map(Url::scheme) {
-            Ok("sqlite") if cfg!(feature = "sqlite") => return Ok(DbBackend::Sqlite),
-            Ok("postgres" | "postgresql") if cfg!(feature = "postgres") => {
-                return Ok(DbBackend::Postgres);
+        self.url.backend()
+    }
+
+    /// Whether a SQLite file is opened to read only.
+    pub fn is_read_only(&self) -> bool {
+        let by_url = self.url.sqlite().is_ok_and(|url| url.mode == Mode::Read);
+        by_url || self.intent == Intent::Read
+    }
+
+    /// Whether a store has a connection that writes for all its callers.
+    #[doc(hidden)]
+    pub fn has_writer(&self) -> bool {
+        match &self.url {
+            DatabaseUrl::Sqlite(_) => self.is_in_memory() || !self.is_read_only(),
+            _ => self.max_connections > 1,
+        }
+    }
+
+    /// Whether both name the same database, however they spell it: the same file, or the same database of a server.
+    pub fn is_same_database(&self, other: &Self) -> bool {
+        match (&self.url, &other.url) {
+            (DatabaseUrl::Sqlite(one), DatabaseUrl::Sqlite(other)) => {
+                let place = |url: &SqliteUrl| url.file().and_then(sqlite_file::canonical);
+                place(one).is_some_and(|file| place(other).as_ref() == Some(&file))
             }
-            Ok("sqlite" | "postgres" | "postgresql") => {
-                "needs a cargo feature that this build leaves out: `sqlite` or `postgres`"
+            #[cfg(feature = "postgres")]
+            (DatabaseUrl::Postgres(one), DatabaseUrl::Postgres(other)) => {
+                let (one, other) = (one.place(), other.place());
+                one.is_ok_and(|one| other.is_ok_and(|other| one == other))
             }
-            _ => "has to begin with sqlite: or postgres:",
-        };
-        Err(Error::InvalidUrl { reason })
+            _ => false,
+        }
     }
 
     /// Who uses these pools tells it which statements are abandoned.
@@ -111,19 +169,27 @@ impl ConnectOptions {
         &self.abandoned
     }
 
-    /// Opens the connection that writes (on SQLite, of which there is one) or the one pool (on PostgreSQL).
+    /// Opens the connection that writes (on SQLite, of which there is one) or the one pool (on PostgreSQL, and for a
+    /// SQLite file that is only read).
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`], [`Error::Database`].
+    /// [`Error::InvalidUrl`], [`Error::NoSuchFile`], [`Error::Database`].
     pub async fn open(&self) -> Result<DatabaseConnection> {
-        let mut options = self.pool_options();
-        if self.backend()? == DbBackend::Sqlite {
-            // Writers would only wait for each other inside SQLite, and less fairly than in the pool's queue.
-            options.min_connections(1).max_connections(1);
-            self.set_pragmas(&mut options, Access::ReadWrite);
+        self.open_with(self.busy_timeout).await
+    }
+
+    async fn open_with(&self, busy_timeout: Duration) -> Result<DatabaseConnection> {
+        if self.backend()? != DbBackend::Sqlite {
+            return self.open_server(self.pool_options()).await;
         }
-        self.connect(options).await
+        if self.is_read_only() && !self.is_in_memory() {
+            return self.open_to_read().await;
+        }
+        let mut options = self.pool_options();
+        // Writers would only wait for each other inside SQLite, and less fairly than in the pool's queue.
+        options.min_connections(1).max_connections(1);
+        self.open_file(options, Access::Write, busy_timeout).await
     }
 
     /// The same for a queue of writers, each of which waits for a lock by its own clock: on SQLite a statement fails
@@ -131,20 +197,13 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`], [`Error::Database`].
+    /// Those of [`open`](Self::open).
     #[doc(hidden)]
     pub async fn open_for_queue(&self) -> Result<DatabaseConnection> {
         /// Rarely enough to cost nothing.
         const SLICE: Duration = Duration::from_millis(200);
 
-        let slice = self.busy_timeout.min(SLICE);
-        let mut options = self.pool_options();
-        if self.backend()? == DbBackend::Sqlite {
-            options.min_connections(1).max_connections(1);
-            let in_slices = self.clone().busy_timeout(slice);
-            in_slices.set_pragmas(&mut options, Access::ReadWrite);
-        }
-        self.connect(options).await
+        self.open_with(self.busy_timeout.min(SLICE)).await
     }
 
     /// How long each of them waits for that lock; none where there is no such lock.
@@ -154,19 +213,23 @@ impl ConnectOptions {
         is_sqlite.then_some(self.busy_timeout)
     }
 
-    /// Opens connections that only read, beside one that [`open`](Self::open) gave; none on PostgreSQL and for a
-    /// database in memory, where that one does everything.
+    /// Opens connections that only read, beside one that [`open`](Self::open) gave; none where that one does
+    /// everything: on PostgreSQL, for a database in memory, and for a SQLite file that is only read.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidUrl`], [`Error::Database`].
     pub async fn open_readers(&self) -> Result<Option<DatabaseConnection>> {
-        if self.backend()? != DbBackend::Sqlite || self.is_in_memory() {
+        let is_alone = self.is_in_memory() || self.is_read_only();
+        if self.backend()? != DbBackend::Sqlite || is_alone {
             return Ok(None);
         }
-        let mut options = self.pool_options();
-        self.set_pragmas(&mut options, Access::ReadOnly);
-        self.connect(options).await.map(Some)
+        let opened = self.open_file(
+            self.pool_options(),
+            Access::ReadBesideWriter,
+            self.busy_timeout,
+        );
+        opened.await.map(Some)
     }
 
     /// Opens connections that read a SQLite file of somebody else's, and change nothing in it: not even what makes it
@@ -174,16 +237,15 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`], also for PostgreSQL; [`Error::Database`].
+    /// [`Error::InvalidUrl`], also for PostgreSQL; [`Error::NoSuchFile`], [`Error::Database`].
     pub async fn open_as_it_is(&self) -> Result<DatabaseConnection> {
-        if self.backend()? != DbBackend::Sqlite {
-            return Err(Error::InvalidUrl {
-                reason: "has to begin with sqlite:",
-            });
-        }
-        let mut options = self.pool_options();
-        self.set_pragmas(&mut options, Access::AsItIs);
-        self.connect(options).await
+        self.url.sqlite()?;
+        self.open_file(
+            self.pool_options(),
+            Access::ReadBesideWriter,
+            self.busy_timeout,
+        )
+        .await
     }
 
     /// A pool of one connection for somebody who holds it while writing: on SQLite the one that
@@ -198,11 +260,16 @@ impl ConnectOptions {
         }
         let mut options = self.pool_options();
         options.max_connections(1).connect_lazy(true);
-        self.connect(options).await
+        self.open_server(options).await
     }
 
+    /// The pool's own options. Their URL only names the kind: SeaORM writes it into spans and messages, and the
+    /// driver's options, which know the rest, never appear in any.
     fn pool_options(&self) -> PoolOptions {
-        let mut options = PoolOptions::new(&self.url);
+        let mut options = PoolOptions::new(match self.url {
+            DatabaseUrl::Postgres(_) => "postgres://",
+            _ => "sqlite::memory:",
+        });
         options
             .max_connections(self.max_connections)
             .acquire_timeout(self.acquire_timeout)
@@ -216,47 +283,130 @@ impl ConnectOptions {
         options
     }
 
-    #[cfg(feature = "sqlite")]
-    fn set_pragmas(&self, options: &mut PoolOptions, access: Access) {
-        use sea_orm::sqlx::sqlite::{SqliteAutoVacuum, SqliteJournalMode, SqliteSynchronous};
+    #[cfg(feature = "postgres")]
+    async fn open_server(&self, mut options: PoolOptions) -> Result<DatabaseConnection> {
+        use std::pin::pin;
 
-        /// What the WAL file may keep on disk after a checkpoint: 64 MiB.
-        const JOURNAL_SIZE_LIMIT: &str = "67108864";
+        use sea_orm::RuntimeErr;
+        use sea_orm::sqlx::ConnectOptions;
+        use tokio::time::timeout;
 
-        let synchronous = match self.durability {
-            Durability::Full => SqliteSynchronous::Full,
-            Durability::Normal => SqliteSynchronous::Normal,
+        /// How long a server needs that has a connection to give.
+        const PROMPTLY: Duration = Duration::from_millis(500);
+
+        let DatabaseUrl::Postgres(url) = &self.url else {
+            return Err(Error::InvalidUrl {
+                reason: "has to begin with postgres:",
+            });
         };
-        let (busy_timeout, in_memory) = (self.busy_timeout, self.is_in_memory());
+        let driver = url.options()?;
+        let of_the_pool = driver.clone();
+        options.map_sqlx_postgres_opts(move |_| of_the_pool.clone());
+        let mut connecting = pin!(Database::connect(options));
+        if let Ok(opened) = timeout(PROMPTLY, &mut connecting).await {
+            return Ok(opened?);
+        }
+
+        // A pool tries again and again when it is refused, and then reports only that it took too long. So the reason
+        // is asked for on a connection of its own.
+        let refusal = tokio::select! {
+            opened = &mut connecting => return Ok(opened?),
+            probed = driver.connect() => match probed {
+                Ok(probe) => {
+                    drop(probe);
+                    return Ok(connecting.await?);
+                }
+                Err(refusal) => refusal,
+            },
+        };
+        // It may be the pool that has the one connection that the role is allowed.
+        match timeout(PROMPTLY, connecting).await {
+            Ok(Ok(opened)) => Ok(opened),
+            _ => Err(DbErr::Conn(RuntimeErr::SqlxError(refusal.into())).into()),
+        }
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    async fn open_server(&self, _options: PoolOptions) -> Result<DatabaseConnection> {
+        Err(self.url.sqlite().err().unwrap_or(Error::InvalidUrl {
+            reason: "has to begin with sqlite:",
+        }))
+    }
+
+    /// How SQLite opens the file, and with which settings of ours.
+    #[cfg(feature = "sqlite")]
+    async fn open_file(
+        &self,
+        mut options: PoolOptions,
+        access: Access,
+        busy_timeout: Duration,
+    ) -> Result<DatabaseConnection> {
+        let url = self.url.sqlite()?;
+        let may_create = url.mode == Mode::Create && self.intent == Intent::Any;
+        if let Some(file) = url
+            .file()
+            .filter(|_| access == Access::Write || !may_create)
+        {
+            sqlite_file::prepare(file, may_create)?;
+        }
+        let driver =
+            access
+                .options(url)
+                .busy_timeout(busy_timeout)
+                .synchronous(match self.durability {
+                    Durability::Full => SqliteSynchronous::Full,
+                    Durability::Normal => SqliteSynchronous::Normal,
+                });
         options
             // An open file costs nothing, and a database in memory is gone with its last connection.
             .idle_timeout(None)
             .max_lifetime(None)
-            .map_sqlx_sqlite_opts(move |sqlite| {
-                let mut sqlite = sqlite
-                    .busy_timeout(busy_timeout)
-                    .foreign_keys(true)
-                    .synchronous(synchronous)
-                    .pragma("journal_size_limit", JOURNAL_SIZE_LIMIT);
-                if !in_memory && access != Access::AsItIs {
-                    sqlite = sqlite.journal_mode(SqliteJournalMode::Wal);
-                }
-                match access {
-                    // Later it has no effect, but takes the write lock all the same.
-                    Access::ReadWrite if is_new(sqlite.get_filename()) => {
-                        sqlite.auto_vacuum(SqliteAutoVacuum::Incremental)
-                    }
-                    Access::ReadWrite => sqlite,
-                    Access::ReadOnly => sqlite.pragma("query_only", "ON"),
-                    Access::AsItIs => sqlite.create_if_missing(false).pragma("query_only", "ON"),
-                }
-            });
+            .map_sqlx_sqlite_opts(move |_| driver.clone());
+        self.connect(options).await
     }
 
-    #[cfg(not(feature = "sqlite"))]
-    fn set_pragmas(&self, _options: &mut PoolOptions, _access: Access) {}
+    #[cfg(feature = "sqlite")]
+    async fn open_to_read(&self) -> Result<DatabaseConnection> {
+        let url = self.url.sqlite()?;
+        let file = url.file().unwrap_or(Path::new(""));
+        sqlite_file::prepare(file, false)?;
+        let access = Access::to_read(url);
+        let opened = async {
+            let db = self
+                .open_file(self.pool_options(), access, self.busy_timeout)
+                .await?;
+            // Only with its first page does SQLite open the files beside it.
+            match sqlite_file::read_first_page(&db).await {
+                Ok(()) => Ok(db),
+                Err(err) => {
+                    let _ = db.close().await;
+                    Err(err)
+                }
+            }
+        };
+        let err = match opened.await {
+            Ok(db) => return Ok(db),
+            Err(err) => err,
+        };
+        let is_alone = !sqlite_file::beside(file, "-wal").exists()
+            && !sqlite_file::beside(file, "-journal").exists();
+        if access == Access::ReadAlone || !is_alone || !sqlite_file::is_wal(file) {
+            return Err(err);
+        }
+        let db = self
+            .open_file(self.pool_options(), Access::ReadAlone, self.busy_timeout)
+            .await?;
+        if sqlite_file::read_first_page(&db).await.is_err() {
+            return Err(err);
+        }
+        tracing::warn!(
+            "{self} is read as a file that nothing changes meanwhile, since its folder can't be written"
+        );
+        Ok(db)
+    }
 
     /// Switching a new file to the write-ahead log is the one lock that SQLite's busy timeout doesn't wait for.
+    #[cfg(feature = "sqlite")]
     async fn connect(&self, options: PoolOptions) -> Result<DatabaseConnection> {
         let begun = Instant::now();
         loop {
@@ -274,22 +424,8 @@ impl ConnectOptions {
     }
 
     fn is_in_memory(&self) -> bool {
-        self.url.contains(":memory:") || self.url.contains("mode=memory")
+        self.url.sqlite().is_ok_and(|url| url.file().is_none())
     }
-}
-
-/// Whether a SQLite file is yet to be made.
-#[cfg(feature = "sqlite")]
-fn is_new(file: &std::path::Path) -> bool {
-    std::fs::metadata(file).map_or(true, |file| file.len() == 0)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
-    ReadWrite,
-    ReadOnly,
-    /// Not even what makes it ours.
-    AsItIs,
 }
 
 impl<T: Into<String>> From<T> for ConnectOptions {
@@ -301,25 +437,7 @@ impl<T: Into<String>> From<T> for ConnectOptions {
 /// Where the database is: never the password, nor anything that may be one in a mistyped URL.
 impl fmt::Display for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = Url::parse(&self.url);
-        match (self.backend(), &url) {
-            (Ok(DbBackend::Sqlite), _) => {
-                f.write_str(self.url.split('?').next().unwrap_or_default())
-            }
-            // A password that holds a / or # ends the host early, and what follows has the @.
-            (Ok(_), Ok(url)) if url.has_host() && !url.path().contains('@') => {
-                write!(f, "{}://", url.scheme())?;
-                if !url.username().is_empty() {
-                    write!(f, "{}@", url.username())?;
-                }
-                f.write_str(url.host_str().unwrap_or_default())?;
-                if let Some(port) = url.port() {
-                    write!(f, ":{port}")?;
-                }
-                f.write_str(url.path())
-            }
-            _ => f.write_str("(not a database URL)"),
-        }
+        self.url.fmt(f)
     }
 }
 
@@ -327,6 +445,7 @@ impl fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectOptions")
             .field("url", &self.to_string())
+            .field("intent", &self.intent)
             .field("durability", &self.durability)
             .field("max_connections", &self.max_connections)
             .field("acquire_timeout", &self.acquire_timeout)

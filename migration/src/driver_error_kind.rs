@@ -37,6 +37,20 @@ impl DriverErrorKind {
         }
     }
 
+    /// Whether a statement that was prepared isn't there, or one with its name is: between the driver and the server
+    /// stands a pooler that changes connections.
+    pub fn is_about_prepared_statements(err: &DbErr) -> bool {
+        let (DbErr::Conn(RuntimeErr::SqlxError(err))
+        | DbErr::Exec(RuntimeErr::SqlxError(err))
+        | DbErr::Query(RuntimeErr::SqlxError(err))) = err
+        else {
+            return false;
+        };
+        let code = err.as_database_error().and_then(|err| err.code());
+        // duplicate_prepared_statement, invalid_sql_statement_name
+        matches!(code.as_deref(), Some("42P05" | "26000"))
+    }
+
     fn of_sqlx(err: &SqlxError) -> Self {
         match err {
             SqlxError::Database(err) => match err.code().unwrap_or(Cow::Borrowed("")).as_ref() {

@@ -15,6 +15,12 @@ pub enum Error {
         /// What is wrong with it, in words that follow "the database URL".
         reason: &'static str,
     },
+    /// A SQLite file that isn't to be created isn't there.
+    #[error("there is no such file")]
+    NoSuchFile,
+    /// A SQLite file can't be created.
+    #[error("the file can't be created")]
+    NotCreated(#[source] std::io::Error),
     /// The name of a PostgreSQL schema is out of bounds.
     #[error("a schema name has 1 to 63 of a-z, 0-9 and _, and doesn't begin with a digit")]
     InvalidSchemaName,

@@ -52,9 +52,13 @@ pub mod report;
 
 mod abandoned;
 mod connect;
+mod database_url;
 mod driver_error_kind;
 mod error;
 mod open_transactions;
+mod postgres_url;
+mod sqlite_file;
+mod sqlite_url;
 
 #[doc(hidden)]
 pub use abandoned::Abandoned;
@@ -70,6 +74,8 @@ pub use records::MIGRATION_TABLE;
 pub use schema_name::SchemaName;
 pub use schema_state::SchemaState;
 pub use script::script;
+#[doc(hidden)]
+pub use sqlite_file::switch_to_write_ahead_log;
 
 use schema_migration::SchemaMigration;
 

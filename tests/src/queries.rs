@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use runtrail_audit::{
-    BulkStorage, LogFilter, Order, Page, PageRequest, PagedStorage, Retention, RunFilter, RunQuery,
-    RunTree, Storage,
+    BulkStorage, LogFilter, Order, Page, PageRequest, PagedStorage, Retention, RunFilter,
+    RunLookup, RunQuery, RunTree, Storage,
 };
 use runtrail_store::AuditStore;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement};
@@ -72,6 +72,11 @@ async fn statements_by_method(
         "append_logs, repeated": store.append_logs(&[event("r", 7), event("r", 8)]),
         "list_children": store.list_children("r"),
         "list_subtree": store.list_subtree("r"),
+        "find_run_ids": store.find_run_ids("r", "", 5),
+        "find_run_ids with an end": store.find_run_ids("r", "s", 5),
+        "neighbours_of_run_ids": store.neighbours_of_run_ids(&["r".into()]),
+        "list_ancestors": store.list_ancestors("r"),
+        "count_children": store.count_children("r"),
         "measure_purge": store.measure_purge(at(5)),
         "page_runs": store.page_runs(&RunQuery::new(), Order::NewestFirst, &PageRequest::first(5)),
         "page_run_summaries": store.page_run_summaries(&RunQuery::new(), Order::OldestFirst, &PageRequest::first(5)),

@@ -29,6 +29,7 @@ mod bulk_storage;
 mod paged_storage;
 mod retention;
 mod run_creation;
+mod run_lookup;
 mod run_tree;
 
 mod clock;
@@ -53,6 +54,7 @@ pub use run::SkillRun;
 pub use run_creation::RunCreation;
 pub use run_filter::RunFilter;
 pub use run_log::SkillRunLog;
+pub use run_lookup::RunLookup;
 pub use run_query::{Bounds, Choice, Parent, RunQuery};
 pub use run_stats::RunStats;
 pub use run_status::RunStatus;

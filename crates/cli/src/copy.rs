@@ -6,8 +6,8 @@ use runtrail_store::audit::{Error, Storage};
 use runtrail_store::copy::{
     CopySummary, HistoryCopy, LegacyStore, Notice, PassSummary, Source, Tally,
 };
-use runtrail_store::migration::{Migrator, SchemaState};
 use runtrail_store::{AuditStore, ConnectOptions, SchemaName};
+use sea_orm::DbBackend;
 
 use crate::database::{self, DatabaseArguments};
 use crate::failure::{Failure, Result};
@@ -52,7 +52,10 @@ impl Copy {
             let message = "copy goes from one database to another: --from and --to name them";
             return Err(Failure::usage(message));
         }
-        let is_same = database::place(&self.from) == database::place(&self.to)
+        let (from, to) = (self.from.as_str(), self.to.as_str());
+        let legacy = from.strip_prefix(LegacyStore::URL_PREFIX);
+        let is_same = ConnectOptions::new(legacy.unwrap_or(from))
+            .is_same_database(&ConnectOptions::new(to))
             && self.from_schema == self.to_schema;
         if is_same {
             return Err(Failure::usage("--from and --to are the same database"));
@@ -98,44 +101,35 @@ async fn open_source(url: &str, schema: Option<SchemaName>) -> Result<Source> {
         let opened = LegacyStore::connect(url).await;
         return Ok(opened.map_err(|err| database::opening(url, err))?.into());
     }
-    if is_foreign_file(url).await {
-        let message = format!(
-            "{} holds no history of Runtrail's; --from {}sqlite://FILE copies from the Go store",
-            ConnectOptions::new(url),
-            LegacyStore::URL_PREFIX
-        );
-        return Err(Failure::usage(message));
-    }
+    let options = ConnectOptions::new(url);
     let opened = async {
-        let store = database::connect(url, schema).await?;
+        let store = database::connect(options.clone().read_only(), schema).await?;
         store.verify_schema().await?;
         Ok(store)
     };
     match opened.await {
         Ok(store) => Ok(store.into()),
+        Err(Error::SchemaForeign { .. }) if options.backend().is_ok_and(is_embedded) => {
+            Err(Failure::usage(format!(
+                "{options} holds no history of Runtrail's; --from {}sqlite://FILE copies from the Go store",
+                LegacyStore::URL_PREFIX
+            )))
+        }
         Err(Error::SchemaMissing) => Err(Failure::failed(format!(
-            "{} holds no history: is it the right database, and the right schema?",
-            ConnectOptions::new(url)
+            "{options} holds no history: is it the right database, and the right schema?"
         ))),
         Err(err) => Err(database::opening(url, err)),
     }
 }
 
-/// Whether it is a SQLite file with tables of somebody else's. To open it as ours would change how it is written.
-async fn is_foreign_file(url: &str) -> bool {
-    // If it is none, or can't be opened, opening it as ours tells.
-    let Ok(db) = ConnectOptions::new(url).open_as_it_is().await else {
-        return false;
-    };
-    let state = Migrator::new().state(&db).await;
-    let _ = db.close().await;
-    matches!(state, Ok(SchemaState::Foreign { .. }))
+fn is_embedded(backend: DbBackend) -> bool {
+    backend == DbBackend::Sqlite
 }
 
 async fn open_target(url: &str, schema: Option<SchemaName>) -> Result<AuditStore> {
     let url = database::created_on_first_use(url);
     let opened = async {
-        let store = database::connect(&url, schema).await?;
+        let store = database::connect(url.as_str(), schema).await?;
         store.initialize().await?;
         Ok(store)
     };

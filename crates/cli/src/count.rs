@@ -21,7 +21,7 @@ pub(crate) struct Count {
 
 impl Count {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
-        let store = database.open().await?;
+        let store = database.open_to_read().await?;
         let filter = self.filter.resolve(store.now());
         let count = store.count_runs_filtered(&filter).await?;
         if self.json {

@@ -1,7 +1,10 @@
 use std::env;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use runtrail_migration::command::{self, Command};
 use runtrail_store::audit::{Error, Limits, Storage};
 use runtrail_store::{AuditStore, ConnectOptions, SchemaName};
@@ -17,6 +20,7 @@ const INHERITED_URL: &str = "RUNTRAIL_DATABASE_URL";
 /// ... as long as `DATABASE_URL` is what it was: whoever sets it in there means another one.
 const INHERITED_INSTEAD_OF: &str = "RUNTRAIL_DATABASE_URL_INSTEAD_OF";
 const INHERITED_SCHEMA: &str = "RUNTRAIL_DATABASE_SCHEMA";
+const WITHOUT_PREPARED_STATEMENTS: &str = "RUNTRAIL_WITHOUT_PREPARED_STATEMENTS";
 
 #[derive(Args)]
 pub(crate) struct DatabaseArguments {
@@ -24,8 +28,8 @@ pub(crate) struct DatabaseArguments {
     ///
     /// Within a program that is recorded, the default is the database that records it, unless DATABASE_URL has been
     /// changed in there.
-    /// A SQLite file is created and migrated when it is first used. A PostgreSQL database is migrated by
-    /// `runtrail migrate`, and by `runtrail copy --to`.
+    /// `exec`, `import`, `migrate up` and `copy --to` create and migrate a SQLite file; every other command reads one
+    /// that is there. A PostgreSQL database is migrated by `migrate up` and `copy --to` only.
     #[arg(
         short = 'u',
         long,
@@ -44,27 +48,90 @@ pub(crate) struct DatabaseArguments {
         help_heading = "Database"
     )]
     database_schema: Option<SchemaName>,
+
+    /// Send PostgreSQL statements without preparing them, for poolers that can't keep prepared statements.
+    #[arg(
+        long,
+        global = true,
+        env = WITHOUT_PREPARED_STATEMENTS,
+        value_parser = FalseyValueParser::new(),
+        help_heading = "Database"
+    )]
+    without_prepared_statements: bool,
+
+    /// What the command has opened, to be closed at its end.
+    #[arg(skip)]
+    opened: Arc<OnceLock<AuditStore>>,
+}
+
+/// What a command does with the history.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// It must be there, and is not changed.
+    Read,
+    /// It must be there.
+    Change,
+    /// A SQLite file is created and migrated.
+    Create,
 }
 
 impl DatabaseArguments {
-    /// The history, fit for use.
+    /// The history to read: nothing is created, migrated or written.
+    pub(crate) async fn open_to_read(&self) -> Result<AuditStore> {
+        self.open_for(Use::Read).await
+    }
+
+    /// The history to change, if there is one.
+    pub(crate) async fn open_existing(&self) -> Result<AuditStore> {
+        self.open_for(Use::Change).await
+    }
+
+    /// The history to record in: a SQLite file is created and migrated.
     pub(crate) async fn open(&self) -> Result<AuditStore> {
+        self.open_for(Use::Create).await
+    }
+
+    async fn open_for(&self, usage: Use) -> Result<AuditStore> {
         let (url, schema) = (self.url(), self.schema()?);
-        let is_embedded = ConnectOptions::new(&url)
+        // One connection is enough for one command, and all that some roles may have.
+        let options = ConnectOptions::new(&url).max_connections(1);
+        let is_embedded = options
             .backend()
             .is_ok_and(|kind| kind == DbBackend::Sqlite);
+        let options = match usage {
+            Use::Read => options.read_only(),
+            Use::Change => options.existing_only(),
+            Use::Create => options,
+        };
         let opened = async {
             // What was stored by a host with larger limits has to be exported and imported too.
             let limits = Limits::new(Limits::MAX_VALUE_BYTES)?;
-            let store = connect(&url, schema).await?.with_limits(limits);
+            let mut store = connect(options, schema).await?.with_limits(limits);
+            if self.without_prepared_statements {
+                store = store.without_prepared_statements();
+            }
             if is_embedded {
-                store.initialize().await?;
-            } else {
-                store.verify_schema().await?;
+                // Also where the schema turns out not to fit: what was opened is closed.
+                let _ = self.opened.set(store.clone());
+            }
+            match usage {
+                Use::Create if is_embedded => store.initialize().await?,
+                Use::Read | Use::Change | Use::Create => store.verify_schema().await?,
             }
             Ok(store)
         };
         opened.await.map_err(|err| opening(&url, err))
+    }
+
+    /// Closes the SQLite file that the command has used: it then stands alone, without the files beside it.
+    ///
+    /// Nothing that was acknowledged depends on it, so it isn't waited for without end.
+    pub(crate) async fn close(&self) {
+        const PATIENCE: Duration = Duration::from_secs(2);
+
+        if let Some(store) = self.opened.get() {
+            let _ = tokio::time::timeout(PATIENCE, store.clone().close()).await;
+        }
     }
 
     pub(crate) async fn migrate(&self, command: Command) -> Result<()> {
@@ -98,7 +165,7 @@ impl DatabaseArguments {
     }
 
     /// What a program has to find in its environment, so that `runtrail` in there uses the same database.
-    pub(crate) fn environment(&self) -> Result<[(&'static str, Option<String>); 3]> {
+    pub(crate) fn environment(&self) -> Result<[(&'static str, Option<String>); 4]> {
         let mut url = self.url();
         if let (Some(sqlite), Ok(folder)) = (SqliteUrl::parse(&url), env::current_dir()) {
             url = sqlite.absolute(&folder);
@@ -111,6 +178,10 @@ impl DatabaseArguments {
             (INHERITED_URL, url),
             (INHERITED_INSTEAD_OF, Some(there.unwrap_or_default())),
             (INHERITED_SCHEMA, schema),
+            (
+                WITHOUT_PREPARED_STATEMENTS,
+                self.without_prepared_statements.then(|| "1".to_owned()),
+            ),
         ])
     }
 }
@@ -124,21 +195,15 @@ pub(crate) fn created_on_first_use(url: &str) -> String {
 }
 
 /// A store on this database, and in this schema.
-pub(crate) async fn connect(url: &str, schema: Option<SchemaName>) -> Result<AuditStore, Error> {
-    let store = AuditStore::connect(url).await?;
+pub(crate) async fn connect(
+    options: impl Into<ConnectOptions>,
+    schema: Option<SchemaName>,
+) -> Result<AuditStore, Error> {
+    let store = AuditStore::connect(options).await?;
     Ok(match schema {
         Some(schema) => store.in_schema(schema),
         None => store,
     })
-}
-
-/// Where a database is, however its URL is written: the file of SQLite's.
-pub(crate) fn place(url: &str) -> String {
-    let file = SqliteUrl::parse(url).and_then(|sqlite| Path::new(sqlite.path).canonicalize().ok());
-    file.map_or_else(
-        || url.to_owned(),
-        |file| file.to_string_lossy().into_owned(),
-    )
 }
 
 /// A database can't be used; its password isn't told.
@@ -169,7 +234,10 @@ struct SqliteUrl<'a> {
 
 impl<'a> SqliteUrl<'a> {
     fn parse(url: &'a str) -> Option<Self> {
-        let rest = url.strip_prefix("sqlite:")?;
+        let (scheme, rest) = url.split_once(':')?;
+        if !scheme.eq_ignore_ascii_case("sqlite") {
+            return None;
+        }
         let rest = rest.strip_prefix("//").unwrap_or(rest);
         let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
         let is_file = !path.is_empty() && path != ":memory:";

@@ -38,7 +38,7 @@ struct Exported {
 
 impl Export {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
-        let store = database.open().await?;
+        let store = database.open_to_read().await?;
         let filter = self.filter.resolve(store.now());
         let exported = match &self.output {
             None => {

@@ -2,8 +2,10 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
+use runtrail_migration::DriverErrorKind;
 use runtrail_migration::report::{is_broken_pipe, with_causes};
 use runtrail_store::audit;
+use sea_orm::DbErr;
 
 use crate::warnings::note;
 
@@ -29,6 +31,12 @@ pub(crate) enum Failure {
     },
     #[error(transparent)]
     Store(#[from] audit::Error),
+    /// With the ids that it may have been meant to be.
+    #[error("{missing}")]
+    NoSuchRun {
+        missing: audit::Error,
+        similar: Vec<String>,
+    },
     #[error("the output can't be written")]
     Output(#[from] io::Error),
     /// A program that was to be recorded.
@@ -49,7 +57,14 @@ impl Failure {
         if is_broken_pipe(&*err) {
             return Self::Output(io::ErrorKind::BrokenPipe.into());
         }
-        Self::Failed(with_causes(&*err))
+        let message = with_causes(&*err);
+        let cause = err.downcast_ref::<runtrail_migration::Error>();
+        if let Some(runtrail_migration::Error::Database(cause)) = cause
+            && DriverErrorKind::is_about_prepared_statements(cause)
+        {
+            return Self::Failed(format!("{message}; migrate without the pooler between"));
+        }
+        Self::Failed(message)
     }
 
     /// Tells it on stderr, and gives its exit code.
@@ -67,6 +82,12 @@ impl Failure {
     /// What was wrong, and what to do.
     pub(crate) fn in_one_line(&self) -> String {
         let message = with_causes(self).replace(['\n', '\r'], " ");
+        if let Self::NoSuchRun { similar, .. } = self {
+            return match similar.is_empty() {
+                true => format!("{message}; `runtrail list` shows the newest"),
+                false => format!("{message}; is it one of {}?", similar.join(", ")),
+            };
+        }
         match self.advice() {
             Some(advice) => format!("{message}; {advice}"),
             None => message,
@@ -88,6 +109,7 @@ impl Failure {
     fn store_error(&self) -> Option<&audit::Error> {
         match self {
             Self::Opening { source, .. } | Self::Store(source) => Some(source),
+            Self::NoSuchRun { missing, .. } => Some(missing),
             Self::NotRun(cause) => cause.store_error(),
             Self::Failed(_) | Self::Usage(_) | Self::Output(_) => None,
         }
@@ -117,10 +139,26 @@ impl Failure {
             }
             Error::Busy { .. } => "somebody holds a lock on it; try again",
             Error::Timeout { .. } => "is it running, and is the URL right?",
+            Error::Backend { source, .. } if is_about_prepared_statements(&**source) => {
+                "a pooler stands between: --without-prepared-statements works with it"
+            }
+            Error::Backend { source, .. } if is_missing_file(&**source) => {
+                "`runtrail exec` and `runtrail migrate` make one"
+            }
             Error::Backend { .. } if matches!(self, Self::Opening { .. }) => {
                 "is the URL right, and may you use what it names?"
             }
             _ => return None,
         })
     }
+}
+
+fn is_about_prepared_statements(source: &(dyn Error + 'static)) -> bool {
+    let source = source.downcast_ref::<DbErr>();
+    source.is_some_and(DriverErrorKind::is_about_prepared_statements)
+}
+
+fn is_missing_file(source: &(dyn Error + 'static)) -> bool {
+    use runtrail_migration::Error;
+    matches!(source.downcast_ref(), Some(Error::NoSuchFile))
 }

@@ -1,5 +1,6 @@
+use std::env;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use tempfile::SpooledTempFile;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
+use self::format::{BYTE_ORDER_MARK, other_format};
 use self::line::Line;
 use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};
@@ -18,9 +20,12 @@ use crate::output::{counted, progress};
 use crate::warnings::note;
 
 mod bounded;
+mod format;
 mod line;
+mod measured;
+mod numbers;
 
-/// Events that are stored at a time, and that may wait for it: few, as each may be large.
+/// Events that are stored at a time: few, as each may be large.
 const EVENTS_AT_ONCE: usize = 64;
 
 /// A line that is longer than this is kept on disk while it is imported.
@@ -41,13 +46,26 @@ impl Import {
         let name = self.file.display().to_string();
         let cannot_read = |err| Failure::failed(format!("{name} can't be read: {err}"));
         let (mut input, size) = self.open().map_err(cannot_read)?;
+        let beginning = input.fill_buf().map_err(cannot_read)?;
+        if let Some((what, unpack)) = other_format(beginning) {
+            return Err(Failure::failed(format!(
+                "{name} is {what}, not lines of JSON: `{unpack} FILE | runtrail import -`"
+            )));
+        }
         let store = database.open().await?;
 
         let bar = progress(size, "{bytes}/{total_bytes}");
         let (mut runs, mut events, mut bad) = (0, 0, 0);
         for number in 1_u64.. {
             let mut line = SpooledTempFile::new(LINE_IN_MEMORY);
-            let length = next_line(&mut input, &mut line).map_err(cannot_read)?;
+            let length = next_line(&mut input, &mut line).map_err(|err| match err {
+                LineError::Input(err) => cannot_read(err),
+                LineError::Temporary(err) => Failure::failed(format!(
+                    "line {number} doesn't fit into memory, and no temporary file can be written in {}: {err}; \
+                     set TMPDIR to a folder that has room",
+                    env::temp_dir().display()
+                )),
+            })?;
             if length == 0 {
                 break;
             }
@@ -116,18 +134,25 @@ impl From<Error> for Refusal {
     }
 }
 
+/// Why a line can't be copied.
+enum LineError {
+    Input(io::Error),
+    Temporary(io::Error),
+}
+
 /// Copies a line, without holding it in memory; returns how long it was, 0 at the end.
-fn next_line(input: &mut dyn BufRead, line: &mut SpooledTempFile) -> io::Result<u64> {
+fn next_line(input: &mut dyn BufRead, line: &mut SpooledTempFile) -> Result<u64, LineError> {
     let mut length = 0;
     loop {
-        let available = input.fill_buf()?;
+        let available = input.fill_buf().map_err(LineError::Input)?;
         let end = memchr::memchr(b'\n', available);
         let taken = end.map_or(available.len(), |end| end + 1);
-        line.write_all(&available[..end.unwrap_or(taken)])?;
+        line.write_all(&available[..end.unwrap_or(taken)])
+            .map_err(LineError::Temporary)?;
         input.consume(taken);
         length += taken as u64;
         if end.is_some() || taken == 0 {
-            line.rewind()?;
+            line.rewind().map_err(LineError::Temporary)?;
             return Ok(length);
         }
     }
@@ -136,33 +161,43 @@ fn next_line(input: &mut dyn BufRead, line: &mut SpooledTempFile) -> io::Result<
 /// Imports a run with its events, and returns how many events there are.
 ///
 /// The line is read twice: nothing of it is stored unless all of it is well-formed.
-async fn import_line(store: &AuditStore, line: SpooledTempFile) -> Result<Option<u64>, Refusal> {
+async fn import_line(
+    store: &AuditStore,
+    mut line: SpooledTempFile,
+) -> Result<Option<u64>, Refusal> {
+    if begins_with_byte_order_mark(&mut line) {
+        let reason = "begins with a byte order mark (EF BB BF), which is no JSON: remove it";
+        return Err(Refusal::Line(reason.to_owned()));
+    }
     let checked = spawn_blocking(|| Line::check(line)).await;
     let Some((run, line)) = checked.map_err(|err| Refusal::Line(err.to_string()))?? else {
         return Ok(None);
     };
     import_run(store, &run).await?;
 
-    let (sender, mut receiver) = mpsc::channel(EVENTS_AT_ONCE);
+    let (sender, mut receiver) = mpsc::channel(1);
     let run_id = run.id;
     let reading = spawn_blocking(move || line.events(&run_id, sender));
     let mut stored = 0;
     let mut refused = Ok(());
-    let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
-    while receiver.recv_many(&mut events, EVENTS_AT_ONCE).await > 0 {
+    while let Some(events) = receiver.recv().await {
         match store.append_logs(&events).await {
             Ok(()) => stored += events.len() as u64,
             // It keeps none of the others away, whichever come together here.
             Err(err @ Error::Conflict { .. }) => refused = refused.and(Err(err)),
             Err(err) => return Err(err.into()),
         }
-        events.clear();
     }
     reading
         .await
         .map_err(|err| Refusal::Line(err.to_string()))??;
     refused?;
     Ok(Some(stored))
+}
+
+fn begins_with_byte_order_mark(line: &mut SpooledTempFile) -> bool {
+    let mut beginning = [0; BYTE_ORDER_MARK.len()];
+    line.read_exact(&mut beginning).is_ok() && beginning == BYTE_ORDER_MARK
 }
 
 /// Stores a run as it was given, finished at the time it says.

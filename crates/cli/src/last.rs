@@ -37,7 +37,7 @@ struct LastRun<'a> {
 
 impl Last {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
-        let store = database.open().await?;
+        let store = database.open_to_read().await?;
         let last_runs = store
             .last_run_by_skills(&self.skills, self.include_failed)
             .await?;

@@ -1,6 +1,6 @@
 use clap::Args;
-use futures_util::TryStreamExt;
-use runtrail_store::audit::{BulkStorage, Order, Page};
+use futures_util::StreamExt;
+use runtrail_store::audit::{BulkStorage, Error, Order, Page};
 
 use crate::database::DatabaseArguments;
 use crate::failure::Result;
@@ -26,28 +26,34 @@ pub(crate) struct List {
 
 impl List {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
-        let store = database.open().await?;
+        let store = database.open_to_read().await?;
         let now = store.now();
         let filter = self.filter.resolve(now);
-        // One more than is shown tells whether there are more.
-        let page = Page::first(self.limit.saturating_add(1)).skip(self.offset);
-        let runs = store.stream_runs(&filter, Order::NewestFirst, page);
-        let mut runs = warnings::instead_of_damage(runs);
+        // Without a limit, since damaged rows don't count as listed. It is read bit by bit.
+        let page = Page::ALL.skip(self.offset);
+        let mut runs = store.stream_runs(&filter, Order::NewestFirst, page);
 
         let mut list = RunList::new(self.json, now);
         let mut listed = 0;
+        // Damaged rows take up places in the list all the same.
+        let mut next = self.offset;
         let mut has_more = false;
-        while let Some(run) = runs.try_next().await? {
-            has_more = listed == self.limit;
-            if has_more {
-                break;
+        while let Some(run) = runs.next().await {
+            match run {
+                Err(err @ Error::Corrupt { .. }) => warnings::damaged(&err),
+                Ok(_) if listed == self.limit => {
+                    has_more = true;
+                    break;
+                }
+                run => {
+                    list.push(run?)?;
+                    listed += 1;
+                }
             }
-            list.push(run)?;
-            listed += 1;
+            next = next.saturating_add(1);
         }
-        list.finish()?;
+        list.finish(&store).await?;
         if has_more {
-            let next = self.offset.saturating_add(listed);
             warnings::note(format!(
                 "there are more: --offset {next} goes on, --limit N shows more at once"
             ));

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::time::Duration;
 
 use clap::Args;
@@ -7,6 +8,7 @@ use runtrail_store::audit::{BulkStorage, Error, LogFilter, Order, Result as Stor
 
 use crate::database::DatabaseArguments;
 use crate::failure::Result;
+use crate::run_id::RunId;
 use crate::{output, warnings};
 
 /// How often `--follow` looks for new events.
@@ -15,8 +17,8 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 /// Show the events of a run, in order. Times are UTC.
 #[derive(Args)]
 pub(crate) struct Logs {
-    /// Id of the run.
-    id: String,
+    #[command(flatten)]
+    run: RunId,
     /// Only events of this type: stdout, stderr and exit, where `runtrail exec` has recorded them.
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<String>,
@@ -30,15 +32,17 @@ pub(crate) struct Logs {
 
 impl Logs {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
-        let store = database.open().await?;
+        let store = database.open_to_read().await?;
+        let id = self.run.resolve(&store).await?;
+        let mut told = HashSet::new();
         let mut filter = LogFilter {
             event_type: self.event_type.clone(),
             after: None,
         };
         loop {
             // Asked first, so that no event comes in between.
-            let is_running = is_running(&store, &self.id).await?;
-            self.print(&store, &mut filter).await?;
+            let is_running = is_running(&store, &id).await?;
+            self.print(&store, &id, &mut filter, &mut told).await?;
             if !self.follow || !is_running {
                 return Ok(());
             }
@@ -47,9 +51,17 @@ impl Logs {
     }
 
     /// Prints the events there are, after which the filter begins at what comes next.
-    async fn print(&self, store: &AuditStore, filter: &mut LogFilter) -> Result<()> {
-        let events = store.stream_logs(&self.id, filter, Order::OldestFirst);
-        let mut events = warnings::instead_of_damage(events);
+    ///
+    /// A damaged event at the end is read each time, since what comes next may have any sequence; it is told once.
+    async fn print(
+        &self,
+        store: &AuditStore,
+        id: &str,
+        filter: &mut LogFilter,
+        told: &mut HashSet<String>,
+    ) -> Result<()> {
+        let events = store.stream_logs(id, filter, Order::OldestFirst);
+        let mut events = warnings::instead_of_damage_told_once(events, told);
         if self.json {
             let mut out = output::plain();
             while let Some(event) = events.try_next().await? {

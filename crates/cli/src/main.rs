@@ -7,6 +7,7 @@ mod arguments;
 mod database;
 mod failure;
 mod filter;
+mod run_id;
 mod time;
 mod warnings;
 
@@ -37,6 +38,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::arguments::{Cli, Command};
+use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};
 
 fn main() -> ExitCode {
@@ -56,8 +58,14 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<ExitCode> {
-    let database = &cli.database;
-    match cli.command {
+    let Cli { command, database } = cli;
+    let outcome = run_command(command, &database).await;
+    database.close().await;
+    outcome
+}
+
+async fn run_command(command: Command, database: &DatabaseArguments) -> Result<ExitCode> {
+    match command {
         Command::Exec(exec) => return exec.run(database).await,
         Command::List(list) => list.run(database).await?,
         Command::Show(show) => show.run(database).await?,

@@ -24,7 +24,10 @@ pub(crate) struct Purge {
 
 impl Purge {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
-        let store = database.open().await?;
+        let store = match self.dry_run {
+            true => database.open_to_read().await?,
+            false => database.open_existing().await?,
+        };
         let cutoff = self.older_than.resolve(store.now());
         let size = store.measure_purge(cutoff).await?;
         let before = rfc3339::text(cutoff);

@@ -5,13 +5,15 @@ use clap::Args;
 use futures_util::{StreamExt, TryStreamExt};
 use runtrail_store::AuditStore;
 use runtrail_store::audit::{
-    BulkStorage, LogFilter, Order, RunSummary, RunTree, SkillRun, SkillRunLog, Storage, rfc3339,
+    BulkStorage, LogFilter, Order, PageRequest, PagedStorage, RunLookup, RunQuery, RunSummary,
+    RunTree, SkillRun, SkillRunLog, Storage, rfc3339,
 };
 use serde::Serialize;
 
 use crate::database::DatabaseArguments;
 use crate::failure::Result;
 use crate::output::{self, Record, ago, count, print_event, printable, run_table};
+use crate::run_id::RunId;
 use crate::warnings;
 
 /// How much of what is around a run is shown.
@@ -21,8 +23,8 @@ const EVENTS: usize = 10;
 /// Show one run in full: fields, inputs, outcome, ancestors, children, last events.
 #[derive(Args)]
 pub(crate) struct Show {
-    /// Id of the run.
-    id: String,
+    #[command(flatten)]
+    run: RunId,
     /// Print the run, with the ids of its ancestors and children and its last events, as a line of JSON.
     #[arg(long)]
     json: bool,
@@ -39,6 +41,8 @@ struct Whole {
     /// The newest first.
     #[serde(serialize_with = "ids")]
     children: Vec<RunSummary>,
+    #[serde(skip)]
+    more_children: u64,
     /// At most so many, in their order.
     last_events: Vec<SkillRunLog>,
 }
@@ -49,33 +53,34 @@ fn ids<S: serde::Serializer>(runs: &[RunSummary], serializer: S) -> Result<S::Ok
 
 impl Show {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
-        let store = database.open().await?;
-        let whole = Whole::read(&store, &self.id).await?;
+        let store = database.open_to_read().await?;
+        let id = self.run.resolve(&store).await?;
         if self.json {
-            return output::json_lines([whole]);
+            return output::json_lines([Whole::read(&store, &id, usize::MAX).await?]);
         }
-        whole.print(&store)
+        Whole::read(&store, &id, RUNS).await?.print(&store).await
     }
 }
 
 impl Whole {
-    async fn read(store: &AuditStore, id: &str) -> Result<Self> {
+    /// With at most so many children, without their texts.
+    async fn read(store: &AuditStore, id: &str, children: usize) -> Result<Self> {
         let run = store.get_run(id).await?;
-        let chain = store.walk_parent_chain(id).await?;
-        let chain = chain.iter().map(RunSummary::from);
+        let (children, more_children) = read_children(store, id, children).await?;
         let newest = store.stream_logs(id, &LogFilter::new(), Order::NewestFirst);
         let newest = warnings::instead_of_damage(newest).take(EVENTS);
         let mut last_events: Vec<_> = newest.try_collect().await?;
         last_events.reverse();
         Ok(Self {
-            ancestors: chain.filter(|ancestor| ancestor.id != id).collect(),
-            children: store.list_children(id).await?,
+            ancestors: store.list_ancestors(id).await?,
+            children,
+            more_children,
             run,
             last_events,
         })
     }
 
-    fn print(self, store: &AuditStore) -> Result<()> {
+    async fn print(self, store: &AuditStore) -> Result<()> {
         let now = store.now();
         let width = output::width();
         let time = |time| format!("{} ({})", rfc3339::text(time), ago(time, now));
@@ -127,16 +132,21 @@ impl Whole {
         let mut out = output::styled();
         record.print(&mut out, width)?;
         let heading = Style::new().bold();
-        let runs = [("Ancestors", self.ancestors), ("Children", self.children)];
-        for (title, runs) in runs {
+        let more_ancestors = self.ancestors.len().saturating_sub(RUNS) as u64;
+        let around = [
+            ("Ancestors", self.ancestors, more_ancestors),
+            ("Children", self.children, self.more_children),
+        ];
+        for (title, mut runs, more) in around {
             if runs.is_empty() {
                 continue;
             }
+            runs.truncate(RUNS);
             writeln!(out, "\n{heading}{title}{heading:#}")?;
-            let more = runs.len().saturating_sub(RUNS);
-            run_table(runs.iter().take(RUNS), now).print(&mut out, width)?;
+            let table = run_table(runs, now, width, store).await?;
+            table.print(&mut out, width)?;
             if more > 0 {
-                writeln!(out, "and {} more", count(more as u64))?;
+                writeln!(out, "and {} more", count(more))?;
             }
         }
         if !self.last_events.is_empty() {
@@ -147,6 +157,27 @@ impl Whole {
         }
         output::finish(out)
     }
+}
+
+/// The newest children, and how many more there are.
+async fn read_children(
+    store: &AuditStore,
+    id: &str,
+    at_most: usize,
+) -> Result<(Vec<RunSummary>, u64)> {
+    let at_most = at_most as u64;
+    if at_most > PageRequest::MAX_LIMIT {
+        return Ok((store.list_children(id).await?, 0));
+    }
+    let query = RunQuery::new().children_of(id).include_dry_run();
+    let page = store
+        .page_run_summaries(&query, Order::NewestFirst, &PageRequest::first(at_most))
+        .await?;
+    let more = match page.has_more {
+        true => store.count_children(id).await?.saturating_sub(at_most),
+        false => 0,
+    };
+    Ok((page.items, more))
 }
 
 fn printable_lines(text: &str) -> String {

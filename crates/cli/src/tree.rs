@@ -10,6 +10,7 @@ use crate::failure::Result;
 use crate::output::{
     self, Column, Table, count, duration, printable, rough_count, run_duration, run_seconds, status,
 };
+use crate::run_id::RunId;
 
 const COLUMNS: [Column; 10] = [
     Column::id("RUN"),
@@ -32,8 +33,8 @@ const INDENTED_LEVELS: usize = 16;
 /// The durations are those that runs have reported; where one has not, the time from its start to its finish.
 #[derive(Args)]
 pub(crate) struct Tree {
-    /// Id of the run at the top.
-    id: String,
+    #[command(flatten)]
+    run: RunId,
     /// Print each run, parents before their children, as a line of JSON.
     #[arg(long)]
     json: bool,
@@ -67,33 +68,47 @@ struct Sums {
 
 impl Tree {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
-        let store = database.open().await?;
-        let runs = store.list_subtree(&self.id).await?;
+        let store = database.open_to_read().await?;
+        let id = self.run.resolve(&store).await?;
+        let runs = store.list_subtree(&id).await?;
         let now = store.now();
-        let nodes = arrange(&self.id, runs, now).ok_or_else(|| Error::not_found(&self.id))?;
+        let mut nodes = arrange(&id, runs, now).ok_or_else(|| Error::not_found(&id))?;
         if self.json {
             return output::json_lines(&nodes);
         }
 
-        let mut table = Table::new(&COLUMNS);
-        let mut branches = Branches::default();
-        for node in &nodes {
-            let Node { run, subtree, .. } = node;
-            table.push([
-                branches.next(node) + &printable(&run.id),
-                printable(&run.skill_id),
-                status(&run.status),
-                run_duration(run, now),
-                count(run.tool_calls),
-                rough_count(run.total_tokens()),
-                count(subtree.runs),
-                duration(subtree.shown_seconds),
-                count(subtree.tool_calls),
-                rough_count(subtree.tokens()),
-            ]);
+        let whole = table(&nodes, now);
+        if whole.fits(output::width()) {
+            return output::show(&whole);
         }
-        output::show(&table)
+        let mut runs: Vec<_> = nodes.iter().map(|node| node.run.clone()).collect();
+        output::shorten_ids(&mut runs, &store).await?;
+        for (node, run) in nodes.iter_mut().zip(runs) {
+            node.run = run;
+        }
+        output::show(&table(&nodes, now))
     }
+}
+
+fn table(nodes: &[Node], now: DateTime<Utc>) -> Table<10> {
+    let mut table = Table::new(&COLUMNS);
+    let mut branches = Branches::default();
+    for node in nodes {
+        let Node { run, subtree, .. } = node;
+        table.push([
+            branches.next(node) + &printable(&run.id),
+            printable(&run.skill_id),
+            status(&run.status),
+            run_duration(run, now),
+            count(run.tool_calls),
+            rough_count(run.total_tokens()),
+            count(subtree.runs),
+            duration(subtree.shown_seconds),
+            count(subtree.tool_calls),
+            rough_count(subtree.tokens()),
+        ]);
+    }
+    table
 }
 
 impl Sums {

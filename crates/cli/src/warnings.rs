@@ -1,5 +1,6 @@
 //! What is told beside the results: on stderr.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::io::{self, Write};
 
@@ -11,9 +12,11 @@ use tracing_subscriber::prelude::*;
 
 use crate::output::printable;
 
-/// Passes on what the store reports beside its results: damaged rows.
+/// Passes on what the store reports beside its results: damaged rows, and how a database could be opened.
 pub(crate) fn report_on_stderr() {
-    let of_the_store = Targets::new().with_target("runtrail_store", LevelFilter::WARN);
+    let of_the_store = Targets::new()
+        .with_target("runtrail_store", LevelFilter::WARN)
+        .with_target("runtrail_migration", LevelFilter::WARN);
     let on_stderr = fmt::layer()
         .without_time()
         .with_target(false)
@@ -40,10 +43,29 @@ pub(crate) fn damaged(err: &Error) {
 pub(crate) fn instead_of_damage<T>(
     records: impl Stream<Item = Result<T>> + Unpin,
 ) -> impl Stream<Item = Result<T>> + Unpin {
-    let readable = records.filter_map(|record| {
+    readable(records, damaged)
+}
+
+/// The same for records that are read again and again.
+pub(crate) fn instead_of_damage_told_once<T>(
+    records: impl Stream<Item = Result<T>> + Unpin,
+    told: &mut HashSet<String>,
+) -> impl Stream<Item = Result<T>> + Unpin {
+    readable(records, |err| {
+        if told.insert(err.to_string()) {
+            damaged(err);
+        }
+    })
+}
+
+fn readable<T>(
+    records: impl Stream<Item = Result<T>> + Unpin,
+    mut tell: impl FnMut(&Error) + Unpin,
+) -> impl Stream<Item = Result<T>> + Unpin {
+    let readable = records.filter_map(move |record| {
         std::future::ready(match record {
             Err(err @ Error::Corrupt { .. }) => {
-                damaged(&err);
+                tell(&err);
                 None
             }
             record => Some(record),

@@ -107,6 +107,13 @@ pub(crate) fn optimize(connection: &impl ConnectionTrait) -> Option<Statement> {
     (connection.get_database_backend() == DbBackend::Sqlite).then_some(optimize)
 }
 
+/// Gives a SQLite file its write-ahead log, where it has none yet.
+pub(crate) fn write_ahead_log() -> Statement {
+    #[expect(clippy::disallowed_methods, reason = "a pragma can't be built")]
+    let write_ahead_log = Statement::from_string(DbBackend::Sqlite, "PRAGMA journal_mode = WAL");
+    write_ahead_log
+}
+
 /// A table of one row, whose statement fails when it has waited so long for a lock, and so leaves the connection to
 /// others. PostgreSQL only, where somebody's open transaction may lock a row for as long as it likes.
 ///

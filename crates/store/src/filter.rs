@@ -67,16 +67,20 @@ pub(crate) fn condition(db: &impl ConnectionTrait, query: &RunQuery) -> Result<C
     let tokens = |tokens| rules::count("total_tokens", tokens);
     all = within(all, total_tokens_of_a_run(), total_tokens.try_map(tokens)?);
     if !id_prefix.is_empty() {
-        let first = rules::identifier("id_prefix", id_prefix)?;
-        all = all.add(Column::Id.gte(first));
-        if let Some(end) = end_of_prefix(first) {
-            all = all.add(Column::Id.lt(end));
-        }
+        all = all.add(with_prefix(rules::identifier("id_prefix", id_prefix)?));
     }
     if !include_dry_run {
         all = all.add(Column::Status.ne(RunStatus::DRY_RUN.as_str()));
     }
     Ok(all)
+}
+
+/// Ids that begin with this one, as a range of the primary key.
+pub(crate) fn with_prefix(first: &str) -> Condition {
+    let before = end_of_prefix(first).map(|end| Column::Id.lt(end));
+    Condition::all()
+        .add(Column::Id.gte(first))
+        .add_option(before)
 }
 
 fn words(statuses: &Choice<RunStatus>) -> Choice<String> {

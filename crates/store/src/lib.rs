@@ -44,6 +44,7 @@ mod filter;
 mod last_run;
 mod lineage;
 mod list;
+mod lookup;
 mod page;
 
 mod purge;
@@ -52,6 +53,7 @@ mod bulk_storage;
 mod paged_storage;
 mod retention;
 mod run_creation;
+mod run_lookup;
 mod run_tree;
 mod runtime;
 

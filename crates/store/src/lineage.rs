@@ -28,7 +28,27 @@ pub(crate) async fn chain(
         Column::ParentRunId,
         Column::Id,
     );
-    in_order(run_id, &db.fetch(&query).await?)
+    in_order(run_id, &db.fetch(&query).await?, codec::decode_run)
+}
+
+/// The same without the run itself and without texts.
+pub(crate) async fn ancestors(
+    db: &Session<'_, impl Connection>,
+    run_id: &str,
+) -> Result<Vec<RunSummary>> {
+    let run_id = rules::run_id("run_id", run_id)?;
+    let query = relatives(db, summaries(db), run_id, Column::ParentRunId, Column::Id);
+    let chain = in_order(run_id, &db.fetch(&query).await?, codec::decode_summary)?;
+    Ok(chain.into_iter().filter(|run| run.id != run_id).collect())
+}
+
+pub(crate) async fn count_children(db: &Session<'_, impl Connection>, run_id: &str) -> Result<u64> {
+    let run_id = rules::run_id("run_id", run_id)?;
+    let query = Query::select()
+        .from(db.runs())
+        .and_where(COLUMN.parent_run_id.eq(run_id))
+        .take();
+    db.count(query).await
 }
 
 /// What a run has spawned itself.
@@ -97,7 +117,11 @@ fn relatives(
 }
 
 /// Follows the parents from `run_id` on, past damaged runs as far as their parent can be read.
-fn in_order(run_id: &str, rows: &[QueryResult]) -> Result<Vec<SkillRun>> {
+fn in_order<T>(
+    run_id: &str,
+    rows: &[QueryResult],
+    decode: impl Fn(&QueryResult) -> Result<T>,
+) -> Result<Vec<T>> {
     let text = |row: &QueryResult, column: Column| -> Option<String> {
         row.try_get("", column.as_str()).ok().flatten()
     };
@@ -108,7 +132,7 @@ fn in_order(run_id: &str, rows: &[QueryResult]) -> Result<Vec<SkillRun>> {
     let mut chain = Vec::with_capacity(rows.len());
     let mut next = Some(run_id.to_owned());
     while let Some(row) = next.and_then(|id| by_id.remove(&id)) {
-        chain.extend(codec::unless_damaged(codec::decode_run(row))?);
+        chain.extend(codec::unless_damaged(decode(row))?);
         next = text(row, Column::ParentRunId);
     }
     Ok(chain)

@@ -96,7 +96,7 @@ fn list_of(
     })
 }
 
-fn within(rows: u64) -> u64 {
+pub(crate) fn within(rows: u64) -> u64 {
     Ord::min(rows, ALL)
 }
 

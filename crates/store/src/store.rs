@@ -57,7 +57,8 @@ impl Schema {
 impl AuditStore {
     /// Opens a database of the store's own, by URL or with [`ConnectOptions`].
     ///
-    /// It doesn't migrate: call [`initialize`](Storage::initialize).
+    /// It doesn't migrate, and changes nothing in a file that is there: call [`initialize`](Storage::initialize).
+    /// With [`read_only`](ConnectOptions::read_only), or `mode=ro` in the URL of a SQLite file, nothing can be written.
     ///
     /// Calls of [`start_run`](Storage::start_run), [`finish_run`](Storage::finish_run) and
     /// [`append_log`](Storage::append_log) that are made at the same time are written together, by one task on one
@@ -84,6 +85,11 @@ impl AuditStore {
         runtime::verify()?;
         let options = options.into();
         let pool = options.open_for_queue().await.map_err(error::migration)?;
+        let own = |db| Pool::own(db, options.abandoned().clone());
+        if !options.has_writer() {
+            let pool = own(pool);
+            return Ok(Self::over(pool.clone(), pool));
+        }
         let readers = options.open_readers();
         let readers = readers.await.map_err(error::migration)?;
         let writer = options.open_writer(&pool);
@@ -91,7 +97,6 @@ impl AuditStore {
             writer.await.map_err(error::migration)?,
             options.queue_timeout(),
         );
-        let own = |db| Pool::own(db, options.abandoned().clone());
         let pool = own(pool).with_writer(writer);
         Ok(match readers {
             Some(readers) => Self::over(pool, own(readers)),
@@ -273,6 +278,15 @@ impl<C: Connection> AuditStore<C> {
         session.attempt(|| self.look_at_schema()).await
     }
 
+    /// For a SQLite file of the store's own that another program has made.
+    async fn use_write_ahead_log(&self, session: &Session<'_, C>) -> Result<()> {
+        let Some(pool) = self.writer.pool() else {
+            return Ok(());
+        };
+        let switch = || async { pool.use_write_ahead_log().await.map_err(error::database) };
+        session.attempt(switch).await
+    }
+
     /// Through a reading connection: the writing one may be waiting for a lock.
     async fn look_at_schema(&self) -> Result<()> {
         let state = self.settings.migrator().state(&self.reader).await;
@@ -289,6 +303,7 @@ impl<C: Connection> Storage for AuditStore<C> {
         // Afresh: the tables may have gone since this store last looked.
         let unfit = match self.inspect_schema(&session).await {
             Err(unfit @ (Error::SchemaMissing | Error::SchemaOutdated { .. })) => unfit,
+            Ok(()) => return self.use_write_ahead_log(&session).await,
             otherwise => return otherwise,
         };
         let Some(pool) = self.writer.pool() else {
@@ -301,7 +316,8 @@ impl<C: Connection> Storage for AuditStore<C> {
                 applied.map_err(error::migration)
             })
             .await?;
-        self.inspect_schema(&session).await
+        self.inspect_schema(&session).await?;
+        self.use_write_ahead_log(&session).await
     }
 
     async fn start_run(&self, run: &SkillRun) -> Result<()> {

@@ -10,7 +10,10 @@ on_each_backend! {
         for command in ["show", "tree", "logs", "chain"] {
             for json in [&[][..], &["--json"]] {
                 let message = cli.fails(4, &[&[command, "no such run"], json].concat());
-                assert_eq!(message, "error: there is no run with id \"no such run\"\n");
+                assert_eq!(
+                    message,
+                    "error: there is no run with id \"no such run\"; `runtrail list` shows the newest\n"
+                );
             }
         }
         cli.fails(4, &["logs", "--follow", "nope"]);

@@ -7,12 +7,18 @@ mod exec_signals;
 mod exec_without_database;
 
 /// Looking at the history.
+mod ids;
+mod read_only;
 mod reading;
 mod screens;
 mod trees;
 
 /// Moving it and deleting it.
+mod import_input;
 mod purge;
 mod transfer;
 
+/// What is said when something is wrong, and which databases there are.
 mod errors;
+mod servers;
+mod urls;

@@ -258,6 +258,7 @@ fn a_history_is_made_where_one_stands() {
     assert!(folder.path().join("runtrail.db").exists());
     assert_eq!(run(&["count"]), "1\n");
     // Another file, without a word on how to open it.
+    run(&["--database-url", "sqlite://other.db", "migrate"]);
     assert_eq!(
         run(&["--database-url", "sqlite://other.db", "count"]),
         "0\n"

@@ -28,6 +28,11 @@ on_each_backend! {
         let first = runtrail_migration::migrations()[0].name().to_owned();
         let second = runtrail_migration::migrations()[1].name().to_owned();
 
+        if database.backend() == Backend::Sqlite {
+            // To look at one that isn't there makes none.
+            assert!(fails(migrate().arg("status")).contains("there is no such file"));
+            std::fs::write(database.file(), "").unwrap();
+        }
         let status = succeeds(migrate().arg("status"));
         assert!(status.contains(&format!("pending  {first}")), "{status}");
         let up = succeeds(migrate().arg("up"));
@@ -55,6 +60,17 @@ on_each_backend! {
         assert!(message.contains("skill_runs has rows") && message.contains("--force"), "{message}");
         let printed = succeeds(&mut down(&["--force"]));
         assert_eq!(printed.matches("rolled back").count(), 2, "{printed}");
+    }
+
+    async fn going_down_says_when_a_host_keeps_the_records(database) {
+        use sea_orm_migration::MigratorTrait;
+
+        let db = database.connection().await;
+        super::host::ComposedHost::up(&db, None).await.unwrap();
+        db.close().await.unwrap();
+        let down = succeeds(migration_command(&database.url()).args(["down", "2"]));
+        assert!(down.contains("nothing rolled back: the migrator of an application"), "{down}");
+        assert!(!down.contains("there was nothing to do") && !down.contains("pending"), "{down}");
     }
 
     async fn the_command_takes_what_sea_orm_cli_passes_on(database) {

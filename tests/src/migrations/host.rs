@@ -43,7 +43,7 @@ impl MigratorTrait for Host {
 }
 
 /// A host that has composed us.
-struct ComposedHost;
+pub(super) struct ComposedHost;
 
 impl MigratorTrait for ComposedHost {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {

@@ -4,13 +4,17 @@ use std::rc::Rc;
 
 use runtrail_store::audit::Limits;
 
+use super::numbers::Numbers;
+
 /// The most bytes of JSON that a value of the largest size takes, when each of its bytes is an escape.
 const LONGEST: usize = 6 * Limits::MAX_VALUE_BYTES + 4096;
 
-/// A reader that gives up on a value that is too long to be any, instead of holding it in memory.
+/// A reader that gives up on a value that is too long to be any, instead of holding it in memory, and on a number that
+/// can't be stored.
 pub(super) struct Bounded<R> {
     reader: R,
     budget: Budget,
+    numbers: Numbers,
 }
 
 /// How much may still be read; shared by the reader with whoever knows where a value begins.
@@ -18,9 +22,9 @@ pub(super) struct Bounded<R> {
 pub(super) struct Budget(Rc<Cell<usize>>);
 
 impl Budget {
-    /// To be called where a value begins.
-    pub(super) fn renew(&self) {
-        self.0.set(LONGEST);
+    /// To be called where a value begins; returns how long the last one was.
+    pub(super) fn renew(&self) -> usize {
+        LONGEST - self.0.replace(LONGEST)
     }
 }
 
@@ -30,6 +34,7 @@ impl<R: Read> Bounded<R> {
         let bounded = Self {
             reader,
             budget: budget.clone(),
+            numbers: Numbers::default(),
         };
         (bounded, budget)
     }
@@ -44,6 +49,7 @@ impl<R: Read> Read for Bounded<R> {
         let within = buffer.len().min(left);
         let read = self.reader.read(&mut buffer[..within])?;
         self.budget.0.set(left - read);
+        self.numbers.look_at(&buffer[..read])?;
         Ok(read)
     }
 }

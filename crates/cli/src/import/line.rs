@@ -1,45 +1,55 @@
-use std::fmt;
+use std::collections::HashSet;
 use std::io::{BufReader, Seek};
+use std::marker::PhantomData;
+use std::sync::LazyLock;
+use std::{fmt, mem};
 
-use runtrail_store::audit::{Limits, SkillRun, SkillRunLog, rules};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use chrono::DateTime;
+use runtrail_store::audit::{SkillRun, SkillRunLog, rules};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess,
+    Visitor,
+};
 use serde_json::{Map, Value};
 use tempfile::SpooledTempFile;
 use tokio::sync::mpsc;
 
-use super::Refusal;
 use super::bounded::{Bounded, Budget};
+use super::measured::{Measured, MeasuredEvent, beginning, once};
+use super::{EVENTS_AT_ONCE, Refusal};
 use crate::transfer::{EVENTS, Event};
+
+/// The member of a run's object that holds any JSON object.
+const INPUTS: &str = "inputs";
 
 /// A line that has been read to its end, and found good.
 pub(super) struct Line {
     text: SpooledTempFile,
 }
 
+/// How many bytes of events, as they are in the line, are sent at once; a single event may have more.
+const BYTES_AT_ONCE: usize = 4 << 20;
+
 impl Line {
     /// The run of a line; none for a blank one.
     pub(super) fn check(mut text: SpooledTempFile) -> Result<Option<(SkillRun, Self)>, Refusal> {
-        let limits = Limits::new(Limits::MAX_VALUE_BYTES)?;
         let mut last = None;
-        let check = |event: Event| {
+        let check = |event: MeasuredEvent, _size| {
             rules::count("sequence", event.sequence)?;
             if last.replace(event.sequence) >= Some(event.sequence) {
                 let reason = "the events are not in the order of their sequence";
                 return Err(Refusal::Line(reason.to_owned()));
             }
             rules::identifier("event_type", &event.event_type)?;
-            rules::json("payload", &event.payload, &limits)?;
             Ok(())
         };
-        let Some(fields) = read(&mut text, check)? else {
+        let Some(mut fields) = read(&mut text, check)? else {
             return Ok(None);
         };
-        let given: Vec<String> = fields.keys().cloned().collect();
-        let run: SkillRun = serde_json::from_value(Value::Object(fields)).map_err(not_json)?;
-        let known = serde_json::to_value(&run).map_err(not_json)?;
-        if let Some(unknown) = given.iter().find(|name| known.get(name.as_str()).is_none()) {
-            return Err(Refusal::Line(format!("a run has no field {unknown:?}")));
+        if fields.contains_key(INPUTS) {
+            fields.insert(INPUTS.to_owned(), inputs(&mut text)?);
         }
+        let run: SkillRun = serde_json::from_value(Value::Object(fields)).map_err(not_json)?;
         Ok(Some((run, Self { text })))
     }
 
@@ -47,24 +57,37 @@ impl Line {
     pub(super) fn events(
         mut self,
         run_id: &str,
-        sender: mpsc::Sender<SkillRunLog>,
+        sender: mpsc::Sender<Vec<SkillRunLog>>,
     ) -> Result<(), Refusal> {
-        let send = |event: Event| {
+        let send = |events| {
             sender
-                .blocking_send(event.of_run(run_id))
+                .blocking_send(events)
                 .map_err(|_| Refusal::Line("storing its events failed".to_owned()))
         };
-        read(&mut self.text, send).map(drop)
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        let gather = |event: Event, size| {
+            events.push(event.of_run(run_id));
+            bytes += size;
+            if events.len() == EVENTS_AT_ONCE || bytes >= BYTES_AT_ONCE {
+                bytes = 0;
+                return send(mem::take(&mut events));
+            }
+            Ok(())
+        };
+        read(&mut self.text, gather)?;
+        match events.is_empty() {
+            true => Ok(()),
+            false => send(events),
+        }
     }
 }
 
-/// Reads the object of a line: its events go, one by one, to `on_event`; the other members are returned. None
-/// for a blank line.
-fn read(
+/// Reads the object of a line: its events go, one by one, to `on_event`, with their length in the line; the other
+/// members are returned, the inputs without their value. None for a blank line.
+fn read<E: DeserializeOwned>(
     text: &mut SpooledTempFile,
-    on_event: impl FnMut(Event) -> Result<(), Refusal>,
+    on_event: impl FnMut(E, usize) -> Result<(), Refusal>,
 ) -> Result<Option<Map<String, Value>>, Refusal> {
-    let cannot_read = |err: std::io::Error| Refusal::Line(err.to_string());
     text.rewind().map_err(cannot_read)?;
     let mut refused = Ok(());
     let (bounded, budget) = Bounded::new(BufReader::new(&mut *text));
@@ -73,6 +96,7 @@ fn read(
         on_event,
         budget,
         refused: &mut refused,
+        events: PhantomData,
     };
     let fields = json.deserialize_map(run).and_then(|fields| {
         json.end()?;
@@ -85,6 +109,23 @@ fn read(
         Err(err) if err.is_eof() && is_blank(text).map_err(cannot_read)? => Ok(None),
         Err(err) => Err(not_json(err)),
     }
+}
+
+/// The inputs of a run that were found good.
+fn inputs(text: &mut SpooledTempFile) -> Result<Value, Refusal> {
+    text.rewind().map_err(cannot_read)?;
+    let mut json = serde_json::Deserializer::from_reader(BufReader::new(text));
+    let mut inputs = Value::Null;
+    // What follows is left unread, of which serde_json would complain.
+    let read = json.deserialize_map(InputsVisitor(&mut inputs));
+    match read {
+        Err(err) if inputs.is_null() => Err(not_json(err)),
+        _ => Ok(inputs),
+    }
+}
+
+fn cannot_read(err: std::io::Error) -> Refusal {
+    Refusal::Line(format!("its temporary file can't be read: {err}"))
 }
 
 fn is_blank(text: &mut SpooledTempFile) -> std::io::Result<bool> {
@@ -103,14 +144,28 @@ fn not_json(err: serde_json::Error) -> Refusal {
     }
 }
 
-/// Reads a run's object without ever holding its events.
-struct RunVisitor<'a, F> {
+/// Reads a run's object without ever holding its events or its inputs.
+struct RunVisitor<'a, E, F> {
     on_event: F,
     budget: Budget,
     refused: &'a mut Result<(), Refusal>,
+    events: PhantomData<E>,
 }
 
-impl<'de, F: FnMut(Event) -> Result<(), Refusal>> Visitor<'de> for RunVisitor<'_, F> {
+/// The names of a run's fields.
+static FIELDS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+    let run = SkillRun::new("", "", DateTime::UNIX_EPOCH);
+    match serde_json::to_value(run) {
+        Ok(Value::Object(fields)) => fields.into_iter().map(|(name, _)| name).collect(),
+        _ => HashSet::new(),
+    }
+});
+
+impl<'de, E, F> Visitor<'de> for RunVisitor<'_, E, F>
+where
+    E: DeserializeOwned,
+    F: FnMut(E, usize) -> Result<(), Refusal>,
+{
     type Value = Map<String, Value>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,19 +174,36 @@ impl<'de, F: FnMut(Event) -> Result<(), Refusal>> Visitor<'de> for RunVisitor<'_
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut fields = Map::new();
+        let mut names = HashSet::new();
         while let Some(name) = members.next_key::<String>()? {
             self.budget.renew();
-            if name == EVENTS {
-                members.next_value_seed(&mut self)?;
-            } else {
-                fields.insert(name, members.next_value()?);
+            match name.as_str() {
+                EVENTS => members.next_value_seed(&mut self)?,
+                INPUTS => {
+                    members.next_value_seed(Measured::new(INPUTS, &mut 0))?;
+                    fields.insert(name.clone(), Value::Null);
+                }
+                _ if FIELDS.contains(&name) => {
+                    fields.insert(name.clone(), members.next_value_seed(Scalar)?);
+                }
+                // Unread: it may be of any size.
+                other => {
+                    let reason = format!("a run has no field {:?}", beginning(other));
+                    *self.refused = Err(Refusal::Line(reason));
+                    return Err(A::Error::custom("refused"));
+                }
             }
+            once(&mut names, name)?;
         }
         Ok(fields)
     }
 }
 
-impl<'de, F: FnMut(Event) -> Result<(), Refusal>> DeserializeSeed<'de> for &mut RunVisitor<'_, F> {
+impl<'de, E, F> DeserializeSeed<'de> for &mut RunVisitor<'_, E, F>
+where
+    E: DeserializeOwned,
+    F: FnMut(E, usize) -> Result<(), Refusal>,
+{
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -139,9 +211,13 @@ impl<'de, F: FnMut(Event) -> Result<(), Refusal>> DeserializeSeed<'de> for &mut 
     }
 }
 
-struct EventsVisitor<'a, 'b, F>(&'a mut RunVisitor<'b, F>);
+struct EventsVisitor<'a, 'b, E, F>(&'a mut RunVisitor<'b, E, F>);
 
-impl<'de, F: FnMut(Event) -> Result<(), Refusal>> Visitor<'de> for EventsVisitor<'_, '_, F> {
+impl<'de, E, F> Visitor<'de> for EventsVisitor<'_, '_, E, F>
+where
+    E: DeserializeOwned,
+    F: FnMut(E, usize) -> Result<(), Refusal>,
+{
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -150,11 +226,76 @@ impl<'de, F: FnMut(Event) -> Result<(), Refusal>> Visitor<'de> for EventsVisitor
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut events: A) -> Result<(), A::Error> {
         while let Some(event) = events.next_element()? {
-            self.0.budget.renew();
-            if let Err(refusal) = (self.0.on_event)(event) {
+            let size = self.0.budget.renew();
+            if let Err(refusal) = (self.0.on_event)(event, size) {
                 *self.0.refused = Err(refusal);
                 return Err(A::Error::custom("refused"));
             }
+        }
+        Ok(())
+    }
+}
+
+/// A text, a number or null: what every field but the inputs is.
+struct Scalar;
+
+impl<'de> DeserializeSeed<'de> for Scalar {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for Scalar {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a text, a number or null")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(text.into())
+    }
+}
+
+/// Reads the inputs, and nothing that follows.
+struct InputsVisitor<'a>(&'a mut Value);
+
+impl<'de> Visitor<'de> for InputsVisitor<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a run as a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(name) = members.next_key::<String>()? {
+            if name == INPUTS {
+                *self.0 = members.next_value()?;
+                return Ok(());
+            }
+            members.next_value::<IgnoredAny>()?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ mod quantity;
 mod record;
 mod run;
 mod run_list;
+mod short_id;
 mod table;
 
 use std::env;
@@ -24,6 +25,7 @@ pub(crate) use quantity::{ago, count, counted, duration, rough_count};
 pub(crate) use record::Record;
 pub(crate) use run::{run_duration, run_seconds, status};
 pub(crate) use run_list::{RunList, run_table};
+pub(crate) use short_id::shorten_ids;
 pub(crate) use table::{Column, Table};
 
 /// Stdout as it is.

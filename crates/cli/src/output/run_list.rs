@@ -1,10 +1,12 @@
 use std::io::{BufWriter, Stdout};
 
 use chrono::{DateTime, Utc};
+use runtrail_store::AuditStore;
 use runtrail_store::audit::{RunSummary, SkillRun};
 
 use super::{
-    Column, Table, ago, count, json_line, printable, rough_count, run_duration, show, status,
+    Column, Table, ago, count, json_line, printable, rough_count, run_duration, shorten_ids, show,
+    status, width,
 };
 use crate::failure::Result;
 
@@ -23,7 +25,10 @@ const COLUMNS: [Column; 9] = [
 /// Runs: as lines of JSON, whole and at once, or as a table at the end.
 pub(crate) enum RunList {
     Json(BufWriter<Stdout>),
-    Table { table: Table<9>, now: DateTime<Utc> },
+    Table {
+        runs: Vec<RunSummary>,
+        now: DateTime<Utc>,
+    },
 }
 
 impl RunList {
@@ -31,36 +36,46 @@ impl RunList {
         if is_json {
             return Self::Json(super::plain());
         }
-        let table = Table::new(&COLUMNS);
-        Self::Table { table, now }
+        let runs = Vec::new();
+        Self::Table { runs, now }
     }
 
     pub(crate) fn push(&mut self, run: SkillRun) -> Result<()> {
         match self {
             Self::Json(out) => json_line(out, &run)?,
-            Self::Table { table, now } => table.push(row(&RunSummary::from(&run), *now)),
+            Self::Table { runs, .. } => runs.push(RunSummary::from(&run)),
         }
         Ok(())
     }
 
-    pub(crate) fn finish(self) -> Result<()> {
+    pub(crate) async fn finish(self, store: &AuditStore) -> Result<()> {
         match self {
             Self::Json(out) => super::finish(out),
-            Self::Table { table, .. } => show(&table),
+            Self::Table { runs, now } => show(&run_table(runs, now, width(), store).await?),
         }
     }
 }
 
-/// A table of runs, for the middle of something else.
-pub(crate) fn run_table<'a>(
-    runs: impl IntoIterator<Item = &'a RunSummary>,
+/// A table of runs. Where it is too wide, its ids are cut to what no other run begins with.
+pub(crate) async fn run_table(
+    mut runs: Vec<RunSummary>,
     now: DateTime<Utc>,
-) -> Table<9> {
-    let mut table = Table::new(&COLUMNS);
-    for run in runs {
-        table.push(row(run, now));
+    width: Option<usize>,
+    store: &AuditStore,
+) -> Result<Table<9>> {
+    let table = |runs: &[RunSummary]| {
+        let mut table = Table::new(&COLUMNS);
+        for run in runs {
+            table.push(row(run, now));
+        }
+        table
+    };
+    let whole = table(&runs);
+    if whole.fits(width) {
+        return Ok(whole);
     }
-    table
+    shorten_ids(&mut runs, store).await?;
+    Ok(table(&runs))
 }
 
 fn row(run: &RunSummary, now: DateTime<Utc>) -> [String; 9] {

@@ -13,6 +13,9 @@ const GAP: usize = 2;
 /// How much of a text is shown where there is too little room.
 const LONGEST_TEXT: usize = 24;
 
+/// How much of a text is left before ids are cut.
+const SHORTEST_TEXT: usize = 9;
+
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Text,
@@ -80,6 +83,11 @@ impl<const N: usize> Table<N> {
         self.rows.push(row);
     }
 
+    /// Whether nothing has to be cut or left out.
+    pub(crate) fn fits(&self, width: Option<usize>) -> bool {
+        width.is_none_or(|width| excess(&self.needed(), width) == 0)
+    }
+
     pub(crate) fn print(&self, out: &mut impl Write, width: Option<usize>) -> io::Result<()> {
         let layout = self.layout(width.unwrap_or(usize::MAX));
         let heading = Style::new().bold();
@@ -117,12 +125,7 @@ impl<const N: usize> Table<N> {
 
     /// The columns that are shown, each with its room: as much as it needs, if there is as much.
     fn layout(&self, width: usize) -> Vec<(usize, usize)> {
-        let needed = |column: usize| {
-            let cells = self.rows.iter().map(|row| row[column].as_str());
-            let cells = cells.chain([self.columns[column].title]);
-            cells.map(console::measure_text_width).max().unwrap_or(0)
-        };
-        let mut layout: Vec<_> = (0..N).map(|column| (column, needed(column))).collect();
+        let mut layout = self.needed();
         if excess(&layout, width) == 0 {
             return layout;
         }
@@ -139,14 +142,31 @@ impl<const N: usize> Table<N> {
         {
             layout.retain(|&(column, _)| weight(column) != lightest);
         }
+        // An id is of little use without its end, so texts become short first.
         while excess(&layout, width) > 0 {
-            let widest = layout.iter_mut().max_by_key(|(_, room)| *room);
+            let is_id = |column: usize| self.columns[column].kind == Kind::Id;
+            let texts = layout.iter_mut().filter(|(column, _)| !is_id(*column));
+            let widest = texts.max_by_key(|(_, room)| *room);
+            let widest = match widest {
+                Some((_, room)) if *room > SHORTEST_TEXT => Some(room),
+                _ => layout.iter_mut().map(|(_, room)| room).max(),
+            };
             match widest {
-                Some((_, room)) if *room > 1 => *room -= 1,
+                Some(room) if *room > 1 => *room -= 1,
                 _ => break,
             }
         }
         layout
+    }
+
+    /// Every column with the room that it needs.
+    fn needed(&self) -> Vec<(usize, usize)> {
+        let needed = |column: usize| {
+            let cells = self.rows.iter().map(|row| row[column].as_str());
+            let cells = cells.chain([self.columns[column].title]);
+            cells.map(console::measure_text_width).max().unwrap_or(0)
+        };
+        (0..N).map(|column| (column, needed(column))).collect()
     }
 }
 

@@ -110,6 +110,14 @@ impl Pool {
         migrator.up(&self.db, None).await.map(drop)
     }
 
+    /// Gives a SQLite file of the store's own its write-ahead log; a host's is left as it is.
+    pub(crate) async fn use_write_ahead_log(&self) -> Result<(), DbErr> {
+        if let Some(writer) = self.only_connection() {
+            writer.execute(backend::write_ahead_log()).await?;
+        }
+        Ok(())
+    }
+
     /// Lets go of idle connections that are of no more use than the one that has just failed: a server that restarts
     /// ends them all, and each would cost another try; those to a standby would stay standbys for as long as they live.
     #[cfg(feature = "postgres")]

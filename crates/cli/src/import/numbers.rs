@@ -1,0 +1,80 @@
+//! Numbers that would come out of an import as others.
+
+use std::io;
+
+/// Looks at the numbers of a JSON text while it is read: serde_json turns those that it can't hold into others.
+#[derive(Default)]
+pub(super) struct Numbers {
+    column: u64,
+    is_in_string: bool,
+    is_escaped: bool,
+    number: Vec<u8>,
+}
+
+/// Longer numbers are not looked at, and not kept.
+const LONGEST: usize = 4096;
+
+impl Numbers {
+    pub(super) fn look_at(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for &byte in bytes {
+            self.column += 1;
+            if self.is_in_string {
+                match byte {
+                    _ if self.is_escaped => self.is_escaped = false,
+                    b'\\' => self.is_escaped = true,
+                    b'"' => self.is_in_string = false,
+                    _ => {}
+                }
+                continue;
+            }
+            let is_part = match byte {
+                b'0'..=b'9' | b'-' => true,
+                b'+' | b'.' | b'e' | b'E' => !self.number.is_empty(),
+                _ => false,
+            };
+            if is_part {
+                if self.number.len() == LONGEST {
+                    return Err(self.refusal(format!("has more than {LONGEST} digits")));
+                }
+                self.number.push(byte);
+                continue;
+            }
+            if !self.number.is_empty() {
+                if let Some(reason) = what_is_wrong(&self.number) {
+                    return Err(self.refusal(reason.to_owned()));
+                }
+                self.number.clear();
+            }
+            self.is_in_string = byte == b'"';
+        }
+        Ok(())
+    }
+
+    fn refusal(&self, reason: String) -> io::Error {
+        const SHOWN: usize = 40;
+
+        let shown = String::from_utf8_lossy(&self.number[..self.number.len().min(SHOWN)]);
+        let more = if self.number.len() > SHOWN { "…" } else { "" };
+        let column = self.column.saturating_sub(self.number.len() as u64);
+        io::Error::other(format!(
+            "the number {shown}{more} {reason}, column {column}"
+        ))
+    }
+}
+
+/// Why a number can't be stored as it is; none for what is no number, which serde_json refuses.
+fn what_is_wrong(number: &[u8]) -> Option<&'static str> {
+    let text = str::from_utf8(number).ok()?;
+    let float: f64 = text.parse().ok()?;
+    let is_whole = !number.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+    if is_whole {
+        let fits = text.parse::<u64>().is_ok() || text.parse::<i64>().is_ok();
+        return (!fits).then_some("has more than 64 bits, and can't be stored as it is");
+    }
+    if float.is_infinite() {
+        return Some("is too large to be stored");
+    }
+    let mantissa = number.split(|byte| matches!(byte, b'e' | b'E')).next()?;
+    let is_zero = !mantissa.iter().any(|byte| matches!(byte, b'1'..=b'9'));
+    (float == 0.0 && !is_zero).then_some("is too small to be stored as anything but 0")
+}

@@ -1,0 +1,25 @@
+use async_trait::async_trait;
+use runtrail_audit::{Result, RunLookup, RunSummary};
+
+use crate::connection::Connection;
+use crate::store::AuditStore;
+use crate::{lineage, lookup};
+
+#[async_trait]
+impl<C: Connection> RunLookup for AuditStore<C> {
+    async fn find_run_ids(&self, prefix: &str, suffix: &str, limit: u64) -> Result<Vec<String>> {
+        lookup::ids(&self.reading().await?, prefix, suffix, limit).await
+    }
+
+    async fn neighbours_of_run_ids(&self, ids: &[String]) -> Result<Vec<String>> {
+        lookup::neighbours(&self.reading().await?, ids).await
+    }
+
+    async fn list_ancestors(&self, run_id: &str) -> Result<Vec<RunSummary>> {
+        lineage::ancestors(&self.reading().await?, run_id).await
+    }
+
+    async fn count_children(&self, run_id: &str) -> Result<u64> {
+        lineage::count_children(&self.reading().await?, run_id).await
+    }
+}

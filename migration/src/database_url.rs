@@ -1,0 +1,80 @@
+//! Database URLs, as people write them.
+
+use std::fmt;
+
+use sea_orm::DbBackend;
+
+use crate::postgres_url::PostgresUrl;
+use crate::sqlite_url::SqliteUrl;
+use crate::{Error, Result};
+
+/// A URL that has been read. Its text isn't kept, so that no message can repeat a password.
+#[derive(Clone)]
+pub(crate) enum DatabaseUrl {
+    Sqlite(SqliteUrl),
+    Postgres(PostgresUrl),
+    /// The reason, in words that follow "the database URL"; the kind where the prefix names one.
+    Unusable(&'static str, Option<DbBackend>),
+}
+
+impl DatabaseUrl {
+    /// The prefix decides on the kind: everything after it is read by the rules of that kind.
+    pub(crate) fn read(url: &str) -> Self {
+        let Some((scheme, rest)) = url.split_once(':') else {
+            return Self::Unusable(UNKNOWN_KIND, None);
+        };
+        let (kind, read) = match scheme.to_ascii_lowercase().as_str() {
+            "sqlite" => (DbBackend::Sqlite, SqliteUrl::read(rest).map(Self::Sqlite)),
+            "postgres" | "postgresql" => {
+                let read = PostgresUrl::read(scheme, rest);
+                (DbBackend::Postgres, read.map(Self::Postgres))
+            }
+            _ => return Self::Unusable(UNKNOWN_KIND, None),
+        };
+        read.unwrap_or_else(|reason| Self::Unusable(reason, Some(kind)))
+    }
+
+    /// Which kind of database it names.
+    pub(crate) fn backend(&self) -> Result<DbBackend> {
+        let kind = match self {
+            Self::Sqlite(_) | Self::Unusable(_, Some(DbBackend::Sqlite)) => DbBackend::Sqlite,
+            Self::Postgres(_) | Self::Unusable(_, Some(_)) => DbBackend::Postgres,
+            Self::Unusable(reason, None) => return Err(Error::InvalidUrl { reason }),
+        };
+        let is_built = match kind {
+            DbBackend::Sqlite => cfg!(feature = "sqlite"),
+            _ => cfg!(feature = "postgres"),
+        };
+        let reason = match self {
+            _ if !is_built => MISSING_FEATURE,
+            Self::Unusable(reason, _) => reason,
+            Self::Sqlite(_) | Self::Postgres(_) => return Ok(kind),
+        };
+        Err(Error::InvalidUrl { reason })
+    }
+
+    /// The URL of a SQLite file.
+    pub(crate) fn sqlite(&self) -> Result<&SqliteUrl> {
+        match (self, self.backend()?) {
+            (Self::Sqlite(url), DbBackend::Sqlite) => Ok(url),
+            _ => Err(Error::InvalidUrl {
+                reason: "has to begin with sqlite:",
+            }),
+        }
+    }
+}
+
+const UNKNOWN_KIND: &str = "has to begin with sqlite: or postgres:";
+const MISSING_FEATURE: &str =
+    "needs a cargo feature that this build leaves out: `sqlite` or `postgres`";
+
+/// Where the database is: never the password, nor anything that may be part of one.
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(url) => url.fmt(f),
+            Self::Postgres(url) => url.fmt(f),
+            Self::Unusable(..) => f.write_str("(not a database URL)"),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use percent_encoding::percent_decode_str;
+use url::form_urlencoded;
+
+/// What a URL says of a SQLite database.
+#[derive(Clone, Debug)]
+pub(crate) struct SqliteUrl {
+    pub(crate) place: Place,
+    pub(crate) mode: Mode,
+    pub(crate) is_cache_shared: Option<bool>,
+    pub(crate) is_immutable: bool,
+    pub(crate) vfs: Option<String>,
+    shown: String,
+}
+
+/// Where a SQLite database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    File(PathBuf),
+    /// In memory: one that is shared within the process by its name, or one of its own.
+    Memory(Option<PathBuf>),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Read,
+    #[default]
+    Write,
+    Create,
+}
+
+impl SqliteUrl {
+    /// Reads what follows `sqlite:`: a path, taken as it is but for `%XX`, and parameters.
+    pub(crate) fn read(rest: &str) -> Result<Self, &'static str> {
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        let decoded = percent_decode_str(path)
+            .decode_utf8()
+            .map_err(|_| "names a file in bytes that are not UTF-8")?;
+        if decoded.contains('\0') {
+            return Err("names a file with a NUL character");
+        }
+        let mut url = Self {
+            place: Place::File(file(&decoded)),
+            mode: Mode::default(),
+            is_cache_shared: None,
+            is_immutable: false,
+            vfs: None,
+            shown: shown(path),
+        };
+        let mut is_in_memory = decoded == ":memory:";
+        for (name, value) in form_urlencoded::parse(parameters.as_bytes()) {
+            match (&*name, &*value) {
+                ("mode", "ro") => url.mode = Mode::Read,
+                ("mode", "rw") => url.mode = Mode::Write,
+                ("mode", "rwc") => url.mode = Mode::Create,
+                ("mode", "memory") => is_in_memory = true,
+                ("mode", _) => return Err("has an unknown mode: use ro, rw, rwc or memory"),
+                ("cache", "shared") => url.is_cache_shared = Some(true),
+                ("cache", "private") => url.is_cache_shared = Some(false),
+                ("cache", _) => return Err("has an unknown cache: use shared or private"),
+                ("immutable", "1" | "true") => url.is_immutable = true,
+                ("immutable", "0" | "false") => url.is_immutable = false,
+                ("immutable", _) => return Err("has an unknown immutable: use 0 or 1"),
+                ("vfs", name) => url.vfs = Some(name.to_owned()),
+                _ => return Err("has an unknown parameter: use mode, cache, immutable or vfs"),
+            }
+        }
+        if is_in_memory {
+            let name = (!decoded.is_empty() && decoded != ":memory:").then(|| file(&decoded));
+            url.place = Place::Memory(name);
+        } else if decoded.is_empty() {
+            return Err("names no file");
+        }
+        Ok(url)
+    }
+
+    /// The file, unless the database is in memory.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match &self.place {
+            Place::File(file) => Some(file),
+            Place::Memory(_) => None,
+        }
+    }
+}
+
+/// SQLite would read a name that begins with `file:` as a URI.
+fn file(path: &str) -> PathBuf {
+    match path.starts_with("file:") {
+        true => Path::new(".").join(path),
+        false => path.into(),
+    }
+}
+
+/// A path with a colon and then an @ may be a login that was meant for a server.
+fn shown(path: &str) -> String {
+    match path.rsplit_once('@') {
+        Some((login, rest)) if login.contains(':') => format!("…@{rest}"),
+        _ => path.to_owned(),
+    }
+}
+
+impl fmt::Display for SqliteUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Memory(None) => f.write_str("sqlite::memory:"),
+            _ => write!(f, "sqlite://{}", self.shown),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Database URLs as people write them, and what is never printed of them.
+
+use std::fs;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+use runtrail_migration::ConnectOptions;
+use runtrail_store::AuditStore;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::fixture::*;
+
+/// URLs with passwords that are not encoded, and other mistakes. Each `s3cr3t` may be part of a password.
+const MISTYPED: &[&str] = &[
+    "postgres://alice:p@s3cr3t#1@127.0.0.1:1/app",
+    "postgres://alice:p#s3cr3t@127.0.0.1:1/app",
+    "postgres://alice:#s3cr3t@127.0.0.1:1/app",
+    "postgres://alice:p?s3cr3t@127.0.0.1:1/app",
+    "postgres://alice:1?s3cr3t@127.0.0.1:1/app",
+    "postgres://alice:1?user=s3cr3t@127.0.0.1:1/app",
+    "postgres://alice:p@w?s3cr3t@127.0.0.1:1/app",
+    "postgres://alice:p/s3cr3t@127.0.0.1:1/app",
+    "postgres://alice:1/s3cr3t@127.0.0.1:1/app",
+    "postgres://alice:p@s3cr3t/x@127.0.0.1:1/app",
+    "postgres://alice:s3cr3t@[::1:1/app",
+    "postgres://alice:s3cr3t@127.0.0.1:none/app",
+    "postgres://alice:s3cr3t",
+    "postgres://alice%3As3cr3t@127.0.0.1:1/app",
+    "postgres:alice:s3cr3t@127.0.0.1:1/app",
+    "postgresql://alice:p@s3cr3t#@127.0.0.1:1/app",
+    "postgres://127.0.0.1:1/app?sslmode=s3cr3t",
+    "postgres://127.0.0.1:1/app?passwrod=s3cr3t",
+    "postgres://127.0.0.1:1/app?port=s3cr3t",
+    "postgres://127.0.0.1:1/app?statement-cache-capacity=s3cr3t",
+    "postgres://127.0.0.1:1/app?hostaddr=s3cr3t.invalid",
+    "postgres://127.0.0.1:1/app?password=s3cr3t",
+    "postgres://127.0.0.1:1/app?s3cr3t",
+    "sqlite://alice:s3cr3t@127.0.0.1/app",
+    "sqlite://app.db?mode=s3cr3t",
+    "sqlite://app.db?s3cr3t=1",
+    "sqlite://app.db?cache=s3cr3t",
+    "mysql://alice:s3cr3t@127.0.0.1/app",
+    "alice:s3cr3t@127.0.0.1/app",
+    "s3cr3t",
+];
+
+#[test]
+fn no_part_of_a_password_is_printed_however_the_url_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in MISTYPED {
+        let options = ConnectOptions::new(*url);
+        let described = format!("{options} {options:?} {:?}", options.backend());
+        assert!(!described.contains("s3cr3t"), "{url}: {described}");
+        for arguments in [&["list"][..], &["exec", "true"], &["migrate", "status"]] {
+            let mut command = runtrail_command(folder.path());
+            command.args(["--database-url", url]).args(arguments);
+            // A name that is looked up must not make the case slow.
+            let output = command
+                .env("RES_OPTIONS", "attempts:1 timeout:1")
+                .output()
+                .unwrap();
+            let printed = printed(&output);
+            assert!(!output.status.success(), "{url}: {printed}");
+            let is_host = url.contains("hostaddr");
+            assert!(
+                is_host || !printed.contains("s3cr3t"),
+                "{url} {arguments:?}: {printed}"
+            );
+        }
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// Everything that is logged, at any level.
+#[derive(Clone, Default)]
+struct Everything(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Everything {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Everything {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[test]
+fn no_span_or_event_of_connecting_has_a_password() {
+    let everything = Everything::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
+        .with_writer(everything.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            for url in [
+                "postgres://alice:s3cr3t@127.0.0.1:1/app",
+                "postgres://127.0.0.1:1/app?password=s3cr3t&passwrod=s3cr3t",
+            ] {
+                AuditStore::connect(url).await.unwrap_err();
+            }
+        });
+    });
+    let logged = String::from_utf8(everything.0.lock().unwrap().clone()).unwrap();
+    assert!(
+        logged.contains("parameter 2 of the database URL is unknown"),
+        "{logged}"
+    );
+    assert!(!logged.contains("s3cr3t"), "{logged}");
+}
+
+#[test]
+fn the_path_of_a_sqlite_url_is_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("here");
+    for (url, name) in [
+        ("sqlite://my db.db", "my db.db"),
+        ("sqlite://run[1].db", "run[1].db"),
+        ("sqlite://2026-11-24T10:00.db", "2026-11-24T10:00.db"),
+        ("sqlite:plain.db", "plain.db"),
+        ("SQLite://capital.db", "capital.db"),
+        ("sqlite://a%20b.db", "a b.db"),
+        ("sqlite://100%.db", "100%.db"),
+        ("sqlite://a#b.db", "a#b.db"),
+        ("sqlite://file:x.db", "file:x.db"),
+        ("sqlite://who@where.db", "who@where.db"),
+    ] {
+        let _ = fs::remove_dir_all(&file);
+        fs::create_dir(&file).unwrap();
+        for arguments in [&["exec", "true"][..], &["count"]] {
+            let output = runtrail_command(&file)
+                .args(["--database-url", url])
+                .args(arguments)
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{url}: {}", stderr(&output));
+        }
+        let mut names = fs::read_dir(&file).unwrap();
+        let made = names.next().unwrap().unwrap().file_name();
+        assert_eq!(made.to_str().unwrap(), name);
+        assert!(names.next().is_none());
+    }
+}
+
+#[test]
+fn all_spellings_of_a_file_are_one_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(path("a b.db"), "").unwrap();
+    std::os::unix::fs::symlink(path("a b.db"), path("link.db")).unwrap();
+    let one = ConnectOptions::new(format!("sqlite://{}", path("a b.db")));
+    for other in [
+        format!("sqlite:{}", path("a%20b.db")),
+        format!("sqlite://{}?mode=ro", path("./a b.db")),
+        format!("SQLITE://{}", path("link.db")),
+    ] {
+        assert!(
+            one.is_same_database(&ConnectOptions::new(&other)),
+            "{other}"
+        );
+    }
+    let missing = |name| ConnectOptions::new(format!("sqlite://{}", path(name)));
+    assert!(missing("c.db").is_same_database(&missing("./c.db")));
+    assert!(!missing("c.db").is_same_database(&missing("d.db")));
+    let memory = || ConnectOptions::new("sqlite::memory:");
+    assert!(!memory().is_same_database(&memory()));
+
+    let server = |url| ConnectOptions::new(url);
+    let one = server("postgres://me:x@DB.example:5432/app");
+    for other in [
+        "postgresql://you@db.example/app",
+        "postgres:///app?host=db.example&sslmode=require",
+    ] {
+        assert!(one.is_same_database(&server(other)), "{other}");
+    }
+    assert!(!one.is_same_database(&server("postgres://me@db.example/other")));
+    assert!(!one.is_same_database(&server("postgres://me@db.example:5433/app")));
+}
+
+#[test]
+fn the_reason_why_a_url_cannot_be_used_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    for (url, reason) in [
+        ("sqlite://", "names no file"),
+        ("sqlite://x.db?mode=x", "unknown mode"),
+        (
+            "postgres://h:0/x",
+            "a port that is not a number from 1 to 65535",
+        ),
+        ("postgres://::1/x", "an IPv6 address stands in brackets"),
+        ("postgres://[::1/x", "without its closing bracket"),
+        ("postgres://[h]/x", "not an IPv6 address"),
+        ("postgres://a,b/x", "several hosts"),
+        ("postgres://h/x?sslmode=maybe", "unknown sslmode"),
+        ("postgres://u:p#w@h/x", "%23 for #"),
+        ("postgres:u@h/x", "lacks the //"),
+        ("mysql://h/x", "has to begin with sqlite: or postgres:"),
+    ] {
+        let output = runtrail_command(folder.path())
+            .args(["--database-url", url, "list"])
+            .output()
+            .unwrap();
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{url}: {message}");
+        assert!(message.contains(reason), "{url}: {message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+    }
+}
+
+#[test]
+fn parts_of_a_server_url_may_be_parameters_as_psql_takes_them() {
+    on_database(Backend::Postgres, async |database| {
+        database.store().await.close().await.unwrap();
+        let url = url::Url::parse(&database.url()).unwrap();
+        let (host, port) = (url.host_str().unwrap(), url.port().unwrap_or(5432));
+        let login = match url.password() {
+            Some(password) => format!("{}:{password}@", url.username()),
+            None => format!("{}@", url.username()),
+        };
+        let (name, folder) = (url.path(), tempfile::tempdir().unwrap());
+        for url in [
+            format!("postgres://{login}{name}?host={host}&port={port}"),
+            format!(
+                "postgresql:///?dbname={}&host={host}&port={port}&user={}&password={}",
+                &name[1..],
+                url.username(),
+                url.password().unwrap_or("x")
+            ),
+        ] {
+            let output = runtrail_command(folder.path())
+                .args(["--database-url", &url, "count"])
+                .output()
+                .unwrap();
+            assert_eq!(stdout(&output), "0\n", "{url}: {}", stderr(&output));
+        }
+    });
+}
+
+#[test]
+fn an_ipv6_address_in_brackets_is_connected_to() {
+    // Whether it is a PostgreSQL is another matter: that somebody knocks is enough.
+    let Ok(listener) = TcpListener::bind("[::1]:0") else {
+        let options = ConnectOptions::new("postgres://me@[::1]:5432/app");
+        assert_eq!(options.to_string(), "postgres://me@[::1]:5432/app");
+        return;
+    };
+    let port = listener.local_addr().unwrap().port();
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = runtrail_command(folder.path())
+        .args([
+            "--database-url",
+            &format!("postgres://me@[::1]:{port}/app"),
+            "count",
+        ])
+        .spawn()
+        .unwrap();
+    listener.set_nonblocking(true).unwrap();
+    eventually(|| listener.accept().ok());
+    drop(listener);
+    assert!(!ended(&mut child).success());
+}
