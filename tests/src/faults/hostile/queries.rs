@@ -189,11 +189,10 @@ impl Query {
     /// Whether every name in it can be one.
     fn is_possible(&self) -> bool {
         match self {
-            Self::Get(id) | Self::Chain(id) => can_be(id) && !id.is_empty(),
-            Self::BySkill(name, _)
-            | Self::BySkillPaginated(name, _)
-            | Self::ByCaller(name, _)
-            | Self::Children(name) => can_be(name),
+            Self::Get(id) | Self::Chain(id) | Self::Children(id) => can_be(id) && !id.is_empty(),
+            Self::BySkill(name, _) | Self::BySkillPaginated(name, _) | Self::ByCaller(name, _) => {
+                can_be(name)
+            }
             Self::Filtered(filter, _) => [&filter.skill_id, &filter.caller_id, &filter.channel_id]
                 .into_iter()
                 .flatten()
