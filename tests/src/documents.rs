@@ -27,16 +27,20 @@ fn cases_named_in(document: &str) -> Vec<String> {
         .collect()
 }
 
-/// The file of a case: as many of its modules as are files or folders.
+/// The file of a case: as many of its modules as are files or folders, of which the last has a `mod.rs`.
 fn source_of(case: &str) -> PathBuf {
+    let mut of_folder = None;
     let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
     for module in case.split("::") {
         path.push(module);
         if path.with_extension("rs").exists() {
             return path.with_extension("rs");
         }
+        if path.join("mod.rs").exists() {
+            of_folder = Some(path.join("mod.rs"));
+        }
     }
-    panic!("there is no file for {case}");
+    of_folder.unwrap_or_else(|| panic!("there is no file for {case}"))
 }
 
 #[test]

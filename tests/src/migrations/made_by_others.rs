@@ -57,6 +57,41 @@ async fn assert_behaves(database: &TestDatabase, db: &DatabaseConnection) {
     assert_eq!(fetch::<i64>(db, indexes).await, [7]);
 }
 
+/// Both tables, with this key of an event to its run.
+async fn create_events(database: &TestDatabase, key: &str) {
+    let db = database.connection().await;
+    create_from_entities(&db).await;
+    execute(&db, "DROP TABLE skill_run_logs").await;
+    let columns = format!(
+        "run_id text NOT NULL {key}, sequence bigint NOT NULL, created_at bigint NOT NULL, event_type text NOT NULL, \
+         payload text NOT NULL, PRIMARY KEY (run_id, sequence)"
+    );
+    execute(&db, &format!("CREATE TABLE skill_run_logs ({columns})")).await;
+    db.close().await.unwrap();
+}
+
+async fn assert_cascade_is_added_or_refused(database: &TestDatabase) {
+    let db = database.connection().await;
+    let store = AuditStore::connect(database.url()).await.unwrap();
+    match database.backend() {
+        Backend::Sqlite => {
+            let names_it = |message: String| {
+                assert!(
+                    message.contains("skill_run_logs") && message.contains("ON DELETE CASCADE"),
+                    "{message}"
+                );
+            };
+            names_it(store.initialize().await.unwrap_err().to_string());
+            names_it(Composed::up(&db, None).await.unwrap_err().to_string());
+        }
+        // There a key can be added.
+        Backend::Postgres => {
+            store.initialize().await.unwrap();
+            assert_behaves(database, &db).await;
+        }
+    }
+}
+
 on_each_backend! {
     async fn tables_that_were_made_from_the_entities_are_completed_by_initialize(database) {
         let db = database.connection().await;
@@ -88,29 +123,13 @@ on_each_backend! {
     }
 
     async fn events_that_would_outlive_their_run_are_refused_by_name(database) {
-        let db = database.connection().await;
-        create_from_entities(&db).await;
-        execute(&db, "DROP TABLE skill_run_logs").await;
-        execute(
-            &db,
-            "CREATE TABLE skill_run_logs (run_id text NOT NULL, sequence bigint NOT NULL, created_at bigint NOT NULL, \
-             event_type text NOT NULL, payload text NOT NULL, PRIMARY KEY (run_id, sequence))",
-        )
-        .await;
-        let store = AuditStore::connect(database.url()).await.unwrap();
-        match database.backend() {
-            Backend::Sqlite => {
-                let err = store.initialize().await.unwrap_err().to_string();
-                assert!(err.contains("skill_run_logs") && err.contains("ON DELETE CASCADE"), "{err}");
-                let err = Composed::up(&db, None).await.unwrap_err().to_string();
-                assert!(err.contains("skill_run_logs") && err.contains("ON DELETE CASCADE"), "{err}");
-            }
-            // There a key can be added.
-            Backend::Postgres => {
-                store.initialize().await.unwrap();
-                assert_behaves(database, &db).await;
-            }
-        }
+        create_events(database, "").await;
+        assert_cascade_is_added_or_refused(database).await;
+    }
+
+    async fn events_that_would_keep_their_run_are_refused_by_name(database) {
+        create_events(database, "REFERENCES skill_runs (id)").await;
+        assert_cascade_is_added_or_refused(database).await;
     }
 
     async fn a_table_without_our_primary_key_is_refused_by_name(database) {
