@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use clap::Subcommand;
 use sea_orm::DatabaseConnection;
 
-use crate::{ConnectOptions, Migrator, SchemaName, script, switch_to_write_ahead_log};
+use crate::{ConnectOptions, Migrator, SchemaName, script};
 
 /// The database that the commands use when none is named.
 pub const DEFAULT_URL: &str = "sqlite://runtrail.db?mode=rwc";
@@ -88,7 +88,8 @@ async fn run_on(
     match command {
         Command::Up { steps } => {
             let applied = migrator.up(db, steps).await?;
-            switch_to_write_ahead_log(db).await?;
+            #[cfg(feature = "sqlite")]
+            crate::sqlite_file::switch_to_write_ahead_log(db).await?;
             print_changes("applied", &applied)?;
         }
         Command::Down { steps, num, force } => {

@@ -1,16 +1,14 @@
 use std::fmt;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-#[cfg(feature = "sqlite")]
-use sea_orm::sqlx::sqlite::SqliteSynchronous;
-use sea_orm::{ConnectOptions as PoolOptions, Database, DatabaseConnection, DbBackend, DbErr};
+use sea_orm::{ConnectOptions as PoolOptions, DatabaseConnection, DbBackend};
 
+#[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+use crate::Error;
+use crate::Result;
 use crate::abandoned::Abandoned;
 use crate::database_url::DatabaseUrl;
-use crate::sqlite_file::{self, Access};
-use crate::sqlite_url::{Mode, SqliteUrl};
-use crate::{DriverErrorKind, Error, Result};
+use crate::sqlite_url::{self, Mode, SqliteUrl};
 
 /// What survives a power cut. Killing the process loses nothing either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,23 +36,39 @@ pub enum Durability {
 /// ```
 #[derive(Clone)]
 pub struct ConnectOptions {
-    url: DatabaseUrl,
-    intent: Intent,
-    durability: Durability,
+    pub(crate) url: DatabaseUrl,
+    pub(crate) intent: Intent,
+    pub(crate) durability: Durability,
     max_connections: u32,
     acquire_timeout: Duration,
-    busy_timeout: Duration,
+    pub(crate) busy_timeout: Duration,
     abandoned: Abandoned,
 }
 
 /// What a SQLite file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Intent {
+pub(crate) enum Intent {
     /// Whatever the URL says.
     Any,
     /// To write, if it is there.
     WriteExisting,
     Read,
+}
+
+/// How connections use a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(dead_code, reason = "there are no files without the feature")
+)]
+pub(crate) enum Access {
+    Write,
+    /// Writes nothing, but may open what a writer needs: the files beside it, which the last connection removes.
+    ReadBesideWriter,
+    /// Opened read-only.
+    Read,
+    /// Opened read-only, and without the files beside it.
+    ReadAlone,
 }
 
 impl ConnectOptions {
@@ -127,7 +141,7 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`], which never repeats the URL: there may be a password in it.
+    /// [`Error::InvalidUrl`](crate::Error::InvalidUrl), which never repeats the URL: there may be a password in it.
     pub fn backend(&self) -> Result<DbBackend> {
         self.url.backend()
     }
@@ -151,7 +165,7 @@ impl ConnectOptions {
     pub fn is_same_database(&self, other: &Self) -> bool {
         match (&self.url, &other.url) {
             (DatabaseUrl::Sqlite(one), DatabaseUrl::Sqlite(other)) => {
-                let place = |url: &SqliteUrl| url.file().and_then(sqlite_file::canonical);
+                let place = |url: &SqliteUrl| url.file().and_then(sqlite_url::canonical);
                 place(one).is_some_and(|file| place(other).as_ref() == Some(&file))
             }
             #[cfg(feature = "postgres")]
@@ -174,7 +188,7 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`], [`Error::NoSuchFile`], [`Error::Database`].
+    /// [`Error::InvalidUrl`](crate::Error::InvalidUrl), [`Error::NoSuchFile`](crate::Error::NoSuchFile), [`Error::Database`](crate::Error::Database).
     pub async fn open(&self) -> Result<DatabaseConnection> {
         self.open_with(self.busy_timeout).await
     }
@@ -218,7 +232,7 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`], [`Error::Database`].
+    /// [`Error::InvalidUrl`](crate::Error::InvalidUrl), [`Error::Database`](crate::Error::Database).
     pub async fn open_readers(&self) -> Result<Option<DatabaseConnection>> {
         let is_alone = self.is_in_memory() || self.is_read_only();
         if self.backend()? != DbBackend::Sqlite || is_alone {
@@ -237,7 +251,7 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`], also for PostgreSQL; [`Error::NoSuchFile`], [`Error::Database`].
+    /// [`Error::InvalidUrl`](crate::Error::InvalidUrl), also for PostgreSQL; [`Error::NoSuchFile`](crate::Error::NoSuchFile), [`Error::Database`](crate::Error::Database).
     pub async fn open_as_it_is(&self) -> Result<DatabaseConnection> {
         self.url.sqlite()?;
         self.open_file(
@@ -253,7 +267,7 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`], [`Error::Database`].
+    /// [`Error::InvalidUrl`](crate::Error::InvalidUrl), [`Error::Database`](crate::Error::Database).
     pub async fn open_writer(&self, opened: &DatabaseConnection) -> Result<DatabaseConnection> {
         if self.backend()? == DbBackend::Sqlite {
             return Ok(opened.clone());
@@ -265,7 +279,7 @@ impl ConnectOptions {
 
     /// The pool's own options. Their URL only names the kind: SeaORM writes it into spans and messages, and the
     /// driver's options, which know the rest, never appear in any.
-    fn pool_options(&self) -> PoolOptions {
+    pub(crate) fn pool_options(&self) -> PoolOptions {
         let mut options = PoolOptions::new(match self.url {
             DatabaseUrl::Postgres(_) => "postgres://",
             _ => "sqlite::memory:",
@@ -283,144 +297,31 @@ impl ConnectOptions {
         options
     }
 
-    #[cfg(feature = "postgres")]
-    async fn open_server(&self, mut options: PoolOptions) -> Result<DatabaseConnection> {
-        use std::pin::pin;
-
-        use sea_orm::RuntimeErr;
-        use sea_orm::sqlx::ConnectOptions;
-        use tokio::time::timeout;
-
-        /// How long a server needs that has a connection to give.
-        const PROMPTLY: Duration = Duration::from_millis(500);
-
-        let DatabaseUrl::Postgres(url) = &self.url else {
-            return Err(Error::InvalidUrl {
-                reason: "has to begin with postgres:",
-            });
-        };
-        let driver = url.options()?;
-        let of_the_pool = driver.clone();
-        options.map_sqlx_postgres_opts(move |_| of_the_pool.clone());
-        let mut connecting = pin!(Database::connect(options));
-        if let Ok(opened) = timeout(PROMPTLY, &mut connecting).await {
-            return Ok(opened?);
-        }
-
-        // A pool tries again and again when it is refused, and then reports only that it took too long. So the reason
-        // is asked for on a connection of its own.
-        let refusal = tokio::select! {
-            opened = &mut connecting => return Ok(opened?),
-            probed = driver.connect() => match probed {
-                Ok(probe) => {
-                    drop(probe);
-                    return Ok(connecting.await?);
-                }
-                Err(refusal) => refusal,
-            },
-        };
-        // It may be the pool that has the one connection that the role is allowed.
-        match timeout(PROMPTLY, connecting).await {
-            Ok(Ok(opened)) => Ok(opened),
-            _ => Err(DbErr::Conn(RuntimeErr::SqlxError(refusal.into())).into()),
-        }
-    }
-
     #[cfg(not(feature = "postgres"))]
     async fn open_server(&self, _options: PoolOptions) -> Result<DatabaseConnection> {
-        Err(self.url.sqlite().err().unwrap_or(Error::InvalidUrl {
-            reason: "has to begin with sqlite:",
-        }))
+        Err(self.without_feature())
     }
 
-    /// How SQLite opens the file, and with which settings of ours.
-    #[cfg(feature = "sqlite")]
+    #[cfg(not(feature = "sqlite"))]
     async fn open_file(
         &self,
-        mut options: PoolOptions,
-        access: Access,
-        busy_timeout: Duration,
+        _options: PoolOptions,
+        _access: Access,
+        _busy_timeout: Duration,
     ) -> Result<DatabaseConnection> {
-        let url = self.url.sqlite()?;
-        let may_create = url.mode == Mode::Create && self.intent == Intent::Any;
-        if let Some(file) = url
-            .file()
-            .filter(|_| access == Access::Write || !may_create)
-        {
-            sqlite_file::prepare(file, may_create)?;
-        }
-        let driver =
-            access
-                .options(url)
-                .busy_timeout(busy_timeout)
-                .synchronous(match self.durability {
-                    Durability::Full => SqliteSynchronous::Full,
-                    Durability::Normal => SqliteSynchronous::Normal,
-                });
-        options
-            // An open file costs nothing, and a database in memory is gone with its last connection.
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .map_sqlx_sqlite_opts(move |_| driver.clone());
-        self.connect(options).await
+        Err(self.without_feature())
     }
 
-    #[cfg(feature = "sqlite")]
+    #[cfg(not(feature = "sqlite"))]
     async fn open_to_read(&self) -> Result<DatabaseConnection> {
-        let url = self.url.sqlite()?;
-        let file = url.file().unwrap_or(Path::new(""));
-        sqlite_file::prepare(file, false)?;
-        let access = Access::to_read(url);
-        let opened = async {
-            let db = self
-                .open_file(self.pool_options(), access, self.busy_timeout)
-                .await?;
-            // Only with its first page does SQLite open the files beside it.
-            match sqlite_file::read_first_page(&db).await {
-                Ok(()) => Ok(db),
-                Err(err) => {
-                    let _ = db.close().await;
-                    Err(err)
-                }
-            }
-        };
-        let err = match opened.await {
-            Ok(db) => return Ok(db),
-            Err(err) => err,
-        };
-        let is_alone = !sqlite_file::beside(file, "-wal").exists()
-            && !sqlite_file::beside(file, "-journal").exists();
-        if access == Access::ReadAlone || !is_alone || !sqlite_file::is_wal(file) {
-            return Err(err);
-        }
-        let db = self
-            .open_file(self.pool_options(), Access::ReadAlone, self.busy_timeout)
-            .await?;
-        if sqlite_file::read_first_page(&db).await.is_err() {
-            return Err(err);
-        }
-        tracing::warn!(
-            "{self} is read as a file that nothing changes meanwhile, since its folder can't be written"
-        );
-        Ok(db)
+        Err(self.without_feature())
     }
 
-    /// Switching a new file to the write-ahead log is the one lock that SQLite's busy timeout doesn't wait for.
-    #[cfg(feature = "sqlite")]
-    async fn connect(&self, options: PoolOptions) -> Result<DatabaseConnection> {
-        let begun = Instant::now();
-        loop {
-            let err: DbErr = match Database::connect(options.clone()).await {
-                Ok(connection) => return Ok(connection),
-                Err(err) => err,
-            };
-            if DriverErrorKind::of(&err) != DriverErrorKind::Busy
-                || begun.elapsed() >= self.busy_timeout
-            {
-                return Err(err.into());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+    fn without_feature(&self) -> Error {
+        self.backend().err().unwrap_or(Error::InvalidUrl {
+            reason: crate::database_url::MISSING_FEATURE,
+        })
     }
 
     fn is_in_memory(&self) -> bool {

@@ -65,7 +65,7 @@ impl DatabaseUrl {
 }
 
 const UNKNOWN_KIND: &str = "has to begin with sqlite: or postgres:";
-const MISSING_FEATURE: &str =
+pub(crate) const MISSING_FEATURE: &str =
     "needs a cargo feature that this build leaves out: `sqlite` or `postgres`";
 
 /// Where the database is: never the password, nor anything that may be part of one.

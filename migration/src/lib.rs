@@ -55,8 +55,13 @@ mod connect;
 mod database_url;
 mod driver_error_kind;
 mod error;
+#[cfg(feature = "sqlite")]
+mod open_file;
+#[cfg(feature = "postgres")]
+mod open_server;
 mod open_transactions;
 mod postgres_url;
+#[cfg(feature = "sqlite")]
 mod sqlite_file;
 mod sqlite_url;
 
@@ -74,8 +79,6 @@ pub use records::MIGRATION_TABLE;
 pub use schema_name::SchemaName;
 pub use schema_state::SchemaState;
 pub use script::script;
-#[doc(hidden)]
-pub use sqlite_file::switch_to_write_ahead_log;
 
 use schema_migration::SchemaMigration;
 

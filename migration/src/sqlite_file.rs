@@ -5,29 +5,20 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use sea_orm::sqlx::ConnectOptions as _;
+use sea_orm::sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
 use sea_orm::{DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqlxError};
 
+use crate::connect::Access;
+use crate::sqlite_url::{Place, SqliteUrl};
 use crate::{Error, Result};
 
-/// How connections use a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    Write,
-    /// Writes nothing, but may open what a writer needs: the files beside it, which the last connection removes.
-    ReadBesideWriter,
-    /// Opened read-only.
-    Read,
-    /// Opened read-only, and without the files beside it.
-    ReadAlone,
-}
-
-#[cfg(feature = "sqlite")]
 impl Access {
     /// How to read a file without leaving a trace.
     ///
     /// A read-only connection to a write-ahead log makes the files beside it, if they aren't there, and can't remove
     /// them. So where there is no log, the connection may write, and doesn't.
-    pub(crate) fn to_read(url: &crate::sqlite_url::SqliteUrl) -> Self {
+    pub(crate) fn to_read(url: &SqliteUrl) -> Self {
         let Some(file) = url.file() else {
             return Self::Read;
         };
@@ -40,14 +31,7 @@ impl Access {
         }
     }
 
-    pub(crate) fn options(
-        self,
-        url: &crate::sqlite_url::SqliteUrl,
-    ) -> sea_orm::sqlx::sqlite::SqliteConnectOptions {
-        use crate::sqlite_url::Place;
-        use sea_orm::sqlx::ConnectOptions;
-        use sea_orm::sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
-
+    pub(crate) fn options(self, url: &SqliteUrl) -> SqliteConnectOptions {
         /// What the WAL file may keep on disk after a checkpoint: 64 MiB.
         const JOURNAL_SIZE_LIMIT: &str = "67108864";
 
@@ -104,18 +88,6 @@ pub(crate) fn prepare(file: &Path, may_create: bool) -> Result<()> {
     }
 }
 
-/// The one spelling of a file, whether or not it is there yet.
-pub(crate) fn canonical(file: &Path) -> Option<PathBuf> {
-    if let Ok(file) = file.canonicalize() {
-        return Some(file);
-    }
-    let folder = file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok()?;
-    Some(folder.join(file.file_name()?))
-}
-
 /// The file that SQLite makes beside it, by how its name ends.
 pub(crate) fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(file);
@@ -135,34 +107,21 @@ fn is_new(file: &Path) -> bool {
 }
 
 /// Reads as little as there is.
-#[cfg(feature = "sqlite")]
 pub(crate) async fn read_first_page(db: &DatabaseConnection) -> Result<()> {
     query(db, "PRAGMA schema_version").await
 }
 
 /// Gives a SQLite file that another program has made the write-ahead log that ours have; no effect on PostgreSQL.
-///
-/// # Errors
-///
-/// [`Error::Database`].
-#[cfg(feature = "sqlite")]
-pub async fn switch_to_write_ahead_log(db: &DatabaseConnection) -> Result<()> {
+pub(crate) async fn switch_to_write_ahead_log(db: &DatabaseConnection) -> Result<()> {
     if db.get_database_backend() != DbBackend::Sqlite {
         return Ok(());
     }
     query(db, "PRAGMA journal_mode = WAL").await
 }
 
-#[cfg(feature = "sqlite")]
 async fn query(db: &DatabaseConnection, sql: &'static str) -> Result<()> {
     let pool = db.get_sqlite_connection_pool();
     let done = sea_orm::sqlx::query(sql).execute(pool).await;
     done.map_err(|err: SqlxError| DbErr::Query(RuntimeErr::SqlxError(err.into())))?;
-    Ok(())
-}
-
-/// There are no such files without the feature `sqlite`.
-#[cfg(not(feature = "sqlite"))]
-pub async fn switch_to_write_ahead_log(_db: &DatabaseConnection) -> Result<()> {
     Ok(())
 }

@@ -6,6 +6,13 @@ use url::form_urlencoded;
 
 /// What a URL says of a SQLite database.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(
+        dead_code,
+        reason = "the URL is read, so that its kind can be named, and not opened"
+    )
+)]
 pub(crate) struct SqliteUrl {
     pub(crate) place: Place,
     pub(crate) mode: Mode,
@@ -109,4 +116,16 @@ impl fmt::Display for SqliteUrl {
             _ => write!(f, "sqlite://{}", self.shown),
         }
     }
+}
+
+/// The one spelling of a file, whether or not it is there yet.
+pub(crate) fn canonical(file: &Path) -> Option<PathBuf> {
+    if let Ok(file) = file.canonicalize() {
+        return Some(file);
+    }
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok()?;
+    Some(folder.join(file.file_name()?))
 }

@@ -60,8 +60,8 @@ impl Copy {
         if is_same {
             return Err(Failure::usage("--from and --to are the same database"));
         }
-        let source = open_source(&self.from, self.from_schema).await?;
-        let target = open_target(&self.to, self.to_schema).await?;
+        let source = open_source(database, &self.from, self.from_schema).await?;
+        let target = open_target(database, &self.to, self.to_schema).await?;
         let mut copy = HistoryCopy::new(source.clone(), target.clone());
         if self.is_final {
             copy = copy.last();
@@ -96,7 +96,11 @@ impl Copy {
     }
 }
 
-async fn open_source(url: &str, schema: Option<SchemaName>) -> Result<Source> {
+async fn open_source(
+    database: &DatabaseArguments,
+    url: &str,
+    schema: Option<SchemaName>,
+) -> Result<Source> {
     if let Some(url) = url.strip_prefix(LegacyStore::URL_PREFIX) {
         let opened = LegacyStore::connect(url).await;
         return Ok(opened.map_err(|err| database::opening(url, err))?.into());
@@ -104,6 +108,7 @@ async fn open_source(url: &str, schema: Option<SchemaName>) -> Result<Source> {
     let options = ConnectOptions::new(url);
     let opened = async {
         let store = database::connect(options.clone().read_only(), schema).await?;
+        let store = database.adapted(store);
         store.verify_schema().await?;
         Ok(store)
     };
@@ -126,10 +131,14 @@ fn is_embedded(backend: DbBackend) -> bool {
     backend == DbBackend::Sqlite
 }
 
-async fn open_target(url: &str, schema: Option<SchemaName>) -> Result<AuditStore> {
+async fn open_target(
+    database: &DatabaseArguments,
+    url: &str,
+    schema: Option<SchemaName>,
+) -> Result<AuditStore> {
     let url = database::created_on_first_use(url);
     let opened = async {
-        let store = database::connect(url.as_str(), schema).await?;
+        let store = database.adapted(database::connect(url.as_str(), schema).await?);
         store.initialize().await?;
         Ok(store)
     };

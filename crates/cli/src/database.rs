@@ -106,10 +106,7 @@ impl DatabaseArguments {
         let opened = async {
             // What was stored by a host with larger limits has to be exported and imported too.
             let limits = Limits::new(Limits::MAX_VALUE_BYTES)?;
-            let mut store = connect(options, schema).await?.with_limits(limits);
-            if self.without_prepared_statements {
-                store = store.without_prepared_statements();
-            }
+            let store = self.adapted(connect(options, schema).await?.with_limits(limits));
             if is_embedded {
                 // Also where the schema turns out not to fit: what was opened is closed.
                 let _ = self.opened.set(store.clone());
@@ -121,6 +118,14 @@ impl DatabaseArguments {
             Ok(store)
         };
         opened.await.map_err(|err| opening(&url, err))
+    }
+
+    /// The same store, through a pooler if there is one.
+    pub(crate) fn adapted(&self, store: AuditStore) -> AuditStore {
+        match self.without_prepared_statements {
+            true => store.without_prepared_statements(),
+            false => store,
+        }
     }
 
     /// Closes the SQLite file that the command has used: it then stands alone, without the files beside it.

@@ -135,6 +135,10 @@ fn is_blank(text: &mut SpooledTempFile) -> std::io::Result<bool> {
 }
 
 fn not_json(err: serde_json::Error) -> Refusal {
+    if err.is_io() {
+        // The reader's own words, which have the place in them.
+        return Refusal::Line(std::io::Error::from(err).to_string());
+    }
     let column = err.column();
     // The line is known better here: within itself it is always the first.
     let reason = err.to_string().replace(" at line 1 column", ", column");

@@ -1,0 +1,101 @@
+//! Opening a SQLite file.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sea_orm::sqlx::sqlite::SqliteSynchronous;
+use sea_orm::{ConnectOptions as PoolOptions, Database, DatabaseConnection, DbErr};
+
+use crate::connect::{Access, Intent};
+use crate::sqlite_file;
+use crate::sqlite_url::Mode;
+use crate::{ConnectOptions, DriverErrorKind, Durability, Result};
+
+impl ConnectOptions {
+    /// How SQLite opens the file, and with which settings of ours.
+    pub(crate) async fn open_file(
+        &self,
+        mut options: PoolOptions,
+        access: Access,
+        busy_timeout: Duration,
+    ) -> Result<DatabaseConnection> {
+        let url = self.url.sqlite()?;
+        let may_create = url.mode == Mode::Create && self.intent == Intent::Any;
+        if let Some(file) = url
+            .file()
+            .filter(|_| access == Access::Write || !may_create)
+        {
+            sqlite_file::prepare(file, may_create)?;
+        }
+        let driver =
+            access
+                .options(url)
+                .busy_timeout(busy_timeout)
+                .synchronous(match self.durability {
+                    Durability::Full => SqliteSynchronous::Full,
+                    Durability::Normal => SqliteSynchronous::Normal,
+                });
+        options
+            // An open file costs nothing, and a database in memory is gone with its last connection.
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .map_sqlx_sqlite_opts(move |_| driver.clone());
+        self.connect(options).await
+    }
+
+    pub(crate) async fn open_to_read(&self) -> Result<DatabaseConnection> {
+        let url = self.url.sqlite()?;
+        let file = url.file().unwrap_or(Path::new(""));
+        sqlite_file::prepare(file, false)?;
+        let access = Access::to_read(url);
+        let opened = async {
+            let db = self
+                .open_file(self.pool_options(), access, self.busy_timeout)
+                .await?;
+            // Only with its first page does SQLite open the files beside it.
+            match sqlite_file::read_first_page(&db).await {
+                Ok(()) => Ok(db),
+                Err(err) => {
+                    let _ = db.close().await;
+                    Err(err)
+                }
+            }
+        };
+        let err = match opened.await {
+            Ok(db) => return Ok(db),
+            Err(err) => err,
+        };
+        let is_alone = !sqlite_file::beside(file, "-wal").exists()
+            && !sqlite_file::beside(file, "-journal").exists();
+        if access == Access::ReadAlone || !is_alone || !sqlite_file::is_wal(file) {
+            return Err(err);
+        }
+        let db = self
+            .open_file(self.pool_options(), Access::ReadAlone, self.busy_timeout)
+            .await?;
+        if sqlite_file::read_first_page(&db).await.is_err() {
+            return Err(err);
+        }
+        tracing::warn!(
+            "{self} is read as a file that nothing changes meanwhile, since its folder can't be written"
+        );
+        Ok(db)
+    }
+
+    /// Switching a new file to the write-ahead log is the one lock that SQLite's busy timeout doesn't wait for.
+    async fn connect(&self, options: PoolOptions) -> Result<DatabaseConnection> {
+        let begun = Instant::now();
+        loop {
+            let err: DbErr = match Database::connect(options.clone()).await {
+                Ok(connection) => return Ok(connection),
+                Err(err) => err,
+            };
+            if DriverErrorKind::of(&err) != DriverErrorKind::Busy
+                || begun.elapsed() >= self.busy_timeout
+            {
+                return Err(err.into());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
