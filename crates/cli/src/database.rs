@@ -18,7 +18,7 @@ const INHERITED_URL: &str = "RUNTRAIL_DATABASE_URL";
 const INHERITED_INSTEAD_OF: &str = "RUNTRAIL_DATABASE_URL_INSTEAD_OF";
 const INHERITED_SCHEMA: &str = "RUNTRAIL_DATABASE_SCHEMA";
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct DatabaseArguments {
     /// The database [default: $DATABASE_URL, else sqlite://runtrail.db?mode=rwc].
     ///
@@ -65,6 +65,11 @@ impl DatabaseArguments {
             Ok(store)
         };
         opened.await.map_err(|err| opening(&url, err))
+    }
+
+    /// It can't be used.
+    pub(crate) fn opening(&self, source: Error) -> Failure {
+        opening(&self.url(), source)
     }
 
     pub(crate) async fn migrate(&self, command: Command) -> Result<()> {

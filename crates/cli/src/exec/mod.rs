@@ -4,13 +4,18 @@
 //! events, and handed to the recorder over a bounded channel. When the database is slower than the program, the
 //! channel fills, the threads wait, and so does the program: memory stays bounded, and nothing is left out.
 
+mod loss;
 mod outcome;
+mod patience;
 mod pieces;
+mod processes;
 mod program;
 mod pump;
 mod recorder;
 mod signals;
+mod start;
 mod target;
+mod terminal;
 
 use std::env;
 use std::ffi::OsString;
@@ -19,14 +24,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use runtrail_store::AuditStore;
-use runtrail_store::audit::{Error, RunStatus, SkillRun, Storage, new_run_id, rules};
+use runtrail_store::audit::{Clock, RunStatus, SkillRun, SystemClock, new_run_id, rules};
+use rustix::process::Signal;
 use serde_json::{Map, Value};
+use tokio::time::{sleep, timeout};
 
-use self::outcome::Ending;
+use self::outcome::{Ending, after_signal, name};
+use self::patience::IMPATIENCE;
 use self::program::Program;
-use self::recorder::Recorder;
+use self::recorder::{Recorder, Started, tell_unrecorded};
 use self::signals::Signals;
+use self::start::Start;
 use crate::database::DatabaseArguments;
 use crate::failure::{FAILED, Failure, Result};
 use crate::time;
@@ -69,6 +77,7 @@ pub(crate) struct Exec {
     /// End the program after this long, with SIGTERM.
     ///
     /// In the foreground of a terminal only the program itself, and otherwise whatever it has started as well.
+    /// On Linux that includes what has left its process group.
     #[arg(long, value_name = "DURATION", value_parser = time::duration)]
     timeout: Option<Duration>,
     /// How long after the SIGTERM of a timeout SIGKILL follows.
@@ -81,6 +90,7 @@ pub(crate) struct Exec {
     dry_run_status: bool,
     /// Run the program even when it can't be recorded, and pass on its exit code all the same.
     ///
+    /// A database that doesn't answer delays the start of the program by a second, and its end by at most 15.
     /// Without it nothing is run when the run can't be recorded, and a run of which something is lost on the way
     /// gives exit code 1 unless the program's own says that it has failed.
     #[arg(long)]
@@ -98,11 +108,18 @@ pub(crate) struct Exec {
 impl Exec {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<ExitCode> {
         // Before anything is recorded: from here on no signal leaves the run unfinished.
-        let signals = Signals::catch()
+        let mut signals = Signals::catch()
             .map_err(|err| Failure::failed(format!("signals can't be caught: {err}")))?;
+        processes::adopt_orphans();
         let run_id = match &self.id {
             Some(id) => id.clone(),
             None => new_run_id(),
+        };
+        let not_run = |failure| Failure::NotRun(Box::new(failure));
+        let start = Start {
+            database: database.clone(),
+            run: self.as_run(&run_id).map_err(not_run)?,
+            is_named: self.id.is_some(),
         };
         let mut environment = vec![(RUN_ID, Some(run_id.clone()))];
         environment.extend(database.environment()?);
@@ -116,16 +133,15 @@ impl Exec {
             environment.push((KILL_AFTER, Some((kill_after / 2).as_millis().to_string())));
         }
 
-        let recorder = match self.start(database, &run_id).await {
-            Ok(store) => Some(Recorder::new(store, &run_id)),
-            Err(failure) if self.keep_going && failure.is_out_of_reach() => {
-                tell(format!(
-                    "this run is not recorded: {}",
-                    failure.in_one_line()
-                ));
-                None
+        let (recorder, started) = Recorder::new(&run_id, database.clone(), start.store());
+        let recorder = match self.wait_for(started, &mut signals).await? {
+            Beginning::Recorded => Some(recorder),
+            Beginning::Unrecorded => None,
+            Beginning::Forestalled(signal) => {
+                let name = name(signal);
+                note(format!("error: nothing was run: runtrail was sent {name}"));
+                return Ok(after_signal(signal.as_raw()).into());
             }
-            Err(failure) => return Err(Failure::NotRun(Box::new(failure))),
         };
         let program = Program {
             command: &self.command,
@@ -135,7 +151,7 @@ impl Exec {
             inherited_kill_after,
         };
         let outcome = program
-            .run(recorder.as_ref().map(Recorder::events), signals)
+            .run(recorder.as_ref().map(Recorder::events), &mut signals)
             .await;
         let mut exit_code = outcome.exit_code();
         if !matches!(outcome.ending, Ending::Exited(_)) {
@@ -146,7 +162,7 @@ impl Exec {
         }
         if let Some(recorder) = recorder {
             let status = self.status_of(outcome.status());
-            if let Err(loss) = recorder.finish(status, &outcome).await {
+            if let Err(loss) = recorder.finish(status, &outcome, &mut signals).await {
                 tell(format!("run {run_id} is recorded incompletely: {loss}"));
                 if exit_code == 0 && !self.keep_going {
                     exit_code = FAILED;
@@ -156,8 +172,35 @@ impl Exec {
         Ok(exit_code.into())
     }
 
-    /// Records that the run starts.
-    async fn start(&self, database: &DatabaseArguments, run_id: &str) -> Result<AuditStore> {
+    /// Waits until the start of the run is stored; with --keep-going only for as long as a database takes that is
+    /// well. A signal ends the waiting.
+    async fn wait_for(&self, mut started: Started, signals: &mut Signals) -> Result<Beginning> {
+        let started = tokio::select! {
+            started = &mut started => started,
+            // If it fails after that, the recorder says so.
+            () = sleep(IMPATIENCE), if self.keep_going => return Ok(Beginning::Recorded),
+            received = signals.next_fatal() => {
+                // The program isn't run any more, but a run that is stored at this moment is to be finished.
+                signals.put_back(received);
+                match timeout(IMPATIENCE, &mut started).await {
+                    Ok(started) => started,
+                    Err(_) => return Ok(Beginning::Forestalled(received.signal)),
+                }
+            }
+        };
+        match started {
+            Ok(Ok(())) => Ok(Beginning::Recorded),
+            Ok(Err(failure)) if self.keep_going && failure.is_out_of_reach() => {
+                tell_unrecorded(&failure);
+                Ok(Beginning::Unrecorded)
+            }
+            Ok(Err(failure)) => Err(Failure::NotRun(Box::new(failure))),
+            Err(err) => Err(Failure::failed(format!("the recorder has ended: {err}"))),
+        }
+    }
+
+    /// The run as it starts.
+    fn as_run(&self, run_id: &str) -> Result<SkillRun> {
         let mut inputs = Map::new();
         let command = self
             .command
@@ -171,29 +214,14 @@ impl Exec {
                 )));
             }
         }
-        let store = database.open().await?;
-        let run = SkillRun {
+        Ok(SkillRun {
             caller_id: self.caller.clone(),
             channel_id: self.channel.clone(),
             parent_run_id: env::var(RUN_ID).ok().filter(|id| !id.is_empty()),
             inputs,
             status: self.status_of(RunStatus::RUNNING),
-            ..SkillRun::new(run_id, self.skill(), store.now())
-        };
-        if self.id.is_some() {
-            // To start a run that is running would be taken for another try of the same start.
-            match store.get_run(run_id).await {
-                Err(Error::NotFound { .. }) => {}
-                Err(err) => return Err(err.into()),
-                Ok(_) => {
-                    return Err(Failure::failed(format!(
-                        "there is a run {run_id:?} already; give another --id"
-                    )));
-                }
-            }
-        }
-        store.start_run(&run).await?;
-        Ok(store)
+            ..SkillRun::new(run_id, self.skill(), SystemClock.now())
+        })
     }
 
     /// Hidden, if the run shall be.
@@ -217,6 +245,15 @@ impl Exec {
         let name = program.map(|path| path.file_name().unwrap_or(path.as_os_str()));
         name.unwrap_or_default().to_string_lossy().into_owned()
     }
+}
+
+/// Whether a program is run, and recorded.
+enum Beginning {
+    /// Or perhaps yet to be.
+    Recorded,
+    Unrecorded,
+    /// It isn't run.
+    Forestalled(Signal),
 }
 
 /// Tells something beside what the program prints.
