@@ -129,6 +129,23 @@ on_each_backend! {
         }
     }
 
+    async fn only_the_events_that_are_in_conflict_are_lost(database) {
+        use runtrail_audit::{SkillRunLog, Storage};
+        let cli = Cli::on(database).await;
+        let script = "echo first; while ! test -e go; do sleep 0.02; done; seq 200";
+        let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", script]);
+        cli.has_events("r", 1).await;
+        for sequence in [17, 40] {
+            let taken = SkillRunLog::new("r", sequence, "note", serde_json::json!("taken"));
+            cli.store.append_log(&taken).await.unwrap();
+        }
+        fs::write(cli.path("go"), "").unwrap();
+        assert_eq!(ended(&mut child).code(), Some(1));
+        let run = cli.run("r").await;
+        assert!(run.error.starts_with("recorded incompletely: 2 events lost, since event "), "{}", run.error);
+        assert_eq!(cli.events("r").await.len(), 202);
+    }
+
     async fn a_database_that_is_busy_for_a_while_loses_nothing(database) {
         use sea_orm::TransactionTrait;
         let cli = Cli::on(database).await;

@@ -159,6 +159,7 @@ struct Recording {
     database: DatabaseArguments,
     patience: Patience,
     loss: Option<Loss>,
+    stores_one_by_one: bool,
     /// The place of the next event.
     next: u64,
 }
@@ -170,6 +171,7 @@ impl Recording {
             database,
             patience,
             loss: None,
+            stores_one_by_one: true,
             next: 0,
         }
     }
@@ -205,8 +207,27 @@ impl Recording {
         }
         let events = &*events;
         let store = &self.store;
-        if let Err(err) = self.patience.attempt(|| store.append_logs(events)).await {
-            Loss::add(&mut self.loss, events.len(), err);
+        match self.patience.attempt(|| store.append_logs(events)).await {
+            Ok(()) => {}
+            Err(err) if err.is_transient() || !self.stores_one_by_one => {
+                Loss::add(&mut self.loss, events.len(), err);
+            }
+            Err(_) => self.store_one_by_one(events).await,
+        }
+    }
+
+    /// So that only those count as lost that can't be stored, such as one whose place another program has taken.
+    async fn store_one_by_one(&mut self, events: &[SkillRunLog]) {
+        let store = &self.store;
+        // It isn't the events if none can be stored.
+        self.stores_one_by_one = false;
+        for event in events {
+            match self.patience.attempt(|| store.append_log(event)).await {
+                Ok(()) => self.stores_one_by_one = true,
+                Err(err) => {
+                    Loss::add(&mut self.loss, 1, err);
+                }
+            }
         }
     }
 
