@@ -8,15 +8,10 @@ use runtrail_store::{AuditStore, ConnectOptions, SchemaName};
 use sea_orm::DbBackend;
 
 use crate::failure::{Failure, Result};
+use crate::handed_down::{self, HandedDown, variable};
 
-const URL: &str = "DATABASE_URL";
+pub(crate) const URL: &str = "DATABASE_URL";
 const SCHEMA: &str = "DATABASE_SCHEMA";
-
-/// What `exec` tells the program it runs, so that `runtrail` in there uses the same history, wherever it stands ...
-const INHERITED_URL: &str = "RUNTRAIL_DATABASE_URL";
-/// ... as long as `DATABASE_URL` is what it was: whoever sets it in there means another one.
-const INHERITED_INSTEAD_OF: &str = "RUNTRAIL_DATABASE_URL_INSTEAD_OF";
-const INHERITED_SCHEMA: &str = "RUNTRAIL_DATABASE_SCHEMA";
 
 #[derive(Args, Clone)]
 pub(crate) struct DatabaseArguments {
@@ -49,6 +44,7 @@ pub(crate) struct DatabaseArguments {
 impl DatabaseArguments {
     /// The history, fit for use.
     pub(crate) async fn open(&self) -> Result<AuditStore> {
+        self.ensure_known()?;
         let (url, schema) = (self.url(), self.schema()?);
         let is_embedded = ConnectOptions::new(&url)
             .backend()
@@ -73,6 +69,7 @@ impl DatabaseArguments {
     }
 
     pub(crate) async fn migrate(&self, command: Command) -> Result<()> {
+        self.ensure_known()?;
         let options = ConnectOptions::new(self.url());
         command::run(command, options, self.schema()?)
             .await
@@ -84,11 +81,24 @@ impl DatabaseArguments {
         self.database_url.is_some() || self.database_schema.is_some()
     }
 
+    /// No other database is used instead of one that was handed down in a file that has gone.
+    fn ensure_known(&self) -> Result<()> {
+        match self.database_url {
+            Some(_) => Ok(()),
+            None => handed_down::ensure_known(),
+        }
+    }
+
     fn schema(&self) -> Result<Option<SchemaName>> {
         if self.database_schema.is_some() {
             return Ok(self.database_schema.clone());
         }
-        let schema = inherited(INHERITED_SCHEMA).or_else(|| variable(SCHEMA));
+        // A schema goes with its database.
+        let inherited = match self.database_url {
+            Some(_) => None,
+            None => handed_down::schema(),
+        };
+        let schema = inherited.or_else(|| variable(SCHEMA));
         let parsed = schema.map(SchemaName::new).transpose();
         parsed.map_err(|err| Failure::usage(format!("{SCHEMA}: {err}")))
     }
@@ -96,27 +106,19 @@ impl DatabaseArguments {
     fn url(&self) -> String {
         let given = self.database_url.clone();
         let url = given
-            .or_else(|| inherited(INHERITED_URL))
+            .or_else(handed_down::url)
             .or_else(|| variable(URL))
             .unwrap_or_else(|| command::DEFAULT_URL.to_owned());
         created_on_first_use(&url)
     }
 
     /// What a program has to find in its environment, so that `runtrail` in there uses the same database.
-    pub(crate) fn environment(&self) -> Result<[(&'static str, Option<String>); 3]> {
+    pub(crate) fn hand_down(&self) -> Result<HandedDown> {
         let mut url = self.url();
         if let (Some(sqlite), Ok(folder)) = (SqliteUrl::parse(&url), env::current_dir()) {
             url = sqlite.absolute(&folder);
         }
-        let there = variable(URL);
-        // No more passwords than need be: it has this one already.
-        let url = (there.as_ref() != Some(&url)).then_some(url);
-        let schema = self.schema()?.map(|schema| schema.to_string());
-        Ok([
-            (INHERITED_URL, url),
-            (INHERITED_INSTEAD_OF, Some(there.unwrap_or_default())),
-            (INHERITED_SCHEMA, schema),
-        ])
+        HandedDown::new(&url, self.schema()?)
     }
 }
 
@@ -152,18 +154,6 @@ pub(crate) fn opening(url: &str, source: Error) -> Failure {
         database: ConnectOptions::new(url).to_string(),
         source,
     }
-}
-
-/// What a `runtrail exec` above us has handed down.
-fn inherited(name: &str) -> Option<String> {
-    let instead_of = env::var(INHERITED_INSTEAD_OF).ok()?;
-    let is_unchanged = variable(URL).unwrap_or_default() == instead_of;
-    variable(name).filter(|_| is_unchanged)
-}
-
-/// A variable of the environment; an empty one is none.
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The URL of a SQLite file.

@@ -4,6 +4,7 @@
 //! events, and handed to the recorder over a bounded channel. When the database is slower than the program, the
 //! channel fills, the threads wait, and so does the program: memory stays bounded, and nothing is left out.
 
+mod inherited;
 mod loss;
 mod outcome;
 mod patience;
@@ -17,7 +18,6 @@ mod start;
 mod target;
 mod terminal;
 
-use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,6 +29,7 @@ use rustix::process::Signal;
 use serde_json::{Map, Value};
 use tokio::time::{sleep, timeout};
 
+use self::inherited::Inherited;
 use self::outcome::{Ending, after_signal, name};
 use self::patience::IMPATIENCE;
 use self::program::Program;
@@ -40,13 +41,6 @@ use crate::failure::{FAILED, Failure, Result};
 use crate::time;
 use crate::warnings::note;
 
-/// What tells a program within a run which run that is; a `runtrail exec` in there becomes its child.
-const RUN_ID: &str = "RUNTRAIL_RUN_ID";
-
-/// What tells a `runtrail exec` within a run how many milliseconds after SIGTERM it has to kill its program, if it is
-/// to finish its own run before it is killed itself.
-const KILL_AFTER: &str = "RUNTRAIL_KILL_AFTER_MS";
-
 /// The member of the inputs that holds the command line.
 const COMMAND: &str = "command";
 
@@ -54,6 +48,11 @@ const COMMAND: &str = "command";
 ///
 /// What it prints is passed on unchanged and at once, and so is its exit code: 128 + N if signal N has killed it,
 /// 124 after a timeout, 127 if there is no such program, 126 if it can't be run.
+///
+/// A line is recorded as a person would see it: only what follows its last carriage return, as progress bars use it.
+///
+/// A `runtrail exec` within the program records a child of this run, if it records into the same database, and
+/// otherwise a top-level run.
 ///
 /// The command line is stored among the inputs of the run: keep passwords out of it.
 #[derive(Args)]
@@ -115,23 +114,18 @@ impl Exec {
             Some(id) => id.clone(),
             None => new_run_id(),
         };
+        let inherited = Inherited::from_environment();
         let not_run = |failure| Failure::NotRun(Box::new(failure));
         let start = Start {
             database: database.clone(),
-            run: self.as_run(&run_id).map_err(not_run)?,
+            run: self
+                .as_run(&run_id, inherited.parent.clone())
+                .map_err(not_run)?,
             is_named: self.id.is_some(),
         };
-        let mut environment = vec![(RUN_ID, Some(run_id.clone()))];
-        environment.extend(database.environment()?);
-        let inherited_kill_after = inherited_kill_after();
-        // Half of what we have ourselves, so that one that is recorded in there can finish its run in time.
-        if let Some(kill_after) = self
-            .timeout
-            .map(|_| self.kill_after)
-            .or(inherited_kill_after)
-        {
-            environment.push((KILL_AFTER, Some((kill_after / 2).as_millis().to_string())));
-        }
+        let handed_down = database.hand_down().map_err(not_run)?;
+        let mut environment = handed_down.variables.to_vec();
+        environment.extend(inherited.hand_down(&run_id, self.timeout.map(|_| self.kill_after)));
 
         let (recorder, started) = Recorder::new(&run_id, database.clone(), start.store());
         let recorder = match self.wait_for(started, &mut signals).await? {
@@ -148,7 +142,7 @@ impl Exec {
             environment,
             timeout: self.timeout,
             kill_after: self.kill_after,
-            inherited_kill_after,
+            inherited_kill_after: inherited.kill_after,
         };
         let outcome = program
             .run(recorder.as_ref().map(Recorder::events), &mut signals)
@@ -200,7 +194,7 @@ impl Exec {
     }
 
     /// The run as it starts.
-    fn as_run(&self, run_id: &str) -> Result<SkillRun> {
+    fn as_run(&self, run_id: &str, parent: Option<String>) -> Result<SkillRun> {
         let mut inputs = Map::new();
         let command = self
             .command
@@ -217,7 +211,7 @@ impl Exec {
         Ok(SkillRun {
             caller_id: self.caller.clone(),
             channel_id: self.channel.clone(),
-            parent_run_id: env::var(RUN_ID).ok().filter(|id| !id.is_empty()),
+            parent_run_id: parent,
             inputs,
             status: self.status_of(RunStatus::RUNNING),
             ..SkillRun::new(run_id, self.skill(), SystemClock.now())
@@ -259,11 +253,6 @@ enum Beginning {
 /// Tells something beside what the program prints.
 fn tell(message: String) {
     note(format!("runtrail: {message}"));
-}
-
-fn inherited_kill_after() -> Option<Duration> {
-    let milliseconds = env::var(KILL_AFTER).ok()?.parse().ok()?;
-    Some(Duration::from_millis(milliseconds))
 }
 
 /// As much of a name as fits into an identifier.

@@ -11,7 +11,7 @@ pub(super) struct Process {
     pub(super) pid: Pid,
     pub(super) group: Pid,
     parent: Option<Pid>,
-    is_running: bool,
+    pub(super) is_running: bool,
     /// In ticks since the system started: it tells a process from an earlier one with its id.
     pub(super) started: u64,
 }

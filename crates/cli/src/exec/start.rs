@@ -16,15 +16,23 @@ pub(super) struct Start {
 
 impl Start {
     /// Stores it within [`PATIENCE`], and returns where.
-    pub(super) async fn store(self) -> Result<AuditStore> {
+    pub(super) async fn store(mut self) -> Result<AuditStore> {
         match timeout(PATIENCE, self.store_patiently()).await {
             Ok(outcome) => outcome,
             Err(_) => Err(self.database.opening(unanswered())),
         }
     }
 
-    async fn store_patiently(&self) -> Result<AuditStore> {
+    async fn store_patiently(&mut self) -> Result<AuditStore> {
         let store = self.database.open().await?;
+        if let Some(parent) = &self.run.parent_run_id {
+            // A parent in another database is none here: the run is a top-level run of this one.
+            match store.get_run(parent).await {
+                Ok(_) | Err(Error::Corrupt { .. }) => {}
+                Err(Error::NotFound { .. }) => self.run.parent_run_id = None,
+                Err(err) => return Err(err.into()),
+            }
+        }
         let run_id = &self.run.id;
         if self.is_named {
             // To start a run that is running would be taken for another try of the same start.
