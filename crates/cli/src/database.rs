@@ -11,18 +11,14 @@ use runtrail_store::{AuditStore, ConnectOptions, SchemaName};
 use sea_orm::DbBackend;
 
 use crate::failure::{Failure, Result};
+use crate::handed_down::{self, HandedDown, variable};
 
-const URL: &str = "DATABASE_URL";
+pub(crate) const URL: &str = "DATABASE_URL";
 const SCHEMA: &str = "DATABASE_SCHEMA";
 
-/// What `exec` tells the program it runs, so that `runtrail` in there uses the same history, wherever it stands ...
-const INHERITED_URL: &str = "RUNTRAIL_DATABASE_URL";
-/// ... as long as `DATABASE_URL` is what it was: whoever sets it in there means another one.
-const INHERITED_INSTEAD_OF: &str = "RUNTRAIL_DATABASE_URL_INSTEAD_OF";
-const INHERITED_SCHEMA: &str = "RUNTRAIL_DATABASE_SCHEMA";
-const WITHOUT_PREPARED_STATEMENTS: &str = "RUNTRAIL_WITHOUT_PREPARED_STATEMENTS";
+pub(crate) const WITHOUT_PREPARED_STATEMENTS: &str = "RUNTRAIL_WITHOUT_PREPARED_STATEMENTS";
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct DatabaseArguments {
     /// The database [default: $DATABASE_URL, else sqlite://runtrail.db?mode=rwc].
     ///
@@ -92,6 +88,7 @@ impl DatabaseArguments {
     }
 
     async fn open_for(&self, usage: Use) -> Result<AuditStore> {
+        self.ensure_known()?;
         let (url, schema) = (self.url(), self.schema()?);
         // One connection is enough for one command, and all that some roles may have.
         let options = ConnectOptions::new(&url).max_connections(1);
@@ -120,6 +117,11 @@ impl DatabaseArguments {
         opened.await.map_err(|err| opening(&url, err))
     }
 
+    /// It can't be used.
+    pub(crate) fn opening(&self, source: Error) -> Failure {
+        opening(&self.url(), source)
+    }
+
     /// The same store, through a pooler if there is one.
     pub(crate) fn adapted(&self, store: AuditStore) -> AuditStore {
         match self.without_prepared_statements {
@@ -140,6 +142,7 @@ impl DatabaseArguments {
     }
 
     pub(crate) async fn migrate(&self, command: Command) -> Result<()> {
+        self.ensure_known()?;
         let options = ConnectOptions::new(self.url());
         command::run(command, options, self.schema()?)
             .await
@@ -151,11 +154,24 @@ impl DatabaseArguments {
         self.database_url.is_some() || self.database_schema.is_some()
     }
 
+    /// No other database is used instead of one that was handed down in a file that has gone.
+    fn ensure_known(&self) -> Result<()> {
+        match self.database_url {
+            Some(_) => Ok(()),
+            None => handed_down::ensure_known(),
+        }
+    }
+
     fn schema(&self) -> Result<Option<SchemaName>> {
         if self.database_schema.is_some() {
             return Ok(self.database_schema.clone());
         }
-        let schema = inherited(INHERITED_SCHEMA).or_else(|| variable(SCHEMA));
+        // A schema goes with its database.
+        let inherited = match self.database_url {
+            Some(_) => None,
+            None => handed_down::schema(),
+        };
+        let schema = inherited.or_else(|| variable(SCHEMA));
         let parsed = schema.map(SchemaName::new).transpose();
         parsed.map_err(|err| Failure::usage(format!("{SCHEMA}: {err}")))
     }
@@ -163,31 +179,19 @@ impl DatabaseArguments {
     fn url(&self) -> String {
         let given = self.database_url.clone();
         let url = given
-            .or_else(|| inherited(INHERITED_URL))
+            .or_else(handed_down::url)
             .or_else(|| variable(URL))
             .unwrap_or_else(|| command::DEFAULT_URL.to_owned());
         created_on_first_use(&url)
     }
 
     /// What a program has to find in its environment, so that `runtrail` in there uses the same database.
-    pub(crate) fn environment(&self) -> Result<[(&'static str, Option<String>); 4]> {
+    pub(crate) fn hand_down(&self) -> Result<HandedDown> {
         let mut url = self.url();
         if let (Some(sqlite), Ok(folder)) = (SqliteUrl::parse(&url), env::current_dir()) {
             url = sqlite.absolute(&folder);
         }
-        let there = variable(URL);
-        // No more passwords than need be: it has this one already.
-        let url = (there.as_ref() != Some(&url)).then_some(url);
-        let schema = self.schema()?.map(|schema| schema.to_string());
-        Ok([
-            (INHERITED_URL, url),
-            (INHERITED_INSTEAD_OF, Some(there.unwrap_or_default())),
-            (INHERITED_SCHEMA, schema),
-            (
-                WITHOUT_PREPARED_STATEMENTS,
-                self.without_prepared_statements.then(|| "1".to_owned()),
-            ),
-        ])
+        HandedDown::new(&url, self.schema()?, self.without_prepared_statements)
     }
 }
 
@@ -217,18 +221,6 @@ pub(crate) fn opening(url: &str, source: Error) -> Failure {
         database: ConnectOptions::new(url).to_string(),
         source,
     }
-}
-
-/// What a `runtrail exec` above us has handed down.
-fn inherited(name: &str) -> Option<String> {
-    let instead_of = env::var(INHERITED_INSTEAD_OF).ok()?;
-    let is_unchanged = variable(URL).unwrap_or_default() == instead_of;
-    variable(name).filter(|_| is_unchanged)
-}
-
-/// A variable of the environment; an empty one is none.
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The URL of a SQLite file.

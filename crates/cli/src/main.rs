@@ -7,6 +7,7 @@ mod arguments;
 mod database;
 mod failure;
 mod filter;
+mod handed_down;
 mod run_id;
 mod time;
 mod warnings;

@@ -98,12 +98,77 @@ on_each_backend! {
         assert_eq!(cli.succeeds(&["count"]), "2\n");
     }
 
-    async fn the_environment_of_a_program_holds_no_url_that_it_had_not(database) {
+    async fn the_environment_of_a_program_holds_no_password(database) {
         let cli = Cli::on(database).await;
         let printed = cli.succeeds(&["exec", "env"]);
         let holding: Vec<_> = printed.lines().filter(|line| line.contains(&database.url())).collect();
-        assert!(!holding.is_empty());
-        assert!(holding.iter().all(|line| line.starts_with("DATABASE_URL=") || line.starts_with("RUNTRAIL_DATABASE_URL_INSTEAD_OF=")), "{holding:?}");
+        assert!(holding.iter().all(|line| line.starts_with("DATABASE_URL=")), "{holding:?}");
+
+        if database.backend() == Backend::Postgres {
+            let mut command = runtrail_command(cli.folder());
+            let script = "env; stat -c mode=%a \"$RUNTRAIL_DATABASE_URL_FILE\"; runtrail exec --id inner true";
+            command.args(["exec", "--id", "outer", "-u", &database.url(), "--", "sh", "-c", script]);
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{}", stderr(&output));
+            let password = url::Url::parse(&database.url()).unwrap().password().unwrap().to_owned();
+            assert!(!stdout(&output).contains(&password));
+            assert!(stdout(&output).contains("mode=600\n"), "{}", stdout(&output));
+            assert_eq!(cli.run("inner").await.parent_run_id.as_deref(), Some("outer"));
+
+            // The file goes with the run, and no other database is used instead.
+            let file = stdout(&output).lines().find_map(|line| line.strip_prefix("RUNTRAIL_DATABASE_URL_FILE=").map(str::to_owned));
+            let mut command = runtrail_command(cli.folder());
+            command.env("RUNTRAIL_DATABASE_URL_FILE", file.unwrap()).env("RUNTRAIL_DATABASE_URL_INSTEAD_OF", "");
+            let output = command.args(["exec", "touch", "ran"]).output().unwrap();
+            assert_eq!(output.status.code(), Some(2));
+            assert!(stderr(&output).contains("give --database-url"), "{}", stderr(&output));
+            assert!(!cli.path("ran").exists());
+        }
+    }
+
+    async fn a_run_in_another_database_has_no_parent_there(database) {
+        let cli = Cli::on(database).await;
+        let script = "runtrail exec -u sqlite://other.db --id inner -- true";
+        cli.succeeds(&["exec", "--id", "outer", "--", "sh", "-c", script]);
+        let top = cli.json(&["-u", "sqlite://other.db", "list", "--json", "--top-level"]);
+        assert_eq!(top.len(), 1);
+        assert_eq!(top[0]["parent_run_id"], serde_json::Value::Null);
+    }
+
+    async fn a_schema_is_not_handed_down_without_its_database(database) {
+        let cli = Cli::on(database).await;
+        if database.backend() == Backend::Postgres {
+            execute(&database.connection().await, "CREATE SCHEMA audit").await;
+            cli.succeeds(&["-s", "audit", "migrate"]);
+        }
+        let inner = ["runtrail", "exec", "-u", &database.url(), "--id", "inner", "--", "true"];
+        let arguments = [&["exec", "-s", "audit", "--id", "outer", "--"], &inner[..]].concat();
+        cli.succeeds(&arguments);
+        assert!(!cli.run("inner").await.is_running());
+    }
+
+    /// Left behind by a program, in whose environment are the variables of a run that has ended.
+    async fn what_a_run_has_left_behind_is_no_longer_within_it(database) {
+        let cli = Cli::on(database).await;
+        let late = "while ! test -e go; do sleep 0.05; done; \
+            runtrail exec --id late -- sh -c 'echo ${RUNTRAIL_KILL_AFTER_MS-none}'";
+        let script = format!("setsid sh -c \"{}\" >/dev/null 2>&1 & exit 0", late.replace('$', "\\$"));
+        let mut command = cli.command(&["exec", "--id", "early", "--timeout", "1h", "--", "sh", "-c", &script]);
+        assert!(command.output().unwrap().status.success());
+        std::fs::write(cli.path("go"), "").unwrap();
+        let give_up = std::time::Instant::now() + PATIENCE;
+        while cli.store.get_run("late").await.is_err() {
+            assert!(std::time::Instant::now() < give_up, "it is not recorded");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        cli.is_finished("late").await;
+        assert_eq!(cli.run("late").await.parent_run_id, None);
+        assert_eq!(cli.printed_by("late", "stdout").await, b"none\n");
+
+        // Set by hand, it is meant.
+        let mut command = cli.command(&["exec", "--id", "by hand", "true"]);
+        assert!(command.env("RUNTRAIL_RUN_ID", "early").output().unwrap().status.success());
+        assert_eq!(cli.run("by hand").await.parent_run_id.as_deref(), Some("early"));
     }
 
     async fn a_dry_run_is_hidden_however_it_ends(database) {

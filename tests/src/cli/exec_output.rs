@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use runtrail_audit::{BulkStorage, LogFilter, Order};
 
+use serde_json::json;
+
 use crate::fixture::*;
 
 /// Runs a program whose output nobody keeps, and returns how many bytes came and how much memory it took.
@@ -25,6 +27,23 @@ fn count_output(cli: &Cli, arguments: &[&str]) -> (u64, u64) {
     (bytes, peak)
 }
 
+/// Of each line what follows its last carriage return, as a terminal shows it.
+fn as_shown(bytes: &[u8]) -> Vec<u8> {
+    let lines = bytes.split(|&byte| byte == b'\n').map(|line| {
+        let end = line
+            .iter()
+            .rposition(|&byte| byte != b'\r')
+            .map_or(0, |last| last + 1);
+        let line = &line[..end];
+        let begin = line
+            .iter()
+            .rposition(|&byte| byte == b'\r')
+            .map_or(0, |last| last + 1);
+        &line[begin..]
+    });
+    lines.collect::<Vec<_>>().join(&b'\n')
+}
+
 on_each_backend! {
     async fn every_byte_comes_out_and_is_recorded(database) {
         let cli = Cli::on(database).await;
@@ -35,8 +54,46 @@ on_each_backend! {
         assert!(output.status.success());
         assert!(output.stdout == bytes && output.stderr == bytes);
         for stream in ["stdout", "stderr"] {
-            assert!(cli.printed_by("r", stream).await == bytes, "{stream}");
+            assert!(cli.printed_by("r", stream).await == as_shown(&bytes), "{stream}");
         }
+    }
+
+    async fn of_a_progress_bar_only_its_last_state_is_recorded(database) {
+        let cli = Cli::on(database).await;
+        let script = r"printf '10%%\r50%%\r100%%\ndos\r\nend\r\r\n\rlast\r'";
+        let output = cli.output(&["exec", "--id", "r", "--", "sh", "-c", script]);
+        assert_eq!(stdout(&output), "10%\r50%\r100%\ndos\r\nend\r\r\n\rlast\r");
+        let events = cli.events("r").await;
+        let payloads: Vec<_> = events.iter().map(|event| event.payload.clone()).collect();
+        let lines = [json!({"text": "100%"}), json!({"text": "dos"}), json!({"text": "end"})];
+        assert_eq!(payloads[..3], lines);
+        assert_eq!(payloads[3], json!({"text": "last", "newline": false}));
+        assert_eq!(payloads.len(), 5);
+    }
+
+    async fn an_unfinished_line_is_recorded_after_a_pause(database) {
+        let cli = Cli::on(database).await;
+        let wait = |file: &str| format!("while ! test -e {file}; do sleep 0.05; done");
+        // The euro sign is cut in two.
+        let script = format!(
+            r"printf 'Name? \342\202'; {}; printf '\254'; {}; printf '\rbob\nnext\n'", wait("one"), wait("two"),
+        );
+        let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", &script]);
+        cli.has_events("r", 1).await;
+        fs::write(cli.path("one"), "").unwrap();
+        cli.has_events("r", 2).await;
+        fs::write(cli.path("two"), "").unwrap();
+        assert!(ended(&mut child).success());
+        let events = cli.events("r").await;
+        let payloads: Vec<_> = events[..4].iter().map(|event| event.payload.clone()).collect();
+        let expected = [
+            json!({"text": "Name? ", "newline": false}),
+            json!({"text": "€", "newline": false}),
+            // What is recorded already is marked as replaced.
+            json!({"text": "\rbob"}),
+            json!({"text": "next"}),
+        ];
+        assert_eq!(payloads, expected);
     }
 
     async fn a_line_without_end_is_recorded_in_pieces_at_whole_characters(database) {

@@ -1,6 +1,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::Child;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use crate::fixture::*;
@@ -46,9 +46,44 @@ fn on_terminal(
         .unwrap()
 }
 
+fn terminal_write(terminal: &Terminal, text: &str) {
+    (&terminal.user).write_all(text.as_bytes()).unwrap();
+}
+
 fn is_alive(process: &str) -> bool {
     let state = fs::read_to_string(format!("/proc/{process}/stat"));
     state.is_ok_and(|state| !state.contains(") Z "))
+}
+
+/// Where a child process finds `runtrail`.
+const CHILD_PROGRAM: &str = "RUNTRAIL_TEST_CHILD_PROGRAM";
+
+/// Started by `what_has_ended_is_not_waited_for`.
+#[test]
+#[ignore = "started by another test"]
+fn child_reaping_nothing() {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+    let begun = Instant::now();
+    let status = Command::new("setsid")
+        .arg(std::env::var_os(CHILD_PROGRAM).unwrap())
+        .args(["exec", "-u", &std::env::var(CHILD_URL).unwrap()])
+        .args([
+            "--timeout",
+            "1s",
+            "--kill-after",
+            "30s",
+            "--",
+            "sh",
+            "-c",
+            "echo hi; sleep 60",
+        ])
+        .status();
+    assert_eq!(status.unwrap().code(), Some(124));
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 on_each_backend! {
@@ -80,6 +115,161 @@ on_each_backend! {
             );
             assert_eq!(run.error, expected);
         }
+    }
+
+    async fn every_signal_that_ends_a_process_reaches_the_program_and_finishes_the_run(database) {
+        let cli = Cli::on(database).await;
+        let mut signals = vec![
+            ("ALRM", 14), ("VTALRM", 26), ("PROF", 27), ("XCPU", 24), ("XFSZ", 25), ("IO", 29), ("PWR", 30),
+            ("STKFLT", 16), ("SYS", 31), ("ABRT", 6), ("TRAP", 5), ("USR2", 12), ("PIPE", 13),
+        ];
+        signals.extend([("RTMIN", 34), ("RTMIN+5", 39), ("RTMAX", 64)]);
+        let start = |&(signal, number): &(&'static str, i32)| {
+            // Not by the shell, which has its own way with some of them.
+            let script = "ulimit -c 0; echo $$; exec sleep 600";
+            (signal, number, cli.spawn_exec(&["--id", signal, "--", "sh", "-c", script]))
+        };
+        for (signal, number, mut child) in signals.iter().map(start).collect::<Vec<_>>() {
+            let program = first_line(&mut child);
+            // By its number: not every `kill` knows all the names.
+            send(&number.to_string(), &child.id().to_string());
+            assert_eq!(ended(&mut child).code(), Some(128 + number), "{signal}");
+            assert!(!is_alive(&program), "{signal}");
+            let run = cli.run(signal).await;
+            assert!(!run.is_running(), "{signal}");
+            let name = match signal {
+                "RTMIN" => "SIGRTMIN+0",
+                "RTMAX" => "SIGRTMIN+30",
+                name => &format!("SIG{name}"),
+            };
+            let expected = format!("runtrail was sent {name} and passed it on; killed by {name} (signal {number})");
+            assert_eq!(run.error, expected);
+        }
+    }
+
+    async fn a_limit_of_file_sizes_ends_no_recording(database) {
+        let cli = Cli::on(database).await;
+        // Blocks of 512 bytes, or more: what the program prints is larger, and so is a SQLite file that records it.
+        let script = "ulimit -f 200; exec runtrail exec --id r -- sh -c 'seq 30000; exit 3' >printed";
+        let output = cli.command_by(&["sh", "-c", script], &[]).output().unwrap();
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(3), "{message}");
+        assert!(message.contains("File too large"), "{message}");
+        let run = cli.run("r").await;
+        match database.backend() {
+            Backend::Postgres => assert!(run.error.contains("File too large"), "{}", run.error),
+            Backend::Sqlite => assert!(message.contains("recorded incompletely"), "{message}"),
+        }
+        assert!(!run.is_running(), "{message}");
+    }
+
+    async fn a_program_has_each_signal_as_if_it_were_alone(database) {
+        let cli = Cli::on(database).await;
+        let script = "grep -E 'Sig(Ign|Blk|Cgt):' /proc/self/status";
+        let alone = cli.command_by(&["env", "--default-signal", "sh", "-c", script], &[]).output().unwrap();
+        let by = ["env", "--default-signal"];
+        let recorded = cli.command_by(&by, &["exec", "--", "sh", "-c", script]).output().unwrap();
+        // Two signals of its own are ignored by the C library in whatever it starts.
+        assert_eq!(stdout(&recorded).replace("0000000180000000", "0000000000000000"), stdout(&alone));
+        assert!(stdout(&alone).contains("SigIgn:\t0000000000000000"), "{}", stdout(&alone));
+    }
+
+    async fn what_has_left_the_group_is_ended_by_a_timeout(database) {
+        let cli = Cli::on(database).await;
+        let started = Instant::now();
+        let heeding = "setsid sh -c 'trap \"touch asked; exit\" TERM; echo $$; while :; do sleep 0.05; done' & sleep 600";
+        let ignoring = "setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.05; done' & sleep 600";
+        for (id, script) in [("heeding", heeding), ("ignoring", ignoring)] {
+            let arguments = ["--id", id, "--timeout", "2s", "--kill-after", "2s", "--", "sh", "-c", script];
+            let mut child = cli.spawn_exec(&arguments);
+            let daemon = first_line(&mut child);
+            assert_eq!(ended(&mut child).code(), Some(124));
+            assert!(!is_alive(&daemon), "{id}");
+        }
+        assert!(cli.path("asked").exists());
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+
+    /// As in many containers, whose process 1 reaps nothing.
+    async fn what_has_ended_is_not_waited_for(database) {
+        let cli = Cli::on(database).await;
+        let mut command = test_command("cli::exec_signals::child_reaping_nothing");
+        command.env(CHILD_URL, database.url()).env(CHILD_PROGRAM, cli.command(&[]).get_program());
+        let output = command.current_dir(cli.folder()).output().unwrap();
+        assert!(output.status.success(), "{}", printed(&output));
+    }
+
+    async fn orphans_are_taken_notice_of(database) {
+        let cli = Cli::on(database).await;
+        let script = "for i in 1 2 3 4 5; do (sleep 0.1 & echo $!); done; while ! test -e stop; do sleep 0.05; done";
+        let mut child = cli.spawn_exec(&["--", "sh", "-c", script]);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        for _ in 0..5 {
+            let orphan = lines.next().unwrap().unwrap();
+            eventually(|| (!std::path::Path::new("/proc").join(&orphan).exists()).then_some(()));
+        }
+        fs::write(cli.path("stop"), "").unwrap();
+        assert!(ended(&mut child).success());
+    }
+
+    async fn a_stopped_program_can_be_ended(database) {
+        let cli = Cli::on(database).await;
+        let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", "echo $$; exec sleep 600"]);
+        let program = first_line(&mut child);
+        send("STOP", &program);
+        send("TERM", &child.id().to_string());
+        assert_eq!(ended(&mut child).code(), Some(143));
+        let mut child = cli.spawn_exec(&["--timeout", "2s", "--kill-after", "1h", "--", "sh", "-c", "echo $$; exec sleep 600"]);
+        send("STOP", &first_line(&mut child));
+        assert_eq!(ended(&mut child).code(), Some(124));
+    }
+
+    async fn a_program_that_comes_to_the_foreground_gets_the_terminal(database) {
+        let cli = Cli::on(database).await;
+        let mut terminal = Terminal::open();
+        let by = [&["setsid", "--ctty"], HEEDING_SIGNALS, &["bash", "--norc", "--noprofile", "-i", "-s"]].concat();
+        let mut shell = cli
+            .command_by(&by, &[])
+            .stdin(terminal.stream())
+            .stdout(terminal.stream())
+            .stderr(terminal.stream())
+            .spawn()
+            .unwrap();
+        terminal_write(&terminal, "PS1=; set +o history; runtrail exec --id r -- sh -c 'echo pid=$$; read x; echo got=$x; read y; echo then=$y; exit 5' &\n");
+        cli.has_events("r", 1).await;
+        let program = cli.printed_by("r", "stdout").await;
+        let program = String::from_utf8(program).unwrap().trim().replace("pid=", "");
+        let is_stopped = || {
+            let stat = fs::read_to_string(format!("/proc/{program}/stat")).unwrap_or_default();
+            stat.contains(") T ").then_some(())
+        };
+        eventually(is_stopped);
+        terminal_write(&terminal, "fg\n");
+        eventually(|| is_stopped().is_none().then_some(()));
+        terminal_write(&terminal, "hello\n");
+        terminal.shown_until("got=hello");
+        // ^Z: the shell has its turn, and gives it back.
+        terminal_write(&terminal, "\x1a");
+        eventually(is_stopped);
+        terminal_write(&terminal, "echo in-the-$((40+2))-shell\n");
+        terminal.shown_until("in-the-42-shell");
+        terminal_write(&terminal, "fg\n");
+        eventually(|| is_stopped().is_none().then_some(()));
+        terminal_write(&terminal, "again\n");
+        terminal.shown_until("then=again");
+        cli.is_finished("r").await;
+        assert_eq!(cli.run("r").await.error, "exit code 5");
+
+        // In the background it is stopped, and ends all the same.
+        terminal_write(&terminal, "runtrail exec --id k -- sh -c 'echo ready; read x' &\n");
+        cli.has_events("k", 1).await;
+        terminal_write(&terminal, "sleep 0.5; kill -TERM %2 %1 $!\n");
+        cli.is_finished("k").await;
+        terminal_write(&terminal, "exit\n");
+        eventually(|| {
+            terminal_write(&terminal, "exit\n");
+            shell.try_wait().unwrap()
+        });
     }
 
     async fn a_program_may_take_a_signal_in_its_own_way(database) {

@@ -4,6 +4,7 @@
 mod exec;
 mod exec_output;
 mod exec_signals;
+mod exec_waiting;
 mod exec_without_database;
 
 /// Looking at the history.

@@ -4,40 +4,42 @@
 //! events, and handed to the recorder over a bounded channel. When the database is slower than the program, the
 //! channel fills, the threads wait, and so does the program: memory stays bounded, and nothing is left out.
 
+mod inherited;
+mod loss;
 mod outcome;
+mod patience;
 mod pieces;
+mod processes;
 mod program;
 mod pump;
 mod recorder;
 mod signals;
+mod start;
 mod target;
+mod terminal;
 
-use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use runtrail_store::AuditStore;
-use runtrail_store::audit::{Error, RunStatus, SkillRun, Storage, new_run_id, rules};
+use runtrail_store::audit::{Clock, RunStatus, SkillRun, SystemClock, new_run_id, rules};
+use rustix::process::Signal;
 use serde_json::{Map, Value};
+use tokio::time::{sleep, timeout};
 
-use self::outcome::Ending;
+use self::inherited::Inherited;
+use self::outcome::{Ending, after_signal, name};
+use self::patience::IMPATIENCE;
 use self::program::Program;
-use self::recorder::Recorder;
+use self::recorder::{Recorder, Started, tell_unrecorded};
 use self::signals::Signals;
+use self::start::Start;
 use crate::database::DatabaseArguments;
 use crate::failure::{FAILED, Failure, Result};
 use crate::time;
 use crate::warnings::note;
-
-/// What tells a program within a run which run that is; a `runtrail exec` in there becomes its child.
-const RUN_ID: &str = "RUNTRAIL_RUN_ID";
-
-/// What tells a `runtrail exec` within a run how many milliseconds after SIGTERM it has to kill its program, if it is
-/// to finish its own run before it is killed itself.
-const KILL_AFTER: &str = "RUNTRAIL_KILL_AFTER_MS";
 
 /// The member of the inputs that holds the command line.
 const COMMAND: &str = "command";
@@ -46,6 +48,11 @@ const COMMAND: &str = "command";
 ///
 /// What it prints is passed on unchanged and at once, and so is its exit code: 128 + N if signal N has killed it,
 /// 124 after a timeout, 127 if there is no such program, 126 if it can't be run.
+///
+/// A line is recorded as a person would see it: only what follows its last carriage return, as progress bars use it.
+///
+/// A `runtrail exec` within the program records a child of this run, if it records into the same database, and
+/// otherwise a top-level run.
 ///
 /// The command line is stored among the inputs of the run: keep passwords out of it.
 #[derive(Args)]
@@ -69,6 +76,7 @@ pub(crate) struct Exec {
     /// End the program after this long, with SIGTERM.
     ///
     /// In the foreground of a terminal only the program itself, and otherwise whatever it has started as well.
+    /// On Linux that includes what has left its process group.
     #[arg(long, value_name = "DURATION", value_parser = time::duration)]
     timeout: Option<Duration>,
     /// How long after the SIGTERM of a timeout SIGKILL follows.
@@ -81,6 +89,7 @@ pub(crate) struct Exec {
     dry_run_status: bool,
     /// Run the program even when it can't be recorded, and pass on its exit code all the same.
     ///
+    /// A database that doesn't answer delays the start of the program by a second, and its end by at most 15.
     /// Without it nothing is run when the run can't be recorded, and a run of which something is lost on the way
     /// gives exit code 1 unless the program's own says that it has failed.
     #[arg(long)]
@@ -98,44 +107,44 @@ pub(crate) struct Exec {
 impl Exec {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<ExitCode> {
         // Before anything is recorded: from here on no signal leaves the run unfinished.
-        let signals = Signals::catch()
+        let mut signals = Signals::catch()
             .map_err(|err| Failure::failed(format!("signals can't be caught: {err}")))?;
+        processes::adopt_orphans();
         let run_id = match &self.id {
             Some(id) => id.clone(),
             None => new_run_id(),
         };
-        let mut environment = vec![(RUN_ID, Some(run_id.clone()))];
-        environment.extend(database.environment()?);
-        let inherited_kill_after = inherited_kill_after();
-        // Half of what we have ourselves, so that one that is recorded in there can finish its run in time.
-        if let Some(kill_after) = self
-            .timeout
-            .map(|_| self.kill_after)
-            .or(inherited_kill_after)
-        {
-            environment.push((KILL_AFTER, Some((kill_after / 2).as_millis().to_string())));
-        }
+        let inherited = Inherited::from_environment();
+        let not_run = |failure| Failure::NotRun(Box::new(failure));
+        let start = Start {
+            database: database.clone(),
+            run: self
+                .as_run(&run_id, inherited.parent.clone())
+                .map_err(not_run)?,
+        };
+        let handed_down = database.hand_down().map_err(not_run)?;
+        let mut environment = handed_down.variables.to_vec();
+        environment.extend(inherited.hand_down(&run_id, self.timeout.map(|_| self.kill_after)));
 
-        let recorder = match self.start(database, &run_id).await {
-            Ok(store) => Some(Recorder::new(store, &run_id)),
-            Err(failure) if self.keep_going && failure.is_out_of_reach() => {
-                tell(format!(
-                    "this run is not recorded: {}",
-                    failure.in_one_line()
-                ));
-                None
+        let (recorder, started) = Recorder::new(&run_id, database.clone(), start.store());
+        let recorder = match self.wait_for(started, &mut signals).await? {
+            Beginning::Recorded => Some(recorder),
+            Beginning::Unrecorded => None,
+            Beginning::Forestalled(signal) => {
+                let name = name(signal);
+                note(format!("error: nothing was run: runtrail was sent {name}"));
+                return Ok(after_signal(signal.as_raw()).into());
             }
-            Err(failure) => return Err(Failure::NotRun(Box::new(failure))),
         };
         let program = Program {
             command: &self.command,
             environment,
             timeout: self.timeout,
             kill_after: self.kill_after,
-            inherited_kill_after,
+            inherited_kill_after: inherited.kill_after,
         };
         let outcome = program
-            .run(recorder.as_ref().map(Recorder::events), signals)
+            .run(recorder.as_ref().map(Recorder::events), &mut signals)
             .await;
         let mut exit_code = outcome.exit_code();
         if !matches!(outcome.ending, Ending::Exited(_)) {
@@ -146,7 +155,7 @@ impl Exec {
         }
         if let Some(recorder) = recorder {
             let status = self.status_of(outcome.status());
-            if let Err(loss) = recorder.finish(status, &outcome).await {
+            if let Err(loss) = recorder.finish(status, &outcome, &mut signals).await {
                 tell(format!("run {run_id} is recorded incompletely: {loss}"));
                 if exit_code == 0 && !self.keep_going {
                     exit_code = FAILED;
@@ -156,8 +165,35 @@ impl Exec {
         Ok(exit_code.into())
     }
 
-    /// Records that the run starts.
-    async fn start(&self, database: &DatabaseArguments, run_id: &str) -> Result<AuditStore> {
+    /// Waits until the start of the run is stored; with --keep-going only for as long as a database takes that is
+    /// well. A signal ends the waiting.
+    async fn wait_for(&self, mut started: Started, signals: &mut Signals) -> Result<Beginning> {
+        let started = tokio::select! {
+            started = &mut started => started,
+            // If it fails after that, the recorder says so.
+            () = sleep(IMPATIENCE), if self.keep_going => return Ok(Beginning::Recorded),
+            received = signals.next_fatal() => {
+                // The program isn't run any more, but a run that is stored at this moment is to be finished.
+                signals.put_back(received);
+                match timeout(IMPATIENCE, &mut started).await {
+                    Ok(started) => started,
+                    Err(_) => return Ok(Beginning::Forestalled(received.signal)),
+                }
+            }
+        };
+        match started {
+            Ok(Ok(())) => Ok(Beginning::Recorded),
+            Ok(Err(failure)) if self.keep_going && failure.is_out_of_reach() => {
+                tell_unrecorded(&failure);
+                Ok(Beginning::Unrecorded)
+            }
+            Ok(Err(failure)) => Err(Failure::NotRun(Box::new(failure))),
+            Err(err) => Err(Failure::failed(format!("the recorder has ended: {err}"))),
+        }
+    }
+
+    /// The run as it starts.
+    fn as_run(&self, run_id: &str, parent: Option<String>) -> Result<SkillRun> {
         let mut inputs = Map::new();
         let command = self
             .command
@@ -171,29 +207,14 @@ impl Exec {
                 )));
             }
         }
-        let store = database.open().await?;
-        let run = SkillRun {
+        Ok(SkillRun {
             caller_id: self.caller.clone(),
             channel_id: self.channel.clone(),
-            parent_run_id: env::var(RUN_ID).ok().filter(|id| !id.is_empty()),
+            parent_run_id: parent,
             inputs,
             status: self.status_of(RunStatus::RUNNING),
-            ..SkillRun::new(run_id, self.skill(), store.now())
-        };
-        if self.id.is_some() {
-            // To start a run that is running would be taken for another try of the same start.
-            match store.get_run(run_id).await {
-                Err(Error::NotFound { .. }) => {}
-                Err(err) => return Err(err.into()),
-                Ok(_) => {
-                    return Err(Failure::failed(format!(
-                        "there is a run {run_id:?} already; give another --id"
-                    )));
-                }
-            }
-        }
-        store.start_run(&run).await?;
-        Ok(store)
+            ..SkillRun::new(run_id, self.skill(), SystemClock.now())
+        })
     }
 
     /// Hidden, if the run shall be.
@@ -219,14 +240,18 @@ impl Exec {
     }
 }
 
+/// Whether a program is run, and recorded.
+enum Beginning {
+    /// Or perhaps yet to be.
+    Recorded,
+    Unrecorded,
+    /// It isn't run.
+    Forestalled(Signal),
+}
+
 /// Tells something beside what the program prints.
 fn tell(message: String) {
     note(format!("runtrail: {message}"));
-}
-
-fn inherited_kill_after() -> Option<Duration> {
-    let milliseconds = env::var(KILL_AFTER).ok()?.parse().ok()?;
-    Some(Duration::from_millis(milliseconds))
 }
 
 /// As much of a name as fits into an identifier.

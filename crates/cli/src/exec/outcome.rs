@@ -4,6 +4,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use runtrail_store::audit::RunStatus;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use signal_hook::low_level::signal_name;
 
@@ -21,7 +22,7 @@ pub(super) struct Outcome {
     /// The time it was given, if it has used it up.
     pub(super) timed_out_after: Option<Duration>,
     /// The last signal that we were sent, and have passed on.
-    pub(super) passed_on: Option<i32>,
+    pub(super) passed_on: Option<Signal>,
     /// Why not all of its output was passed on.
     pub(super) output_lost: Option<String>,
 }
@@ -32,7 +33,7 @@ pub(super) enum Ending {
     Unknown(io::Error),
     NotRun(io::Error),
     /// We were sent a signal before it was run.
-    Forestalled(i32),
+    Forestalled(Signal),
 }
 
 impl Outcome {
@@ -48,11 +49,10 @@ impl Outcome {
     }
 
     pub(super) fn exit_code(&self) -> u8 {
-        let after_signal = |signal: i32| u8::try_from(signal + 128).unwrap_or(u8::MAX);
         match &self.ending {
             Ending::NotRun(err) if err.kind() == io::ErrorKind::NotFound => NOT_FOUND,
             Ending::NotRun(_) => CANNOT_BE_RUN,
-            Ending::Forestalled(signal) => after_signal(*signal),
+            Ending::Forestalled(signal) => after_signal(signal.as_raw()),
             _ if self.timed_out_after.is_some() => TIMED_OUT,
             Ending::Exited(status) => match (status.signal(), status.code()) {
                 (Some(signal), _) => after_signal(signal),
@@ -96,7 +96,7 @@ impl Outcome {
             Ending::Unknown(err) => parts.push(format!("how it ended is not known: {err}")),
             Ending::Exited(status) => match (status.signal(), status.code()) {
                 (Some(signal), _) => {
-                    parts.push(format!("killed by {} (signal {signal})", name(signal)));
+                    parts.push(format!("killed by {} (signal {signal})", name_of(signal)));
                 }
                 (None, Some(0)) => {}
                 (None, code) => parts.push(format!("exit code {}", code.unwrap_or_default())),
@@ -114,7 +114,7 @@ impl Outcome {
             return json!({ "error": self.error() });
         };
         let mut event = match status.signal() {
-            Some(signal) => json!({ "signal": signal, "signal_name": name(signal) }),
+            Some(signal) => json!({ "signal": signal, "signal_name": name_of(signal) }),
             None => json!({ "code": status.code() }),
         };
         event["runtime_seconds"] = self.runtime.as_secs_f64().into();
@@ -125,6 +125,30 @@ impl Outcome {
     }
 }
 
-fn name(signal: i32) -> &'static str {
-    signal_name(signal).unwrap_or("a signal")
+/// What a shell gives for a program that a signal has ended.
+pub(super) fn after_signal(signal: i32) -> u8 {
+    u8::try_from(signal + 128).unwrap_or(u8::MAX)
+}
+
+pub(super) fn name(signal: Signal) -> String {
+    name_of(signal.as_raw())
+}
+
+fn name_of(signal: i32) -> String {
+    if let Some(name) = signal_name(signal) {
+        return name.to_owned();
+    }
+    #[cfg(target_os = "linux")]
+    {
+        use rustix_libc_wrappers::process::SignalExt;
+
+        match signal - Signal::rt_min().as_raw() {
+            number @ 0.. => return format!("SIGRTMIN+{number}"),
+            _ if signal == Signal::POWER.as_raw() => return "SIGPWR".to_owned(),
+            // Where there is a SIGSTKFLT, its number is this.
+            _ if signal == 16 => return "SIGSTKFLT".to_owned(),
+            _ => {}
+        }
+    }
+    format!("signal {signal}")
 }

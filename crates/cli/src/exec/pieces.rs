@@ -1,6 +1,6 @@
 //! Splitting what a program prints into the lines that become events, in bounded memory.
 
-use std::str;
+use std::{mem, str};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -9,23 +9,48 @@ use serde_json::{Value, json};
 /// The most bytes of one event: a longer line goes on in the next.
 const LONGEST: usize = 16 << 10;
 
-/// Takes bytes as they come, and gives lines.
+/// Takes bytes as they come, and gives lines as a person would see them: what follows the last carriage return.
 #[derive(Default)]
 pub(super) struct Splitter {
     /// The beginning of a line whose end hasn't come yet; never more than [`LONGEST`].
     begun: Vec<u8>,
+    /// Whether a carriage return has come after it, so that what follows replaces it.
+    is_returned: bool,
+    /// Whether there is an event with the beginning of the line.
+    is_continued: bool,
 }
 
 impl Splitter {
     /// Hands each line that is complete now to `emit`, as the payload of an event.
     pub(super) fn push(&mut self, mut bytes: &[u8], mut emit: impl FnMut(Value)) {
-        while let Some(end) = memchr::memchr(b'\n', bytes) {
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
             self.extend(&bytes[..end], &mut emit);
-            emit(payload(&self.begun, Followed::ByNewline));
-            self.begun.clear();
+            if bytes[end] == b'\r' {
+                self.is_returned = true;
+            } else {
+                emit(payload(&self.begun, Followed::ByNewline));
+                self.begun.clear();
+                (self.is_returned, self.is_continued) = (false, false);
+            }
             bytes = &bytes[end + 1..];
         }
         self.extend(bytes, &mut emit);
+    }
+
+    /// Whether there is a line without an end.
+    pub(super) fn has_begun(&self) -> bool {
+        !self.begun.is_empty()
+    }
+
+    /// Hands over what there is of a line, up to its last whole character.
+    pub(super) fn flush(&mut self, mut emit: impl FnMut(Value)) {
+        let end = match str::from_utf8(&self.begun) {
+            Err(err) if err.error_len().is_none() => err.valid_up_to(),
+            _ => self.begun.len(),
+        };
+        if end > 0 {
+            self.emit_beginning(end, &mut emit);
+        }
     }
 
     /// Hands over the last line, if it has no end.
@@ -36,15 +61,29 @@ impl Splitter {
     }
 
     fn extend(&mut self, mut bytes: &[u8], emit: &mut impl FnMut(Value)) {
+        if bytes.is_empty() {
+            return;
+        }
+        if mem::take(&mut self.is_returned) {
+            self.begun.clear();
+            if self.is_continued {
+                // What is recorded already can only be marked as replaced.
+                self.begun.push(b'\r');
+            }
+        }
         while self.begun.len() + bytes.len() > LONGEST {
             let (fitting, rest) = bytes.split_at(LONGEST - self.begun.len());
             self.begun.extend_from_slice(fitting);
-            let end = whole_characters(&self.begun);
-            emit(payload(&self.begun[..end], Followed::ByMore));
-            self.begun.drain(..end);
+            self.emit_beginning(whole_characters(&self.begun), emit);
             bytes = rest;
         }
         self.begun.extend_from_slice(bytes);
+    }
+
+    fn emit_beginning(&mut self, end: usize, emit: &mut impl FnMut(Value)) {
+        emit(payload(&self.begun[..end], Followed::ByMore));
+        self.begun.drain(..end);
+        self.is_continued = true;
     }
 }
 
@@ -64,8 +103,7 @@ enum Followed {
     ByMore,
 }
 
-/// `{"text": …}`, or `{"base64": …}` for what is not UTF-8; with `"newline": false` unless a newline follows, so
-/// that every byte can be told.
+/// `{"text": …}`, or `{"base64": …}` for what is not UTF-8; with `"newline": false` unless a newline follows.
 fn payload(line: &[u8], followed: Followed) -> Value {
     let mut payload = match str::from_utf8(line) {
         Ok(text) => json!({ "text": text }),

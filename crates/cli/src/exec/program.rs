@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 
 use super::outcome::{Ending, Outcome};
+use super::processes::reap_orphans;
 use super::pump::{LAST_WORDS, pump};
 use super::recorder::Events;
 use super::signals::Signals;
@@ -35,13 +36,13 @@ pub(super) struct Program<'a> {
 
 impl Program<'_> {
     /// Runs it to its end, handing what it prints to `events` as well.
-    pub(super) async fn run(self, events: Option<Events>, mut signals: Signals) -> Outcome {
-        if let Some(signal) = signals.pending() {
-            return Outcome::without_running(Ending::Forestalled(signal.number));
+    pub(super) async fn run(self, events: Option<Events>, signals: &mut Signals) -> Outcome {
+        if let Some(signal) = signals.pending_fatal() {
+            return Outcome::without_running(Ending::Forestalled(signal));
         }
         let started = Instant::now();
         let spawned = io::pipe().and_then(|pipe| Ok((self.spawn()?, pipe)));
-        let ((mut child, target), (running, until_it_ends)) = match spawned {
+        let ((mut child, mut target), (running, until_it_ends)) = match spawned {
             Ok(spawned) => spawned,
             Err(err) => return Outcome::without_running(Ending::NotRun(err)),
         };
@@ -51,7 +52,7 @@ impl Program<'_> {
 
         let pumps = pump_output(&mut child, running, events);
         let mut until_it_ends = Some(until_it_ends);
-        let ended = wait_until_it_ends(&child);
+        let ended = wait_until_it_ends(target.program);
         let deadline = sleep(self.timeout.unwrap_or(Duration::MAX));
         // Nobody may be reading what we pass on; that must not keep a run open that somebody has ended.
         let pump_deadline = sleep(Duration::MAX);
@@ -72,28 +73,36 @@ impl Program<'_> {
                 }
                 outcome = &mut pumps, if pumped.is_none() => pumped = Some(outcome),
                 () = &mut pump_deadline => pumped = Some(Err("nobody has taken it".to_owned())),
-                Some(signal) = signals.next() => {
-                    if runtime.is_some() {
-                        pump_deadline.set(sleep(Duration::ZERO));
+                received = signals.next() => match received.signal {
+                    Signal::CHILD => {
+                        reap_orphans(target.program);
+                        target.notice_stop();
                     }
-                    if target.pass_on(signal, runtime.is_none()) {
-                        passed_on = Some(signal.number);
-                        if let Some(kill_after) = self.inherited_kill_after
-                            && signal.number == Signal::TERM.as_raw()
-                        {
-                            at_deadline = Some(Signal::KILL);
-                            deadline.set(sleep(kill_after));
+                    Signal::CONT => target.go_on(runtime.is_none()),
+                    signal => {
+                        if runtime.is_some() {
+                            pump_deadline.set(sleep(Duration::ZERO));
+                        }
+                        if target.pass_on(received, runtime.is_none()) {
+                            passed_on = Some(signal);
+                            if let Some(kill_after) = self.inherited_kill_after
+                                && signal == Signal::TERM
+                            {
+                                at_deadline = Some(Signal::KILL);
+                                deadline.set(sleep(kill_after));
+                            }
                         }
                     }
-                }
+                },
+                () = target.can_have_the_terminal() => target.go_on(runtime.is_none()),
                 () = &mut deadline, if at_deadline.is_some() => {
-                    if let Some(signal) = at_deadline.take() {
-                        target.send(signal, runtime.is_none());
-                        if signal == Signal::TERM {
-                            timed_out_after = self.timeout;
-                            at_deadline = Some(Signal::KILL);
-                            deadline.set(sleep(self.kill_after));
-                        }
+                    if at_deadline.take() == Some(Signal::KILL) {
+                        target.kill(runtime.is_none());
+                    } else {
+                        target.terminate(runtime.is_none());
+                        timed_out_after = self.timeout;
+                        at_deadline = Some(Signal::KILL);
+                        deadline.set(sleep(self.kill_after));
                     }
                 }
             }
@@ -132,11 +141,10 @@ impl Program<'_> {
 }
 
 /// Waits for a program without taking away its exit status, so that its id stays its own.
-fn wait_until_it_ends(child: &Child) -> impl Future<Output = ()> + use<> {
-    let pid = Pid::from_child(child);
+fn wait_until_it_ends(program: Pid) -> impl Future<Output = ()> + use<> {
     let waiting = spawn_blocking(move || {
         let until_it_ends = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while let Err(Errno::INTR) = waitid(WaitId::Pid(pid), until_it_ends) {}
+        while let Err(Errno::INTR) = waitid(WaitId::Pid(program), until_it_ends) {}
     });
     async move {
         // It can't fail: there is nothing in it that panics.

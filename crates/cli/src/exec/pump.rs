@@ -15,6 +15,9 @@ const CHUNK: usize = 64 << 10;
 /// How long what a program has left behind may go on printing: it could be for ever.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// How long a line may be unfinished before it is recorded as it is: a prompt, say.
+const UNFINISHED: Duration = Duration::from_secs(1);
+
 /// Makes events of what a program prints, and passes it on, until it has ended and had its last words.
 ///
 /// `running` is a pipe that nobody writes to, and that is closed when the program ends.
@@ -44,9 +47,14 @@ pub(super) fn pump(
     let mut chunk = vec![0; CHUNK];
     let mut passed_on = Ok(());
     let read = loop {
-        let read = match source.read(&mut chunk) {
-            Ok(0) => break Ok(()),
-            Ok(read) => &chunk[..read],
+        let pause = lines.has_begun().then_some(UNFINISHED);
+        let read = match source.read(&mut chunk, pause) {
+            Ok(None) => {
+                lines.flush(emit);
+                continue;
+            }
+            Ok(Some(0)) => break Ok(()),
+            Ok(Some(read)) => &chunk[..read],
             Err(err) => break Err(err),
         };
         lines.push(read, emit);
@@ -73,20 +81,21 @@ struct Source<'a, R> {
 }
 
 impl<R: Read + AsFd> Source<'_, R> {
-    /// Waits for something to read, and reads it; nothing if no more is to be expected.
-    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+    /// Waits for something to read, and reads it: 0 bytes if no more is to be expected, none after a pause.
+    fn read(&mut self, chunk: &mut [u8], pause: Option<Duration>) -> io::Result<Option<usize>> {
+        let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
         loop {
             let mut waiting_for = [
                 PollFd::new(&self.from, PollFlags::IN),
                 PollFd::new(self.running, PollFlags::IN),
             ];
             let polled = match self.ended_at {
-                None => poll(&mut waiting_for, None),
+                None => poll(&mut waiting_for, pause.as_ref()),
                 Some(at) => {
                     let left = LAST_WORDS.saturating_sub(at.elapsed());
                     // What was in the pipe by then is read, but no more: there may always be more.
                     if left.is_zero() && mem::replace(&mut self.is_over, true) {
-                        return Ok(0);
+                        return Ok(Some(0));
                     }
                     poll(
                         &mut waiting_for[..1],
@@ -98,10 +107,10 @@ impl<R: Read + AsFd> Source<'_, R> {
             match polled {
                 Err(Errno::INTR) => {}
                 Err(err) => return Err(err.into()),
-                Ok(0) => return Ok(0),
+                Ok(0) => return Ok(self.ended_at.map(|_| 0)),
                 Ok(_) if is_readable => match self.from.read(chunk) {
                     Err(err) if err.kind() == ErrorKind::Interrupted => {}
-                    read => return read,
+                    read => return read.map(Some),
                 },
                 Ok(_) => self.ended_at = Some(Instant::now()),
             }

@@ -1,20 +1,23 @@
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runtrail_store::AuditStore;
 use runtrail_store::audit::{
-    BulkStorage, Clock, Error, Result, RunStats, RunStatus, SkillRunLog, Storage, SystemClock,
+    BulkStorage, Clock, RunStats, RunStatus, SkillRunLog, Storage, SystemClock,
 };
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, timeout};
 
-use super::outcome::Outcome;
-use crate::failure::Failure;
-use crate::output::counted;
+use super::loss::Loss;
+use super::outcome::{Outcome, name};
+use super::patience::{AFTER_SIGNAL, IMPATIENCE, PATIENCE, Patience};
+use super::signals::Signals;
+use super::tell;
+use crate::database::DatabaseArguments;
+use crate::failure::{Failure, Result};
 
 /// Events that may wait to be stored; each has at most 16 KiB of output.
 const WAITING: usize = 256;
@@ -22,19 +25,12 @@ const WAITING: usize = 256;
 /// The type of the event that tells how the program ended.
 const EXIT: &str = "exit";
 
-/// How long a database that is away for a while is waited for: longer than SQLite waits for a lock by itself.
-const PATIENCE: Duration = Duration::from_secs(15);
-
-/// How long one is waited for that has been away for longer.
-const IMPATIENCE: Duration = Duration::from_secs(1);
-
 /// Stores the events of a run as they come, and its outcome.
 pub(super) struct Recorder {
-    store: AuditStore,
-    run_id: Arc<str>,
     events: Events,
-    closing: oneshot::Sender<()>,
-    storing: JoinHandle<Stored>,
+    /// Set to when the waiting ends, once the program has ended.
+    end: watch::Sender<Option<Instant>>,
+    recording: JoinHandle<Option<Recording>>,
 }
 
 /// Where events are handed to the [`Recorder`].
@@ -47,7 +43,7 @@ pub(super) struct Events {
 impl Events {
     /// Blocks while the database is slower than the program.
     pub(super) fn send(&self, event_type: &str, payload: Value) {
-        // Fails when the run has been finished without what comes now: of which it says so.
+        // Fails when the run isn't recorded, or was finished before this event: of which it says so.
         let _ = self.sender.blocking_send(self.event(event_type, payload));
     }
 
@@ -60,46 +56,191 @@ impl Events {
     }
 }
 
+/// Receives whether the start of the run is stored.
+pub(super) type Started = oneshot::Receiver<Result<()>>;
+
 impl Recorder {
-    /// For a run that has been started.
-    pub(super) fn new(store: AuditStore, run_id: &str) -> Self {
+    /// Begins with `start`, which stores the start of the run.
+    ///
+    /// If that fails and [`Started`] was dropped, it is reported on stderr.
+    pub(super) fn new(
+        run_id: &str,
+        database: DatabaseArguments,
+        start: impl Future<Output = Result<AuditStore>> + Send + 'static,
+    ) -> (Self, Started) {
         let run_id: Arc<str> = run_id.into();
         let (sender, waiting) = mpsc::channel(WAITING);
-        let (closing, closed) = oneshot::channel();
-        Self {
-            storing: tokio::spawn(store_events(store.clone(), waiting, closed)),
-            events: Events {
-                run_id: Arc::clone(&run_id),
-                sender,
-            },
-            closing,
-            store,
-            run_id,
-        }
+        let (end, until) = watch::channel(None);
+        let (started, is_started) = oneshot::channel();
+        let recording = async move {
+            match start.await {
+                Ok(store) => {
+                    let _ = started.send(Ok(()));
+                    let recording = Recording::new(store, database, Patience::new(until.clone()));
+                    Some(recording.store_events(waiting, until).await)
+                }
+                Err(failure) => {
+                    if let Err(Err(failure)) = started.send(Err(failure)) {
+                        tell_unrecorded(&failure);
+                    }
+                    None
+                }
+            }
+        };
+        let recorder = Self {
+            recording: tokio::spawn(recording),
+            events: Events { run_id, sender },
+            end,
+        };
+        (recorder, is_started)
     }
 
     pub(super) fn events(&self) -> Events {
         self.events.clone()
     }
 
-    /// Stores what is waiting, then how the program ended; an error if anything could not be stored.
-    pub(super) async fn finish(self, status: RunStatus, outcome: &Outcome) -> Result<(), Loss> {
-        // Whoever still has events to hand over is not waited for.
-        let _ = self.closing.send(());
-        let Stored { mut loss, next } = self.storing.await.unwrap_or_else(|err| Stored {
-            loss: Some(Loss::because(err.to_string())),
-            // Far from the places that are taken.
-            next: i64::MAX.unsigned_abs(),
-        });
-        let exit = SkillRunLog {
-            sequence: next,
-            ..self.events.event(EXIT, outcome.event())
+    /// Stores what is waiting, then how the program ended, unless a signal comes first; an error if anything could
+    /// not be stored.
+    pub(super) async fn finish(
+        self,
+        status: RunStatus,
+        outcome: &Outcome,
+        signals: &mut Signals,
+    ) -> Result<(), Loss> {
+        let patience = match outcome.passed_on {
+            None => PATIENCE,
+            Some(_) => AFTER_SIGNAL,
         };
-        if let Err(err) = patiently(|| self.store.append_log(&exit)).await {
-            Loss::add(&mut loss, 1, err);
+        tokio::select! {
+            finished = self.finish_within(patience, status, outcome) => finished,
+            received = signals.next_fatal() => {
+                let name = name(received.signal);
+                let reason = format!("runtrail was sent {name} while it waited for the database");
+                let mut loss = Loss::because(reason);
+                loss.is_unfinished = true;
+                Err(loss)
+            }
         }
+    }
+
+    async fn finish_within(
+        self,
+        patience: Duration,
+        status: RunStatus,
+        outcome: &Outcome,
+    ) -> Result<(), Loss> {
+        // Threads that still have events to hand over are not waited for.
+        self.end.send_replace(Some(Instant::now() + patience));
+        let recording = match self.recording.await {
+            Ok(Some(recording)) => recording,
+            Ok(None) => return Ok(()),
+            Err(err) => {
+                let mut loss = Loss::because(err.to_string());
+                loss.is_unfinished = true;
+                return Err(loss);
+            }
+        };
+        let exit = self.events.event(EXIT, outcome.event());
+        recording.finish(exit, status, outcome).await
+    }
+}
+
+/// Says why a run isn't recorded.
+pub(super) fn tell_unrecorded(failure: &Failure) {
+    tell(format!(
+        "this run is not recorded: {}",
+        failure.in_one_line()
+    ));
+}
+
+/// A run that has been started, with what has become of its events.
+struct Recording {
+    store: AuditStore,
+    database: DatabaseArguments,
+    patience: Patience,
+    loss: Option<Loss>,
+    stores_one_by_one: bool,
+    /// The place of the next event.
+    next: u64,
+}
+
+impl Recording {
+    fn new(store: AuditStore, database: DatabaseArguments, patience: Patience) -> Self {
+        Self {
+            store,
+            database,
+            patience,
+            loss: None,
+            stores_one_by_one: true,
+            next: 0,
+        }
+    }
+
+    /// Stores events in their order, until there are no more, or until the program has ended and those that are
+    /// waiting are stored.
+    async fn store_events(
+        mut self,
+        mut waiting: mpsc::Receiver<SkillRunLog>,
+        mut end: watch::Receiver<Option<Instant>>,
+    ) -> Self {
+        let mut events = Vec::with_capacity(WAITING);
+        loop {
+            tokio::select! {
+                biased;
+                taken = waiting.recv_many(&mut events, WAITING) => if taken == 0 {
+                    return self;
+                },
+                _ = end.wait_for(Option::is_some), if !waiting.is_closed() => {
+                    waiting.close();
+                    continue;
+                }
+            }
+            self.store(&mut events).await;
+            events.clear();
+        }
+    }
+
+    async fn store(&mut self, events: &mut [SkillRunLog]) {
+        for event in &mut *events {
+            event.sequence = self.next;
+            self.next += 1;
+        }
+        let events = &*events;
+        let store = &self.store;
+        match self.patience.attempt(|| store.append_logs(events)).await {
+            Ok(()) => {}
+            Err(err) if err.is_transient() || !self.stores_one_by_one => {
+                Loss::add(&mut self.loss, events.len(), err);
+            }
+            Err(_) => self.store_one_by_one(events).await,
+        }
+    }
+
+    /// So that only those count as lost that can't be stored, such as one whose place another program has taken.
+    async fn store_one_by_one(&mut self, events: &[SkillRunLog]) {
+        let store = &self.store;
+        // It isn't the events if none can be stored.
+        self.stores_one_by_one = false;
+        for event in events {
+            match self.patience.attempt(|| store.append_log(event)).await {
+                Ok(()) => self.stores_one_by_one = true,
+                Err(err) => {
+                    Loss::add(&mut self.loss, 1, err);
+                }
+            }
+        }
+    }
+
+    async fn finish(
+        mut self,
+        exit: SkillRunLog,
+        status: RunStatus,
+        outcome: &Outcome,
+    ) -> Result<(), Loss> {
+        let run_id = exit.run_id.clone();
+        self.store(&mut [exit]).await;
         let mut error = outcome.error();
-        if let Some(loss) = &loss {
+        if let Some(loss) = &self.loss {
             let separator = if error.is_empty() { "" } else { "; " };
             error = format!("{error}{separator}recorded incompletely: {loss}");
         }
@@ -108,114 +249,24 @@ impl Recorder {
             runtime_seconds: outcome.runtime.as_secs_f64(),
             ..RunStats::new(status)
         };
-        if let Err(err) = patiently(|| self.store.finish_run(&self.run_id, &stats)).await {
-            Loss::add(&mut loss, 0, err).is_unfinished = true;
+        let store = &self.store;
+        let finish = || store.finish_run(&run_id, &stats);
+        if let Err(err) = self.patience.attempt(finish).await
+            && !self.finish_anew(&run_id, &stats).await
+        {
+            Loss::add(&mut self.loss, 0, err).is_unfinished = true;
         }
-        loss.map_or(Ok(()), Err)
+        self.loss.map_or(Ok(()), Err)
     }
-}
 
-/// What has become of the events.
-struct Stored {
-    loss: Option<Loss>,
-    /// The place of the event that comes next.
-    next: u64,
-}
-
-/// Stores events in the order in which they come, until nobody has any more, or until it is closed.
-async fn store_events(
-    store: AuditStore,
-    mut waiting: mpsc::Receiver<SkillRunLog>,
-    mut closed: oneshot::Receiver<()>,
-) -> Stored {
-    let mut stored = Stored {
-        loss: None,
-        next: 0,
-    };
-    let mut events = Vec::with_capacity(WAITING);
-    loop {
-        tokio::select! {
-            biased;
-            taken = waiting.recv_many(&mut events, WAITING) => if taken == 0 {
-                return stored;
-            },
-            _ = &mut closed, if !waiting.is_closed() => waiting.close(),
-        }
-        for event in &mut events {
-            event.sequence = stored.next;
-            stored.next += 1;
-        }
-        let outcome = if stored.loss.is_some() {
-            // The program has been kept waiting long enough.
-            at_once(store.append_logs(&events)).await
-        } else {
-            patiently(|| store.append_logs(&events)).await
+    /// Finishes the run on new connections; whether it could. A SQLite file that can't grow any more has room again
+    /// once the last connection has moved its write-ahead log into it.
+    async fn finish_anew(&self, run_id: &str, stats: &RunStats) -> bool {
+        let finish = async {
+            let _ = self.store.clone().close().await;
+            let store = self.database.open().await.ok()?;
+            store.finish_run(run_id, stats).await.ok()
         };
-        if let Err(err) = outcome {
-            Loss::add(&mut stored.loss, events.len(), err);
-        }
-        events.clear();
-    }
-}
-
-/// Doesn't wait for a database that is away. What is dropped half way is there or not, and either will do.
-async fn at_once(write: impl Future<Output = Result<()>>) -> Result<()> {
-    timeout(IMPATIENCE, write).await.unwrap_or_else(|elapsed| {
-        Err(Error::Timeout {
-            source: Box::new(elapsed),
-        })
-    })
-}
-
-/// Tries again while the database may come back.
-async fn patiently<F: Future<Output = Result<()>>>(write: impl Fn() -> F) -> Result<()> {
-    let give_up = Instant::now() + PATIENCE;
-    let mut pause = Duration::from_millis(20);
-    loop {
-        match write().await {
-            Err(err) if err.is_transient() && Instant::now() + pause < give_up => {
-                sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(1));
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-/// What could not be stored.
-#[derive(Debug)]
-pub(super) struct Loss {
-    events: usize,
-    is_unfinished: bool,
-    /// Why, at first.
-    reason: String,
-}
-
-impl Loss {
-    fn because(reason: String) -> Self {
-        Self {
-            events: 0,
-            is_unfinished: false,
-            reason,
-        }
-    }
-
-    /// What is lost now beside what was lost before.
-    fn add(before: &mut Option<Self>, events: usize, err: Error) -> &mut Self {
-        let loss = before.get_or_insert_with(|| Self::because(Failure::from(err).in_one_line()));
-        loss.events += events;
-        loss
-    }
-}
-
-impl fmt::Display for Loss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.events > 0 {
-            write!(f, "{} lost, ", counted(self.events as u64, "event"))?;
-        }
-        if self.is_unfinished {
-            f.write_str("it is not finished, ")?;
-        }
-        write!(f, "since {}", self.reason)
+        matches!(timeout(2 * IMPATIENCE, finish).await, Ok(Some(())))
     }
 }

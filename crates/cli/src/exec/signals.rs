@@ -1,64 +1,163 @@
 use std::fs;
 use std::io;
-use std::sync::Arc;
 use std::thread;
 
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::flag;
+use rustix::process::{Signal, getpid};
+use signal_hook::consts::FORBIDDEN;
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
-use signal_hook::low_level::siginfo::Cause;
+use signal_hook::low_level::siginfo::{Cause, Origin};
 use tokio::sync::mpsc;
 
-/// The signals that would end us, and leave a run unfinished.
-const FATAL: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+/// Signals that end no process by default, or stop it.
+const NOT_FATAL: [Signal; 7] = [
+    Signal::CHILD,
+    Signal::CONT,
+    Signal::URG,
+    Signal::WINCH,
+    Signal::TSTP,
+    Signal::TTIN,
+    Signal::TTOU,
+];
 
-/// What we are sent, instead of ending us.
+/// Those that we need all the same: a child has ended or stopped; we go on.
+const NEEDED: [Signal; 2] = [Signal::CHILD, Signal::CONT];
+
+/// The signals that were sent to this process, instead of ending it.
 pub(super) struct Signals {
     received: mpsc::UnboundedReceiver<Received>,
+    put_back: Option<Received>,
 }
 
 #[derive(Clone, Copy)]
 pub(super) struct Received {
-    pub(super) number: i32,
+    pub(super) signal: Signal,
     /// A terminal sends ^C to every process of its foreground group at once.
     pub(super) is_from_terminal: bool,
 }
 
+impl Received {
+    /// Whether it would have ended this process.
+    pub(super) fn is_fatal(self) -> bool {
+        is_fatal(self.signal)
+    }
+}
+
 impl Signals {
+    /// Catches every signal that would end this process and leave a run unfinished.
+    ///
+    /// The program has each of them as if we weren't there: a handler becomes the default again when a program is
+    /// run, and what is ignored, as `nohup` does it, goes on being ignored. (SIGPIPE alone is always at its default
+    /// in the program: Rust's own start hides from us how it was.)
     pub(super) fn catch() -> io::Result<Self> {
-        // Whoever has started us may ignore it, and then nobody is told how a program ended.
-        flag::register(SIGCHLD, Arc::default())?;
-        // What is ignored, as `nohup` does it, goes on being ignored, by the program too.
         let ignored = ignored_signals();
-        let is_heeded = |signal: &i32| ignored & (1 << (signal - 1)) == 0;
-        let heeded: Vec<i32> = FATAL.into_iter().filter(is_heeded).collect();
-        let mut signals = SignalsInfo::<WithOrigin>::new(heeded)?;
+        let is_heeded = |signal: &Signal| {
+            // A child's end has to be known, even if we were started to ignore it.
+            let is_always_heeded = matches!(*signal, Signal::CHILD | Signal::PIPE);
+            is_always_heeded || ignored & (1 << (signal.as_raw() - 1)) == 0
+        };
+        let heeded = catchable()
+            .filter(|&signal| is_fatal(signal) || NEEDED.contains(&signal))
+            .filter(is_heeded);
+        let mut signals = SignalsInfo::<WithOrigin>::new(heeded.map(Signal::as_raw))?;
         let (sender, received) = mpsc::unbounded_channel();
         thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
-                for origin in signals.forever() {
-                    let signal = Received {
-                        number: origin.signal,
-                        is_from_terminal: matches!(origin.cause, Cause::Kernel),
-                    };
-                    if sender.send(signal).is_err() {
+                for received in signals.forever().filter_map(receive) {
+                    if sender.send(received).is_err() {
                         return;
                     }
                 }
             })?;
-        Ok(Self { received })
+        Ok(Self {
+            received,
+            put_back: None,
+        })
     }
 
-    /// What has come already.
-    pub(super) fn pending(&mut self) -> Option<Received> {
-        self.received.try_recv().ok()
+    /// The first signal so far that would have ended this process.
+    pub(super) fn pending_fatal(&mut self) -> Option<Signal> {
+        let mut pending = || {
+            self.put_back
+                .take()
+                .or_else(|| self.received.try_recv().ok())
+        };
+        loop {
+            match pending()? {
+                received if received.is_fatal() => return Some(received.signal),
+                _ => {}
+            }
+        }
     }
 
-    pub(super) async fn next(&mut self) -> Option<Received> {
-        self.received.recv().await
+    pub(super) async fn next(&mut self) -> Received {
+        match self.put_back.take() {
+            Some(received) => received,
+            None => match self.received.recv().await {
+                Some(received) => received,
+                None => std::future::pending().await,
+            },
+        }
     }
+
+    /// The next signal that would have ended this process.
+    pub(super) async fn next_fatal(&mut self) -> Received {
+        loop {
+            let received = self.next().await;
+            if received.is_fatal() {
+                return received;
+            }
+        }
+    }
+
+    /// Returns this one once more.
+    pub(super) fn put_back(&mut self, received: Received) {
+        self.put_back = Some(received);
+    }
+}
+
+fn receive(origin: Origin) -> Option<Received> {
+    // Writing to a closed pipe, or beyond the limit of a file's size, fails with an error that is reported; the
+    // signal that comes with it is our own.
+    let is_our_own = origin
+        .process
+        .is_some_and(|process| process.pid == getpid().as_raw_nonzero().get());
+    let signal = from_raw(origin.signal).filter(|_| !is_our_own)?;
+    Some(Received {
+        signal,
+        is_from_terminal: matches!(origin.cause, Cause::Kernel)
+            && matches!(signal, Signal::HUP | Signal::INT | Signal::QUIT),
+    })
+}
+
+/// All signals that can be caught.
+///
+/// After SIGSEGV, SIGBUS, SIGILL and SIGFPE there is no going on: a handler that returns to the faulty instruction
+/// would be called for ever.
+fn catchable() -> impl Iterator<Item = Signal> {
+    (1..=64)
+        .filter_map(from_raw)
+        .filter(|signal| *signal != Signal::BUS && !FORBIDDEN.contains(&signal.as_raw()))
+}
+
+fn is_fatal(signal: Signal) -> bool {
+    // On Linux SIGIO and SIGPWR are fatal as well.
+    let is_fatal_on_linux_only = !cfg!(target_os = "linux") && signal == Signal::IO;
+    !NOT_FATAL.contains(&signal) && !is_fatal_on_linux_only
+}
+
+/// Real-time signals too.
+#[cfg(target_os = "linux")]
+fn from_raw(number: i32) -> Option<Signal> {
+    use rustix_libc_wrappers::process::SignalExt;
+
+    Signal::from_raw(number)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn from_raw(number: i32) -> Option<Signal> {
+    Signal::from_named_raw(number)
 }
 
 /// The signals that we were started to ignore, a bit for each; none where the system can't be asked.

@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::pin::Pin;
@@ -6,73 +5,184 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use rustix::process::{
-    Pid, Signal, getpgrp, kill_process, kill_process_group, test_kill_process_group,
+    Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, kill_process_group,
+    test_kill_process_group, waitid,
 };
-use rustix::termios::tcgetpgrp;
 use tokio::time::{Sleep, sleep};
 
+use super::processes::{Descendants, Process, children, reap_orphans};
 use super::signals::Received;
+use super::terminal;
 
-/// Who gets the signals.
-///
-/// The program has a process group of its own, so that they reach whatever it starts. But only the foreground
-/// group may read from a terminal, and where that is ours, the program shares it and gets them alone.
-#[derive(Clone, Copy)]
-pub(super) enum Target {
-    Group(Pid),
-    Process(Pid),
+/// How often what is left of a program is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How often a stopped program's terminal is looked at.
+const LOOK_AT_TERMINAL: Duration = Duration::from_millis(100);
+
+/// How long what was killed is waited for: the system may be busy with it.
+const KILLED: Duration = Duration::from_secs(1);
+
+/// A program that runs, and who gets the signals for it.
+pub(super) struct Target {
+    pub(super) program: Pid,
+    /// Whether the program is stopped because it needs a terminal that another group has.
+    needs_terminal: bool,
+    /// The program has a process group of its own, so that signals reach whatever it starts. But only the foreground
+    /// group may read from a terminal, and where that is ours, the program shares it and gets them alone.
+    has_own_group: bool,
+    /// Our children from before the program.
+    others: Vec<Pid>,
+    /// What has left the group, and was asked to end.
+    asked_to_end: Vec<Pid>,
 }
 
 impl Target {
     pub(super) fn spawn(command: &mut Command) -> io::Result<(Child, Self)> {
-        if is_in_foreground() {
-            let child = command.spawn()?;
-            let process = Self::Process(Pid::from_child(&child));
-            return Ok((child, process));
+        let has_own_group = !terminal::is_ours();
+        if has_own_group {
+            command.process_group(0);
         }
-        let child = command.process_group(0).spawn()?;
-        let group = Self::Group(Pid::from_child(&child));
-        Ok((child, group))
+        let others = children();
+        let child = command.spawn()?;
+        let target = Self {
+            program: Pid::from_child(&child),
+            has_own_group,
+            needs_terminal: false,
+            others,
+            asked_to_end: Vec::new(),
+        };
+        Ok((child, target))
     }
 
     /// Passes on a signal that was sent to us; false if the program has had it anyway.
-    pub(super) fn pass_on(self, received: Received, is_running: bool) -> bool {
-        let is_shared = matches!(self, Self::Process(_)) && received.is_from_terminal;
-        if let Some(signal) = Signal::from_named_raw(received.number)
-            && !is_shared
-        {
-            self.send(signal, is_running);
-            return true;
+    pub(super) fn pass_on(&self, received: Received, is_running: bool) -> bool {
+        let is_shared = !self.has_own_group && received.is_from_terminal;
+        if !is_shared {
+            self.send(received.signal, is_running);
         }
-        false
+        !is_shared
     }
 
-    pub(super) fn send(self, signal: Signal, is_running: bool) {
+    /// What is stopped has to go on before it can end.
+    fn send(&self, signal: Signal, is_running: bool) {
+        self.send_one(signal, is_running);
+        self.send_one(Signal::CONT, is_running);
+    }
+
+    fn send_one(&self, signal: Signal, is_running: bool) {
         // An error means that it has ended meanwhile.
-        let _ = match self {
-            Self::Group(group) => kill_process_group(group, signal),
-            Self::Process(process) if is_running => kill_process(process, signal),
-            Self::Process(_) => Ok(()),
+        let _ = match self.has_own_group {
+            true => kill_process_group(self.program, signal),
+            false if is_running => kill_process(self.program, signal),
+            false => Ok(()),
         };
+    }
+
+    /// Looks whether the program has stopped, and why.
+    ///
+    /// In the background, because it reads from the terminal: it waits until we are in the foreground. With the
+    /// terminal, because of ^Z: then we stop as well, so that the shell has its turn.
+    pub(super) fn notice_stop(&mut self) {
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        let Ok(Some(status)) = waitid(WaitId::Pid(self.program), stopped) else {
+            return;
+        };
+        let by = status.stopping_signal().and_then(Signal::from_named_raw);
+        match by {
+            _ if !self.has_own_group => {}
+            Some(Signal::TTIN | Signal::TTOU) => self.needs_terminal = true,
+            Some(Signal::TSTP) if terminal::is_of(self.program) => {
+                let _ = kill_process_group(getpgrp(), Signal::TSTP);
+            }
+            _ => {}
+        }
+    }
+
+    /// Waits until a program that needs the terminal can have ours.
+    pub(super) async fn can_have_the_terminal(&self) {
+        if !self.needs_terminal {
+            return std::future::pending().await;
+        }
+        while !terminal::is_ours() {
+            sleep(LOOK_AT_TERMINAL).await;
+        }
+    }
+
+    /// Lets the program go on, with the terminal if it is ours.
+    pub(super) fn go_on(&mut self, is_running: bool) {
+        if is_running && self.has_own_group && terminal::is_ours() {
+            terminal::hand_over(self.program);
+            self.needs_terminal = false;
+        }
+        self.send_one(Signal::CONT, is_running);
+    }
+
+    /// Asks the program to end, and what has left its group too.
+    pub(super) fn terminate(&mut self, is_running: bool) {
+        self.send(Signal::TERM, is_running);
+        if let Some(descendants) = self.descendants() {
+            self.terminate_once(&descendants.escaped);
+        }
+    }
+
+    /// Ends the program and everything that it has started.
+    pub(super) fn kill(&self, is_running: bool) {
+        self.send(Signal::KILL, is_running);
+        if let Some(descendants) = self.descendants() {
+            for process in descendants.escaped.iter().chain(&descendants.elsewhere) {
+                let _ = kill_process(process.pid, Signal::KILL);
+            }
+        }
     }
 
     /// Waits for what the program has started to end as well, and kills what is left at the deadline.
-    pub(super) async fn see_off(self, deadline: Pin<&mut Sleep>) {
-        let Self::Group(group) = self else { return };
-        let gone = async {
-            while test_kill_process_group(group).is_ok() {
-                sleep(Duration::from_millis(20)).await;
+    pub(super) async fn see_off(mut self, mut deadline: Pin<&mut Sleep>) {
+        if !self.has_own_group {
+            return;
+        }
+        tokio::select! {
+            () = self.gone() => return,
+            () = &mut deadline => {}
+        }
+        let killed = async {
+            while self.is_there() {
+                self.kill(false);
+                sleep(LOOK_AGAIN).await;
             }
         };
-        tokio::select! {
-            () = gone => {}
-            () = deadline => self.send(Signal::KILL, false),
+        let _ = tokio::time::timeout(KILLED, killed).await;
+    }
+
+    async fn gone(&mut self) {
+        while self.is_there() {
+            if let Some(descendants) = self.descendants() {
+                self.terminate_once(&descendants.escaped);
+            }
+            sleep(LOOK_AGAIN).await;
         }
     }
-}
 
-/// Whether we may read from the terminal, if there is one.
-fn is_in_foreground() -> bool {
-    File::open("/dev/tty")
-        .is_ok_and(|terminal| tcgetpgrp(terminal).is_ok_and(|foreground| foreground == getpgrp()))
+    fn is_there(&self) -> bool {
+        reap_orphans(self.program);
+        match self.descendants() {
+            Some(descendants) => !descendants.is_empty(),
+            None => test_kill_process_group(self.program).is_ok(),
+        }
+    }
+
+    fn descendants(&self) -> Option<Descendants> {
+        let has_any = self.has_own_group;
+        has_any.then(|| Descendants::find(self.program, &self.others))?
+    }
+
+    fn terminate_once(&mut self, processes: &[Process]) {
+        for process in processes {
+            if !self.asked_to_end.contains(&process.pid) {
+                self.asked_to_end.push(process.pid);
+                let _ = kill_process(process.pid, Signal::TERM);
+                let _ = kill_process(process.pid, Signal::CONT);
+            }
+        }
+    }
 }

@@ -1,0 +1,28 @@
+//! The terminal that controls us, if there is one: who may read from it.
+
+use std::fs::File;
+
+use rustix::process::{Pid, getpgrp};
+use rustix::termios::{tcgetpgrp, tcsetpgrp};
+
+/// Whether our process group is in its foreground.
+pub(super) fn is_ours() -> bool {
+    open().is_some_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
+}
+
+/// Whether this process group is in its foreground.
+pub(super) fn is_of(group: Pid) -> bool {
+    open().is_some_and(|terminal| tcgetpgrp(terminal).is_ok_and(|foreground| foreground == group))
+}
+
+/// Lets another process group read from it. Only for the foreground group: any other one would be stopped for trying.
+pub(super) fn hand_over(to: Pid) {
+    if let Some(terminal) = open() {
+        // Fails if the group has ended meanwhile.
+        let _ = tcsetpgrp(terminal, to);
+    }
+}
+
+fn open() -> Option<File> {
+    File::open("/dev/tty").ok()
+}

@@ -1,0 +1,120 @@
+//! The database of a run, for `runtrail` within its program: it uses the same one, wherever it stands.
+//!
+//! No part of a password is in a variable: agents print their environment. The URL of a PostgreSQL database is handed
+//! down in a file that only the user can read, and that goes with the run.
+
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
+use runtrail_store::{ConnectOptions, SchemaName};
+use tempfile::{Builder, TempPath};
+
+use crate::database::{URL, WITHOUT_PREPARED_STATEMENTS};
+use crate::failure::{Failure, Result};
+
+/// The URL of a SQLite file.
+const INHERITED_URL: &str = "RUNTRAIL_DATABASE_URL";
+/// The name of a file with any other URL.
+const INHERITED_URL_FILE: &str = "RUNTRAIL_DATABASE_URL_FILE";
+/// What `DATABASE_URL` was, without its password: if it has been changed in there, that one is meant.
+const INHERITED_INSTEAD_OF: &str = "RUNTRAIL_DATABASE_URL_INSTEAD_OF";
+const INHERITED_SCHEMA: &str = "RUNTRAIL_DATABASE_SCHEMA";
+
+/// A database, handed down until this is dropped.
+pub(crate) struct HandedDown {
+    /// What is to be set in the environment, or taken out of it.
+    pub(crate) variables: [(&'static str, Option<String>); 5],
+    _file: Option<TempPath>,
+}
+
+impl HandedDown {
+    pub(crate) fn new(
+        database_url: &str,
+        schema: Option<SchemaName>,
+        without_prepared_statements: bool,
+    ) -> Result<Self> {
+        let there = variable(URL);
+        // Nothing that the program has anyway.
+        let url = Some(database_url).filter(|url| there.as_deref() != Some(*url));
+        let (url, secret) = match url {
+            Some(url) if url.starts_with("sqlite:") => (Some(url.to_owned()), None),
+            secret => (None, secret),
+        };
+        let file = secret.map(write_file).transpose().map_err(|err| {
+            Failure::failed(format!(
+                "the URL of the database can't be handed down: {err}"
+            ))
+        })?;
+        let name = file
+            .as_ref()
+            .map(|file| file.to_string_lossy().into_owned());
+        let there = there.as_deref().map(without_password);
+        Ok(Self {
+            variables: [
+                (INHERITED_URL, url),
+                (INHERITED_URL_FILE, name),
+                (INHERITED_INSTEAD_OF, Some(there.unwrap_or_default())),
+                (INHERITED_SCHEMA, schema.map(|schema| schema.to_string())),
+                (
+                    WITHOUT_PREPARED_STATEMENTS,
+                    without_prepared_statements.then(|| "1".to_owned()),
+                ),
+            ],
+            _file: file,
+        })
+    }
+}
+
+/// The URL that was handed down.
+pub(crate) fn url() -> Option<String> {
+    inherited(INHERITED_URL).or_else(|| fs::read_to_string(inherited(INHERITED_URL_FILE)?).ok())
+}
+
+/// The schema that was handed down.
+pub(crate) fn schema() -> Option<String> {
+    inherited(INHERITED_SCHEMA)
+}
+
+/// Fails if what was handed down can't be read any more.
+pub(crate) fn ensure_known() -> Result<()> {
+    match inherited(INHERITED_URL_FILE).map(fs::read_to_string) {
+        Some(Err(err)) => Err(Failure::usage(format!(
+            "the database of the run around this one is not known, as its {INHERITED_URL_FILE} can't be read: {err}; \
+             give --database-url, or set {URL}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// A variable of the environment; an empty one is none.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// What a `runtrail exec` around this one has handed down.
+fn inherited(name: &str) -> Option<String> {
+    let instead_of = env::var(INHERITED_INSTEAD_OF).ok()?;
+    let there = variable(URL).as_deref().map(without_password);
+    let is_unchanged = there.unwrap_or_default() == instead_of;
+    variable(name).filter(|_| is_unchanged)
+}
+
+fn without_password(url: &str) -> String {
+    ConnectOptions::new(url).to_string()
+}
+
+/// Writes a file that only the user can read.
+fn write_file(url: &str) -> std::io::Result<TempPath> {
+    let folder = variable("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let folder = folder.filter(|folder| folder.is_dir());
+    let mut builder = Builder::new();
+    builder.prefix("runtrail-");
+    let mut file = match folder.map(|folder| builder.tempfile_in(folder)) {
+        Some(Ok(file)) => file,
+        _ => builder.tempfile()?,
+    };
+    file.write_all(url.as_bytes())?;
+    Ok(file.into_temp_path())
+}
