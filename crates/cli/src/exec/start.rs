@@ -1,5 +1,5 @@
 use runtrail_store::AuditStore;
-use runtrail_store::audit::{Error, SkillRun, Storage};
+use runtrail_store::audit::{Error, RunCreation, SkillRun, Storage};
 use tokio::time::timeout;
 
 use super::patience::{PATIENCE, unanswered};
@@ -10,8 +10,6 @@ use crate::failure::{Failure, Result};
 pub(super) struct Start {
     pub(super) database: DatabaseArguments,
     pub(super) run: SkillRun,
-    /// Whether its id was given, so that there may be such a run.
-    pub(super) is_named: bool,
 }
 
 impl Start {
@@ -33,20 +31,12 @@ impl Start {
                 Err(err) => return Err(err.into()),
             }
         }
-        let run_id = &self.run.id;
-        if self.is_named {
-            // To start a run that is running would be taken for another try of the same start.
-            match store.get_run(run_id).await {
-                Err(Error::NotFound { .. }) => {}
-                Err(err) => return Err(err.into()),
-                Ok(_) => {
-                    return Err(Failure::failed(format!(
-                        "there is a run {run_id:?} already; give another --id"
-                    )));
-                }
-            }
+        match store.create_run(&self.run).await {
+            Ok(()) => Ok(store),
+            Err(Error::RunExists { run_id }) => Err(Failure::failed(format!(
+                "there is a run {run_id:?} already; give another --id"
+            ))),
+            Err(err) => Err(err.into()),
         }
-        store.start_run(&self.run).await?;
-        Ok(store)
     }
 }
