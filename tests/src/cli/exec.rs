@@ -210,6 +210,19 @@ on_each_backend! {
         assert_eq!(cli.run("running").await, running("running"));
     }
 
+    async fn of_many_with_the_same_id_one_runs(database) {
+        let cli = Cli::on(database).await;
+        for round in 0..5 {
+            let id = format!("r{round}");
+            let start = |_| cli.spawn_exec(&["--id", &id, "--", "sh", "-c", "echo $$ >>ran; sleep 0.3"]);
+            let mut children: Vec<_> = (0..6).map(start).collect();
+            let codes: Vec<_> = children.iter_mut().map(|child| ended(child).code().unwrap()).collect();
+            let ran = std::fs::read_to_string(cli.path("ran")).unwrap();
+            assert_eq!(ran.lines().count(), round + 1, "{codes:?}");
+            assert_eq!(codes.iter().filter(|&&code| code == 0).count(), 1, "{codes:?}");
+        }
+    }
+
     async fn inputs_that_contradict_each_other_run_nothing(database) {
         let cli = Cli::on(database).await;
         for input in ["command=x", "twice=2"] {

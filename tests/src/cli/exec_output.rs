@@ -58,6 +58,16 @@ on_each_backend! {
         }
     }
 
+    async fn merged_streams_keep_their_order(database) {
+        let cli = Cli::on(database).await;
+        let script = "for i in $(seq 300); do echo o$i; echo e$i >&2; done; exit 4";
+        let output = cli.output(&["exec", "--id", "r", "--merge", "--", "sh", "-c", script]);
+        assert_eq!(output.status.code(), Some(4));
+        let expected: String = (1..=300).map(|i| format!("o{i}\ne{i}\n")).collect();
+        assert_eq!((stdout(&output), stderr(&output)), (expected.clone(), String::new()));
+        assert_eq!(cli.printed_by("r", "output").await, expected.as_bytes());
+    }
+
     async fn of_a_progress_bar_only_its_last_state_is_recorded(database) {
         let cli = Cli::on(database).await;
         let script = r"printf '10%%\r50%%\r100%%\ndos\r\nend\r\r\n\rlast\r'";

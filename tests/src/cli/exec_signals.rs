@@ -150,7 +150,7 @@ on_each_backend! {
     async fn a_limit_of_file_sizes_ends_no_recording(database) {
         let cli = Cli::on(database).await;
         // Blocks of 512 bytes, or more: what the program prints is larger, and so is a SQLite file that records it.
-        let script = "ulimit -f 200; exec runtrail exec --id r -- sh -c 'seq 30000; exit 3' >printed";
+        let script = "ulimit -f 600; exec runtrail exec --id r -- sh -c 'seq 150000; exit 3' >printed";
         let output = cli.command_by(&["sh", "-c", script], &[]).output().unwrap();
         let message = stderr(&output);
         assert_eq!(output.status.code(), Some(3), "{message}");

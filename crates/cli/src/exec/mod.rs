@@ -32,7 +32,7 @@ use tokio::time::{sleep, timeout};
 use self::inherited::Inherited;
 use self::outcome::{Ending, after_signal, name};
 use self::patience::IMPATIENCE;
-use self::program::Program;
+use self::program::{Program, Streams};
 use self::recorder::{Recorder, Started, tell_unrecorded};
 use self::signals::Signals;
 use self::start::Start;
@@ -87,6 +87,11 @@ pub(crate) struct Exec {
     /// list, count and export leave such runs out unless they are given --include-dry-run.
     #[arg(long)]
     dry_run_status: bool,
+    /// Give the program one pipe for stdout and stderr, as `2>&1` does: its lines stay in their order.
+    ///
+    /// They are passed on to stdout, and are events of the type output.
+    #[arg(long)]
+    merge: bool,
     /// Run the program even when it can't be recorded, and pass on its exit code all the same.
     ///
     /// A database that doesn't answer delays the start of the program by a second, and its end by at most 15.
@@ -138,6 +143,10 @@ impl Exec {
         };
         let program = Program {
             command: &self.command,
+            streams: match self.merge {
+                true => Streams::Merged,
+                false => Streams::Separate,
+            },
             environment,
             timeout: self.timeout,
             kill_after: self.kill_after,

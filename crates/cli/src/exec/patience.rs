@@ -30,6 +30,8 @@ pub(super) struct Patience {
     end: watch::Receiver<Option<Instant>>,
     /// When the database is asked next, after it was waited for in vain.
     next_try: Option<Instant>,
+    /// Whether the database itself has refused a write, rather than not answered.
+    has_refused: bool,
 }
 
 impl Patience {
@@ -38,7 +40,12 @@ impl Patience {
             left: PATIENCE,
             end,
             next_try: None,
+            has_refused: false,
         }
+    }
+
+    pub(super) fn has_refused(&self) -> bool {
+        self.has_refused
     }
 
     /// Repeats a write while the database may come back; soon after it was waited for in vain, it isn't even tried.
@@ -87,7 +94,14 @@ impl Patience {
         loop {
             let deadline = end_of_try.min(self.give_up(begun));
             tokio::select! {
-                outcome = &mut write => return outcome,
+                outcome = &mut write => {
+                    let is_refused = !matches!(
+                        outcome,
+                        Ok(()) | Err(Error::Timeout { .. } | Error::Busy { .. })
+                    );
+                    self.has_refused |= is_refused;
+                    return outcome;
+                }
                 () = sleep_until(deadline) => return Err(unanswered()),
                 Ok(()) = self.end.changed() => {}
             }

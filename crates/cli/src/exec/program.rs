@@ -21,10 +21,22 @@ use super::target::Target;
 /// The types of the events that are lines of output.
 const STDOUT: &str = "stdout";
 const STDERR: &str = "stderr";
+/// The same where both streams are one.
+const OUTPUT: &str = "output";
+
+/// How a program prints.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Streams {
+    /// To a pipe for each stream: which of two lines came first isn't known if they are on different ones.
+    Separate,
+    /// To one pipe for both, as by `2>&1`.
+    Merged,
+}
 
 /// A program to run, and how.
 pub(super) struct Program<'a> {
     pub(super) command: &'a [OsString],
+    pub(super) streams: Streams,
     /// What its environment has beside ours; what has no value is taken out.
     pub(super) environment: Vec<(&'static str, Option<String>)>,
     pub(super) timeout: Option<Duration>,
@@ -42,7 +54,7 @@ impl Program<'_> {
         }
         let started = Instant::now();
         let spawned = io::pipe().and_then(|pipe| Ok((self.spawn()?, pipe)));
-        let ((mut child, mut target), (running, until_it_ends)) = match spawned {
+        let ((mut child, merged, mut target), (running, until_it_ends)) = match spawned {
             Ok(spawned) => spawned,
             Err(err) => return Outcome::without_running(Ending::NotRun(err)),
         };
@@ -50,7 +62,7 @@ impl Program<'_> {
         let mut timed_out_after = None;
         let mut passed_on = None;
 
-        let pumps = pump_output(&mut child, running, events);
+        let pumps = pump_output(&mut child, merged, running, events);
         let mut until_it_ends = Some(until_it_ends);
         let ended = wait_until_it_ends(target.program);
         let deadline = sleep(self.timeout.unwrap_or(Duration::MAX));
@@ -120,23 +132,30 @@ impl Program<'_> {
         }
     }
 
-    fn spawn(&self) -> io::Result<(Child, Target)> {
+    /// Starts it; what it prints comes from the child, or from a pipe if it is merged.
+    fn spawn(&self) -> io::Result<(Child, Option<PipeReader>, Target)> {
         let (program, arguments) = self
             .command
             .split_first()
             .ok_or(io::ErrorKind::InvalidInput)?;
         let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(arguments);
+        let merged = if self.streams == Streams::Merged {
+            let (reader, writer) = io::pipe()?;
+            command.stdout(writer.try_clone()?).stderr(writer);
+            Some(reader)
+        } else {
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            None
+        };
         for (name, value) in &self.environment {
             match value {
                 Some(value) => command.env(name, value),
                 None => command.env_remove(name),
             };
         }
-        Target::spawn(&mut command)
+        let (child, target) = Target::spawn(&mut command)?;
+        Ok((child, merged, target))
     }
 }
 
@@ -155,17 +174,19 @@ fn wait_until_it_ends(program: Pid) -> impl Future<Output = ()> + use<> {
 /// Passes on what the program prints, until it has had its last words; an error says why not all of it.
 fn pump_output(
     child: &mut Child,
+    merged: Option<PipeReader>,
     running: PipeReader,
     events: Option<Events>,
 ) -> impl Future<Output = Result<(), String>> + use<> {
     let running = Arc::new(running);
+    let merged = merged.map(|from| start_pump(from, &running, io::stdout(), &events, OUTPUT));
     let stdout = child.stdout.take();
     let stdout = stdout.map(|from| start_pump(from, &running, io::stdout(), &events, STDOUT));
     let stderr = child.stderr.take();
     let stderr = stderr.map(|from| start_pump(from, &running, io::stderr(), &events, STDERR));
     async move {
         let mut passed_on = Ok(());
-        for pumping in [stdout, stderr].into_iter().flatten() {
+        for pumping in [merged, stdout, stderr].into_iter().flatten() {
             let outcome = pumping.await.map_err(|err| err.to_string());
             passed_on =
                 passed_on.and(outcome.and_then(|passed| passed.map_err(|err| err.to_string())));

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::loss::Loss;
 use super::outcome::{Outcome, name};
-use super::patience::{AFTER_SIGNAL, IMPATIENCE, PATIENCE, Patience};
+use super::patience::{AFTER_SIGNAL, PATIENCE, Patience};
 use super::signals::Signals;
 use super::tell;
 use crate::database::DatabaseArguments;
@@ -21,6 +21,9 @@ use crate::failure::{Failure, Result};
 
 /// Events that may wait to be stored; each has at most 16 KiB of output.
 const WAITING: usize = 256;
+
+/// How long finishing a run on new connections may take.
+const ANEW: Duration = Duration::from_secs(5);
 
 /// The type of the event that tells how the program ended.
 const EXIT: &str = "exit";
@@ -262,11 +265,14 @@ impl Recording {
     /// Finishes the run on new connections; whether it could. A SQLite file that can't grow any more has room again
     /// once the last connection has moved its write-ahead log into it.
     async fn finish_anew(&self, run_id: &str, stats: &RunStats) -> bool {
+        if !self.patience.has_refused() {
+            return false;
+        }
         let finish = async {
             let _ = self.store.clone().close().await;
             let store = self.database.open().await.ok()?;
             store.finish_run(run_id, stats).await.ok()
         };
-        matches!(timeout(2 * IMPATIENCE, finish).await, Ok(Some(())))
+        matches!(timeout(ANEW, finish).await, Ok(Some(())))
     }
 }
