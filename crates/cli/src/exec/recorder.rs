@@ -262,8 +262,8 @@ impl Recording {
         self.loss.map_or(Ok(()), Err)
     }
 
-    /// Finishes the run on new connections; returns whether that succeeded. A SQLite file that can't grow has room again
-    /// once the last connection has moved the write-ahead log into it.
+    /// Finishes the run on new connections; returns whether that succeeded. A SQLite file that can't grow has room
+    /// again once the last connection has moved the write-ahead log into it.
     async fn finish_anew(&self, run_id: &str, stats: &RunStats) -> bool {
         if !self.patience.has_refused() {
             return false;
