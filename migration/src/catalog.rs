@@ -1,11 +1,11 @@
-//! What the database says of its tables: reading queries that need no right to change anything.
+//! Queries of the database's catalog. They only read, and need no write privileges.
 
 use sea_orm::sea_query::{BinOper, Expr, ExprTrait, Func, FunctionCall, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr};
 
 use crate::SchemaName;
 
-/// The columns of a table; none where it isn't there.
+/// The columns of a table; none if it doesn't exist.
 pub(crate) async fn columns(
     db: &impl ConnectionTrait,
     schema: Option<&SchemaName>,
@@ -26,7 +26,7 @@ pub(crate) async fn columns(
     strings(db, &query).await
 }
 
-/// The columns of its primary key, in any order.
+/// The columns of a table's primary key, in any order.
 pub(crate) async fn primary_key(
     db: &impl ConnectionTrait,
     schema: Option<&SchemaName>,
@@ -34,7 +34,7 @@ pub(crate) async fn primary_key(
 ) -> Result<Vec<String>, DbErr> {
     let mut query = Query::select();
     match db.get_database_backend() {
-        // The attributes of the index that implements it.
+        // The attributes of the index behind the primary key.
         DbBackend::Postgres => query
             .expr(Expr::col("attname").cast_as("text"))
             .from(("pg_catalog", "pg_attribute"))
@@ -56,7 +56,7 @@ pub(crate) async fn primary_key(
     strings(db, &query).await
 }
 
-/// The names of its indexes.
+/// The names of a table's indexes.
 pub(crate) async fn indexes(
     db: &impl ConnectionTrait,
     schema: Option<&SchemaName>,
@@ -100,8 +100,8 @@ pub(crate) async fn columns_in_another_collation(
     strings(db, &query).await
 }
 
-/// The keys from this column to another table: as `ALTER TABLE` names them (PostgreSQL only), by whether a deleted row
-/// there takes its rows here along.
+/// The foreign keys of a table to `parent` with this `ON DELETE` action. On PostgreSQL the names of all of them, quoted
+/// for `ALTER TABLE`; on SQLite only those of this column.
 pub(crate) async fn foreign_keys(
     db: &impl ConnectionTrait,
     schema: Option<&SchemaName>,
@@ -138,14 +138,14 @@ pub(crate) async fn foreign_keys(
     strings(db, &query).await
 }
 
-/// What becomes of a row when the one that it refers to is deleted.
+/// What happens to a row when the row that it refers to is deleted.
 #[derive(Clone, Copy)]
 pub(crate) enum OnDelete {
     Cascade,
     Other,
 }
 
-/// The encoding of this database, if there are characters that it can't hold.
+/// The encoding of this database, if it can't hold every character.
 pub(crate) async fn unsupported_encoding(
     db: &impl ConnectionTrait,
 ) -> Result<Option<String>, DbErr> {
@@ -154,13 +154,13 @@ pub(crate) async fn unsupported_encoding(
     }
     let encoding = Func::cust("current_setting").arg("server_encoding");
     let found = strings(db, &Query::select().expr(encoding).take()).await?;
-    // SQL_ASCII stores the bytes as they come, which are UTF-8.
+    // SQL_ASCII stores bytes without conversion, and ours are UTF-8.
     Ok(found
         .into_iter()
         .find(|encoding| !["UTF8", "SQL_ASCII"].contains(&encoding.as_str())))
 }
 
-/// Whether this role may read the table. Asking first matters: being refused would spoil a transaction.
+/// Whether this role may read the table. A refused SELECT would abort the transaction.
 pub(crate) async fn is_readable(
     db: &impl ConnectionTrait,
     schema: Option<&SchemaName>,
@@ -182,7 +182,7 @@ fn regclass(schema: Option<&SchemaName>, table: &str) -> FunctionCall {
     Func::cust("to_regclass").arg(qualified(schema, table))
 }
 
-/// A table's name as PostgreSQL's `to_regclass` reads it. Our names and [`SchemaName`]s need no escaping.
+/// A table's name for PostgreSQL's `to_regclass`. Our names and [`SchemaName`]s need no escaping.
 fn qualified(schema: Option<&SchemaName>, table: &str) -> String {
     match schema {
         Some(schema) => format!(r#""{schema}"."{table}""#),

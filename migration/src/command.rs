@@ -66,7 +66,7 @@ pub async fn run(
 
     // Not among the results, and no reason to fail: a reader who has gone away must not keep us from migrating.
     let _ = writeln!(io::stderr(), "Database {options}");
-    // Looking at a database makes none, and neither does going back.
+    // Neither status nor a rollback creates a database.
     let options = match command {
         Command::Up { .. } => options,
         Command::Down { .. } => options.existing_only(),
@@ -74,7 +74,7 @@ pub async fn run(
     };
     let db = options.open().await?;
     let done = run_on(&db, command, &migrator).await;
-    // Whatever came of it, a SQLite file then stands alone.
+    // Also after a failure, so that a SQLite file has no files beside it.
     let closed = db.close().await;
     done?;
     Ok(closed?)
@@ -123,7 +123,7 @@ async fn run_on(
     Ok(())
 }
 
-/// What the command offers beside what the library's message says.
+/// Adds advice about the command's options to the library's message.
 fn with_advice(err: crate::Error) -> Box<dyn Error + Send + Sync> {
     match err {
         crate::Error::NotEmpty { .. } => format!("{err} (--force)").into(),
@@ -131,7 +131,7 @@ fn with_advice(err: crate::Error) -> Box<dyn Error + Send + Sync> {
     }
 }
 
-/// Why nothing is rolled back though migrations are applied.
+/// Explains why nothing is rolled back although migrations are applied.
 const OF_A_HOST: &str =
     "the migrator of an application has applied these, keeps their records, and rolls them back";
 

@@ -23,9 +23,9 @@ pub enum Durability {
 
 /// How Runtrail opens a database of its own.
 ///
-/// On SQLite: write-ahead log, foreign keys on, one connection that writes and a few that only read; a file that
-/// is created is made so that only its owner can read it (mode 0600) and so that it can shrink again
-/// (`auto_vacuum=INCREMENTAL`). A file that is there already is switched to the write-ahead log by a migration only.
+/// On SQLite: write-ahead log, foreign keys on, one connection that writes and a few that only read. Only its owner can
+/// read a new file (mode 0600), and the file can shrink again (`auto_vacuum=INCREMENTAL`). Only a migration switches an
+/// existing file to the write-ahead log.
 /// On PostgreSQL: one pool, and one connection more that writes; [`Durability`] is the server's business there.
 ///
 /// ```
@@ -48,9 +48,9 @@ pub struct ConnectOptions {
 /// What a SQLite file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Intent {
-    /// Whatever the URL says.
+    /// As the URL says.
     Any,
-    /// To write, if it is there.
+    /// To write, if it exists.
     WriteExisting,
     Read,
 }
@@ -63,7 +63,7 @@ pub(crate) enum Intent {
 )]
 pub(crate) enum Access {
     Write,
-    /// Writes nothing, but may open what a writer needs: the files beside it, which the last connection removes.
+    /// Writes no data, but may create the files that a writer needs beside it; the last connection removes them.
     ReadBesideWriter,
     /// Opened read-only.
     Read,
@@ -75,8 +75,8 @@ impl ConnectOptions {
     /// A connection to this database: `sqlite://FILE?mode=rwc` (`rwc` creates the file), `sqlite::memory:` (for
     /// tests), `postgres://USER:PASSWORD@HOST/DATABASE`.
     ///
-    /// The path of a SQLite file is taken as it is, but for `%XX` and the `?` that begins the parameters. In a
-    /// PostgreSQL URL each part may be missing, as psql accepts it: `postgres://USER@/DATABASE?host=/FOLDER`.
+    /// The path of a SQLite file is read literally, except for `%XX` and the `?` that begins the parameters. A
+    /// PostgreSQL URL may leave out any part, as in psql: `postgres://USER@/DATABASE?host=/FOLDER`.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: DatabaseUrl::read(&url.into()),
@@ -91,8 +91,8 @@ impl ConnectOptions {
 
     /// Opens a SQLite file to read it, as `mode=ro` in its URL does: it is never created, converted or written.
     ///
-    /// In a folder that can't be written, a file without a `-wal` file is read as one that nobody changes meanwhile
-    /// (`immutable=1`), with a warning through `tracing`. No effect on PostgreSQL.
+    /// In a folder that can't be written, a file without a `-wal` file is read as immutable (`immutable=1`), with a
+    /// warning through `tracing`. No effect on PostgreSQL.
     pub fn read_only(mut self) -> Self {
         self.intent = Intent::Read;
         self
@@ -112,8 +112,8 @@ impl ConnectOptions {
 
     /// The most connections that are open at a time; 8 by default, from 1 to 10,000.
     ///
-    /// One more writes: on SQLite everything, on PostgreSQL what a store writes in groups. With 1, PostgreSQL sees one
-    /// connection and no more, for roles and servers that allow no other; a store then writes each call alone.
+    /// One more connection writes: on SQLite every statement, on PostgreSQL the store's grouped calls. With 1, the
+    /// store opens exactly one connection to PostgreSQL, for roles that are limited to one, and writes each call alone.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections.clamp(1, 10_000);
         self
@@ -146,13 +146,13 @@ impl ConnectOptions {
         self.url.backend()
     }
 
-    /// Whether a SQLite file is opened to read only.
+    /// Whether a SQLite file is opened read-only.
     pub fn is_read_only(&self) -> bool {
         let by_url = self.url.sqlite().is_ok_and(|url| url.mode == Mode::Read);
         by_url || self.intent == Intent::Read
     }
 
-    /// Whether a store has a connection that writes for all its callers.
+    /// Whether a store has a connection that writes for all callers.
     #[doc(hidden)]
     pub fn has_writer(&self) -> bool {
         match &self.url {
@@ -206,29 +206,29 @@ impl ConnectOptions {
         self.open_file(options, Access::Write, busy_timeout).await
     }
 
-    /// The same for a queue of writers, each of which waits for a lock by its own clock: on SQLite a statement fails
-    /// early where another process holds the lock.
+    /// The same for a queue of writers with a time limit each: on SQLite a statement fails early while another process
+    /// holds the lock.
     ///
     /// # Errors
     ///
     /// Those of [`open`](Self::open).
     #[doc(hidden)]
     pub async fn open_for_queue(&self) -> Result<DatabaseConnection> {
-        /// Rarely enough to cost nothing.
+        /// Long enough that repeated tries cost next to nothing.
         const SLICE: Duration = Duration::from_millis(200);
 
         self.open_with(self.busy_timeout.min(SLICE)).await
     }
 
-    /// How long each of them waits for that lock; none where there is no such lock.
+    /// How long each writer of the queue waits for that lock; `None` on PostgreSQL, which has no such lock.
     #[doc(hidden)]
     pub fn queue_timeout(&self) -> Option<Duration> {
         let is_sqlite = self.backend().is_ok_and(|kind| kind == DbBackend::Sqlite);
         is_sqlite.then_some(self.busy_timeout)
     }
 
-    /// Opens connections that only read, beside one that [`open`](Self::open) gave; none where that one does
-    /// everything: on PostgreSQL, for a database in memory, and for a SQLite file that is only read.
+    /// Opens connections that only read, in addition to the one from [`open`](Self::open). `None` if that one serves
+    /// every statement: on PostgreSQL, for a database in memory, and for a SQLite file that is only read.
     ///
     /// # Errors
     ///
@@ -277,8 +277,8 @@ impl ConnectOptions {
         self.open_server(options).await
     }
 
-    /// The pool's own options. Their URL only names the kind: SeaORM writes it into spans and messages, and the
-    /// driver's options, which know the rest, never appear in any.
+    /// The pool's own options. SeaORM writes their URL into spans and messages, so it only names the kind of database;
+    /// the driver's options, which have the rest, never appear there.
     pub(crate) fn pool_options(&self) -> PoolOptions {
         let mut options = PoolOptions::new(match self.url {
             DatabaseUrl::Postgres(_) => "postgres://",

@@ -1,4 +1,4 @@
-//! Database URLs, as people write them.
+//! Parsing of database URLs.
 
 use std::fmt;
 
@@ -8,17 +8,17 @@ use crate::postgres_url::PostgresUrl;
 use crate::sqlite_url::SqliteUrl;
 use crate::{Error, Result};
 
-/// A URL that has been read. Its text isn't kept, so that no message can repeat a password.
+/// A parsed URL, without its text, so that no message can repeat a password.
 #[derive(Clone)]
 pub(crate) enum DatabaseUrl {
     Sqlite(SqliteUrl),
     Postgres(PostgresUrl),
-    /// The reason, in words that follow "the database URL"; the kind where the prefix names one.
+    /// The reason, in words that follow "the database URL", and the kind of database if the prefix names one.
     Unusable(&'static str, Option<DbBackend>),
 }
 
 impl DatabaseUrl {
-    /// The prefix decides on the kind: everything after it is read by the rules of that kind.
+    /// The prefix decides the kind of database, whose rules apply to the rest.
     pub(crate) fn read(url: &str) -> Self {
         let Some((scheme, rest)) = url.split_once(':') else {
             return Self::Unusable(UNKNOWN_KIND, None);
@@ -68,7 +68,7 @@ const UNKNOWN_KIND: &str = "has to begin with sqlite: or postgres:";
 pub(crate) const MISSING_FEATURE: &str =
     "needs a cargo feature that this build leaves out: `sqlite` or `postgres`";
 
-/// Where the database is: never the password, nor anything that may be part of one.
+/// Prints the place of the database, and never anything that may be part of a password.
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

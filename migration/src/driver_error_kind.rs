@@ -17,7 +17,7 @@ pub enum DriverErrorKind {
     ReadOnly,
     /// A table isn't there.
     NoSuchTable,
-    /// A constraint or a trigger refuses what the statement does.
+    /// A constraint or a trigger refuses the statement.
     Refused,
     /// The connection, the server or the order of things failed: the same statement may succeed later.
     Transient,
@@ -37,8 +37,8 @@ impl DriverErrorKind {
         }
     }
 
-    /// Whether a statement that was prepared isn't there, or one with its name is: between the driver and the server
-    /// stands a pooler that changes connections.
+    /// Whether a prepared statement is missing, or its name is already in use: a pooler between the driver and the
+    /// server switches connections.
     pub fn is_about_prepared_statements(err: &DbErr) -> bool {
         let (DbErr::Conn(RuntimeErr::SqlxError(err))
         | DbErr::Exec(RuntimeErr::SqlxError(err))
@@ -71,7 +71,7 @@ impl DriverErrorKind {
         match state {
             // lock_not_available, object_in_use
             "55P03" | "55006" => Self::Busy,
-            // query_canceled: statement_timeout, or an operator; transaction_timeout
+            // query_canceled (by statement_timeout or an operator); transaction_timeout
             "57014" | "25P04" => Self::Timeout,
             // disk_full
             "53100" => Self::Full,
@@ -79,7 +79,7 @@ impl DriverErrorKind {
             "25006" => Self::ReadOnly,
             // undefined_table, invalid_schema_name
             "42P01" | "3F000" => Self::NoSuchTable,
-            // integrity_constraint_violation; raise_exception, as a host's trigger does it
+            // integrity_constraint_violation; raise_exception, as in a host's trigger
             _ if state.starts_with("23") => Self::Refused,
             "P0001" => Self::Refused,
             // serialization_failure, deadlock_detected

@@ -15,7 +15,7 @@ pub enum Error {
         /// What is wrong with it, in words that follow "the database URL".
         reason: &'static str,
     },
-    /// A SQLite file that isn't to be created isn't there.
+    /// A SQLite file doesn't exist and must not be created.
     #[error("there is no such file")]
     NoSuchFile,
     /// A SQLite file can't be created.

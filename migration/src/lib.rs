@@ -5,7 +5,7 @@
 //! - **standalone**: [`Migrator`] (behind `cargo xtask migrate` and `AuditStore::initialize`) applies what is
 //!   pending, in one transaction, under a lock, and keeps its records in its own table, `runtrail_migrations`;
 //! - **composed**: with the cargo feature `sea-orm-migration`, a host adds [`migrations()`] to its own migrator, before
-//!   its own. [`locked`] is for hosts of which several processes may start at once.
+//!   the host's own. Hosts whose processes may start at the same time run it under [`locked`].
 //!
 #![cfg_attr(feature = "sea-orm-migration", doc = "```")]
 #![cfg_attr(not(feature = "sea-orm-migration"), doc = "```ignore")]
@@ -15,7 +15,7 @@
 //!
 //! impl MigratorTrait for HostMigrator {
 //!     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-//!         // First, so that the host's tables can refer to ours, and a step down is for the host's last migration.
+//!         // First, so that the host's tables can refer to ours, and a step down undoes the host's last migration.
 //!         let mut all = runtrail_migration::migrations();
 //!         all.extend(vec![/* the host's own */]);
 //!         all

@@ -12,13 +12,13 @@ use crate::{Error, Result};
 /// The key of PostgreSQL's advisory lock: "runtrail" in ASCII.
 const LOCK_KEY: i64 = i64::from_be_bytes(*b"runtrail");
 
-/// The future of what is done within a transaction.
+/// The future of the work within a transaction.
 pub type InTransaction<'t, T, E = DbErr> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 't>>;
 
-/// Runs a host's own migrator in one transaction, which holds the lock that [`Migrator`](crate::Migrator) holds.
+/// Runs a host's own migrator in one transaction, under the lock of [`Migrator`](crate::Migrator).
 ///
 /// SeaORM's migrator takes no lock: of several processes that start at once on an empty database, one succeeds and
-/// the others fail. Under the lock they go one after the other, and all succeed.
+/// the others fail. Under the lock they run one after the other, and all succeed.
 ///
 /// The migrations run on the transaction, so all of them are applied or none is. A migration that can't run in a
 /// transaction (`CREATE INDEX CONCURRENTLY`) can't run here.
@@ -40,7 +40,7 @@ pub type InTransaction<'t, T, E = DbErr> = Pin<Box<dyn Future<Output = Result<T,
 ///
 /// # Errors
 ///
-/// What `migrate` returns; [`Error::Database`]; [`Error::Interrupted`]. Nothing has changed then.
+/// Those of `migrate`; [`Error::Database`]; [`Error::Interrupted`]. After an error nothing has changed.
 pub async fn locked<T: Send + 'static>(
     db: &DatabaseConnection,
     migrate: impl for<'t> FnOnce(&'t DatabaseTransaction) -> InTransaction<'t, T> + Send + 'static,
@@ -81,9 +81,9 @@ where
     #[expect(clippy::disallowed_methods, reason = "nobody can cancel this task")]
     let txn = db
         .begin_with_options(TransactionOptions {
-            // Taken at once: a read lock that wants to become a write lock is refused without waiting.
+            // Locks at BEGIN: SQLite refuses to upgrade a read lock to a write lock without a wait.
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            // A waiter sees what the last holder of the lock did, whatever the default is.
+            // A waiter sees the changes of the previous holder of the lock, whatever the server's default is.
             isolation_level: is_postgres(db).then_some(IsolationLevel::ReadCommitted),
             ..TransactionOptions::default()
         })

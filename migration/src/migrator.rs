@@ -93,7 +93,7 @@ impl Migrator {
 
     /// Rolls back the last `steps` migrations and returns their names.
     ///
-    /// That drops their tables, which have to be empty unless [`deleting_rows`](Self::deleting_rows) says otherwise.
+    /// That drops their tables, which must be empty unless [`deleting_rows`](Self::deleting_rows) is set.
     /// Once begun, it continues to its end even when the future is dropped.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl Migrator {
         }
     }
 
-    /// Makes the statements of migrations, which name no schema, find and make the tables in the right one.
+    /// Sets the schema of the transaction, since the statements of migrations name none.
     async fn enter_schema(&self, txn: &DatabaseTransaction) -> Result<()> {
         if !is_postgres(txn) {
             return Ok(());
@@ -241,7 +241,7 @@ async fn down(
     Ok(names(applied.into_iter()))
 }
 
-/// Seconds since the epoch, as SeaORM's migrator records them. No decision depends on it, so it needs no `Clock`.
+/// Seconds since the epoch, as SeaORM's migrator records them. No decision depends on them, so they need no `Clock`.
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs() as i64)

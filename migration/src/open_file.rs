@@ -12,7 +12,7 @@ use crate::sqlite_url::Mode;
 use crate::{ConnectOptions, DriverErrorKind, Durability, Result};
 
 impl ConnectOptions {
-    /// How SQLite opens the file, and with which settings of ours.
+    /// Opens the file with this access and our settings.
     pub(crate) async fn open_file(
         &self,
         mut options: PoolOptions,
@@ -36,7 +36,7 @@ impl ConnectOptions {
                     Durability::Normal => SqliteSynchronous::Normal,
                 });
         options
-            // An open file costs nothing, and a database in memory is gone with its last connection.
+            // An open file costs nothing, and a database in memory ends with its last connection.
             .idle_timeout(None)
             .max_lifetime(None)
             .map_sqlx_sqlite_opts(move |_| driver.clone());
@@ -52,7 +52,7 @@ impl ConnectOptions {
             let db = self
                 .open_file(self.pool_options(), access, self.busy_timeout)
                 .await?;
-            // Only with its first page does SQLite open the files beside it.
+            // SQLite opens the files beside the database only when it reads the first page.
             match sqlite_file::read_first_page(&db).await {
                 Ok(()) => Ok(db),
                 Err(err) => {
@@ -82,7 +82,8 @@ impl ConnectOptions {
         Ok(db)
     }
 
-    /// Switching a new file to the write-ahead log is the one lock that SQLite's busy timeout doesn't wait for.
+    /// Retries while the file is busy: SQLite's busy timeout doesn't cover the switch of a new file to the write-ahead
+    /// log.
     async fn connect(&self, options: PoolOptions) -> Result<DatabaseConnection> {
         let begun = Instant::now();
         loop {

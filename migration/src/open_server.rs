@@ -12,7 +12,7 @@ use crate::{ConnectOptions, Error, Result};
 
 impl ConnectOptions {
     pub(crate) async fn open_server(&self, mut options: PoolOptions) -> Result<DatabaseConnection> {
-        /// How long a server needs that has a connection to give.
+        /// How long a server with a free connection takes at most.
         const PROMPTLY: Duration = Duration::from_millis(500);
 
         let DatabaseUrl::Postgres(url) = &self.url else {
@@ -28,8 +28,8 @@ impl ConnectOptions {
             return Ok(opened?);
         }
 
-        // A pool tries again and again when it is refused, and then reports only that it took too long. So the reason
-        // is asked for on a connection of its own.
+        // A refused pool retries until its timeout, and then reports only that. A separate connection gets the server's
+        // reason.
         let refusal = tokio::select! {
             opened = &mut connecting => return Ok(opened?),
             probed = driver.connect() => match probed {
@@ -40,7 +40,7 @@ impl ConnectOptions {
                 Err(refusal) => refusal,
             },
         };
-        // It may be the pool that has the one connection that the role is allowed.
+        // The pool itself may have the only connection that the role is allowed.
         match timeout(PROMPTLY, connecting).await {
             Ok(Ok(opened)) => Ok(opened),
             _ => Err(DbErr::Conn(RuntimeErr::SqlxError(refusal.into())).into()),

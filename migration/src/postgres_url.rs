@@ -4,14 +4,14 @@ use std::net::IpAddr;
 use percent_encoding::percent_decode_str;
 use url::form_urlencoded;
 
-/// What a URL says of a PostgreSQL database: the parameters of a connection, by libpq's names.
+/// The connection parameters of a PostgreSQL URL, by libpq's names.
 #[derive(Clone)]
 pub(crate) struct PostgresUrl {
     parameters: Vec<(&'static str, String)>,
     shown: String,
 }
 
-/// Parameters that the driver takes; some have several spellings.
+/// Parameters that the driver accepts; some have several spellings.
 const KNOWN: [(&str, &str); 17] = [
     ("host", "host"),
     ("hostaddr", "host"),
@@ -36,12 +36,12 @@ const NOT_ENCODED: &str = "has a #, or an @ after a / or ?: \
     in a password write %23 for #, %3F for ?, %2F for / and %40 for @";
 
 impl PostgresUrl {
-    /// Reads what follows `postgres:`, as psql does: each part may be missing, and a parameter may give it instead.
+    /// Parses the text after `postgres:` as psql does: each part is optional, and a parameter may replace it.
     pub(crate) fn read(scheme: &str, rest: &str) -> Result<Self, &'static str> {
         let rest = rest
             .strip_prefix("//")
             .ok_or("lacks the // after its kind")?;
-        // A # begins nothing in such a URL. It ends where it should, or a password is cut off by it.
+        // A # has no meaning in such a URL. It is a mistake, or part of a password that isn't encoded.
         if rest.contains('#') {
             return Err(NOT_ENCODED);
         }
@@ -71,11 +71,11 @@ impl PostgresUrl {
             } else if name.contains('@') || value.contains('@') {
                 return Err(NOT_ENCODED);
             } else {
-                // Its name may be part of a password.
+                // The message omits the name, which may be part of a password.
                 tracing::warn!("parameter {place} of the database URL is unknown, and ignored");
             }
         }
-        // Where a ? of a password began the query, what stands before it is part of the password too.
+        // With an @ in the query, its ? may belong to a password, and the text before the ? may be part of it too.
         url.shown = match query.contains('@') {
             true => format!("{scheme}://…"),
             false => url.describe(scheme, user, address, path),
@@ -83,7 +83,7 @@ impl PostgresUrl {
         Ok(url)
     }
 
-    /// What a host gives as parameters stands in the query, as in psql: `postgres://me@/app?host=/run/postgresql`.
+    /// Shows a host from a parameter in the query, as in psql: `postgres://me@/app?host=/run/postgresql`.
     fn describe(&self, scheme: &str, user: &str, address: &str, path: &str) -> String {
         let user = match user.is_empty() || user.to_ascii_lowercase().contains("%3a") {
             true => String::new(),
@@ -117,7 +117,7 @@ impl PostgresUrl {
             _ => {}
         }
         if !value.is_empty() {
-            // The last one is meant; options add up.
+            // The last value wins, except that options add up.
             if name != "options" {
                 self.parameters.retain(|(given, _)| *given != name);
             }
@@ -143,7 +143,7 @@ impl PostgresUrl {
         Some(host)
     }
 
-    /// The driver's options. It reads them from parameters only, so that an IPv6 address needs no brackets.
+    /// The driver's options, passed only as parameters, so that an IPv6 address needs no brackets.
     #[cfg(feature = "postgres")]
     pub(crate) fn options(&self) -> crate::Result<sea_orm::sqlx::postgres::PgConnectOptions> {
         use sea_orm::sqlx::ConnectOptions;
@@ -156,14 +156,14 @@ impl PostgresUrl {
         let options = url
             .ok()
             .and_then(|url| PgConnectOptions::from_url(&url).ok());
-        // Never the driver's own words: they repeat values.
+        // Omits the driver's own message, since it repeats values.
         let options = options.ok_or(crate::Error::InvalidUrl {
             reason: "can't be used: a parameter has a value that the driver refuses",
         })?;
         Ok(options.disable_statement_logging())
     }
 
-    /// The server and the database on it, whatever else two URLs say.
+    /// The server and its database, without the other parts of a URL.
     #[cfg(feature = "postgres")]
     pub(crate) fn place(&self) -> crate::Result<(String, u16, String)> {
         let options = self.options()?;
@@ -200,7 +200,7 @@ fn split_address(address: &str) -> Result<(&str, &str), &'static str> {
     let (host, port) = bracketed
         .split_once(']')
         .ok_or("has a host without its closing bracket")?;
-    // A zone, as in fe80::1%eth0, is the system's to know.
+    // The system resolves a zone, as in fe80::1%eth0.
     let number = host.split('%').next().unwrap_or_default();
     if !number
         .parse()
@@ -221,7 +221,7 @@ fn decoded(part: &str) -> Result<String, &'static str> {
         .map_err(|_| "has a %XX that is not UTF-8")
 }
 
-/// The server splits its options at blanks.
+/// Escapes blanks, at which the server splits its options.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace(' ', "\\ ")
 }

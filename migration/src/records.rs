@@ -5,10 +5,10 @@ use sea_orm::sea_query::{
     TableCreateStatement,
 };
 
-/// The table that says which migrations were applied: our own, never a host's `seaql_migrations`.
+/// The table of applied migrations: our own, never a host's `seaql_migrations`.
 pub const MIGRATION_TABLE: &str = "runtrail_migrations";
 
-/// The table, with the columns of SeaORM's own.
+/// The statement for the table, with the columns of SeaORM's own.
 pub(crate) fn create_table() -> TableCreateStatement {
     Table::create()
         .table(MIGRATION_TABLE)
@@ -18,7 +18,7 @@ pub(crate) fn create_table() -> TableCreateStatement {
         .take()
 }
 
-/// Records a migration; one that is recorded stays as it is.
+/// Records a migration; an existing record doesn't change.
 pub(crate) fn insert(name: &str, applied_at: i64) -> InsertStatement {
     Query::insert()
         .into_table(MIGRATION_TABLE)

@@ -20,7 +20,7 @@ pub(crate) struct SchemaMigration {
 }
 
 impl SchemaMigration {
-    /// Makes the table, or completes one that something else has made from the entities.
+    /// Creates the table, or completes one that was created from the entities.
     pub(crate) async fn apply(&self, db: &impl ConnectionTrait) -> Result<()> {
         self.refuse_unfit(db).await?;
         execute(db, self.up).await?;
@@ -32,7 +32,7 @@ impl SchemaMigration {
 
     /// Drops the table; by default only if it is empty.
     pub(crate) async fn revert(&self, db: &impl ConnectionTrait, rows: Rows) -> Result<()> {
-        // `DROP` would take a host's table for ours.
+        // Otherwise `DROP` could drop a host's table of the same name.
         if let Some(foreign) = schema_state::foreign_table(db, None, self).await? {
             return Err(Error::Unfit(foreign.into()));
         }
@@ -42,7 +42,7 @@ impl SchemaMigration {
         execute(db, self.down).await
     }
 
-    /// `IF NOT EXISTS` would take a host's table for ours.
+    /// `IF NOT EXISTS` would accept a host's table of the same name.
     async fn refuse_unfit(&self, db: &impl ConnectionTrait) -> Result<()> {
         if let Some(encoding) = catalog::unsupported_encoding(db).await? {
             return Err(Error::Unfit(SchemaState::UnsupportedEncoding { encoding }));
@@ -68,7 +68,7 @@ impl SchemaMigration {
             return Ok(false);
         }
         if catalog::is_postgres(db) {
-            // What is written between the look and the DROP would go with the table. SQLite has one writer.
+            // Otherwise DROP would delete rows that were written after the check. SQLite has one writer.
             let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", self.table);
             #[expect(
                 clippy::disallowed_methods,
@@ -86,7 +86,7 @@ impl SchemaMigration {
     }
 }
 
-/// What to do about the rows of a table that is to be dropped.
+/// Whether to drop a table that has rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Rows {
     #[default]

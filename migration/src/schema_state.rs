@@ -33,7 +33,7 @@ pub enum SchemaState {
         /// Columns that it would have if it were ours.
         missing: Vec<String>,
     },
-    /// A table that something else has made lacks what can't be added to it.
+    /// A table that our migrations haven't created lacks parts that can't be added.
     Incomplete {
         /// The table.
         table: String,
@@ -143,7 +143,7 @@ impl SchemaState {
             let is_there = !columns(db, schema, migration.table).await?.is_empty();
             has_tables |= is_there;
             let is_applied = match Shape::of(migration.table) {
-                // Without a record the table has to say so: a host's schema sync may have made it.
+                // If no migration is recorded, the table's shape decides: a host's schema sync may have created it.
                 Some(shape) if is_there && recorded.is_empty() => {
                     match shape.completeness(db, schema).await? {
                         Completeness::Unfit(state) => return Ok(state),

@@ -7,19 +7,19 @@ use crate::catalog::{
 };
 use crate::{Result, SchemaName, SchemaState};
 
-/// What a table of ours has besides its columns.
+/// The indexes, keys and collation of one of our tables.
 ///
-/// SeaORM's schema sync and `create_table_from_entity` make tables with the same columns and none of the rest.
+/// SeaORM's schema sync and `create_table_from_entity` create tables with the same columns but without these.
 pub(crate) struct Shape {
     table: &'static str,
     primary_key: &'static [&'static str],
-    /// They compare by bytes.
+    /// Columns that compare by bytes.
     identifiers: &'static [&'static str],
     indexes: &'static [&'static str],
     parent: Option<Parent>,
 }
 
-/// The table whose rows take ours along when they are deleted.
+/// The table that ours refers to; its deleted rows delete ours (`ON DELETE CASCADE`).
 struct Parent {
     column: &'static str,
     table: &'static str,
@@ -62,7 +62,7 @@ const SHAPES: [Shape; 2] = [
     },
 ];
 
-/// One thing that a table lacks.
+/// A missing part of a table.
 enum Lack {
     PrimaryKey(&'static [&'static str]),
     Index(&'static str),
@@ -71,7 +71,7 @@ enum Lack {
 }
 
 impl Lack {
-    /// Whether a migration can add it to a table that is there. SQLite can't add keys to one.
+    /// Whether a migration can add it to an existing table. SQLite can't add keys.
     fn can_be_added(&self, backend: DbBackend) -> bool {
         match self {
             Self::PrimaryKey(_) => false,
@@ -102,7 +102,7 @@ pub(crate) enum Completeness {
     Complete,
     /// A migration can add the rest.
     Completable,
-    /// It lacks what can't be added.
+    /// The table lacks parts that can't be added.
     Unfit(SchemaState),
 }
 
@@ -111,7 +111,7 @@ impl Shape {
         SHAPES.iter().find(|shape| shape.table == table)
     }
 
-    /// How much of it a table has that is there.
+    /// How complete an existing table is.
     pub(crate) async fn completeness(
         &'static self,
         db: &impl ConnectionTrait,
@@ -134,7 +134,7 @@ impl Shape {
         })
     }
 
-    /// Adds what the statements of a migration leave out because the table is there already: all but the indexes.
+    /// Adds the parts that a migration doesn't create, since the table already exists: all except the indexes.
     pub(crate) async fn complete(&'static self, db: &impl ConnectionTrait) -> Result<()> {
         let lacks = self.lacks(db, None).await?;
         let collations: Vec<String> = lacks
@@ -157,7 +157,7 @@ impl Shape {
         Ok(())
     }
 
-    /// Another key to the same table would go on refusing the deletion of a run.
+    /// Replaces other keys to the same table, which would still refuse the deletion of a run.
     async fn add_cascade(&self, db: &impl ConnectionTrait, parent: &Parent) -> Result<()> {
         let Parent {
             column,
@@ -178,7 +178,7 @@ impl Shape {
         self.alter(db, &changes.join(", ")).await
     }
 
-    /// The names in it are our own, or quoted by the server.
+    /// `changes` contains only our own names, or names quoted by the server.
     async fn alter(&self, db: &impl ConnectionTrait, changes: &str) -> Result<()> {
         let sql = format!("ALTER TABLE {} {changes}", self.table);
         #[expect(

@@ -1,4 +1,4 @@
-//! SQLite files: how they are made, opened and recognised.
+//! Creating, opening and recognising SQLite files.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -14,10 +14,10 @@ use crate::sqlite_url::{Place, SqliteUrl};
 use crate::{Error, Result};
 
 impl Access {
-    /// How to read a file without leaving a trace.
+    /// How to read a file without leaving files behind.
     ///
-    /// A read-only connection to a write-ahead log makes the files beside it, if they aren't there, and can't remove
-    /// them. So where there is no log, the connection may write, and doesn't.
+    /// On a database in WAL mode, a read-only connection creates missing files beside it, and can't remove them.
+    /// Without a `-wal` file, the connection is therefore a writable one that is restricted by `query_only`.
     pub(crate) fn to_read(url: &SqliteUrl) -> Self {
         let Some(file) = url.file() else {
             return Self::Read;
@@ -32,12 +32,12 @@ impl Access {
     }
 
     pub(crate) fn options(self, url: &SqliteUrl) -> SqliteConnectOptions {
-        /// What the WAL file may keep on disk after a checkpoint: 64 MiB.
+        /// The size limit of the WAL file after a checkpoint: 64 MiB.
         const JOURNAL_SIZE_LIMIT: &str = "67108864";
 
         let mut options = match &url.place {
             Place::File(file) => SqliteConnectOptions::new().filename(file),
-            // The driver gives each one a name of its own.
+            // The driver gives each in-memory database a unique name.
             Place::Memory(None) => "sqlite::memory:".parse().unwrap_or_default(),
             Place::Memory(Some(name)) => SqliteConnectOptions::new()
                 .filename(name)
@@ -56,8 +56,8 @@ impl Access {
             .pragma("journal_size_limit", JOURNAL_SIZE_LIMIT)
             .disable_statement_logging();
         match (self, url.file()) {
-            // Only where nothing is in it: of a file that is there, a migration decides. Later the second one has no
-            // effect, but takes the write lock all the same.
+            // Only for an empty file: a migration decides about an existing one. On a file with content, auto_vacuum
+            // has no effect, but still acquires the write lock.
             (Self::Write, Some(file)) if is_new(file) => options
                 .journal_mode(SqliteJournalMode::Wal)
                 .auto_vacuum(SqliteAutoVacuum::Incremental),
@@ -68,7 +68,8 @@ impl Access {
     }
 }
 
-/// Makes a file before SQLite does: readable by its owner only, and so are the files that SQLite makes beside it.
+/// Creates the file before SQLite does, so that only its owner can read it. SQLite gives the files beside it the same
+/// mode.
 pub(crate) fn prepare(file: &Path, may_create: bool) -> Result<()> {
     if fs::metadata(file).is_ok() {
         return Ok(());
@@ -82,20 +83,20 @@ pub(crate) fn prepare(file: &Path, may_create: bool) -> Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(file) {
         Ok(_) => Ok(()),
-        // Another process was faster.
+        // Another process has created it.
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(err) => Err(Error::NotCreated(err)),
     }
 }
 
-/// The file that SQLite makes beside it, by how its name ends.
+/// The path of a file that SQLite creates beside this one, by the ending of its name.
 pub(crate) fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(file);
     name.push(ending);
     name.into()
 }
 
-/// Whether the file says of itself that it has a write-ahead log: <https://www.sqlite.org/fileformat2.html>.
+/// Whether the file's header declares a write-ahead log: <https://www.sqlite.org/fileformat2.html>.
 pub(crate) fn is_wal(file: &Path) -> bool {
     let mut header = [0; 20];
     let read = File::open(file).and_then(|mut file| file.read_exact(&mut header));
@@ -106,12 +107,12 @@ fn is_new(file: &Path) -> bool {
     fs::metadata(file).map_or(true, |file| file.len() == 0)
 }
 
-/// Reads as little as there is.
+/// Reads the first page.
 pub(crate) async fn read_first_page(db: &DatabaseConnection) -> Result<()> {
     query(db, "PRAGMA schema_version").await
 }
 
-/// Gives a SQLite file that another program has made the write-ahead log that ours have; no effect on PostgreSQL.
+/// Switches a SQLite file from another program to the write-ahead log; no effect on PostgreSQL.
 pub(crate) async fn switch_to_write_ahead_log(db: &DatabaseConnection) -> Result<()> {
     if db.get_database_backend() != DbBackend::Sqlite {
         return Ok(());

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use percent_encoding::percent_decode_str;
 use url::form_urlencoded;
 
-/// What a URL says of a SQLite database.
+/// A parsed URL of a SQLite database.
 #[derive(Clone, Debug)]
 #[cfg_attr(
     not(feature = "sqlite"),
@@ -26,7 +26,7 @@ pub(crate) struct SqliteUrl {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     File(PathBuf),
-    /// In memory: one that is shared within the process by its name, or one of its own.
+    /// In memory: shared within the process by a name, or private.
     Memory(Option<PathBuf>),
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum Mode {
 }
 
 impl SqliteUrl {
-    /// Reads what follows `sqlite:`: a path, taken as it is but for `%XX`, and parameters.
+    /// Parses the text after `sqlite:`: a path, read literally except for `%XX`, and parameters.
     pub(crate) fn read(rest: &str) -> Result<Self, &'static str> {
         let rest = rest.strip_prefix("//").unwrap_or(rest);
         let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
@@ -93,7 +93,7 @@ impl SqliteUrl {
     }
 }
 
-/// SQLite would read a name that begins with `file:` as a URI.
+/// Keeps SQLite from reading a name that begins with `file:` as a URI.
 fn file(path: &str) -> PathBuf {
     match path.starts_with("file:") {
         true => Path::new(".").join(path),
@@ -101,7 +101,7 @@ fn file(path: &str) -> PathBuf {
     }
 }
 
-/// A path with a colon and then an @ may be a login that was meant for a server.
+/// Hides the text before an @ if it contains a colon: it may be a login meant for a server.
 fn shown(path: &str) -> String {
     match path.rsplit_once('@') {
         Some((login, rest)) if login.contains(':') => format!("…@{rest}"),
@@ -118,7 +118,7 @@ impl fmt::Display for SqliteUrl {
     }
 }
 
-/// The one spelling of a file, whether or not it is there yet.
+/// The canonical path of a file, whether or not it exists yet.
 pub(crate) fn canonical(file: &Path) -> Option<PathBuf> {
     if let Ok(file) = file.canonicalize() {
         return Some(file);

@@ -27,7 +27,7 @@ fn cases_named_in(document: &str) -> Vec<String> {
         .collect()
 }
 
-/// The file of a case: as many of its modules as are files or folders, of which the last has a `mod.rs`.
+/// The file of a case: follows its modules as far as files or folders exist; the last folder has a `mod.rs`.
 fn source_of(case: &str) -> PathBuf {
     let mut of_folder = None;
     let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -82,7 +82,7 @@ fn documents() -> Vec<PathBuf> {
     found
 }
 
-/// The lines of a document that are no code.
+/// The lines of a document outside code blocks.
 fn prose(document: &Path) -> Vec<String> {
     let text = fs::read_to_string(document).unwrap();
     let mut is_code = false;
@@ -97,7 +97,7 @@ fn prose(document: &Path) -> Vec<String> {
     lines
 }
 
-/// A line without what is in backticks.
+/// A line without text in backticks.
 fn without_code(line: &str) -> String {
     line.split('`').step_by(2).collect()
 }
@@ -110,7 +110,7 @@ fn links(line: &str) -> Vec<String> {
         .collect()
 }
 
-/// As GitHub makes one of a heading.
+/// GitHub's anchor of a heading.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     let keep = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
@@ -166,7 +166,7 @@ fn every_row_of_a_table_has_as_many_cells_as_its_header() {
     assert!(tables > 10);
 }
 
-/// A path in backticks, such as `migration/src/lib.rs`, and each file that a table says is the home of something.
+/// Checks each path in backticks, such as `migration/src/lib.rs`.
 #[test]
 fn every_file_that_the_architecture_names_exists() {
     let mut named = 0;
@@ -176,7 +176,7 @@ fn every_file_that_the_architecture_names_exists() {
             if !is_path {
                 continue;
             }
-            // Within a section, paths begin at the crate that it is about.
+            // Within a section, paths are relative to the section's crate.
             let places = [
                 "",
                 "crates/store/src",

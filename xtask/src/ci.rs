@@ -59,10 +59,10 @@ pub(crate) fn run() -> Result<()> {
     licences()
 }
 
-/// The most crates that a host on SQLite gets from us beside those of SeaORM, our own included; the README says it.
+/// The most crates that we add to a small host on SQLite beyond those of SeaORM, our own included; as in the README.
 const CRATES_OF_A_SMALL_HOST: usize = 17;
 
-/// What `runtrail-store` brings that `sea-orm` with the same features doesn't.
+/// The dependencies of `runtrail-store` that `sea-orm` with the same features doesn't have.
 fn crates_of_a_small_host() -> Result<()> {
     let packages = |package: &str, features: &str| -> Result<BTreeSet<String>> {
         let mut tree = cargo();

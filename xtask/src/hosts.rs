@@ -10,13 +10,13 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Applications on frameworks, in `tests/hosts`.
 const HOSTS: [&str; 2] = ["loco", "graphql"];
 
-/// Builds each and runs it on a new SQLite file and in a new database of a PostgreSQL that is started for it.
+/// Builds each application and runs it on a new SQLite file, and on a PostgreSQL server that is started for it.
 pub(crate) fn run() -> Result<()> {
     install_what_is_missing()?;
     let root = Path::new(ROOT);
     let target = root.join("target/hosts");
     for host in HOSTS {
-        // A server for each, so that each finds an empty database.
+        // One server for each application, so that each starts with an empty database.
         let server = test::start_new()?;
         std::fs::create_dir_all(&target)?;
         let file = target.join(format!("{host}.db"));

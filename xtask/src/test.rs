@@ -16,10 +16,10 @@ const AGENT_RUNS: &str = concat!(
     "/../../shared/data/tau-bench-airline-gpt-4o.json"
 );
 
-/// No test of these cuts the power: what a killed process leaves is safe without waiting for the disk.
+/// These tests never cut the power, and a killed process loses nothing without fsync.
 const SETTINGS: [&str; 2] = ["fsync=off", "max_connections=200"];
 
-/// Where other versions of PostgreSQL are kept.
+/// The folder for other versions of PostgreSQL.
 const POSTGRES_BUILDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/postgres");
 
 #[derive(Args, Default)]
@@ -68,12 +68,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     outcome
 }
 
-/// A server of its own, whatever the environment names.
+/// Starts a new server, whatever the environment names.
 pub(crate) fn start_new() -> Result<Cluster> {
     Cluster::start(&SETTINGS)
 }
 
-/// A server for the tests; none if the environment names one.
+/// Starts a server for the tests; `None` if the environment names one.
 pub(crate) fn start_unless_given(programs: Option<&Path>) -> Result<Option<Cluster>> {
     match programs {
         Some(programs) => Cluster::start_from(programs, &SETTINGS).map(Some),

@@ -32,7 +32,7 @@ pub enum Error {
         /// The id of the run.
         run_id: String,
     },
-    /// Another run is stored under this id; it stays as it is.
+    /// Another run is stored under this id; that run is unchanged.
     #[error("there is a run {run_id:?} already, and it differs from what was given")]
     RunExists {
         /// The id of the run.
@@ -91,7 +91,8 @@ pub enum Error {
         /// Columns that it would have if it were Runtrail's.
         missing: Vec<String>,
     },
-    /// One of Runtrail's tables was made by something else, such as SeaORM's schema sync, and lacks what can't be added.
+    /// Something other than our migrations, such as SeaORM's schema sync, created this table, and a missing part
+    /// can't be added.
     #[error("table {table} was not made by Runtrail's migrations and lacks {}", .lacks.join(" and "))]
     SchemaIncomplete {
         /// The table.
@@ -101,8 +102,8 @@ pub enum Error {
     },
     /// The PostgreSQL database has an encoding that can't hold every character.
     ///
-    /// A database keeps the encoding that it was created with: `CREATE DATABASE … ENCODING 'UTF8'`. `SQL_ASCII` can be
-    /// used too.
+    /// A database keeps the encoding that it was created with: `CREATE DATABASE … ENCODING 'UTF8'`. `SQL_ASCII` works
+    /// too.
     #[error(
         "the database has the encoding {encoding}, which can't hold every character: use one with UTF8"
     )]
@@ -127,8 +128,8 @@ pub enum Error {
     },
     /// Others kept the row or the database locked; try again.
     ///
-    /// Where the caller itself has a transaction open on a SQLite file, this is the end of a wait for its own lock: it
-    /// has to write through that transaction, as `AuditStore::on` does.
+    /// If the caller itself has a transaction open on the SQLite file, the store has waited for the caller's own lock:
+    /// write through that transaction instead, with `AuditStore::on`.
     #[error("the database is busy: {}", root_cause(source))]
     Busy {
         /// The database's own words.
@@ -178,7 +179,7 @@ pub enum ErrorKind {
     Backend,
 }
 
-/// What the innermost error says: those around it only repeat it, or say less.
+/// The message of the innermost error: the outer ones only repeat it, or say less.
 fn root_cause(source: &BoxError) -> String {
     let mut cause: &(dyn std::error::Error + 'static) = &**source;
     while let Some(inner) = cause.source() {

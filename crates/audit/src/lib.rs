@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`SkillRun`], [`RunStats`] and [`SkillRunLog`] are the records, [`RunFilter`] and [`Page`]
 //! choose among them, [`Storage`] says what can be done with them, [`Error`] what can go wrong.
-//! [`BulkStorage`], [`PagedStorage`], [`RunTree`], [`RunCreation`] and [`Retention`] are what a history can do beside that.
+//! [`BulkStorage`], [`PagedStorage`], [`RunTree`], [`RunCreation`] and [`Retention`] add further operations.
 //! An implementer also uses [`rules`], the checks that make two implementations refuse the same input.
 
 mod run;

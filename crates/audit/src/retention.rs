@@ -19,13 +19,13 @@ pub trait Retention: Storage {
     ) -> Result<PurgeSummary>;
 }
 
-/// What has become of the runs of one batch of a purge.
+/// The result of one batch of a purge.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PurgeBatch {
     /// Runs that were deleted with their events.
     pub runs: u64,
-    /// Runs that can't be deleted and stay, with all their events.
+    /// Runs that couldn't be deleted; they stay, with all their events.
     pub skipped: Vec<SkippedRun>,
 }
 
@@ -33,15 +33,15 @@ pub struct PurgeBatch {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SkippedRun {
-    /// The id of the run; `?` where it can't be read.
+    /// The id of the run; `?` if it can't be read.
     pub run_id: String,
-    /// Why it stays: the column that can't be read, or the words of the database that refused to delete it, as it does
-    /// for a run to which another table refers by a foreign key.
+    /// Why it stays: the column that can't be read, or the database's message when it refused the deletion, for example
+    /// because of another table's foreign key.
     pub reason: String,
 }
 
 impl SkippedRun {
-    /// A run that stays for this reason.
+    /// A skipped run with its reason.
     pub fn new(run_id: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
             run_id: run_id.into(),
@@ -50,13 +50,13 @@ impl SkippedRun {
     }
 }
 
-/// What a purge has done.
+/// The result of a purge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PurgeSummary {
     /// Runs that were deleted with their events.
     pub runs: u64,
-    /// Runs that were due and can't be deleted.
+    /// Runs that were due and couldn't be deleted.
     pub skipped: u64,
 }
 

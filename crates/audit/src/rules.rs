@@ -146,8 +146,8 @@ fn depth(field: &'static str, value: &Value, allowed: usize) -> Result<()> {
         Value::Object(object) => object
             .values()
             .try_for_each(|member| depth(field, member, allowed - 1)),
-        // With serde_json's feature `arbitrary_precision`, which any crate of a program may turn on, a number can be one
-        // that a program without it can't read.
+        // Any crate of a program may enable serde_json's feature `arbitrary_precision`. A number may then be one that
+        // programs without the feature can't read.
         Value::Number(number) if number.as_f64().is_none_or(|float| !float.is_finite()) => {
             Err(Error::invalid(
                 field,

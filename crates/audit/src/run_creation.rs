@@ -5,10 +5,10 @@ use crate::{Result, SkillRun, Storage};
 /// Starting a run under an id that must be free.
 #[async_trait]
 pub trait RunCreation: Storage {
-    /// Starts a run as [`start_run`](Storage::start_run) does, unless the id is taken: of two callers with the same id
-    /// and different runs, one gets the id and the other an error.
+    /// Starts a run as [`start_run`](Storage::start_run) does, unless another run has the id: of two callers with the
+    /// same id and different runs, one gets the id and the other an error.
     ///
-    /// The same run again is `Ok`, so the call can be repeated after any failure.
+    /// Repeating the call with the same run is `Ok`, so the call can be repeated after any failure.
     ///
     /// # Errors
     ///

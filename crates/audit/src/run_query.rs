@@ -18,8 +18,8 @@ use crate::{Result, RunFilter, RunStatus};
 ///     .runtime_seconds(60.0..);
 /// assert_eq!(slow_failures.callers.except, ["ci"]);
 /// ```
-// Cursors hold a hash of the query as JSON. A new part has to be left out of it while it is unset, or every cursor that
-// clients keep is refused.
+// A cursor contains a hash of the query's JSON. The JSON must omit a new field while it is unset; otherwise every
+// cursor that clients have stored becomes invalid.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunQuery {

@@ -24,7 +24,7 @@ pub struct RunStats {
     pub error: String,
     /// How many tools it called; like all counts at most [`i64::MAX`].
     pub tool_calls: u64,
-    /// How long it took, in seconds; finite and not negative. At 0, the default, the store takes the time from
+    /// The runtime in seconds; finite and not negative. For 0, the default, the store records the time from
     /// `started_at` to `finished_at`.
     pub runtime_seconds: f64,
     /// Tokens it read.

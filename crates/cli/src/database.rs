@@ -60,29 +60,29 @@ pub(crate) struct DatabaseArguments {
     opened: Arc<OnceLock<AuditStore>>,
 }
 
-/// What a command does with the history.
+/// How a command uses the history.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
-    /// It must be there, and is not changed.
+    /// It must exist, and doesn't change.
     Read,
-    /// It must be there.
+    /// It must exist.
     Change,
     /// A SQLite file is created and migrated.
     Create,
 }
 
 impl DatabaseArguments {
-    /// The history to read: nothing is created, migrated or written.
+    /// Opens the history to read: creates, migrates and writes nothing.
     pub(crate) async fn open_to_read(&self) -> Result<AuditStore> {
         self.open_for(Use::Read).await
     }
 
-    /// The history to change, if there is one.
+    /// Opens an existing history to change it.
     pub(crate) async fn open_existing(&self) -> Result<AuditStore> {
         self.open_for(Use::Change).await
     }
 
-    /// The history to record in: a SQLite file is created and migrated.
+    /// Opens the history to record in: creates and migrates a SQLite file.
     pub(crate) async fn open(&self) -> Result<AuditStore> {
         self.open_for(Use::Create).await
     }
@@ -90,7 +90,7 @@ impl DatabaseArguments {
     async fn open_for(&self, usage: Use) -> Result<AuditStore> {
         self.ensure_known()?;
         let (url, schema) = (self.url(), self.schema()?);
-        // One connection is enough for one command, and all that some roles may have.
+        // One connection is enough for a command, and some roles are limited to one.
         let options = ConnectOptions::new(&url).max_connections(1);
         let is_embedded = options
             .backend()
@@ -105,7 +105,7 @@ impl DatabaseArguments {
             let limits = Limits::new(Limits::MAX_VALUE_BYTES)?;
             let store = self.adapted(connect(options, schema).await?.with_limits(limits));
             if is_embedded {
-                // Also where the schema turns out not to fit: what was opened is closed.
+                // Set before the schema is checked, so that the store is closed even if the schema doesn't fit.
                 let _ = self.opened.set(store.clone());
             }
             match usage {
@@ -117,12 +117,12 @@ impl DatabaseArguments {
         opened.await.map_err(|err| opening(&url, err))
     }
 
-    /// It can't be used.
+    /// The failure of a database that can't be used.
     pub(crate) fn opening(&self, source: Error) -> Failure {
         opening(&self.url(), source)
     }
 
-    /// The same store, through a pooler if there is one.
+    /// The same store, adapted to a pooler if the user has asked for that.
     pub(crate) fn adapted(&self, store: AuditStore) -> AuditStore {
         match self.without_prepared_statements {
             true => store.without_prepared_statements(),
@@ -130,9 +130,9 @@ impl DatabaseArguments {
         }
     }
 
-    /// Closes the SQLite file that the command has used: it then stands alone, without the files beside it.
+    /// Closes the SQLite file that the command has used, which removes the files beside it.
     ///
-    /// Nothing that was acknowledged depends on it, so it isn't waited for without end.
+    /// No acknowledged write depends on it, so the wait is bounded.
     pub(crate) async fn close(&self) {
         const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -154,7 +154,7 @@ impl DatabaseArguments {
         self.database_url.is_some() || self.database_schema.is_some()
     }
 
-    /// No other database is used instead of one that was handed down in a file that has gone.
+    /// Fails if the file with the inherited URL is gone, so that no other database is used instead.
     fn ensure_known(&self) -> Result<()> {
         match self.database_url {
             Some(_) => Ok(()),
@@ -166,7 +166,7 @@ impl DatabaseArguments {
         if self.database_schema.is_some() {
             return Ok(self.database_schema.clone());
         }
-        // A schema goes with its database.
+        // An inherited schema belongs to the inherited database.
         let inherited = match self.database_url {
             Some(_) => None,
             None => handed_down::schema(),

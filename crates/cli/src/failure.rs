@@ -31,7 +31,7 @@ pub(crate) enum Failure {
     },
     #[error(transparent)]
     Store(#[from] audit::Error),
-    /// With the ids that it may have been meant to be.
+    /// With similar ids that the user may have meant.
     #[error("{missing}")]
     NoSuchRun {
         missing: audit::Error,

@@ -1,7 +1,7 @@
-//! The database of a run, for `runtrail` within its program: it uses the same one, wherever it stands.
+//! Passes the database of a run to nested `runtrail` commands, whatever their working directory.
 //!
-//! No part of a password is in a variable: agents print their environment. The URL of a PostgreSQL database is handed
-//! down in a file that only the user can read, and that goes with the run.
+//! No variable contains any part of a password, since agents print their environment. The URL of a PostgreSQL database
+//! is in a file that only the user can read, and that is deleted when the run ends.
 
 use std::env;
 use std::fs;
@@ -16,15 +16,15 @@ use crate::failure::{Failure, Result};
 
 /// The URL of a SQLite file.
 const INHERITED_URL: &str = "RUNTRAIL_DATABASE_URL";
-/// The name of a file with any other URL.
+/// The path of a file with any other URL.
 const INHERITED_URL_FILE: &str = "RUNTRAIL_DATABASE_URL_FILE";
-/// What `DATABASE_URL` was, without its password: if it has been changed in there, that one is meant.
+/// The value of `DATABASE_URL`, without its password: if the program changes that, the new value takes precedence.
 const INHERITED_INSTEAD_OF: &str = "RUNTRAIL_DATABASE_URL_INSTEAD_OF";
 const INHERITED_SCHEMA: &str = "RUNTRAIL_DATABASE_SCHEMA";
 
-/// A database, handed down until this is dropped.
+/// Keeps the file with the URL until it is dropped.
 pub(crate) struct HandedDown {
-    /// What is to be set in the environment, or taken out of it.
+    /// Variables to set in the environment, or to remove from it (`None`).
     pub(crate) variables: [(&'static str, Option<String>); 5],
     _file: Option<TempPath>,
 }
@@ -36,7 +36,7 @@ impl HandedDown {
         without_prepared_statements: bool,
     ) -> Result<Self> {
         let there = variable(URL);
-        // Nothing that the program has anyway.
+        // Not if the program already has the same `DATABASE_URL`.
         let url = Some(database_url).filter(|url| there.as_deref() != Some(*url));
         let (url, secret) = match url {
             Some(url) if url.starts_with("sqlite:") => (Some(url.to_owned()), None),
@@ -67,17 +67,17 @@ impl HandedDown {
     }
 }
 
-/// The URL that was handed down.
+/// The inherited URL.
 pub(crate) fn url() -> Option<String> {
     inherited(INHERITED_URL).or_else(|| fs::read_to_string(inherited(INHERITED_URL_FILE)?).ok())
 }
 
-/// The schema that was handed down.
+/// The inherited schema.
 pub(crate) fn schema() -> Option<String> {
     inherited(INHERITED_SCHEMA)
 }
 
-/// Fails if what was handed down can't be read any more.
+/// Fails if the file with the inherited URL can't be read any more.
 pub(crate) fn ensure_known() -> Result<()> {
     match inherited(INHERITED_URL_FILE).map(fs::read_to_string) {
         Some(Err(err)) => Err(Failure::usage(format!(
@@ -88,12 +88,12 @@ pub(crate) fn ensure_known() -> Result<()> {
     }
 }
 
-/// A variable of the environment; an empty one is none.
+/// A variable of the environment; an empty one counts as unset.
 pub(crate) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// What a `runtrail exec` around this one has handed down.
+/// A variable of the surrounding `runtrail exec`.
 fn inherited(name: &str) -> Option<String> {
     let instead_of = env::var(INHERITED_INSTEAD_OF).ok()?;
     let there = variable(URL).as_deref().map(without_password);

@@ -25,7 +25,7 @@ mod line;
 mod measured;
 mod numbers;
 
-/// Events that are stored at a time: few, as each may be large.
+/// How many events are stored at a time: few, since each may be large.
 const EVENTS_AT_ONCE: usize = 64;
 
 /// A line that is longer than this is kept on disk while it is imported.

@@ -29,13 +29,13 @@ impl List {
         let store = database.open_to_read().await?;
         let now = store.now();
         let filter = self.filter.resolve(now);
-        // Without a limit, since damaged rows don't count as listed. It is read bit by bit.
+        // No limit here, since damaged rows don't count as listed. The stream reads in pages.
         let page = Page::ALL.skip(self.offset);
         let mut runs = store.stream_runs(&filter, Order::NewestFirst, page);
 
         let mut list = RunList::new(self.json, now);
         let mut listed = 0;
-        // Damaged rows take up places in the list all the same.
+        // An offset counts damaged rows too.
         let mut next = self.offset;
         let mut has_more = false;
         while let Some(run) = runs.next().await {

@@ -52,7 +52,7 @@ impl Logs {
 
     /// Prints the events there are, after which the filter begins at what comes next.
     ///
-    /// A damaged event at the end is read each time, since what comes next may have any sequence; it is told once.
+    /// A damaged event at the end is read each time, since the next event may have any sequence, but is reported once.
     async fn print(
         &self,
         store: &AuditStore,

@@ -1,4 +1,4 @@
-//! A run as the command line names it.
+//! Names of runs on the command line.
 
 use clap::Args;
 use runtrail_store::AuditStore;
@@ -19,17 +19,17 @@ pub(crate) struct RunId {
     given: String,
 }
 
-/// How many ids are listed where several are possible.
+/// How many candidates to list for an ambiguous id.
 const CANDIDATES: u64 = 5;
 
 impl RunId {
-    /// The whole id. One that is given whole wins over those that begin with it.
+    /// The full id. An exact match takes precedence over longer ids with the same beginning.
     pub(crate) async fn resolve(&self, store: &AuditStore) -> Result<String> {
         let given = rules::run_id("id", &self.given)?;
         let more_than_listed = CANDIDATES + 1;
         let found = store.find_run_ids(given, "", more_than_listed).await?;
         match &*found {
-            // In the order of their bytes the shortest comes first.
+            // In byte order the shortest comes first.
             [first, ..] if first == given => return Ok(given.to_owned()),
             [only] => return Ok(only.clone()),
             [] => {}
@@ -61,7 +61,7 @@ fn ambiguous(given: &str, found: &[String]) -> Failure {
     ))
 }
 
-/// `@last`, `@last-failed`, and either of a skill.
+/// `@last`, `@last-failed`, and both with a skill.
 async fn last(store: &AuditStore, name: &str, given: &str) -> Result<String> {
     let (kind, skill) = match name.split_once(':') {
         Some((kind, skill)) => (kind, Some(skill)),
@@ -73,7 +73,7 @@ async fn last(store: &AuditStore, name: &str, given: &str) -> Result<String> {
     };
     let queries = match kind {
         "last" => vec![of_skill()],
-        // One by one, as an index leads to the newest of one status.
+        // One query for each status, since an index finds the newest run of a single status.
         "last-failed" => [RunStatus::ERROR, RunStatus::TIMEOUT]
             .map(|status| of_skill().statuses([status]))
             .into(),
@@ -110,15 +110,15 @@ async fn newest_of(store: &AuditStore, query: &RunQuery) -> Result<Option<RunSum
     }
 }
 
-/// There is no such run: what was probably meant has as much in common with what was given as any other.
+/// The failure for an unknown id; suggests the ids that share the longest beginning with it.
 async fn unknown(store: &AuditStore, given: &str) -> Result<Failure> {
-    /// Fewer characters are no hint.
+    /// Fewer shared characters suggest nothing.
     const LEAST: usize = 4;
 
     let lower = given.to_lowercase();
     let mut similar = store.find_run_ids(&lower, "", CANDIDATES).await?;
     let ends: Vec<usize> = given.char_indices().map(|(place, _)| place).collect();
-    // The longest beginning that an id has lies between these two.
+    // The longest beginning that matches an id lies between these two.
     let (mut found, mut too_long) = (LEAST.min(ends.len()), ends.len());
     while similar.is_empty() && found < too_long {
         let middle = found.midpoint(too_long);

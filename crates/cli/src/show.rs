@@ -63,7 +63,7 @@ impl Show {
 }
 
 impl Whole {
-    /// With at most so many children, without their texts.
+    /// Reads a run with at most `children` of its children, without their long texts.
     async fn read(store: &AuditStore, id: &str, children: usize) -> Result<Self> {
         let run = store.get_run(id).await?;
         let (children, more_children) = read_children(store, id, children).await?;
@@ -159,7 +159,7 @@ impl Whole {
     }
 }
 
-/// The newest children, and how many more there are.
+/// The newest children, and the number of the others.
 async fn read_children(
     store: &AuditStore,
     id: &str,

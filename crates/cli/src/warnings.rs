@@ -12,7 +12,7 @@ use tracing_subscriber::prelude::*;
 
 use crate::output::printable;
 
-/// Passes on what the store reports beside its results: damaged rows, and how a database could be opened.
+/// Prints the store's warnings: damaged rows, and how a database was opened.
 pub(crate) fn report_on_stderr() {
     let of_the_store = Targets::new()
         .with_target("runtrail_store", LevelFilter::WARN)
@@ -46,7 +46,7 @@ pub(crate) fn instead_of_damage<T>(
     readable(records, damaged)
 }
 
-/// The same for records that are read again and again.
+/// The same for records that are read repeatedly.
 pub(crate) fn instead_of_damage_told_once<T>(
     records: impl Stream<Item = Result<T>> + Unpin,
     told: &mut HashSet<String>,

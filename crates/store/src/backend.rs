@@ -29,8 +29,7 @@ pub(crate) fn holds_nul(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() != DbBackend::Postgres
 }
 
-/// Whether foreign keys are enforced on the connection that runs the statement, where a host can switch them off: on
-/// SQLite.
+/// Whether the connection that runs the statement enforces foreign keys. SQLite only, where a host can switch them off.
 pub(crate) fn enforces_foreign_keys(connection: &impl ConnectionTrait) -> Option<Expr> {
     const PRAGMA: &str = "pragma_foreign_keys";
 
@@ -107,7 +106,7 @@ pub(crate) fn optimize(connection: &impl ConnectionTrait) -> Option<Statement> {
     (connection.get_database_backend() == DbBackend::Sqlite).then_some(optimize)
 }
 
-/// Gives a SQLite file its write-ahead log, where it has none yet.
+/// Switches a SQLite file to the write-ahead log, if it isn't in that mode yet.
 pub(crate) fn write_ahead_log() -> Statement {
     #[expect(clippy::disallowed_methods, reason = "a pragma can't be built")]
     let write_ahead_log = Statement::from_string(DbBackend::Sqlite, "PRAGMA journal_mode = WAL");
@@ -233,7 +232,7 @@ pub(crate) fn serialize_fraction<S: Serializer>(
     }
 }
 
-/// The same; nothing where there is no float.
+/// The same for an optional float.
 pub(crate) fn serialize_fraction_if_any<S: Serializer>(
     float: &Option<f64>,
     serializer: S,

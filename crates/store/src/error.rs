@@ -27,17 +27,17 @@ pub(crate) fn database(err: DbErr) -> Error {
     }
 }
 
-/// Whether a constraint or a trigger refuses what a statement does.
+/// Whether a constraint or a trigger has refused the statement.
 pub(crate) fn is_refused(err: &Error) -> bool {
     driver_error(err).map(DriverErrorKind::of) == Some(DriverErrorKind::Refused)
 }
 
-/// Whether no connection was free, or could be made, in time.
+/// Whether no connection became free, or could be opened, in time.
 pub(crate) fn is_without_connection(err: &Error) -> bool {
     driver_error(err).map(DriverErrorKind::of) == Some(DriverErrorKind::NoConnection)
 }
 
-/// What came of something that was given a limited time.
+/// Flattens the outcome of a timed operation.
 pub(crate) fn in_time(outcome: Result<Result<(), DbErr>, Elapsed>) -> Result<()> {
     match outcome {
         Ok(outcome) => outcome.map_err(database),
@@ -47,7 +47,7 @@ pub(crate) fn in_time(outcome: Result<Result<(), DbErr>, Elapsed>) -> Result<()>
     }
 }
 
-/// There is no runtime to work on.
+/// The caller has no tokio runtime.
 pub(crate) fn runtime(err: TryCurrentError) -> Error {
     Error::Backend {
         transient: false,
@@ -55,12 +55,12 @@ pub(crate) fn runtime(err: TryCurrentError) -> Error {
     }
 }
 
-/// What the database itself says.
+/// The database's own message.
 pub(crate) fn cause(err: &Error) -> String {
     driver_error(err).map_or_else(|| err.to_string(), ToString::to_string)
 }
 
-/// What the driver said.
+/// The driver's error.
 pub(crate) fn driver_error(err: &Error) -> Option<&DbErr> {
     std::error::Error::source(err).and_then(|source| source.downcast_ref::<DbErr>())
 }

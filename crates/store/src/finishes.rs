@@ -24,7 +24,7 @@ pub(crate) struct Finish {
 }
 
 impl Finish {
-    /// How a run has ended; none while it is running.
+    /// `None` while the run is running.
     fn of_row(row: &Model) -> Option<Self> {
         Some(Self {
             run_id: row.id.clone(),
@@ -70,7 +70,7 @@ pub(crate) async fn finish_alone(db: &Session<'_, impl Connection>, finish: &Fin
 
     match confirmed(db, run_id).await? {
         Some(stored) if stored.finished_at.is_none() => {
-            // It wasn't there when we came, and has been started since.
+            // The run didn't exist when the update ran, and was started afterwards.
             Err(Error::not_found(run_id))
         }
         Some(stored) if outcome.is_of(&stored) => Ok(()),
@@ -81,7 +81,7 @@ pub(crate) async fn finish_alone(db: &Session<'_, impl Connection>, finish: &Fin
     }
 }
 
-/// Finishes runs, no run twice, and tells which are stored for certain.
+/// Finishes distinct runs, and returns for each whether it is certainly stored.
 pub(crate) async fn finish_many(
     db: &Session<'_, impl Connection>,
     finishes: &[&Finish],
@@ -108,7 +108,7 @@ pub(crate) async fn finish_many(
     Ok(finishes.iter().map(is_stored).collect())
 }
 
-/// Finishes runs as they are finished in another history, and tells which are.
+/// Finishes runs as another history has finished them, and returns which of them are finished.
 pub(crate) async fn finish_as(
     db: &Session<'_, impl Connection>,
     rows: &[Model],
@@ -128,7 +128,7 @@ pub(crate) async fn finish_as(
     Ok(stored)
 }
 
-/// What a finish sets this column to, by an unfolded row.
+/// The new value of this column, from an unfolded row.
 fn finished(db: &Session<'_, impl Connection>, column: Column) -> Expr {
     match column {
         Column::RuntimeSeconds => {

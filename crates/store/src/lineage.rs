@@ -31,7 +31,7 @@ pub(crate) async fn chain(
     in_order(run_id, &db.fetch(&query).await?, codec::decode_run)
 }
 
-/// The same without the run itself and without texts.
+/// The same without the run itself and without long texts.
 pub(crate) async fn ancestors(
     db: &Session<'_, impl Connection>,
     run_id: &str,

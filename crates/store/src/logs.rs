@@ -77,8 +77,8 @@ pub(crate) async fn append_all(
 
 /// Appends the events of a batch, as if one after the other; returns the answer to each.
 ///
-/// A run may be started between the statement and the question that follows it. Then an event of it may be found in
-/// the place of one of these, and another of these be missing that should have been stored in its turn.
+/// Another caller may start the run between the insert and the query that follows. The query may then find a different
+/// event in the place of one of these, while another of these, which should have been stored, is missing.
 async fn append_batch(
     db: &Session<'_, impl Connection>,
     batch: &[&Model],

@@ -1,4 +1,4 @@
-//! Ids of runs by a part of them.
+//! Finding ids of runs by prefix and suffix.
 
 use runtrail_audit::{Result, rules};
 use runtrail_entity::skill_run::Column;
@@ -33,13 +33,13 @@ pub(crate) async fn ids(
     }
     let rows = db.fetch(&query).await?;
     let shortest = prefix.len() + suffix.len();
-    // SQLite's LIKE takes a and A for the same.
+    // SQLite's LIKE ignores the case of ASCII letters.
     Ok(texts(&rows)
         .filter(|id| id.ends_with(suffix) && id.len() >= shortest)
         .collect())
 }
 
-/// How many ids one statement asks about: SQLite takes 500 queries in a union.
+/// How many ids one statement looks up: SQLite allows 500 queries in a union.
 const IDS_AT_ONCE: usize = 200;
 
 pub(crate) async fn neighbours(
@@ -76,7 +76,7 @@ fn beside(db: &Session<'_, impl Connection>, id: &str) -> [SelectStatement; 2] {
     ]
 }
 
-/// Those that are texts: SQLite holds any value in any column.
+/// The ids that are texts: SQLite stores any value in any column.
 fn texts(rows: &[QueryResult]) -> impl Iterator<Item = String> {
     let text = |row: &QueryResult| row.try_get::<Option<String>>("", Column::Id.as_str());
     rows.iter().filter_map(move |row| text(row).ok().flatten())

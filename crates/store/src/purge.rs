@@ -15,10 +15,10 @@ use crate::{backend, codec, error};
 /// Runs of one batch: few enough that other writers to a SQLite file don't notice.
 const RUNS_AT_ONCE: u64 = 100;
 
-/// Events that one statement deletes, since each takes time; more only where a single run has more.
+/// The most events that one statement deletes, which bounds its duration. Only a single run may have more.
 const EVENTS_AT_ONCE: u64 = 1_000;
 
-/// What runs are purged in the order of.
+/// The columns that order a purge.
 const KEY: [skill_run::Column; 2] = [skill_run::Column::FinishedAt, skill_run::Column::Id];
 
 pub(crate) async fn older_than(
@@ -35,7 +35,7 @@ pub(crate) async fn older_than(
         let Some(last) = rows.last() else {
             return Ok(summary);
         };
-        // Even a run that can't be deleted is not met again, so the purge comes to its end.
+        // The next batch begins after this run even if it can't be deleted, so the purge terminates.
         after = Some(codec::position(last, &KEY)?);
         let mut batch = PurgeBatch::default();
         let runs = due(&rows, &mut batch)?;
@@ -83,13 +83,13 @@ pub(crate) async fn measure(
     })
 }
 
-/// A run that is due, with its events.
+/// A run that is due, and the number of its events.
 struct Due {
     id: String,
     events: u64,
 }
 
-/// The next runs that are due, whatever is in their rows.
+/// The next runs that are due, damaged rows included.
 async fn due_runs(
     db: &Session<'_, impl Connection>,
     cutoff: i64,
@@ -131,7 +131,7 @@ fn due(rows: &[QueryResult], batch: &mut PurgeBatch) -> Result<Vec<Due>> {
         match codec::read_finish(row) {
             Ok((id, _)) => {
                 let events: i64 = row.try_get("", EVENTS).map_err(error::database)?;
-                // Not negative: the database has counted.
+                // A count is never negative.
                 let events = events.unsigned_abs();
                 runs.push(Due { id, events });
             }
@@ -162,7 +162,7 @@ fn bounded(runs: &[Due]) -> impl Iterator<Item = &[Due]> {
     })
 }
 
-/// Deletes these runs with their events. A run that the database doesn't let go stays, with all its events.
+/// Deletes these runs with their events. A run whose deletion the database refuses stays, with all its events.
 async fn delete(
     db: &Session<'_, impl Connection>,
     cutoff: i64,
@@ -172,7 +172,7 @@ async fn delete(
     let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
     match delete_at_once(db, cutoff, &ids).await {
         Ok(deleted) => batch.runs += deleted,
-        // An error ends a caller's transaction on PostgreSQL: nothing more can be done in there.
+        // On PostgreSQL an error aborts the caller's transaction, so no further statement can run in it.
         Err(err) if !error::is_refused(&err) || db.connection().pool().is_none() => {
             return Err(err);
         }
@@ -191,8 +191,8 @@ async fn delete(
     Ok(())
 }
 
-/// Deletes runs by one statement, which takes their events along through the foreign key: all of it happens, or
-/// nothing. So a row of a host's that refers to a run keeps the run and its events.
+/// Deletes runs by one statement, which also deletes their events through the foreign key: all of them, or none. So if
+/// a host's row refers to a run, both the run and its events stay.
 ///
 /// Every statement asks again whether the run is due: its id may have been purged and started anew meanwhile.
 async fn delete_at_once(
@@ -221,8 +221,8 @@ async fn delete_at_once(
     }
 }
 
-/// Deletes events, then the runs that have none left, on a SQLite connection on which a host has switched foreign keys
-/// off; does nothing on any other. Nothing refers to a run there, so each of them can go.
+/// Deletes events, then the runs that have none left, on a SQLite connection whose host has switched foreign keys off;
+/// does nothing on any other. No foreign key can keep a run from being deleted there.
 async fn delete_without_foreign_keys(
     db: &Session<'_, impl Connection>,
     cutoff: i64,

@@ -61,7 +61,7 @@ impl Retry {
 
     /// The first answer that isn't worth another try, or the last one.
     ///
-    /// Where statements fail early on a lock of the whole database, they are repeated until `lock_timeout` has passed.
+    /// If statements fail early on a lock of the whole database, they are repeated until `lock_timeout` has passed.
     pub(crate) async fn run<T, F>(
         &self,
         lock_timeout: Option<Duration>,
@@ -95,7 +95,7 @@ impl Retry {
     }
 }
 
-/// Not where the time is up that the caller has set. No connection in time is a failure that passes.
+/// A timeout of the caller or of the server is final; the lack of a free connection is worth another try.
 fn is_retryable(err: &Error) -> bool {
     let is_timeout = matches!(err, Error::Timeout { .. });
     err.is_transient() && (!is_timeout || error::is_without_connection(err))

@@ -1,4 +1,4 @@
-//! Reading one run, and what starting and finishing have in common.
+//! Reading one run, and code shared by starts and finishes.
 
 use std::collections::HashMap;
 
@@ -59,7 +59,7 @@ fn by_id(db: &Settings, run_id: &str) -> SelectStatement {
     query
 }
 
-/// Whether a run can be a row of many that are one parameter.
+/// Whether a run fits into a statement whose rows are one parameter.
 pub(crate) fn fits_many(row: &Model) -> bool {
     backend::quotient(row.runtime_seconds).is_some()
 }

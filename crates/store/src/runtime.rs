@@ -1,4 +1,4 @@
-//! What a store needs of the runtime that it is called on.
+//! Checks the tokio runtime that a store is called on.
 
 use std::panic;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 /// Refuses a runtime without timers, on which the first wait would panic.
 ///
-/// A runtime can't be asked whether it has any. Making a timer panics where there are none, and does nothing else.
+/// Tokio has no query for this. Creating a timer panics on a runtime without timers, and has no other effect.
 pub(crate) fn verify() -> Result<()> {
     let unfit = |reason: &str| Error::Backend {
         transient: false,

@@ -33,7 +33,7 @@ pub(crate) async fn start_alone(
     }
 }
 
-/// Starts runs, no two of them with the same id, and returns the answers that are certain. With each row comes whether
+/// Starts runs with distinct ids, and returns the answers that are certain. The function beside each row says whether
 /// its caller still waits.
 pub(crate) async fn start_many(
     db: &Session<'_, impl Connection>,
@@ -55,7 +55,7 @@ pub(crate) async fn start_many(
     Ok(answers)
 }
 
-/// Starts a run that must not be stored yet.
+/// Starts a run whose id must be free.
 pub(crate) async fn create(db: &Session<'_, impl Connection>, run: &SkillRun) -> Result<()> {
     let row = codec::encode_run(run, &db.limits)?;
     let insert = insert_one(db, &row)?;
@@ -69,11 +69,11 @@ pub(crate) async fn create(db: &Session<'_, impl Connection>, run: &SkillRun) ->
     }
 }
 
-/// Starts a run that is stored: nothing changes once it is finished, and a running run gets the new start.
+/// Starts a run that is already stored: a running run gets the new start, and a finished run doesn't change.
 ///
-/// The statement names the start that it replaces. So an older attempt that reaches the database late, from a
-/// connection that had stalled or a future that was dropped, never replaces a start that was acknowledged since. For
-/// the same reason it isn't sent once nobody waits for this start any more.
+/// The statement names the start that it replaces. An older attempt that reaches the database late, from a stalled
+/// connection or a dropped future, therefore never replaces a start that was acknowledged since. For the same reason
+/// the statement isn't sent once the caller has given up.
 async fn start_again(
     db: &Session<'_, impl Connection>,
     row: &Model,
@@ -96,8 +96,8 @@ async fn start_again(
     }
     match confirmed(db, &row.id).await? {
         None => Err(deleted_meanwhile()),
-        // Another start has come after this one, which may have been stored in between by an attempt whose answer was
-        // lost. To store it now would undo the later one.
+        // A later start has replaced what we read. An earlier attempt of this call, whose answer was lost, may have
+        // stored this start before that, so storing it now could undo the later one.
         Some(now) if start_values(&now) != start_values(stored) => Ok(()),
         Some(now) if now.finished_at.is_some() => compare_with_finished(row, &now),
         Some(_) => Err(Error::Busy {
@@ -147,7 +147,7 @@ fn replace_start(
     update
 }
 
-/// What a start sets, also of a run that is running already.
+/// The columns that a start sets, and that a restart replaces.
 const START: [Column; 6] = [
     Column::SkillId,
     Column::CallerId,
@@ -161,8 +161,8 @@ fn start_values(row: &Model) -> [Value; 6] {
     START.map(|column| row.get(column))
 }
 
-/// Inserts rows of another history as they are, no two of them with the same id, and tells which are stored; one that is
-/// there already is left alone.
+/// Inserts rows of another history unchanged, with distinct ids, and returns which of them are stored. An existing row
+/// doesn't change.
 pub(crate) async fn insert(db: &Session<'_, impl Connection>, rows: &[Model]) -> Result<Vec<bool>> {
     let (rows_of_many, others): (Vec<_>, Vec<_>) = rows.iter().partition(|row| fits_many(row));
     let mut written = 0;
@@ -201,7 +201,7 @@ fn insert_many(db: &Session<'_, impl Connection>, rows: &[&Model]) -> Result<Ins
     let runs = Query::select()
         .exprs(Column::iter().map(|column| given(db, column)))
         .from(backend::unfold_rows(db.connection(), &values)?)
-        // Without it SQLite takes the ON of what follows for that of a join.
+        // Without a WHERE, SQLite parses the ON of ON CONFLICT as that of a join.
         .and_where(Expr::Constant(true.into()))
         .take();
     let mut insert = insert_unless_stored(db);
@@ -218,7 +218,7 @@ fn insert_unless_stored(db: &Settings) -> InsertStatement {
         .take()
 }
 
-/// Whether what is stored tells of this start.
+/// Whether the stored run has this start.
 fn is_started(row: &Model, stored: &Model) -> bool {
     if row.finished_at.is_none() {
         codec::is_same_start(row, stored)

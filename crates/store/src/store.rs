@@ -57,7 +57,7 @@ impl Schema {
 impl AuditStore {
     /// Opens a database of the store's own, by URL or with [`ConnectOptions`].
     ///
-    /// It doesn't migrate, and changes nothing in a file that is there: call [`initialize`](Storage::initialize).
+    /// It doesn't migrate, and doesn't change an existing file: call [`initialize`](Storage::initialize).
     /// With [`read_only`](ConnectOptions::read_only), or `mode=ro` in the URL of a SQLite file, nothing can be written.
     ///
     /// Calls of [`start_run`](Storage::start_run), [`finish_run`](Storage::finish_run) and
@@ -278,7 +278,7 @@ impl<C: Connection> AuditStore<C> {
         session.attempt(|| self.look_at_schema()).await
     }
 
-    /// For a SQLite file of the store's own that another program has made.
+    /// For a SQLite file of the store's own pool that another program has created.
     async fn use_write_ahead_log(&self, session: &Session<'_, C>) -> Result<()> {
         let Some(pool) = self.writer.pool() else {
             return Ok(());

@@ -24,7 +24,7 @@ pub(crate) enum Write {
     Finish(Finish),
 }
 
-/// A call with its caller, who may have gone while it is being written.
+/// A call whose caller may give up while it is being written.
 #[derive(Debug)]
 pub(crate) struct Request {
     write: Write,
@@ -32,7 +32,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// For a caller who waits as long as the second of these lives.
+    /// The caller counts as waiting for as long as it holds the second value.
     pub(crate) fn new(write: Write) -> (Arc<Self>, Arc<()>) {
         let caller = Arc::new(());
         let request = Self {
@@ -42,12 +42,12 @@ impl Request {
         (Arc::new(request), caller)
     }
 
-    /// Whether the caller still waits. Another of its attempts may have succeeded, or it may have given up.
+    /// Whether the caller still waits. It may have given up, or another of its attempts may have succeeded.
     fn is_wanted(&self) -> bool {
         self.caller.strong_count() > 0
     }
 
-    /// Writes it by a statement of its own, and finds out what it means if that changes nothing.
+    /// Writes the call by a statement of its own; if that changes nothing, a query finds the reason.
     pub(crate) async fn alone(&self, db: &Session<'_, impl Connection>) -> Result<()> {
         self.write.alone_if(db, || self.is_wanted()).await
     }
@@ -83,7 +83,7 @@ impl Write {
         }
     }
 
-    /// Writes it by a statement of its own, and finds out what it means if that changes nothing.
+    /// Writes the call by a statement of its own; if that changes nothing, a query finds the reason.
     pub(crate) async fn alone(&self, db: &Session<'_, impl Connection>) -> Result<()> {
         self.alone_if(db, || true).await
     }
@@ -115,7 +115,7 @@ pub(crate) async fn together(
     }
     match at_once(db, writes).await {
         Ok(answers) => answers,
-        // One of the rows is locked, and nobody knows which: the others are written all the same.
+        // One of the rows is locked, but the error doesn't say which. The others are still written.
         Err(err) if is_about_a_row(db, &err) => {
             let mut answers = Vec::with_capacity(writes.len());
             for write in writes {
@@ -138,7 +138,7 @@ fn is_about_a_row(db: &Session<'_, impl Connection>, err: &Error) -> bool {
         && matches!(err, Error::Busy { .. } | Error::Timeout { .. })
 }
 
-/// The answer, unless it is about a lock on that row: its caller waits for the lock, alone.
+/// The answer, or `None` if the row is locked: the caller then waits for the lock alone.
 fn unless_locked(db: &Session<'_, impl Connection>, answer: Result<()>) -> Option<Result<()>> {
     let is_locked = answer.as_ref().is_err_and(|err| is_about_a_row(db, err));
     (!is_locked).then_some(answer)

@@ -6,7 +6,8 @@ pub(crate) struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        // Runtrail's come first: tables of the application may refer to them, and a step down is for the application.
+        // Runtrail's come first: the application's tables may refer to Runtrail's, and a step down should undo the
+        // application's last migration.
         let mut all = runtrail_store::migration::migrations();
         all.push(Box::new(CreateTickets));
         all

@@ -105,18 +105,18 @@ impl Cluster {
         Ok(())
     }
 
-    /// Stops all of its processes where they are, as a host that has run out of memory does: connections stay open,
-    /// new ones are accepted by the system, and nothing answers. [`thaw`](Self::thaw) it before it is dropped.
+    /// Stops all processes of the server, like a host that has run out of memory: connections stay open, the system
+    /// accepts new ones, and nothing answers. [`thaw`](Self::thaw) the server before it is dropped.
     ///
     /// # Errors
     ///
     /// If it isn't running.
     pub fn freeze(&self) -> Result<()> {
-        // The first process first, so that it starts no others.
+        // The main process first, so that it starts no others.
         self.signal_all("STOP")
     }
 
-    /// Lets a frozen server go on.
+    /// Continues a frozen server.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ impl Cluster {
         succeed(Command::new("kill").args([&signal, &server.to_string()]))?;
         let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children"))?;
         let mut kill = Command::new("kill");
-        // One of them may have ended meanwhile.
+        // A process may have ended in the meantime.
         kill.arg(&signal)
             .args(children.split_whitespace())
             .stderr(Stdio::null())
@@ -279,7 +279,7 @@ impl fmt::Debug for Cluster {
     }
 }
 
-/// Where the server programs of the machine are.
+/// The folder of the machine's server programs.
 fn installed() -> Result<PathBuf> {
     let initdb = find("initdb").with_context(how_to_install)?;
     let programs = initdb.parent().context("a program is in a folder")?;

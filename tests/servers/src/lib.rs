@@ -26,7 +26,7 @@ pub mod variables {
     pub const POSTGRES_URL: &str = "RUNTRAIL_TEST_POSTGRES_URL";
     /// The URL of a PgBouncer in front of it.
     pub const PGBOUNCER_URL: &str = "RUNTRAIL_TEST_PGBOUNCER_URL";
-    /// The folder of the server programs to use, instead of those that are installed.
+    /// The folder of the server programs to use instead of the installed ones.
     pub const POSTGRES_PROGRAMS: &str = "RUNTRAIL_TEST_POSTGRES_PROGRAMS";
     /// `short` or `long`, and single counts behind it: `long,kills=50`.
     pub const FAULTS: &str = "RUNTRAIL_TEST_FAULTS";

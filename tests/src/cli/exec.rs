@@ -115,7 +115,7 @@ on_each_backend! {
             assert!(stdout(&output).contains("mode=600\n"), "{}", stdout(&output));
             assert_eq!(cli.run("inner").await.parent_run_id.as_deref(), Some("outer"));
 
-            // The file goes with the run, and no other database is used instead.
+            // The file is deleted with the run, and no other database is used instead.
             let file = stdout(&output).lines().find_map(|line| line.strip_prefix("RUNTRAIL_DATABASE_URL_FILE=").map(str::to_owned));
             let mut command = runtrail_command(cli.folder());
             command.env("RUNTRAIL_DATABASE_URL_FILE", file.unwrap()).env("RUNTRAIL_DATABASE_URL_INSTEAD_OF", "");
@@ -147,7 +147,7 @@ on_each_backend! {
         assert!(!cli.run("inner").await.is_running());
     }
 
-    /// Left behind by a program, in whose environment are the variables of a run that has ended.
+    /// A process that a program has left behind still has the variables of the run, which has ended.
     async fn what_a_run_has_left_behind_is_no_longer_within_it(database) {
         let cli = Cli::on(database).await;
         let late = "while ! test -e go; do sleep 0.05; done; \
@@ -165,7 +165,7 @@ on_each_backend! {
         assert_eq!(cli.run("late").await.parent_run_id, None);
         assert_eq!(cli.printed_by("late", "stdout").await, b"none\n");
 
-        // Set by hand, it is meant.
+        // An id that is set by hand takes effect.
         let mut command = cli.command(&["exec", "--id", "by hand", "true"]);
         assert!(command.env("RUNTRAIL_RUN_ID", "early").output().unwrap().status.success());
         assert_eq!(cli.run("by hand").await.parent_run_id.as_deref(), Some("early"));

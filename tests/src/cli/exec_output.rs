@@ -27,7 +27,7 @@ fn count_output(cli: &Cli, arguments: &[&str]) -> (u64, u64) {
     (bytes, peak)
 }
 
-/// Of each line what follows its last carriage return, as a terminal shows it.
+/// The text after the last carriage return of each line, as a terminal shows it.
 fn as_shown(bytes: &[u8]) -> Vec<u8> {
     let lines = bytes.split(|&byte| byte == b'\n').map(|line| {
         let end = line
@@ -99,7 +99,7 @@ on_each_backend! {
         let expected = [
             json!({"text": "Name? ", "newline": false}),
             json!({"text": "€", "newline": false}),
-            // What is recorded already is marked as replaced.
+            // The recorded part is marked as replaced.
             json!({"text": "\rbob"}),
             json!({"text": "next"}),
         ];

@@ -55,7 +55,7 @@ fn is_alive(process: &str) -> bool {
     state.is_ok_and(|state| !state.contains(") Z "))
 }
 
-/// Where a child process finds `runtrail`.
+/// The variable with the path of `runtrail`, for a child process.
 const CHILD_PROGRAM: &str = "RUNTRAIL_TEST_CHILD_PROGRAM";
 
 /// Started by `what_has_ended_is_not_waited_for`.
@@ -125,13 +125,13 @@ on_each_backend! {
         ];
         signals.extend([("RTMIN", 34), ("RTMIN+5", 39), ("RTMAX", 64)]);
         let start = |&(signal, number): &(&'static str, i32)| {
-            // Not by the shell, which has its own way with some of them.
+            // Not sent by the shell, which treats some signals specially.
             let script = "ulimit -c 0; echo $$; exec sleep 600";
             (signal, number, cli.spawn_exec(&["--id", signal, "--", "sh", "-c", script]))
         };
         for (signal, number, mut child) in signals.iter().map(start).collect::<Vec<_>>() {
             let program = first_line(&mut child);
-            // By its number: not every `kill` knows all the names.
+            // By number: not every `kill` knows all the names.
             send(&number.to_string(), &child.id().to_string());
             assert_eq!(ended(&mut child).code(), Some(128 + number), "{signal}");
             assert!(!is_alive(&program), "{signal}");
@@ -149,7 +149,7 @@ on_each_backend! {
 
     async fn a_limit_of_file_sizes_ends_no_recording(database) {
         let cli = Cli::on(database).await;
-        // Blocks of 512 bytes, or more: what the program prints is larger, and so is a SQLite file that records it.
+        // Blocks of at least 512 bytes: the program's output exceeds the limit, and so does the SQLite file.
         let script = "ulimit -f 600; exec runtrail exec --id r -- sh -c 'seq 150000; exit 3' >printed";
         let output = cli.command_by(&["sh", "-c", script], &[]).output().unwrap();
         let message = stderr(&output);
@@ -169,7 +169,7 @@ on_each_backend! {
         let alone = cli.command_by(&["env", "--default-signal", "sh", "-c", script], &[]).output().unwrap();
         let by = ["env", "--default-signal"];
         let recorded = cli.command_by(&by, &["exec", "--", "sh", "-c", script]).output().unwrap();
-        // Two signals of its own are ignored by the C library in whatever it starts.
+        // The C library ignores two signals of its own in every process that it starts.
         assert_eq!(stdout(&recorded).replace("0000000180000000", "0000000000000000"), stdout(&alone));
         assert!(stdout(&alone).contains("SigIgn:\t0000000000000000"), "{}", stdout(&alone));
     }
@@ -190,7 +190,7 @@ on_each_backend! {
         assert!(started.elapsed() < Duration::from_secs(20));
     }
 
-    /// As in many containers, whose process 1 reaps nothing.
+    /// Like many containers, whose PID 1 reaps nothing.
     async fn what_has_ended_is_not_waited_for(database) {
         let cli = Cli::on(database).await;
         let mut command = test_command("cli::exec_signals::child_reaping_nothing");
@@ -248,7 +248,7 @@ on_each_backend! {
         eventually(|| is_stopped().is_none().then_some(()));
         terminal_write(&terminal, "hello\n");
         terminal.shown_until("got=hello");
-        // ^Z: the shell has its turn, and gives it back.
+        // ^Z: the shell gets the terminal, and returns it.
         terminal_write(&terminal, "\x1a");
         eventually(is_stopped);
         terminal_write(&terminal, "echo in-the-$((40+2))-shell\n");
@@ -260,7 +260,7 @@ on_each_backend! {
         cli.is_finished("r").await;
         assert_eq!(cli.run("r").await.error, "exit code 5");
 
-        // In the background it is stopped, and ends all the same.
+        // In the background the program is stopped, but still ends.
         terminal_write(&terminal, "runtrail exec --id k -- sh -c 'echo ready; read x' &\n");
         cli.has_events("k", 1).await;
         terminal_write(&terminal, "sleep 0.5; kill -TERM %2 %1 $!\n");

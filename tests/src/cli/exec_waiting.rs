@@ -1,4 +1,4 @@
-//! How long a database that hangs is waited for: fifteen seconds in all, and no longer than until a signal.
+//! `exec` waits for a hanging database for fifteen seconds in all, or until a signal.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ExitStatus};
@@ -9,10 +9,10 @@ use sea_orm::{DatabaseTransaction, TransactionTrait};
 
 use crate::fixture::*;
 
-/// Fifteen seconds, and what a busy machine needs beside.
+/// Fifteen seconds, plus time for a busy machine.
 const BOUND: Duration = Duration::from_secs(22);
 
-/// What has become of a `runtrail exec`.
+/// The outcome of a `runtrail exec`.
 struct Ended {
     status: ExitStatus,
     after: Duration,
@@ -34,7 +34,7 @@ impl Ended {
     }
 }
 
-/// A program that ends, or prints a lot, once a file `go` is there; already recorded.
+/// A recorded program that ends, or prints a lot, once the file `go` exists.
 async fn waiting_program(cli: &Cli, id: &str, then: &str) -> Child {
     let script = format!("echo $$; while ! test -e go; do sleep 0.02; done; {then}");
     let child = cli.spawn_exec(&["--id", id, "--", "sh", "-c", &script]);
@@ -42,7 +42,7 @@ async fn waiting_program(cli: &Cli, id: &str, then: &str) -> Child {
     child
 }
 
-/// Everything that waits for a database, beside one that `hang` makes hang until `resume`.
+/// All cases of waiting for a database that `hang` makes hang until `resume`.
 async fn nothing_waits_longer<T>(
     cli: &Cli,
     hang: impl AsyncFnOnce() -> T,
@@ -76,7 +76,7 @@ async fn nothing_waits_longer<T>(
         begun.elapsed()
     );
 
-    // It has handlers by now, and waits for the database.
+    // By now the handlers are installed, and `exec` waits for the database.
     send("TERM", &cancelled.id().to_string());
     let cancelled = Ended::wait(&mut cancelled, Instant::now());
     assert_eq!(cancelled.status.code(), Some(143));

@@ -54,7 +54,7 @@ fn with_keep_going_the_program_runs_and_the_loss_is_reported() {
         let output = command.args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(6));
         assert_eq!(stdout(&output), "out\n");
-        // The program is started before a database that takes more than a second is given up.
+        // The program starts before `exec` gives up a database that takes more than a second.
         let printed = stderr(&output);
         let (rest, report): (Vec<_>, Vec<_>) = printed.lines().partition(|line| *line == "err");
         let report = report.join("\n");

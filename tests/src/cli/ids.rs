@@ -1,4 +1,4 @@
-//! Runs by a part of their ids, and what a list does around damaged rows.
+//! Finding runs by parts of their ids, and lists with damaged rows.
 
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
@@ -47,12 +47,12 @@ on_each_backend! {
             ("01a20cf6", TOP),
             ("01a20cf6-", TOP),
             ("01a20cf7-0101-7abc-8f00-000000000002", SECOND),
-            // One that is there wins over those that begin with it.
+            // An exact id takes precedence over longer ones.
             ("r", "r"),
             ("ru", "run_%"),
             ("run_", "run_%"),
             ("d", "dry"),
-            // As a table shows it.
+            // The form that a table shows.
             ("01a20cf7…00-000000000001", FIRST),
             ("01a20cf7...02", SECOND),
         ] {
@@ -88,9 +88,9 @@ on_each_backend! {
                 assert!(message.contains(similar), "{given}: {message}");
             }
         }
-        // What has nothing in common with any is answered without.
+        // An id with nothing in common with any other gets no suggestion.
         assert!(!cli.fails(4, &["show", "zzzzzz"]).contains("01a20"));
-        // A percent sign is one.
+        // A percent sign matches only itself.
         cli.fails(4, &["show", "01%1"]);
         cli.fails(4, &["show", "01...%"]);
     }
@@ -116,7 +116,7 @@ on_each_backend! {
         cli.fails(4, &["show", "@last:no such"]);
         cli.fails(4, &["show", "@last-failed:other"]);
         assert!(cli.fails(2, &["show", "@first"]).contains("@last-failed"));
-        // A damaged one is passed over.
+        // A damaged run is skipped.
         let db = database.connection().await;
         execute(&db, &format!("UPDATE skill_runs SET status = '' WHERE id = '{SECOND}'")).await;
         execute(&db, &format!("UPDATE skill_runs SET tool_calls = -1 WHERE id = '{SECOND}'")).await;
@@ -137,10 +137,10 @@ on_each_backend! {
                 let id = line.split_whitespace().next().unwrap();
                 cli.succeeds(&["show", id]);
             }
-            // No more of it than is needed, unless that is very little.
+            // No more characters than necessary, but never fewer than eight.
             assert!(shown.contains("01a20cf6 "), "{shown}");
         }
-        // Those that the filter leaves out count as well.
+        // Ids of runs outside the filter count as well.
         let shown = narrow("60", &["list", "--skill", "other"]);
         assert!(!shown.contains("01a20cf7 "), "{shown}");
     }
@@ -179,7 +179,7 @@ on_each_backend! {
         let mut follower = cli.command(&["logs", "--follow", "--json", "r"]).spawn().unwrap();
         let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
         lines.next().unwrap().unwrap();
-        // Long enough for several looks: nothing else can be waited for where nothing comes.
+        // Long enough for several polls: there is no event to wait for.
         tokio::time::sleep(Duration::from_millis(1100)).await;
         cli.store.append_log(&event("r", 2)).await.unwrap();
         lines.next().unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! Imports of what no export has written.
+//! Imports of files that no export has written.
 
 use std::fs;
 use std::io::Write;
@@ -99,14 +99,14 @@ on_each_backend! {
     async fn an_import_holds_nothing_that_it_will_not_store(database) {
         let cli = Cli::on(database).await;
         let mut file = fs::File::create(cli.path("lines")).unwrap();
-        // Members that no run has.
+        // Unknown members.
         let large = "x".repeat(40 << 20);
         write!(file, "{{\"id\":\"unknown\"").unwrap();
         for number in 0..4 {
             write!(file, ",\"unknown-{number}\":\"{large}\"").unwrap();
         }
         writeln!(file, "}}").unwrap();
-        // Values that take far more memory than text.
+        // Values that need far more memory than their text.
         let arrays = format!("[{}[]]", "[],".repeat(10 << 20));
         writeln!(file, "{}", with_payload("payload", &arrays)).unwrap();
         let inputs = line("inputs", &|run| run["inputs"] = json!({}));

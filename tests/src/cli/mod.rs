@@ -19,7 +19,7 @@ mod import_input;
 mod purge;
 mod transfer;
 
-/// What is said when something is wrong, and which databases there are.
+/// Error messages, and the databases that the command connects to.
 mod errors;
 mod servers;
 mod urls;

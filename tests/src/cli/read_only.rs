@@ -1,4 +1,4 @@
-//! Reading commands change nothing; what the writing ones leave is one file that only its owner can read.
+//! Reading commands change nothing; writing commands leave one file that only its owner can read.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,7 +10,7 @@ use runtrail_store::{AuditStore, ConnectOptions};
 
 use crate::fixture::*;
 
-/// Every command that only looks, or that changes no more than what is there.
+/// Every command that only reads, or that only changes an existing history.
 const READING: &[&[&str]] = &[
     &["list"],
     &["list", "--json"],
@@ -101,7 +101,7 @@ fn a_file_of_another_program_is_left_as_it_is() {
             assert_eq!(names_in(folder), ["runtrail.db"], "{arguments:?}");
         }
 
-        // Neither does a library that only reads.
+        // Neither does a read-only store.
         let store = AuditStore::connect(database.url()).await.unwrap();
         store.get_run("r").await.unwrap_err();
         store.close().await.unwrap();
@@ -139,7 +139,7 @@ fn an_older_schema_is_named_and_left_alone() {
     });
 }
 
-/// Runs without the right to write what its permissions forbid, which root has otherwise.
+/// Drops root's right to write in spite of permissions.
 const WITHOUT_PRIVILEGES: &[&str] = &["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
 
 #[test]
@@ -208,7 +208,7 @@ fn a_new_file_is_for_its_owner_only() {
         }
         store.close().await.unwrap();
 
-        // One that is there is left as it is.
+        // An existing file keeps its mode.
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(
             run(folder, &database.url(), &["exec", "true"])

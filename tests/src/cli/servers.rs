@@ -1,4 +1,4 @@
-//! PostgreSQL servers, roles and poolers that don't allow everything.
+//! PostgreSQL servers, roles and poolers with restrictions.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ fn a_role_that_may_have_one_connection_can_do_everything() {
             );
         }
 
-        // Where it has none left, the server's reason is given, and soon.
+        // If no connection is left, the server's reason is reported soon.
         let mut options = sea_orm::ConnectOptions::new(url.as_str());
         options.max_connections(1).sqlx_logging(false);
         let held = sea_orm::Database::connect(options).await.unwrap();

@@ -1,4 +1,4 @@
-//! Database URLs as people write them, and what is never printed of them.
+//! Database URLs, with mistakes too, and the parts that are never printed.
 
 use std::fs;
 use std::net::TcpListener;
@@ -54,7 +54,7 @@ fn no_part_of_a_password_is_printed_however_the_url_is_written() {
         for arguments in [&["list"][..], &["exec", "true"], &["migrate", "status"]] {
             let mut command = runtrail_command(folder.path());
             command.args(["--database-url", url]).args(arguments);
-            // A name that is looked up must not make the case slow.
+            // A DNS lookup must not make the case slow.
             let output = command
                 .env("RES_OPTIONS", "attempts:1 timeout:1")
                 .output()
@@ -255,7 +255,7 @@ fn parts_of_a_server_url_may_be_parameters_as_psql_takes_them() {
 
 #[test]
 fn an_ipv6_address_in_brackets_is_connected_to() {
-    // Whether it is a PostgreSQL is another matter: that somebody knocks is enough.
+    // The listener is no PostgreSQL server: an incoming connection is enough.
     let Ok(listener) = TcpListener::bind("[::1]:0") else {
         let options = ConnectOptions::new("postgres://me@[::1]:5432/app");
         assert_eq!(options.to_string(), "postgres://me@[::1]:5432/app");

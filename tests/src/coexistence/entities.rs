@@ -71,7 +71,7 @@ on_each_backend! {
     }
 }
 
-/// The entities name no schema: the connection's search path leads to it.
+/// The entities name no schema: the connection's search path determines it.
 #[test]
 fn the_entities_find_the_tables_of_a_schema_on_the_search_path() {
     on_database(Backend::Postgres, async |database| {

@@ -106,14 +106,14 @@ cases! {
     }
 }
 
-/// Looks at the stored text, which an open transaction would hide.
+/// Reads the stored text, which an open transaction would hide.
 mod stored {
     use runtrail_audit::{BulkStorage, Storage};
 
     use super::*;
 
     cases_on_own_connection! {
-        /// serde_json sorts the keys here; a host that enables `preserve_order` writes them as they came.
+        /// serde_json sorts the keys here; in a host that enables `preserve_order`, it keeps their order.
         async fn the_same_event_with_its_keys_in_another_order_is_ok(cx) {
             const SORTED: &str = r#"{"a":1,"b":{"c":2,"d":3}}"#;
             const UNSORTED: &str = r#"{"b":{"d":3,"c":2},"a":1}"#;

@@ -147,7 +147,7 @@ mod raced {
     use super::*;
 
     on_each_backend! {
-        /// Between the statement that finds no run and the question what is stored, another process starts it.
+        /// Another process starts the run between the insert that finds no run and the query for stored events.
         async fn a_conflict_keeps_no_event_away_though_the_run_is_started_meanwhile(database) {
             let other = Arc::new(database.store().await);
             let mut host = database.connection().await;

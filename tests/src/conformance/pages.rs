@@ -345,7 +345,7 @@ cases_of_the_store! {
         assert!(unknown.items.is_empty());
     }
 
-    /// Clients keep cursors for long, over versions of the library. Those of today stay valid as they are here.
+    /// Clients store cursors for a long time, across versions of the library. These cursors must stay valid.
     async fn cursors_that_clients_keep_stay_valid(cx) {
         for number in 0..3 {
             cx.store.start_run(&running_at(&format!("r-{number}"), number)).await.unwrap();

@@ -28,7 +28,7 @@ async fn assert_whole(cx: &Cx<'_, AuditStore>, id: &str) {
     assert_eq!(events.len() as u64, EVENTS, "events of {id}");
 }
 
-/// Purges everything, and expects just these runs to stay.
+/// Purges all runs, and expects only these to stay.
 async fn assert_skipped(cx: &Cx<'_, AuditStore>, purged: u64, skipped: &[&str], reason: &str) {
     let seen = Mutex::new(Vec::new());
     let (reports, _guard) = Reports::capture();
@@ -120,7 +120,7 @@ cases_of_the_store! {
     }
 }
 
-/// More than a batch of runs whose id can't be read come first, and one comes last.
+/// More than one batch of runs with unreadable ids comes first, and one more such run comes last.
 #[test]
 fn runs_that_cannot_be_read_keep_no_other_from_being_purged() {
     run_on_own_store(Backend::Sqlite, async |cx| {
@@ -139,12 +139,12 @@ fn runs_that_cannot_be_read_keep_no_other_from_being_purged() {
         let skipped = ["?"; 151];
         assert_skipped(cx, 3, &skipped, "id can't be read").await;
         assert_eq!(count(cx.db, "skill_runs").await, 151);
-        // The count is not lost either.
+        // The summary counts them too.
         assert_eq!(cx.store.purge_older_than(at(2)).await.unwrap(), 0);
     });
 }
 
-/// A host may have switched them off for its own connection; then nothing can refer to a run.
+/// A host may have switched foreign keys off on its own connection; no key can then keep a run.
 #[test]
 fn without_foreign_keys_no_event_is_left_behind() {
     on_database(Backend::Sqlite, async |database| {
@@ -163,7 +163,7 @@ fn without_foreign_keys_no_event_is_left_behind() {
     });
 }
 
-/// In a host's transaction the refusal is an error: PostgreSQL has ended the transaction by then.
+/// In a host's transaction the refusal is an error, since PostgreSQL has aborted the transaction.
 #[test]
 fn in_a_hosts_transaction_a_run_that_stays_is_an_error() {
     use sea_orm::TransactionTrait;

@@ -130,7 +130,7 @@ fn a_runtime_without_timers_is_a_typed_error_at_the_first_call() {
             let runtime = tokio::runtime::Builder::new_current_thread().build();
             runtime.unwrap().block_on(async {
                 assert_kind(AuditStore::connect(url).await, ErrorKind::Backend);
-                // A store that has been used elsewhere, and one that hasn't.
+                // A store that was used on another runtime, and one that wasn't.
                 let fresh = store.clone().in_schema(SchemaName::new("audit").unwrap());
                 for store in [store, fresh] {
                     let err = assert_kind(store.start_run(&running("r")).await, ErrorKind::Backend);

@@ -43,7 +43,7 @@ counts! {
     lost_replies: 200, 10_000;
     /// Writes of each of 64 tasks.
     writes: 200, 500;
-    /// Rounds of calls that race about one run, on each kind of store.
+    /// Rounds of racing calls about one run, on each kind of store.
     races: 150, 20_000;
     /// Seconds of a purge beside writers.
     purge_seconds: 10, 300;

@@ -24,7 +24,7 @@ mod copied;
 /// Futures that are dropped: of the store, and of a host's own transactions.
 mod dropped;
 
-/// Calls about one run by many at once, and whether one order explains their answers.
+/// Concurrent calls about one run: one order must explain their answers.
 mod races;
 
 /// Starts of one run that overtake each other.
@@ -36,7 +36,7 @@ mod disks;
 /// Many writers at once, and locks that others hold.
 mod contention;
 
-/// How long a call waits for others, and whom it keeps waiting meanwhile.
+/// How long a call waits for others, and which calls it delays.
 mod waiting;
 
 /// A purge beside writers.

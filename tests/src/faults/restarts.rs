@@ -1,4 +1,4 @@
-//! A start that was acknowledged is never replaced by an older attempt that reaches the database late.
+//! An older attempt that reaches the database late never replaces an acknowledged start.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn start(skill: &str) -> SkillRun {
     }
 }
 
-/// The one server process that waits for a lock, once there is one.
+/// Waits for a server process that waits for a lock, and returns it.
 async fn waiting_backend(db: &impl ConnectionTrait) -> Pid {
     let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
     loop {
@@ -41,7 +41,7 @@ async fn settled(db: &impl ConnectionTrait) {
     }
 }
 
-/// The server process of a start stalls, its caller gives up, another start is acknowledged, and the process goes on.
+/// The server process of a start stalls, its caller gives up, another start is acknowledged, and the process continues.
 async fn stall(store: &AuditStore, newer: &AuditStore, db: &DatabaseConnection) {
     for is_stored in [false, true] {
         execute(db, "DELETE FROM skill_runs").await;
@@ -88,7 +88,7 @@ fn an_older_start_that_stalled_replaces_no_newer_one_on_postgres() {
     });
 }
 
-/// Connections of a host's pool wait for a lock at the same time, and get it in any order.
+/// Several connections of a host's pool wait for a lock, and get it in any order.
 #[test]
 fn an_older_start_that_was_dropped_replaces_no_newer_one_on_sqlite() {
     on_database(Backend::Sqlite, async |database| {
@@ -118,7 +118,7 @@ fn an_older_start_that_was_dropped_replaces_no_newer_one_on_sqlite() {
             tokio::time::sleep(Duration::from_millis(20)).await;
             execute(&db, "COMMIT").await;
             newer.await.unwrap().unwrap();
-            // Longer than SQLite sleeps between two looks at a lock.
+            // Longer than SQLite sleeps between two tries for a lock.
             tokio::time::sleep(Duration::from_millis(150)).await;
             assert_eq!(
                 host.get_run("r").await.unwrap(),
@@ -130,7 +130,7 @@ fn an_older_start_that_was_dropped_replaces_no_newer_one_on_sqlite() {
 }
 
 on_each_backend! {
-    /// Calls that gather behind a lock are written together; a refusal among them is judged on its own.
+    /// Calls that queue up behind a lock are written together; a refused one gets its own answer.
     async fn a_start_that_is_refused_has_changed_nothing(database) {
         let store = database.store().await;
         let db = database.connection().await;

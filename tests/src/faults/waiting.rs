@@ -1,4 +1,4 @@
-//! How long a call waits for others, and whom it keeps waiting meanwhile.
+//! How long a call waits for others, and which calls it delays.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,7 +20,7 @@ const IMMEDIATE: TransactionOptions = TransactionOptions {
     access_mode: None,
 };
 
-/// How long something takes, and what comes of it.
+/// The duration of a future, and its output.
 async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
     let begun = Instant::now();
     (work.await, begun.elapsed())
@@ -53,7 +53,7 @@ fn waiting_for_a_locked_file_does_not_add_up() {
         let answers = [start, append, finish, restart, append_all];
         let purge = (purge.0.map(drop), purge.1);
         for (answer, time) in answers.into_iter().chain([purge]) {
-            // A purge has found nothing that is due, and so has needed no lock.
+            // A purge without a due run needs no lock, so it may succeed.
             if answer.is_err() {
                 assert_kind(answer, ErrorKind::Busy);
             }
@@ -64,7 +64,7 @@ fn waiting_for_a_locked_file_does_not_add_up() {
     });
 }
 
-/// One caller wants a locked run again and again, with a short deadline; the others go on.
+/// One caller repeats a call about a locked run, with a short deadline; the other calls must not slow down.
 #[test]
 fn a_locked_run_that_is_wanted_again_and_again_stops_no_others() {
     run_on_own_store(Backend::Postgres, async |cx| {
@@ -121,7 +121,7 @@ fn a_locked_run_that_is_wanted_again_and_again_stops_no_others() {
         }
         txn.rollback().await.unwrap();
         cx.store.append_log(&event("r-16", 1)).await.unwrap();
-        // It was one in three hundred. The benchmark has the figure; here the machine may be busy with other tests.
+        // A loose bound, since the machine may be busy with other tests; the benchmark measures the exact figure.
         assert!(
             disturbed > undisturbed / 2,
             "{disturbed} after {undisturbed}"
@@ -176,7 +176,7 @@ fn calls_that_wait_for_a_locked_run_leave_connections_to_others() {
         assert!(waiting.iter().all(|call| !call.is_finished()));
         txn.rollback().await.unwrap();
         for call in waiting {
-            // Those that come after the finish may find a finished run; nothing else goes wrong.
+            // Calls after the finish may get `RunFinished`; no other error may occur.
             let answer = call.await.unwrap();
             assert!(
                 matches!(answer, Ok(()) | Err(Error::RunFinished { .. })),
@@ -204,7 +204,7 @@ fn closing_finishes_what_it_can_and_reports_what_is_given_up() {
                 tokio::spawn(async move { store.finish_run(&id, &stats()).await })
             })
             .collect();
-        // All of them have been asked for by then.
+        // Lets all calls begin before the store is closed.
         tokio::task::yield_now().await;
         let db = cx.db;
         while count(db, "skill_runs WHERE finished_at IS NOT NULL").await == 0 {
@@ -214,7 +214,7 @@ fn closing_finishes_what_it_can_and_reports_what_is_given_up() {
         let closed = assert_kind(closed, ErrorKind::Timeout);
         assert!(format!("{closed:?}").contains("1 call"), "{closed:?}");
         assert!(time < Duration::from_secs(4), "{time:?}");
-        // What was given up is not carried out when the lock goes.
+        // Abandoned calls take no effect once the lock is released.
         tokio::time::sleep(Duration::from_millis(200)).await;
         txn.rollback().await.unwrap();
         for (id, finish) in ids.iter().zip(finishes) {
@@ -322,7 +322,7 @@ fn waiting_for_a_connection_does_not_add_up() {
             store.start_run(&running(id)).await.unwrap();
         }
         cluster.crash().unwrap();
-        // The connections that were open are found dead first.
+        // The first tries find the open connections dead.
         let lost = event("a", 0);
         let _ = tokio::join!(store.get_run("a"), store.append_log(&lost));
         let (start, append, finish, read, other) = tokio::join!(

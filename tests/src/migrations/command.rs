@@ -29,7 +29,7 @@ on_each_backend! {
         let second = runtrail_migration::migrations()[1].name().to_owned();
 
         if database.backend() == Backend::Sqlite {
-            // To look at one that isn't there makes none.
+            // Status doesn't create a missing file.
             assert!(fails(migrate().arg("status")).contains("there is no such file"));
             std::fs::write(database.file(), "").unwrap();
         }

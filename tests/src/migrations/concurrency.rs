@@ -41,7 +41,7 @@ async fn round(database: &TestDatabase) {
     db.close().await.unwrap();
 }
 
-/// A host that has composed us.
+/// A host with our migrations in its own migrator.
 struct ComposedHost;
 
 impl MigratorTrait for ComposedHost {

@@ -53,7 +53,7 @@ impl MigratorTrait for ComposedHost {
     }
 }
 
-/// A table of the host's that refers to runs: it can only be made after ours.
+/// A host's table that refers to runs, so it can only be created after ours.
 struct CreateTickets;
 
 impl MigrationName for CreateTickets {
@@ -86,7 +86,7 @@ impl MigrationTrait for CreateTickets {
     }
 }
 
-/// A host that has composed us, and refers to our table.
+/// A host with our migrations in its own migrator, and with a table that refers to ours.
 struct ReferringHost;
 
 impl MigratorTrait for ReferringHost {

@@ -16,7 +16,7 @@ impl MigratorTrait for Composed {
     }
 }
 
-/// As a host makes its tables without migrations.
+/// Creates the tables like a host without migrations.
 async fn create_from_entities(db: &DatabaseConnection) {
     let schema = Schema::new(db.get_database_backend());
     let mut runs = schema.create_table_from_entity(skill_run::Entity);
@@ -25,7 +25,7 @@ async fn create_from_entities(db: &DatabaseConnection) {
     db.execute(logs.table(skill_run_log::Entity)).await.unwrap();
 }
 
-/// As SeaORM's schema sync does, at each start of a host.
+/// Runs SeaORM's schema sync, as a host does at each start.
 async fn sync(db: &DatabaseConnection) {
     let builder = db
         .get_schema_builder()
@@ -34,7 +34,7 @@ async fn sync(db: &DatabaseConnection) {
     builder.sync(db).await.unwrap();
 }
 
-/// A run, its event, and an order of ids that only a comparison by bytes has; a deleted run takes its event along.
+/// Checks a run and its event, that ids sort by bytes, and that a deleted run's event is deleted too.
 async fn assert_behaves(database: &TestDatabase, db: &DatabaseConnection) {
     let store = AuditStore::new(db.clone());
     for id in ["a", "B", "c"] {
@@ -84,7 +84,7 @@ async fn assert_cascade_is_added_or_refused(database: &TestDatabase) {
             names_it(store.initialize().await.unwrap_err().to_string());
             names_it(Composed::up(&db, None).await.unwrap_err().to_string());
         }
-        // There a key can be added.
+        // Only PostgreSQL can add a key.
         Backend::Postgres => {
             store.initialize().await.unwrap();
             assert_behaves(database, &db).await;
@@ -97,7 +97,7 @@ on_each_backend! {
         let db = database.connection().await;
         create_from_entities(&db).await;
         let store = AuditStore::connect(database.url()).await.unwrap();
-        // A store doesn't take them for ours as they are.
+        // A store refuses the incomplete tables.
         assert_kind(store.start_run(&running("r")).await, runtrail_audit::ErrorKind::SchemaOutdated);
         store.initialize().await.unwrap();
         assert_behaves(database, &db).await;
@@ -108,7 +108,7 @@ on_each_backend! {
         sync(&db).await;
         Composed::up(&db, None).await.unwrap();
         assert_behaves(database, &db).await;
-        // And a later start of that host changes nothing.
+        // A later start of that host changes nothing.
         let completed = dump(database.backend(), &db).await;
         sync(&db).await;
         assert_eq!(dump(database.backend(), &db).await, completed);

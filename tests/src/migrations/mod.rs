@@ -10,7 +10,7 @@ mod concurrency;
 /// Composed into a host's migrator, before and after.
 mod host;
 
-/// Tables that something else than our migrations has made.
+/// Tables that something other than our migrations has created.
 mod made_by_others;
 
 /// A store on a schema that isn't the one it needs.

@@ -66,7 +66,7 @@ on_each_backend! {
         store.start_run(&running("r")).await.unwrap();
         let err = migrator.down(&db, 99).await.unwrap_err().to_string();
         assert!(err.contains("skill_runs has rows"), "{err}");
-        // Nothing has changed: not even the empty table of events has gone.
+        // Nothing has changed: even the empty table of events still exists.
         assert_eq!(migrator.state(&db).await.unwrap(), SchemaState::Current);
         store.append_log(&event("r", 0)).await.unwrap();
         let err = migrator.down(&db, 1).await.unwrap_err().to_string();

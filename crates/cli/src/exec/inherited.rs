@@ -1,4 +1,4 @@
-//! What a `runtrail exec` tells those within its program.
+//! What a `runtrail exec` passes to nested ones through the environment.
 
 use std::env;
 use std::time::Duration;
@@ -7,18 +7,19 @@ use rustix::process::{Pid, getpid, test_kill_process};
 
 use super::processes::Process;
 
-/// Which run they are in; a `runtrail exec` in there becomes its child.
+/// The id of the surrounding run, the parent of a nested one.
 const RUN_ID: &str = "RUNTRAIL_RUN_ID";
 
-/// How many milliseconds after SIGTERM they have to kill their program, if they are to finish their own run before they
-/// are killed themselves.
+/// How many milliseconds after SIGTERM a nested `runtrail exec` must kill its program, to finish its own run before it
+/// is killed itself.
 const KILL_AFTER: &str = "RUNTRAIL_KILL_AFTER_MS";
 
-/// Who says so: the process, when it started, and its run. What it says is heeded only while it lives, since the
-/// variables outlive it in the environment of a daemon that its program leaves behind.
+/// The `runtrail exec` that has set the variables: its process, the start of that process, and its run. The variables
+/// count only while the process lives, since they outlive it in the environment of a daemon that its program leaves
+/// behind.
 const RECORDER: &str = "RUNTRAIL_RECORDER";
 
-/// What the `runtrail exec` around this one says.
+/// What this `runtrail exec` has inherited from the surrounding one.
 pub(super) struct Inherited {
     pub(super) parent: Option<String>,
     pub(super) kill_after: Option<Duration>,
@@ -30,7 +31,7 @@ impl Inherited {
         let recorder = env::var(RECORDER).unwrap_or_default();
         let recorder = Recorder::parse(&recorder);
         let is_alive = recorder.as_ref().is_some_and(Recorder::is_alive);
-        // Another id than the recorder's was set on purpose, as by a host that runs this command.
+        // An id other than the recorder's was set on purpose, for example by a host that runs this command.
         let is_its_own = |id: &String| recorder.as_ref().is_some_and(|its| its.run_id == *id);
         let kill_after = env::var(KILL_AFTER).ok().filter(|_| is_alive);
         Self {
@@ -41,13 +42,13 @@ impl Inherited {
         }
     }
 
-    /// The variables for a program that has this long after the SIGTERM of its timeout.
+    /// The variables for a program that is killed this long after the SIGTERM of its timeout.
     pub(super) fn hand_down(
         &self,
         run_id: &str,
         kill_after: Option<Duration>,
     ) -> [(&'static str, Option<String>); 3] {
-        // Half of what we have ourselves, so that one that is recorded in there can finish its run in time.
+        // Half of our own time, so that a nested `runtrail exec` can finish its run before we kill it.
         let kill_after = kill_after.or(self.kill_after).map(|whole| whole / 2);
         let started = Process::find(getpid()).map_or(0, |process| process.started);
         let recorder = format!("{}:{started}:{run_id}", getpid().as_raw_nonzero());
@@ -78,7 +79,7 @@ impl<'a> Recorder<'a> {
 
     fn is_alive(&self) -> bool {
         if self.started == 0 {
-            // A system without /proc.
+            // The system has no /proc.
             return test_kill_process(self.pid).is_ok();
         }
         Process::find(self.pid)

@@ -5,12 +5,12 @@ use runtrail_store::audit::Error;
 use crate::failure::Failure;
 use crate::output::counted;
 
-/// What could not be stored of a run.
+/// The parts of a run that could not be stored.
 #[derive(Debug)]
 pub(super) struct Loss {
     pub(super) events: usize,
     pub(super) is_unfinished: bool,
-    /// Why, at first.
+    /// The reason of the first loss.
     reason: String,
 }
 
@@ -23,7 +23,7 @@ impl Loss {
         }
     }
 
-    /// What is lost now beside what was lost before.
+    /// Adds a loss to earlier ones.
     pub(super) fn add(before: &mut Option<Self>, events: usize, err: Error) -> &mut Self {
         let loss = before.get_or_insert_with(|| Self::because(Failure::from(err).in_one_line()));
         loss.events += events;

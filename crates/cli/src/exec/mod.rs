@@ -174,15 +174,15 @@ impl Exec {
         Ok(exit_code.into())
     }
 
-    /// Waits until the start of the run is stored; with --keep-going only for as long as a database takes that is
-    /// well. A signal ends the waiting.
+    /// Waits until the start of the run is stored; with --keep-going at most for [`IMPATIENCE`]. A signal ends the
+    /// wait.
     async fn wait_for(&self, mut started: Started, signals: &mut Signals) -> Result<Beginning> {
         let started = tokio::select! {
             started = &mut started => started,
-            // If it fails after that, the recorder says so.
+            // If the start fails later, the recorder reports it.
             () = sleep(IMPATIENCE), if self.keep_going => return Ok(Beginning::Recorded),
             received = signals.next_fatal() => {
-                // The program isn't run any more, but a run that is stored at this moment is to be finished.
+                // The program won't run. But if its start is stored at this moment, the run must be finished.
                 signals.put_back(received);
                 match timeout(IMPATIENCE, &mut started).await {
                     Ok(started) => started,
@@ -249,12 +249,12 @@ impl Exec {
     }
 }
 
-/// Whether a program is run, and recorded.
+/// Whether a program runs, and is recorded.
 enum Beginning {
-    /// Or perhaps yet to be.
+    /// The start is stored, or still being stored.
     Recorded,
     Unrecorded,
-    /// It isn't run.
+    /// A signal has arrived before the program could run.
     Forestalled(Signal),
 }
 

@@ -125,7 +125,7 @@ impl Outcome {
     }
 }
 
-/// What a shell gives for a program that a signal has ended.
+/// A shell's exit code for a program that a signal has ended.
 pub(super) fn after_signal(signal: i32) -> u8 {
     u8::try_from(signal + 128).unwrap_or(u8::MAX)
 }
@@ -145,7 +145,7 @@ fn name_of(signal: i32) -> String {
         match signal - Signal::rt_min().as_raw() {
             number @ 0.. => return format!("SIGRTMIN+{number}"),
             _ if signal == Signal::POWER.as_raw() => return "SIGPWR".to_owned(),
-            // Where there is a SIGSTKFLT, its number is this.
+            // The number of SIGSTKFLT, on systems that have it.
             _ if signal == 16 => return "SIGSTKFLT".to_owned(),
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! How long a database is waited for that doesn't answer.
+//! How long `exec` waits for a database that doesn't answer.
 
 use std::future::Future;
 use std::pin::pin;
@@ -8,29 +8,29 @@ use runtrail_store::audit::{Error, Result};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// All the waiting of one outage, over all writes and all their tries.
+/// The total wait in one outage, over all writes and all their tries.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The same at the end of a program that a signal has ended.
+/// The same after a signal was passed on to the program.
 pub(super) const AFTER_SIGNAL: Duration = Duration::from_secs(5);
 
-/// The end of one try: a lost connection may never answer, where a new one would.
+/// The timeout of one try: a lost connection may never answer, but a new one may.
 const TRY: Duration = Duration::from_secs(5);
 
-/// The only try of a write once the patience is used up.
+/// The timeout of a write's only try once the [`PATIENCE`] is used up.
 pub(super) const IMPATIENCE: Duration = Duration::from_secs(1);
 
 /// The pause between two such writes, so that they slow the program down by no more than a tenth.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// What is left of the [`PATIENCE`]; all of it again once the database answers.
+/// What is left of the [`PATIENCE`]; reset once the database answers.
 pub(super) struct Patience {
     left: Duration,
-    /// When the waiting ends in any case, once the program has ended.
+    /// Set once the program has ended: the time at which all waiting ends.
     end: watch::Receiver<Option<Instant>>,
-    /// When the database is asked next, after it was waited for in vain.
+    /// The time of the next try, after a wait in vain.
     next_try: Option<Instant>,
-    /// Whether the database itself has refused a write, rather than not answered.
+    /// Whether the database has refused a write, as opposed to not answering.
     has_refused: bool,
 }
 
@@ -48,11 +48,11 @@ impl Patience {
         self.has_refused
     }
 
-    /// Repeats a write while the database may come back; soon after it was waited for in vain, it isn't even tried.
+    /// Repeats a write while the database may come back. Soon after a wait in vain, the write fails without a try.
     ///
     /// # Errors
     ///
-    /// Those of the write. What is dropped half way is stored or not; either will do.
+    /// Those of the write. A write that was dropped half way may be stored or not; either is fine.
     pub(super) async fn attempt<F>(&mut self, write: impl Fn() -> F) -> Result<()>
     where
         F: Future<Output = Result<()>>,
@@ -108,7 +108,7 @@ impl Patience {
         }
     }
 
-    /// When a write that was begun then is given up.
+    /// When to give up a write that began at `begun`.
     fn give_up(&self, begun: Instant) -> Instant {
         let give_up = begun + self.left;
         let end = self.end.borrow().unwrap_or(give_up);
@@ -116,7 +116,7 @@ impl Patience {
     }
 }
 
-/// The database took longer than it was given.
+/// The error of a database that didn't answer in time.
 pub(super) fn unanswered() -> Error {
     Error::Timeout {
         source: "gave up waiting".into(),

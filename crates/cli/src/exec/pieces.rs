@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 /// The most bytes of one event: a longer line goes on in the next.
 const LONGEST: usize = 16 << 10;
 
-/// Takes bytes as they come, and gives lines as a person would see them: what follows the last carriage return.
+/// Splits a stream of bytes into lines as a terminal shows them: the text after the last carriage return.
 #[derive(Default)]
 pub(super) struct Splitter {
     /// The beginning of a line whose end hasn't come yet; never more than [`LONGEST`].
     begun: Vec<u8>,
-    /// Whether a carriage return has come after it, so that what follows replaces it.
+    /// Whether a carriage return follows it, so that the next bytes replace it.
     is_returned: bool,
-    /// Whether there is an event with the beginning of the line.
+    /// Whether an event already has the beginning of the line.
     is_continued: bool,
 }
 
@@ -37,12 +37,12 @@ impl Splitter {
         self.extend(bytes, &mut emit);
     }
 
-    /// Whether there is a line without an end.
+    /// Whether an unfinished line is buffered.
     pub(super) fn has_begun(&self) -> bool {
         !self.begun.is_empty()
     }
 
-    /// Hands over what there is of a line, up to its last whole character.
+    /// Hands over the unfinished line, up to its last whole character.
     pub(super) fn flush(&mut self, mut emit: impl FnMut(Value)) {
         let end = match str::from_utf8(&self.begun) {
             Err(err) if err.error_len().is_none() => err.valid_up_to(),
@@ -67,7 +67,7 @@ impl Splitter {
         if mem::take(&mut self.is_returned) {
             self.begun.clear();
             if self.is_continued {
-                // What is recorded already can only be marked as replaced.
+                // The recorded part can only be marked as replaced.
                 self.begun.push(b'\r');
             }
         }
@@ -103,7 +103,7 @@ enum Followed {
     ByMore,
 }
 
-/// `{"text": …}`, or `{"base64": …}` for what is not UTF-8; with `"newline": false` unless a newline follows.
+/// `{"text": …}`, or `{"base64": …}` if the line is not UTF-8; with `"newline": false` unless a newline follows.
 fn payload(line: &[u8], followed: Followed) -> Value {
     let mut payload = match str::from_utf8(line) {
         Ok(text) => json!({ "text": text }),

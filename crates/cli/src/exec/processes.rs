@@ -1,4 +1,4 @@
-//! What the system knows about processes: `/proc`, which only Linux has like this.
+//! Processes as `/proc` shows them, in the format of Linux.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,14 +12,14 @@ pub(super) struct Process {
     pub(super) group: Pid,
     parent: Option<Pid>,
     pub(super) is_running: bool,
-    /// In ticks since the system started: it tells a process from an earlier one with its id.
+    /// In ticks since boot: distinguishes a process from an earlier one with the same id.
     pub(super) started: u64,
 }
 
 impl Process {
     pub(super) fn find(pid: Pid) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-        // The name before the parenthesis may contain anything.
+        // The name before the parenthesis may contain any character.
         let mut fields = stat.rsplit_once(") ")?.1.split(' ');
         let state = fields.next()?;
         let parent = fields.next()?.parse().ok()?;
@@ -28,13 +28,13 @@ impl Process {
             pid,
             group: Pid::from_raw(group)?,
             parent: Pid::from_raw(parent),
-            // A zombie has ended, and waits for its parent to notice.
+            // A zombie has ended, and waits for its parent to reap it.
             is_running: !matches!(state, "Z" | "X"),
             started: fields.nth(16)?.parse().ok()?,
         })
     }
 
-    /// Every process but zombies; none where the system can't be asked.
+    /// Every process except zombies; `None` without a readable `/proc`.
     fn all() -> Option<Vec<Self>> {
         let entries = fs::read_dir("/proc").ok()?;
         let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -44,19 +44,19 @@ impl Process {
     }
 }
 
-/// The processes that a program has started, directly or not, and that are still running.
+/// The running processes that a program has started, directly or indirectly.
 pub(super) struct Descendants {
     pub(super) in_group: Vec<Process>,
-    /// Those that have left the group, with no parent in it that could pass on its signals.
+    /// Those outside the group without an ancestor in it that could pass on signals.
     pub(super) escaped: Vec<Process>,
-    /// Those below a member of the group.
+    /// Those outside the group with an ancestor in it.
     pub(super) elsewhere: Vec<Process>,
 }
 
 impl Descendants {
-    /// Of a program with a process group of its own. `others` are children of ours that have nothing to do with it.
+    /// The descendants of a program with its own process group. `others` are children of ours that don't belong to it.
     ///
-    /// None where the system can't be asked.
+    /// `None` without a readable `/proc`.
     pub(super) fn find(group: Pid, others: &[Pid]) -> Option<Self> {
         let processes = Process::all()?;
         let mut children: HashMap<Option<Pid>, Vec<Process>> = HashMap::new();
@@ -92,14 +92,14 @@ impl Descendants {
     }
 }
 
-/// Makes this process the parent of those below it whose own parent ends, so that none is lost sight of.
+/// Makes this process the parent of orphaned descendants, so that it can still find them.
 pub(super) fn adopt_orphans() {
-    // Where it can't be done they are init's, and found by their group only.
+    // If that fails, init adopts them, and only their group identifies them.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_child_subreaper(Some(getpid()));
 }
 
-/// Children that were there before the program.
+/// The current children of this process.
 pub(super) fn children() -> Vec<Pid> {
     let us = Some(getpid());
     let all = Process::all().unwrap_or_default();
@@ -107,7 +107,7 @@ pub(super) fn children() -> Vec<Pid> {
     children.map(|process| process.pid).collect()
 }
 
-/// Takes notice of the end of adopted processes, which are zombies until then; not of the program's own.
+/// Reaps adopted processes that have ended, but not the program itself.
 pub(super) fn reap_orphans(program: Pid) {
     let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     let look = |id| waitid(id, ended | WaitIdOptions::NOWAIT).ok().flatten();

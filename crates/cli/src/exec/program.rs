@@ -21,15 +21,15 @@ use super::target::Target;
 /// The types of the events that are lines of output.
 const STDOUT: &str = "stdout";
 const STDERR: &str = "stderr";
-/// The same where both streams are one.
+/// The same for merged streams.
 const OUTPUT: &str = "output";
 
-/// How a program prints.
+/// The pipes for a program's output.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Streams {
-    /// To a pipe for each stream: which of two lines came first isn't known if they are on different ones.
+    /// A pipe for each stream: the order between lines of different streams is unknown.
     Separate,
-    /// To one pipe for both, as by `2>&1`.
+    /// One pipe for both, as with `2>&1`.
     Merged,
 }
 
@@ -132,7 +132,7 @@ impl Program<'_> {
         }
     }
 
-    /// Starts it; what it prints comes from the child, or from a pipe if it is merged.
+    /// Starts the program; its output comes from the child's pipes, or from the returned pipe if merged.
     fn spawn(&self) -> io::Result<(Child, Option<PipeReader>, Target)> {
         let (program, arguments) = self
             .command

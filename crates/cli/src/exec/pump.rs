@@ -15,7 +15,7 @@ const CHUNK: usize = 64 << 10;
 /// How long what a program has left behind may go on printing: it could be for ever.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// How long a line may be unfinished before it is recorded as it is: a prompt, say.
+/// How long a line may stay unfinished before it is recorded as it is, for example a prompt.
 const UNFINISHED: Duration = Duration::from_secs(1);
 
 /// Makes events of what a program prints, and passes it on, until it has ended and had its last words.
@@ -81,7 +81,7 @@ struct Source<'a, R> {
 }
 
 impl<R: Read + AsFd> Source<'_, R> {
-    /// Waits for something to read, and reads it: 0 bytes if no more is to be expected, none after a pause.
+    /// Waits for output and reads it. Returns 0 bytes at the end, and `None` after a pause without output.
     fn read(&mut self, chunk: &mut [u8], pause: Option<Duration>) -> io::Result<Option<usize>> {
         let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
         loop {

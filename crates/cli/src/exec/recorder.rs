@@ -22,7 +22,7 @@ use crate::failure::{Failure, Result};
 /// Events that may wait to be stored; each has at most 16 KiB of output.
 const WAITING: usize = 256;
 
-/// How long finishing a run on new connections may take.
+/// The timeout of finishing a run on new connections.
 const ANEW: Duration = Duration::from_secs(5);
 
 /// The type of the event that tells how the program ended.
@@ -31,7 +31,7 @@ const EXIT: &str = "exit";
 /// Stores the events of a run as they come, and its outcome.
 pub(super) struct Recorder {
     events: Events,
-    /// Set to when the waiting ends, once the program has ended.
+    /// Set once the program has ended: the time at which all waiting ends.
     end: watch::Sender<Option<Instant>>,
     recording: JoinHandle<Option<Recording>>,
 }
@@ -63,7 +63,7 @@ impl Events {
 pub(super) type Started = oneshot::Receiver<Result<()>>;
 
 impl Recorder {
-    /// Begins with `start`, which stores the start of the run.
+    /// Spawns the recording task, which first awaits `start`, the future that stores the start of the run.
     ///
     /// If that fails and [`Started`] was dropped, it is reported on stderr.
     pub(super) fn new(
@@ -102,8 +102,8 @@ impl Recorder {
         self.events.clone()
     }
 
-    /// Stores what is waiting, then how the program ended, unless a signal comes first; an error if anything could
-    /// not be stored.
+    /// Stores the queued events, then the outcome, unless a signal arrives first. Fails if anything could not be
+    /// stored.
     pub(super) async fn finish(
         self,
         status: RunStatus,
@@ -132,7 +132,7 @@ impl Recorder {
         status: RunStatus,
         outcome: &Outcome,
     ) -> Result<(), Loss> {
-        // Threads that still have events to hand over are not waited for.
+        // Don't wait for threads that still have events to hand over.
         self.end.send_replace(Some(Instant::now() + patience));
         let recording = match self.recording.await {
             Ok(Some(recording)) => recording,
@@ -148,7 +148,7 @@ impl Recorder {
     }
 }
 
-/// Says why a run isn't recorded.
+/// Reports why a run isn't recorded.
 pub(super) fn tell_unrecorded(failure: &Failure) {
     tell(format!(
         "this run is not recorded: {}",
@@ -156,14 +156,14 @@ pub(super) fn tell_unrecorded(failure: &Failure) {
     ));
 }
 
-/// A run that has been started, with what has become of its events.
+/// A started run, and the losses among its events.
 struct Recording {
     store: AuditStore,
     database: DatabaseArguments,
     patience: Patience,
     loss: Option<Loss>,
     stores_one_by_one: bool,
-    /// The place of the next event.
+    /// The sequence of the next event.
     next: u64,
 }
 
@@ -179,8 +179,8 @@ impl Recording {
         }
     }
 
-    /// Stores events in their order, until there are no more, or until the program has ended and those that are
-    /// waiting are stored.
+    /// Stores events in their order, until the channel closes, or until the program has ended and the queued events are
+    /// stored.
     async fn store_events(
         mut self,
         mut waiting: mpsc::Receiver<SkillRunLog>,
@@ -219,10 +219,10 @@ impl Recording {
         }
     }
 
-    /// So that only those count as lost that can't be stored, such as one whose place another program has taken.
+    /// Counts only those events as lost that can't be stored, such as one whose place another program's event occupies.
     async fn store_one_by_one(&mut self, events: &[SkillRunLog]) {
         let store = &self.store;
-        // It isn't the events if none can be stored.
+        // If none of them can be stored, the cause isn't a single event.
         self.stores_one_by_one = false;
         for event in events {
             match self.patience.attempt(|| store.append_log(event)).await {
@@ -262,8 +262,8 @@ impl Recording {
         self.loss.map_or(Ok(()), Err)
     }
 
-    /// Finishes the run on new connections; whether it could. A SQLite file that can't grow any more has room again
-    /// once the last connection has moved its write-ahead log into it.
+    /// Finishes the run on new connections; returns whether that succeeded. A SQLite file that can't grow has room
+    /// again once the last connection has moved the write-ahead log into it.
     async fn finish_anew(&self, run_id: &str, stats: &RunStats) -> bool {
         if !self.patience.has_refused() {
             return false;

@@ -9,7 +9,7 @@ use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 use tokio::sync::mpsc;
 
-/// Signals that end no process by default, or stop it.
+/// Signals whose default action is not to end the process.
 const NOT_FATAL: [Signal; 7] = [
     Signal::CHILD,
     Signal::CONT,
@@ -20,10 +20,10 @@ const NOT_FATAL: [Signal; 7] = [
     Signal::TTOU,
 ];
 
-/// Those that we need all the same: a child has ended or stopped; we go on.
+/// Those that we handle anyway: a child has ended or stopped; this process continues.
 const NEEDED: [Signal; 2] = [Signal::CHILD, Signal::CONT];
 
-/// The signals that were sent to this process, instead of ending it.
+/// Receives the signals that would otherwise end this process.
 pub(super) struct Signals {
     received: mpsc::UnboundedReceiver<Received>,
     put_back: Option<Received>,
@@ -46,13 +46,13 @@ impl Received {
 impl Signals {
     /// Catches every signal that would end this process and leave a run unfinished.
     ///
-    /// The program has each of them as if we weren't there: a handler becomes the default again when a program is
-    /// run, and what is ignored, as `nohup` does it, goes on being ignored. (SIGPIPE alone is always at its default
-    /// in the program: Rust's own start hides from us how it was.)
+    /// The program gets each signal's original disposition: `exec` resets handlers to the default, and signals that
+    /// were ignored, for example by `nohup`, stay ignored. (Only SIGPIPE always has its default action in the program:
+    /// Rust's runtime overwrites its original disposition before `main`.)
     pub(super) fn catch() -> io::Result<Self> {
         let ignored = ignored_signals();
         let is_heeded = |signal: &Signal| {
-            // A child's end has to be known, even if we were started to ignore it.
+            // We need to know when a child ends, even if we were started with SIGCHLD ignored.
             let is_always_heeded = matches!(*signal, Signal::CHILD | Signal::PIPE);
             is_always_heeded || ignored & (1 << (signal.as_raw() - 1)) == 0
         };
@@ -111,15 +111,15 @@ impl Signals {
         }
     }
 
-    /// Returns this one once more.
+    /// Makes the next call return this signal again.
     pub(super) fn put_back(&mut self, received: Received) {
         self.put_back = Some(received);
     }
 }
 
 fn receive(origin: Origin) -> Option<Received> {
-    // Writing to a closed pipe, or beyond the limit of a file's size, fails with an error that is reported; the
-    // signal that comes with it is our own.
+    // A write to a closed pipe, or beyond the file size limit, fails with an error that is reported anyway. The
+    // signal of such a write has our own process as its sender.
     let is_our_own = origin
         .process
         .is_some_and(|process| process.pid == getpid().as_raw_nonzero().get());
@@ -133,8 +133,8 @@ fn receive(origin: Origin) -> Option<Received> {
 
 /// All signals that can be caught.
 ///
-/// After SIGSEGV, SIGBUS, SIGILL and SIGFPE there is no going on: a handler that returns to the faulty instruction
-/// would be called for ever.
+/// SIGSEGV, SIGBUS, SIGILL and SIGFPE are left out: a handler that returns to the faulty instruction would be called
+/// forever.
 fn catchable() -> impl Iterator<Item = Signal> {
     (1..=64)
         .filter_map(from_raw)
@@ -147,7 +147,7 @@ fn is_fatal(signal: Signal) -> bool {
     !NOT_FATAL.contains(&signal) && !is_fatal_on_linux_only
 }
 
-/// Real-time signals too.
+/// Includes real-time signals.
 #[cfg(target_os = "linux")]
 fn from_raw(number: i32) -> Option<Signal> {
     use rustix_libc_wrappers::process::SignalExt;

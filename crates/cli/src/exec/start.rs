@@ -6,14 +6,14 @@ use super::patience::{PATIENCE, unanswered};
 use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};
 
-/// The start of a run, to be stored.
+/// A run whose start is to be stored.
 pub(super) struct Start {
     pub(super) database: DatabaseArguments,
     pub(super) run: SkillRun,
 }
 
 impl Start {
-    /// Stores it within [`PATIENCE`], and returns where.
+    /// Stores the start within [`PATIENCE`], and returns the store.
     pub(super) async fn store(mut self) -> Result<AuditStore> {
         match timeout(PATIENCE, self.store_patiently()).await {
             Ok(outcome) => outcome,
@@ -24,14 +24,14 @@ impl Start {
     async fn store_patiently(&mut self) -> Result<AuditStore> {
         let store = self.database.open().await?;
         if let Some(parent) = &self.run.parent_run_id {
-            // A parent in another database is none here: the run is a top-level run of this one.
+            // If the parent is in another database, the run is a top-level run of this one.
             match store.get_run(parent).await {
                 Ok(_) | Err(Error::Corrupt { .. }) => {}
                 Err(Error::NotFound { .. }) => self.run.parent_run_id = None,
                 Err(err) => return Err(err.into()),
             }
         }
-        // Of two runs with one id, the second is refused before anything runs.
+        // If two runs have the same id, the second is refused before its program runs.
         match store.create_run(&self.run).await {
             Ok(()) => Ok(store),
             Err(Error::RunExists { run_id }) => Err(Failure::failed(format!(

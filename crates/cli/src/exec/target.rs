@@ -14,26 +14,27 @@ use super::processes::{Descendants, Process, children, reap_orphans};
 use super::signals::Received;
 use super::terminal;
 
-/// How often what is left of a program is looked for.
+/// How often to look for remaining processes of a program.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How often a stopped program's terminal is looked at.
+/// How often to check the terminal of a stopped program.
 const LOOK_AT_TERMINAL: Duration = Duration::from_millis(100);
 
-/// How long what was killed is waited for: the system may be busy with it.
+/// How long to wait for killed processes to disappear: the system may be busy.
 const KILLED: Duration = Duration::from_secs(1);
 
-/// A program that runs, and who gets the signals for it.
+/// A running program, and the processes that get its signals.
 pub(super) struct Target {
     pub(super) program: Pid,
     /// Whether the program is stopped because it needs a terminal that another group has.
     needs_terminal: bool,
-    /// The program has a process group of its own, so that signals reach whatever it starts. But only the foreground
-    /// group may read from a terminal, and where that is ours, the program shares it and gets them alone.
+    /// The program has its own process group, so that signals reach every process that it starts. But only the
+    /// foreground group may read from a terminal: if that group is ours, the program shares it, and only the program
+    /// gets signals.
     has_own_group: bool,
     /// Our children from before the program.
     others: Vec<Pid>,
-    /// What has left the group, and was asked to end.
+    /// Processes that have left the group and already got SIGTERM.
     asked_to_end: Vec<Pid>,
 }
 
@@ -64,7 +65,7 @@ impl Target {
         !is_shared
     }
 
-    /// What is stopped has to go on before it can end.
+    /// Also sends SIGCONT, since a stopped process must continue before it can end.
     fn send(&self, signal: Signal, is_running: bool) {
         self.send_one(signal, is_running);
         self.send_one(Signal::CONT, is_running);
@@ -79,10 +80,10 @@ impl Target {
         };
     }
 
-    /// Looks whether the program has stopped, and why.
+    /// Checks whether the program has stopped, and why.
     ///
-    /// In the background, because it reads from the terminal: it waits until we are in the foreground. With the
-    /// terminal, because of ^Z: then we stop as well, so that the shell has its turn.
+    /// A background program stops when it reads from the terminal, and continues once we are in the foreground. If the
+    /// program has the terminal and stops because of ^Z, we stop as well, so that the shell gets the terminal.
     pub(super) fn notice_stop(&mut self) {
         let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
         let Ok(Some(status)) = waitid(WaitId::Pid(self.program), stopped) else {
@@ -99,7 +100,7 @@ impl Target {
         }
     }
 
-    /// Waits until a program that needs the terminal can have ours.
+    /// Waits until the terminal is ours, if the program needs it.
     pub(super) async fn can_have_the_terminal(&self) {
         if !self.needs_terminal {
             return std::future::pending().await;
@@ -109,7 +110,7 @@ impl Target {
         }
     }
 
-    /// Lets the program go on, with the terminal if it is ours.
+    /// Continues the program, in the foreground if the terminal is ours.
     pub(super) fn go_on(&mut self, is_running: bool) {
         if is_running && self.has_own_group && terminal::is_ours() {
             terminal::hand_over(self.program);
@@ -118,7 +119,7 @@ impl Target {
         self.send_one(Signal::CONT, is_running);
     }
 
-    /// Asks the program to end, and what has left its group too.
+    /// Sends SIGTERM to the program, and to processes that have left its group.
     pub(super) fn terminate(&mut self, is_running: bool) {
         self.send(Signal::TERM, is_running);
         if let Some(descendants) = self.descendants() {
@@ -126,7 +127,7 @@ impl Target {
         }
     }
 
-    /// Ends the program and everything that it has started.
+    /// Kills the program and everything that it has started.
     pub(super) fn kill(&self, is_running: bool) {
         self.send(Signal::KILL, is_running);
         if let Some(descendants) = self.descendants() {

@@ -1,4 +1,4 @@
-//! The terminal that controls us, if there is one: who may read from it.
+//! Our controlling terminal, if there is one, and which process group may read from it.
 
 use std::fs::File;
 
@@ -15,7 +15,7 @@ pub(super) fn is_of(group: Pid) -> bool {
     open().is_some_and(|terminal| tcgetpgrp(terminal).is_ok_and(|foreground| foreground == group))
 }
 
-/// Lets another process group read from it. Only for the foreground group: any other one would be stopped for trying.
+/// Moves another process group to the foreground. Only the foreground group may do that: any other would be stopped.
 pub(super) fn hand_over(to: Pid) {
     if let Some(terminal) = open() {
         // Fails if the group has ended meanwhile.

@@ -9,7 +9,7 @@ use super::numbers::Numbers;
 /// The most bytes of JSON that a value of the largest size takes, when each of its bytes is an escape.
 const LONGEST: usize = 6 * Limits::MAX_VALUE_BYTES + 4096;
 
-/// A reader that gives up on a value that is too long to be any, instead of holding it in memory, and on a number that
+/// A reader that fails on a value that is too long to be valid, instead of buffering it in memory, and on a number that
 /// can't be stored.
 pub(super) struct Bounded<R> {
     reader: R,
@@ -22,7 +22,7 @@ pub(super) struct Bounded<R> {
 pub(super) struct Budget(Rc<Cell<usize>>);
 
 impl Budget {
-    /// To be called where a value begins; returns how long the last one was.
+    /// Call this at the beginning of each value; returns the length of the previous one.
     pub(super) fn renew(&self) -> usize {
         LONGEST - self.0.replace(LONGEST)
     }

@@ -1,4 +1,5 @@
-/// What a file is that can't be imported as it is, and what makes lines of JSON of it; none for what may be such lines.
+/// The format of a file that can't be imported directly, and the command that converts it; `None` if it may be JSON
+/// lines.
 pub(super) fn other_format(beginning: &[u8]) -> Option<(&'static str, &'static str)> {
     const MAGIC: [(&[u8], &str, &str); 8] = [
         (b"\x1F\x8B", "compressed by gzip", "gzip -dc"),
@@ -18,7 +19,7 @@ pub(super) fn other_format(beginning: &[u8]) -> Option<(&'static str, &'static s
     if let Some((_, what, unpack)) = known {
         return Some((what, unpack));
     }
-    // Without a mark: the first character of such a line is in ASCII.
+    // UTF-16 without a byte order mark: the first character of a JSON line is ASCII.
     match beginning {
         [0, b'{', ..] => Some(("in UTF-16", "iconv -f UTF-16BE -t UTF-8")),
         [b'{', 0, ..] => Some(("in UTF-16", "iconv -f UTF-16LE -t UTF-8")),
@@ -26,5 +27,5 @@ pub(super) fn other_format(beginning: &[u8]) -> Option<(&'static str, &'static s
     }
 }
 
-/// The byte order mark of UTF-8, with which some editors begin a file.
+/// The byte order mark of UTF-8, which some editors put at the beginning of a file.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";

@@ -19,7 +19,7 @@ use super::measured::{Measured, MeasuredEvent, beginning, once};
 use super::{EVENTS_AT_ONCE, Refusal};
 use crate::transfer::{EVENTS, Event};
 
-/// The member of a run's object that holds any JSON object.
+/// The member of a run's object that may be any JSON object.
 const INPUTS: &str = "inputs";
 
 /// A line that has been read to its end, and found good.
@@ -27,7 +27,7 @@ pub(super) struct Line {
     text: SpooledTempFile,
 }
 
-/// How many bytes of events, as they are in the line, are sent at once; a single event may have more.
+/// How many bytes of events, as written in the line, are sent at once; a single event may have more.
 const BYTES_AT_ONCE: usize = 4 << 20;
 
 impl Line {
@@ -82,8 +82,8 @@ impl Line {
     }
 }
 
-/// Reads the object of a line: its events go, one by one, to `on_event`, with their length in the line; the other
-/// members are returned, the inputs without their value. None for a blank line.
+/// Reads the object of a line. Passes its events, one by one, to `on_event`, with their length in the line; returns the
+/// other members, with the inputs' value left out. `None` for a blank line.
 fn read<E: DeserializeOwned>(
     text: &mut SpooledTempFile,
     on_event: impl FnMut(E, usize) -> Result<(), Refusal>,
@@ -111,12 +111,12 @@ fn read<E: DeserializeOwned>(
     }
 }
 
-/// The inputs of a run that were found good.
+/// The inputs of a run, which have already been validated.
 fn inputs(text: &mut SpooledTempFile) -> Result<Value, Refusal> {
     text.rewind().map_err(cannot_read)?;
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(text));
     let mut inputs = Value::Null;
-    // What follows is left unread, of which serde_json would complain.
+    // serde_json fails because the rest is unread, so a parsed value counts in spite of the error.
     let read = json.deserialize_map(InputsVisitor(&mut inputs));
     match read {
         Err(err) if inputs.is_null() => Err(not_json(err)),
@@ -136,7 +136,7 @@ fn is_blank(text: &mut SpooledTempFile) -> std::io::Result<bool> {
 
 fn not_json(err: serde_json::Error) -> Refusal {
     if err.is_io() {
-        // The reader's own words, which have the place in them.
+        // The reader's own message, which includes the position.
         return Refusal::Line(std::io::Error::from(err).to_string());
     }
     let column = err.column();
@@ -148,7 +148,7 @@ fn not_json(err: serde_json::Error) -> Refusal {
     }
 }
 
-/// Reads a run's object without ever holding its events or its inputs.
+/// Reads a run's object without keeping its events or its inputs in memory.
 struct RunVisitor<'a, E, F> {
     on_event: F,
     budget: Budget,
@@ -190,7 +190,7 @@ where
                 _ if FIELDS.contains(&name) => {
                     fields.insert(name.clone(), members.next_value_seed(Scalar)?);
                 }
-                // Unread: it may be of any size.
+                // The value stays unread: it may be of any size.
                 other => {
                     let reason = format!("a run has no field {:?}", beginning(other));
                     *self.refused = Err(Refusal::Line(reason));
@@ -240,7 +240,7 @@ where
     }
 }
 
-/// A text, a number or null: what every field but the inputs is.
+/// A text, a number or null: the type of every field except the inputs.
 struct Scalar;
 
 impl<'de> DeserializeSeed<'de> for Scalar {
@@ -283,7 +283,7 @@ impl Visitor<'_> for Scalar {
     }
 }
 
-/// Reads the inputs, and nothing that follows.
+/// Reads the inputs, and nothing after them.
 struct InputsVisitor<'a>(&'a mut Value);
 
 impl<'de> Visitor<'de> for InputsVisitor<'_> {

@@ -1,4 +1,4 @@
-//! JSON values that are looked at without being held in memory.
+//! Checks JSON values without keeping them in memory.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,8 +9,7 @@ use runtrail_store::audit::rules::MAX_JSON_DEPTH;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
-/// Reads a value to its end, and refuses what can't be stored: one that is too long as text, too deep, or that has a
-/// key twice.
+/// Reads a value to its end, and refuses one that can't be stored: too long as text, too deep, or with a duplicate key.
 pub(super) struct Measured<'a> {
     field: &'static str,
     size: &'a mut usize,
@@ -36,7 +35,7 @@ impl<'a> Measured<'a> {
         Ok(())
     }
 
-    /// What is within an array or an object.
+    /// The same for the values within an array or an object.
     fn within<E: Error>(&mut self) -> Result<Measured<'_>, E> {
         if self.depth >= MAX_JSON_DEPTH {
             return Err(E::custom(format_args!(
@@ -114,7 +113,7 @@ impl<'de> Visitor<'de> for Measured<'_> {
     }
 }
 
-/// Refuses a key that was there before: one of the two values would be lost.
+/// Refuses a duplicate key: one of the two values would be lost.
 pub(super) fn once<E: Error>(keys: &mut HashSet<String>, key: String) -> Result<(), E> {
     match keys.replace(key) {
         Some(key) => Err(E::custom(format_args!(
@@ -125,12 +124,12 @@ pub(super) fn once<E: Error>(keys: &mut HashSet<String>, key: String) -> Result<
     }
 }
 
-/// As much of a name as a message can have.
+/// The beginning of a name, short enough for a message.
 pub(super) fn beginning(name: &str) -> &str {
     &name[..name.floor_char_boundary(60)]
 }
 
-/// How long a text is as JSON.
+/// The length of a text as JSON.
 fn length(text: &str) -> usize {
     let escaped = text.bytes().map(|byte| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 2,
@@ -140,7 +139,7 @@ fn length(text: &str) -> usize {
     escaped.sum::<usize>() + 2
 }
 
-/// An event, of which the payload is only measured.
+/// An event whose payload is only measured.
 pub(super) struct MeasuredEvent {
     pub(super) sequence: u64,
     pub(super) event_type: String,

@@ -1,8 +1,8 @@
-//! Numbers that would come out of an import as others.
+//! Numbers that an import would change.
 
 use std::io;
 
-/// Looks at the numbers of a JSON text while it is read: serde_json turns those that it can't hold into others.
+/// Checks the numbers of a JSON text while it is read: serde_json changes those that it can't represent.
 #[derive(Default)]
 pub(super) struct Numbers {
     column: u64,
@@ -11,7 +11,7 @@ pub(super) struct Numbers {
     number: Vec<u8>,
 }
 
-/// Longer numbers are not looked at, and not kept.
+/// Longer numbers are refused, so that memory stays bounded.
 const LONGEST: usize = 4096;
 
 impl Numbers {
@@ -62,7 +62,7 @@ impl Numbers {
     }
 }
 
-/// Why a number can't be stored as it is; none for what is no number, which serde_json refuses.
+/// Why a number can't be stored exactly; `None` for an invalid number, which serde_json refuses itself.
 fn what_is_wrong(number: &[u8]) -> Option<&'static str> {
     let text = str::from_utf8(number).ok()?;
     let float: f64 = text.parse().ok()?;

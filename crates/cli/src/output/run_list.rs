@@ -56,7 +56,7 @@ impl RunList {
     }
 }
 
-/// A table of runs. Where it is too wide, its ids are cut to what no other run begins with.
+/// A table of runs. If it is too wide, it shows the shortest unambiguous beginning of each id.
 pub(crate) async fn run_table(
     mut runs: Vec<RunSummary>,
     now: DateTime<Utc>,

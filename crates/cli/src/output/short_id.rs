@@ -3,10 +3,10 @@ use runtrail_store::audit::{RunLookup, RunSummary};
 
 use crate::failure::Result;
 
-/// Fewer characters of an id are not shown: a few more runs would make them ambiguous.
+/// The fewest characters of an id to show: shorter ones would soon become ambiguous.
 const SHORTEST: usize = 8;
 
-/// Cuts ids to what no other run's begins with. Ids of one minute share many characters, so it may be most of them.
+/// Cuts ids to an unambiguous beginning. Ids from one minute share many characters, so little may be cut.
 pub(crate) async fn shorten_ids(runs: &mut [RunSummary], store: &AuditStore) -> Result<()> {
     let ids: Vec<_> = runs.iter().map(|run| run.id.clone()).collect();
     let mut all = store.neighbours_of_run_ids(&ids).await?;
@@ -14,7 +14,7 @@ pub(crate) async fn shorten_ids(runs: &mut [RunSummary], store: &AuditStore) -> 
     all.sort_unstable();
     all.dedup();
     for run in runs {
-        // It is there: it is among those that were sorted.
+        // Always found, since the sorted list contains it.
         let Ok(place) = all.binary_search(&run.id) else {
             continue;
         };

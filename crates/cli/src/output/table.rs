@@ -13,7 +13,7 @@ const GAP: usize = 2;
 /// How much of a text is shown where there is too little room.
 const LONGEST_TEXT: usize = 24;
 
-/// How much of a text is left before ids are cut.
+/// Texts are cut to this length before ids are cut.
 const SHORTEST_TEXT: usize = 9;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -83,7 +83,7 @@ impl<const N: usize> Table<N> {
         self.rows.push(row);
     }
 
-    /// Whether nothing has to be cut or left out.
+    /// Whether the table fits without cuts.
     pub(crate) fn fits(&self, width: Option<usize>) -> bool {
         width.is_none_or(|width| excess(&self.needed(), width) == 0)
     }
@@ -159,7 +159,7 @@ impl<const N: usize> Table<N> {
         layout
     }
 
-    /// Every column with the room that it needs.
+    /// Each column with the width that it needs.
     fn needed(&self) -> Vec<(usize, usize)> {
         let needed = |column: usize| {
             let cells = self.rows.iter().map(|row| row[column].as_str());

@@ -13,7 +13,7 @@ pub(crate) struct Outcome {
     pub(crate) output: String,
     pub(crate) error: String,
     pub(crate) tool_calls: i64,
-    /// None where it wasn't given: then it is the time from start to finish.
+    /// `None` if the caller gave none: the runtime is then the time from start to finish.
     #[serde(serialize_with = "backend::serialize_fraction_if_any")]
     pub(crate) runtime_seconds: Option<f64>,
     pub(crate) total_input_tokens: i64,
@@ -84,7 +84,7 @@ impl Outcome {
         }
     }
 
-    /// Whether a finished run ended like this.
+    /// Whether the outcome of a finished run equals this one.
     pub(crate) fn is_of(&self, row: &Model) -> bool {
         let mut stored = Self::of_row(row);
         let is_measured = |finished_at: i64| {
@@ -97,7 +97,7 @@ impl Outcome {
         *self == stored
     }
 
-    /// The runtime that a finished run has, which finishes at the time that this expression gives.
+    /// The runtime of a run that finishes at the time of this expression.
     pub(crate) fn runtime(given: Expr, finished_at: Expr) -> Expr {
         let started_at = Expr::col((Entity, Column::StartedAt));
         let micros = finished_at.clone().sub(started_at.clone());
@@ -109,7 +109,7 @@ impl Outcome {
         Func::coalesce([given, measured.into()]).into()
     }
 
-    /// The change that finishes a run, but for its runtime.
+    /// The values that finish a run, without its runtime.
     pub(crate) fn finish(&self, finished_at: i64) -> ActiveModel {
         ActiveModel {
             finished_at: Set(Some(finished_at)),

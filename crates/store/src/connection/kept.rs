@@ -21,7 +21,7 @@ pub(super) struct Kept {
     db: DatabaseConnection,
     /// As many as the pool has connections: more would wait for one that is kept here.
     permits: Semaphore,
-    /// Half as many: writes may wait for locks, and must leave connections to readers.
+    /// Half as many: writes may wait for locks, and must leave connections for readers.
     write_permits: Semaphore,
     acquire_timeout: Duration,
     /// The one used last at the end: it is the warmest.
@@ -98,7 +98,7 @@ impl Kept {
         writes: Option<&'_ Semaphore>,
         has_prepared_statements: bool,
     ) -> Result<Lent<'_>, DbErr> {
-        // At once, mostly: a timer costs as much as the rest.
+        // A permit is usually free, and a timer would cost as much as the rest.
         if writes.is_none()
             && let Ok(permit) = self.permits.try_acquire()
             && let Some(held) = self.warm()

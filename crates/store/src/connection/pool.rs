@@ -17,9 +17,9 @@ use super::{held, simple_protocol};
 use crate::writer::Writer;
 use crate::{backend, error};
 
-/// When closing a store gives up what is left: after the time of a call, if that is limited.
+/// When `close` gives up pending calls: after the timeout of a call, if there is one.
 pub(crate) fn closing_deadline(call_timeout: Option<Duration>) -> Instant {
-    /// Longer than a call waits for a lock that others hold.
+    /// Longer than a call waits for another process's lock.
     const LONGEST: Duration = Duration::from_secs(15);
 
     Instant::now() + call_timeout.unwrap_or(LONGEST).min(LONGEST)
@@ -75,7 +75,7 @@ impl Pool {
         self.writer.as_ref()
     }
 
-    /// How long a call waits where another process has locked the whole database, and statements fail early.
+    /// How long a call waits while another process locks the whole database, where statements fail early.
     pub(crate) fn lock_timeout(&self) -> Option<Duration> {
         self.writer.as_ref().and_then(Writer::lock_timeout)
     }
@@ -91,7 +91,7 @@ impl Pool {
             .filter(|_| !backend::has_schemas(&self.db))
     }
 
-    /// Closes every connection, once what has been begun on it is done, or the deadline has passed.
+    /// Closes each connection once its pending statements have finished, or at the deadline.
     pub(crate) async fn close(&self, deadline: Instant) -> runtrail_audit::Result<()> {
         let writer = match &self.writer {
             Some(writer) => writer.close(deadline).await,
@@ -110,7 +110,7 @@ impl Pool {
         migrator.up(&self.db, None).await.map(drop)
     }
 
-    /// Gives a SQLite file of the store's own its write-ahead log; a host's is left as it is.
+    /// Switches a SQLite file of the store's own pool to the write-ahead log; doesn't change the mode of a host's.
     pub(crate) async fn use_write_ahead_log(&self) -> Result<(), DbErr> {
         if let Some(writer) = self.only_connection() {
             writer.execute(backend::write_ahead_log()).await?;

@@ -15,26 +15,26 @@ use crate::session::Session;
 use crate::settings::Settings;
 use crate::write::Request;
 
-/// Runs whose rows others have locked on PostgreSQL.
+/// Runs whose rows another transaction has locked on PostgreSQL.
 ///
-/// Calls about them are written outside of the groups, one at a time for each run, so that a lock delays only the
-/// calls that need the row. They wait for it in short statements, and so occupy no connection after their callers
-/// have gone.
+/// Calls about these runs are written outside the groups, one at a time for each run, so that a lock delays only the
+/// calls that need the row. They wait for the lock in short statements, so they occupy no connection for long after
+/// their callers have given up.
 #[derive(Default)]
 pub(super) struct Blocked(Mutex<HashMap<String, Run>>);
 
 #[derive(Default)]
 struct Run {
-    /// Held by the call that is being written.
+    /// Locked by the call that is being written.
     turn: Arc<tokio::sync::Mutex<()>>,
-    /// Calls that are being written, or wait for their turn.
+    /// The number of calls that are being written or wait for their turn.
     calls: usize,
-    /// Until when the row counts as locked though no call waits for it.
+    /// The row counts as locked until then, even if no call waits for it.
     until: Option<Instant>,
 }
 
 impl Run {
-    /// How long a row counts as locked after the last call that gave up: a caller with a short deadline tries again.
+    /// How long a row counts as locked after the last call gave up: a caller with a short deadline may try again.
     const MEMORY: Duration = Duration::from_secs(5);
 
     fn is_blocked(&self) -> bool {
@@ -47,7 +47,8 @@ impl Blocked {
         self.runs().get(run_id).is_some_and(Run::is_blocked)
     }
 
-    /// Writes a call in the turn of its run. Like a group, it goes on for at most a second after its caller has gone.
+    /// Writes a call in the turn of its run. Like a group, it continues for at most a second after the caller has given
+    /// up.
     pub(super) async fn write(
         self: &Arc<Self>,
         pool: &Pool,
@@ -69,7 +70,7 @@ impl Blocked {
             .map_err(|_| error::database(task_has_ended()))?
     }
 
-    /// Has calls about a run written apart for a while, since its row was locked.
+    /// Marks a run as blocked after its row was locked: calls about it stay out of the groups for a while.
     pub(super) fn remember(&self, run_id: &str) {
         let mut runs = self.runs();
         runs.retain(|_, run| run.is_blocked());
@@ -100,7 +101,7 @@ struct Visit {
     blocked: Arc<Blocked>,
     run_id: String,
     turn: Arc<tokio::sync::Mutex<()>>,
-    /// As far as is known.
+    /// Whether the row was locked at the last try; assumed at first.
     is_locked: bool,
 }
 
@@ -112,7 +113,7 @@ impl Visit {
         write: &Request,
         mut answer: oneshot::Sender<Result<()>>,
     ) {
-        /// Between two tries: the lock of another may be refused without waiting.
+        /// The pause between two tries, since a lock may be refused without a wait.
         const PAUSE: Duration = Duration::from_millis(5);
 
         let turn = Arc::clone(&self.turn);
@@ -130,7 +131,7 @@ impl Visit {
             };
             if !matches!(written, Err(Error::Busy { .. })) {
                 self.is_locked = written.as_ref().is_err_and(Error::is_transient);
-                // The caller may have gone in this moment.
+                // The caller may have given up at this moment.
                 let _ = answer.send(written);
                 return;
             }

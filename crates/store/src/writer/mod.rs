@@ -36,7 +36,7 @@ use crate::write::Request;
 /// How many calls may wait to be taken up before the next ones wait for a place.
 const QUEUE: usize = 256;
 
-/// How long a statement goes on after everybody who waits for it has gone.
+/// How long a statement continues after all its callers have given up.
 const GIVEN_UP: Duration = Duration::from_secs(1);
 
 /// Lanes in which calls wait for a place in the queue; runs share them.
@@ -52,7 +52,7 @@ struct Inner {
     lock_timeout: Option<Duration>,
     task: Mutex<Task>,
     blocked: Arc<Blocked>,
-    /// Calls that wait for their answer.
+    /// The number of calls that wait for an answer.
     calls: AtomicUsize,
     answered: Notify,
     /// Where the calls about a run line up for a place, which only the first of a lane waits for: the queue gives its
@@ -126,7 +126,7 @@ impl Job {
         }
     }
 
-    /// Whether it has waited for so long.
+    /// Whether the job has waited at least this long.
     fn has_waited(&self, time: Duration) -> bool {
         match self {
             Self::Write(call) => call.since.elapsed() >= time,
@@ -154,7 +154,7 @@ struct Call {
 
 impl Call {
     fn answer(self, answer: Result<Option<()>>) {
-        // Its caller may have gone.
+        // The caller may have given up.
         let _ = self.answer.send(answer);
     }
 }
@@ -167,8 +167,8 @@ pub(crate) struct Place {
 }
 
 impl Writer {
-    /// Over a pool of one connection. With a `lock_timeout`, its statements fail early where the whole database is
-    /// locked, and are repeated until a call has waited for so long.
+    /// A writer over a pool of one connection. With a `lock_timeout`, statements fail early while the whole database is
+    /// locked, and are repeated until a call has waited that long.
     pub(crate) fn new(db: DatabaseConnection, lock_timeout: Option<Duration>) -> Self {
         Self(Arc::new(Inner {
             db,
@@ -181,12 +181,12 @@ impl Writer {
         }))
     }
 
-    /// How long a call waits where another process has locked the whole database.
+    /// How long a call waits while another process locks the whole database.
     pub(crate) fn lock_timeout(&self) -> Option<Duration> {
         self.0.lock_timeout
     }
 
-    /// Has closing wait for a call, until what it returns is dropped.
+    /// Makes `close` wait until the returned guard is dropped.
     ///
     /// # Errors
     ///
@@ -200,12 +200,12 @@ impl Writer {
         }
     }
 
-    /// Whether the row of a run is locked by others, so that a call about it is to be written apart.
+    /// Whether another transaction locks the row of a run, so that calls about it stay out of the groups.
     pub(crate) fn is_blocked(&self, run_id: &str) -> bool {
         self.0.blocked.has(run_id)
     }
 
-    /// Writes a call for itself, on a connection of this pool.
+    /// Writes a call outside the groups, on a connection of this pool.
     pub(crate) async fn write_apart(
         &self,
         pool: &Pool,
@@ -246,12 +246,12 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// [`Timeout`](runtrail_audit::Error::Timeout) if that isn't done by the deadline. Then what is left is given up.
+    /// [`Timeout`](runtrail_audit::Error::Timeout) if calls are pending at the deadline; they are then given up.
     pub(crate) async fn close(&self, deadline: tokio::time::Instant) -> Result<()> {
         let (queue, ended) = self.end();
         let finish = async {
             if let Some(queue) = queue {
-                // If it has ended by itself, its callers know.
+                // If the task has already ended, its callers have their answers.
                 let _ = queue.send(Job::Close).await;
             }
             let mut task = ended.lock().await;

@@ -74,7 +74,7 @@ struct Task {
     db: DatabaseConnection,
     /// How long a call waits for a connection.
     acquire_timeout: Duration,
-    /// How long a call waits while another process has locked the whole database.
+    /// How long a call waits while another process locks the whole database.
     lock_timeout: Option<Duration>,
     blocked: Arc<Blocked>,
     held: Option<Held>,
@@ -216,12 +216,12 @@ impl Task {
         self.keep(held, true);
     }
 
-    /// The connection, for a call that has been waiting since then.
+    /// The connection, for a call that has waited since `since`.
     async fn held(&mut self, has_prepared_statements: bool, since: Instant) -> Result<Held, DbErr> {
         let held = match self.held.take() {
             Some(held) => held,
             None => {
-                // A call may have waited for the lock of a file: nobody else takes that connection for long.
+                // A call may have waited for the lock of a file. That connection is never checked out for long.
                 let waited = match self.lock_timeout {
                     Some(_) => Duration::ZERO,
                     None => since.elapsed(),
@@ -244,13 +244,13 @@ impl Task {
     }
 }
 
-/// Lets calls go on waiting, in front of those that came later.
+/// Puts calls back at the front of the queue.
 fn wait_on(waiting: &mut Vec<Job>, calls: Vec<Call>) {
     waiting.splice(0..0, calls.into_iter().map(Job::Write));
 }
 
-/// After a failure that every waiting call would meet as well: those that have waited for so long get it as their
-/// answer. So their waiting doesn't add up.
+/// After a failure that every waiting call would also get: answers the calls that have waited at least `time` with it,
+/// so that waiting times don't add up.
 fn fail_together(waiting: &mut Vec<Job>, err: &DbErr, time: Duration) {
     for job in waiting.extract_if(.., |job| job.has_waited(time)) {
         job.fail(err.clone());

@@ -8,7 +8,7 @@ use runtrail_store::AuditStore;
 
 use crate::fixture::*;
 
-/// Runs a test with a database for each way to one.
+/// Runs a test on each kind of database connection.
 fn on_each_way(test: impl AsyncFnOnce(&EachWay)) {
     on_databases(
         [Backend::Sqlite, Backend::Postgres, Backend::Postgres],
@@ -27,8 +27,8 @@ fn on_each_way(test: impl AsyncFnOnce(&EachWay)) {
     );
 }
 
-/// The same history on SQLite, on PostgreSQL, and on PostgreSQL by its simple protocol: the only way on which values
-/// are part of the text of a statement.
+/// The same history on SQLite, on PostgreSQL, and on PostgreSQL with the simple protocol, the only connection on which
+/// values are part of the statement's text.
 struct EachWay {
     sqlite: AuditStore,
     postgres: AuditStore,
@@ -37,7 +37,7 @@ struct EachWay {
 }
 
 impl EachWay {
-    /// Asks all the same; the answers are the same, too.
+    /// Runs the same query on each, and expects the same answers.
     async fn ask<T: PartialEq + Debug>(
         &self,
         call: impl AsyncFn(&AuditStore) -> Result<T>,

@@ -184,7 +184,7 @@ fn made_up(rng: &mut Rng, depth: usize) -> Value {
     }
 }
 
-/// The bytes of a column, in each database, in some order.
+/// The bytes of a column in each database, in any order.
 fn stored_bytes(each: &EachWay, column: &str, rest: &str) -> [Vec<String>; 3] {
     let [sqlite, postgres, unprepared] = &each.urls;
     let on_postgres = format!("SELECT encode(convert_to({column}, 'UTF8'), 'hex') FROM {rest}");

@@ -1,28 +1,28 @@
-//! Whether the answers of calls that were made at the same time can be explained by one order of the calls.
+//! Checks whether one order of concurrent calls explains their answers.
 
 use std::collections::HashSet;
 
 use super::history::{Answer, Call, Entry, State};
 
-/// Part of a call that happens at one moment: a call, or one event of a batch.
+/// An atomic part of a call: the call itself, or one event of a batch.
 struct Step<'a> {
     call: Call,
     expected: Expected<'a>,
     begun: u64,
     answered: u64,
-    /// The step of the same call that comes first.
+    /// The step of the same call that must come before.
     after: Option<usize>,
 }
 
 enum Expected<'a> {
     Answer(&'a Answer),
-    /// An event of a batch that was refused for an event before it.
+    /// An event of a batch that was refused because of an earlier event.
     Any,
     /// It may happen at any time after it began, or never.
     Unknown,
 }
 
-/// The smallest part of a history that no order explains, or nothing.
+/// The smallest part of a history that no order explains, or `None`.
 pub(super) fn unexplained(history: &[Entry]) -> Option<Vec<Entry>> {
     if is_explained(history) {
         return None;
@@ -32,7 +32,7 @@ pub(super) fn unexplained(history: &[Entry]) -> Option<Vec<Entry>> {
     while place < smallest.len() {
         let mut smaller = smallest.clone();
         let left_out = smaller.remove(place);
-        // What a call has changed can't be left out.
+        // A call that has changed something can't be left out.
         let has_no_effect = !matches!(left_out.answer, Answer::Ok | Answer::Unknown)
             && !matches!(left_out.call, Call::Batch(_));
         if has_no_effect && !is_explained(&smaller) {
@@ -66,7 +66,7 @@ pub(super) fn is_explained(history: &[Entry]) -> bool {
             continue;
         }
         let is_open = |place: usize| done & (1 << place) == 0;
-        // The next one has begun before any of the others was answered.
+        // The next step must have begun before the first answer of any open step.
         let first_answer = (0..steps.len())
             .filter(|&place| is_open(place))
             .map(|place| steps[place].answered)
@@ -85,7 +85,7 @@ pub(super) fn is_explained(history: &[Entry]) -> bool {
             };
             let is_unknown = matches!(step.expected, Expected::Unknown);
             if next == state {
-                // What changes nothing can as well happen now, and what may never happen as well never.
+                // A step that changes nothing may as well happen now, and an optional one may as well never happen.
                 if fits && !is_unknown {
                     ways = vec![(false, done | 1 << place, next)];
                     break;
@@ -94,7 +94,7 @@ pub(super) fn is_explained(history: &[Entry]) -> bool {
                 ways.push((is_unknown, done | 1 << place, next));
             }
         }
-        // The last one is tried first: rather what is known to have happened.
+        // Tries the last one first, to prefer steps that are known to have happened.
         ways.sort_by_key(|(is_unknown, ..)| !is_unknown);
         open.extend(ways.into_iter().map(|(_, done, next)| (done, next)));
     }
@@ -138,7 +138,7 @@ fn steps(history: &[Entry]) -> Vec<Step<'_>> {
                 false if refuses => Expected::Answer(&entry.answer),
                 false => Expected::Answer(&Answer::Ok),
             };
-            // Whatever becomes of a call that was given up, its events need not come one after the other.
+            // The events of an abandoned call may take effect in any order.
             let previous = after.filter(|_| !is_unknown);
             after = Some(steps.len());
             steps.push(step(Call::Append(*event), expected, previous));
@@ -183,7 +183,7 @@ mod tests {
         assert!(is_explained(&history));
         history.push(entry(Call::Read, (6, 7), read(1, None)));
         assert!(!is_explained(&history));
-        // The same at the same time may be.
+        // The same calls are explained if they are concurrent.
         for entry in &mut history {
             (entry.begun, entry.answered) = (0, 9);
         }

@@ -1,18 +1,18 @@
-//! Calls about one run, what they were answered, and what the contract says that each does.
+//! Calls about one run, their answers, and the effect that the contract gives each.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// A call, in numbers that the records are made of and can be told from.
+/// A call, as numbers that determine its records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Call {
-    /// Starts the run in a way of its own: `start` differs from call to call. A finished record has an outcome.
+    /// Starts the run; `start` differs from call to call. A finished record has an outcome.
     Start {
         start: u32,
         outcome: Option<u32>,
     },
-    /// Starts it under an id that must be free.
+    /// Starts the run under an id that must be free.
     Create {
         start: u32,
     },
@@ -42,7 +42,7 @@ pub(super) enum Answer {
     Conflict(u64),
     Run(Run),
     Events(BTreeMap<u64, u32>),
-    /// Nobody has waited for it, or it has failed in passing: it may be carried out at any later time, or never.
+    /// The future was dropped, or the call failed transiently: it may take effect at any later time, or never.
     Unknown,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Entry {
     pub(super) answer: Answer,
 }
 
-/// What is stored of the run.
+/// The stored state of the run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct State {
     pub(super) run: Option<Run>,
@@ -70,7 +70,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Does what a call does, and says what it is answered.
+    /// Applies a call, and returns its answer.
     pub(super) fn apply(&mut self, call: &Call) -> Answer {
         match call {
             Call::Start { start, outcome } => match &mut self.run {

@@ -1,8 +1,8 @@
 //! Calls that race about one run: starts, restarts, finishes, events, batches and reads, by many tasks and processes.
 //!
-//! Each round is about a new run. Whatever the calls are answered has to be explained by one order of them, in which
-//! every call comes between its beginning and its answer. A failure prints the smallest part of the round that isn't,
-//! and the seed: `RUNTRAIL_TEST_SEED=… cargo xtask test races` makes the same calls, though not in the same moments.
+//! Each round is about a new run. One order of the calls, in which every call takes effect between its beginning and
+//! its answer, has to explain all answers. A failure prints the smallest part of the round that no order explains, and the
+//! seed: `RUNTRAIL_TEST_SEED=… cargo xtask test races` makes the same calls, but with different timing.
 
 mod checker;
 mod history;
@@ -30,16 +30,16 @@ use crate::fixture::*;
 /// Calls of one task in a round.
 const CALLS: usize = 4;
 
-/// One in so many calls is dropped half way.
+/// One in this many calls is dropped half way.
 const DROPPED: u32 = 8;
 
-/// What a child process is to do: its name, the seed, the rounds, and when the first begins.
+/// The task of a child process: its name, the seed, the rounds, and the start of the first.
 const PLAN: &str = "RUNTRAIL_TEST_RACE";
 
-/// How long a round takes where processes race, which can't wait for each other.
+/// The duration of a round of processes, which can't wait for each other.
 const ROUND: Duration = Duration::from_millis(60);
 
-/// Nanoseconds by a clock that all processes share.
+/// Nanoseconds of a clock that all processes share.
 fn now() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
@@ -52,7 +52,7 @@ fn seed() -> u64 {
     seed
 }
 
-/// The calls of one task in a round; `number` tells it from the others.
+/// The calls of one task in a round; `number` identifies the task.
 fn calls(random: &mut fastrand::Rng, number: u32) -> Vec<Call> {
     let event = |random: &mut fastrand::Rng| Event {
         sequence: random.u64(0..3),
@@ -71,7 +71,7 @@ fn calls(random: &mut fastrand::Rng, number: u32) -> Vec<Call> {
             },
             8..10 => Call::Append(event(random)),
             10..12 => {
-                // Two of one place in a batch would contradict each other.
+                // Two events with the same place in a batch would contradict each other.
                 let payload = random.u32(0..2);
                 Call::Batch((0..3).map(|sequence| Event { sequence, payload }).collect())
             }
@@ -141,7 +141,7 @@ async fn ask(store: &AuditStore, id: &str, call: &Call) -> Answer {
     }
 }
 
-/// One task: its calls one after the other, each dropped half way now and then.
+/// One task: its calls one after the other, some of them dropped half way.
 async fn race(store: &AuditStore, task: String, id: &str, number: u32, seed: u64) -> Vec<Entry> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut entries = Vec::new();
@@ -182,7 +182,7 @@ fn assert_explained(round: u64, history: &[Entry]) {
     }
 }
 
-/// The last word about each run, once everything is over.
+/// The final state of each run, after all calls.
 async fn assert_rounds_explained(store: &AuditStore, rounds: BTreeMap<u64, Vec<Entry>>) {
     for (round, mut history) in rounds {
         let id = format!("r-{round}");
@@ -201,7 +201,7 @@ async fn assert_rounds_explained(store: &AuditStore, rounds: BTreeMap<u64, Vec<E
     }
 }
 
-/// A host's pool of several connections to this database, as the README says.
+/// A host's pool of several connections to this database, set up as in the README.
 async fn host(database: &TestDatabase) -> AuditStore {
     let mut options = ConnectOptions::new(database.url());
     options.max_connections(4).sqlx_logging(false);
@@ -209,7 +209,7 @@ async fn host(database: &TestDatabase) -> AuditStore {
     AuditStore::new(Database::connect(options).await.unwrap())
 }
 
-/// Rounds of tasks on these stores, sometimes behind a lock, so that their calls gather.
+/// Rounds of tasks on these stores, sometimes behind a lock, so that their calls form groups.
 async fn race_on(database: &TestDatabase, stores: &[AuditStore]) {
     let db = database.connection().await;
     let mut random = fastrand::Rng::with_seed(seed());
@@ -245,7 +245,7 @@ async fn race_on(database: &TestDatabase, stores: &[AuditStore]) {
     eprintln!("{} rounds on {:?}", counts::races(), database.backend());
 }
 
-/// A process of several that race: round after round at the agreed times.
+/// One of several racing processes: runs each round at the agreed time.
 #[test]
 #[ignore = "a child process of the case below"]
 #[expect(clippy::print_stdout, reason = "the parent reads it")]
@@ -294,7 +294,7 @@ on_each_backend! {
     async fn one_order_explains_all_answers_of_several_processes(database) {
         let store = database.store().await;
         let (seed, rounds) = (seed(), counts::races());
-        // Time for them to start.
+        // Time for the processes to start.
         let first = now() + 2_000_000_000;
         let processes: Vec<_> = (0..4)
             .map(|process| {
