@@ -185,7 +185,7 @@ fn every_file_that_the_architecture_names_exists() {
                 "tests/src",
             ];
             let exists = |place: &&str| Path::new(ROOT).join(place).join(path).exists();
-            assert!(places.iter().any(|place| exists(place)), "{path}");
+            assert!(places.iter().any(exists), "{path}");
             named += 1;
         }
     }
