@@ -8,7 +8,7 @@ use crate::{Error, MIGRATIONS};
 /// All migrations in their order, for a host's own migrator; they belong before the host's own.
 ///
 /// A host's table that refers to ours can only be created after it, and `down` undoes the last migration in the list
-/// first: with ours last, one careless step down would be a step towards deleting the history.
+/// first: with ours last, a careless step down would target the history.
 ///
 /// `down` refuses to drop a table that has rows. To drop a history from a host's migrator, delete its rows first:
 /// `DELETE FROM skill_run_logs`, then `DELETE FROM skill_runs`.

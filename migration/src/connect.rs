@@ -161,7 +161,7 @@ impl ConnectOptions {
         }
     }
 
-    /// Whether both name the same database, however they spell it: the same file, or the same database of a server.
+    /// Whether both name the same file, or the same database of a server, even by different spellings.
     pub fn is_same_database(&self, other: &Self) -> bool {
         match (&self.url, &other.url) {
             (DatabaseUrl::Sqlite(one), DatabaseUrl::Sqlite(other)) => {
@@ -183,8 +183,8 @@ impl ConnectOptions {
         &self.abandoned
     }
 
-    /// Opens the connection that writes (on SQLite, of which there is one) or the one pool (on PostgreSQL, and for a
-    /// SQLite file that is only read).
+    /// Opens SQLite's only writing connection, or the only pool (on PostgreSQL, and for a SQLite file that is only
+    /// read).
     ///
     /// # Errors
     ///

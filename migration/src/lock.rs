@@ -48,8 +48,8 @@ pub async fn locked<T: Send + 'static>(
     in_locked_transaction(db, migrate).await
 }
 
-/// A task of its own, since a cancelled `BEGIN` would leave its connection in a transaction that swallows whatever is
-/// written on it next.
+/// Runs in a separate task, since a cancelled `BEGIN` would leave the connection in a transaction that swallows later
+/// writes.
 pub(crate) async fn in_locked_transaction<T, E>(
     db: &DatabaseConnection,
     work: impl for<'t> FnOnce(&'t DatabaseTransaction) -> InTransaction<'t, T, E> + Send + 'static,
@@ -97,11 +97,11 @@ where
     Ok(done)
 }
 
-/// Closes what connections still count a transaction as open, after one has failed.
+/// Closes connections that still count a transaction as open, after one has failed.
 ///
-/// A commit that the disk refuses, or a full disk, makes SQLite end the transaction by itself; the driver doesn't
-/// notice. The next transaction on that connection would be a savepoint of none, and once it is dropped, whatever is
-/// written there would be acknowledged and lost.
+/// If a commit fails or the disk is full, SQLite ends the transaction and the driver doesn't notice. The driver would
+/// begin the next transaction on that connection as a savepoint, and once that is dropped, writes on the connection
+/// would be acknowledged and lost.
 #[cfg(feature = "sqlite")]
 async fn discard_connections_in_doubt(db: &DatabaseConnection) {
     use sea_orm::DbBackend;
@@ -113,18 +113,18 @@ async fn discard_connections_in_doubt(db: &DatabaseConnection) {
     }
     let pool = db.get_sqlite_connection_pool();
     let mut sound = Vec::new();
-    // The one in doubt is on its way back to the pool; others may be in use for long, and are not in doubt.
+    // The connection in doubt is about to return to the pool; connections that stay checked out are not in doubt.
     while sound.len() < pool.size() as usize {
         let acquired = tokio::time::timeout(Duration::from_secs(1), pool.acquire()).await;
         let Ok(Ok(mut connection)) = acquired else {
             return;
         };
-        // The rollback of the dropped transaction comes before the answer.
+        // The rollback of the dropped transaction runs before the ping.
         let answers = connection.ping().await.is_ok();
         if answers && !connection.is_in_transaction() {
             sound.push(connection);
         } else {
-            // Whatever closing it says, it doesn't go back to the pool.
+            // Even if closing fails, the connection doesn't return to the pool.
             let _ = connection.close().await;
         }
     }

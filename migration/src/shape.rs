@@ -97,7 +97,7 @@ impl fmt::Display for Lack {
     }
 }
 
-/// How much of its [`Shape`] a table has.
+/// How complete a table is, compared with its [`Shape`].
 pub(crate) enum Completeness {
     Complete,
     /// A migration can add the rest.

@@ -97,7 +97,7 @@ pub enum Error {
     SchemaIncomplete {
         /// The table.
         table: String,
-        /// What it lacks.
+        /// The missing parts.
         lacks: Vec<String>,
     },
     /// The PostgreSQL database has an encoding that can't hold every character.

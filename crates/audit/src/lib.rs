@@ -7,7 +7,8 @@
 //!
 //! Reading order: [`SkillRun`], [`RunStats`] and [`SkillRunLog`] are the records, [`RunFilter`] and [`Page`]
 //! choose among them, [`Storage`] says what can be done with them, [`Error`] what can go wrong.
-//! [`BulkStorage`], [`PagedStorage`], [`RunTree`], [`RunCreation`] and [`Retention`] add further operations.
+//! [`BulkStorage`], [`PagedStorage`], [`RunTree`], [`RunCreation`], [`RunLookup`] and [`Retention`] add further
+//! operations.
 //! An implementer also uses [`rules`], the checks that make two implementations refuse the same input.
 
 mod run;

@@ -132,8 +132,8 @@ pub fn micros(time: DateTime<Utc>) -> i64 {
     time.timestamp_micros()
 }
 
-/// Refuses numbers that not everybody can read, and a value nested deeper than `allowed`, in no more steps into the depth than that: a value that a
-/// program has built can be deep enough to overflow the stack of whoever walks it to its end.
+/// Refuses numbers that not every program can read, and values nested deeper than `allowed`. It descends no deeper than
+/// that, since a value that a program has built can be deep enough to overflow the stack.
 fn depth(field: &'static str, value: &Value, allowed: usize) -> Result<()> {
     match value {
         Value::Array(_) | Value::Object(_) if allowed == 0 => {

@@ -50,7 +50,7 @@ cases! {
             cx.store.finish_run(id, &stats).await.unwrap();
             assert_eq!(cx.store.get_run(id).await.unwrap().runtime_seconds, expected);
         }
-        // However late it is repeated.
+        // A repetition succeeds, however late.
         cx.clock.advance(5);
         cx.store.finish_run("r", &stats).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap().runtime_seconds, 90.000_001);

@@ -200,7 +200,7 @@ on_each_backend! {
         let err = ReferringHost::down(&db, None).await.unwrap_err().to_string();
         assert!(err.contains("skill_runs has rows"), "{err}");
         assert_eq!(count(&db, "skill_runs").await, 1);
-        // The documented way out.
+        // The documented way to drop a history.
         execute(&db, "DELETE FROM skill_runs").await;
         ReferringHost::down(&db, None).await.unwrap();
         assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Missing);

@@ -20,7 +20,7 @@ const TRY: Duration = Duration::from_secs(5);
 /// The timeout of a write's only try once the [`PATIENCE`] is used up.
 pub(super) const IMPATIENCE: Duration = Duration::from_secs(1);
 
-/// The pause between two such writes, so that they slow the program down by no more than a tenth.
+/// The pause between two such writes, so that they slow the program down by at most a tenth.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// What is left of the [`PATIENCE`]; reset once the database answers.

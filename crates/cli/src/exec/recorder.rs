@@ -46,7 +46,7 @@ pub(super) struct Events {
 impl Events {
     /// Blocks while the database is slower than the program.
     pub(super) fn send(&self, event_type: &str, payload: Value) {
-        // Fails when the run isn't recorded, or was finished before this event: of which it says so.
+        // Fails if the run isn't recorded, or was finished before this event; that is reported elsewhere.
         let _ = self.sender.blocking_send(self.event(event_type, payload));
     }
 

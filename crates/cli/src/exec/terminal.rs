@@ -18,7 +18,7 @@ pub(super) fn is_of(group: Pid) -> bool {
 /// Moves another process group to the foreground. Only the foreground group may do that: any other would be stopped.
 pub(super) fn hand_over(to: Pid) {
     if let Some(terminal) = open() {
-        // Fails if the group has ended meanwhile.
+        // Fails if the group has already ended.
         let _ = tcsetpgrp(terminal, to);
     }
 }

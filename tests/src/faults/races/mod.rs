@@ -1,8 +1,8 @@
-//! Calls that race about one run: starts, restarts, finishes, events, batches and reads, by many tasks and processes.
+//! Racing calls about one run: starts, restarts, finishes, events, batches and reads, by many tasks and processes.
 //!
 //! Each round is about a new run. One order of the calls, in which every call takes effect between its beginning and
-//! its answer, has to explain all answers. A failure prints the smallest part of the round that no order explains, and the
-//! seed: `RUNTRAIL_TEST_SEED=… cargo xtask test races` makes the same calls, but with different timing.
+//! its answer, has to explain all answers. A failure prints the smallest part of the round that no order explains, and
+//! the seed: `RUNTRAIL_TEST_SEED=… cargo xtask test races` makes the same calls, but with different timing.
 
 mod checker;
 mod history;
