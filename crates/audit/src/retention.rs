@@ -12,6 +12,11 @@ pub trait Retention: Storage {
 
     /// [`purge_older_than`](Storage::purge_older_than), which calls `on_batch` after each batch of at most 100 runs;
     /// never, if no run is due.
+    ///
+    /// # Errors
+    ///
+    /// The database's own failures. In a transaction of the caller's (`AuditStore::on`) a run that can't be deleted is
+    /// one of them, since PostgreSQL has ended the transaction by then.
     async fn purge_in_batches(
         &self,
         cutoff: DateTime<Utc>,

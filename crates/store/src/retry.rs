@@ -29,7 +29,8 @@ pub struct Retry {
 }
 
 impl Default for Retry {
-    /// 12 tries, which take a second or two where each fails at once, and 5 s otherwise.
+    /// 12 tries, of which none begins more than 5 s after the first, but for the pause before it. Where each fails at
+    /// once, they take a second or two.
     fn default() -> Self {
         Self {
             tries: 12,
@@ -39,7 +40,7 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// Every failure is told at once.
+    /// Never retry.
     pub fn never() -> Self {
         Self::default().tries(1)
     }

@@ -175,14 +175,18 @@ impl AuditStore {
         self
     }
 
-    /// Closes the connections of this store and of all its clones, once everything that was asked for is done; a
+    /// Closes the connections of this store and of all its clones, once every call that was made before is answered; a
     /// host's connection too. Later calls fail with [`Backend`](runtrail_audit::Error::Backend), which isn't transient.
+    ///
+    /// Closing ends within the store's [deadline](Self::with_deadline), or 15 s: beside a server that is frozen, or a
+    /// lock that isn't released. Calls that are not answered by then fail.
     ///
     /// Dropping a store without closing it loses nothing that was acknowledged.
     ///
     /// # Errors
     ///
-    /// The database's own failures.
+    /// [`Timeout`](runtrail_audit::Error::Timeout), with the number of calls that were given up; the database's own
+    /// failures.
     pub async fn close(self) -> Result<()> {
         let deadline = closing_deadline(self.settings.call_timeout);
         let writer = self.writer.close(deadline).await;
