@@ -72,7 +72,8 @@ pub async fn run(
         Command::Down { .. } => options.existing_only(),
         Command::Status | Command::PrintSql => options.read_only(),
     };
-    let db = options.open().await?;
+    // One is enough, and all that some roles may have.
+    let db = options.max_connections(1).open().await?;
     let done = run_on(&db, command, &migrator).await;
     // Also after a failure, so that a SQLite file has no files beside it.
     let closed = db.close().await;

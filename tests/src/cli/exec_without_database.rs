@@ -90,6 +90,7 @@ fn nobody_to_tell_is_no_reason_to_fail() {
         (output.status.code(), stdout(&output).as_str()),
         (Some(3), "out\n")
     );
+    assert_eq!(run(&["migrate"]).status.code(), Some(0));
     assert_eq!(run(&["show", "nope"]).status.code(), Some(4));
     assert_eq!(run(&["export"]).status.code(), Some(0));
     assert_eq!(run(&["migrate", "status"]).status.code(), Some(0));
