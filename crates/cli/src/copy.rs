@@ -114,7 +114,9 @@ async fn open_source(
     };
     match opened.await {
         Ok(store) => Ok(store.into()),
-        Err(Error::SchemaForeign { .. }) if options.backend().is_ok_and(is_embedded) => {
+        Err(Error::SchemaForeign { .. } | Error::SchemaIncomplete { .. })
+            if options.backend().is_ok_and(is_embedded) =>
+        {
             Err(Failure::usage(format!(
                 "{options} holds no history of Runtrail's; --from {}sqlite://FILE copies from the Go store",
                 LegacyStore::URL_PREFIX

@@ -177,10 +177,9 @@ fn an_error_has_the_words_of_the_database_in_its_message() {
         let db = database.connection().await;
         execute(&db, "BEGIN IMMEDIATE").await;
         let busy = assert_kind(store.start_run(&running("r")).await, ErrorKind::Busy);
-        assert_eq!(
-            busy.to_string(),
-            "the database is busy: (code: 5) database is locked"
-        );
+        let message = busy.to_string();
+        assert!(message.starts_with("the database is busy: "), "{message}");
+        assert!(message.ends_with("database is locked"), "{message}");
         execute(&db, "ROLLBACK").await;
     });
     on_database(Backend::Postgres, async |database| {

@@ -198,7 +198,7 @@ fn a_url_that_cannot_be_used_is_explained() {
         ("runtrail.db", "has to begin with sqlite: or postgres:"),
         (
             "sqlite:///no/such/folder/runtrail.db?mode=rwc",
-            "unable to open database file",
+            "the file can't be created: No such file or directory",
         ),
     ] {
         let message = fails(migration_command(url).arg("up"));

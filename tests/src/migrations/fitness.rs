@@ -2,7 +2,7 @@ use chrono::Utc;
 use futures_util::TryStreamExt;
 use runtrail_audit::{
     BulkStorage, Error, ErrorKind, LogFilter, Order, Page, PageRequest, PagedStorage, Retention,
-    RunCreation, RunFilter, RunQuery, RunTree, Storage,
+    RunCreation, RunFilter, RunLookup, RunQuery, RunTree, Storage,
 };
 use runtrail_migration::{MIGRATION_TABLE, Migrator};
 use runtrail_store::AuditStore;
@@ -45,6 +45,10 @@ async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorKind) {
     assert_kind(store.list_subtree("r").await, kind);
     assert_kind(store.measure_purge(at(0)).await, kind);
     assert_kind(store.purge_in_batches(at(0), &|_| {}).await, kind);
+    assert_kind(store.find_run_ids("r", "", 1).await, kind);
+    assert_kind(store.neighbours_of_run_ids(&["r".into()]).await, kind);
+    assert_kind(store.list_ancestors("r").await, kind);
+    assert_kind(store.count_children("r").await, kind);
     let newest = PageRequest::first(1);
     let (query, order) = (RunQuery::new(), Order::NewestFirst);
     assert_kind(store.page_runs(&query, order, &newest).await, kind);
