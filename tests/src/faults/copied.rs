@@ -28,14 +28,16 @@ fn kill_copies(from: Backend, to: Backend) {
         };
         let writer = plan.spawn();
         // Several pages of what is copied at once.
-        eventually(|| (count(&from.url(), "skill_runs") > 3_000).then_some(()));
+        eventually_within(4 * PATIENCE, || {
+            (count(&from.url(), "skill_runs") > 3_000).then_some(())
+        });
         let events_copied = || count(&to.url(), "skill_run_logs");
         let (mut killed, mut half_way) = (0, 0);
         while killed < counts::killed_copies() {
             let before = events_copied();
             let process = Spawned::new(&mut copy(&[]));
             if killed % 2 > 0 {
-                eventually(|| (events_copied() > before).then_some(()));
+                eventually_within(4 * PATIENCE, || (events_copied() > before).then_some(()));
             }
             sleep(Duration::from_millis(fastrand::u64(0..100)));
             if process.kill_unless_ended() {
