@@ -41,10 +41,9 @@ impl DatabaseUrl {
             Self::Postgres(_) | Self::Unusable(_, Some(_)) => DbBackend::Postgres,
             Self::Unusable(reason, None) => return Err(Error::InvalidUrl { reason }),
         };
-        let is_built = match kind {
-            DbBackend::Sqlite => cfg!(feature = "sqlite"),
-            _ => cfg!(feature = "postgres"),
-        };
+        let is_sqlite = kind == DbBackend::Sqlite;
+        let is_built =
+            (is_sqlite && cfg!(feature = "sqlite")) || (!is_sqlite && cfg!(feature = "postgres"));
         let reason = match self {
             _ if !is_built => MISSING_FEATURE,
             Self::Unusable(reason, _) => reason,

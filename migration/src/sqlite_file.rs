@@ -113,6 +113,7 @@ pub(crate) async fn read_first_page(db: &DatabaseConnection) -> Result<()> {
 }
 
 /// Switches a SQLite file from another program to the write-ahead log; no effect on PostgreSQL.
+#[cfg(feature = "cli")]
 pub(crate) async fn switch_to_write_ahead_log(db: &DatabaseConnection) -> Result<()> {
     if db.get_database_backend() != DbBackend::Sqlite {
         return Ok(());
