@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sea_orm::sqlx::ConnectOptions as _;
 use sea_orm::sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
-use sea_orm::{DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqlxError};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxError};
 
 use crate::connect::Access;
 use crate::sqlite_url::{Place, SqliteUrl};
@@ -115,7 +115,7 @@ pub(crate) async fn read_first_page(db: &DatabaseConnection) -> Result<()> {
 /// Switches a SQLite file from another program to the write-ahead log; no effect on PostgreSQL.
 #[cfg(feature = "cli")]
 pub(crate) async fn switch_to_write_ahead_log(db: &DatabaseConnection) -> Result<()> {
-    if db.get_database_backend() != DbBackend::Sqlite {
+    if db.get_database_backend() != sea_orm::DbBackend::Sqlite {
         return Ok(());
     }
     query(db, "PRAGMA journal_mode = WAL").await

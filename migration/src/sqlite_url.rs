@@ -6,13 +6,6 @@ use url::form_urlencoded;
 
 /// A parsed URL of a SQLite database.
 #[derive(Clone, Debug)]
-#[cfg_attr(
-    not(feature = "sqlite"),
-    expect(
-        dead_code,
-        reason = "the URL is read, so that its kind can be named, and not opened"
-    )
-)]
 pub(crate) struct SqliteUrl {
     pub(crate) place: Place,
     pub(crate) mode: Mode,
