@@ -3,6 +3,7 @@
 /// Recording a program: what it prints, how it ends, what it starts.
 mod exec;
 mod exec_output;
+mod exec_pty;
 mod exec_signals;
 mod exec_waiting;
 mod exec_without_database;

@@ -11,8 +11,10 @@ mod patience;
 mod pieces;
 mod processes;
 mod program;
+mod pseudo_terminal;
 mod pump;
 mod recorder;
+mod shown;
 mod signals;
 mod start;
 mod target;
@@ -92,6 +94,13 @@ pub(crate) struct Exec {
     /// They are passed on to stdout, and are events of the type output.
     #[arg(long)]
     merge: bool,
+    /// Give the program a terminal of its own, for colours, progress bars and prompts.
+    ///
+    /// What it prints is passed on to stdout. Its lines are events of the type output, as a person sees them: without
+    /// colours, and without what was overwritten. If stdin is a terminal, the program gets what is typed there, ^C
+    /// included, and otherwise it gets stdin itself. The terminals have the same size; without one it is 80 by 24.
+    #[arg(long, conflicts_with = "merge")]
+    pty: bool,
     /// Run the program even when it can't be recorded, and pass on its exit code all the same.
     ///
     /// A database that doesn't answer delays the start of the program by a second, and its end by at most 15.
@@ -143,9 +152,10 @@ impl Exec {
         };
         let program = Program {
             command: &self.command,
-            streams: match self.merge {
-                true => Streams::Merged,
-                false => Streams::Separate,
+            streams: match (self.merge, self.pty) {
+                (true, _) => Streams::Merged,
+                (false, true) => Streams::Terminal,
+                (false, false) => Streams::Separate,
             },
             environment,
             timeout: self.timeout,

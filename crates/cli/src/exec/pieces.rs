@@ -9,7 +9,22 @@ use serde_json::{Value, json};
 /// The most bytes of one event: a longer line goes on in the next.
 const LONGEST: usize = 16 << 10;
 
-/// Splits a stream of bytes into lines as a terminal shows them: the text after the last carriage return.
+/// Splits what a program prints into the payloads of events.
+pub(super) trait Lines: Send {
+    /// Hands each line that is complete now to `emit`.
+    fn push(&mut self, bytes: &[u8], emit: &mut dyn FnMut(Value));
+
+    /// Whether there is an unfinished line that no event has yet.
+    fn has_begun(&self) -> bool;
+
+    /// Hands over the unfinished line, up to its last whole character.
+    fn flush(&mut self, emit: &mut dyn FnMut(Value));
+
+    /// Hands over the last line, if it has no end.
+    fn finish(&mut self, emit: &mut dyn FnMut(Value));
+}
+
+/// Splits a stream of bytes at its newlines, and keeps of each line the text after its last carriage return.
 #[derive(Default)]
 pub(super) struct Splitter {
     /// The beginning of a line whose end hasn't come yet; never more than [`LONGEST`].
@@ -20,11 +35,10 @@ pub(super) struct Splitter {
     is_continued: bool,
 }
 
-impl Splitter {
-    /// Hands each line that is complete now to `emit`, as the payload of an event.
-    pub(super) fn push(&mut self, mut bytes: &[u8], mut emit: impl FnMut(Value)) {
+impl Lines for Splitter {
+    fn push(&mut self, mut bytes: &[u8], emit: &mut dyn FnMut(Value)) {
         while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
-            self.extend(&bytes[..end], &mut emit);
+            self.extend(&bytes[..end], emit);
             if bytes[end] == b'\r' {
                 self.is_returned = true;
             } else {
@@ -34,33 +48,32 @@ impl Splitter {
             }
             bytes = &bytes[end + 1..];
         }
-        self.extend(bytes, &mut emit);
+        self.extend(bytes, emit);
     }
 
-    /// Whether an unfinished line is buffered.
-    pub(super) fn has_begun(&self) -> bool {
+    fn has_begun(&self) -> bool {
         !self.begun.is_empty()
     }
 
-    /// Hands over the unfinished line, up to its last whole character.
-    pub(super) fn flush(&mut self, mut emit: impl FnMut(Value)) {
+    fn flush(&mut self, emit: &mut dyn FnMut(Value)) {
         let end = match str::from_utf8(&self.begun) {
             Err(err) if err.error_len().is_none() => err.valid_up_to(),
             _ => self.begun.len(),
         };
         if end > 0 {
-            self.emit_beginning(end, &mut emit);
+            self.emit_beginning(end, emit);
         }
     }
 
-    /// Hands over the last line, if it has no end.
-    pub(super) fn finish(self, mut emit: impl FnMut(Value)) {
+    fn finish(&mut self, emit: &mut dyn FnMut(Value)) {
         if !self.begun.is_empty() {
             emit(payload(&self.begun, Followed::ByMore));
         }
     }
+}
 
-    fn extend(&mut self, mut bytes: &[u8], emit: &mut impl FnMut(Value)) {
+impl Splitter {
+    fn extend(&mut self, mut bytes: &[u8], emit: &mut dyn FnMut(Value)) {
         if bytes.is_empty() {
             return;
         }
@@ -80,7 +93,7 @@ impl Splitter {
         self.begun.extend_from_slice(bytes);
     }
 
-    fn emit_beginning(&mut self, end: usize, emit: &mut impl FnMut(Value)) {
+    fn emit_beginning(&mut self, end: usize, emit: &mut dyn FnMut(Value)) {
         emit(payload(&self.begun[..end], Followed::ByMore));
         self.begun.drain(..end);
         self.is_continued = true;
@@ -97,14 +110,14 @@ fn whole_characters(bytes: &[u8]) -> usize {
 
 /// What comes after the bytes of an event.
 #[derive(PartialEq)]
-enum Followed {
+pub(super) enum Followed {
     ByNewline,
     /// Or by nothing, at the end.
     ByMore,
 }
 
 /// `{"text": …}`, or `{"base64": …}` if the line is not UTF-8; with `"newline": false` unless a newline follows.
-fn payload(line: &[u8], followed: Followed) -> Value {
+pub(super) fn payload(line: &[u8], followed: Followed) -> Value {
     let mut payload = match str::from_utf8(line) {
         Ok(text) => json!({ "text": text }),
         Err(_) => json!({ "base64": BASE64.encode(line) }),

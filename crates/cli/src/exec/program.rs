@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::{self, PipeReader, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,25 +12,48 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 
 use super::outcome::{Ending, Outcome};
+use super::pieces::{Lines, Splitter};
 use super::processes::reap_orphans;
+use super::pseudo_terminal::{self, PseudoTerminal, Typing};
 use super::pump::{LAST_WORDS, pump};
 use super::recorder::Events;
+use super::shown::Shown;
 use super::signals::Signals;
 use super::target::Target;
+use super::tell;
 
 /// The types of the events that are lines of output.
 const STDOUT: &str = "stdout";
 const STDERR: &str = "stderr";
-/// The same for merged streams.
+/// The same where both are one stream.
 const OUTPUT: &str = "output";
 
-/// The pipes for a program's output.
+/// Where a program's output goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Streams {
-    /// A pipe for each stream: the order between lines of different streams is unknown.
+    /// Into a pipe for each stream: the order between lines of different streams is unknown.
     Separate,
-    /// One pipe for both, as with `2>&1`.
+    /// Into one pipe for both, as with `2>&1`.
     Merged,
+    /// To a terminal of the program's own.
+    Terminal,
+}
+
+/// Where we read a program's output.
+enum Output {
+    Separate,
+    Merged(PipeReader),
+    Terminal(Arc<PseudoTerminal>),
+}
+
+/// A program that was started.
+struct Spawned {
+    child: Child,
+    target: Target,
+    output: Output,
+    /// The program's end of its terminal.
+    kept: Option<OwnedFd>,
+    typing: Option<Typing>,
 }
 
 /// A program to run, and how.
@@ -54,16 +77,27 @@ impl Program<'_> {
         }
         let started = Instant::now();
         let spawned = io::pipe().and_then(|pipe| Ok((self.spawn()?, pipe)));
-        let ((mut child, merged, mut target), (running, until_it_ends)) = match spawned {
+        let (spawned, (running, until_it_ends)) = match spawned {
             Ok(spawned) => spawned,
             Err(err) => return Outcome::without_running(Ending::NotRun(err)),
+        };
+        let Spawned {
+            mut child,
+            mut target,
+            output,
+            kept,
+            mut typing,
+        } = spawned;
+        let mut terminal = match &output {
+            Output::Terminal(terminal) => Some(Arc::clone(terminal)),
+            _ => None,
         };
         let mut runtime = None;
         let mut timed_out_after = None;
         let mut passed_on = None;
 
-        let pumps = pump_output(&mut child, merged, running, events);
-        let mut until_it_ends = Some(until_it_ends);
+        let pumps = pump_output(&mut child, output, running, events);
+        let mut until_it_ends = Some((until_it_ends, kept));
         let ended = wait_until_it_ends(target.program);
         let deadline = sleep(self.timeout.unwrap_or(Duration::MAX));
         // Nobody may be reading what we pass on; that must not keep a run open that somebody has ended.
@@ -83,14 +117,23 @@ impl Program<'_> {
                         pump_deadline.set(sleep(2 * LAST_WORDS));
                     }
                 }
-                outcome = &mut pumps, if pumped.is_none() => pumped = Some(outcome),
+                outcome = &mut pumps, if pumped.is_none() => {
+                    pumped = Some(outcome);
+                    // If nobody reads what it shows, the terminal hangs up, as a pipe would break.
+                    terminal = None;
+                    stop_typing(typing.take()).await;
+                }
                 () = &mut pump_deadline => pumped = Some(Err("nobody has taken it".to_owned())),
                 received = signals.next() => match received.signal {
                     Signal::CHILD => {
                         reap_orphans(target.program);
                         target.notice_stop();
                     }
-                    Signal::CONT => target.go_on(runtime.is_none()),
+                    Signal::CONT => {
+                        target.go_on(runtime.is_none());
+                        typing.iter().for_each(Typing::go_on);
+                    }
+                    Signal::WINCH => terminal.iter().for_each(|terminal| terminal.resize()),
                     signal => {
                         if runtime.is_some() {
                             pump_deadline.set(sleep(Duration::ZERO));
@@ -119,6 +162,13 @@ impl Program<'_> {
                 }
             }
         }
+        if let Some(typing) = typing
+            && let Err(err) = typing.end().await
+        {
+            tell(format!(
+                "what was typed was not passed on to its end: {err}"
+            ));
+        }
         let ending = child.wait().map_or_else(Ending::Unknown, Ending::Exited);
         if at_deadline == Some(Signal::KILL) {
             target.see_off(deadline).await;
@@ -132,30 +182,47 @@ impl Program<'_> {
         }
     }
 
-    /// Starts the program; its output comes from the child's pipes, or from the returned pipe if merged.
-    fn spawn(&self) -> io::Result<(Child, Option<PipeReader>, Target)> {
+    fn spawn(&self) -> io::Result<Spawned> {
         let (program, arguments) = self
             .command
             .split_first()
             .ok_or(io::ErrorKind::InvalidInput)?;
         let mut command = Command::new(program);
         command.args(arguments);
-        let merged = if self.streams == Streams::Merged {
-            let (reader, writer) = io::pipe()?;
-            command.stdout(writer.try_clone()?).stderr(writer);
-            Some(reader)
-        } else {
-            command.stdout(Stdio::piped()).stderr(Stdio::piped());
-            None
-        };
         for (name, value) in &self.environment {
             match value {
                 Some(value) => command.env(name, value),
                 None => command.env_remove(name),
             };
         }
-        let (child, target) = Target::spawn(&mut command)?;
-        Ok((child, merged, target))
+        let (output, program_end) = match self.streams {
+            Streams::Separate => {
+                command.stdout(Stdio::piped()).stderr(Stdio::piped());
+                (Output::Separate, None)
+            }
+            Streams::Merged => {
+                let (reader, writer) = io::pipe()?;
+                command.stdout(writer.try_clone()?).stderr(writer);
+                (Output::Merged(reader), None)
+            }
+            Streams::Terminal => {
+                let (terminal, program_end) = PseudoTerminal::open()?;
+                (Output::Terminal(Arc::new(terminal)), Some(program_end))
+            }
+        };
+        let (pts, kept) = program_end.map(|end| (end.pts, end.kept)).unzip();
+        let (child, target) = Target::spawn(command, pts)?;
+        let typing = match &output {
+            Output::Terminal(terminal) => terminal.pass_on_typing()?,
+            _ => None,
+        };
+        Ok(Spawned {
+            child,
+            target,
+            output,
+            kept,
+            typing,
+        })
     }
 }
 
@@ -171,22 +238,45 @@ fn wait_until_it_ends(program: Pid) -> impl Future<Output = ()> + use<> {
     }
 }
 
+async fn stop_typing(typing: Option<Typing>) {
+    if let Some(typing) = typing
+        && let Err(err) = typing.end().await
+    {
+        tell(format!(
+            "what was typed was not passed on to its end: {err}"
+        ));
+    }
+}
+
 /// Passes on what the program prints, until it has had its last words; an error says why not all of it.
 fn pump_output(
     child: &mut Child,
-    merged: Option<PipeReader>,
+    output: Output,
     running: PipeReader,
     events: Option<Events>,
 ) -> impl Future<Output = Result<(), String>> + use<> {
     let running = Arc::new(running);
-    let merged = merged.map(|from| start_pump(from, &running, io::stdout(), &events, OUTPUT));
     let stdout = child.stdout.take();
     let stdout = stdout.map(|from| start_pump(from, &running, io::stdout(), &events, STDOUT));
     let stderr = child.stderr.take();
     let stderr = stderr.map(|from| start_pump(from, &running, io::stderr(), &events, STDERR));
+    let both = match output {
+        Output::Separate => None,
+        Output::Merged(from) => Some(start_pump(from, &running, io::stdout(), &events, OUTPUT)),
+        Output::Terminal(terminal) => {
+            let from = pseudo_terminal::Output(terminal);
+            Some(start_pump_of::<Shown>(
+                from,
+                &running,
+                io::stdout(),
+                &events,
+                OUTPUT,
+            ))
+        }
+    };
     async move {
         let mut passed_on = Ok(());
-        for pumping in [merged, stdout, stderr].into_iter().flatten() {
+        for pumping in [both, stdout, stderr].into_iter().flatten() {
             let outcome = pumping.await.map_err(|err| err.to_string());
             passed_on =
                 passed_on.and(outcome.and_then(|passed| passed.map_err(|err| err.to_string())));
@@ -202,9 +292,19 @@ fn start_pump(
     events: &Option<Events>,
     event_type: &'static str,
 ) -> JoinHandle<io::Result<()>> {
+    start_pump_of::<Splitter>(from, running, to, events, event_type)
+}
+
+fn start_pump_of<L: Lines + Default>(
+    from: impl Read + AsFd + Send + 'static,
+    running: &Arc<PipeReader>,
+    to: impl AsFd + Send + 'static,
+    events: &Option<Events>,
+    event_type: &'static str,
+) -> JoinHandle<io::Result<()>> {
     let (running, events) = (Arc::clone(running), events.clone());
     spawn_blocking(move || {
         let events = events.as_ref().map(|events| (events, event_type));
-        pump(from, &running, to, events)
+        pump(from, &running, to, &mut L::default(), events)
     })
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::pieces::Splitter;
+use super::pieces::Lines;
 use super::recorder::Events;
 
 /// How much is read at a time: all that a pipe holds.
@@ -30,9 +30,10 @@ pub(super) fn pump(
     from: impl Read + AsFd,
     running: &PipeReader,
     to: impl AsFd,
+    lines: &mut dyn Lines,
     events: Option<(&Events, &'static str)>,
 ) -> io::Result<()> {
-    let emit = |payload| {
+    let mut emit = |payload| {
         if let Some((events, event_type)) = events {
             events.send(event_type, payload);
         }
@@ -43,21 +44,20 @@ pub(super) fn pump(
         ended_at: None,
         is_over: false,
     };
-    let mut lines = Splitter::default();
     let mut chunk = vec![0; CHUNK];
     let mut passed_on = Ok(());
     let read = loop {
         let pause = lines.has_begun().then_some(UNFINISHED);
         let read = match source.read(&mut chunk, pause) {
             Ok(None) => {
-                lines.flush(emit);
+                lines.flush(&mut emit);
                 continue;
             }
             Ok(Some(0)) => break Ok(()),
             Ok(Some(read)) => &chunk[..read],
             Err(err) => break Err(err),
         };
-        lines.push(read, emit);
+        lines.push(read, &mut emit);
         if passed_on.is_ok() {
             passed_on = pass_on(read, &to);
         }
@@ -65,7 +65,7 @@ pub(super) fn pump(
             break Ok(());
         }
     };
-    lines.finish(emit);
+    lines.finish(&mut emit);
     match passed_on {
         Err(err) if err != Errno::PIPE => Err(err.into()),
         _ => read,
@@ -109,13 +109,17 @@ impl<R: Read + AsFd> Source<'_, R> {
                 Err(err) => return Err(err.into()),
                 Ok(0) => return Ok(self.ended_at.map(|_| 0)),
                 Ok(_) if is_readable => match self.from.read(chunk) {
-                    Err(err) if err.kind() == ErrorKind::Interrupted => {}
+                    Err(err) if is_passing(&err) => {}
                     read => return read.map(Some),
                 },
                 Ok(_) => self.ended_at = Some(Instant::now()),
             }
         }
     }
+}
+
+fn is_passing(err: &io::Error) -> bool {
+    matches!(err.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
 }
 
 /// Writes all of it, without a buffer in between, and to a file that doesn't block as well.

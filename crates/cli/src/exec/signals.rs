@@ -20,8 +20,8 @@ const NOT_FATAL: [Signal; 7] = [
     Signal::TTOU,
 ];
 
-/// Those that we handle anyway: a child has ended or stopped; this process continues.
-const NEEDED: [Signal; 2] = [Signal::CHILD, Signal::CONT];
+/// Those that we handle anyway: a child has ended or stopped; this process continues; the terminal has another size.
+const NEEDED: [Signal; 3] = [Signal::CHILD, Signal::CONT, Signal::WINCH];
 
 /// Receives the signals that would otherwise end this process.
 pub(super) struct Signals {

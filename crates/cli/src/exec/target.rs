@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::process::{Child, Command};
 use std::time::Duration;
 
+use pty_process::blocking::Pts;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, kill_process_group,
     test_kill_process_group, waitid,
@@ -12,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::processes::{Descendants, Process, children, reap_orphans};
 use super::signals::Received;
-use super::terminal;
+use super::{pseudo_terminal, terminal};
 
 /// How often to look for remaining processes of a program.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -28,27 +29,42 @@ pub(super) struct Target {
     pub(super) program: Pid,
     /// Whether the program is stopped because it needs a terminal that another group has.
     needs_terminal: bool,
-    /// The program has its own process group, so that signals reach every process that it starts. But only the
-    /// foreground group may read from a terminal: if that group is ours, the program shares it, and only the program
-    /// gets signals.
-    has_own_group: bool,
+    group: Group,
     /// Our children from before the program.
     others: Vec<Pid>,
     /// Processes that have left the group and already got SIGTERM.
     asked_to_end: Vec<Pid>,
 }
 
+/// The process group of a program.
+///
+/// Its own, so that signals reach every process that it starts. But only the foreground group may read from a terminal:
+/// if that group is ours, the program shares it, and only the program gets signals.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Ours,
+    Own,
+    /// Its own, in a session with a terminal of its own.
+    OwnTerminal,
+}
+
 impl Target {
-    pub(super) fn spawn(command: &mut Command) -> io::Result<(Child, Self)> {
-        let has_own_group = !terminal::is_ours();
-        if has_own_group {
-            command.process_group(0);
-        }
+    /// `pts` is the program's own terminal, if it has one.
+    pub(super) fn spawn(mut command: Command, pts: Option<Pts>) -> io::Result<(Child, Self)> {
+        let group = match pts {
+            Some(_) => Group::OwnTerminal,
+            None if terminal::is_ours() => Group::Ours,
+            None => Group::Own,
+        };
         let others = children();
-        let child = command.spawn()?;
+        let child = match pts {
+            Some(pts) => pseudo_terminal::spawn(command, pts)?,
+            None if group == Group::Own => command.process_group(0).spawn()?,
+            None => command.spawn()?,
+        };
         let target = Self {
             program: Pid::from_child(&child),
-            has_own_group,
+            group,
             needs_terminal: false,
             others,
             asked_to_end: Vec::new(),
@@ -58,7 +74,7 @@ impl Target {
 
     /// Passes on a signal that was sent to us; false if the program has had it anyway.
     pub(super) fn pass_on(&self, received: Received, is_running: bool) -> bool {
-        let is_shared = !self.has_own_group && received.is_from_terminal;
+        let is_shared = self.group == Group::Ours && received.is_from_terminal;
         if !is_shared {
             self.send(received.signal, is_running);
         }
@@ -73,10 +89,10 @@ impl Target {
 
     fn send_one(&self, signal: Signal, is_running: bool) {
         // An error means that it has ended meanwhile.
-        let _ = match self.has_own_group {
-            true => kill_process_group(self.program, signal),
-            false if is_running => kill_process(self.program, signal),
-            false => Ok(()),
+        let _ = match self.group {
+            Group::Own | Group::OwnTerminal => kill_process_group(self.program, signal),
+            Group::Ours if is_running => kill_process(self.program, signal),
+            Group::Ours => Ok(()),
         };
     }
 
@@ -91,7 +107,7 @@ impl Target {
         };
         let by = status.stopping_signal().and_then(Signal::from_named_raw);
         match by {
-            _ if !self.has_own_group => {}
+            _ if self.group != Group::Own => {}
             Some(Signal::TTIN | Signal::TTOU) => self.needs_terminal = true,
             Some(Signal::TSTP) if terminal::is_of(self.program) => {
                 let _ = kill_process_group(getpgrp(), Signal::TSTP);
@@ -112,7 +128,7 @@ impl Target {
 
     /// Continues the program, in the foreground if the terminal is ours.
     pub(super) fn go_on(&mut self, is_running: bool) {
-        if is_running && self.has_own_group && terminal::is_ours() {
+        if is_running && self.group == Group::Own && terminal::is_ours() {
             terminal::hand_over(self.program);
             self.needs_terminal = false;
         }
@@ -139,7 +155,7 @@ impl Target {
 
     /// Waits for what the program has started to end as well, and kills what is left at the deadline.
     pub(super) async fn see_off(mut self, mut deadline: Pin<&mut Sleep>) {
-        if !self.has_own_group {
+        if self.group == Group::Ours {
             return;
         }
         tokio::select! {
@@ -173,7 +189,7 @@ impl Target {
     }
 
     fn descendants(&self) -> Option<Descendants> {
-        let has_any = self.has_own_group;
+        let has_any = self.group != Group::Ours;
         has_any.then(|| Descendants::find(self.program, &self.others))?
     }
 

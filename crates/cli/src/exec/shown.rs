@@ -1,0 +1,203 @@
+//! The lines that a terminal shows.
+
+use anstyle_parse::{Params, Parser, Perform};
+use serde_json::Value;
+use unicode_width::UnicodeWidthChar;
+
+use super::pieces::{Followed, Lines, payload};
+
+/// The most cells of one event, 16 KiB of four-byte characters: a longer line goes on in the next.
+const LONGEST: usize = 4 << 10;
+
+/// The most bytes in one cell: a character, and marks that it is combined with.
+const LARGEST_CELL: usize = 16;
+
+const TAB_STOP: usize = 8;
+
+/// Splits what is written to a terminal into the lines that a person sees: overwritten and erased text is left out, and
+/// so are colours.
+///
+/// It only knows the line of the cursor. A line counts as complete when the cursor leaves it, in whichever direction.
+#[derive(Default)]
+pub(super) struct Shown {
+    parser: Parser,
+    line: Line,
+}
+
+#[derive(Default)]
+struct Line {
+    /// A wide character takes two, of which the second is empty.
+    cells: Vec<String>,
+    cursor: usize,
+    /// How many cells an event already has.
+    recorded: usize,
+    /// Whether some of those have changed since.
+    is_replaced: bool,
+    /// Payloads of events.
+    complete: Vec<Value>,
+}
+
+impl Lines for Shown {
+    fn push(&mut self, bytes: &[u8], emit: &mut dyn FnMut(Value)) {
+        for &byte in bytes {
+            self.parser.advance(&mut self.line, byte);
+            self.line.complete.drain(..).for_each(&mut *emit);
+        }
+    }
+
+    fn has_begun(&self) -> bool {
+        self.line.is_replaced || self.line.cells.len() > self.line.recorded
+    }
+
+    fn flush(&mut self, emit: &mut dyn FnMut(Value)) {
+        if self.has_begun() {
+            emit(self.line.payload(Followed::ByMore));
+            self.line.recorded = self.line.cells.len();
+            self.line.is_replaced = false;
+        }
+    }
+
+    fn finish(&mut self, emit: &mut dyn FnMut(Value)) {
+        self.flush(emit);
+    }
+}
+
+impl Line {
+    /// What no event has yet of the line. If that replaces recorded text, it is the whole line after a carriage return.
+    fn payload(&self, followed: Followed) -> Value {
+        let text = match self.is_replaced {
+            true => format!("\r{}", self.cells.concat()),
+            false => self.cells.get(self.recorded..).unwrap_or_default().concat(),
+        };
+        payload(text.as_bytes(), followed)
+    }
+
+    fn end(&mut self, followed: Followed) {
+        let payload = self.payload(followed);
+        self.complete.push(payload);
+        self.cells.clear();
+        self.recorded = 0;
+        self.is_replaced = false;
+    }
+
+    /// The cursor moves to another line.
+    fn leave(&mut self) {
+        if !self.cells.is_empty() {
+            self.end(Followed::ByNewline);
+        }
+    }
+
+    fn move_to(&mut self, column: usize) {
+        self.cursor = column.min(LONGEST);
+    }
+
+    fn put(&mut self, cell: String) {
+        if self.cursor >= LONGEST {
+            self.end(Followed::ByMore);
+            self.cursor = 0;
+        }
+        if self.cells.len() <= self.cursor {
+            self.cells.resize(self.cursor + 1, " ".to_owned());
+        }
+        self.is_replaced |= self.cursor < self.recorded && self.cells[self.cursor] != cell;
+        self.cells[self.cursor] = cell;
+        self.cursor += 1;
+    }
+
+    fn combine(&mut self, mark: char) {
+        let before = self.cells.iter_mut().take(self.cursor);
+        let last = before.rev().find(|cell| !cell.is_empty());
+        if let Some(cell) = last
+            && cell.len() + mark.len_utf8() <= LARGEST_CELL
+        {
+            cell.push(mark);
+        }
+    }
+
+    fn cut_off(&mut self, column: usize) {
+        self.cells.truncate(column);
+        self.is_replaced |= column < self.recorded;
+    }
+
+    fn blank(&mut self, from: usize, to: usize) {
+        let to = to.min(self.cells.len());
+        for cell in self.cells.get_mut(from..to).unwrap_or_default() {
+            " ".clone_into(cell);
+        }
+        self.is_replaced |= from < self.recorded;
+    }
+
+    fn insert(&mut self, count: usize) {
+        if self.cursor < self.cells.len() {
+            let count = count.min(LONGEST - self.cells.len().min(LONGEST));
+            let blanks = vec![" ".to_owned(); count];
+            self.cells.splice(self.cursor..self.cursor, blanks);
+            self.is_replaced |= self.cursor < self.recorded;
+        }
+    }
+
+    fn delete(&mut self, count: usize) {
+        let end = (self.cursor + count).min(self.cells.len());
+        if self.cursor < end {
+            self.cells.drain(self.cursor..end);
+            self.is_replaced |= self.cursor < self.recorded;
+        }
+    }
+}
+
+impl Perform for Line {
+    fn print(&mut self, character: char) {
+        match character.width() {
+            None => {}
+            Some(0) => self.combine(character),
+            Some(width) => {
+                self.put(character.into());
+                for _ in 1..width {
+                    self.put(String::new());
+                }
+            }
+        }
+    }
+
+    fn execute(&mut self, byte: u8) {
+        match byte {
+            b'\n' | b'\x0b' | b'\x0c' => self.end(Followed::ByNewline),
+            b'\r' => self.cursor = 0,
+            b'\x08' => self.cursor = self.cursor.saturating_sub(1),
+            b'\t' => self.move_to((self.cursor / TAB_STOP + 1) * TAB_STOP),
+            _ => {}
+        }
+    }
+
+    fn csi_dispatch(&mut self, params: &Params, intermediates: &[u8], ignore: bool, action: u8) {
+        if ignore || !intermediates.is_empty() {
+            return;
+        }
+        let mut params = params.iter().map(|param| usize::from(param[0]));
+        let first = params.next().unwrap_or(0);
+        let count = first.max(1);
+        match action {
+            b'K' | b'J' => match first {
+                0 => self.cut_off(self.cursor),
+                1 => self.blank(0, self.cursor + 1),
+                _ => self.cut_off(0),
+            },
+            b'C' | b'a' => self.move_to(self.cursor + count),
+            b'D' => self.cursor = self.cursor.saturating_sub(count),
+            b'G' | b'`' => self.move_to(count - 1),
+            b'A' | b'B' | b'd' => self.leave(),
+            b'E' | b'F' => {
+                self.leave();
+                self.cursor = 0;
+            }
+            b'H' | b'f' => {
+                self.leave();
+                self.move_to(params.next().unwrap_or(1).max(1) - 1);
+            }
+            b'@' => self.insert(count),
+            b'P' => self.delete(count),
+            b'X' => self.blank(self.cursor, self.cursor + count),
+            _ => {}
+        }
+    }
+}
