@@ -8,7 +8,7 @@ use std::env;
 
 use anyhow::{Context, Result, ensure};
 use runtrail_store::AuditStore;
-use runtrail_store::audit::{SkillRun, SkillRunLog, Storage};
+use runtrail_store::audit::{Error, SkillRun, SkillRunLog, Storage};
 use runtrail_store::entity::{skill_run, skill_run_log};
 use runtrail_store::migration::locked;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, EntityTrait, IntoActiveModel};
@@ -43,6 +43,15 @@ async fn main() -> Result<()> {
     store
         .append_log(&SkillRunLog::new("r", 0, "thought", json!({"words": 5})))
         .await?;
+    // This program can represent the number; others that read the history can't.
+    let huge = serde_json::from_str(r#"{"words": 1e400}"#)?;
+    let refused = store
+        .append_log(&SkillRunLog::new("r", 1, "thought", huge))
+        .await;
+    ensure!(
+        matches!(refused, Err(Error::InvalidInput { .. })),
+        "{refused:?}"
+    );
     let ticket = ticket::Model {
         run_id: "r".into(),
         question: "How high is the tide?".into(),
