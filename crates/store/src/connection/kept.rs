@@ -59,6 +59,13 @@ impl Drop for GivenWay<'_> {
     }
 }
 
+/// What a connection is taken for.
+#[derive(Clone, Copy, PartialEq)]
+enum Purpose {
+    Read,
+    Write,
+}
+
 /// How long a connection may rest and still be used unasked.
 const REST: Duration = Duration::from_secs(1);
 
@@ -81,7 +88,7 @@ impl Kept {
 
     /// For a statement that waits for no lock.
     pub(super) async fn take(&self, has_prepared_statements: bool) -> Result<Lent<'_>, DbErr> {
-        self.take_with(None, has_prepared_statements).await
+        self.take_for(Purpose::Read, has_prepared_statements).await
     }
 
     /// For a statement that may wait for a lock.
@@ -89,17 +96,16 @@ impl Kept {
         &self,
         has_prepared_statements: bool,
     ) -> Result<Lent<'_>, DbErr> {
-        let writes = Some(&self.write_permits);
-        self.take_with(writes, has_prepared_statements).await
+        self.take_for(Purpose::Write, has_prepared_statements).await
     }
 
-    async fn take_with(
+    async fn take_for(
         &self,
-        writes: Option<&'_ Semaphore>,
+        purpose: Purpose,
         has_prepared_statements: bool,
     ) -> Result<Lent<'_>, DbErr> {
         // A permit is usually free, and a timer would cost as much as the rest.
-        if writes.is_none()
+        if purpose == Purpose::Read
             && let Ok(permit) = self.permits.try_acquire()
             && let Some(held) = self.warm()
         {
@@ -109,9 +115,9 @@ impl Kept {
             });
         }
         let take = async {
-            let write_permit = match writes {
-                Some(_) => Some(permit(&self.write_permits).await?),
-                None => None,
+            let write_permit = match purpose {
+                Purpose::Write => Some(permit(&self.write_permits).await?),
+                Purpose::Read => None,
             };
             let permit = permit(&self.permits).await?;
             let held = match self.warm() {
