@@ -162,13 +162,7 @@ impl Program<'_> {
                 }
             }
         }
-        if let Some(typing) = typing
-            && let Err(err) = typing.end().await
-        {
-            tell(format!(
-                "what was typed was not passed on to its end: {err}"
-            ));
-        }
+        stop_typing(typing).await;
         let ending = child.wait().map_or_else(Ending::Unknown, Ending::Exited);
         if at_deadline == Some(Signal::KILL) {
             target.see_off(deadline).await;
@@ -211,9 +205,10 @@ impl Program<'_> {
             }
         };
         let (pts, kept) = program_end.map(|end| (end.pts, end.kept)).unzip();
+        let until_typed = io::pipe()?;
         let (child, target) = Target::spawn(command, pts)?;
         let typing = match &output {
-            Output::Terminal(terminal) => terminal.pass_on_typing()?,
+            Output::Terminal(terminal) => terminal.pass_on_typing(until_typed),
             _ => None,
         };
         Ok(Spawned {

@@ -77,17 +77,16 @@ impl PseudoTerminal {
     /// Passes on what is typed into our terminal, as long as we are in its foreground.
     ///
     /// A stdin that is no terminal is the program's own: nothing is lost of it, and its end comes as an end.
-    pub(super) fn pass_on_typing(self: &Arc<Self>) -> io::Result<Option<Typing>> {
-        if !is_typed_into() {
-            return Ok(None);
-        }
-        let (until, writer) = io::pipe()?;
+    pub(super) fn pass_on_typing(
+        self: &Arc<Self>,
+        (until, writer): (PipeReader, PipeWriter),
+    ) -> Option<Typing> {
         let terminal = Arc::clone(self);
-        Ok(Some(Typing {
+        is_typed_into().then(|| Typing {
             terminal: Arc::clone(self),
             until: Some(writer),
             passing_on: spawn_blocking(move || terminal.pass_on_until(&until)),
-        }))
+        })
     }
 
     fn pass_on_until(&self, until: &PipeReader) -> io::Result<()> {
@@ -154,13 +153,13 @@ impl PseudoTerminal {
         let before = tcgetattr(io::stdin())?;
         let mut modes = self.modes.get_or_init(|| before).clone();
         modes.make_raw();
-        Ok(tcsetattr(io::stdin(), OptionalActions::Drain, &modes)?)
+        Ok(tcsetattr(io::stdin(), OptionalActions::Now, &modes)?)
     }
 
     fn restore_ours(&self) {
         // In the background the shell has restored them, and setting them would stop us.
         if let Some(modes) = self.modes.get().filter(|_| terminal::is_ours()) {
-            let _ = tcsetattr(io::stdin(), OptionalActions::Drain, modes);
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
         }
     }
 }
