@@ -324,7 +324,8 @@ impl ConnectOptions {
         })
     }
 
-    fn is_in_memory(&self) -> bool {
+    /// Whether this is a SQLite database in memory, of which nothing is left when the process ends.
+    pub fn is_in_memory(&self) -> bool {
         self.url.sqlite().is_ok_and(|url| url.file().is_none())
     }
 }

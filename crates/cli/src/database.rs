@@ -95,6 +95,10 @@ impl DatabaseArguments {
         let is_embedded = options
             .backend()
             .is_ok_and(|kind| kind == DbBackend::Sqlite);
+        if usage == Use::Create && options.is_in_memory() {
+            let message = "a database in memory keeps nothing of a command: name a file";
+            return Err(Failure::usage(message));
+        }
         let options = match usage {
             Use::Read => options.read_only(),
             Use::Change => options.existing_only(),

@@ -46,12 +46,20 @@ on_each_backend! {
             (vec!["import"], "<FILE>"),
             (vec!["completions", "dos"], "invalid value"),
             (vec!["--database-schema", "no such", "count"], "a schema name has"),
+            (vec!["-u", "sqlite::memory:", "exec", "true"], "a database in memory keeps nothing"),
         ] {
             let output = cli.output(&arguments);
             assert_eq!(output.status.code(), Some(2), "{arguments:?}");
             assert!(stderr(&output).contains(part), "{arguments:?}: {}", stderr(&output));
             assert!(stdout(&output).is_empty());
         }
+    }
+
+    async fn the_reason_of_a_database_is_given_once(database) {
+        let cli = Cli::on(database).await;
+        fs::write(cli.path("damaged.db"), "SQLite format 3\0 and no more").unwrap();
+        let message = cli.fails(1, &["-u", "sqlite://damaged.db", "count"]);
+        assert_eq!(message.matches("(code: ").count(), 1, "{message}");
     }
 
     async fn files_that_cannot_be_used_are_named(database) {

@@ -284,6 +284,15 @@ on_each_backend! {
         assert_eq!(fs::metadata(cli.path("secret.jsonl")).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
+    async fn an_export_replaces_no_database(database) {
+        let cli = Cli::on(database).await;
+        let url = format!("sqlite://{}?mode=rwc", cli.path("runs.db").display());
+        cli.succeeds(&["-u", &url, "exec", "--id", "r", "--", "true"]);
+        let before = fs::read(cli.path("runs.db")).unwrap();
+        assert!(cli.fails(1, &["-u", &url, "export", "--output", "runs.db"]).contains("it is a SQLite database"));
+        assert!(fs::read(cli.path("runs.db")).unwrap() == before);
+    }
+
     async fn a_run_with_very_many_events_is_carried_in_bounded_memory(database) {
         let cli = Cli::on(database).await;
         cli.store.start_run(&running("r")).await.unwrap();

@@ -1,5 +1,5 @@
 use std::fs::{self, File, Permissions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,9 @@ impl Replacement {
             let file = File::options().write(true).open(path)?;
             let writer = BufWriter::new(file);
             return Ok(Self::Device { writer });
+        }
+        if there.is_some() && is_of_a_database(path)? {
+            return Err(io::Error::other("it is a SQLite database"));
         }
         // What a link leads to is replaced, not the link.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -61,4 +64,16 @@ impl Replacement {
         }
         Ok(())
     }
+}
+
+/// Whether a file is a SQLite database or its write-ahead log.
+fn is_of_a_database(path: &Path) -> io::Result<bool> {
+    const DATABASE: &[u8] = b"SQLite format 3\0";
+    const LOGS: [&[u8]; 2] = [b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83"];
+
+    let mut start = Vec::new();
+    File::open(path)?
+        .take(DATABASE.len() as u64)
+        .read_to_end(&mut start)?;
+    Ok(start == DATABASE || LOGS.iter().any(|log| start.starts_with(log)))
 }
