@@ -11,7 +11,8 @@ use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use runtrail_audit::{
-    Clock, ErrorKind, Page, RunFilter, RunStats, RunStatus, SkillRun, SkillRunLog, Storage,
+    Clock, ErrorKind, Order, Page, PageRequest, PagedStorage, RunFilter, RunQuery, RunStats,
+    RunStatus, SkillRun, SkillRunLog, Storage,
 };
 use runtrail_store::AuditStore;
 use serde_json::json;
@@ -300,6 +301,20 @@ async fn compare(store: &AuditStore, model: &Model) {
             expected.len() as u64
         );
     }
+    let query = RunQuery::new().without_stored_parent().include_dry_run();
+    let expected = model.list(|run| {
+        let parent = run.parent_run_id.as_ref();
+        parent.is_none_or(|id| !model.runs.contains_key(id))
+    });
+    let page = store
+        .page_runs(&query, Order::NewestFirst, &PageRequest::first(10))
+        .await
+        .unwrap();
+    assert_eq!(page.items, expected);
+    assert_eq!(
+        store.count_runs_by_query(&query).await.unwrap(),
+        expected.len() as u64
+    );
     for status in ["running", "dry_run", "error", "ok"].map(RunStatus::from) {
         let filter = RunFilter::new().status(status.clone());
         let expected = model.list(|run| run.status == status && status != RunStatus::DRY_RUN);

@@ -116,6 +116,11 @@ impl Plans<'_> {
 
 const RUN: [&str; 2] = ["sqlite_autoindex_skill_runs_1", "skill_runs_pkey"];
 const EVENTS: [&str; 2] = ["sqlite_autoindex_skill_run_logs_1", "skill_run_logs_pkey"];
+/// The lookup of a single parent. If PostgreSQL hashed the ids of all runs, there would be no such condition.
+const PARENT_BY_ID: [&str; 2] = [
+    "SEARCH parent USING COVERING INDEX sqlite_autoindex_skill_runs_1 (id=?)",
+    "Index Cond: (id = skill_runs.parent_run_id)",
+];
 const BY_SKILL: [&str; 2] = ["runtrail_skill_runs_by_skill"; 2];
 const BY_CALLER: [&str; 2] = ["runtrail_skill_runs_by_caller"; 2];
 const BY_CHANNEL: [&str; 2] = ["runtrail_skill_runs_by_channel"; 2];
@@ -193,6 +198,9 @@ on_each_backend! {
             "page_runs of a rare channel" by BY_CHANNEL => page(query().channels(["fax"]), newest),
             "page_runs of a rare status" by BY_STATUS => page(query().statuses(["cancelled"]), newest),
             "page_runs, top level" by [BY_PARENT[0], BY_START[1]] => page(query().top_level_only(), newest),
+            "page_runs, without a stored parent" by BY_START => page(query().without_stored_parent(), newest),
+            "page_runs, without a stored parent, each looked up" by PARENT_BY_ID => page(query().without_stored_parent(), oldest),
+            "page_runs of a rare status, without a stored parent" by BY_STATUS => page(query().statuses(["cancelled"]).without_stored_parent(), newest),
             "page_runs, children" by BY_PARENT => page(query().children_of("run-000100"), newest),
             "page_runs, a time" by BY_START => page(query().started(at(100)..=at(200)), oldest),
             "a page of a prefix" by RUN => page(query().id_prefix("run-00010"), newest),

@@ -80,6 +80,8 @@ async fn statements_by_method(
         "measure_purge": store.measure_purge(at(5)),
         "page_runs": store.page_runs(&RunQuery::new(), Order::NewestFirst, &PageRequest::first(5)),
         "page_run_summaries": store.page_run_summaries(&RunQuery::new(), Order::OldestFirst, &PageRequest::first(5)),
+        "page_runs, without a stored parent": store.page_runs(&RunQuery::new().without_stored_parent(), Order::NewestFirst, &PageRequest::first(5)),
+        "count_runs_by_query": store.count_runs_by_query(&RunQuery::new().statuses(["error"])),
         "page_runs, everything asked for": store.page_runs(&everything(), Order::NewestFirst, &PageRequest::first(5)),
         "page_logs": store.page_logs("r", &LogFilter::new(), Order::OldestFirst, &PageRequest::first(5)),
     }
@@ -111,6 +113,7 @@ async fn statements_by_method(
     see! {
         "stream_runs": store.stream_runs(&filter(), Order::NewestFirst, Page::first(26)).count(),
         "stream_runs of a skill, oldest first": store.stream_runs(&of_skill, Order::OldestFirst, Page::first(26)).count(),
+        "stream_runs_by_query": store.stream_runs_by_query(&RunQuery::new().except_skills(["skill"]), Order::NewestFirst, Page::first(26)).count(),
         "stream_logs": store.stream_logs("streamed", &LogFilter::new(), Order::OldestFirst).count(),
         "stream_logs, newest first": store.stream_logs("streamed", &LogFilter::new(), Order::NewestFirst).count(),
         "stream_logs of a type": store.stream_logs("streamed", &typed, Order::OldestFirst).count(),

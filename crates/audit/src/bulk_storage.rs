@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 
-use crate::{LogFilter, Order, Page, Result, RunFilter, SkillRun, SkillRunLog, Storage};
+use crate::{LogFilter, Order, Page, Result, RunFilter, RunQuery, SkillRun, SkillRunLog, Storage};
 
 /// Many records at a time, in bounded memory.
 ///
@@ -36,6 +36,14 @@ pub trait BulkStorage: Storage {
     fn stream_runs(
         &self,
         filter: &RunFilter,
+        order: Order,
+        page: Page,
+    ) -> BoxStream<'_, Result<SkillRun>>;
+
+    /// The same as [`stream_runs`](Self::stream_runs), by a wider filter.
+    fn stream_runs_by_query(
+        &self,
+        query: &RunQuery,
         order: Order,
         page: Page,
     ) -> BoxStream<'_, Result<SkillRun>>;

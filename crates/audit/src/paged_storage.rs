@@ -18,7 +18,8 @@ use crate::{
 /// A page reads little more than its rows when one index leads to them: with one skill, one caller, one channel or one
 /// status, top-level runs, the children of a run, bounds of the start, or nothing at all. What else is asked for is
 /// looked up in each row on the way: lists and exclusions, the finish, runtimes and tokens cost as many rows as there
-/// are until enough fit, up to all that the index leads to. An id prefix reads the runs with such ids.
+/// are until enough fit, up to all that the index leads to. For runs without a stored parent, the parent of each row is
+/// looked up by its id as well. An id prefix reads the runs with such ids.
 ///
 /// # Errors
 ///
@@ -61,6 +62,9 @@ pub trait PagedStorage: Storage {
         order: Order,
         request: &PageRequest,
     ) -> Result<CursorPage<RunSummary>>;
+
+    /// How many runs a query takes, damaged rows counted.
+    async fn count_runs_by_query(&self, query: &RunQuery) -> Result<u64>;
 
     /// A page of the events of a run; empty for an unknown run.
     async fn page_logs(

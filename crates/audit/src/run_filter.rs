@@ -27,6 +27,9 @@ pub struct RunFilter {
     /// Only runs from this channel.
     pub channel_id: Option<String>,
     /// Only runs without a parent.
+    ///
+    /// This leaves out a run whose parent was purged;
+    /// [`RunQuery::without_stored_parent`](crate::RunQuery::without_stored_parent) takes it.
     pub top_level_only: bool,
     /// Only runs that started at this time or later.
     pub since: Option<DateTime<Utc>>,

@@ -97,6 +97,10 @@ pub enum Parent {
     Any,
     /// Nothing: top-level runs.
     None,
+    /// Nothing, or a run that isn't stored: it was purged, or the child was imported without it.
+    ///
+    /// A run that is its own parent has a stored one.
+    NoneStored,
     /// The run with this id.
     Run(String),
 }
@@ -162,8 +166,16 @@ impl RunQuery {
     }
 
     /// Only runs without a parent.
+    ///
+    /// [`without_stored_parent`](Self::without_stored_parent) also takes runs whose parent was purged.
     pub fn top_level_only(mut self) -> Self {
         self.parent = Parent::None;
+        self
+    }
+
+    /// Only runs without a parent, or whose parent isn't stored.
+    pub fn without_stored_parent(mut self) -> Self {
+        self.parent = Parent::NoneStored;
         self
     }
 

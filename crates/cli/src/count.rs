@@ -1,7 +1,7 @@
 use std::io::Write;
 
 use clap::Args;
-use runtrail_store::audit::Storage;
+use runtrail_store::audit::PagedStorage;
 use serde_json::json;
 
 use crate::database::DatabaseArguments;
@@ -22,8 +22,8 @@ pub(crate) struct Count {
 impl Count {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
         let store = database.open_to_read().await?;
-        let filter = self.filter.resolve(store.now());
-        let count = store.count_runs_filtered(&filter).await?;
+        let query = self.filter.resolve(store.now());
+        let count = store.count_runs_by_query(&query).await?;
         if self.json {
             return output::json_lines([json!({ "count": count })]);
         }

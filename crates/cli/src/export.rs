@@ -5,8 +5,8 @@ use clap::Args;
 use futures_util::{Stream, StreamExt};
 use runtrail_store::AuditStore;
 use runtrail_store::audit::{
-    BulkStorage, Error, LogFilter, Order, Page, Result as StoreResult, RunFilter, RunStatus,
-    SkillRun, Storage,
+    BulkStorage, Error, LogFilter, Order, Page, PagedStorage, Result as StoreResult, RunQuery,
+    RunStatus, SkillRun,
 };
 
 use self::replacement::Replacement;
@@ -39,18 +39,18 @@ struct Exported {
 impl Export {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
         let store = database.open_to_read().await?;
-        let filter = self.filter.resolve(store.now());
+        let query = self.filter.resolve(store.now());
         let exported = match &self.output {
             None => {
                 let mut out = output::plain();
-                let exported = write_runs(&store, &filter, &mut out).await?;
+                let exported = write_runs(&store, &query, &mut out).await?;
                 output::finish(out)?;
                 exported
             }
             Some(path) => {
                 let cannot_write = |err| cannot_write(path, &err);
                 let mut file = Replacement::of(path).map_err(cannot_write)?;
-                let exported = write_runs(&store, &filter, file.writer()).await?;
+                let exported = write_runs(&store, &query, file.writer()).await?;
                 file.complete().map_err(cannot_write)?;
                 exported
             }
@@ -66,13 +66,9 @@ impl Export {
             counted(runs, "run"),
             counted(events, "event")
         ));
-        if !filter.include_dry_run && filter.status.is_none() {
-            let dry_runs = RunFilter {
-                status: Some(RunStatus::DRY_RUN),
-                include_dry_run: true,
-                ..filter.clone()
-            };
-            let left_out = store.count_runs_filtered(&dry_runs).await?;
+        if !query.include_dry_run && query.statuses.only.is_empty() {
+            let dry_runs = query.statuses([RunStatus::DRY_RUN]).include_dry_run();
+            let left_out = store.count_runs_by_query(&dry_runs).await?;
             if left_out > 0 {
                 let left_out = counted(left_out, "dry run");
                 note(format!(
@@ -92,12 +88,12 @@ impl Export {
 
 async fn write_runs(
     store: &AuditStore,
-    filter: &RunFilter,
+    query: &RunQuery,
     out: &mut (impl Write + Send + ?Sized),
 ) -> Result<Exported> {
-    let bar = progress(store.count_runs_filtered(filter).await?, "{pos}/{len} runs");
+    let bar = progress(store.count_runs_by_query(query).await?, "{pos}/{len} runs");
     let mut exported = Exported::default();
-    let mut runs = store.stream_runs(filter, Order::OldestFirst, Page::ALL);
+    let mut runs = store.stream_runs_by_query(query, Order::OldestFirst, Page::ALL);
     while let Some(run) = next_readable(&mut runs, &mut exported.damaged).await? {
         write_run(store, &run, out, &mut exported).await?;
         exported.runs += 1;

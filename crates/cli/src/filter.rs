@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 use clap::Args;
-use runtrail_store::audit::{RunFilter, RunStatus};
+use runtrail_store::audit::{Bounds, Parent, RunQuery, RunStatus};
 
 use crate::time::Time;
 
@@ -21,7 +21,7 @@ pub(crate) struct FilterArguments {
     /// Only runs with this status: running, ok, error, timeout, dry_run, or one of your own.
     #[arg(long, help_heading = HEADING)]
     status: Option<String>,
-    /// Only runs without a parent.
+    /// Only runs without a parent, or whose parent isn't stored.
     #[arg(long, help_heading = HEADING)]
     top_level: bool,
     /// Only runs that started then or later: RFC 3339, a date (0:00 UTC), or an age such as 2h or 7d.
@@ -36,18 +36,24 @@ pub(crate) struct FilterArguments {
 }
 
 impl FilterArguments {
-    pub(crate) fn resolve(self, now: DateTime<Utc>) -> RunFilter {
+    pub(crate) fn resolve(self, now: DateTime<Utc>) -> RunQuery {
         // Asking for dry runs by name is asking for them.
         let by_status = self.status.as_deref() == Some(RunStatus::DRY_RUN.as_str());
-        RunFilter {
-            status: self.status.map(RunStatus::from),
-            skill_id: self.skill,
-            caller_id: self.caller,
-            channel_id: self.channel,
-            top_level_only: self.top_level,
-            since: self.since.map(|time| time.resolve(now)),
-            until: self.until.map(|time| time.resolve(now)),
+        RunQuery {
+            statuses: self.status.map(RunStatus::from).into(),
+            skills: self.skill.into(),
+            callers: self.caller.into(),
+            channels: self.channel.into(),
+            parent: match self.top_level {
+                true => Parent::NoneStored,
+                false => Parent::Any,
+            },
+            started: Bounds {
+                from: self.since.map(|time| time.resolve(now)),
+                to: self.until.map(|time| time.resolve(now)),
+            },
             include_dry_run: self.include_dry_run || by_status,
+            ..RunQuery::default()
         }
     }
 }

@@ -28,10 +28,10 @@ impl List {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
         let store = database.open_to_read().await?;
         let now = store.now();
-        let filter = self.filter.resolve(now);
+        let query = self.filter.resolve(now);
         // No limit here, since damaged rows don't count as listed. The stream reads in pages.
         let page = Page::ALL.skip(self.offset);
-        let mut runs = store.stream_runs(&filter, Order::NewestFirst, page);
+        let mut runs = store.stream_runs_by_query(&query, Order::NewestFirst, page);
 
         let mut list = RunList::new(self.json, now);
         let mut listed = 0;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 use runtrail_audit::{
-    BulkStorage, LogFilter, Order, Page, Result, RunFilter, SkillRun, SkillRunLog,
+    BulkStorage, LogFilter, Order, Page, Result, RunFilter, RunQuery, SkillRun, SkillRunLog,
 };
 
 use crate::connection::Connection;
@@ -23,12 +23,21 @@ impl<C: Connection> BulkStorage for AuditStore<C> {
         order: Order,
         page: Page,
     ) -> BoxStream<'_, Result<SkillRun>> {
-        let filter = Arc::new(filter.clone());
+        self.stream_runs_by_query(&filter.into(), order, page)
+    }
+
+    fn stream_runs_by_query(
+        &self,
+        query: &RunQuery,
+        order: Order,
+        page: Page,
+    ) -> BoxStream<'_, Result<SkillRun>> {
+        let query = Arc::new(query.clone());
         let runs = stretch::stream(move |after| {
-            let filter = Arc::clone(&filter);
+            let query = Arc::clone(&query);
             async move {
                 let db = self.reading().await?;
-                list::stretch(&db, &filter, order, page, after).await
+                list::stretch(&db, &query, order, page, after).await
             }
         });
         match page.limit.map(usize::try_from) {

@@ -1,13 +1,15 @@
 //! A filter as a condition: the one place that knows what its parts mean in SQL.
 
 use runtrail_audit::{Bounds, Choice, Parent, Result, RunQuery, RunStatus, rules};
-use runtrail_entity::skill_run::Column;
-use sea_orm::sea_query::{Expr, ExprTrait};
+use runtrail_entity::skill_run::{Column, Entity};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, Condition, ConnectionTrait, Value};
 
 use crate::backend;
+use crate::connection::Connection;
+use crate::session::Session;
 
-pub(crate) fn condition(db: &impl ConnectionTrait, query: &RunQuery) -> Result<Condition> {
+pub(crate) fn condition(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<Condition> {
     let RunQuery {
         statuses,
         skills,
@@ -34,15 +36,16 @@ pub(crate) fn condition(db: &impl ConnectionTrait, query: &RunQuery) -> Result<C
             rules::identifier(field, value)?;
         }
         if !choice.only.is_empty() {
-            all = all.add(is_one_of(db, column, &choice.only)?);
+            all = all.add(is_one_of(db.connection(), column, &choice.only)?);
         }
         if !choice.except.is_empty() {
-            all = all.add(is_one_of(db, column, &choice.except)?.not());
+            all = all.add(is_one_of(db.connection(), column, &choice.except)?.not());
         }
     }
     match parent {
         Parent::Any => {}
         Parent::None => all = all.add(Column::ParentRunId.is_null()),
+        Parent::NoneStored => all = all.add(has_no_stored_parent(db)),
         Parent::Run(id) => {
             let id = rules::identifier("parent_run_id", id)?;
             all = all.add(Column::ParentRunId.eq(id));
@@ -96,6 +99,22 @@ fn is_one_of(db: &impl ConnectionTrait, column: Column, values: &[String]) -> Re
         [value] => Ok(column.eq(value)),
         values => backend::is_in(db, Expr::col(column), values),
     }
+}
+
+/// Looks each parent up by the primary key. With `NOT EXISTS`, PostgreSQL may hash the ids of all runs before it reads
+/// the first row: at 100,000 runs a page then takes 50 to 100 ms, instead of less than one.
+fn has_no_stored_parent(db: &Session<'_, impl Connection>) -> Condition {
+    const PARENT: &str = "parent";
+
+    let id = (PARENT, Column::Id);
+    let parent = Query::select()
+        .column(id)
+        .from(db.runs().alias(PARENT))
+        .and_where(Expr::col(id).equals((Entity, Column::ParentRunId)))
+        .take();
+    Condition::any()
+        .add(Column::ParentRunId.is_null())
+        .add(Expr::SubQuery(None, Box::new(parent.into())).is_null())
 }
 
 fn within<T: Into<Value>>(condition: Condition, value: Expr, bounds: Bounds<T>) -> Condition {

@@ -24,16 +24,16 @@ pub(crate) async fn filtered(
     filter: &RunFilter,
     page: Page,
 ) -> Result<Vec<SkillRun>> {
-    let condition = filter::condition(db.connection(), &filter.into())?;
+    let condition = filter::condition(db, &filter.into())?;
     newest_first(db, condition, page).await
 }
 
-pub(crate) async fn count(db: &Session<'_, impl Connection>, filter: &RunFilter) -> Result<u64> {
-    let query = Query::select()
+pub(crate) async fn count(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<u64> {
+    let runs = Query::select()
         .from(db.runs())
-        .cond_where(filter::condition(db.connection(), &filter.into())?)
+        .cond_where(filter::condition(db, query)?)
         .take();
-    db.count(query).await
+    db.count(runs).await
 }
 
 pub(crate) async fn children(
@@ -87,7 +87,7 @@ fn list_of(
     query: &RunQuery,
     order: Order,
 ) -> Result<List<Column>> {
-    runs.cond_where(filter::condition(db.connection(), query)?);
+    runs.cond_where(filter::condition(db, query)?);
     Ok(List {
         query: runs,
         id: ListId::of(&("runs", query.clone().sorted(), order))?,
@@ -106,12 +106,12 @@ const RUNS_AT_ONCE: u64 = 25;
 /// The first runs of a page, or some after the run with this key: its start and its id.
 pub(crate) async fn stretch(
     db: &Session<'_, impl Connection>,
-    filter: &RunFilter,
+    query: &RunQuery,
     order: Order,
     page: Page,
     after: Option<Vec<Expr>>,
 ) -> Result<Stretch<SkillRun>> {
-    let mut condition = filter::condition(db.connection(), &filter.into())?;
+    let mut condition = filter::condition(db, query)?;
     let mut offset = page.offset;
     if let Some(key) = after {
         // What comes before the page has been skipped by now.

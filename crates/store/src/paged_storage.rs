@@ -28,6 +28,10 @@ impl<C: Connection> PagedStorage for AuditStore<C> {
         list::page_of_summaries(&self.reading().await?, query, order, request).await
     }
 
+    async fn count_runs_by_query(&self, query: &RunQuery) -> Result<u64> {
+        list::count(&self.reading().await?, query).await
+    }
+
     async fn page_logs(
         &self,
         run_id: &str,

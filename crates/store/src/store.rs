@@ -365,7 +365,7 @@ impl<C: Connection> Storage for AuditStore<C> {
 
     async fn count_runs_by_skill(&self, skill_id: &str, include_dry_run: bool) -> Result<u64> {
         let filter = by_skill(skill_id, include_dry_run);
-        list::count(&self.reading().await?, &filter).await
+        list::count(&self.reading().await?, &(&filter).into()).await
     }
 
     async fn list_runs_by_caller(
@@ -382,7 +382,7 @@ impl<C: Connection> Storage for AuditStore<C> {
     }
 
     async fn count_runs_filtered(&self, filter: &RunFilter) -> Result<u64> {
-        list::count(&self.reading().await?, filter).await
+        list::count(&self.reading().await?, &filter.into()).await
     }
 
     async fn purge_older_than(&self, cutoff: DateTime<Utc>) -> Result<u64> {

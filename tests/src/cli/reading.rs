@@ -69,6 +69,31 @@ on_each_backend! {
         assert_eq!(cli.json(&["count", "--json"]), [json!({"count": 3})]);
     }
 
+    async fn a_run_is_at_the_top_once_its_parent_is_purged(database) {
+        let cli = Cli::on(database).await;
+        for run in [
+            SkillRun { parent_run_id: None, ..finished_at("parent", 0) },
+            child("child", "parent"),
+            child("grandchild", "child"),
+            child("imported", "elsewhere"),
+        ] {
+            cli.store.start_run(&run).await.unwrap();
+        }
+        let assert_top = |newest_first: [&str; 2]| {
+            assert_eq!(ids_in(&cli.json(&["list", "--json", "--top-level"])), newest_first);
+            assert_eq!(cli.succeeds(&["count", "--top-level"]), "2\n");
+            let mut exported = cli.json(&["export", "--top-level"]);
+            exported.reverse();
+            assert_eq!(ids_in(&exported), newest_first);
+        };
+        assert_top(["parent", "imported"]);
+        cli.succeeds(&["purge", "--older-than", "2026-11-02", "--yes"]);
+        assert_top(["imported", "child"]);
+        let first = cli.output(&["list", "--json", "--top-level", "--limit", "1"]);
+        assert_eq!(stderr(&first), "there are more: --offset 1 goes on, --limit N shows more at once\n");
+        assert_eq!(ids_in(&cli.json(&["list", "--json", "--top-level", "--offset", "1"])), ["child"]);
+    }
+
     async fn a_list_says_when_there_is_more(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;

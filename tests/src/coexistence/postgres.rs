@@ -1,4 +1,6 @@
-use runtrail_audit::{BulkStorage, ErrorKind, RunFilter, SkillRunLog, Storage};
+use runtrail_audit::{
+    BulkStorage, ErrorKind, PagedStorage, RunFilter, RunQuery, SkillRunLog, Storage,
+};
 use runtrail_migration::{Migrator, SchemaName, SchemaState};
 use runtrail_store::AuditStore;
 use sea_orm::DatabaseConnection;
@@ -192,6 +194,10 @@ fn two_schemas_of_one_database_hold_two_histories() {
         in_public.start_run(&running("public")).await.unwrap();
         in_audit.start_run(&running("audit")).await.unwrap();
         assert_kind(in_public.get_run("audit").await, ErrorKind::NotFound);
+        in_audit.start_run(&child("child", "public")).await.unwrap();
+        let without_stored_parent = RunQuery::new().without_stored_parent();
+        let top = in_audit.count_runs_by_query(&without_stored_parent).await;
+        assert_eq!(top.unwrap(), 2);
         assert_kind(in_audit.get_run("public").await, ErrorKind::NotFound);
         assert_eq!(tables_in(&db, "audit").await, TABLES);
         assert_eq!(tables_in(&db, "public").await, TABLES);

@@ -1,6 +1,7 @@
+use futures_util::TryStreamExt;
 use runtrail_audit::{
-    Bounds, Cursor, CursorPage, ErrorKind, LogFilter, Order, PageRequest, PagedStorage, Parent,
-    RunQuery, RunStatus, RunSummary, SkillRun, SkillRunLog, Storage,
+    Bounds, BulkStorage, Cursor, CursorPage, ErrorKind, LogFilter, Order, Page, PageRequest,
+    PagedStorage, Parent, RunQuery, RunStatus, RunSummary, SkillRun, SkillRunLog, Storage,
 };
 use runtrail_store::AuditStore;
 
@@ -8,7 +9,7 @@ use crate::fixture::*;
 
 const ORDERS: [Order; 2] = [Order::NewestFirst, Order::OldestFirst];
 
-/// Many runs, most of them started at the same few moments.
+/// Many runs, most of them started at the same few moments, and some with a parent that isn't stored.
 async fn many_runs(store: &AuditStore) -> Vec<SkillRun> {
     let mut runs = Vec::new();
     for number in 0..60 {
@@ -17,7 +18,11 @@ async fn many_runs(store: &AuditStore) -> Vec<SkillRun> {
             skill_id: format!("skill-{}", number % 5),
             caller_id: format!("caller-{}", number % 4),
             channel_id: format!("channel-{}", number % 3),
-            parent_run_id: (number % 6 > 1).then(|| format!("run-{:02}", number % 6)),
+            parent_run_id: match number % 6 {
+                0 => None,
+                1 => Some("purged".into()),
+                parent => Some(format!("run-{parent:02}")),
+            },
             status: [
                 RunStatus::OK,
                 RunStatus::ERROR,
@@ -39,8 +44,8 @@ async fn many_runs(store: &AuditStore) -> Vec<SkillRun> {
     runs
 }
 
-/// What a query takes, said once more.
-fn takes(query: &RunQuery, run: &SkillRun) -> bool {
+/// What a query takes of all that are stored, said once more.
+fn takes(query: &RunQuery, run: &SkillRun, stored: &[SkillRun]) -> bool {
     fn is_in<T: PartialEq>(only: &[T], except: &[T], value: &T) -> bool {
         (only.is_empty() || only.contains(value)) && !except.contains(value)
     }
@@ -60,6 +65,9 @@ fn takes(query: &RunQuery, run: &SkillRun) -> bool {
         && match &query.parent {
             Parent::Any => true,
             Parent::None => run.parent_run_id.is_none(),
+            Parent::NoneStored => !stored
+                .iter()
+                .any(|parent| Some(&parent.id) == run.parent_run_id.as_ref()),
             Parent::Run(id) => run.parent_run_id.as_ref() == Some(id),
         }
         && is_within(&query.started, &run.started_at)
@@ -117,6 +125,8 @@ fn queries() -> Vec<RunQuery> {
         new().channels(["channel-0", "channel-2"]),
         new().except_channels(["channel-0"]),
         new().top_level_only(),
+        new().without_stored_parent(),
+        new().without_stored_parent().skills(["skill-1", "skill-2"]),
         new().children_of("run-03"),
         new().children_of("never"),
         new().started(at(2)..=at(4)),
@@ -141,13 +151,47 @@ cases_of_the_store! {
     async fn pages_go_through_all_runs_of_a_query_in_either_order(cx) {
         let runs = many_runs(cx.store).await;
         for query in queries() {
-            let mut expected: Vec<_> = runs.iter().filter(|run| takes(&query, run)).cloned().collect();
+            let mut expected: Vec<_> = runs.iter().filter(|run| takes(&query, run, &runs)).cloned().collect();
             for limit in [1, 7, 1_000] {
                 assert_eq!(all(cx.store, &query, Order::NewestFirst, limit).await, expected, "{query:?}");
             }
+            assert_eq!(cx.store.count_runs_by_query(&query).await.unwrap(), expected.len() as u64, "{query:?}");
+            let (newest_three, page) = (&expected[..expected.len().min(3)], Page::first(3));
+            let streamed: Vec<_> = cx.store.stream_runs_by_query(&query, Order::NewestFirst, page).try_collect().await.unwrap();
+            assert_eq!(streamed, newest_three, "{query:?}");
             expected.reverse();
+            let streamed: Vec<_> = cx.store.stream_runs_by_query(&query, Order::OldestFirst, Page::ALL).try_collect().await.unwrap();
+            assert_eq!(streamed, expected, "{query:?}");
             assert_eq!(all(cx.store, &query, Order::OldestFirst, 7).await, expected, "{query:?}");
         }
+    }
+
+    async fn without_stored_parent_takes_runs_whose_parent_is_missing(cx) {
+        let query = RunQuery::new().without_stored_parent();
+        let taken = async || {
+            let runs = all(cx.store, &query, Order::OldestFirst, 2).await;
+            runs.into_iter().map(|run| run.id).collect::<Vec<_>>()
+        };
+        for run in [
+            SkillRun { parent_run_id: None, ..finished_at("old", 1) },
+            child("of an old one", "old"),
+            running("top"),
+            child("of the top", "top"),
+            child("of a missing one", "missing"),
+            child("of an empty name", ""),
+            child("itself", "itself"),
+            child("round", "about"),
+            child("about", "round"),
+        ] {
+            cx.store.start_run(&run).await.unwrap();
+        }
+        assert_eq!(taken().await, ["of a missing one", "of an empty name", "old", "top"]);
+        cx.store.purge_older_than(at(2)).await.unwrap();
+        assert_eq!(taken().await, ["of a missing one", "of an empty name", "of an old one", "top"]);
+        cx.store.start_run(&running("missing")).await.unwrap();
+        assert_eq!(taken().await, ["missing", "of an empty name", "of an old one", "top"]);
+        let strictly = all(cx.store, &RunQuery::new().top_level_only(), Order::OldestFirst, 2).await;
+        assert_eq!(ids(&strictly), ["missing", "top"]);
     }
 
     async fn pages_go_back_as_they_came(cx) {
@@ -415,6 +459,29 @@ fn a_damaged_row_ends_no_page_and_hides_no_other() {
                 );
             }
         }
+    });
+}
+
+#[test]
+fn a_damaged_parent_is_stored() {
+    run_on_own_store(Backend::Sqlite, async |cx| {
+        for run in [
+            running("top"),
+            child("of a damaged one", "top"),
+            child("of a missing one", "missing"),
+            child("damaged", "top"),
+        ] {
+            cx.store.start_run(&run).await.unwrap();
+        }
+        cx.sql("UPDATE skill_runs SET started_at = 'a while ago', tool_calls = x'00ff' WHERE id = 'top'")
+            .await;
+        cx.sql("UPDATE skill_runs SET parent_run_id = x'00ff' WHERE id = 'damaged'")
+            .await;
+        let query = RunQuery::new().without_stored_parent();
+        let readable = all(cx.store, &query, Order::NewestFirst, 1).await;
+        assert_eq!(ids(&readable), ["of a missing one"]);
+        // Both damaged ones are counted, as in every count.
+        assert_eq!(cx.store.count_runs_by_query(&query).await.unwrap(), 3);
     });
 }
 
