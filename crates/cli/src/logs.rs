@@ -19,7 +19,7 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 pub(crate) struct Logs {
     #[command(flatten)]
     run: RunId,
-    /// Only events of this type: stdout, stderr and exit, where `runtrail exec` has recorded them.
+    /// Only events of this type. Those of `runtrail exec` are stdout, stderr, output (with --merge and --pty) and exit.
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<String>,
     /// Go on with new events until the run has finished.

@@ -38,6 +38,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
+use signal_hook::consts::SIGINT;
+use signal_hook::low_level::emulate_default_handler;
+
 use crate::arguments::{Cli, Command};
 use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};
@@ -55,17 +58,32 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(run(cli));
     // A thread may still be waiting for somebody to read what a program has printed.
     runtime.shutdown_background();
-    outcome.unwrap_or_else(|failure| failure.report())
+    match outcome {
+        Ok(Exit::Code(code)) => code.into(),
+        Ok(Exit::Interrupted) => {
+            // As `timeout` of the GNU core utilities does. A shell ends its script only if a program has died of ^C.
+            let _ = emulate_default_handler(SIGINT);
+            ExitCode::from(128 + SIGINT as u8)
+        }
+        Err(failure) => failure.report(),
+    }
 }
 
-async fn run(cli: Cli) -> Result<ExitCode> {
+/// How the process ends.
+enum Exit {
+    Code(u8),
+    /// By SIGINT, like the program that it has run.
+    Interrupted,
+}
+
+async fn run(cli: Cli) -> Result<Exit> {
     let Cli { command, database } = cli;
     let outcome = run_command(command, &database).await;
     database.close().await;
     outcome
 }
 
-async fn run_command(command: Command, database: &DatabaseArguments) -> Result<ExitCode> {
+async fn run_command(command: Command, database: &DatabaseArguments) -> Result<Exit> {
     match command {
         Command::Exec(exec) => return exec.run(database).await,
         Command::List(list) => list.run(database).await?,
@@ -87,5 +105,5 @@ async fn run_command(command: Command, database: &DatabaseArguments) -> Result<E
             io::stdout().write_all(&script)?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Code(0))
 }

@@ -33,7 +33,7 @@ async fn payloads(cli: &Cli, id: &str) -> Vec<Value> {
 }
 
 /// What a program prints, in the escapes of `printf`, and the lines that are recorded of it.
-const SHOWN: [(&str, &[&str]); 15] = [
+const SHOWN: [(&str, &[&str]); 20] = [
     (
         r"\033[1;31mred\033[0m and \033]0;title\007plain\n",
         &["red and plain"],
@@ -57,6 +57,11 @@ const SHOWN: [(&str, &[&str]); 15] = [
         r"gr\303\274\303\237e \344\270\255\b\b\344\272\272 e\314\201\n",
         &["grüße 人 e\u{301}"],
     ),
+    (r"a\033[9b end\n", &["aaaaaaaaaa end"]),
+    (r"\033(0lqk\033(B lqk\n", &["┌─┐ lqk"]),
+    (r"A\033[sBC\033[uX\n", &["AXC"]),
+    (r"\0337\033[24;1Hbar\0338line\n", &["bar", "line"]),
+    (r"one\033Etwo\n", &["one", "two"]),
     (r"\n\nend", &["", "", "end"]),
 ];
 
@@ -135,6 +140,21 @@ on_each_backend! {
             json!({"text": "BOB SECRET"}),
         ];
         assert_eq!(payloads(&cli, "r").await, expected);
+    }
+
+    async fn a_program_can_ask_at_its_terminal_whatever_its_stdin(database) {
+        let cli = Cli::on(database).await;
+        let mut terminal = Terminal::open();
+        let script = "read x; stty -echo </dev/tty; printf 'Password? '; read y </dev/tty; echo \"$x$y\" | tr a-z A-Z; exit 5";
+        let arguments = ["exec", "--id", "r", "--pty", "--", "sh", "-c", script];
+        std::fs::write(cli.path("input"), "piped\n").unwrap();
+        let mut child = on_terminal(&cli, &terminal, TerminalIs::ElsewhereWithInput, &arguments);
+        terminal.shown_until("Password? ");
+        terminal_write(&terminal, "typed\n");
+        assert_eq!(ended(&mut child).code(), Some(5));
+        assert!(is_cooked(&terminal));
+        let shown = terminal.shown_until("PIPEDTYPED");
+        assert!(!shown.contains("typed"), "{shown:?}");
     }
 
     async fn keys_that_make_signals_reach_only_the_program(database) {

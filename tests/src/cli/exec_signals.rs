@@ -1,5 +1,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ pub(super) fn first_line(child: &mut Child) -> String {
 pub(super) enum TerminalIs {
     Stdin,
     ElsewhereOnly,
+    /// Stdin is the file `input`.
+    ElsewhereWithInput,
 }
 
 /// `runtrail` in the foreground of a terminal, which may or may not be its stdin.
@@ -30,6 +33,7 @@ pub(super) fn on_terminal(
     let redirected = match terminal_is {
         TerminalIs::Stdin => r#"exec "$0" "$@""#,
         TerminalIs::ElsewhereOnly => r#"exec "$0" "$@" </dev/null"#,
+        TerminalIs::ElsewhereWithInput => r#"exec "$0" "$@" <input"#,
     };
     // `setsid` makes a terminal that is its stdin the one that controls what it runs.
     let by = [
@@ -106,7 +110,12 @@ on_each_backend! {
             let mut child = cli.spawn_exec(&["--id", signal, "--", "sh", "-c", "ulimit -c 0; echo $$; exec sleep 600"]);
             let program = first_line(&mut child);
             send(signal, &child.id().to_string());
-            assert_eq!(ended(&mut child).code(), Some(128 + number), "{signal}");
+            let status = ended(&mut child);
+            // A shell ends a script only if a program has died of an interrupt.
+            match signal {
+                "INT" => assert_eq!(status.signal(), Some(number)),
+                _ => assert_eq!(status.code(), Some(128 + number), "{signal}"),
+            }
             assert!(!is_alive(&program));
             let run = cli.run(signal).await;
             assert_eq!((run.status.as_str(), run.is_running()), ("error", false));

@@ -22,7 +22,6 @@ mod terminal;
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
@@ -38,6 +37,7 @@ use self::program::{Program, Streams};
 use self::recorder::{Recorder, Started, tell_unrecorded};
 use self::signals::Signals;
 use self::start::Start;
+use crate::Exit;
 use crate::database::DatabaseArguments;
 use crate::failure::{FAILED, Failure, Result};
 use crate::time;
@@ -97,8 +97,8 @@ pub(crate) struct Exec {
     /// Give the program a terminal of its own, for colours, progress bars and prompts.
     ///
     /// What it prints is passed on to stdout. Its lines are events of the type output, as a person sees them: without
-    /// colours, and without what was overwritten. If stdin is a terminal, the program gets what is typed there, ^C
-    /// included, and otherwise it gets stdin itself. The terminals have the same size; without one it is 80 by 24.
+    /// colours, and without what was overwritten in the same line. The program gets what is typed, ^C included. A stdin
+    /// that is not a terminal is its own. The terminals have the same size; without one it is 80 by 24.
     #[arg(long, conflicts_with = "merge")]
     pty: bool,
     /// Run the program even when it can't be recorded, and pass on its exit code all the same.
@@ -119,7 +119,7 @@ pub(crate) struct Exec {
 }
 
 impl Exec {
-    pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<ExitCode> {
+    pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<Exit> {
         // Before anything is recorded: from here on no signal leaves the run unfinished.
         let mut signals = Signals::catch()
             .map_err(|err| Failure::failed(format!("signals can't be caught: {err}")))?;
@@ -147,7 +147,10 @@ impl Exec {
             Beginning::Forestalled(signal) => {
                 let name = name(signal);
                 note(format!("error: nothing was run: runtrail was sent {name}"));
-                return Ok(after_signal(signal.as_raw()).into());
+                return Ok(match signal {
+                    Signal::INT => Exit::Interrupted,
+                    signal => Exit::Code(after_signal(signal.as_raw())),
+                });
             }
         };
         let program = Program {
@@ -167,7 +170,8 @@ impl Exec {
             .await;
         let mut exit_code = outcome.exit_code();
         if !matches!(outcome.ending, Ending::Exited(_)) {
-            tell(format!("{}: {}", self.program(), outcome.error()));
+            let program = self.command.first().map(Path::new).unwrap_or(Path::new(""));
+            tell(format!("{}: {}", program.display(), outcome.error()));
         }
         if let Some(reason) = &outcome.output_lost {
             tell(format!("the output was not passed on to its end: {reason}"));
@@ -181,7 +185,10 @@ impl Exec {
                 }
             }
         }
-        Ok(exit_code.into())
+        Ok(match outcome.was_interrupted() {
+            true => Exit::Interrupted,
+            false => Exit::Code(exit_code),
+        })
     }
 
     /// Waits until the start of the run is stored; with --keep-going at most for [`IMPATIENCE`]. A signal ends the

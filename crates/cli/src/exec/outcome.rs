@@ -63,6 +63,17 @@ impl Outcome {
         }
     }
 
+    /// Whether SIGINT has killed it, or kept it from being run.
+    pub(super) fn was_interrupted(&self) -> bool {
+        match &self.ending {
+            Ending::Exited(status) => {
+                self.timed_out_after.is_none() && status.signal() == Some(Signal::INT.as_raw())
+            }
+            Ending::Forestalled(signal) => *signal == Signal::INT,
+            Ending::Unknown(_) | Ending::NotRun(_) => false,
+        }
+    }
+
     pub(super) fn status(&self) -> RunStatus {
         match &self.ending {
             Ending::Exited(_) | Ending::Unknown(_) if self.timed_out_after.is_some() => {

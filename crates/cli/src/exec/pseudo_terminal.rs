@@ -27,8 +27,24 @@ const LOOK_AT_TERMINAL: Timespec = Timespec {
 /// The end of the terminal at which a person would sit.
 pub(super) struct PseudoTerminal {
     pty: Pty,
+    keyboard: Option<Keyboard>,
     /// The modes of our own terminal before what is typed there was passed on.
     modes: OnceLock<Termios>,
+}
+
+/// Our own terminal, to read from. Its descriptor is stdin if that is a terminal, since some systems can't wait for
+/// `/dev/tty`.
+struct Keyboard(OwnedFd);
+
+impl Keyboard {
+    /// Also with another stdin: a program asks for passwords at its terminal.
+    fn find() -> io::Result<Option<Self>> {
+        let stdin = io::stdin();
+        if stdin.is_terminal() {
+            return Ok(Some(Self(stdin.as_fd().try_clone_to_owned()?)));
+        }
+        Ok(terminal::open().map(|terminal| Self(terminal.into())))
+    }
 }
 
 /// The program's end of the terminal.
@@ -43,12 +59,14 @@ impl PseudoTerminal {
         let (pty, pts) = open().map_err(into_io)?;
         // Writing to it must not block while the program doesn't read.
         rustix::io::ioctl_fionbio(&pty, true)?;
+        let keyboard = Keyboard::find()?;
         // In the background they could be those of a shell at its prompt.
-        if is_typed_into() && terminal::is_ours() {
-            tcsetattr(&pts, OptionalActions::Now, &tcgetattr(io::stdin())?)?;
+        if let Some(Keyboard(ours)) = keyboard.as_ref().filter(|_| terminal::is_ours()) {
+            tcsetattr(&pts, OptionalActions::Now, &tcgetattr(ours)?)?;
         }
         let terminal = Self {
             pty,
+            keyboard,
             modes: OnceLock::new(),
         };
         terminal.resize();
@@ -75,14 +93,13 @@ impl PseudoTerminal {
     }
 
     /// Passes on what is typed into our terminal, as long as we are in its foreground.
-    ///
-    /// A stdin that is no terminal is the program's own: nothing is lost of it, and its end comes as an end.
     pub(super) fn pass_on_typing(
         self: &Arc<Self>,
         (until, writer): (PipeReader, PipeWriter),
     ) -> Option<Typing> {
+        self.keyboard.as_ref()?;
         let terminal = Arc::clone(self);
-        is_typed_into().then(|| Typing {
+        Some(Typing {
             terminal: Arc::clone(self),
             until: Some(writer),
             passing_on: spawn_blocking(move || terminal.pass_on_until(&until)),
@@ -90,7 +107,9 @@ impl PseudoTerminal {
     }
 
     fn pass_on_until(&self, until: &PipeReader) -> io::Result<()> {
-        let stdin = io::stdin();
+        let Some(Keyboard(keyboard)) = &self.keyboard else {
+            return Ok(());
+        };
         let mut typed = [0; 4096];
         loop {
             if !terminal::is_ours() {
@@ -99,9 +118,9 @@ impl PseudoTerminal {
                 }
                 continue;
             }
-            self.make_ours_raw()?;
+            self.make_raw(keyboard)?;
             let mut waiting_for = [
-                PollFd::new(&stdin, PollFlags::IN),
+                PollFd::new(keyboard, PollFlags::IN),
                 PollFd::new(until, PollFlags::IN),
             ];
             match poll(&mut waiting_for, None) {
@@ -116,7 +135,7 @@ impl PseudoTerminal {
                 continue;
             }
             // Not by `Stdin`, whose buffer would keep what comes after the program for nobody.
-            match rustix::io::read(&stdin, &mut typed) {
+            match rustix::io::read(keyboard, &mut typed) {
                 Ok(0) | Err(Errno::IO) => return Ok(()),
                 Ok(read) => self.type_in(&typed[..read], until)?,
                 Err(Errno::INTR) => {}
@@ -149,18 +168,19 @@ impl PseudoTerminal {
     }
 
     /// Lets every key through to the program's terminal, which knows what ^C means there.
-    fn make_ours_raw(&self) -> io::Result<()> {
-        let before = tcgetattr(io::stdin())?;
+    fn make_raw(&self, keyboard: &OwnedFd) -> io::Result<()> {
+        let before = tcgetattr(keyboard)?;
         let mut modes = self.modes.get_or_init(|| before).clone();
         modes.make_raw();
-        Ok(tcsetattr(io::stdin(), OptionalActions::Now, &modes)?)
+        Ok(tcsetattr(keyboard, OptionalActions::Now, &modes)?)
     }
 
-    fn restore_ours(&self) {
-        // In the background the shell has restored them, and setting them would stop us.
-        if let Some(modes) = self.modes.get().filter(|_| terminal::is_ours()) {
-            let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
-        }
+    /// The keyboard whose modes we have changed, and its own modes. In the background there is none: the shell has
+    /// restored the modes, and setting them would stop us.
+    fn changed(&self) -> Option<(&OwnedFd, &Termios)> {
+        let Keyboard(keyboard) = self.keyboard.as_ref()?;
+        let modes = self.modes.get()?;
+        terminal::is_ours().then_some((keyboard, modes))
     }
 }
 
@@ -193,9 +213,9 @@ pub(super) struct Typing {
 impl Typing {
     /// After we were stopped: a shell has changed the modes of our terminal.
     pub(super) fn go_on(&self) {
-        if self.terminal.modes.get().is_some() && terminal::is_ours() {
+        if let Some((keyboard, _)) = self.terminal.changed() {
             // The thread reports what is wrong with the terminal.
-            let _ = self.terminal.make_ours_raw();
+            let _ = self.terminal.make_raw(keyboard);
         }
     }
 
@@ -207,12 +227,10 @@ impl Typing {
 
 impl Drop for Typing {
     fn drop(&mut self) {
-        self.terminal.restore_ours();
+        if let Some((keyboard, modes)) = self.terminal.changed() {
+            let _ = tcsetattr(keyboard, OptionalActions::Now, modes);
+        }
     }
-}
-
-fn is_typed_into() -> bool {
-    io::stdin().is_terminal()
 }
 
 /// Whether the other end of a pipe that nobody writes to has gone, or goes within a while.
@@ -233,7 +251,8 @@ fn into_io(err: Error) -> io::Error {
 /// Starts a program in a session of its own, with this terminal.
 pub(super) fn spawn(command: Command, pts: Pts) -> io::Result<Child> {
     let mut command = pty_process::blocking::Command::from(command);
-    if !is_typed_into() {
+    // Nothing is lost of it, and its end comes as an end.
+    if !io::stdin().is_terminal() {
         command = command.stdin(Stdio::inherit());
     }
     command.spawn(pts).map_err(into_io)

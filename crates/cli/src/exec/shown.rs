@@ -29,6 +29,12 @@ struct Line {
     /// A wide character takes two, of which the second is empty.
     cells: Vec<String>,
     cursor: usize,
+    /// How many lines were left before this one.
+    number: u64,
+    /// A line and a column to which the cursor may be returned.
+    saved: (u64, usize),
+    last: Option<char>,
+    draws_lines: bool,
     /// How many cells an event already has.
     recorded: usize,
     /// Whether some of those have changed since.
@@ -78,13 +84,27 @@ impl Line {
         self.cells.clear();
         self.recorded = 0;
         self.is_replaced = false;
+        self.number += 1;
     }
 
     /// The cursor moves to another line.
     fn leave(&mut self) {
-        if !self.cells.is_empty() {
-            self.end(Followed::ByNewline);
+        match self.cells.is_empty() {
+            true => self.number += 1,
+            false => self.end(Followed::ByNewline),
         }
+    }
+
+    fn save(&mut self) {
+        self.saved = (self.number, self.cursor);
+    }
+
+    fn restore(&mut self) {
+        let (number, column) = self.saved;
+        if number != self.number {
+            self.leave();
+        }
+        self.cursor = column;
     }
 
     fn move_to(&mut self, column: usize) {
@@ -147,6 +167,11 @@ impl Line {
 
 impl Perform for Line {
     fn print(&mut self, character: char) {
+        let character = match self.draws_lines {
+            true => drawn(character),
+            false => character,
+        };
+        self.last = Some(character);
         match character.width() {
             None => {}
             Some(0) => self.combine(character),
@@ -194,10 +219,42 @@ impl Perform for Line {
                 self.leave();
                 self.move_to(params.next().unwrap_or(1).max(1) - 1);
             }
+            b'b' => {
+                for character in self.last.into_iter().cycle().take(count.min(LONGEST)) {
+                    self.print(character);
+                }
+            }
+            b's' => self.save(),
+            b'u' => self.restore(),
             b'@' => self.insert(count),
             b'P' => self.delete(count),
             b'X' => self.blank(self.cursor, self.cursor + count),
             _ => {}
         }
     }
+
+    fn esc_dispatch(&mut self, intermediates: &[u8], _ignore: bool, byte: u8) {
+        match (intermediates, byte) {
+            (b"(", _) => self.draws_lines = byte == b'0',
+            (b"", b'7') => self.save(),
+            (b"", b'8') => self.restore(),
+            (b"", b'D') => self.end(Followed::ByNewline),
+            (b"", b'E') => {
+                self.end(Followed::ByNewline);
+                self.cursor = 0;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a VT100 shows of its character set for drawing.
+fn drawn(character: char) -> char {
+    const FROM_BACKTICK: [char; 31] = [
+        '◆', '▒', '␉', '␌', '␍', '␊', '°', '±', '␤', '␋', '┘', '┐', '┌', '└', '┼', '⎺', '⎻', '─',
+        '⎼', '⎽', '├', '┤', '┴', '┬', '│', '≤', '≥', 'π', '≠', '£', '·',
+    ];
+    let index = u32::from(character).checked_sub(u32::from('`'));
+    let drawn = index.and_then(|index| FROM_BACKTICK.get(index as usize));
+    drawn.copied().unwrap_or(character)
 }

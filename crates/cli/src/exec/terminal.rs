@@ -23,6 +23,6 @@ pub(super) fn hand_over(to: Pid) {
     }
 }
 
-fn open() -> Option<File> {
+pub(super) fn open() -> Option<File> {
     File::open("/dev/tty").ok()
 }
