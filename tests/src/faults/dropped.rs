@@ -95,8 +95,10 @@ on_each_backend! {
         for polls in (1..).step_by(3) {
             let done = poll_some(store.purge_older_than(at(2_000)), polls).await;
             assert_no_orphans(&database.url());
+            // By one statement, since the dropped purge may still be at work.
+            let surplus = "SELECT COUNT(*) - 3 * (SELECT COUNT(*) FROM skill_runs) FROM skill_run_logs";
+            assert_eq!(fetch::<i64>(&db, surplus).await, [1 - 3], "whole runs, and the one that is kept with one event");
             let left = count(&db, "skill_runs").await;
-            assert_eq!(count(&db, "skill_run_logs").await - 1, 3 * (left - 1), "whole runs");
             seen_half_way |= left > 1 && left < 1_001;
             if done.is_some() {
                 break;
