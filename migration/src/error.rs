@@ -21,6 +21,9 @@ pub enum Error {
     /// A SQLite file can't be created.
     #[error("the file can't be created")]
     NotCreated(#[source] std::io::Error),
+    /// What is at a SQLite file's path can't be used.
+    #[error("the file can't be used")]
+    NotUsable(#[source] std::io::Error),
     /// The name of a PostgreSQL schema is out of bounds.
     #[error("a schema name has 1 to 63 of a-z, 0-9 and _, and doesn't begin with a digit")]
     InvalidSchemaName,

@@ -71,11 +71,15 @@ impl Access {
 /// Creates the file before SQLite does, so that only its owner can read it. SQLite gives the files beside it the same
 /// mode.
 pub(crate) fn prepare(file: &Path, may_create: bool) -> Result<()> {
-    if fs::metadata(file).is_ok() {
-        return Ok(());
-    }
-    if !may_create {
-        return Err(Error::NoSuchFile);
+    let is_linked = || fs::symlink_metadata(file).is_ok();
+    match fs::metadata(file) {
+        Ok(there) if there.is_file() => return Ok(()),
+        // Opening a named pipe would wait for its other end.
+        Ok(_) => return Err(unusable("it is not a regular file")),
+        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(Error::NotUsable(err)),
+        Err(_) if is_linked() => return Err(unusable("it is a link to a file that doesn't exist")),
+        Err(_) if !may_create => return Err(no_such_file(file)),
+        Err(_) => {}
     }
     let mut options = File::options();
     options.write(true).create_new(true);
@@ -87,6 +91,19 @@ pub(crate) fn prepare(file: &Path, may_create: bool) -> Result<()> {
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(err) => Err(Error::NotCreated(err)),
     }
+}
+
+fn no_such_file(file: &Path) -> Error {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.exists() => {
+            unusable("its folder doesn't exist")
+        }
+        _ => Error::NoSuchFile,
+    }
+}
+
+fn unusable(reason: &'static str) -> Error {
+    Error::NotUsable(io::Error::other(reason))
 }
 
 /// The path of a file that SQLite creates beside this one, by the ending of its name.

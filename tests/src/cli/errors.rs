@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use runtrail_audit::Storage;
 
@@ -60,6 +61,31 @@ on_each_backend! {
         fs::write(cli.path("damaged.db"), "SQLite format 3\0 and no more").unwrap();
         let message = cli.fails(1, &["-u", "sqlite://damaged.db", "count"]);
         assert_eq!(message.matches("(code: ").count(), 1, "{message}");
+    }
+
+    async fn what_is_no_file_is_not_taken_for_a_missing_one(database) {
+        let cli = Cli::on(database).await;
+        fs::create_dir(cli.path("folder")).unwrap();
+        symlink("loop", cli.path("loop")).unwrap();
+        symlink("nowhere", cli.path("dangling")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(cli.path("pipe")).status().unwrap();
+        assert!(made.success());
+        for (path, reason) in [
+            ("folder", "it is not a regular file"),
+            ("pipe", "it is not a regular file"),
+            ("loop", "Too many levels of symbolic links"),
+            ("dangling", "it is a link to a file that doesn't exist"),
+        ] {
+            let url = format!("sqlite://{path}");
+            for command in [&["count"][..], &["exec", "true"], &["migrate", "status"]] {
+                let message = cli.fails(1, &[&["-u", &url], command].concat());
+                assert!(message.contains(reason), "{message}");
+                assert!(!message.contains("make one"), "{message}");
+            }
+        }
+        let message = cli.fails(1, &["-u", "sqlite://no-such-folder/runs.db", "count"]);
+        assert!(message.contains("its folder doesn't exist"), "{message}");
+        assert!(!cli.path("nowhere").exists());
     }
 
     async fn files_that_cannot_be_used_are_named(database) {
