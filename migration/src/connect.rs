@@ -324,6 +324,11 @@ impl ConnectOptions {
         })
     }
 
+    /// The SQLite file; `None` for a database in memory, and for PostgreSQL.
+    pub fn sqlite_file(&self) -> Option<&std::path::Path> {
+        self.url.sqlite().ok()?.file()
+    }
+
     /// Whether this is a SQLite database in memory, of which nothing is left when the process ends.
     pub fn is_in_memory(&self) -> bool {
         self.url.sqlite().is_ok_and(|url| url.file().is_none())

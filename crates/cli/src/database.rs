@@ -1,5 +1,5 @@
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -151,6 +151,12 @@ impl DatabaseArguments {
         command::run(command, options, self.schema()?)
             .await
             .map_err(Failure::from_boxed)
+    }
+
+    /// The SQLite file, if it is one.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        let options = ConnectOptions::new(self.url());
+        options.sqlite_file().map(Path::to_owned)
     }
 
     /// Whether the command line names it.

@@ -37,6 +37,25 @@ fn nothing_is_run_when_it_cannot_be_recorded() {
 }
 
 #[test]
+fn a_file_that_is_gone_by_the_end_is_reported() {
+    for (way, keep_going, code) in [("rm", false, 1), ("mv", false, 1), ("rm", true, 0)] {
+        let folder = tempfile::tempdir().unwrap();
+        let script = match way {
+            "rm" => "rm runs.db*; echo out",
+            _ => "mv runs.db other.db; echo out",
+        };
+        let mut command = runtrail_command(folder.path());
+        command.args(["exec", "-u", "sqlite://runs.db"]);
+        command.args(keep_going.then_some("--keep-going"));
+        let output = command.args(["--", "sh", "-c", script]).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{way}");
+        assert_eq!(stdout(&output), "out\n");
+        let reason = "runs.db was moved or deleted while the program ran";
+        assert!(stderr(&output).contains(reason), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn with_keep_going_the_program_runs_and_the_loss_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     for url in [NOWHERE, "sqlite:///no/such/folder/runtrail.db"] {

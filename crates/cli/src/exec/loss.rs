@@ -10,6 +10,8 @@ use crate::output::counted;
 pub(super) struct Loss {
     pub(super) events: usize,
     pub(super) is_unfinished: bool,
+    /// Whether nothing of the run is where it is looked for.
+    pub(super) is_elsewhere: bool,
     /// The reason of the first loss.
     reason: String,
 }
@@ -19,6 +21,7 @@ impl Loss {
         Self {
             events: 0,
             is_unfinished: false,
+            is_elsewhere: false,
             reason,
         }
     }
@@ -38,6 +41,9 @@ impl fmt::Display for Loss {
         }
         if self.is_unfinished {
             f.write_str("it is not finished, ")?;
+        }
+        if self.is_elsewhere {
+            f.write_str("nothing of it may be left, ")?;
         }
         write!(f, "since {}", self.reason)
     }

@@ -4,6 +4,7 @@
 //! events, and handed to the recorder over a bounded channel. When the database is slower than the program, the
 //! channel fills, the threads wait, and so does the program: memory stays bounded, and nothing is left out.
 
+mod database_file;
 mod inherited;
 mod loss;
 mod outcome;

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use super::database_file::DatabaseFile;
 use super::loss::Loss;
 use super::outcome::{Outcome, name};
 use super::patience::{AFTER_SIGNAL, PATIENCE, Patience};
@@ -160,6 +161,7 @@ pub(super) fn tell_unrecorded(failure: &Failure) {
 struct Recording {
     store: AuditStore,
     database: DatabaseArguments,
+    file: Option<DatabaseFile>,
     patience: Patience,
     loss: Option<Loss>,
     stores_one_by_one: bool,
@@ -171,6 +173,7 @@ impl Recording {
     fn new(store: AuditStore, database: DatabaseArguments, patience: Patience) -> Self {
         Self {
             store,
+            file: DatabaseFile::of(&database),
             database,
             patience,
             loss: None,
@@ -258,6 +261,10 @@ impl Recording {
             && !self.finish_anew(&run_id, &stats).await
         {
             Loss::add(&mut self.loss, 0, err).is_unfinished = true;
+        }
+        if let Some(reason) = self.file.as_ref().and_then(DatabaseFile::replaced) {
+            let loss = self.loss.get_or_insert_with(|| Loss::because(reason));
+            loss.is_elsewhere = true;
         }
         self.loss.map_or(Ok(()), Err)
     }
