@@ -77,7 +77,7 @@ on_each_backend! {
             ("dangling", "it is a link to a file that doesn't exist"),
         ] {
             let url = format!("sqlite://{path}");
-            for command in [&["count"][..], &["exec", "true"], &["migrate", "status"]] {
+            for command in [&["count"][..], &["exec", "true"], &["purge", "--older-than", "1d"]] {
                 let message = cli.fails(1, &[&["-u", &url], command].concat());
                 assert!(message.contains(reason), "{message}");
                 assert!(!message.contains("make one"), "{message}");

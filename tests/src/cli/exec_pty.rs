@@ -231,7 +231,13 @@ on_each_backend! {
         terminal.shown_until("got=hello");
         // ^Z is the program's, but somebody else may stop us.
         let children = Command::new("pgrep").args(["-P", &shell.id().to_string()]).output().unwrap();
-        send("TSTP", stdout(&children).trim());
+        let runtrail = stdout(&children).trim().to_owned();
+        send("TSTP", &runtrail);
+        eventually(|| {
+            let stat = std::fs::read_to_string(format!("/proc/{runtrail}/stat")).unwrap();
+            stat.contains(") T ").then_some(())
+        });
+        terminal.shown_until("Stopped");
         terminal_write(&terminal, "echo in-the-$((50+2))-shell\n");
         terminal.shown_until("in-the-52-shell");
         terminal_write(&terminal, "fg\n");

@@ -53,6 +53,9 @@ async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorKind) {
     let (query, order) = (RunQuery::new(), Order::NewestFirst);
     assert_kind(store.page_runs(&query, order, &newest).await, kind);
     assert_kind(store.page_run_summaries(&query, order, &newest).await, kind);
+    assert_kind(store.count_runs_by_query(&query).await, kind);
+    let mut runs = store.stream_runs_by_query(&query, order, page);
+    assert_kind(runs.try_next().await, kind);
     let all = LogFilter::new();
     assert_kind(store.page_logs("r", &all, order, &newest).await, kind);
     let mut runs = store.stream_runs(&filter, Order::NewestFirst, page);
