@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::{Value, json};
 
-use super::exec_signals::{TerminalIs, first_line, on_terminal, terminal_write};
+use super::exec_signals::{TerminalIs, first_line, on_terminal, shell_on_terminal, terminal_write};
 use crate::fixture::*;
 
 fn size(rows: u16, columns: u16) -> Winsize {
@@ -212,14 +212,7 @@ on_each_backend! {
     async fn in_the_background_a_terminal_is_left_to_the_shell(database) {
         let cli = Cli::on(database).await;
         let mut terminal = Terminal::open();
-        let by = [&["setsid", "--ctty"], HEEDING_SIGNALS, &["bash", "--norc", "--noprofile", "-i", "-s"]].concat();
-        let mut shell = cli
-            .command_by(&by, &[])
-            .stdin(terminal.stream())
-            .stdout(terminal.stream())
-            .stderr(terminal.stream())
-            .spawn()
-            .unwrap();
+        let mut shell = shell_on_terminal(&cli, &terminal);
         let script = "printf ready; read x; echo got=$x; read y; echo then=$y; exit 5";
         terminal_write(&terminal, &format!("PS1=; set +o history; runtrail exec --id r --pty -- sh -c '{script}' &\n"));
         cli.has_events("r", 1).await;

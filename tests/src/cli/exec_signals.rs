@@ -42,7 +42,22 @@ pub(super) fn on_terminal(
         &["sh", "-c", redirected],
     ]
     .concat();
-    cli.command_by(&by, arguments)
+    spawn_on(terminal, cli.command_by(&by, arguments))
+}
+
+/// An interactive shell that controls the jobs of a terminal.
+pub(super) fn shell_on_terminal(cli: &Cli, terminal: &Terminal) -> Child {
+    let by = [
+        &["setsid", "--ctty"],
+        HEEDING_SIGNALS,
+        &["bash", "--norc", "--noprofile", "-i", "-s"],
+    ]
+    .concat();
+    spawn_on(terminal, cli.command_by(&by, &[]))
+}
+
+fn spawn_on(terminal: &Terminal, mut command: Command) -> Child {
+    command
         .stdin(terminal.stream())
         .stdout(terminal.stream())
         .stderr(terminal.stream())
@@ -248,14 +263,7 @@ on_each_backend! {
     async fn a_program_that_comes_to_the_foreground_gets_the_terminal(database) {
         let cli = Cli::on(database).await;
         let mut terminal = Terminal::open();
-        let by = [&["setsid", "--ctty"], HEEDING_SIGNALS, &["bash", "--norc", "--noprofile", "-i", "-s"]].concat();
-        let mut shell = cli
-            .command_by(&by, &[])
-            .stdin(terminal.stream())
-            .stdout(terminal.stream())
-            .stderr(terminal.stream())
-            .spawn()
-            .unwrap();
+        let mut shell = shell_on_terminal(&cli, &terminal);
         terminal_write(&terminal, "PS1=; set +o history; runtrail exec --id r -- sh -c 'echo pid=$$; read x; echo got=$x; read y; echo then=$y; exit 5' &\n");
         cli.has_events("r", 1).await;
         let program = cli.printed_by("r", "stdout").await;

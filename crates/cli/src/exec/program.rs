@@ -204,11 +204,12 @@ impl Program<'_> {
                 (Output::Terminal(Arc::new(terminal)), Some(program_end))
             }
         };
+        // Made before the program, which a failure would leave behind.
+        let until_typed = program_end.as_ref().map(|_| io::pipe()).transpose()?;
         let (pts, kept) = program_end.map(|end| (end.pts, end.kept)).unzip();
-        let until_typed = io::pipe()?;
         let (child, target) = Target::spawn(command, pts)?;
-        let typing = match &output {
-            Output::Terminal(terminal) => terminal.pass_on_typing(until_typed),
+        let typing = match (&output, until_typed) {
+            (Output::Terminal(terminal), Some(until)) => terminal.pass_on_typing(until),
             _ => None,
         };
         Ok(Spawned {
@@ -252,15 +253,23 @@ fn pump_output(
 ) -> impl Future<Output = Result<(), String>> + use<> {
     let running = Arc::new(running);
     let stdout = child.stdout.take();
-    let stdout = stdout.map(|from| start_pump(from, &running, io::stdout(), &events, STDOUT));
+    let stdout =
+        stdout.map(|from| start_pump::<Splitter>(from, &running, io::stdout(), &events, STDOUT));
     let stderr = child.stderr.take();
-    let stderr = stderr.map(|from| start_pump(from, &running, io::stderr(), &events, STDERR));
+    let stderr =
+        stderr.map(|from| start_pump::<Splitter>(from, &running, io::stderr(), &events, STDERR));
     let both = match output {
         Output::Separate => None,
-        Output::Merged(from) => Some(start_pump(from, &running, io::stdout(), &events, OUTPUT)),
+        Output::Merged(from) => Some(start_pump::<Splitter>(
+            from,
+            &running,
+            io::stdout(),
+            &events,
+            OUTPUT,
+        )),
         Output::Terminal(terminal) => {
             let from = pseudo_terminal::Output(terminal);
-            Some(start_pump_of::<Shown>(
+            Some(start_pump::<Shown>(
                 from,
                 &running,
                 io::stdout(),
@@ -280,17 +289,7 @@ fn pump_output(
     }
 }
 
-fn start_pump(
-    from: impl Read + AsFd + Send + 'static,
-    running: &Arc<PipeReader>,
-    to: impl AsFd + Send + 'static,
-    events: &Option<Events>,
-    event_type: &'static str,
-) -> JoinHandle<io::Result<()>> {
-    start_pump_of::<Splitter>(from, running, to, events, event_type)
-}
-
-fn start_pump_of<L: Lines + Default>(
+fn start_pump<L: Lines + Default>(
     from: impl Read + AsFd + Send + 'static,
     running: &Arc<PipeReader>,
     to: impl AsFd + Send + 'static,

@@ -119,15 +119,7 @@ impl PseudoTerminal {
                 continue;
             }
             self.make_raw(keyboard)?;
-            let mut waiting_for = [
-                PollFd::new(keyboard, PollFlags::IN),
-                PollFd::new(until, PollFlags::IN),
-            ];
-            match poll(&mut waiting_for, None) {
-                Err(Errno::INTR) => continue,
-                polled => polled?,
-            };
-            if !waiting_for[1].revents().is_empty() {
+            if is_over_before(until, keyboard, PollFlags::IN)? {
                 return Ok(());
             }
             // The shell may have taken it back meanwhile, and reading would stop us.
@@ -147,15 +139,7 @@ impl PseudoTerminal {
     /// Waits while the program doesn't read what has been typed before.
     fn type_in(&self, mut typed: &[u8], until: &PipeReader) -> io::Result<()> {
         while !typed.is_empty() {
-            let mut waiting_for = [
-                PollFd::new(&self.pty, PollFlags::OUT),
-                PollFd::new(until, PollFlags::IN),
-            ];
-            match poll(&mut waiting_for, None) {
-                Err(Errno::INTR) => continue,
-                polled => polled?,
-            };
-            if !waiting_for[1].revents().is_empty() {
+            if is_over_before(until, &self.pty, PollFlags::OUT)? {
                 return Ok(());
             }
             match rustix::io::write(&self.pty, typed) {
@@ -238,6 +222,20 @@ fn is_over(pipe: &PipeReader, within: &Timespec) -> io::Result<bool> {
     match poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(within)) {
         Err(Errno::INTR) => Ok(false),
         polled => Ok(polled? > 0),
+    }
+}
+
+/// Waits until a file is ready; returns whether the other end of the pipe has gone by then.
+fn is_over_before(pipe: &PipeReader, file: &impl AsFd, ready: PollFlags) -> io::Result<bool> {
+    let mut waiting_for = [PollFd::new(file, ready), PollFd::new(pipe, PollFlags::IN)];
+    loop {
+        match poll(&mut waiting_for, None) {
+            Err(Errno::INTR) => {}
+            polled => {
+                polled?;
+                return Ok(!waiting_for[1].revents().is_empty());
+            }
+        }
     }
 }
 
