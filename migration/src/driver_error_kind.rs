@@ -104,6 +104,8 @@ impl DriverErrorKind {
             5 | 6 => Self::Busy,
             // SQLITE_FULL
             13 => Self::Full,
+            // SQLITE_IOERR_SHMSIZE: there is no room for the index of the write-ahead log.
+            _ if code == 4874 => Self::Full,
             // SQLITE_READONLY
             8 => Self::ReadOnly,
             // SQLITE_CONSTRAINT

@@ -37,6 +37,9 @@ pub(crate) enum Failure {
         missing: audit::Error,
         similar: Vec<String>,
     },
+    /// `@last` and the like where no run fits.
+    #[error("no run is recorded that {given} could mean")]
+    NoneYet { given: String },
     #[error("the output can't be written")]
     Output(#[from] io::Error),
     /// A program that was to be recorded.
@@ -100,6 +103,7 @@ impl Failure {
         }
         match self.store_error() {
             Some(audit::Error::NotFound { .. }) => NOT_FOUND,
+            None if matches!(self, Self::NoneYet { .. }) => NOT_FOUND,
             Some(audit::Error::InvalidInput { .. }) => USAGE,
             _ if matches!(self, Self::Usage(_)) => USAGE,
             _ => FAILED,
@@ -111,7 +115,7 @@ impl Failure {
             Self::Opening { source, .. } | Self::Store(source) => Some(source),
             Self::NoSuchRun { missing, .. } => Some(missing),
             Self::NotRun(cause) => cause.store_error(),
-            Self::Failed(_) | Self::Usage(_) | Self::Output(_) => None,
+            Self::Failed(_) | Self::Usage(_) | Self::NoneYet { .. } | Self::Output(_) => None,
         }
     }
 
@@ -138,6 +142,9 @@ impl Failure {
                 "may you write the file, and does the URL lead to the primary?"
             }
             Error::Busy { .. } => "somebody holds a lock on it; try again",
+            Error::Timeout { source } if is_cancelled(&**source) => {
+                "its statement_timeout is too short, or somebody cancelled the statement"
+            }
             Error::Timeout { .. } => "is it running, and is the URL right?",
             Error::Backend { source, .. } if is_about_prepared_statements(&**source) => {
                 "a pooler stands between: --without-prepared-statements works with it"
@@ -156,6 +163,12 @@ impl Failure {
 fn is_about_prepared_statements(source: &(dyn Error + 'static)) -> bool {
     let source = source.downcast_ref::<DbErr>();
     source.is_some_and(DriverErrorKind::is_about_prepared_statements)
+}
+
+/// Whether the server itself has ended the statement.
+fn is_cancelled(source: &(dyn Error + 'static)) -> bool {
+    let source = source.downcast_ref::<DbErr>();
+    source.is_some_and(|err| DriverErrorKind::of(err) == DriverErrorKind::Timeout)
 }
 
 fn is_missing_file(source: &(dyn Error + 'static)) -> bool {

@@ -31,10 +31,14 @@ const EVENTS_AT_ONCE: usize = 64;
 /// A line that is longer than this is kept on disk while it is imported.
 const LINE_IN_MEMORY: usize = 8 << 20;
 
+/// How many bad lines are reported one by one: a file that isn't an export has nothing but bad lines.
+const REPORTED: u64 = 100;
+const FIRST_UNREPORTED: u64 = REPORTED + 1;
+
 /// Read runs with their events, as `export` has written them.
 ///
-/// What is there already stays as it is, so importing twice changes nothing. A line that can't be imported is
-/// reported with its number and skipped; the exit code is then 1.
+/// Existing records stay as they are, so importing twice changes nothing; they count as imported. A line that can't
+/// be imported is skipped, and reported with its number up to the hundredth such line; the exit code is then 1.
 #[derive(Args)]
 pub(crate) struct Import {
     /// The file to read; - is stdin.
@@ -79,7 +83,11 @@ impl Import {
                 Ok(None) => {}
                 Err(Refusal::Line(reason)) => {
                     bad += 1;
-                    bar.suspend(|| note(format!("line {number}: {reason}")));
+                    match bad {
+                        ..=REPORTED => bar.suspend(|| note(format!("line {number}: {reason}"))),
+                        FIRST_UNREPORTED => bar.suspend(|| note("further lines are only counted")),
+                        _ => {}
+                    }
                 }
                 Err(Refusal::Database(err)) => {
                     note(format!(

@@ -9,9 +9,14 @@ use crate::output::{self, counted, progress};
 use crate::time::Time;
 
 /// Delete runs that finished long ago, with their events; running ones never.
+///
+/// A SQLite file doesn't shrink: new records reuse the free pages. `sqlite3 FILE VACUUM` gives the space back to the
+/// disk. On PostgreSQL, autovacuum makes the space usable again.
 #[derive(Args)]
 pub(crate) struct Purge {
     /// Runs that finished before then: RFC 3339, a date (0:00 UTC), or an age such as 30d.
+    ///
+    /// Units of an age are s, m (minutes), h, d, w, M (months) and y.
     #[arg(long, value_name = "TIME")]
     older_than: Time,
     /// Tell what would go, and delete nothing.
@@ -29,6 +34,10 @@ impl Purge {
             false => database.open_existing().await?,
         };
         let cutoff = self.older_than.resolve(store.now());
+        if cutoff > store.now() {
+            let message = "--older-than is in the future: it would take every finished run; use 0s if you mean that";
+            return Err(Failure::usage(message));
+        }
         let size = store.measure_purge(cutoff).await?;
         let before = rfc3339::text(cutoff);
         let what = describe(size);

@@ -91,7 +91,9 @@ async fn last(store: &AuditStore, name: &str, given: &str) -> Result<String> {
     }
     match newest {
         Some(run) => Ok(run.id),
-        None => Err(Error::not_found(given).into()),
+        None => Err(Failure::NoneYet {
+            given: given.to_owned(),
+        }),
     }
 }
 

@@ -96,6 +96,17 @@ on_each_backend! {
         }
     }
 
+    async fn very_many_bad_lines_are_counted_and_not_listed(database) {
+        let cli = Cli::on(database).await;
+        fs::write(cli.path("log"), "no JSON\n".repeat(5_000)).unwrap();
+        let output = cli.output(&["import", "log"]);
+        assert_eq!(output.status.code(), Some(1));
+        let message = stderr(&output);
+        assert!(message.contains("line 100: ") && !message.contains("line 101: "), "{message}");
+        assert!(message.contains("further lines are only counted\n"), "{message}");
+        assert!(message.ends_with("error: 5,000 lines could not be imported\n"), "{message}");
+    }
+
     async fn an_import_holds_nothing_that_it_will_not_store(database) {
         let cli = Cli::on(database).await;
         let mut file = fs::File::create(cli.path("lines")).unwrap();

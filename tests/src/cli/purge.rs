@@ -70,6 +70,20 @@ on_each_backend! {
         assert_eq!(cli.succeeds(&["count"]), "4\n");
     }
 
+    async fn a_time_in_the_future_is_refused(database) {
+        let cli = Cli::on(database).await;
+        some_runs(&cli).await;
+        for switch in ["--yes", "--dry-run"] {
+            let message = cli.fails(2, &["purge", "--older-than", "2999-01-01", switch]);
+            assert!(message.contains("in the future"), "{message}");
+        }
+        let output = cli.output(&["purge", "--older-than", "30 tides", "--yes"]);
+        assert_eq!(output.status.code(), Some(2));
+        let message = stderr(&output);
+        assert!(message.contains("s, m, h, d, w, M for months, y"), "{message}");
+        assert_eq!(cli.succeeds(&["count"]), "4\n");
+    }
+
     async fn on_a_terminal_it_asks(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;

@@ -3,6 +3,8 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use sea_orm::{ConnectionTrait, TransactionTrait};
+
 use crate::fixture::*;
 
 const ROLE: &str = "runtrail_test_one_connection";
@@ -96,6 +98,31 @@ fn a_refused_connection_is_reported_soon_and_with_its_reason() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+#[test]
+fn a_statement_that_the_server_ends_is_not_blamed_on_the_url() {
+    on_database(Backend::Postgres, async |database| {
+        database.store().await.close().await.unwrap();
+        let db = database.connection().await;
+        let lock = db.begin().await.unwrap();
+        lock.execute_unprepared("LOCK TABLE skill_runs")
+            .await
+            .unwrap();
+        let url = format!("{}?options[statement_timeout]=300", database.url());
+        let folder = tempfile::tempdir().unwrap();
+        let output = runtrail_command(folder.path())
+            .args(["--database-url", &url, "list"])
+            .output()
+            .unwrap();
+        let message = stderr(&output);
+        assert!(
+            message.contains("statement_timeout is too short"),
+            "{message}"
+        );
+        assert!(!message.contains("URL"), "{message}");
+        lock.rollback().await.unwrap();
+    });
 }
 
 #[test]

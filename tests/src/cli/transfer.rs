@@ -284,6 +284,13 @@ on_each_backend! {
         assert_eq!(fs::metadata(cli.path("secret.jsonl")).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
+    async fn only_its_owner_can_read_a_new_export(database) {
+        use std::os::unix::fs::PermissionsExt;
+        let cli = Cli::on(database).await;
+        export(&cli, "runs.jsonl");
+        assert_eq!(fs::metadata(cli.path("runs.jsonl")).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
     async fn an_export_replaces_no_database(database) {
         let cli = Cli::on(database).await;
         let url = format!("sqlite://{}?mode=rwc", cli.path("runs.db").display());

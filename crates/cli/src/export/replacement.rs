@@ -31,8 +31,8 @@ impl Replacement {
         let folder = path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty());
-        // As any new file; the umask takes away what it does.
-        let permissions = Permissions::from_mode(0o666);
+        // As private as the database that it comes from.
+        let permissions = Permissions::from_mode(0o600);
         let file = tempfile::Builder::new()
             .prefix(".runtrail-export-")
             .permissions(permissions)
