@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use runtrail_audit::{Error, ErrorKind, SkillRunLog, Storage};
-use runtrail_store::{AuditStore, ConnectOptions};
+use runtrail_store::{AuditStore, ConnectOptions, Retry};
 use sea_orm::TransactionTrait;
 use serde_json::json;
 
@@ -111,6 +111,30 @@ fn a_slow_statement_is_a_timeout() {
         let err = assert_kind(store.start_run(&running("r")).await, ErrorKind::Timeout);
         assert!(err.is_transient());
         txn.rollback().await.unwrap();
+        store.start_run(&running("r")).await.unwrap();
+    });
+}
+
+/// The state is raised by a trigger, since `transaction_timeout` exists from PostgreSQL 17 only.
+#[test]
+fn a_transaction_timeout_is_a_timeout() {
+    on_database(Backend::Postgres, async |database| {
+        let store = database.store().await.with_retry(Retry::never());
+        let host = database.connection().await;
+        execute(
+            &host,
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE EXCEPTION 'too long' USING ERRCODE = '25P04'; END $$",
+        )
+        .await;
+        execute(
+            &host,
+            "CREATE TRIGGER refuse BEFORE INSERT ON skill_runs EXECUTE FUNCTION refuse()",
+        )
+        .await;
+        let err = assert_kind(store.start_run(&running("r")).await, ErrorKind::Timeout);
+        assert!(err.is_transient());
+        execute(&host, "DROP TRIGGER refuse ON skill_runs").await;
         store.start_run(&running("r")).await.unwrap();
     });
 }
