@@ -331,3 +331,47 @@ impl<T> From<RangeToInclusive<T>> for Bounds<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::{CursorPage, Order, PageRequest};
+
+    fn assert_survives_json<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
+        let text = serde_json::to_string(value).unwrap();
+        assert_eq!(&serde_json::from_str::<T>(&text).unwrap(), value, "{text}");
+    }
+
+    #[test]
+    fn what_a_list_is_asked_for_survives_json() {
+        let filter = RunFilter::new().caller("alice").since(Utc::now());
+        assert_survives_json(&filter);
+        let query = RunQuery::from(&filter)
+            .except_statuses(["ok"])
+            .total_tokens(5..)
+            .children_of("run-1");
+        assert_survives_json(&query);
+        assert_survives_json(&Order::OldestFirst);
+        let request = PageRequest::first(7).at("text".into());
+        assert_survives_json(&request);
+        assert_survives_json(&CursorPage {
+            items: vec!["run-1".to_owned()],
+            next: request.cursor,
+            previous: None,
+            has_more: true,
+        });
+    }
+
+    #[test]
+    fn parts_of_a_query_may_be_missing_from_its_json() {
+        assert_eq!(
+            serde_json::from_str::<RunQuery>("{}").unwrap(),
+            RunQuery::new()
+        );
+    }
+}

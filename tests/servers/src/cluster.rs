@@ -55,22 +55,29 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A standby of this server, that follows it by streaming.
+    /// A standby of this server, that follows it by streaming. The server is restarted for it, and must have no
+    /// tablespaces.
+    ///
+    /// It begins as a copy of the stopped server's files, since not every build has `pg_basebackup`.
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start).
-    pub fn start_standby(&self) -> Result<Self> {
+    /// As [`start`](Self::start), or if the server isn't running.
+    pub fn start_standby(&mut self) -> Result<Self> {
         let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
         let mut standby = Self::in_new_folder(&self.programs, self.password.clone(), &settings)?;
-        let mut copy = standby.command("pg_basebackup")?;
-        copy.env("PGPASSWORD", &self.password)
-            .args(["--host=127.0.0.1", &format!("--port={}", self.port)])
-            .args([&format!("--username={USER}"), "--checkpoint=fast"])
-            .args(["--wal-method=stream", "--write-recovery-conf", "--no-sync"])
-            .arg("--pgdata")
-            .arg(standby.data());
-        succeed(&mut copy)?;
+        self.crash()?;
+        let mut copy = self.account.command(Path::new("cp"), self.folder.path());
+        succeed(copy.arg("-a").arg(self.data()).arg(standby.data()))?;
+        self.start_again()?;
+        let primary = format!(
+            "primary_conninfo = 'host=127.0.0.1 port={} user={USER} password={}'\n",
+            self.port, self.password
+        );
+        let configuration = standby.data().join("postgresql.auto.conf");
+        self.account.write_secret(&configuration, &primary)?;
+        let signal = standby.data().join("standby.signal");
+        self.account.write_secret(&signal, "")?;
         standby.serve_on_free_port()?;
         Ok(standby)
     }

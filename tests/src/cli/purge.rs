@@ -70,6 +70,20 @@ on_each_backend! {
         assert_eq!(cli.succeeds(&["count"]), "4\n");
     }
 
+    async fn runs_that_cannot_be_deleted_are_reported_and_the_others_go(database) {
+        let cli = Cli::on(database).await;
+        some_runs(&cli).await;
+        let db = database.connection().await;
+        execute(&db, "CREATE TABLE tickets (run_id TEXT REFERENCES skill_runs (id))").await;
+        execute(&db, "INSERT INTO tickets VALUES ('b')").await;
+        let output = cli.output(&["purge", "--older-than", "2026-11-02", "--yes"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stdout(&output).starts_with("deleted 2 runs, "), "{}", stdout(&output));
+        let message = stderr(&output);
+        assert!(message.contains("\"b\"") && message.contains("1 run can't be deleted"), "{message}");
+        assert_eq!(cli.store.list_logs_by_run("b").await.unwrap().len(), 2);
+    }
+
     async fn a_time_in_the_future_is_refused(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;

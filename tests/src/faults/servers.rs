@@ -104,7 +104,7 @@ fn a_server_that_crashes_and_ends_connections_loses_nothing() {
 
 /// A server, and a standby that has everything before it is acknowledged.
 fn start_replicated() -> (Cluster, Cluster) {
-    let primary = Cluster::start(&[]).unwrap();
+    let mut primary = Cluster::start(&[]).unwrap();
     let standby = primary.start_standby().unwrap();
     let url = primary.url();
     ask(&url, "ALTER SYSTEM SET synchronous_standby_names = '*'");
