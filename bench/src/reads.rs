@@ -309,10 +309,7 @@ async fn pages_and_rarities(
     let query = RunQuery::new;
     let everything = &query();
     let page = |cursor: Option<Cursor>| async move {
-        let request = PageRequest {
-            limit: ROWS,
-            cursor,
-        };
+        let request = PageRequest::first(ROWS).at(cursor);
         Ok(store
             .page_runs(everything, Order::NewestFirst, &request)
             .await
@@ -415,11 +412,10 @@ async fn far(store: &AuditStore, query: &RunQuery, depth: u64) -> Result<Cursor>
             .page_run_summaries(query, Order::NewestFirst, &request)
             .await?;
         seen += page.items.len() as u64;
-        let next = page.next.context("it goes on")?;
-        if seen >= depth || !page.has_more {
-            return Ok(next);
+        if seen >= depth || page.next.is_none() {
+            return page.end_cursor.context("the list is empty");
         }
-        request.cursor = Some(next);
+        request.cursor = page.next;
     }
 }
 

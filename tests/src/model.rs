@@ -51,23 +51,22 @@ fn run() -> impl Strategy<Value = SkillRun> {
     );
     let end = (prop::option::of(0..6_i64), status(), 0..2_u64);
     (start, end).prop_map(
-        |((id, skill, parent, start, input), (end, status, tool_calls))| SkillRun {
-            caller_id: skill.to_uppercase(),
-            parent_run_id: parent,
-            inputs: object(json!({ "input": input })),
-            finished_at: end.map(at),
-            status,
-            tool_calls,
-            ..SkillRun::new(id, skill, at(start))
+        |((id, skill, parent, start, input), (end, status, tool_calls))| {
+            with(SkillRun::new(id, skill, at(start)), |run| {
+                run.caller_id = skill.to_uppercase();
+                run.parent_run_id = parent;
+                run.inputs = object(json!({ "input": input }));
+                run.finished_at = end.map(at);
+                run.status = status;
+                run.tool_calls = tool_calls;
+            })
         },
     )
 }
 
 fn call() -> impl Strategy<Value = Call> {
-    let outcome = (status(), 0..2_u64).prop_map(|(status, tool_calls)| RunStats {
-        tool_calls,
-        ..RunStats::new(status)
-    });
+    let outcome = (status(), 0..2_u64)
+        .prop_map(|(status, tool_calls)| RunStats::new(status).tool_calls(tool_calls));
     let log = (
         id(),
         0..3_u64,
@@ -99,15 +98,14 @@ impl Model {
             self.runs.insert(run.id.clone(), run.clone());
             return Ok(());
         };
-        let with_this_start = SkillRun {
-            skill_id: run.skill_id.clone(),
-            caller_id: run.caller_id.clone(),
-            channel_id: run.channel_id.clone(),
-            parent_run_id: run.parent_run_id.clone(),
-            inputs: run.inputs.clone(),
-            started_at: run.started_at,
-            ..stored.clone()
-        };
+        let with_this_start = with(stored.clone(), |it| {
+            it.skill_id = run.skill_id.clone();
+            it.caller_id = run.caller_id.clone();
+            it.channel_id = run.channel_id.clone();
+            it.parent_run_id = run.parent_run_id.clone();
+            it.inputs = run.inputs.clone();
+            it.started_at = run.started_at;
+        });
         if stored.is_running() {
             *stored = with_this_start;
             return Ok(());
@@ -126,10 +124,7 @@ impl Model {
         }
         let stored = self.runs.get_mut(id).ok_or(ErrorKind::NotFound)?;
         if !stored.is_running() {
-            let is_same = RunStats {
-                runtime_seconds: 0.0,
-                ..stored.stats()
-            } == *stats;
+            let is_same = stored.stats().runtime_seconds(0.0) == *stats;
             return if is_same {
                 Ok(())
             } else {
@@ -148,10 +143,7 @@ impl Model {
         if !self.runs.contains_key(&log.run_id) {
             return Err(ErrorKind::NotFound);
         }
-        let new = SkillRunLog {
-            created_at: Some(now),
-            ..log.clone()
-        };
+        let new = log.clone().created_at(now);
         let stored = self
             .logs
             .entry((log.run_id.clone(), log.sequence))

@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 use runtrail_audit::{
     BulkStorage, LogFilter, Order, Page, PageRequest, PagedStorage, Retention, RunFilter, RunQuery,
-    RunTree, SkillRun, Storage,
+    RunTree, Storage,
 };
 use runtrail_store::AuditStore;
 use sea_orm::DatabaseConnection;
@@ -218,7 +218,7 @@ on_each_backend! {
                 let mut request = PageRequest::first(1_000);
                 for _ in 0..runs / 1_000 {
                     let page = store.page_run_summaries(&query, Order::NewestFirst, &request).await.unwrap();
-                    request.cursor = page.next;
+                    request.cursor = page.end_cursor;
                 }
                 request
             }
@@ -274,10 +274,9 @@ fn a_new_postgres_database_reads_no_whole_table_for_each_write() {
 
         let store = database.store().await;
         for number in 0..RUNS {
-            let run = SkillRun {
-                output: "x".repeat(1_000),
-                ..running(&format!("r-{number}"))
-            };
+            let run = with(running(&format!("r-{number}")), |run| {
+                run.output = "x".repeat(1_000)
+            });
             store.start_run(&run).await.unwrap();
             store.append_logs(&[event(&run.id, 1)]).await.unwrap();
         }

@@ -100,7 +100,7 @@ async fn statements_by_method(
         .await
         .unwrap();
     let next = PageRequest::first(1).at(page.next.unwrap());
-    let back = PageRequest::first(1).at(page.previous.unwrap());
+    let back = PageRequest::first(1).at(page.start_cursor);
     sent();
     see! {
         "page_runs, the next page": store.page_runs(&RunQuery::new(), Order::NewestFirst, &next),

@@ -19,10 +19,16 @@ impl Cursor {
     }
 }
 
-impl<T: Into<String>> From<T> for Cursor {
-    /// A text that came back; whether it is a cursor is found out when it is used.
-    fn from(text: T) -> Self {
-        Self(text.into())
+impl From<String> for Cursor {
+    /// A text that came back. Whether it is a cursor is checked when it is used.
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<&str> for Cursor {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
     }
 }
 
@@ -48,6 +54,8 @@ impl fmt::Display for Cursor {
 /// let next = PageRequest::first(50).at(Cursor::from("the `next` of the first page"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[must_use]
 pub struct PageRequest {
     /// At most so many records: from 1 to [`MAX_LIMIT`](Self::MAX_LIMIT).
     pub limit: u64,
@@ -68,9 +76,9 @@ impl PageRequest {
         }
     }
 
-    /// The page after this cursor, or before it, as the cursor says.
-    pub fn at(mut self, cursor: Cursor) -> Self {
-        self.cursor = Some(cursor);
+    /// The page after this cursor, or before it, as the cursor says; the first page for `None`.
+    pub fn at(mut self, cursor: impl Into<Option<Cursor>>) -> Self {
+        self.cursor = cursor.into();
         self
     }
 }
@@ -84,15 +92,31 @@ impl Default for PageRequest {
 
 /// Some records of a list, in its order whichever way they were reached.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CursorPage<T> {
     /// The records.
     pub items: Vec<T>,
-    /// What comes after them, now or later: at the end of a list that goes on to grow, it is where to ask again.
-    /// `None` only for a page without rows: of an empty list, or reached from its other side.
+    /// The page that follows; `None` if no record follows.
     pub next: Option<Cursor>,
-    /// What comes before them, now or later; `None` only for a page without rows: of an empty list, or reached from its
-    /// other side.
+    /// The page before this one; `None` if no record precedes it.
     pub previous: Option<Cursor>,
-    /// Whether there are more in the direction in which this page was reached.
-    pub has_more: bool,
+    /// The place before the first record, for records that are stored there later; `None` if the list was read from its
+    /// beginning and is empty.
+    pub start_cursor: Option<Cursor>,
+    /// The place after the last record, for records that are stored there later; `None` if the list was read from its
+    /// beginning and is empty.
+    pub end_cursor: Option<Cursor>,
+}
+
+impl<T> CursorPage<T> {
+    /// A page with these records, and nothing before or after them.
+    pub fn new(items: Vec<T>) -> Self {
+        Self {
+            items,
+            next: None,
+            previous: None,
+            start_cursor: None,
+            end_cursor: None,
+        }
+    }
 }

@@ -1,7 +1,33 @@
 use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
-/// What an [`Error`] keeps of the error beneath it.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+/// The error beneath an [`Error`], shared by its clones.
+///
+/// It dereferences to the error itself, which [`source`](std::error::Error::source) returns as well.
+#[derive(Clone)]
+pub struct ErrorSource(Arc<dyn std::error::Error + Send + Sync + 'static>);
+
+impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> From<E> for ErrorSource {
+    fn from(err: E) -> Self {
+        Self(Arc::from(err.into()))
+    }
+}
+
+impl Deref for ErrorSource {
+    type Target = dyn std::error::Error + Send + Sync + 'static;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl fmt::Debug for ErrorSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
 
 /// The result of every fallible call here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -9,7 +35,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What can go wrong, one variant for each thing a caller may want to do about it.
 ///
 /// Every write can be repeated after any of these: it then succeeds once, or says the same again.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// There is no such run.
@@ -115,7 +141,7 @@ pub enum Error {
     #[error("the database has no space left: {}", root_cause(source))]
     StorageFull {
         /// The database's own words.
-        source: BoxError,
+        source: ErrorSource,
     },
     /// The database takes no writes.
     ///
@@ -124,7 +150,7 @@ pub enum Error {
     #[error("the database is read-only: {}", root_cause(source))]
     ReadOnly {
         /// The database's own words.
-        source: BoxError,
+        source: ErrorSource,
     },
     /// Others kept the row or the database locked; try again.
     ///
@@ -133,13 +159,13 @@ pub enum Error {
     #[error("the database is busy: {}", root_cause(source))]
     Busy {
         /// The database's own words.
-        source: BoxError,
+        source: ErrorSource,
     },
     /// No connection was free, or the database didn't answer, in time; try again.
     #[error("the database did not answer in time: {}", root_cause(source))]
     Timeout {
         /// The database's own words.
-        source: BoxError,
+        source: ErrorSource,
     },
     /// Any other failure of the database or the way to it.
     #[error("the database failed: {}", root_cause(source))]
@@ -147,7 +173,7 @@ pub enum Error {
         /// Whether the same call may succeed later.
         transient: bool,
         /// The database's own words.
-        source: BoxError,
+        source: ErrorSource,
     },
 }
 
@@ -180,7 +206,7 @@ pub enum ErrorKind {
 }
 
 /// The message of the innermost error: the outer ones only repeat it, or say less.
-fn root_cause(source: &BoxError) -> String {
+fn root_cause(source: &ErrorSource) -> String {
     let mut cause: &(dyn std::error::Error + 'static) = &**source;
     while let Some(inner) = cause.source() {
         cause = inner;

@@ -8,7 +8,7 @@
 //! Reading order: [`SkillRun`], [`RunStats`] and [`SkillRunLog`] are the records, [`RunFilter`] and [`Page`]
 //! choose among them, [`Storage`] says what can be done with them, [`Error`] what can go wrong.
 //! [`BulkStorage`], [`PagedStorage`], [`RunTree`], [`RunCreation`], [`RunLookup`] and [`Retention`] add further
-//! operations.
+//! operations, and [`History`] is all of them.
 //! An implementer also uses [`rules`], the checks that make two implementations refuse the same input.
 
 mod run;
@@ -27,6 +27,8 @@ mod run_query;
 mod storage;
 
 mod bulk_storage;
+mod forwarding;
+mod history;
 mod paged_storage;
 mod retention;
 mod run_creation;
@@ -43,7 +45,8 @@ pub mod rules;
 pub use bulk_storage::BulkStorage;
 pub use clock::{Clock, SystemClock};
 pub use cursor::{Cursor, CursorPage, PageRequest};
-pub use error::{BoxError, Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, ErrorSource, Result};
+pub use history::History;
 pub use ids::new_run_id;
 pub use limits::Limits;
 pub use log_filter::LogFilter;

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
+#[must_use]
 pub struct LogFilter {
     /// Only events of this type.
     pub event_type: Option<String>,

@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 /// use runtrail_audit::Page;
 ///
 /// let third = Page::first(50).skip(100);
-/// assert_eq!(third, Page { limit: Some(50), offset: 100 });
+/// assert_eq!((third.limit, third.offset), (Some(50), 100));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
+#[must_use]
 pub struct Page {
     /// At most this many rows; `None` means all.
     pub limit: Option<u64>,

@@ -33,16 +33,13 @@ pub trait PagedStorage: Storage {
     /// # use runtrail_audit::{Order, PageRequest, PagedStorage, Result, RunQuery};
     /// # async fn example(store: impl PagedStorage) -> Result<()> {
     /// let failed = RunQuery::new().statuses(["error", "timeout"]);
-    /// let mut request = PageRequest::first(100);
+    /// let mut page = store.page_runs(&failed, Order::NewestFirst, &PageRequest::first(100)).await?;
     /// loop {
-    ///     let page = store.page_runs(&failed, Order::NewestFirst, &request).await?;
     ///     for run in &page.items {
     ///         println!("{}: {}", run.id, run.error);
     ///     }
-    ///     request.cursor = page.next;
-    ///     if !page.has_more {
-    ///         return Ok(());
-    ///     }
+    ///     let Some(next) = page.next else { return Ok(()) };
+    ///     page = store.page_runs(&failed, Order::NewestFirst, &PageRequest::first(100).at(next)).await?;
     /// }
     /// # }
     /// ```

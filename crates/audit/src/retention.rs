@@ -67,6 +67,7 @@ pub struct PurgeSummary {
 
 /// How much a purge would delete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PurgeSize {
     /// Runs that finished before the cutoff.
     pub runs: u64,

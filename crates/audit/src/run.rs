@@ -9,17 +9,18 @@ use crate::{RunStats, RunStatus, rfc3339, rules};
 /// A run is *running* while it has no [`finished_at`](Self::finished_at), whatever its status says.
 ///
 /// ```
-/// use chrono::{DateTime, Utc};
+/// use chrono::Utc;
 /// use runtrail_audit::SkillRun;
+/// use serde_json::json;
 ///
-/// let started_at = DateTime::<Utc>::UNIX_EPOCH;
-/// let run = SkillRun {
-///     caller_id: "alice".into(),
-///     ..SkillRun::new("run-1", "summarise", started_at)
-/// };
+/// let run = SkillRun::new("run-1", "summarise", Utc::now())
+///     .caller("alice")
+///     .parent("run-0")
+///     .input("topic", json!("tides"));
 /// assert!(run.is_running());
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SkillRun {
     /// Chosen by the host, unique in the history; 1 to 255 bytes.
     ///
@@ -85,6 +86,75 @@ impl SkillRun {
             total_input_tokens: 0,
             total_output_tokens: 0,
             total_thinking_tokens: 0,
+        }
+    }
+
+    /// For whom it runs.
+    #[must_use]
+    pub fn caller(mut self, caller_id: impl Into<String>) -> Self {
+        self.caller_id = caller_id.into();
+        self
+    }
+
+    /// Where it was asked for.
+    #[must_use]
+    pub fn channel(mut self, channel_id: impl Into<String>) -> Self {
+        self.channel_id = channel_id.into();
+        self
+    }
+
+    /// The run that spawned this one.
+    #[must_use]
+    pub fn parent(mut self, run_id: impl Into<String>) -> Self {
+        self.parent_run_id = Some(run_id.into());
+        self
+    }
+
+    /// All arguments of the run, in place of any that were set before.
+    #[must_use]
+    pub fn inputs(mut self, inputs: Map<String, Value>) -> Self {
+        self.inputs = inputs;
+        self
+    }
+
+    /// One argument of the run; it replaces an earlier one with this name.
+    #[must_use]
+    pub fn input(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.inputs.insert(name.into(), value.into());
+        self
+    }
+
+    /// The status, for a run that begins with another than [`RunStatus::RUNNING`], such as a dry run.
+    #[must_use]
+    pub fn status(mut self, status: impl Into<RunStatus>) -> Self {
+        self.status = status.into();
+        self
+    }
+
+    /// The outcome and its time, for a run that is recorded after it has finished.
+    #[must_use]
+    pub fn finished(self, finished_at: DateTime<Utc>, stats: RunStats) -> Self {
+        let RunStats {
+            status,
+            output,
+            error,
+            tool_calls,
+            runtime_seconds,
+            input_tokens,
+            output_tokens,
+            thinking_tokens,
+        } = stats;
+        Self {
+            finished_at: Some(finished_at),
+            status,
+            output,
+            error,
+            tool_calls,
+            runtime_seconds,
+            total_input_tokens: input_tokens,
+            total_output_tokens: output_tokens,
+            total_thinking_tokens: thinking_tokens,
+            ..self
         }
     }
 

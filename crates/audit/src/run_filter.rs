@@ -15,6 +15,8 @@ use crate::RunStatus;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
+#[must_use]
 pub struct RunFilter {
     /// Only runs with this status.
     ///

@@ -14,6 +14,7 @@ use crate::rfc3339;
 /// assert_eq!(event.created_at, None);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SkillRunLog {
     /// The run it belongs to; 1 to 255 bytes.
     pub run_id: String,
@@ -45,5 +46,12 @@ impl SkillRunLog {
             payload,
             created_at: None,
         }
+    }
+
+    /// When it happened.
+    #[must_use]
+    pub fn created_at(mut self, time: DateTime<Utc>) -> Self {
+        self.created_at = Some(time);
+        self
     }
 }

@@ -18,10 +18,18 @@ use crate::{Result, RunFilter, RunStatus};
 ///     .runtime_seconds(60.0..);
 /// assert_eq!(slow_failures.callers.except, ["ci"]);
 /// ```
-// A cursor contains a hash of the query's JSON. The JSON must omit a new field while it is unset; otherwise every
-// cursor that clients have stored becomes invalid.
+///
+/// An empty list matches nothing, so a list of the tenants that somebody may see never shows all of them:
+///
+/// ```
+/// # use runtrail_audit::RunQuery;
+/// let of_nobody = RunQuery::new().callers(Vec::<String>::new());
+/// assert_ne!(of_nobody, RunQuery::new());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
+#[must_use]
 pub struct RunQuery {
     /// By status. [`RunStatus::DRY_RUN`] finds nothing unless [`include_dry_run`](Self::include_dry_run) is set too.
     pub statuses: Choice<RunStatus>,
@@ -47,12 +55,13 @@ pub struct RunQuery {
     pub include_dry_run: bool,
 }
 
-/// Values of which one must hold, and values of which none may.
+/// Values of which one must match, and values of which none may match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Choice<T> {
-    /// Any of these; if it is empty, any at all.
-    pub only: Vec<T>,
+    /// One of these: nothing matches an empty list, and everything matches `None`.
+    pub only: Option<Vec<T>>,
     /// None of these.
     pub except: Vec<T>,
 }
@@ -60,6 +69,7 @@ pub struct Choice<T> {
 /// A lowest and a highest value, both still within; each may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Bounds<T> {
     /// The lowest.
     pub from: Option<T>,
@@ -68,6 +78,11 @@ pub struct Bounds<T> {
 }
 
 impl<T> Bounds<T> {
+    /// From the lowest to the highest value, both included; `None` for no bound on that side.
+    pub fn new(from: Option<T>, to: Option<T>) -> Self {
+        Self { from, to }
+    }
+
     /// The same bounds of what the values are mapped to.
     pub fn map<U>(self, value: impl Fn(T) -> U) -> Bounds<U> {
         Bounds {
@@ -91,6 +106,7 @@ impl<T> Bounds<T> {
 
 /// What the parent of a run has to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Parent {
     /// Anything or nothing.
     #[default]
@@ -111,9 +127,9 @@ impl RunQuery {
         Self::default()
     }
 
-    /// Only runs with one of these statuses.
+    /// Only runs with one of these statuses; none for an empty list.
     pub fn statuses(mut self, statuses: impl IntoIterator<Item = impl Into<RunStatus>>) -> Self {
-        self.statuses.only = all(statuses);
+        self.statuses.only = Some(all(statuses));
         self
     }
 
@@ -126,9 +142,9 @@ impl RunQuery {
         self
     }
 
-    /// Only runs of these skills.
+    /// Only runs of these skills; none for an empty list.
     pub fn skills(mut self, skills: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.skills.only = all(skills);
+        self.skills.only = Some(all(skills));
         self
     }
 
@@ -138,9 +154,9 @@ impl RunQuery {
         self
     }
 
-    /// Only runs for these callers.
+    /// Only runs for these callers; none for an empty list.
     pub fn callers(mut self, callers: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.callers.only = all(callers);
+        self.callers.only = Some(all(callers));
         self
     }
 
@@ -150,9 +166,9 @@ impl RunQuery {
         self
     }
 
-    /// Only runs from these channels.
+    /// Only runs from these channels; none for an empty list.
     pub fn channels(mut self, channels: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.channels.only = all(channels);
+        self.channels.only = Some(all(channels));
         self
     }
 
@@ -185,13 +201,13 @@ impl RunQuery {
         self
     }
 
-    /// Only runs that started then.
+    /// Only runs that started within these bounds.
     pub fn started(mut self, times: impl Into<Bounds<DateTime<Utc>>>) -> Self {
         self.started = times.into();
         self
     }
 
-    /// Only runs that finished then.
+    /// Only runs that finished within these bounds.
     pub fn finished(mut self, times: impl Into<Bounds<DateTime<Utc>>>) -> Self {
         self.finished = times.into();
         self
@@ -235,7 +251,7 @@ impl RunQuery {
 
 impl<T: Ord> Choice<T> {
     fn sort(&mut self) {
-        for values in [&mut self.only, &mut self.except] {
+        for values in self.only.iter_mut().chain([&mut self.except]) {
             values.sort();
             values.dedup();
         }
@@ -280,16 +296,17 @@ fn all<T>(values: impl IntoIterator<Item = impl Into<T>>) -> Vec<T> {
 impl<T> Default for Choice<T> {
     fn default() -> Self {
         Self {
-            only: Vec::new(),
+            only: None,
             except: Vec::new(),
         }
     }
 }
 
 impl<T> From<Option<T>> for Choice<T> {
+    /// Only this value; everything for `None`.
     fn from(only: Option<T>) -> Self {
         Self {
-            only: only.into_iter().collect(),
+            only: only.map(|only| vec![only]),
             except: Vec::new(),
         }
     }
@@ -357,14 +374,20 @@ mod tests {
             .children_of("run-1");
         assert_survives_json(&query);
         assert_survives_json(&Order::OldestFirst);
-        let request = PageRequest::first(7).at("text".into());
+        let request = PageRequest::first(7).at(crate::Cursor::from("text"));
         assert_survives_json(&request);
-        assert_survives_json(&CursorPage {
-            items: vec!["run-1".to_owned()],
-            next: request.cursor,
-            previous: None,
-            has_more: true,
-        });
+        let mut page = CursorPage::new(vec!["run-1".to_owned()]);
+        page.next = request.cursor;
+        assert_survives_json(&page);
+    }
+
+    #[test]
+    fn an_empty_list_is_not_an_absent_one_in_json_either() {
+        let nobody = RunQuery::new().callers(Vec::<String>::new());
+        assert_ne!(nobody, RunQuery::new());
+        assert_survives_json(&nobody);
+        let given = r#"{"callers": {"only": []}}"#;
+        assert_eq!(serde_json::from_str::<RunQuery>(given).unwrap(), nobody);
     }
 
     #[test]

@@ -7,14 +7,11 @@ use crate::RunStatus;
 /// ```
 /// use runtrail_audit::{RunStats, RunStatus};
 ///
-/// let stats = RunStats {
-///     output: "42".into(),
-///     runtime_seconds: 1.5,
-///     ..RunStats::new(RunStatus::OK)
-/// };
+/// let stats = RunStats::new(RunStatus::OK).output("42").runtime_seconds(1.5);
 /// assert_eq!(stats.tool_calls, 0);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RunStats {
     /// How the run ended; anything but [`RunStatus::RUNNING`].
     pub status: RunStatus,
@@ -37,9 +34,9 @@ pub struct RunStats {
 
 impl RunStats {
     /// An outcome of which only the status is known: texts empty, counts zero.
-    pub fn new(status: RunStatus) -> Self {
+    pub fn new(status: impl Into<RunStatus>) -> Self {
         Self {
-            status,
+            status: status.into(),
             output: String::new(),
             error: String::new(),
             tool_calls: 0,
@@ -48,5 +45,54 @@ impl RunStats {
             output_tokens: 0,
             thinking_tokens: 0,
         }
+    }
+
+    /// What it produced.
+    #[must_use]
+    pub fn output(mut self, output: impl Into<String>) -> Self {
+        self.output = output.into();
+        self
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn error(mut self, error: impl Into<String>) -> Self {
+        self.error = error.into();
+        self
+    }
+
+    /// How many tools it called.
+    #[must_use]
+    pub fn tool_calls(mut self, tool_calls: u64) -> Self {
+        self.tool_calls = tool_calls;
+        self
+    }
+
+    /// How long it took, in seconds.
+    #[must_use]
+    pub fn runtime_seconds(mut self, runtime_seconds: f64) -> Self {
+        self.runtime_seconds = runtime_seconds;
+        self
+    }
+
+    /// Tokens it read.
+    #[must_use]
+    pub fn input_tokens(mut self, input_tokens: u64) -> Self {
+        self.input_tokens = input_tokens;
+        self
+    }
+
+    /// Tokens it wrote.
+    #[must_use]
+    pub fn output_tokens(mut self, output_tokens: u64) -> Self {
+        self.output_tokens = output_tokens;
+        self
+    }
+
+    /// Tokens it spent on thinking.
+    #[must_use]
+    pub fn thinking_tokens(mut self, thinking_tokens: u64) -> Self {
+        self.thinking_tokens = thinking_tokens;
+        self
     }
 }

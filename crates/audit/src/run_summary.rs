@@ -1,5 +1,6 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::{RunStatus, SkillRun, rfc3339};
 
@@ -7,6 +8,7 @@ use crate::{RunStatus, SkillRun, rfc3339};
 ///
 /// The fields are those of [`SkillRun`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RunSummary {
     /// Chosen by the host, unique in the history.
     pub id: String,
@@ -39,6 +41,66 @@ pub struct RunSummary {
 }
 
 impl RunSummary {
+    /// A top-level run that has just started, like [`SkillRun::new`].
+    pub fn new(
+        id: impl Into<String>,
+        skill_id: impl Into<String>,
+        started_at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            skill_id: skill_id.into(),
+            caller_id: String::new(),
+            channel_id: String::new(),
+            parent_run_id: None,
+            started_at,
+            finished_at: None,
+            status: RunStatus::RUNNING,
+            tool_calls: 0,
+            runtime_seconds: 0.0,
+            total_input_tokens: 0,
+            total_output_tokens: 0,
+            total_thinking_tokens: 0,
+        }
+    }
+
+    /// The whole run, with its texts.
+    pub fn with_texts(self, inputs: Map<String, Value>, output: String, error: String) -> SkillRun {
+        let Self {
+            id,
+            skill_id,
+            caller_id,
+            channel_id,
+            parent_run_id,
+            started_at,
+            finished_at,
+            status,
+            tool_calls,
+            runtime_seconds,
+            total_input_tokens,
+            total_output_tokens,
+            total_thinking_tokens,
+        } = self;
+        SkillRun {
+            id,
+            skill_id,
+            caller_id,
+            channel_id,
+            parent_run_id,
+            inputs,
+            started_at,
+            finished_at,
+            status,
+            output,
+            error,
+            tool_calls,
+            runtime_seconds,
+            total_input_tokens,
+            total_output_tokens,
+            total_thinking_tokens,
+        }
+    }
+
     /// Tokens of every kind.
     pub fn total_tokens(&self) -> u64 {
         self.total_input_tokens

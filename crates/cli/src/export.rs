@@ -66,7 +66,7 @@ impl Export {
             counted(runs, "run"),
             counted(events, "event")
         ));
-        if !query.include_dry_run && query.statuses.only.is_empty() {
+        if !query.include_dry_run && query.statuses.only.is_none() {
             let dry_runs = query.statuses([RunStatus::DRY_RUN]).include_dry_run();
             let left_out = store.count_runs_by_query(&dry_runs).await?;
             if left_out > 0 {

@@ -39,21 +39,17 @@ impl FilterArguments {
     pub(crate) fn resolve(self, now: DateTime<Utc>) -> RunQuery {
         // Asking for dry runs by name is asking for them.
         let by_status = self.status.as_deref() == Some(RunStatus::DRY_RUN.as_str());
-        RunQuery {
-            statuses: self.status.map(RunStatus::from).into(),
-            skills: self.skill.into(),
-            callers: self.caller.into(),
-            channels: self.channel.into(),
-            parent: match self.top_level {
-                true => Parent::NoneStored,
-                false => Parent::Any,
-            },
-            started: Bounds {
-                from: self.since.map(|time| time.resolve(now)),
-                to: self.until.map(|time| time.resolve(now)),
-            },
-            include_dry_run: self.include_dry_run || by_status,
-            ..RunQuery::default()
+        let mut query = RunQuery::new();
+        query.statuses = self.status.map(RunStatus::from).into();
+        query.skills = self.skill.into();
+        query.callers = self.caller.into();
+        query.channels = self.channel.into();
+        if self.top_level {
+            query.parent = Parent::NoneStored;
         }
+        let time = |time: Option<Time>| time.map(|time| time.resolve(now));
+        query.started = Bounds::new(time(self.since), time(self.until));
+        query.include_dry_run = self.include_dry_run || by_status;
+        query
     }
 }

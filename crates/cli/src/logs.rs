@@ -35,10 +35,8 @@ impl Logs {
         let store = database.open_to_read().await?;
         let id = self.run.resolve(&store).await?;
         let mut told = HashSet::new();
-        let mut filter = LogFilter {
-            event_type: self.event_type.clone(),
-            after: None,
-        };
+        let mut filter = LogFilter::new();
+        filter.event_type = self.event_type.clone();
         loop {
             // Asked first, so that no event comes in between.
             let is_running = is_running(&store, &id).await?;

@@ -105,10 +105,10 @@ async fn newest_of(store: &AuditStore, query: &RunQuery) -> Result<Option<RunSum
             .page_run_summaries(query, Order::NewestFirst, &request)
             .await?;
         let newest = page.items.into_iter().next();
-        if newest.is_some() || !page.has_more {
-            return Ok(newest);
+        match page.next {
+            Some(next) if newest.is_none() => request = PageRequest::first(1).at(next),
+            _ => return Ok(newest),
         }
-        request.cursor = page.next;
     }
 }
 

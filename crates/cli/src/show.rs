@@ -102,6 +102,7 @@ impl Whole {
             total_input_tokens,
             total_output_tokens,
             total_thinking_tokens,
+            ..
         } = self.run;
 
         let mut record = Record::default();
@@ -173,7 +174,7 @@ async fn read_children(
     let page = store
         .page_run_summaries(&query, Order::NewestFirst, &PageRequest::first(at_most))
         .await?;
-    let more = match page.has_more {
+    let more = match page.next.is_some() {
         true => store.count_children(id).await?.saturating_sub(at_most),
         false => 0,
     };

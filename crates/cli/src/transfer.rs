@@ -31,9 +31,7 @@ impl Event {
     }
 
     pub(crate) fn of_run(self, run_id: &str) -> SkillRunLog {
-        SkillRunLog {
-            created_at: Some(self.created_at),
-            ..SkillRunLog::new(run_id, self.sequence, self.event_type, self.payload)
-        }
+        SkillRunLog::new(run_id, self.sequence, self.event_type, self.payload)
+            .created_at(self.created_at)
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::error::Elapsed;
 /// An error of the database or the way to it.
 pub(crate) fn database(err: DbErr) -> Error {
     let cause = DriverErrorKind::of(&err);
-    let source = Box::new(err);
+    let source = err.into();
     match cause {
         DriverErrorKind::Busy => Error::Busy { source },
         DriverErrorKind::Timeout | DriverErrorKind::NoConnection => Error::Timeout { source },
@@ -65,35 +65,6 @@ pub(crate) fn driver_error(err: &Error) -> Option<&DbErr> {
     std::error::Error::source(err).and_then(|source| source.downcast_ref::<DbErr>())
 }
 
-/// The same error once more, for another call that has met it.
-pub(crate) fn repeated(err: &Error) -> Error {
-    match (err, driver_error(err)) {
-        (Error::SchemaMissing, _) => Error::SchemaMissing,
-        (Error::SchemaOutdated { pending }, _) => Error::SchemaOutdated {
-            pending: pending.clone(),
-        },
-        (Error::SchemaTooNew { unknown }, _) => Error::SchemaTooNew {
-            unknown: unknown.clone(),
-        },
-        (Error::SchemaForeign { table, missing }, _) => Error::SchemaForeign {
-            table: table.clone(),
-            missing: missing.clone(),
-        },
-        (Error::SchemaIncomplete { table, lacks }, _) => Error::SchemaIncomplete {
-            table: table.clone(),
-            lacks: lacks.clone(),
-        },
-        (Error::UnsupportedEncoding { encoding }, _) => Error::UnsupportedEncoding {
-            encoding: encoding.clone(),
-        },
-        (_, Some(source)) => database(source.clone()),
-        _ => Error::Backend {
-            transient: err.is_transient(),
-            source: err.to_string().into(),
-        },
-    }
-}
-
 /// An error of connecting or migrating.
 pub(crate) fn migration(err: runtrail_migration::Error) -> Error {
     use runtrail_migration::Error as Migration;
@@ -106,7 +77,7 @@ pub(crate) fn migration(err: runtrail_migration::Error) -> Error {
         Migration::Database(err) => database(err),
         err => Error::Backend {
             transient: matches!(err, Migration::Interrupted),
-            source: Box::new(err),
+            source: err.into(),
         },
     }
 }
@@ -115,7 +86,7 @@ pub(crate) fn migration(err: runtrail_migration::Error) -> Error {
 pub(crate) fn statement(err: sea_orm::sea_query::error::Error) -> Error {
     Error::Backend {
         transient: false,
-        source: Box::new(err),
+        source: err.into(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A filter as a condition: the one place that knows what its parts mean in SQL.
 
-use runtrail_audit::{Bounds, Choice, Parent, Result, RunQuery, RunStatus, rules};
+use runtrail_audit::{Bounds, Choice, Error, Parent, Result, RunQuery, RunStatus, rules};
 use runtrail_entity::skill_run::{Column, Entity};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, Condition, ConnectionTrait, Value};
@@ -22,24 +22,25 @@ pub(crate) fn condition(db: &Session<'_, impl Connection>, query: &RunQuery) -> 
         total_tokens,
         id_prefix,
         include_dry_run,
+        ..
     } = query;
 
     let mut all = Condition::all();
     let choices = [
-        (Column::Status, "status", &words(statuses)),
-        (Column::SkillId, "skill_id", skills),
-        (Column::CallerId, "caller_id", callers),
-        (Column::ChannelId, "channel_id", channels),
+        (Column::Status, "status", texts(statuses)),
+        (Column::SkillId, "skill_id", texts(skills)),
+        (Column::CallerId, "caller_id", texts(callers)),
+        (Column::ChannelId, "channel_id", texts(channels)),
     ];
-    for (column, field, choice) in choices {
-        for value in choice.only.iter().chain(&choice.except) {
+    for (column, field, (only, except)) in choices {
+        for value in only.iter().flatten().chain(&except) {
             rules::identifier(field, value)?;
         }
-        if !choice.only.is_empty() {
-            all = all.add(is_one_of(db.connection(), column, &choice.only)?);
+        if let Some(only) = only {
+            all = all.add(is_one_of(db.connection(), column, &only)?);
         }
-        if !choice.except.is_empty() {
-            all = all.add(is_one_of(db.connection(), column, &choice.except)?.not());
+        if !except.is_empty() {
+            all = all.add(is_one_of(db.connection(), column, &except)?.not());
         }
     }
     match parent {
@@ -49,6 +50,13 @@ pub(crate) fn condition(db: &Session<'_, impl Connection>, query: &RunQuery) -> 
         Parent::Run(id) => {
             let id = rules::identifier("parent_run_id", id)?;
             all = all.add(Column::ParentRunId.eq(id));
+        }
+        // To pass it over would match too much.
+        _ => {
+            return Err(Error::invalid(
+                "parent",
+                "is of a kind that this store doesn't know",
+            ));
         }
     }
     all = within(
@@ -86,17 +94,18 @@ pub(crate) fn with_prefix(first: &str) -> Condition {
         .add_option(before)
 }
 
-fn words(statuses: &Choice<RunStatus>) -> Choice<String> {
-    let words = |statuses: &[RunStatus]| statuses.iter().map(RunStatus::to_string).collect();
-    Choice {
-        only: words(&statuses.only),
-        except: words(&statuses.except),
+/// The values of which one must match, and those of which none may.
+fn texts<T: AsRef<str>>(choice: &Choice<T>) -> (Option<Vec<&str>>, Vec<&str>) {
+    fn texts<T: AsRef<str>>(values: &[T]) -> Vec<&str> {
+        values.iter().map(AsRef::as_ref).collect()
     }
+    (choice.only.as_deref().map(texts), texts(&choice.except))
 }
 
-fn is_one_of(db: &impl ConnectionTrait, column: Column, values: &[String]) -> Result<Expr> {
+fn is_one_of(db: &impl ConnectionTrait, column: Column, values: &[&str]) -> Result<Expr> {
     match values {
-        [value] => Ok(column.eq(value)),
+        [] => Ok(column.is_in(values.iter().copied())),
+        [value] => Ok(column.eq(*value)),
         values => backend::is_in(db, Expr::col(column), values),
     }
 }
@@ -142,4 +151,48 @@ fn end_of_prefix(prefix: &str) -> Option<String> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pattern can't name every field of a type of another crate and be checked for it.
+    #[test]
+    fn every_part_of_a_query_is_in_its_condition() {
+        const PARTS: [&str; 11] = [
+            "callers",
+            "channels",
+            "finished",
+            "id_prefix",
+            "include_dry_run",
+            "parent",
+            "runtime_seconds",
+            "skills",
+            "started",
+            "statuses",
+            "total_tokens",
+        ];
+        let query = serde_json::to_value(RunQuery::new()).unwrap();
+        let mut parts: Vec<&String> = query.as_object().unwrap().keys().collect();
+        parts.sort();
+        assert_eq!(
+            parts, PARTS,
+            "`condition` and `ListId::of_runs` have to heed a new part"
+        );
+    }
+
+    #[test]
+    fn a_prefix_ends_before_the_next_text_that_does_not_have_it() {
+        for (prefix, end) in [
+            ("a", Some("b")),
+            ("az", Some("a{")),
+            ("a\u{10FFFF}", Some("b")),
+            ("\u{D7FF}", Some("\u{E000}")),
+            ("\u{10FFFF}\u{10FFFF}", None),
+            ("", None),
+        ] {
+            assert_eq!(end_of_prefix(prefix).as_deref(), end, "{prefix:?}");
+        }
+    }
 }

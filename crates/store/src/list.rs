@@ -90,7 +90,7 @@ fn list_of(
     runs.cond_where(filter::condition(db, query)?);
     Ok(List {
         query: runs,
-        id: ListId::of(&("runs", query.clone().sorted(), order))?,
+        id: ListId::of_runs(query, order)?,
         key: &KEY,
         order,
     })

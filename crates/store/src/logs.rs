@@ -245,7 +245,7 @@ pub(crate) async fn page(
 ) -> Result<CursorPage<SkillRunLog>> {
     let list = List {
         query: of_run(db, run_id, filter)?,
-        id: ListId::of(&("logs", run_id, filter, order))?,
+        id: ListId::of_logs(run_id, filter, order)?,
         key: &SEQUENCE,
         order,
     };
@@ -258,7 +258,9 @@ fn of_run(
     run_id: &str,
     filter: &LogFilter,
 ) -> Result<SelectStatement> {
-    let LogFilter { event_type, after } = filter;
+    let LogFilter {
+        event_type, after, ..
+    } = filter;
     let mut query = db.select_logs();
     query.and_where(COLUMN.run_id.eq(rules::run_id("run_id", run_id)?));
     if let Some(event_type) = event_type {

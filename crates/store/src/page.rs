@@ -26,7 +26,7 @@ impl<K: ColumnTrait> List<K> {
         request: &PageRequest,
         decode: impl Fn(&QueryResult) -> Result<T>,
     ) -> Result<CursorPage<T>> {
-        let PageRequest { limit, cursor } = request;
+        let PageRequest { limit, cursor, .. } = request;
         if !(1..=PageRequest::MAX_LIMIT).contains(limit) {
             let reason = format!("is {limit}, not from 1 to {}", PageRequest::MAX_LIMIT);
             return Err(Error::invalid("limit", reason));
@@ -58,15 +58,22 @@ impl<K: ColumnTrait> List<K> {
         }
         let beside = |row: Option<&QueryResult>, to_previous: bool| match row {
             Some(row) => self.cursor(row, to_previous).map(Some),
-            // From an end of the list it goes on where it was, once something has come.
+            // At an end of the list, the place stays the one that was asked for.
             None => Ok(cursor.clone().filter(|_| is_backward == to_previous)),
         };
-        Ok(CursorPage {
-            next: beside(rows.last(), false)?,
-            previous: beside(rows.first(), true)?,
-            has_more,
-            items: codec::readable(&rows, decode)?,
-        })
+        let (start, end) = (beside(rows.first(), true)?, beside(rows.last(), false)?);
+        // Beyond the place that was asked for is the row that it was taken from.
+        let came_from = cursor.is_some() && !rows.is_empty();
+        let (has_previous, has_next) = match is_backward {
+            true => (has_more, came_from),
+            false => (came_from, has_more),
+        };
+        let mut page = CursorPage::new(codec::readable(&rows, decode)?);
+        page.previous = start.clone().filter(|_| has_previous);
+        page.next = end.clone().filter(|_| has_next);
+        page.start_cursor = start;
+        page.end_cursor = end;
+        Ok(page)
     }
 
     /// A cursor to what comes after this row, or before.

@@ -77,10 +77,10 @@ pub(crate) async fn measure(
                 .in_subquery(due.clone().column(Column::Id).take()),
         )
         .take();
-    Ok(PurgeSize {
-        runs: db.count(due).await?,
-        events: db.count(events).await?,
-    })
+    let mut size = PurgeSize::default();
+    size.runs = db.count(due).await?;
+    size.events = db.count(events).await?;
+    Ok(size)
 }
 
 /// A run that is due, and the number of its events.

@@ -263,12 +263,12 @@ impl<C: Connection> AuditStore<C> {
                 let mut looking = self.schema.looking.lock().await;
                 match &*looking {
                     _ if self.schema.is_fit() => return Ok(()),
-                    Some((at, err)) if *at > begun => return Err(error::repeated(err)),
+                    Some((at, err)) if *at > begun => return Err(err.clone()),
                     _ => {}
                 }
                 let looked = self.look_at_schema().await;
                 if let Err(err) = &looked {
-                    *looking = Some((Instant::now(), error::repeated(err)));
+                    *looking = Some((Instant::now(), err.clone()));
                 }
                 looked
             };
@@ -416,8 +416,7 @@ impl<C: Connection> Storage for AuditStore<C> {
 }
 
 fn by_skill(skill_id: &str, include_dry_run: bool) -> RunFilter {
-    RunFilter {
-        include_dry_run,
-        ..RunFilter::new().skill(skill_id)
-    }
+    let mut filter = RunFilter::new().skill(skill_id);
+    filter.include_dry_run = include_dry_run;
+    filter
 }

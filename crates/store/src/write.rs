@@ -10,7 +10,7 @@ use runtrail_entity::{skill_run, skill_run_log};
 use crate::connection::Connection;
 use crate::finishes::Finish;
 use crate::session::Session;
-use crate::{backend, error, finishes, logs, starts};
+use crate::{backend, finishes, logs, starts};
 
 /// The most that one statement takes.
 pub(crate) const MOST_AT_ONCE: usize = 1_000;
@@ -125,7 +125,7 @@ pub(crate) async fn together(
         }
         Err(err) => {
             let concerns_all = is_about_the_database(&err);
-            let answer = || concerns_all.then(|| Err(error::repeated(&err)));
+            let answer = || concerns_all.then(|| Err(err.clone()));
             writes.iter().map(|_| answer()).collect()
         }
     }

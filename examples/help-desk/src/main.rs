@@ -97,10 +97,7 @@ async fn answer(db: &DatabaseConnection, question: String) -> Result<()> {
     let words = ticket.question.split_whitespace().count();
     let thought = SkillRunLog::new(&run.id, 0, "thought", json!({"words": words}));
     store.append_log(&thought).await?;
-    let stats = RunStats {
-        output: format!("A good question, in words: {words}."),
-        ..RunStats::new(RunStatus::OK)
-    };
+    let stats = RunStats::new(RunStatus::OK).output(format!("A good question, in words: {words}."));
     store.finish_run(&run.id, &stats).await?;
     println!("{}", stats.output);
     Ok(())

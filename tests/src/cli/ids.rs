@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
-use runtrail_audit::{BulkStorage, RunStatus, SkillRun, SkillRunLog, Storage};
+use runtrail_audit::{BulkStorage, RunStatus, SkillRunLog, Storage};
 use serde_json::json;
 
 use crate::fixture::*;
@@ -16,18 +16,18 @@ const FIRST: &str = "01a20cf7-0101-7abc-8f00-000000000001";
 const SECOND: &str = "01a20cf7-0101-7abc-8f00-000000000002";
 
 async fn some_runs(cli: &Cli) {
-    let status = |id, seconds, status| SkillRun {
-        status,
-        started_at: at(seconds),
-        ..finished_at(id, 100)
+    let status = |id, seconds, status| {
+        with(finished_at(id, 100), |run| {
+            run.status = status;
+            run.started_at = at(seconds);
+        })
     };
     for run in [
         status(TOP, 1, RunStatus::ERROR),
         status(FIRST, 2, RunStatus::TIMEOUT),
-        SkillRun {
-            skill_id: "other".into(),
-            ..status(SECOND, 3, RunStatus::OK)
-        },
+        with(status(SECOND, 3, RunStatus::OK), |run| {
+            run.skill_id = "other".into()
+        }),
         status("r", 0, RunStatus::OK),
         status("run_%", 0, RunStatus::OK),
         status("dry", 9, RunStatus::DRY_RUN),
@@ -194,27 +194,17 @@ on_each_backend! {
         let large = "x".repeat(1 << 19);
         cli.store.start_run(&running("top")).await.unwrap();
         for number in 0..60 {
-            let run = SkillRun {
-                parent_run_id: Some("top".into()),
-                output: large.clone(),
-                error: large.clone(),
-                ..finished_at(&format!("child-{number:02}"), 5)
-            };
+            let run = with(finished_at(&format!("child-{number:02}"), 5), |run| { run.parent_run_id = Some("top".into()); run.output = large.clone(); run.error = large.clone(); });
             cli.store.start_run(&run).await.unwrap();
         }
         let mut parent = "top".to_owned();
         for number in 0..60 {
-            let run = SkillRun {
-                parent_run_id: Some(parent),
-                output: large.clone(),
-                error: large.clone(),
-                ..finished_at(&format!("link-{number:02}"), 5)
-            };
+            let run = with(finished_at(&format!("link-{number:02}"), 5), |run| { run.parent_run_id = Some(parent); run.output = large.clone(); run.error = large.clone(); });
             cli.store.start_run(&run).await.unwrap();
             parent = run.id;
         }
         // What is shown has no long text itself, since nothing reads it before the command ends.
-        cli.store.start_run(&SkillRun { parent_run_id: Some(parent), ..running("bottom") }).await.unwrap();
+        cli.store.start_run(&running("bottom").parent(parent)).await.unwrap();
         for id in ["top", "bottom"] {
             let child = cli.command(&["show", id]).spawn().unwrap();
             let (output, peak) = output_and_peak(child).await;

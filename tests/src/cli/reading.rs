@@ -2,7 +2,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use chrono::{TimeDelta, Utc};
-use runtrail_audit::{BulkStorage, RunStats, RunStatus, SkillRun, SkillRunLog, Storage};
+use runtrail_audit::{BulkStorage, RunStats, RunStatus, Storage};
 use serde_json::{Value, json};
 
 use crate::fixture::*;
@@ -23,13 +23,12 @@ async fn some_runs(cli: &Cli) {
         (3, "send", RunStatus::OK, Some("run-2"), 3),
         (4, "send", RunStatus::DRY_RUN, None, 1),
     ] {
-        let run = SkillRun {
-            skill_id: skill.into(),
-            status,
-            started_at: now - TimeDelta::hours(hours),
-            parent_run_id: parent.map(Into::into),
-            ..finished_at(&format!("run-{number}"), 0)
-        };
+        let run = with(finished_at(&format!("run-{number}"), 0), |run| {
+            run.skill_id = skill.into();
+            run.status = status;
+            run.started_at = now - TimeDelta::hours(hours);
+            run.parent_run_id = parent.map(Into::into);
+        });
         cli.store.start_run(&run).await.unwrap();
     }
 }
@@ -72,7 +71,7 @@ on_each_backend! {
     async fn a_run_is_at_the_top_once_its_parent_is_purged(database) {
         let cli = Cli::on(database).await;
         for run in [
-            SkillRun { parent_run_id: None, ..finished_at("parent", 0) },
+            with(finished_at("parent", 0), |run| run.parent_run_id = None),
             child("child", "parent"),
             child("grandchild", "child"),
             child("imported", "elsewhere"),
@@ -106,10 +105,10 @@ on_each_backend! {
 
     async fn json_has_the_fields_of_the_contract_and_times_to_the_microsecond(database) {
         let cli = Cli::on(database).await;
-        let run = SkillRun { parent_run_id: None, ..finished_at("r", 5) };
+        let run = with(finished_at("r", 5), |run| run.parent_run_id = None);
         cli.store.start_run(&run).await.unwrap();
         cli.store.start_run(&running_at("running", -1)).await.unwrap();
-        let event = SkillRunLog { created_at: Some(at(1)), ..event("r", 3) };
+        let event = event("r", 3).created_at(at(1));
         cli.store.append_log(&event).await.unwrap();
         let record = json!({
             "id": "r", "skill_id": "skill", "caller_id": "caller", "channel_id": "channel", "parent_run_id": null,
@@ -173,10 +172,7 @@ on_each_backend! {
     async fn logs_come_in_order_and_by_type(database) {
         let cli = Cli::on(database).await;
         cli.store.start_run(&running("r")).await.unwrap();
-        let typed = |number: u64| SkillRunLog {
-            event_type: if number.is_multiple_of(2) { "even" } else { "odd" }.into(),
-            ..event("r", 300 - number)
-        };
+        let typed = |number: u64| with(event("r", 300 - number), |event| event.event_type = if number.is_multiple_of(2) { "even" } else { "odd" }.into());
         cli.store.append_logs(&(0..300).map(typed).collect::<Vec<_>>()).await.unwrap();
         let sequences = |arguments: &[&str]| -> Vec<u64> {
             let lines = cli.json(&[&["logs", "--json", "r"], arguments].concat());
@@ -215,7 +211,7 @@ on_each_backend! {
     async fn a_reader_that_has_seen_enough_ends_it_quietly(database) {
         let cli = Cli::on(database).await;
         for number in 0..100 {
-            let run = SkillRun { output: "long ".repeat(2_000), ..finished_at(&format!("run-{number}"), 1) };
+            let run = with(finished_at(&format!("run-{number}"), 1), |run| run.output = "long ".repeat(2_000));
             cli.store.start_run(&run).await.unwrap();
         }
         let events: Vec<_> = (0..5_000).map(|number| event("run-1", number)).collect();

@@ -20,61 +20,65 @@ impl Morning {
     async fn spend(cli: &Cli) -> Self {
         let now = Utc::now();
         let ago = |minutes: i64| now - TimeDelta::seconds(minutes * 60 + 20);
-        let top = SkillRun {
-            skill_id: "plan-trip".into(),
-            caller_id: "alice@example.com".into(),
-            channel_id: "cli".into(),
-            inputs: object(json!({
+        let top = with(SkillRun::new(TOP, "", now), |run| {
+            run.skill_id = "plan-trip".into();
+            run.caller_id = "alice@example.com".into();
+            run.channel_id = "cli".into();
+            run.inputs = object(json!({
                 "goal": "three days in Lisbon, with a museum on each of them and no more than two flights in total",
                 "budget": 1200,
-            })),
-            started_at: ago(125),
-            finished_at: Some(ago(122)),
-            status: RunStatus::OK,
-            output: "Day 1: Museu do Azulejo\nDay 2: Gulbenkian\nDay 3: MAAT, and a walk along the river to the tower, which is open until seven in the evening".into(),
-            tool_calls: 14,
-            runtime_seconds: 192.4,
-            total_input_tokens: 1_204_311,
-            total_output_tokens: 8_214,
-            total_thinking_tokens: 22_000,
-            ..SkillRun::new(TOP, "", now)
-        };
-        let child = SkillRun {
-            skill_id: "search-flights".into(),
-            parent_run_id: Some(TOP.into()),
-            started_at: ago(124),
-            finished_at: Some(ago(123)),
-            status: RunStatus::ERROR,
-            error: "exit code 3".into(),
-            tool_calls: 3,
-            runtime_seconds: 0.482,
-            total_input_tokens: 5_310,
-            total_output_tokens: 120,
-            ..SkillRun::new(CHILD, "", now)
-        };
+            }));
+            run.started_at = ago(125);
+            run.finished_at = Some(ago(122));
+            run.status = RunStatus::OK;
+            run.output = "Day 1: Museu do Azulejo\nDay 2: Gulbenkian\nDay 3: MAAT, and a walk along the river to the tower, which is open until seven in the evening".into();
+            run.tool_calls = 14;
+            run.runtime_seconds = 192.4;
+            run.total_input_tokens = 1_204_311;
+            run.total_output_tokens = 8_214;
+            run.total_thinking_tokens = 22_000;
+        });
+        let child = with(SkillRun::new(CHILD, "", now), |run| {
+            run.skill_id = "search-flights".into();
+            run.parent_run_id = Some(TOP.into());
+            run.started_at = ago(124);
+            run.finished_at = Some(ago(123));
+            run.status = RunStatus::ERROR;
+            run.error = "exit code 3".into();
+            run.tool_calls = 3;
+            run.runtime_seconds = 0.482;
+            run.total_input_tokens = 5_310;
+            run.total_output_tokens = 120;
+        });
         let others = [
-            SkillRun {
-                skill_id: "search-hotels-with-a-name-that-is-longer-than-most".into(),
-                parent_run_id: Some(TOP.into()),
-                started_at: ago(123),
-                finished_at: Some(ago(122)),
-                status: RunStatus::TIMEOUT,
-                runtime_seconds: 3_725.0,
-                ..SkillRun::new("01a20cf7-0101-7abc-8f00-000000000002", "", now)
-            },
-            SkillRun {
-                skill_id: "rank".into(),
-                parent_run_id: Some(CHILD.into()),
-                started_at: ago(123),
-                finished_at: Some(ago(123) + TimeDelta::milliseconds(1_540)),
-                status: RunStatus::from("cancelled"),
-                ..SkillRun::new("01a20cf7-0101-7abc-8f00-000000000003", "", now)
-            },
-            SkillRun {
-                caller_id: "bob".into(),
-                started_at: now - TimeDelta::days(800),
-                ..SkillRun::new("nightly/42", "back\u{1b}[31mup\u{202E}\n", now)
-            },
+            with(
+                SkillRun::new("01a20cf7-0101-7abc-8f00-000000000002", "", now),
+                |run| {
+                    run.skill_id = "search-hotels-with-a-name-that-is-longer-than-most".into();
+                    run.parent_run_id = Some(TOP.into());
+                    run.started_at = ago(123);
+                    run.finished_at = Some(ago(122));
+                    run.status = RunStatus::TIMEOUT;
+                    run.runtime_seconds = 3_725.0;
+                },
+            ),
+            with(
+                SkillRun::new("01a20cf7-0101-7abc-8f00-000000000003", "", now),
+                |run| {
+                    run.skill_id = "rank".into();
+                    run.parent_run_id = Some(CHILD.into());
+                    run.started_at = ago(123);
+                    run.finished_at = Some(ago(123) + TimeDelta::milliseconds(1_540));
+                    run.status = RunStatus::from("cancelled");
+                },
+            ),
+            with(
+                SkillRun::new("nightly/42", "back\u{1b}[31mup\u{202E}\n", now),
+                |run| {
+                    run.caller_id = "bob".into();
+                    run.started_at = now - TimeDelta::days(800);
+                },
+            ),
         ];
         for run in [&top, &child].into_iter().chain(&others) {
             cli.store.start_run(run).await.unwrap();
@@ -91,11 +95,10 @@ impl Morning {
             ),
             ("stdout", json!({"base64": "//79", "newline": false})),
         ];
-        let event =
-            |(sequence, (event_type, payload)): (usize, (&str, serde_json::Value))| SkillRunLog {
-                created_at: Some(at(sequence as i64)),
-                ..SkillRunLog::new(TOP, sequence as u64, event_type, payload)
-            };
+        let event = |(sequence, (event_type, payload)): (usize, (&str, serde_json::Value))| {
+            SkillRunLog::new(TOP, sequence as u64, event_type, payload)
+                .created_at(at(sequence as i64))
+        };
         let events: Vec<_> = events.into_iter().enumerate().map(event).collect();
         cli.store.append_logs(&events).await.unwrap();
         Self { now }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use chrono::DateTime;
-use runtrail_audit::{BulkStorage, RunFilter, RunStats, RunStatus, SkillRun, SkillRunLog, Storage};
+use runtrail_audit::{BulkStorage, RunFilter, RunStats, RunStatus, SkillRunLog, Storage};
 use runtrail_store::AuditStore;
 use serde_json::{Value, json};
 
@@ -15,30 +15,24 @@ async fn awkward_history(store: &AuditStore) {
     let awkward = "\u{0}\u{7f}\u{9b}\u{1F600}\u{202E}\u{2028}\"\\'\r\n\t€";
     let micros = |micros| DateTime::from_timestamp_micros(micros).unwrap();
     let runs = [
-        SkillRun {
-            started_at: micros(-62_135_596_800_000_001),
-            ..finished_at("before the common era", 1)
-        },
-        SkillRun {
-            started_at: micros(253_402_300_800_000_000),
-            ..finished_at("after year 9999", 2)
-        },
-        SkillRun {
-            skill_id: "$1; DROP TABLE skill_runs; --".into(),
-            inputs: object(
+        with(finished_at("before the common era", 1), |run| {
+            run.started_at = micros(-62_135_596_800_000_001)
+        }),
+        with(finished_at("after year 9999", 2), |run| {
+            run.started_at = micros(253_402_300_800_000_000)
+        }),
+        with(finished_at("awkward", 3), |run| {
+            run.skill_id = "$1; DROP TABLE skill_runs; --".into();
+            run.inputs = object(
                 json!({"z": 1, "a": [1e16, -0.0, f64::MAX, 5e-324, u64::MAX, i64::MIN, 0.1], awkward: awkward}),
-            ),
-            output: awkward.into(),
-            error: "x".repeat(1 << 20),
-            runtime_seconds: 0.1 + 0.2,
-            tool_calls: i64::MAX as u64,
-            parent_run_id: None,
-            ..finished_at("awkward", 3)
-        },
-        SkillRun {
-            status: RunStatus::DRY_RUN,
-            ..finished_at("dry", 4)
-        },
+            );
+            run.output = awkward.into();
+            run.error = "x".repeat(1 << 20);
+            run.runtime_seconds = 0.1 + 0.2;
+            run.tool_calls = i64::MAX as u64;
+            run.parent_run_id = None;
+        }),
+        finished_at("dry", 4).status(RunStatus::DRY_RUN),
         running("still running"),
         running("same start, larger id"),
     ];
@@ -52,19 +46,20 @@ async fn awkward_history(store: &AuditStore) {
         json!("x".repeat(300_000)),
     ];
     for (id, events) in [("awkward", 700), ("still running", 3)] {
-        let event = |number: u64| SkillRunLog {
-            event_type: if number.is_multiple_of(2) {
-                String::new()
-            } else {
-                "tool \"call\"".into()
-            },
-            payload: if number < 4 {
-                payloads[number as usize].clone()
-            } else {
-                json!({"number": number})
-            },
-            created_at: Some(micros(1_700_000_000_000_000 + number as i64 * 333)),
-            ..SkillRunLog::new(id, number * 7, "", Value::Null)
+        let event = |number: u64| {
+            with(SkillRunLog::new(id, number * 7, "", Value::Null), |event| {
+                event.event_type = if number.is_multiple_of(2) {
+                    String::new()
+                } else {
+                    "tool \"call\"".into()
+                };
+                event.payload = if number < 4 {
+                    payloads[number as usize].clone()
+                } else {
+                    json!({"number": number})
+                };
+                event.created_at = Some(micros(1_700_000_000_000_000 + number as i64 * 333));
+            })
         };
         store
             .append_logs(&(0..events).map(event).collect::<Vec<_>>())
@@ -125,7 +120,7 @@ on_each_backend! {
     async fn an_exported_run_has_the_fields_of_the_contract_and_its_events(database) {
         let cli = Cli::on(database).await;
         cli.store.start_run(&finished_at("r", 5)).await.unwrap();
-        let event = SkillRunLog { created_at: Some(at(1)), ..event("r", 3) };
+        let event = event("r", 3).created_at(at(1));
         cli.store.append_log(&event).await.unwrap();
         let exported = cli.json(&["export"]);
         let mut expected = serde_json::to_value(finished_at("r", 5)).unwrap();
@@ -164,9 +159,9 @@ on_each_backend! {
             line.to_string()
         };
         let good = |id| line(id, &|_| {});
-        cli.store.start_run(&SkillRun { tool_calls: 99, ..finished_at("other", 5) }).await.unwrap();
+        cli.store.start_run(&with(finished_at("other", 5), |run| run.tool_calls = 99)).await.unwrap();
         cli.store.start_run(&finished_at("contradicted", 5)).await.unwrap();
-        cli.store.append_log(&SkillRunLog { payload: json!("other"), ..event("contradicted", 1) }).await.unwrap();
+        cli.store.append_log(&with(event("contradicted", 1), |event| event.payload = json!("other"))).await.unwrap();
         let truncated = good("truncated");
         let lines = [
             good("first"),
@@ -225,7 +220,7 @@ on_each_backend! {
     async fn a_run_that_is_being_recorded_is_left_alone(database) {
         let cli = Cli::on(database).await;
         cli.store.start_run(&running("r")).await.unwrap();
-        let other = SkillRun { skill_id: "other".into(), ..finished_at("r", 5) };
+        let other = with(finished_at("r", 5), |run| run.skill_id = "other".into());
         let mut line = serde_json::to_value(&other).unwrap();
         line["events"] = json!([{"sequence": 0, "event_type": "a", "payload": 1, "created_at": "2026-11-01T08:00:01Z"}]);
         fs::write(cli.path("other.jsonl"), line.to_string()).unwrap();

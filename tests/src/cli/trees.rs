@@ -1,4 +1,4 @@
-use runtrail_audit::{SkillRun, Storage};
+use runtrail_audit::Storage;
 use runtrail_entity::skill_run;
 use sea_orm::{EntityTrait, IntoActiveModel};
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ on_each_backend! {
         for (id, parent, second) in [
             ("top", "above", 0), ("b", "top", 3), ("a", "top", 4), ("b1", "b", 5), ("b2", "b", 6), ("a1", "a", 5),
         ] {
-            let run = SkillRun { started_at: at(second), parent_run_id: Some(parent.into()), ..finished_at(id, 9) };
+            let run = with(finished_at(id, 9), |run| { run.started_at = at(second); run.parent_run_id = Some(parent.into()); });
             cli.store.start_run(&run).await.unwrap();
         }
         let tree = cli.json(&["tree", "--json", "top"]);

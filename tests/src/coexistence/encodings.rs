@@ -51,10 +51,9 @@ fn a_database_without_an_encoding_holds_every_character() {
     on_database(Backend::Postgres, async |database| {
         database.recreate_with_encoding("SQL_ASCII").await;
         let store = database.store().await;
-        let run = runtrail_audit::SkillRun {
-            output: "é 日本語 😀".into(),
-            ..finished_at("é 日本語 😀", 1)
-        };
+        let run = with(finished_at("é 日本語 😀", 1), |run| {
+            run.output = "é 日本語 😀".into()
+        });
         store.start_run(&run).await.unwrap();
         assert_eq!(store.get_run(&run.id).await.unwrap(), run);
         store.close().await.unwrap();

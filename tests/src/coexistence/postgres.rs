@@ -1,5 +1,5 @@
 use runtrail_audit::{
-    BulkStorage, ErrorKind, PagedStorage, RunFilter, RunQuery, SkillRunLog, Storage,
+    BulkStorage, ErrorKind, PagedStorage, RunFilter, RunQuery, Storage,
 };
 use runtrail_migration::{Migrator, SchemaName, SchemaState};
 use runtrail_store::AuditStore;
@@ -347,24 +347,23 @@ fn values_survive_the_way_without_prepared_statements() {
             "\u{FFFD}",
         ];
         for (number, text) in awkward.iter().enumerate() {
-            let run = runtrail_audit::SkillRun {
-                skill_id: (*text).into(),
-                output: (*text).into(),
-                inputs: object(serde_json::json!({ *text: [text, f64::MAX, 5e-324, u64::MAX] })),
-                runtime_seconds: [f64::MAX, 5e-324, 0.1, 1.0 / 3.0][number % 4],
-                total_input_tokens: i64::MAX as u64,
-                started_at: chrono::DateTime::<chrono::Utc>::MIN_UTC,
-                ..finished_at(&format!("{number} {text}"), 1)
-            };
+            let run = with(finished_at(&format!("{number} {text}"), 1), |run| {
+                run.skill_id = (*text).into();
+                run.output = (*text).into();
+                run.inputs =
+                    object(serde_json::json!({ *text: [text, f64::MAX, 5e-324, u64::MAX] }));
+                run.runtime_seconds = [f64::MAX, 5e-324, 0.1, 1.0 / 3.0][number % 4];
+                run.total_input_tokens = i64::MAX as u64;
+                run.started_at = chrono::DateTime::<chrono::Utc>::MIN_UTC;
+            });
             unprepared.start_run(&run).await.unwrap();
             assert_eq!(unprepared.get_run(&run.id).await.unwrap(), run);
             assert_eq!(prepared.get_run(&run.id).await.unwrap(), run);
-            let event = SkillRunLog {
-                event_type: (*text).into(),
-                payload: serde_json::json!([text, "\u{0}"]),
-                created_at: Some(at(0)),
-                ..event(&run.id, 0)
-            };
+            let event = with(event(&run.id, 0), |event| {
+                event.event_type = (*text).into();
+                event.payload = serde_json::json!([text, "\u{0}"]);
+                event.created_at = Some(at(0));
+            });
             unprepared
                 .append_logs(std::slice::from_ref(&event))
                 .await

@@ -132,7 +132,7 @@ on_each_backend! {
         assert_kind(on_txn.finish_run("unknown", &stats()).await, ErrorKind::NotFound);
         assert_kind(on_txn.finish_run("done", &stats()).await, ErrorKind::RunFinished);
         assert_kind(on_txn.start_run(&running("done")).await, ErrorKind::RunFinished);
-        let other = runtrail_audit::SkillRunLog { event_type: "other".into(), ..event("done", 0) };
+        let other = with(event("done", 0), |event| event.event_type = "other".into());
         assert_kind(on_txn.append_log(&other).await, ErrorKind::Conflict);
         on_txn.start_run(&running("r")).await.unwrap();
         txn.commit().await.unwrap();
@@ -187,7 +187,7 @@ on_each_backend! {
                 store.start_run(&running(other)).await.unwrap();
                 assert_kind(store.finish_run(other, &finished_at("x", 1).stats()).await, ErrorKind::RunFinished);
                 assert_kind(store.start_run(&running_at(other, 9)).await, ErrorKind::RunFinished);
-                let event = runtrail_audit::SkillRunLog { event_type: "other".into(), ..event(other, 0) };
+                let event = with(event(other, 0), |event| event.event_type = "other".into());
                 assert_kind(store.append_log(&event).await, ErrorKind::Conflict);
             }
             assert_kind(store.append_log(&event("unknown", 0)).await, ErrorKind::NotFound);

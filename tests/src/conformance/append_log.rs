@@ -6,10 +6,7 @@ use crate::fixture::*;
 cases! {
     async fn an_event_comes_back_as_given(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let event = SkillRunLog {
-            created_at: Some(at(5)),
-            ..SkillRunLog::new("r", 3, "tool_call", json!({"tool": "search", "arguments": [1, null]}))
-        };
+        let event = SkillRunLog::new("r", 3, "tool_call", json!({"tool": "search", "arguments": [1, null]})).created_at(at(5));
         cx.store.append_log(&event).await.unwrap();
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), [event]);
     }
@@ -17,7 +14,7 @@ cases! {
     async fn an_event_without_a_time_gets_the_clocks(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.append_log(&event("r", 0)).await.unwrap();
-        let stored = SkillRunLog { created_at: Some(cx.clock.now()), ..event("r", 0) };
+        let stored = event("r", 0).created_at(cx.clock.now());
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), [stored]);
     }
 
@@ -25,7 +22,7 @@ cases! {
         cx.store.start_run(&running("r")).await.unwrap();
         let payloads = [json!(null), json!(true), json!(-1.5), json!("text"), json!([]), json!({})];
         for (sequence, payload) in payloads.iter().enumerate() {
-            let event = SkillRunLog { payload: payload.clone(), ..event("r", sequence as u64) };
+            let event = with(event("r", sequence as u64), |event| event.payload = payload.clone());
             cx.store.append_log(&event).await.unwrap();
         }
         let stored = cx.store.list_logs_by_run("r").await.unwrap();
@@ -52,7 +49,7 @@ cases! {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.append_log(&event("r", 0)).await.unwrap();
         let stored = cx.store.list_logs_by_run("r").await.unwrap();
-        let other = SkillRunLog { event_type: "other".into(), ..event("r", 0) };
+        let other = with(event("r", 0), |event| event.event_type = "other".into());
         assert_kind(cx.store.append_log(&other).await, ErrorKind::Conflict);
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), stored);
     }
@@ -61,7 +58,7 @@ cases! {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.append_log(&event("r", 0)).await.unwrap();
         let stored = cx.store.list_logs_by_run("r").await.unwrap();
-        let other = SkillRunLog { payload: json!({"text": "bye"}), ..event("r", 0) };
+        let other = with(event("r", 0), |event| event.payload = json!({"text": "bye"}));
         assert_kind(cx.store.append_log(&other).await, ErrorKind::Conflict);
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), stored);
     }
@@ -117,7 +114,7 @@ mod stored {
         async fn the_same_event_with_its_keys_in_another_order_is_ok(cx) {
             const SORTED: &str = r#"{"a":1,"b":{"c":2,"d":3}}"#;
             const UNSORTED: &str = r#"{"b":{"d":3,"c":2},"a":1}"#;
-            let event = SkillRunLog { payload: serde_json::from_str(UNSORTED).unwrap(), ..event("r", 0) };
+            let event = with(event("r", 0), |event| event.payload = serde_json::from_str(UNSORTED).unwrap());
             assert_eq!(event.payload.to_string(), SORTED);
             cx.store.start_run(&running("r")).await.unwrap();
             cx.store.append_log(&event).await.unwrap();
@@ -126,15 +123,12 @@ mod stored {
             cx.store.append_log(&event).await.unwrap();
             let stored: Vec<String> = fetch(cx.db, "SELECT payload FROM skill_run_logs").await;
             assert_eq!(stored, [UNSORTED]);
-            let other = SkillRunLog { payload: json!({"a": 1, "b": {"c": 2, "d": 4}}), ..event };
+            let other = with(event, |event| event.payload = json!({"a": 1, "b": {"c": 2, "d": 4}}));
             assert_kind(cx.store.append_log(&other).await, ErrorKind::Conflict);
         }
 
         async fn the_same_start_with_its_inputs_in_another_order_is_ok(cx) {
-            let run = runtrail_audit::SkillRun {
-                inputs: object(json!({"a": 1, "b": 2})),
-                ..finished_at("r", 1)
-            };
+            let run = finished_at("r", 1).inputs(object(json!({"a": 1, "b": 2})));
             cx.store.start_run(&run).await.unwrap();
             cx.sql(r#"UPDATE skill_runs SET inputs = '{"b":2,"a":1}'"#).await;
             cx.store.start_run(&run).await.unwrap();
@@ -149,7 +143,7 @@ mod stored {
         cases_of_the_store! {
             async fn the_same_events_with_their_keys_in_another_order_are_ok(cx) {
                 cx.store.start_run(&running("r")).await.unwrap();
-                let events = [0, 1].map(|sequence| SkillRunLog { payload: json!({"a": 1, "b": 2}), ..event("r", sequence) });
+                let events = [0, 1].map(|sequence| with(event("r", sequence), |event| event.payload = json!({"a": 1, "b": 2})));
                 cx.store.append_logs(&events).await.unwrap();
                 cx.sql(r#"UPDATE skill_run_logs SET payload = '{"b":2,"a":1}'"#).await;
                 cx.store.append_logs(&events).await.unwrap();

@@ -8,10 +8,11 @@ use serde_json::json;
 use crate::fixture::*;
 
 fn numbered(run_id: &str, sequences: std::ops::Range<u64>) -> Vec<SkillRunLog> {
-    let event = |sequence| SkillRunLog {
-        payload: json!({"number": sequence, "text": "a\u{0}b \u{1F600} \"quoted\" \\"}),
-        created_at: Some(at(sequence as i64)),
-        ..event(run_id, sequence)
+    let event = |sequence| {
+        with(event(run_id, sequence), |event| {
+            event.payload = json!({"number": sequence, "text": "a\u{0}b \u{1F600} \"quoted\" \\"});
+            event.created_at = Some(at(sequence as i64));
+        })
     };
     sequences.map(event).collect()
 }
@@ -40,11 +41,7 @@ cases_of_the_store! {
             json!({"z": 1, "a": {"b": [1, [2.50, "\u{202E}"]]}}),
         ];
         let of_run = |run_id: &str| -> Vec<_> {
-            let events = payloads.iter().zip(0..).map(|(payload, sequence)| SkillRunLog {
-                event_type: format!("type \"{sequence}\" \\ '"),
-                payload: payload.clone(),
-                ..event(run_id, sequence)
-            });
+            let events = payloads.iter().zip(0..).map(|(payload, sequence)| with(event(run_id, sequence), |event| { event.event_type = format!("type \"{sequence}\" \\ '"); event.payload = payload.clone(); }));
             events.collect()
         };
         cx.store.append_logs(&of_run("many")).await.unwrap();
@@ -92,7 +89,7 @@ cases_of_the_store! {
 
     async fn contradictions_within_one_call_are_a_conflict(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let other = SkillRunLog { payload: json!("other"), ..event("r", 0) };
+        let other = with(event("r", 0), |event| event.payload = json!("other"));
         assert_kind(cx.store.append_logs(&[event("r", 0), other]).await, ErrorKind::Conflict);
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap().len(), 1);
     }
@@ -108,19 +105,16 @@ cases_of_the_store! {
 
     async fn one_that_cannot_be_stored_keeps_all_away(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let invalid = SkillRunLog { event_type: "a\0b".into(), ..event("r", 1) };
+        let invalid = with(event("r", 1), |event| event.event_type = "a\0b".into());
         assert_invalid(cx.store.append_logs(&[event("r", 0), invalid]).await, "event_type");
-        let large = SkillRunLog { payload: json!("x".repeat(1 << 20)), ..event("r", 1) };
+        let large = with(event("r", 1), |event| event.payload = json!("x".repeat(1 << 20)));
         assert_kind(cx.store.append_logs(&[event("r", 0), large]).await, ErrorKind::TooLarge);
         assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
     }
 
     async fn large_events_are_stored_in_several_statements(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let large = |sequence| SkillRunLog {
-            payload: json!("\u{1}".repeat((1 << 20) / 6 - 10)),
-            ..event("r", sequence)
-        };
+        let large = |sequence| with(event("r", sequence), |event| event.payload = json!("\u{1}".repeat((1 << 20) / 6 - 10)));
         let events: Vec<_> = (0..9).map(large).collect();
         cx.store.append_logs(&events).await.unwrap();
         let stored = cx.store.list_logs_by_run("r").await.unwrap();
@@ -160,7 +154,7 @@ mod raced {
                 let (starting, runtime) = (Arc::clone(&starting), runtime.clone());
                 let start = move || runtime.block_on(async {
                     starting.start_run(&running("r")).await.unwrap();
-                    starting.append_log(&SkillRunLog { event_type: "other".into(), ..event("r", 1) }).await.unwrap();
+                    starting.append_log(&with(event("r", 1), |event| event.event_type = "other".into())).await.unwrap();
                 });
                 std::thread::spawn(start).join().unwrap();
             });

@@ -1,4 +1,4 @@
-use runtrail_audit::{Page, RunFilter, RunStatus, SkillRun};
+use runtrail_audit::{Page, RunFilter, RunStatus};
 
 use crate::fixture::*;
 
@@ -10,7 +10,7 @@ cases! {
             with_status("c", 2, RunStatus::DRY_RUN),
             with_status("d", 3, RunStatus::DRY_RUN),
             with_status("e", 4, RunStatus::ERROR),
-            SkillRun { skill_id: "other".into(), ..running("f") },
+            with(running("f"), |run| run.skill_id = "other".into()),
         ];
         for run in &runs {
             cx.store.start_run(run).await.unwrap();

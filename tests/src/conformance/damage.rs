@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use runtrail_audit::{ErrorKind, Page, RunFilter, SkillRun, Storage};
+use runtrail_audit::{ErrorKind, Page, RunFilter, Storage};
 
 use crate::fixture::*;
 
@@ -11,11 +11,10 @@ async fn damage(cx: &Cx<'_, impl Storage + ?Sized>, change: &str) {
         ("damaged", 2, Some("first")),
         ("last", 3, Some("damaged")),
     ] {
-        let run = SkillRun {
-            started_at: at(second),
-            parent_run_id: parent.map(Into::into),
-            ..finished_at(id, 10)
-        };
+        let run = with(finished_at(id, 10), |run| {
+            run.started_at = at(second);
+            run.parent_run_id = parent.map(Into::into);
+        });
         cx.store.start_run(&run).await.unwrap();
     }
     cx.sql(&format!(
@@ -84,7 +83,7 @@ cases_on_own_connection! {
 
     async fn a_damaged_run_is_not_taken_for_the_same(cx) {
         damage(cx, "inputs = 'no JSON'").await;
-        let run = SkillRun { started_at: at(2), ..finished_at("damaged", 10) };
+        let run = with(finished_at("damaged", 10), |run| run.started_at = at(2));
         assert!(cx.store.start_run(&run).await.is_err());
         let inputs: Vec<String> = fetch(cx.db, "SELECT inputs FROM skill_runs WHERE id = 'damaged'").await;
         assert_eq!(inputs, ["no JSON"]);

@@ -1,18 +1,17 @@
-use runtrail_audit::{Page, RunFilter, RunStatus, SkillRun, Storage};
+use runtrail_audit::{Page, RunFilter, RunStatus, Storage};
 
 use crate::fixture::*;
 
 /// One run that every part of a filter can tell from `plain`, and a dry one.
 async fn three(store: &(impl Storage + ?Sized)) {
     store.start_run(&running_at("plain", 10)).await.unwrap();
-    let special = SkillRun {
-        skill_id: "special skill".into(),
-        caller_id: "special caller".into(),
-        channel_id: "special channel".into(),
-        parent_run_id: Some("plain".into()),
-        status: RunStatus::from("special status"),
-        ..running_at("special", 20)
-    };
+    let special = with(running_at("special", 20), |run| {
+        run.skill_id = "special skill".into();
+        run.caller_id = "special caller".into();
+        run.channel_id = "special channel".into();
+        run.parent_run_id = Some("plain".into());
+        run.status = RunStatus::from("special status");
+    });
     store.start_run(&special).await.unwrap();
     store
         .start_run(&with_status("dry", 30, RunStatus::DRY_RUN))
@@ -136,9 +135,9 @@ cases! {
     }
 
     async fn nothing_in_a_filter_is_a_pattern(cx) {
-        let run = SkillRun { skill_id: "100%".into(), ..running("r") };
+        let run = with(running("r"), |run| run.skill_id = "100%".into());
         cx.store.start_run(&run).await.unwrap();
-        cx.store.start_run(&SkillRun { skill_id: "1000".into(), ..running("s") }).await.unwrap();
+        cx.store.start_run(&with(running("s"), |run| run.skill_id = "1000".into())).await.unwrap();
         for skill in ["%", "100_", "100%%", "' OR 1=1 --", "100\\%"] {
             assert!(taken(cx.store, &RunFilter::new().skill(skill)).await.is_empty(), "{skill}");
         }

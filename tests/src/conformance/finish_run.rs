@@ -1,52 +1,28 @@
 use chrono::TimeDelta;
-use runtrail_audit::{Clock, ErrorKind, RunStats, RunStatus, SkillRun};
+use runtrail_audit::{Clock, ErrorKind, RunStats, RunStatus};
 
 use crate::fixture::*;
 
 /// Outcomes that differ from `stats()` in one field each.
 fn other_stats() -> Vec<RunStats> {
     vec![
-        RunStats {
-            status: RunStatus::ERROR,
-            ..stats()
-        },
-        RunStats {
-            output: "other".into(),
-            ..stats()
-        },
-        RunStats {
-            error: "other".into(),
-            ..stats()
-        },
-        RunStats {
-            tool_calls: 1,
-            ..stats()
-        },
-        RunStats {
-            runtime_seconds: 1.0,
-            ..stats()
-        },
-        RunStats {
-            input_tokens: 1,
-            ..stats()
-        },
-        RunStats {
-            output_tokens: 1,
-            ..stats()
-        },
-        RunStats {
-            thinking_tokens: 1,
-            ..stats()
-        },
+        with(stats(), |stats| stats.status = RunStatus::ERROR),
+        stats().output("other"),
+        stats().error("other"),
+        stats().tool_calls(1),
+        stats().runtime_seconds(1.0),
+        stats().input_tokens(1),
+        stats().output_tokens(1),
+        stats().thinking_tokens(1),
     ]
 }
 
 cases! {
     async fn a_runtime_that_is_not_given_is_the_time_from_start_to_finish(cx) {
-        let stats = RunStats { runtime_seconds: 0.0, ..stats() };
+        let stats = stats().runtime_seconds(0.0);
         for (id, micros, expected) in [("r", 90_000_001, 90.000_001), ("quick", 7, 0.000_007), ("skewed", -5, 0.0)] {
             let started_at = cx.clock.now() - TimeDelta::microseconds(micros);
-            cx.store.start_run(&SkillRun { started_at, ..running(id) }).await.unwrap();
+            cx.store.start_run(&with(running(id), |run| run.started_at = started_at)).await.unwrap();
             cx.store.finish_run(id, &stats).await.unwrap();
             assert_eq!(cx.store.get_run(id).await.unwrap().runtime_seconds, expected);
         }
@@ -54,9 +30,9 @@ cases! {
         cx.clock.advance(5);
         cx.store.finish_run("r", &stats).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap().runtime_seconds, 90.000_001);
-        let measured = RunStats { runtime_seconds: 90.000_001, ..stats.clone() };
+        let measured = stats.clone().runtime_seconds(90.000_001);
         cx.store.finish_run("r", &measured).await.unwrap();
-        let other = RunStats { runtime_seconds: 91.0, ..stats };
+        let other = stats.runtime_seconds(91.0);
         assert_kind(cx.store.finish_run("r", &other).await, ErrorKind::RunFinished);
     }
 
@@ -64,18 +40,7 @@ cases! {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.clock.advance(60);
         cx.store.finish_run("r", &stats()).await.unwrap();
-        let expected = SkillRun {
-            finished_at: Some(cx.clock.now()),
-            status: RunStatus::OK,
-            output: "the answer".into(),
-            error: "a remark".into(),
-            tool_calls: 7,
-            runtime_seconds: 2.5,
-            total_input_tokens: 11,
-            total_output_tokens: 22,
-            total_thinking_tokens: 33,
-            ..running("r")
-        };
+        let expected = with(running("r"), |run| { run.finished_at = Some(cx.clock.now()); run.status = RunStatus::OK; run.output = "the answer".into(); run.error = "a remark".into(); run.tool_calls = 7; run.runtime_seconds = 2.5; run.total_input_tokens = 11; run.total_output_tokens = 22; run.total_thinking_tokens = 33; });
         assert_eq!(cx.store.get_run("r").await.unwrap(), expected);
         assert_eq!(expected.stats(), stats());
     }
@@ -94,7 +59,7 @@ cases! {
 
     async fn running_is_no_outcome(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let stats = RunStats { status: RunStatus::RUNNING, ..stats() };
+        let stats = with(stats(), |stats| stats.status = RunStatus::RUNNING);
         assert_invalid(cx.store.finish_run("r", &stats).await, "status");
         assert_eq!(cx.store.get_run("r").await.unwrap(), running("r"));
     }
@@ -129,7 +94,7 @@ cases! {
 
     async fn a_dry_run_stays_hidden_when_it_is_finished_as_one(cx) {
         cx.store.start_run(&with_status("r", 0, RunStatus::DRY_RUN)).await.unwrap();
-        let stats = RunStats { status: RunStatus::DRY_RUN, ..stats() };
+        let stats = with(stats(), |stats| stats.status = RunStatus::DRY_RUN);
         cx.store.finish_run("r", &stats).await.unwrap();
         assert!(cx.store.list_runs_by_skill("skill", None).await.unwrap().is_empty());
     }
@@ -148,7 +113,7 @@ cases! {
 
     async fn finishing_again_after_a_nul_in_the_output_is_the_same(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let stats = RunStats { output: "a\0b".into(), ..stats() };
+        let stats = stats().output("a\0b");
         cx.store.finish_run("r", &stats).await.unwrap();
         cx.store.finish_run("r", &stats).await.unwrap();
     }

@@ -1,4 +1,4 @@
-use runtrail_audit::{Page, RunFilter, RunStats, RunStatus, SkillRun, SkillRunLog};
+use runtrail_audit::{Page, RunFilter, RunStats, RunStatus, SkillRun};
 
 use crate::fixture::*;
 
@@ -18,48 +18,12 @@ fn impossible() -> [String; 2] {
 fn runs_with(text: &str) -> Vec<(&'static str, SkillRun)> {
     let run = || running("r");
     vec![
-        (
-            "id",
-            SkillRun {
-                id: text.into(),
-                ..run()
-            },
-        ),
-        (
-            "skill_id",
-            SkillRun {
-                skill_id: text.into(),
-                ..run()
-            },
-        ),
-        (
-            "caller_id",
-            SkillRun {
-                caller_id: text.into(),
-                ..run()
-            },
-        ),
-        (
-            "channel_id",
-            SkillRun {
-                channel_id: text.into(),
-                ..run()
-            },
-        ),
-        (
-            "parent_run_id",
-            SkillRun {
-                parent_run_id: Some(text.into()),
-                ..run()
-            },
-        ),
-        (
-            "status",
-            SkillRun {
-                status: text.into(),
-                ..run()
-            },
-        ),
+        ("id", with(run(), |run| run.id = text.into())),
+        ("skill_id", with(run(), |run| run.skill_id = text.into())),
+        ("caller_id", run().caller(text)),
+        ("channel_id", run().channel(text)),
+        ("parent_run_id", run().parent(text)),
+        ("status", run().status(text)),
     ]
 }
 
@@ -71,17 +35,10 @@ cases! {
                 assert_eq!(cx.store.get_run(&run.id).await.unwrap(), run, "{field}");
             }
         }
-        let whole = SkillRun {
-            skill_id: longest(),
-            caller_id: longest(),
-            channel_id: longest(),
-            parent_run_id: Some(longest()),
-            status: longest().into(),
-            ..running("whole")
-        };
+        let whole = with(running("whole"), |run| { run.skill_id = longest(); run.caller_id = longest(); run.channel_id = longest(); run.parent_run_id = Some(longest()); run.status = longest().into(); });
         cx.store.start_run(&whole).await.unwrap();
         assert_eq!(cx.store.get_run("whole").await.unwrap(), whole);
-        let event = SkillRunLog { event_type: longest(), ..event(&longest(), 0) };
+        let event = with(event(&longest(), 0), |event| event.event_type = longest());
         cx.store.append_log(&event).await.unwrap();
         assert_eq!(cx.store.list_logs_by_run(&longest()).await.unwrap()[0].event_type, longest());
     }
@@ -108,7 +65,7 @@ cases! {
     async fn an_impossible_event_is_refused_by_name_and_nothing_is_stored(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         for text in impossible() {
-            let event_type = SkillRunLog { event_type: text.clone(), ..event("r", 0) };
+            let event_type = with(event("r", 0), |event| event.event_type = text.clone());
             assert_invalid(cx.store.append_log(&event_type).await, "event_type");
             assert_invalid(cx.store.append_log(&event(&text, 0)).await, "run_id");
         }
@@ -125,14 +82,10 @@ cases! {
     }
 
     async fn every_other_identifier_may_be_empty(cx) {
-        let run = SkillRun {
-            status: "".into(),
-            parent_run_id: Some(String::new()),
-            ..SkillRun::new("r", "", at(0))
-        };
+        let run = SkillRun::new("r", "", at(0)).status("").parent(String::new());
         cx.store.start_run(&run).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap(), run);
-        let event = SkillRunLog { event_type: String::new(), ..event("r", 0) };
+        let event = with(event("r", 0), |event| event.event_type = String::new());
         cx.store.append_log(&event).await.unwrap();
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[0].event_type, "");
     }

@@ -1,4 +1,3 @@
-use runtrail_audit::{SkillRun, SkillRunLog};
 use serde_json::{Value, json};
 
 use crate::fixture::*;
@@ -43,7 +42,7 @@ cases! {
         cx.store.start_run(&running("r")).await.unwrap();
         for (sequence, text) in awkward().into_iter().enumerate() {
             let payload: Value = serde_json::from_str(text).unwrap();
-            let event = SkillRunLog { payload: payload.clone(), ..event("r", sequence as u64) };
+            let event = with(event("r", sequence as u64), |event| event.payload = payload.clone());
             cx.store.append_log(&event).await.unwrap();
             let stored = cx.store.list_logs_by_run("r").await.unwrap();
             assert_eq!(stored.last().unwrap().payload, payload, "{text}");
@@ -54,7 +53,7 @@ cases! {
     async fn awkward_inputs_come_back_equal(cx) {
         for (number, text) in awkward().into_iter().enumerate() {
             let value: Value = serde_json::from_str(text).unwrap();
-            let run = SkillRun { inputs: object(json!({ "value": value })), ..running(&number.to_string()) };
+            let run = running(&number.to_string()).inputs(object(json!({ "value": value })));
             cx.store.start_run(&run).await.unwrap();
             assert_eq!(cx.store.get_run(&run.id).await.unwrap(), run, "{text}");
         }
@@ -67,26 +66,26 @@ cases! {
             Some(bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
         });
         let floats: Vec<f64> = bits.map(f64::from_bits).filter(|float| float.is_finite()).take(10_000).collect();
-        let event = SkillRunLog { payload: json!(floats), ..event("r", 0) };
+        let event = with(event("r", 0), |event| event.payload = json!(floats));
         cx.store.append_log(&event).await.unwrap();
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[0].payload, event.payload);
         cx.store.append_log(&event).await.unwrap();
     }
 
     async fn json_of_64_levels_is_taken(cx) {
-        let run = SkillRun { inputs: object(json!({ "a": nested(63) })), ..running("r") };
+        let run = running("r").inputs(object(json!({ "a": nested(63) })));
         cx.store.start_run(&run).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap(), run);
-        let event = SkillRunLog { payload: nested(64), ..event("r", 0) };
+        let event = with(event("r", 0), |event| event.payload = nested(64));
         cx.store.append_log(&event).await.unwrap();
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[0].payload, nested(64));
     }
 
     async fn json_of_65_levels_is_refused(cx) {
-        let run = SkillRun { inputs: object(json!({ "a": nested(64) })), ..running("r") };
+        let run = running("r").inputs(object(json!({ "a": nested(64) })));
         assert_invalid(cx.store.start_run(&run).await, "inputs");
         cx.store.start_run(&running("r")).await.unwrap();
-        let event = SkillRunLog { payload: nested(65), ..event("r", 0) };
+        let event = with(event("r", 0), |event| event.payload = nested(65));
         assert_invalid(cx.store.append_log(&event).await, "payload");
         assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
     }
@@ -94,7 +93,7 @@ cases! {
     async fn json_deep_enough_to_overflow_the_stack_is_refused(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let deep = (0..1_000_000).fold(json!(1), |inner, _| Value::Array(vec![inner]));
-        let mut event = SkillRunLog { payload: deep, ..event("r", 0) };
+        let mut event = with(event("r", 0), |event| event.payload = deep);
         let refused = cx.store.append_log(&event).await;
         drop(Bottomless(event.payload.take()));
         assert_invalid(refused, "payload");
@@ -107,9 +106,9 @@ mod stored_text {
     cases_on_own_connection! {
         async fn json_is_stored_as_the_text_that_serde_json_made(cx) {
             let value: Value = serde_json::from_str(r#"{"n":[1e16,-0.0,0.1],"t":"a\u0000\u00e9"}"#).unwrap();
-            let run = SkillRun { inputs: object(value.clone()), ..running("r") };
+            let run = running("r").inputs(object(value.clone()));
             cx.store.start_run(&run).await.unwrap();
-            let event = SkillRunLog { payload: value, ..event("r", 0) };
+            let event = with(event("r", 0), |event| event.payload = value);
             cx.store.append_log(&event).await.unwrap();
 
             let expected = event.payload.to_string();

@@ -11,10 +11,9 @@ async fn started(
     second: i64,
     status: RunStatus,
 ) {
-    let run = SkillRun {
-        skill_id: skill.into(),
-        ..with_status(id, second, status)
-    };
+    let run = with(with_status(id, second, status), |run| {
+        run.skill_id = skill.into()
+    });
     store.start_run(&run).await.unwrap();
 }
 

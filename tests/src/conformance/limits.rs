@@ -1,4 +1,4 @@
-use runtrail_audit::{ErrorKind, Limits, RunStats, SkillRun, SkillRunLog, Storage};
+use runtrail_audit::{ErrorKind, Limits, SkillRun, SkillRunLog, Storage};
 use runtrail_store::AuditStore;
 use serde_json::json;
 
@@ -8,25 +8,21 @@ const MIB: usize = 1 << 20;
 
 /// An event whose payload has so many bytes as JSON text: the quotes count.
 fn event_of(bytes: usize) -> SkillRunLog {
-    SkillRunLog {
-        payload: json!("x".repeat(bytes - 2)),
-        ..event("r", 0)
-    }
+    with(event("r", 0), |event| {
+        event.payload = json!("x".repeat(bytes - 2))
+    })
 }
 
 /// A run whose inputs have so many bytes as JSON text: `{"a":""}` counts.
 fn run_of(bytes: usize) -> SkillRun {
-    SkillRun {
-        inputs: object(json!({ "a": "x".repeat(bytes - 8) })),
-        ..running("r")
-    }
+    running("r").inputs(object(json!({ "a": "x".repeat(bytes - 8) })))
 }
 
 cases! {
     async fn values_of_one_mebibyte_are_taken(cx) {
         cx.store.start_run(&run_of(MIB)).await.unwrap();
         cx.store.append_log(&event_of(MIB)).await.unwrap();
-        let stats = RunStats { output: "o".repeat(MIB), error: "e".repeat(MIB), ..stats() };
+        let stats = stats().output("o".repeat(MIB)).error("e".repeat(MIB));
         cx.store.finish_run("r", &stats).await.unwrap();
 
         let run = cx.store.get_run("r").await.unwrap();
@@ -44,22 +40,22 @@ cases! {
         assert_too_large(cx.store.append_log(&event_of(MIB + 1)).await, too_large("payload"));
         assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
 
-        let output = RunStats { output: "o".repeat(MIB + 1), ..stats() };
+        let output = stats().output("o".repeat(MIB + 1));
         assert_too_large(cx.store.finish_run("r", &output).await, too_large("output"));
-        let error = RunStats { error: "e".repeat(MIB + 1), ..stats() };
+        let error = stats().error("e".repeat(MIB + 1));
         assert_too_large(cx.store.finish_run("r", &error).await, too_large("error"));
         assert_eq!(cx.store.get_run("r").await.unwrap(), running("r"));
     }
 
     async fn sizes_are_bytes_and_not_characters(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let stats = RunStats { output: "é".repeat(MIB / 2 + 1), ..stats() };
+        let stats = stats().output("é".repeat(MIB / 2 + 1));
         assert_too_large(cx.store.finish_run("r", &stats).await, ("output", MIB + 2, MIB));
     }
 
     async fn a_text_is_not_too_large_for_the_nuls_in_it(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let stats = RunStats { output: "\0".repeat(MIB), ..stats() };
+        let stats = stats().output("\0".repeat(MIB));
         cx.store.finish_run("r", &stats).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap().output, "\u{FFFD}".repeat(MIB));
     }

@@ -10,9 +10,9 @@ cases! {
     async fn children_are_the_direct_ones_newest_first(cx) {
         let runs = [
             running("root"),
-            SkillRun { started_at: at(1), ..child("a", "root") },
-            SkillRun { started_at: at(2), ..child("b", "root") },
-            SkillRun { started_at: at(2), ..child("c", "root") },
+            with(child("a", "root"), |run| run.started_at = at(1)),
+            with(child("b", "root"), |run| run.started_at = at(2)),
+            with(child("c", "root"), |run| run.started_at = at(2)),
             child("grandchild", "a"),
             child("stranger", "elsewhere"),
         ];
@@ -32,7 +32,7 @@ cases! {
     }
 
     async fn children_include_dry_runs(cx) {
-        let dry = SkillRun { status: RunStatus::DRY_RUN, ..child("dry", "root") };
+        let dry = child("dry", "root").status(RunStatus::DRY_RUN);
         cx.store.start_run(&dry).await.unwrap();
         assert_eq!(ids(&cx.store.list_children_by_parent("root").await.unwrap()), ["dry"]);
     }
@@ -40,10 +40,10 @@ cases! {
     async fn the_chain_goes_from_a_run_to_its_top(cx) {
         // Neither times nor ids follow the chain.
         let runs = [
-            SkillRun { started_at: at(5), ..running("m") },
-            SkillRun { started_at: at(9), ..child("z", "m") },
-            SkillRun { started_at: at(1), ..child("a", "z") },
-            SkillRun { started_at: at(7), ..child("k", "a") },
+            with(running("m"), |run| run.started_at = at(5)),
+            with(child("z", "m"), |run| run.started_at = at(9)),
+            with(child("a", "z"), |run| run.started_at = at(1)),
+            with(child("k", "a"), |run| run.started_at = at(7)),
             child("beside", "m"),
         ];
         for run in &runs {
@@ -88,10 +88,7 @@ cases! {
     async fn a_chain_of_ten_thousand_ancestors_is_walked(cx) {
         cx.store.start_run(&SkillRun::new("0", "s", at(0))).await.unwrap();
         for number in 1..=10_000 {
-            let run = SkillRun {
-                parent_run_id: Some((number - 1).to_string()),
-                ..SkillRun::new(number.to_string(), "s", at(0))
-            };
+            let run = SkillRun::new(number.to_string(), "s", at(0)).parent((number - 1).to_string());
             cx.store.start_run(&run).await.unwrap();
         }
         let chain = cx.store.walk_parent_chain("10000").await.unwrap();

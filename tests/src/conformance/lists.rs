@@ -27,7 +27,7 @@ cases! {
 
     async fn only_runs_of_that_skill_are_listed(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let other = SkillRun { skill_id: "skil".into(), ..running("s") };
+        let other = with(running("s"), |run| run.skill_id = "skil".into());
         cx.store.start_run(&other).await.unwrap();
         assert_eq!(ids(&cx.store.list_runs_by_skill("skill", None).await.unwrap()), ["r"]);
         assert_eq!(ids(&cx.store.list_runs_by_skill("skil", None).await.unwrap()), ["s"]);
@@ -111,7 +111,7 @@ cases! {
     async fn runs_for_a_caller_come_newest_first_without_dry_runs(cx) {
         seven(cx.store).await;
         cx.store.start_run(&with_status("dry", 9, RunStatus::DRY_RUN)).await.unwrap();
-        let other = SkillRun { caller_id: "callers".into(), ..running_at("other", 9) };
+        let other = running_at("other", 9).caller("callers");
         cx.store.start_run(&other).await.unwrap();
         assert_eq!(ids(&cx.store.list_runs_by_caller("caller", None).await.unwrap()), SEVEN);
         assert_eq!(ids(&cx.store.list_runs_by_caller("caller", Some(2)).await.unwrap()), SEVEN[..2]);
@@ -120,7 +120,7 @@ cases! {
 
     async fn runs_finished_before_a_time_come_newest_first(cx) {
         for (id, start, finish) in [("a", 0, 100), ("b", 5, 99), ("c", 5, 98), ("d", 9, 101)] {
-            let run = SkillRun { started_at: at(start), ..finished_at(id, finish) };
+            let run = with(finished_at(id, finish), |run| run.started_at = at(start));
             cx.store.start_run(&run).await.unwrap();
         }
         let before = async |second, limit| {
@@ -139,7 +139,7 @@ cases! {
     }
 
     async fn dry_runs_are_among_the_finished_runs(cx) {
-        let dry = SkillRun { status: RunStatus::DRY_RUN, ..finished_at("dry", 1) };
+        let dry = finished_at("dry", 1).status(RunStatus::DRY_RUN);
         cx.store.start_run(&dry).await.unwrap();
         let runs = cx.store.list_finished_runs_before(at(2), None).await.unwrap();
         assert_eq!(ids(&runs), ["dry"]);

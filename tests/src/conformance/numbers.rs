@@ -1,4 +1,4 @@
-use runtrail_audit::{ErrorKind, RunStats, SkillRun, SkillRunLog};
+use runtrail_audit::{ErrorKind, RunStats};
 
 use crate::fixture::*;
 
@@ -7,46 +7,16 @@ const LARGEST: u64 = i64::MAX as u64;
 /// Outcomes with this count in one field each, and the name of that field.
 fn stats_with(count: u64) -> [(&'static str, RunStats); 4] {
     [
-        (
-            "tool_calls",
-            RunStats {
-                tool_calls: count,
-                ..stats()
-            },
-        ),
-        (
-            "input_tokens",
-            RunStats {
-                input_tokens: count,
-                ..stats()
-            },
-        ),
-        (
-            "output_tokens",
-            RunStats {
-                output_tokens: count,
-                ..stats()
-            },
-        ),
-        (
-            "thinking_tokens",
-            RunStats {
-                thinking_tokens: count,
-                ..stats()
-            },
-        ),
+        ("tool_calls", stats().tool_calls(count)),
+        ("input_tokens", stats().input_tokens(count)),
+        ("output_tokens", stats().output_tokens(count)),
+        ("thinking_tokens", stats().thinking_tokens(count)),
     ]
 }
 
 cases! {
     async fn the_largest_counts_come_back(cx) {
-        let largest = RunStats {
-            tool_calls: LARGEST,
-            input_tokens: LARGEST,
-            output_tokens: LARGEST,
-            thinking_tokens: LARGEST,
-            ..stats()
-        };
+        let largest = stats().tool_calls(LARGEST).input_tokens(LARGEST).output_tokens(LARGEST).thinking_tokens(LARGEST);
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.finish_run("r", &largest).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap().stats(), largest);
@@ -61,7 +31,7 @@ cases! {
                 assert_invalid(cx.store.finish_run("r", &stats).await, field);
             }
             assert_invalid(cx.store.append_log(&event("r", count)).await, "sequence");
-            let run = SkillRun { tool_calls: count, ..finished_at("s", 1) };
+            let run = with(finished_at("s", 1), |run| run.tool_calls = count);
             assert_invalid(cx.store.start_run(&run).await, "tool_calls");
         }
         assert_eq!(cx.store.get_run("r").await.unwrap(), running("r"));
@@ -72,7 +42,7 @@ cases! {
     async fn seconds_come_back_to_the_last_bit(cx) {
         let seconds = [0.0, -0.0, 5e-324, 0.1, 1.0 / 3.0, 4.0, 1e15, 123_456_789.123_456_79, f64::MAX];
         for (number, seconds) in seconds.into_iter().enumerate() {
-            let run = SkillRun { runtime_seconds: seconds, ..finished_at(&number.to_string(), 1) };
+            let run = with(finished_at(&number.to_string(), 1), |run| run.runtime_seconds = seconds);
             cx.store.start_run(&run).await.unwrap();
             let stored = cx.store.get_run(&run.id).await.unwrap();
             assert_eq!(stored, run);
@@ -85,9 +55,9 @@ cases! {
     async fn seconds_that_are_negative_or_no_number_are_refused(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         for seconds in [-1.0, -5e-324, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            let stats = RunStats { runtime_seconds: seconds, ..stats() };
+            let stats = stats().runtime_seconds(seconds);
             assert_invalid(cx.store.finish_run("r", &stats).await, "runtime_seconds");
-            let run = SkillRun { runtime_seconds: seconds, ..running("s") };
+            let run = with(running("s"), |run| run.runtime_seconds = seconds);
             assert_invalid(cx.store.start_run(&run).await, "runtime_seconds");
         }
         assert_eq!(cx.store.get_run("r").await.unwrap(), running("r"));
@@ -97,7 +67,7 @@ cases! {
     async fn sequences_may_have_gaps_and_begin_anywhere(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         for sequence in [LARGEST, 7, 0] {
-            cx.store.append_log(&SkillRunLog { ..event("r", sequence) }).await.unwrap();
+            cx.store.append_log(&event("r", sequence)).await.unwrap();
         }
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap().len(), 3);
     }

@@ -1,7 +1,8 @@
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use runtrail_audit::{
-    Bounds, BulkStorage, Cursor, CursorPage, ErrorKind, LogFilter, Order, Page, PageRequest,
-    PagedStorage, Parent, RunQuery, RunStatus, RunSummary, SkillRun, SkillRunLog, Storage,
+    Bounds, BulkStorage, Choice, Cursor, CursorPage, ErrorKind, LogFilter, Order, Page,
+    PageRequest, PagedStorage, Parent, RunQuery, RunStatus, RunSummary, SkillRun,
+    Storage,
 };
 use runtrail_store::AuditStore;
 
@@ -14,29 +15,31 @@ async fn many_runs(store: &AuditStore) -> Vec<SkillRun> {
     let mut runs = Vec::new();
     for number in 0..60 {
         let seconds = number % 7;
-        let run = SkillRun {
-            skill_id: format!("skill-{}", number % 5),
-            caller_id: format!("caller-{}", number % 4),
-            channel_id: format!("channel-{}", number % 3),
-            parent_run_id: match number % 6 {
-                0 => None,
-                1 => Some("purged".into()),
-                parent => Some(format!("run-{parent:02}")),
+        let run = with(
+            running_at(&format!("run-{number:02}"), seconds as i64),
+            |it| {
+                it.skill_id = format!("skill-{}", number % 5);
+                it.caller_id = format!("caller-{}", number % 4);
+                it.channel_id = format!("channel-{}", number % 3);
+                it.parent_run_id = match number % 6 {
+                    0 => None,
+                    1 => Some("purged".into()),
+                    parent => Some(format!("run-{parent:02}")),
+                };
+                it.status = [
+                    RunStatus::OK,
+                    RunStatus::ERROR,
+                    RunStatus::TIMEOUT,
+                    RunStatus::DRY_RUN,
+                ][number % 4]
+                    .clone();
+                it.finished_at = (number % 8 > 0).then(|| at(100 + number as i64));
+                it.runtime_seconds = number as f64 / 4.0;
+                it.total_input_tokens = number as u64;
+                it.total_output_tokens = 10;
+                it.total_thinking_tokens = number as u64 % 2;
             },
-            status: [
-                RunStatus::OK,
-                RunStatus::ERROR,
-                RunStatus::TIMEOUT,
-                RunStatus::DRY_RUN,
-            ][number % 4]
-                .clone(),
-            finished_at: (number % 8 > 0).then(|| at(100 + number as i64)),
-            runtime_seconds: number as f64 / 4.0,
-            total_input_tokens: number as u64,
-            total_output_tokens: 10,
-            total_thinking_tokens: number as u64 % 2,
-            ..running_at(&format!("run-{number:02}"), seconds as i64)
-        };
+        );
         store.start_run(&run).await.unwrap();
         runs.push(run);
     }
@@ -46,22 +49,19 @@ async fn many_runs(store: &AuditStore) -> Vec<SkillRun> {
 
 /// What a query takes of all that are stored, said once more.
 fn takes(query: &RunQuery, run: &SkillRun, stored: &[SkillRun]) -> bool {
-    fn is_in<T: PartialEq>(only: &[T], except: &[T], value: &T) -> bool {
-        (only.is_empty() || only.contains(value)) && !except.contains(value)
+    fn is_in<T: PartialEq>(choice: &Choice<T>, value: &T) -> bool {
+        choice.only.as_ref().is_none_or(|only| only.contains(value))
+            && !choice.except.contains(value)
     }
     fn is_within<T: PartialOrd>(bounds: &Bounds<T>, value: &T) -> bool {
         bounds.from.as_ref().is_none_or(|from| value >= from)
             && bounds.to.as_ref().is_none_or(|to| value <= to)
     }
     let any_time = query.finished == Bounds::default();
-    is_in(&query.statuses.only, &query.statuses.except, &run.status)
-        && is_in(&query.skills.only, &query.skills.except, &run.skill_id)
-        && is_in(&query.callers.only, &query.callers.except, &run.caller_id)
-        && is_in(
-            &query.channels.only,
-            &query.channels.except,
-            &run.channel_id,
-        )
+    is_in(&query.statuses, &run.status)
+        && is_in(&query.skills, &run.skill_id)
+        && is_in(&query.callers, &run.caller_id)
+        && is_in(&query.channels, &run.channel_id)
         && match &query.parent {
             Parent::Any => true,
             Parent::None => run.parent_run_id.is_none(),
@@ -69,6 +69,7 @@ fn takes(query: &RunQuery, run: &SkillRun, stored: &[SkillRun]) -> bool {
                 .iter()
                 .any(|parent| Some(&parent.id) == run.parent_run_id.as_ref()),
             Parent::Run(id) => run.parent_run_id.as_ref() == Some(id),
+            unknown => panic!("{unknown:?}"),
         }
         && is_within(&query.started, &run.started_at)
         && run
@@ -91,16 +92,16 @@ async fn page(
 
 /// All runs of a query, from one page to the next.
 async fn all(store: &AuditStore, query: &RunQuery, order: Order, limit: u64) -> Vec<SkillRun> {
-    let mut request = PageRequest::first(limit);
     let mut runs = Vec::new();
+    let mut next = None;
     loop {
-        let page = page(store, query, order, request.clone()).await;
+        let page = page(store, query, order, PageRequest::first(limit).at(next)).await;
         assert!(page.items.len() as u64 <= limit);
         runs.extend(page.items);
-        if !page.has_more {
+        next = page.next;
+        if next.is_none() {
             return runs;
         }
-        request.cursor = page.next;
     }
 }
 
@@ -173,7 +174,7 @@ cases_of_the_store! {
             runs.into_iter().map(|run| run.id).collect::<Vec<_>>()
         };
         for run in [
-            SkillRun { parent_run_id: None, ..finished_at("old", 1) },
+            with(finished_at("old", 1), |run| run.parent_run_id = None),
             child("of an old one", "old"),
             running("top"),
             child("of the top", "top"),
@@ -199,16 +200,23 @@ cases_of_the_store! {
         for order in ORDERS {
             let query = RunQuery::new();
             let mut pages = vec![page(cx.store, &query, order, PageRequest::first(7)).await];
-            while let Some(last) = pages.last() && last.has_more {
-                let next = PageRequest::first(7).at(last.next.clone().unwrap());
-                pages.push(page(cx.store, &query, order, next).await);
+            while let Some(next) = pages.last().and_then(|last| last.next.clone()) {
+                pages.push(page(cx.store, &query, order, PageRequest::first(7).at(next)).await);
             }
+            assert!(pages.len() > 2);
             while let Some(reached) = pages.pop() {
-                let back = PageRequest::first(7).at(reached.previous.unwrap());
+                assert_eq!(reached.previous.is_some(), !pages.is_empty());
+                // What comes before the first page may still be stored.
+                let back = PageRequest::first(7).at(reached.start_cursor);
                 let before = page(cx.store, &query, order, back).await;
                 let expected = pages.last().map(|page| page.items.clone()).unwrap_or_default();
                 assert_eq!(before.items, expected);
-                assert_eq!(before.has_more, pages.len() > 1);
+                assert_eq!(before.previous.is_some(), pages.len() > 1);
+                assert_eq!(before.next.is_some(), !pages.is_empty());
+                if let Some(next) = before.next {
+                    let again = page(cx.store, &query, order, PageRequest::first(7).at(next)).await;
+                    assert_eq!(again.items, reached.items);
+                }
             }
         }
     }
@@ -222,10 +230,8 @@ cases_of_the_store! {
             let page = page(cx.store, &query, Order::NewestFirst, request.clone()).await;
             seen.extend(page.items);
             cx.store.start_run(&running_at(&format!("newer-{number}"), 1_000)).await.unwrap();
-            if !page.has_more {
-                break;
-            }
-            request.cursor = page.next;
+            let Some(next) = page.next else { break };
+            request = request.at(next);
         }
         assert_eq!(seen, runs);
     }
@@ -236,18 +242,35 @@ cases_of_the_store! {
             cx.store.start_run(&running_at(&format!("r-{number}"), number)).await.unwrap();
         }
         let end = page(cx.store, &query, Order::OldestFirst, PageRequest::first(10)).await;
-        assert!(!end.has_more);
-        let after = PageRequest::first(10).at(end.next.unwrap());
+        assert_eq!((&end.next, &end.previous), (&None, &None));
+        let after = PageRequest::first(10).at(end.end_cursor.clone());
         let nothing = page(cx.store, &query, Order::OldestFirst, after).await;
-        assert_eq!((nothing.items.len(), nothing.has_more, &nothing.previous), (0, false, &None));
+        assert_eq!((nothing.items.len(), &nothing.next, &nothing.previous), (0, &None, &None));
+        assert_eq!((&nothing.end_cursor, &nothing.start_cursor), (&end.end_cursor, &None));
         cx.store.start_run(&running_at("later", 10)).await.unwrap();
-        let after = PageRequest::first(10).at(nothing.next.unwrap());
+        let after = PageRequest::first(10).at(nothing.end_cursor);
         assert_eq!(ids(&page(cx.store, &query, Order::OldestFirst, after).await.items), ["later"]);
     }
 
     async fn an_empty_list_has_a_page_without_cursors(cx) {
         let page = page(cx.store, &RunQuery::new(), Order::NewestFirst, PageRequest::default()).await;
-        assert_eq!((page.items, page.next, page.previous, page.has_more), (vec![], None, None, false));
+        assert_eq!(page, CursorPage::new(vec![]));
+    }
+
+    /// A filter by the tenants that somebody may see must not show all of them where there are none.
+    async fn nothing_matches_an_empty_list(cx) {
+        many_runs(cx.store).await;
+        let nobody = || Vec::<String>::new();
+        let new = RunQuery::new;
+        for query in [new().callers(nobody()), new().skills(nobody()), new().channels(nobody()), new().statuses(nobody())] {
+            let query = query.include_dry_run();
+            assert_eq!(all(cx.store, &query, Order::NewestFirst, 10).await, []);
+            assert_eq!(cx.store.count_runs_by_query(&query).await.unwrap(), 0);
+            let streamed: Vec<_> = cx.store.stream_runs_by_query(&query, Order::OldestFirst, Page::ALL).collect().await;
+            assert!(streamed.is_empty(), "{streamed:?}");
+        }
+        let all_but_nobody = new().except_callers(nobody());
+        assert_eq!(all(cx.store, &all_but_nobody, Order::NewestFirst, 10).await, all(cx.store, &new(), Order::NewestFirst, 10).await);
     }
 
     async fn a_cursor_of_another_list_is_refused(cx) {
@@ -321,12 +344,7 @@ cases_of_the_store! {
     }
 
     async fn the_tokens_of_a_run_may_add_up_to_more_than_a_number_holds(cx) {
-        let run = SkillRun {
-            total_input_tokens: i64::MAX as u64,
-            total_output_tokens: i64::MAX as u64,
-            total_thinking_tokens: i64::MAX as u64,
-            ..finished_at("r", 1)
-        };
+        let run = with(finished_at("r", 1), |run| { run.total_input_tokens = i64::MAX as u64; run.total_output_tokens = i64::MAX as u64; run.total_thinking_tokens = i64::MAX as u64; });
         cx.store.start_run(&run).await.unwrap();
         let many = RunQuery::new().total_tokens(i64::MAX as u64..);
         assert_eq!(ids(&all(cx.store, &many, Order::NewestFirst, 5).await), ["r"]);
@@ -343,11 +361,10 @@ cases_of_the_store! {
             let short = cx.store.page_run_summaries(&query, Order::NewestFirst, &request).await.unwrap();
             let expected: Vec<_> = page.items.iter().map(RunSummary::from).collect();
             assert_eq!(short.items, expected);
-            assert_eq!((&short.next, &short.previous, short.has_more), (&page.next, &page.previous, page.has_more));
-            if !page.has_more {
-                break;
-            }
-            request.cursor = short.next;
+            assert_eq!((&short.next, &short.previous), (&page.next, &page.previous));
+            assert_eq!((&short.start_cursor, &short.end_cursor), (&page.start_cursor, &page.end_cursor));
+            let Some(next) = short.next else { break };
+            request = request.at(next);
         }
     }
 
@@ -356,9 +373,9 @@ cases_of_the_store! {
         cx.store.start_run(&running("other")).await.unwrap();
         for number in 0..40 {
             let event_type = if number % 3 == 0 { "third" } else { "message" };
-            let event = SkillRunLog { event_type: event_type.into(), created_at: Some(at(7)), ..event("r", number * 10) };
+            let event = with(event("r", number * 10), |event| { event.event_type = event_type.into(); event.created_at = Some(at(7)); });
             cx.store.append_log(&event).await.unwrap();
-            cx.store.append_log(&SkillRunLog { run_id: "other".into(), ..event }).await.unwrap();
+            cx.store.append_log(&with(event, |event| event.run_id = "other".into())).await.unwrap();
         }
         let events = cx.store.list_logs_by_run("r").await.unwrap();
         for filter in [LogFilter::new(), LogFilter::new().event_type("third"), LogFilter::new().after(195)] {
@@ -377,10 +394,8 @@ cases_of_the_store! {
                 loop {
                     let page = cx.store.page_logs("r", &filter, order, &request).await.unwrap();
                     seen.extend(page.items);
-                    if !page.has_more {
-                        break;
-                    }
-                    request.cursor = page.next;
+                    let Some(next) = page.next else { break };
+                    request = request.at(next);
                 }
                 assert_eq!(seen, expected);
             }
@@ -395,24 +410,20 @@ cases_of_the_store! {
             cx.store.start_run(&running_at(&format!("r-{number}"), number)).await.unwrap();
             cx.store.append_log(&event("r-0", number as u64)).await.unwrap();
         }
-        let every_part = RunQuery {
-            parent: Parent::None,
-            started: Bounds { from: Some(at(-9)), to: Some(at(9)) },
-            ..RunQuery::new()
+        let every_part = with(RunQuery::new()
                 .statuses(["running"])
                 .except_skills(["x"])
                 .callers(["caller"])
                 .except_channels(["x"])
                 .runtime_seconds(0.0..)
                 .id_prefix("r-")
-                .include_dry_run()
-        };
+                .include_dry_run(), |query| { query.parent = Parent::None; query.started = (at(-9)..=at(9)).into(); });
         let mut cursors = Vec::new();
         for query in [RunQuery::new(), every_part] {
             let page = page(cx.store, &query, Order::NewestFirst, PageRequest::first(1)).await;
             cursors.push(page.next.unwrap());
         }
-        let filter = LogFilter { event_type: Some("message".into()), after: None };
+        let filter = LogFilter::new().event_type("message");
         for filter in [LogFilter::new(), filter] {
             let page = cx.store.page_logs("r-0", &filter, Order::OldestFirst, &PageRequest::first(1)).await.unwrap();
             cursors.push(page.next.unwrap());

@@ -1,4 +1,4 @@
-use runtrail_audit::{ErrorKind, RunFilter, RunStatus, SkillRun, SkillRunLog};
+use runtrail_audit::{ErrorKind, RunFilter, RunStatus, SkillRunLog};
 use serde_json::json;
 
 use crate::fixture::*;
@@ -40,7 +40,7 @@ cases! {
     }
 
     async fn dry_runs_are_purged_too(cx) {
-        let dry = SkillRun { status: RunStatus::DRY_RUN, ..finished_at("dry", 1) };
+        let dry = finished_at("dry", 1).status(RunStatus::DRY_RUN);
         cx.store.start_run(&dry).await.unwrap();
         assert_eq!(cx.store.purge_older_than(at(2)).await.unwrap(), 1);
     }

@@ -7,30 +7,12 @@ use crate::fixture::*;
 fn other_starts() -> Vec<SkillRun> {
     let start = || running("r");
     vec![
-        SkillRun {
-            skill_id: "other".into(),
-            ..start()
-        },
-        SkillRun {
-            caller_id: "other".into(),
-            ..start()
-        },
-        SkillRun {
-            channel_id: "other".into(),
-            ..start()
-        },
-        SkillRun {
-            parent_run_id: Some("other".into()),
-            ..start()
-        },
-        SkillRun {
-            inputs: object(json!({"question": "how?"})),
-            ..start()
-        },
-        SkillRun {
-            started_at: at(-60),
-            ..start()
-        },
+        with(start(), |run| run.skill_id = "other".into()),
+        start().caller("other"),
+        start().channel("other"),
+        start().parent("other"),
+        start().inputs(object(json!({"question": "how?"}))),
+        with(start(), |run| run.started_at = at(-60)),
     ]
 }
 
@@ -38,48 +20,21 @@ fn other_starts() -> Vec<SkillRun> {
 fn other_outcomes() -> Vec<SkillRun> {
     let run = || finished_at("r", 10);
     vec![
-        SkillRun {
-            finished_at: Some(at(11)),
-            ..run()
-        },
-        SkillRun {
-            status: RunStatus::ERROR,
-            ..run()
-        },
-        SkillRun {
-            output: "other".into(),
-            ..run()
-        },
-        SkillRun {
-            error: "other".into(),
-            ..run()
-        },
-        SkillRun {
-            tool_calls: 5,
-            ..run()
-        },
-        SkillRun {
-            runtime_seconds: 1.5,
-            ..run()
-        },
-        SkillRun {
-            total_input_tokens: 1,
-            ..run()
-        },
-        SkillRun {
-            total_output_tokens: 1,
-            ..run()
-        },
-        SkillRun {
-            total_thinking_tokens: 1,
-            ..run()
-        },
+        with(run(), |run| run.finished_at = Some(at(11))),
+        run().status(RunStatus::ERROR),
+        with(run(), |run| run.output = "other".into()),
+        with(run(), |run| run.error = "other".into()),
+        with(run(), |run| run.tool_calls = 5),
+        with(run(), |run| run.runtime_seconds = 1.5),
+        with(run(), |run| run.total_input_tokens = 1),
+        with(run(), |run| run.total_output_tokens = 1),
+        with(run(), |run| run.total_thinking_tokens = 1),
     ]
 }
 
 cases! {
     async fn a_started_run_comes_back_as_given(cx) {
-        let run = SkillRun { parent_run_id: Some("parent".into()), ..running("r") };
+        let run = running("r").parent("parent");
         cx.store.start_run(&run).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap(), run);
     }
@@ -117,17 +72,13 @@ cases! {
     }
 
     async fn another_start_changes_nothing_but_the_start(cx) {
-        let first = SkillRun {
-            finished_at: None,
-            status: RunStatus::from("thinking"),
-            ..finished_at("r", 10)
-        };
+        let first = with(finished_at("r", 10), |run| { run.finished_at = None; run.status = RunStatus::from("thinking"); });
         cx.store.start_run(&first).await.unwrap();
-        let second = SkillRun { caller_id: "other".into(), ..finished_at("r", 99) };
-        let second = SkillRun { output: "late".into(), tool_calls: 9, ..second };
+        let second = finished_at("r", 99).caller("other");
+        let second = with(second, |run| { run.output = "late".into(); run.tool_calls = 9; });
         cx.store.start_run(&second).await.unwrap();
 
-        let expected = SkillRun { caller_id: "other".into(), ..first };
+        let expected = first.caller("other");
         assert_eq!(cx.store.get_run("r").await.unwrap(), expected);
     }
 
@@ -171,10 +122,7 @@ cases! {
     }
 
     async fn a_start_that_differs_below_the_microsecond_is_the_same(cx) {
-        let start = |nanos| SkillRun {
-            started_at: at(0) + chrono::TimeDelta::nanoseconds(nanos),
-            ..running("r")
-        };
+        let start = |nanos| with(running("r"), |run| run.started_at = at(0) + chrono::TimeDelta::nanoseconds(nanos));
         cx.store.start_run(&start(1_700)).await.unwrap();
         cx.store.finish_run("r", &stats()).await.unwrap();
         cx.store.start_run(&start(1_200)).await.unwrap();

@@ -26,15 +26,14 @@ async fn events(store: &AuditStore, filter: &LogFilter, order: Order) -> Vec<Ski
 /// Many runs, most of them started at the same few moments.
 async fn many_runs(store: &AuditStore) {
     for number in 0..130 {
-        let run = SkillRun {
-            skill_id: if number % 2 == 0 { "even" } else { "odd" }.into(),
-            status: if number % 10 == 0 {
+        let run = with(running_at(&format!("run-{number:03}"), number % 3), |run| {
+            run.skill_id = if number % 2 == 0 { "even" } else { "odd" }.into();
+            run.status = if number % 10 == 0 {
                 RunStatus::DRY_RUN
             } else {
                 RunStatus::OK
-            },
-            ..running_at(&format!("run-{number:03}"), number % 3)
-        };
+            };
+        });
         store.start_run(&run).await.unwrap();
     }
 }
@@ -125,10 +124,7 @@ cases_of_the_store! {
 
     async fn streamed_events_can_be_of_one_type_and_after_a_place(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let typed = |number: u64| SkillRunLog {
-            event_type: if number.is_multiple_of(2) { "even" } else { "odd" }.into(),
-            ..event("r", number)
-        };
+        let typed = |number: u64| with(event("r", number), |event| event.event_type = if number.is_multiple_of(2) { "even" } else { "odd" }.into());
         cx.store.append_logs(&(0..300).map(typed).collect::<Vec<_>>()).await.unwrap();
         let filter = LogFilter::new().event_type("odd").after(201);
         for order in [Order::OldestFirst, Order::NewestFirst] {

@@ -11,19 +11,16 @@ fn ids_of(runs: &[RunSummary]) -> Vec<&str> {
 }
 
 fn child_at(id: &str, parent: &str, seconds: i64) -> SkillRun {
-    SkillRun {
-        started_at: at(seconds),
-        ..child(id, parent)
-    }
+    with(child(id, parent), |run| run.started_at = at(seconds))
 }
 
 cases_of_the_store! {
     async fn a_run_comes_with_all_its_descendants_newest_first(cx) {
         let runs = [
             child_at("grandchild", "child-2", 3),
-            SkillRun { status: RunStatus::DRY_RUN, ..child_at("child-2", "top", 2) },
+            child_at("child-2", "top", 2).status(RunStatus::DRY_RUN),
             child_at("child-1", "top", 2),
-            SkillRun { parent_run_id: None, ..finished_at("top", 9) },
+            with(finished_at("top", 9), |run| run.parent_run_id = None),
         ];
         for run in &runs {
             cx.store.start_run(run).await.unwrap();

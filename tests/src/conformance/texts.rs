@@ -1,4 +1,4 @@
-use runtrail_audit::{RunStats, RunStatus, SkillRun};
+use runtrail_audit::{RunStatus, SkillRun};
 
 use crate::fixture::*;
 
@@ -8,7 +8,7 @@ cases! {
         for (number, word) in words.into_iter().enumerate() {
             let id = number.to_string();
             cx.store.start_run(&running(&id)).await.unwrap();
-            cx.store.finish_run(&id, &RunStats { status: word.into(), ..stats() }).await.unwrap();
+            cx.store.finish_run(&id, &with(stats(), |stats| stats.status = word.into())).await.unwrap();
             assert_eq!(cx.store.get_run(&id).await.unwrap().status, RunStatus::from(word));
         }
     }
@@ -23,7 +23,7 @@ cases! {
         for (number, text) in texts.into_iter().enumerate() {
             let id = number.to_string();
             cx.store.start_run(&running(&id)).await.unwrap();
-            let stats = RunStats { output: text.into(), error: text.into(), ..stats() };
+            let stats = stats().output(text).error(text);
             cx.store.finish_run(&id, &stats).await.unwrap();
             assert_eq!(cx.store.get_run(&id).await.unwrap().stats(), stats);
         }
@@ -31,14 +31,14 @@ cases! {
 
     async fn a_nul_in_a_text_is_replaced(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let stats = RunStats { output: "a\0b\0".into(), error: "\0".into(), ..stats() };
+        let stats = stats().output("a\0b\0").error("\0");
         cx.store.finish_run("r", &stats).await.unwrap();
         let run = cx.store.get_run("r").await.unwrap();
         assert_eq!((run.output.as_str(), run.error.as_str()), ("a\u{FFFD}b\u{FFFD}", "\u{FFFD}"));
     }
 
     async fn a_nul_in_the_text_of_a_recorded_run_is_replaced(cx) {
-        let run = SkillRun { output: "a\0b".into(), ..finished_at("r", 1) };
+        let run = with(finished_at("r", 1), |run| run.output = "a\0b".into());
         cx.store.start_run(&run).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap().output, "a\u{FFFD}b");
         cx.store.start_run(&run).await.unwrap();

@@ -1,25 +1,21 @@
 use chrono::{DateTime, TimeDelta, Utc};
-use runtrail_audit::{ErrorKind, SkillRun, SkillRunLog};
+use runtrail_audit::ErrorKind;
 
 use crate::fixture::*;
 
 cases! {
     async fn times_come_back_to_the_microsecond(cx) {
         let time: DateTime<Utc> = "2026-11-24T12:34:56.123456Z".parse().unwrap();
-        let run = SkillRun { started_at: time, finished_at: Some(time + TimeDelta::microseconds(1)), ..finished_at("r", 0) };
+        let run = with(finished_at("r", 0), |run| { run.started_at = time; run.finished_at = Some(time + TimeDelta::microseconds(1)); });
         cx.store.start_run(&run).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap(), run);
     }
 
     async fn what_is_below_the_microsecond_is_cut_off(cx) {
         let nanos = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
-        let run = SkillRun {
-            started_at: nanos("2026-11-24T12:34:56.123456999Z"),
-            finished_at: Some(nanos("1969-12-31T23:59:59.999999999Z")),
-            ..finished_at("r", 0)
-        };
+        let run = with(finished_at("r", 0), |run| { run.started_at = nanos("2026-11-24T12:34:56.123456999Z"); run.finished_at = Some(nanos("1969-12-31T23:59:59.999999999Z")); });
         cx.store.start_run(&run).await.unwrap();
-        let event = SkillRunLog { created_at: Some(run.started_at), ..event("r", 0) };
+        let event = event("r", 0).created_at(run.started_at);
         cx.store.append_log(&event).await.unwrap();
 
         let cut = nanos("2026-11-24T12:34:56.123456Z");
@@ -31,7 +27,7 @@ cases! {
 
     async fn the_first_and_the_last_time_come_back(cx) {
         for (id, time) in [("first", DateTime::<Utc>::MIN_UTC), ("epoch", DateTime::UNIX_EPOCH), ("last", DateTime::<Utc>::MAX_UTC)] {
-            let run = SkillRun { started_at: time, finished_at: Some(time), ..finished_at(id, 0) };
+            let run = with(finished_at(id, 0), |run| { run.started_at = time; run.finished_at = Some(time); });
             cx.store.start_run(&run).await.unwrap();
             let stored = cx.store.get_run(id).await.unwrap();
             assert_eq!(stored.started_at.timestamp_micros(), time.timestamp_micros());
@@ -43,10 +39,7 @@ cases! {
 
     async fn order_means_the_same_before_the_epoch(cx) {
         for second in [-3, 2, -1, 0, 1, -2] {
-            let run = SkillRun {
-                started_at: DateTime::UNIX_EPOCH + TimeDelta::microseconds(second),
-                ..running(&second.to_string())
-            };
+            let run = with(running(&second.to_string()), |run| run.started_at = DateTime::UNIX_EPOCH + TimeDelta::microseconds(second));
             cx.store.start_run(&run).await.unwrap();
         }
         let runs = cx.store.list_runs_by_skill("skill", None).await.unwrap();
@@ -59,10 +52,10 @@ mod stored {
 
     cases_on_own_connection! {
         async fn times_are_stored_as_microseconds_since_the_epoch(cx) {
-            let run = SkillRun { started_at: DateTime::UNIX_EPOCH + TimeDelta::nanoseconds(2_500_001_999), ..finished_at("r", 0) };
-            let run = SkillRun { finished_at: Some(DateTime::UNIX_EPOCH - TimeDelta::microseconds(7)), ..run };
+            let run = with(finished_at("r", 0), |run| run.started_at = DateTime::UNIX_EPOCH + TimeDelta::nanoseconds(2_500_001_999));
+            let run = with(run, |run| run.finished_at = Some(DateTime::UNIX_EPOCH - TimeDelta::microseconds(7)));
             cx.store.start_run(&run).await.unwrap();
-            let event = SkillRunLog { created_at: Some(run.started_at), ..event("r", 0) };
+            let event = event("r", 0).created_at(run.started_at);
             cx.store.append_log(&event).await.unwrap();
 
             assert_eq!(fetch::<i64>(cx.db, "SELECT started_at FROM skill_runs").await, [2_500_001]);

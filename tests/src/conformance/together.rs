@@ -24,26 +24,23 @@ fn run(number: u64, seconds: &[f64]) -> SkillRun {
     let id = format!("run-{number}");
     match number % 5 {
         // New ones, running and finished.
-        0 => SkillRun {
-            inputs: object(json!({"n": number, "text": "a\u{0}b \\u0000 \"quoted\" '; --"})),
-            skill_id: "skill \"1\" '".into(),
-            ..running(&id)
-        },
-        1 => SkillRun {
-            runtime_seconds: seconds[number_of_kind as usize % seconds.len()],
-            output: "\0 and \u{10FFFF} \u{7f} \\".into(),
-            ..finished_at(&id, 5)
-        },
+        0 => with(running(&id), |run| {
+            run.inputs = object(json!({"n": number, "text": "a\u{0}b \\u0000 \"quoted\" '; --"}));
+            run.skill_id = "skill \"1\" '".into();
+        }),
+        1 => with(finished_at(&id, 5), |run| {
+            run.runtime_seconds = seconds[number_of_kind as usize % seconds.len()];
+            run.output = "\0 and \u{10FFFF} \u{7f} \\".into();
+        }),
         // Ones that are there already: running, finished like this, finished in another way.
-        2 => SkillRun {
-            skill_id: "another".into(),
-            ..running(&format!("running-{number_of_kind}"))
-        },
+        2 => with(running(&format!("running-{number_of_kind}")), |run| {
+            run.skill_id = "another".into()
+        }),
         3 => finished_at(&format!("finished-{number_of_kind}"), 1),
-        _ => SkillRun {
-            skill_id: "another".into(),
-            ..finished_at(&format!("finished-other-{number_of_kind}"), 1)
-        },
+        _ => with(
+            finished_at(&format!("finished-other-{number_of_kind}"), 1),
+            |run| run.skill_id = "another".into(),
+        ),
     }
 }
 
@@ -126,13 +123,13 @@ cases_of_the_store! {
                 0 => json!({"n": number, "text": "\0 \\u0000 🙂 \u{2028}"}),
                 _ => json!("hello"),
             };
-            SkillRunLog { payload, ..event(&run_id, sequence) }
+            with(event(&run_id, sequence), |event| event.payload = payload)
         };
         let events: Vec<SkillRunLog> = (0..CALLS).map(event_of).collect();
         // Some are there already, and some of those are others.
         let before = |number: u64| match number % 5 {
             0 => Some(event_of(number)),
-            1 => Some(SkillRunLog { event_type: "other".into(), ..event_of(number) }),
+            1 => Some(with(event_of(number), |event| event.event_type = "other".into())),
             _ => None,
         };
         let prepare_events = async || {
@@ -161,14 +158,10 @@ cases_of_the_store! {
                     1 => format!("finished-{}", number % 100),
                     _ => format!("unknown-{number}"),
                 };
-                let stats = RunStats {
-                    runtime_seconds: seconds_of_runs[number as usize % seconds_of_runs.len()],
-                    output: "\0 and 🙂 \\".into(),
-                    ..match number % 2 {
+                let stats = match number % 2 {
                         0 => finished_at("r", 1).stats(),
                         _ => stats(),
-                    }
-                };
+                    }.runtime_seconds(seconds_of_runs[number as usize % seconds_of_runs.len()]).output("\0 and 🙂 \\");
                 (run_id, stats)
             };
             let mut finishes: Vec<(String, RunStats)> = (0..CALLS).map(finish).collect();
@@ -210,7 +203,7 @@ cases_of_the_store! {
     async fn of_two_that_contradict_each_other_one_is_stored_and_one_refused(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         for round in 0..50 {
-            let other = SkillRunLog { payload: json!("other"), ..event("r", round) };
+            let other = with(event("r", round), |event| event.payload = json!("other"));
             let same = event("r", round);
             let answers = futures_util::join!(cx.store.append_log(&same), cx.store.append_log(&other));
             assert!(matches!(answers, (Ok(()), Err(Error::Conflict { .. }))), "{answers:?}");
@@ -221,7 +214,7 @@ cases_of_the_store! {
     async fn texts_of_the_largest_size_are_written_together(cx) {
         let text = "\u{1}".repeat(1 << 20);
         let large: Vec<SkillRun> = (0..12)
-            .map(|number| SkillRun { output: text.clone(), error: text.clone(), ..finished_at(&format!("r-{number}"), 1) })
+            .map(|number| with(finished_at(&format!("r-{number}"), 1), |run| { run.output = text.clone(); run.error = text.clone(); }))
             .collect();
         for answer in join_all(large.iter().map(|run| cx.store.start_run(run))).await {
             answer.unwrap();

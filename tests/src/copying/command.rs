@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::process::Output;
 
-use runtrail_audit::{BulkStorage, SkillRunLog, Storage};
+use runtrail_audit::{BulkStorage, Storage};
 use runtrail_migration::SchemaName;
 use serde_json::json;
 
@@ -60,7 +60,7 @@ from_each_to_each! {
             source.start_run(&running(&id)).await.unwrap();
             let events: Vec<_> = (0..7).map(|number| match number {
                 3.. => event(&id, number),
-                _ => SkillRunLog { payload: megabyte.clone(), ..event(&id, number) },
+                _ => with(event(&id, number), |event| event.payload = megabyte.clone()),
             }).collect();
             source.append_logs(&events).await.unwrap();
         }
@@ -79,7 +79,7 @@ from_each_to_each! {
             store.start_run(&running("same")).await.unwrap();
         }
         source.append_log(&event("same", 1)).await.unwrap();
-        let other = SkillRunLog { payload: json!("other"), ..event("same", 1) };
+        let other = with(event("same", 1), |event| event.payload = json!("other"));
         target.append_log(&other).await.unwrap();
         source.start_run(&running("other")).await.unwrap();
         target.start_run(&finished_at("other", 1)).await.unwrap();

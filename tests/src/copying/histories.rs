@@ -1,5 +1,5 @@
 use runtrail_audit::{
-    Cursor, Order, PageRequest, PagedStorage, RunQuery, RunStats, SkillRun, SkillRunLog, Storage,
+    Cursor, Order, PageRequest, PagedStorage, RunQuery, SkillRun, Storage,
 };
 use runtrail_store::AuditStore;
 use runtrail_store::copy::{DifferenceKind, HistoryCopy, Notice};
@@ -61,7 +61,7 @@ from_each_to_each! {
         copied(copy.clone()).await;
         source.finish_run("b", &stats()).await.unwrap();
         // Which goes by a statement of its own.
-        source.finish_run("c", &RunStats { runtime_seconds: 1e300, ..stats() }).await.unwrap();
+        source.finish_run("c", &stats().runtime_seconds(1e300)).await.unwrap();
         source.append_log(&event("b", 2)).await.unwrap();
         source.start_run(&finished_at("d", 1)).await.unwrap();
         source.append_log(&event("d", 0)).await.unwrap();
@@ -93,7 +93,7 @@ from_each_to_each! {
         }
         target.finish_run("finished", &finished_at("x", 1).stats()).await.unwrap();
         target.finish_run("finished-there", &stats()).await.unwrap();
-        target.append_log(&SkillRunLog { payload: json!("other"), ..event("event", 1) }).await.unwrap();
+        target.append_log(&with(event("event", 1), |event| event.payload = json!("other"))).await.unwrap();
         target.start_run(&running("only-there")).await.unwrap();
         let before: Vec<SkillRun> = target.list_runs_filtered(&Default::default(), Default::default()).await.unwrap();
 

@@ -100,21 +100,7 @@ on_each_backend! {
 
         let store = database.store().await;
         let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
-        let expected = SkillRun {
-            caller_id: "caller".into(),
-            channel_id: "channel".into(),
-            inputs: object(json!({"x": 1.0, "y": []})),
-            finished_at: Some(at(1_700_000_010)),
-            status: RunStatus::OK,
-            output: "out".into(),
-            error: "err".into(),
-            tool_calls: 3,
-            runtime_seconds: 1.5,
-            total_input_tokens: 4,
-            total_output_tokens: 5,
-            total_thinking_tokens: 6,
-            ..SkillRun::new("top", "skill", at(1_700_000_000))
-        };
+        let expected = with(SkillRun::new("top", "skill", at(1_700_000_000)), |run| { run.caller_id = "caller".into(); run.channel_id = "channel".into(); run.inputs = object(json!({"x": 1.0, "y": []})); run.finished_at = Some(at(1_700_000_010)); run.status = RunStatus::OK; run.output = "out".into(); run.error = "err".into(); run.tool_calls = 3; run.runtime_seconds = 1.5; run.total_input_tokens = 4; run.total_output_tokens = 5; run.total_thinking_tokens = 6; });
         assert_eq!(store.get_run("top").await.unwrap(), expected);
         let child = store.get_run("child").await.unwrap();
         assert_eq!(child.parent_run_id.as_deref(), Some("top"));

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use runtrail_audit::{BulkStorage, SkillRun, SkillRunLog, Storage};
+use runtrail_audit::{BulkStorage, SkillRunLog, Storage};
 use runtrail_store::AuditStore;
 use runtrail_store::copy::{CopySummary, Difference, DifferenceKind, HistoryCopy, Notice, RowKey};
 use serde_json::json;
@@ -106,11 +106,10 @@ async fn fill(store: &AuditStore) {
         let run = match number % 3 {
             0 => running(&id),
             1 => child(&id, "r-1"),
-            _ => SkillRun {
-                runtime_seconds: [0.1, 1e300, 5e-324, 123_456_789.123_456_79][number % 4],
-                output: "\u{10FFFF} \u{7f} \\u0000 '".into(),
-                ..finished_at(&id, number as i64)
-            },
+            _ => with(finished_at(&id, number as i64), |run| {
+                run.runtime_seconds = [0.1, 1e300, 5e-324, 123_456_789.123_456_79][number % 4];
+                run.output = "\u{10FFFF} \u{7f} \\u0000 '".into();
+            }),
         };
         store.start_run(&run).await.unwrap();
     }
@@ -120,11 +119,15 @@ async fn fill(store: &AuditStore) {
         json!("x".repeat((1 << 20) - 2)),
     ];
     let events: Vec<SkillRunLog> = (0..3_000)
-        .map(|number| SkillRunLog {
-            payload: payloads[if number % 500 == 0 { 2 } else { number % 2 }].clone(),
-            ..event(
-                &format!("r-{}", if number < 1_500 { 7 } else { number % 11 }),
-                number as u64,
+        .map(|number| {
+            with(
+                event(
+                    &format!("r-{}", if number < 1_500 { 7 } else { number % 11 }),
+                    number as u64,
+                ),
+                |event| {
+                    event.payload = payloads[if number % 500 == 0 { 2 } else { number % 2 }].clone()
+                },
             )
         })
         .collect();

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use runtrail_audit::{Error, ErrorKind, SkillRunLog, Storage};
+use runtrail_audit::{Error, ErrorKind, Storage};
 use runtrail_store::{AuditStore, ConnectOptions, Retry};
 use sea_orm::TransactionTrait;
 use serde_json::json;
@@ -16,9 +16,10 @@ fn a_full_disk_is_named_and_loses_nothing() {
         store.start_run(&running("r")).await.unwrap();
         // The host has one connection, so the limit holds for the store as well.
         execute(&host, "PRAGMA max_page_count = 40").await;
-        let large = |sequence| SkillRunLog {
-            payload: json!("x".repeat(20_000)),
-            ..event("r", sequence)
+        let large = |sequence| {
+            with(event("r", sequence), |event| {
+                event.payload = json!("x".repeat(20_000))
+            })
         };
         let mut stored = 0;
         let err = loop {

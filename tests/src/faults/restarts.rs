@@ -15,10 +15,7 @@ use crate::fixture::*;
 
 /// The run `r`, started with this skill.
 fn start(skill: &str) -> SkillRun {
-    SkillRun {
-        skill_id: skill.into(),
-        ..running("r")
-    }
+    with(running("r"), |run| run.skill_id = skill.into())
 }
 
 /// Waits for a server process that waits for a lock, and returns it.
@@ -134,7 +131,7 @@ on_each_backend! {
     async fn a_start_that_is_refused_has_changed_nothing(database) {
         let store = database.store().await;
         let db = database.connection().await;
-        let other = |id: &str| SkillRun { skill_id: "other".into(), ..finished_at(id, 5) };
+        let other = |id: &str| with(finished_at(id, 5), |run| run.skill_id = "other".into());
         for round in 0..10 {
             let (x, y) = (format!("x-{round}"), format!("y-{round}"));
             store.start_run(&running(&x)).await.unwrap();

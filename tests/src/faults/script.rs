@@ -9,7 +9,7 @@ use runtrail_store::AuditStore;
 use serde_json::json;
 
 use super::ledger::Entry;
-use crate::fixture::{at, object};
+use crate::fixture::{at, object, with};
 
 /// Events of a run.
 pub(super) const EVENTS: u64 = 4;
@@ -72,60 +72,46 @@ impl Script {
     /// The run as it is once it is finished, but for the time of that.
     pub(super) fn finished(self) -> SkillRun {
         let Self { run, stats, .. } = self;
-        SkillRun {
-            finished_at: Some(run.started_at),
-            status: stats.status,
-            output: stats.output,
-            error: stats.error,
-            tool_calls: stats.tool_calls,
-            runtime_seconds: stats.runtime_seconds,
-            total_input_tokens: stats.input_tokens,
-            total_output_tokens: stats.output_tokens,
-            total_thinking_tokens: stats.thinking_tokens,
-            ..run
-        }
+        let finished_at = run.started_at;
+        run.finished(finished_at, stats)
     }
 }
 
 fn run(id: &str) -> SkillRun {
     let mut rng = rng(&(id, "run"));
-    SkillRun {
-        caller_id: text(&mut rng, 20),
-        channel_id: text(&mut rng, 5),
-        parent_run_id: rng.bool().then(|| text(&mut rng, 20)),
-        inputs: object(json!({
+    let run = SkillRun::new(id, text(&mut rng, 10), at(rng.i64(0..1_000_000)))
+        .caller(text(&mut rng, 20))
+        .channel(text(&mut rng, 5))
+        .inputs(object(json!({
             "question": text(&mut rng, 600),
             "nul": "\0",
             "number": rng.f64(),
             "count": rng.u64(..),
-        })),
-        // Told in the same digits by everybody, as a whole number is not.
-        runtime_seconds: 0.5,
-        ..SkillRun::new(id, text(&mut rng, 10), at(rng.i64(0..1_000_000)))
-    }
+        })));
+    with(run, |run| {
+        run.parent_run_id = rng.bool().then(|| text(&mut rng, 20));
+        // Every program prints it with the same digits, unlike a whole number.
+        run.runtime_seconds = 0.5;
+    })
 }
 
 pub(super) fn event(id: &str, sequence: u64) -> SkillRunLog {
     let mut rng = rng(&(id, sequence));
     let payload = json!({ "text": text(&mut rng, 900), "nul": "\0" });
-    SkillRunLog {
-        created_at: Some(at(rng.i64(0..1_000_000))),
-        ..SkillRunLog::new(id, sequence, text(&mut rng, 10), payload)
-    }
+    SkillRunLog::new(id, sequence, text(&mut rng, 10), payload)
+        .created_at(at(rng.i64(0..1_000_000)))
 }
 
 fn stats(id: &str) -> RunStats {
     let mut rng = rng(&(id, "stats"));
-    RunStats {
-        output: text(&mut rng, 500),
-        error: text(&mut rng, 30),
-        tool_calls: rng.u64(..1_000),
-        runtime_seconds: f64::from(rng.u32(..1_000)) + 0.25,
-        input_tokens: rng.u64(..1_000_000),
-        output_tokens: rng.u64(..1_000_000),
-        thinking_tokens: rng.u64(..1_000_000),
-        ..RunStats::new(RunStatus::OK)
-    }
+    RunStats::new(RunStatus::OK)
+        .output(text(&mut rng, 500))
+        .error(text(&mut rng, 30))
+        .tool_calls(rng.u64(..1_000))
+        .runtime_seconds(f64::from(rng.u32(..1_000)) + 0.25)
+        .input_tokens(rng.u64(..1_000_000))
+        .output_tokens(rng.u64(..1_000_000))
+        .thinking_tokens(rng.u64(..1_000_000))
 }
 
 fn rng(of: &impl Hash) -> Rng {

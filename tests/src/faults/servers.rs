@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use runtrail_audit::{ErrorKind, SkillRun, Storage};
+use runtrail_audit::{ErrorKind, Storage};
 use runtrail_store::{AuditStore, Retry};
 use runtrail_test_servers::Cluster;
 
@@ -290,10 +290,7 @@ fn what_is_written_together_is_one_statement_without_returning() {
         let events: Vec<_> = (0..40).map(|number| event("r-1", number)).collect();
         let others: Vec<_> = runs
             .iter()
-            .map(|run| SkillRun {
-                skill_id: "other".into(),
-                ..run.clone()
-            })
+            .map(|run| with(run.clone(), |run| run.skill_id = "other".into()))
             .collect();
         let stats = stats();
         proxy.statements();

@@ -160,10 +160,7 @@ fn calls_that_wait_for_a_locked_run_leave_connections_to_others() {
             let others = async {
                 cx.store.get_run("free").await.unwrap();
                 cx.store.append_log(&event("free", sequence)).await.unwrap();
-                let page = PageRequest {
-                    limit: 10,
-                    cursor: None,
-                };
+                let page = PageRequest::first(10);
                 let query = RunQuery::new();
                 cx.store
                     .page_runs(&query, runtrail_audit::Order::NewestFirst, &page)

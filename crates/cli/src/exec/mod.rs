@@ -234,14 +234,13 @@ impl Exec {
                 )));
             }
         }
-        Ok(SkillRun {
-            caller_id: self.caller.clone(),
-            channel_id: self.channel.clone(),
-            parent_run_id: parent,
-            inputs,
-            status: self.status_of(RunStatus::RUNNING),
-            ..SkillRun::new(run_id, self.skill(), SystemClock.now())
-        })
+        let mut run = SkillRun::new(run_id, self.skill(), SystemClock.now())
+            .caller(&*self.caller)
+            .channel(&*self.channel)
+            .inputs(inputs)
+            .status(self.status_of(RunStatus::RUNNING));
+        run.parent_run_id = parent;
+        Ok(run)
     }
 
     /// Hidden, if the run shall be.

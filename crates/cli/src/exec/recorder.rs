@@ -53,10 +53,7 @@ impl Events {
 
     /// An event of now. It gets its place among the others when it is stored.
     fn event(&self, event_type: &str, payload: Value) -> SkillRunLog {
-        SkillRunLog {
-            created_at: Some(SystemClock.now()),
-            ..SkillRunLog::new(&*self.run_id, 0, event_type, payload)
-        }
+        SkillRunLog::new(&*self.run_id, 0, event_type, payload).created_at(SystemClock.now())
     }
 }
 
@@ -250,11 +247,9 @@ impl Recording {
             let separator = if error.is_empty() { "" } else { "; " };
             error = format!("{error}{separator}recorded incompletely: {loss}");
         }
-        let stats = RunStats {
-            error,
-            runtime_seconds: outcome.runtime.as_secs_f64(),
-            ..RunStats::new(status)
-        };
+        let stats = RunStats::new(status)
+            .error(error)
+            .runtime_seconds(outcome.runtime.as_secs_f64());
         let store = &self.store;
         let finish = || store.finish_run(&run_id, &stats);
         if let Err(err) = self.patience.attempt(finish).await

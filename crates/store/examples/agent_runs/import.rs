@@ -43,11 +43,9 @@ pub(crate) async fn import(store: &impl Storage, text: &str) -> anyhow::Result<I
     let mut imported = Imported::default();
     for (task, trials) in by_task {
         let begin = start_of(task);
-        let parent = SkillRun {
-            channel_id: "benchmark".into(),
-            inputs: fields([("task_id", json!(task))]),
-            ..SkillRun::new(task_run_id(task), TASK_SKILL, begin)
-        };
+        let parent = SkillRun::new(task_run_id(task), TASK_SKILL, begin)
+            .channel("benchmark")
+            .inputs(fields([("task_id", json!(task))]));
         store.start_run(&parent).await?;
         imported.tasks += 1;
 
@@ -65,10 +63,7 @@ pub(crate) async fn import(store: &impl Storage, text: &str) -> anyhow::Result<I
             imported.trials += 1;
             imported.events += events.len();
         }
-        let stats = RunStats {
-            tool_calls: all_calls,
-            ..RunStats::new(RunStatus::OK)
-        };
+        let stats = RunStats::new(RunStatus::OK).tool_calls(all_calls);
         store.finish_run(&parent.id, &stats).await?;
     }
     Ok(imported)
@@ -87,13 +82,13 @@ pub(crate) fn trial_run_id(task: u64, trial: u64) -> String {
 fn run_of(trial: &Value, parent: &SkillRun) -> anyhow::Result<SkillRun> {
     let (task, number) = (number(trial, "task_id")?, number(trial, "trial")?);
     let request = &trial["info"]["task"];
-    Ok(SkillRun {
-        caller_id: request["user_id"].as_str().unwrap_or_default().to_owned(),
-        channel_id: parent.channel_id.clone(),
-        parent_run_id: Some(parent.id.clone()),
-        inputs: fields([("instruction", request["instruction"].clone())]),
-        ..SkillRun::new(trial_run_id(task, number), SKILL, parent.started_at)
-    })
+    Ok(
+        SkillRun::new(trial_run_id(task, number), SKILL, parent.started_at)
+            .caller(request["user_id"].as_str().unwrap_or_default().to_owned())
+            .channel(parent.channel_id.clone())
+            .parent(parent.id.clone())
+            .inputs(fields([("instruction", request["instruction"].clone())])),
+    )
 }
 
 fn events_of(trial: &Value, run: &SkillRun) -> anyhow::Result<Vec<SkillRunLog>> {
@@ -104,10 +99,10 @@ fn events_of(trial: &Value, run: &SkillRun) -> anyhow::Result<Vec<SkillRunLog>> 
             let role = message["role"]
                 .as_str()
                 .context("a message without a role")?;
-            Ok(SkillRunLog {
-                created_at: Some(run.started_at + TimeDelta::seconds(second.into())),
-                ..SkillRunLog::new(run.id.as_str(), second.into(), role, message.clone())
-            })
+            Ok(
+                SkillRunLog::new(run.id.as_str(), second.into(), role, message.clone())
+                    .created_at(run.started_at + TimeDelta::seconds(second.into())),
+            )
         })
         .collect()
 }
@@ -124,16 +119,14 @@ fn stats_of(trial: &Value, events: &[SkillRunLog]) -> anyhow::Result<RunStats> {
         .rev()
         .find(|event| event.event_type == "assistant");
     let answer = answer.and_then(|event| event.payload["content"].as_str());
-    Ok(RunStats {
-        output: answer.unwrap_or_default().to_owned(),
-        tool_calls: tool_calls.map(|calls| calls.len() as u64).sum(),
-        runtime_seconds: events.len() as f64,
-        ..RunStats::new(if reward >= 1.0 {
-            RunStatus::OK
-        } else {
-            RunStatus::ERROR
-        })
+    Ok(RunStats::new(if reward >= 1.0 {
+        RunStatus::OK
+    } else {
+        RunStatus::ERROR
     })
+    .output(answer.unwrap_or_default().to_owned())
+    .tool_calls(tool_calls.map(|calls| calls.len() as u64).sum())
+    .runtime_seconds(events.len() as f64))
 }
 
 fn messages(trial: &Value) -> anyhow::Result<&Vec<Value>> {

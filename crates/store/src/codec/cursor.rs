@@ -2,8 +2,11 @@ use std::hash::Hasher;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
 use fnv::FnvHasher;
-use runtrail_audit::{Cursor, Error, Result};
+use runtrail_audit::{
+    Bounds, Choice, Cursor, Error, LogFilter, Order, Parent, Result, RunQuery, RunStatus,
+};
 use sea_orm::Value;
 use serde::{Deserialize, Serialize};
 
@@ -22,14 +25,83 @@ pub(crate) struct Bookmark {
 pub(crate) struct ListId(u64);
 
 impl ListId {
-    /// Of a list that is described by this: its filter and its order.
-    ///
-    /// By FNV, whose result is the same in every build. A new part of a filter must be left out of this while it is
-    /// unset, or every cursor that is out there is refused.
-    pub(crate) fn of(list: &impl Serialize) -> Result<Self> {
+    /// The list of the runs that match a query.
+    pub(crate) fn of_runs(query: &RunQuery, order: Order) -> Result<Self> {
+        let query = query.clone().sorted();
+        Self::of(&("runs", QueryKey::of(&query), order))
+    }
+
+    /// The list of the events of a run that match a filter.
+    pub(crate) fn of_logs(run_id: &str, filter: &LogFilter, order: Order) -> Result<Self> {
+        let filter = LogFilterKey {
+            event_type: filter.event_type.as_deref(),
+            after: filter.after,
+        };
+        Self::of(&("logs", run_id, filter, order))
+    }
+
+    /// By FNV, whose result is the same in every build.
+    fn of(list: &impl Serialize) -> Result<Self> {
         let mut hasher = FnvHasher::default();
         hasher.write(&serde_json::to_vec(list).map_err(error::json)?);
         Ok(Self(hasher.finish()))
+    }
+}
+
+/// What a list's id is made of. A new part of a query must be left out while it is unset, or every cursor that clients
+/// have stored becomes invalid.
+#[derive(Serialize)]
+struct QueryKey<'a> {
+    statuses: ChoiceKey<'a, RunStatus>,
+    skills: ChoiceKey<'a, String>,
+    callers: ChoiceKey<'a, String>,
+    channels: ChoiceKey<'a, String>,
+    parent: &'a Parent,
+    started: Bounds<DateTime<Utc>>,
+    finished: Bounds<DateTime<Utc>>,
+    runtime_seconds: Bounds<f64>,
+    total_tokens: Bounds<u64>,
+    id_prefix: &'a str,
+    include_dry_run: bool,
+}
+
+/// An absent list and an empty one are the same here: nothing matches an empty one, so no cursor belongs to it.
+#[derive(Serialize)]
+struct ChoiceKey<'a, T> {
+    only: &'a [T],
+    except: &'a [T],
+}
+
+#[derive(Serialize)]
+struct LogFilterKey<'a> {
+    event_type: Option<&'a str>,
+    after: Option<u64>,
+}
+
+impl<'a> QueryKey<'a> {
+    fn of(query: &'a RunQuery) -> Self {
+        Self {
+            statuses: ChoiceKey::of(&query.statuses),
+            skills: ChoiceKey::of(&query.skills),
+            callers: ChoiceKey::of(&query.callers),
+            channels: ChoiceKey::of(&query.channels),
+            parent: &query.parent,
+            started: query.started,
+            finished: query.finished,
+            runtime_seconds: query.runtime_seconds,
+            total_tokens: query.total_tokens,
+            id_prefix: &query.id_prefix,
+            include_dry_run: query.include_dry_run,
+        }
+    }
+}
+
+impl<'a, T> ChoiceKey<'a, T> {
+    fn of(choice: &'a Choice<T>) -> Self {
+        Self {
+            only: choice.only.as_deref().unwrap_or_default(),
+            except: &choice.except,
+        }
     }
 }
 

@@ -40,13 +40,10 @@ pub(crate) fn decode_log(row: &QueryResult) -> Result<SkillRunLog> {
     let row = read_log(row)?;
     let id = key(&row.run_id, row.sequence);
     let place = place(&id);
-    Ok(SkillRunLog {
-        sequence: place.count(row.sequence, Column::Sequence)?,
-        payload: place.json(&row.payload, Column::Payload)?,
-        created_at: Some(place.time(row.created_at, Column::CreatedAt)?),
-        run_id: row.run_id,
-        event_type: row.event_type,
-    })
+    let sequence = place.count(row.sequence, Column::Sequence)?;
+    let payload = place.json(&row.payload, Column::Payload)?;
+    let created_at = place.time(row.created_at, Column::CreatedAt)?;
+    Ok(SkillRunLog::new(row.run_id, sequence, row.event_type, payload).created_at(created_at))
 }
 
 /// Whether two rows at one place tell of the same event, whenever it was.

@@ -58,6 +58,7 @@ impl Outcome {
             input_tokens,
             output_tokens,
             thinking_tokens,
+            ..
         } = stats;
         Ok(Self {
             status: rules::identifier("status", status.as_str())?.to_owned(),

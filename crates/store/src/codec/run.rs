@@ -145,46 +145,35 @@ pub(crate) fn decode_summary(row: &QueryResult) -> Result<RunSummary> {
             "is not a finite number of at least 0",
         ));
     }
-    Ok(RunSummary {
-        skill_id: place.get(row, Column::SkillId)?,
-        caller_id: place.get(row, Column::CallerId)?,
-        channel_id: place.get(row, Column::ChannelId)?,
-        parent_run_id: place.get(row, Column::ParentRunId)?,
-        started_at: time(started_at, Column::StartedAt)?,
-        finished_at: finished_at.transpose()?,
-        status: RunStatus::from(place.get::<String>(row, Column::Status)?),
-        tool_calls: count(Column::ToolCalls)?,
-        runtime_seconds,
-        total_input_tokens: count(Column::TotalInputTokens)?,
-        total_output_tokens: count(Column::TotalOutputTokens)?,
-        total_thinking_tokens: count(Column::TotalThinkingTokens)?,
-        id,
-    })
+    let skill_id: String = place.get(row, Column::SkillId)?;
+    let mut run = RunSummary::new(
+        String::new(),
+        skill_id,
+        time(started_at, Column::StartedAt)?,
+    );
+    run.caller_id = place.get(row, Column::CallerId)?;
+    run.channel_id = place.get(row, Column::ChannelId)?;
+    run.parent_run_id = place.get(row, Column::ParentRunId)?;
+    run.finished_at = finished_at.transpose()?;
+    run.status = RunStatus::from(place.get::<String>(row, Column::Status)?);
+    run.tool_calls = count(Column::ToolCalls)?;
+    run.runtime_seconds = runtime_seconds;
+    run.total_input_tokens = count(Column::TotalInputTokens)?;
+    run.total_output_tokens = count(Column::TotalOutputTokens)?;
+    run.total_thinking_tokens = count(Column::TotalThinkingTokens)?;
+    run.id = id;
+    Ok(run)
 }
 
 /// The run of a row.
 pub(crate) fn decode_run(row: &QueryResult) -> Result<SkillRun> {
-    let short = decode_summary(row)?;
-    let place = place(&short.id);
+    let summary = decode_summary(row)?;
+    let place = place(&summary.id);
     let inputs: String = place.get(row, Column::Inputs)?;
-    Ok(SkillRun {
-        inputs: place.json(&inputs, Column::Inputs)?,
-        output: place.get(row, Column::Output)?,
-        error: place.get(row, Column::Error)?,
-        skill_id: short.skill_id,
-        caller_id: short.caller_id,
-        channel_id: short.channel_id,
-        parent_run_id: short.parent_run_id,
-        started_at: short.started_at,
-        finished_at: short.finished_at,
-        status: short.status,
-        tool_calls: short.tool_calls,
-        runtime_seconds: short.runtime_seconds,
-        total_input_tokens: short.total_input_tokens,
-        total_output_tokens: short.total_output_tokens,
-        total_thinking_tokens: short.total_thinking_tokens,
-        id: short.id,
-    })
+    let inputs = place.json(&inputs, Column::Inputs)?;
+    let output = place.get(row, Column::Output)?;
+    let error = place.get(row, Column::Error)?;
+    Ok(summary.with_texts(inputs, output, error))
 }
 
 /// Whether two rows of one run tell of the same start.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::vec;
 
-use runtrail_audit::{Error, Result};
+use runtrail_audit::{Error, ErrorSource, Result};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -61,7 +61,7 @@ impl<M: Copied> Pages<M> {
 }
 
 /// A task was ended by a panic, or by the end of its runtime.
-pub(super) fn ended(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+pub(super) fn ended(source: impl Into<ErrorSource>) -> Error {
     Error::Backend {
         transient: false,
         source: source.into(),

@@ -136,24 +136,20 @@ impl Query {
         let name = |rng: &mut Rng| names[rng.usize(..names.len())].clone();
         let some = |rng: &mut Rng| rng.bool().then(|| name(rng));
         let limit = rng.bool().then(|| number(rng));
-        let page = Page {
-            limit,
-            offset: if rng.bool() { number(rng) } else { 0 },
-        };
+        let page = Page::from(limit).skip(if rng.bool() { number(rng) } else { 0 });
         match rng.u32(..9) {
             0 => Self::Get(name(rng)),
             1 => Self::BySkill(name(rng), limit),
             2 => Self::BySkillPaginated(name(rng), page),
             3 => Self::ByCaller(name(rng), limit),
             4 => Self::Filtered(
-                RunFilter {
-                    skill_id: some(rng),
-                    caller_id: some(rng),
-                    channel_id: some(rng),
-                    status: some(rng).map(RunStatus::from),
-                    include_dry_run: true,
-                    ..RunFilter::new()
-                },
+                with(RunFilter::new(), |filter| {
+                    filter.skill_id = some(rng);
+                    filter.caller_id = some(rng);
+                    filter.channel_id = some(rng);
+                    filter.status = some(rng).map(RunStatus::from);
+                    filter.include_dry_run = true;
+                }),
                 page,
             ),
             5 => Self::Children(name(rng)),
@@ -257,15 +253,14 @@ impl Query {
 /// A run whose every name is one of these.
 fn hostile_run(id: &str, place: i64, rng: &mut Rng, names: &[String]) -> SkillRun {
     let mut name = || names[rng.usize(..names.len())].clone();
-    SkillRun {
-        skill_id: name(),
-        caller_id: name(),
-        channel_id: name(),
-        parent_run_id: Some(name()),
-        status: RunStatus::from(name()),
-        finished_at: (place % 2 == 0).then(|| at(place)),
-        ..running_at(id, place / 3)
-    }
+    with(running_at(id, place / 3), |run| {
+        run.skill_id = name();
+        run.caller_id = name();
+        run.channel_id = name();
+        run.parent_run_id = Some(name());
+        run.status = RunStatus::from(name());
+        run.finished_at = (place % 2 == 0).then(|| at(place));
+    })
 }
 
 fn is_possible(run: &SkillRun) -> bool {

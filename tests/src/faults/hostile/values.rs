@@ -1,6 +1,6 @@
 use fastrand::Rng;
 use runtrail_audit::{
-    BulkStorage, Page, RunFilter, RunStats, RunStatus, SkillRun, SkillRunLog, Storage,
+    BulkStorage, Page, RunFilter, RunStats, RunStatus, SkillRunLog, Storage,
 };
 use serde_json::{Map, Value, json};
 
@@ -220,11 +220,10 @@ fn collected_values_are_stored_to_the_byte_or_refused_on_both_backends() {
             .unwrap();
         let (mut payloads, mut inputs) = (Vec::new(), Vec::new());
         for value in &values {
-            let event = SkillRunLog {
-                payload: value.clone(),
-                created_at: Some(at(0)),
-                ..event("payloads", payloads.len() as u64)
-            };
+            let event = with(event("payloads", payloads.len() as u64), |event| {
+                event.payload = value.clone();
+                event.created_at = Some(at(0));
+            });
             if each
                 .ask(async |store| store.append_log(&event).await)
                 .await
@@ -232,10 +231,8 @@ fn collected_values_are_stored_to_the_byte_or_refused_on_both_backends() {
             {
                 payloads.push(value.clone());
             }
-            let run = SkillRun {
-                inputs: object(json!({ "value": value })),
-                ..running(&format!("run {:05}", inputs.len()))
-            };
+            let run = running(&format!("run {:05}", inputs.len()))
+                .inputs(object(json!({ "value": value })));
             if each
                 .ask(async |store| store.start_run(&run).await)
                 .await
@@ -293,24 +290,21 @@ fn collected_texts_are_stored_to_the_byte_or_refused_on_both_backends() {
             each.ask(async |store| store.start_run(&running(&id)).await)
                 .await
                 .unwrap();
-            let stats = RunStats {
-                output: text.clone(),
-                error: text.clone(),
-                ..RunStats::new(RunStatus::OK)
-            };
+            let stats = RunStats::new(RunStatus::OK)
+                .output(text.clone())
+                .error(text.clone());
             let finished = each
                 .ask(async |store| store.finish_run(&id, &stats).await)
                 .await;
             assert_eq!(finished.is_ok(), text.len() <= MIB);
-            let named = SkillRun {
-                skill_id: text.clone(),
-                caller_id: text.clone(),
-                channel_id: text.clone(),
-                parent_run_id: Some(text.clone()),
-                status: RunStatus::from(text.as_str()),
-                finished_at: Some(at(1)),
-                ..running(&format!("named {text}"))
-            };
+            let named = with(running(&format!("named {text}")), |run| {
+                run.skill_id = text.clone();
+                run.caller_id = text.clone();
+                run.channel_id = text.clone();
+                run.parent_run_id = Some(text.clone());
+                run.status = RunStatus::from(text.as_str());
+                run.finished_at = Some(at(1));
+            });
             let started = each.ask(async |store| store.start_run(&named).await).await;
             assert_eq!(
                 started.is_ok(),
@@ -354,10 +348,11 @@ fn values_that_are_made_up_are_stored_to_the_byte_on_both_backends() {
             let events: Vec<SkillRunLog> = values
                 .iter()
                 .zip(0..)
-                .map(|(value, sequence)| SkillRunLog {
-                    payload: value.clone(),
-                    created_at: Some(at(0)),
-                    ..event(&id, sequence)
+                .map(|(value, sequence)| {
+                    with(event(&id, sequence), |event| {
+                        event.payload = value.clone();
+                        event.created_at = Some(at(0));
+                    })
                 })
                 .collect();
             each.ask(async |store| store.start_run(&running(&id)).await)

@@ -83,13 +83,12 @@ fn calls(random: &mut fastrand::Rng, number: u32) -> Vec<Call> {
 }
 
 fn run(id: &str, start: u32, outcome: Option<u32>) -> SkillRun {
-    SkillRun {
-        skill_id: start.to_string(),
-        finished_at: outcome.map(|_| at(1)),
-        tool_calls: outcome.unwrap_or_default().into(),
-        status: outcome.map_or(RunStatus::RUNNING, |_| RunStatus::OK),
-        ..SkillRun::new(id, "", at(0))
-    }
+    with(SkillRun::new(id, "", at(0)), |run| {
+        run.skill_id = start.to_string();
+        run.finished_at = outcome.map(|_| at(1));
+        run.tool_calls = outcome.unwrap_or_default().into();
+        run.status = outcome.map_or(RunStatus::RUNNING, |_| RunStatus::OK);
+    })
 }
 
 fn log(id: &str, Event { sequence, payload }: Event) -> SkillRunLog {
@@ -101,10 +100,7 @@ async fn ask(store: &AuditStore, id: &str, call: &Call) -> Answer {
         Call::Start { start, outcome } => store.start_run(&run(id, *start, *outcome)).await,
         Call::Create { start } => store.create_run(&run(id, *start, None)).await,
         Call::Finish { outcome } => {
-            let stats = RunStats {
-                tool_calls: (*outcome).into(),
-                ..RunStats::new(RunStatus::OK)
-            };
+            let stats = RunStats::new(RunStatus::OK).tool_calls((*outcome).into());
             store.finish_run(id, &stats).await
         }
         Call::Append(event) => store.append_log(&log(id, *event)).await,

@@ -1,0 +1,129 @@
+//! Every trait of a history for references, boxes and shared pointers to one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures_core::stream::BoxStream;
+
+use crate::{
+    BulkStorage, CursorPage, LogFilter, Order, Page, PageRequest, PagedStorage, PurgeBatch,
+    PurgeSize, PurgeSummary, Result, Retention, RunCreation, RunFilter, RunLookup, RunQuery,
+    RunStats, RunSummary, RunTree, SkillRun, SkillRunLog, Storage,
+};
+
+/// Implements a trait for each kind of pointer. `clippy::missing_trait_methods` finds a method that is left out here,
+/// also one with a default.
+macro_rules! forward {
+    ($name:ident { $($methods:tt)* }) => {
+        forward!(@for &T, $name { $($methods)* });
+        forward!(@for Box<T>, $name { $($methods)* });
+        forward!(@for Arc<T>, $name { $($methods)* });
+    };
+    (@for $pointer:ty, $name:ident {
+        $(async fn $asynchronous:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*
+        $(fn $streaming:ident($($parameter:ident: $kind:ty),*) -> $stream:ty;)*
+    }) => {
+        #[async_trait]
+        #[deny(clippy::missing_trait_methods)]
+        impl<T: $name + ?Sized> $name for $pointer {
+            $(async fn $asynchronous(&self $(, $argument: $type)*) -> $answer {
+                (**self).$asynchronous($($argument),*).await
+            })*
+
+            $(fn $streaming(&self $(, $parameter: $kind)*) -> $stream {
+                (**self).$streaming($($parameter),*)
+            })*
+        }
+    };
+}
+
+forward!(Storage {
+    async fn initialize() -> Result<()>;
+    async fn start_run(run: &SkillRun) -> Result<()>;
+    async fn finish_run(run_id: &str, stats: &RunStats) -> Result<()>;
+    async fn append_log(event: &SkillRunLog) -> Result<()>;
+    async fn get_run(run_id: &str) -> Result<SkillRun>;
+    async fn list_logs_by_run(run_id: &str) -> Result<Vec<SkillRunLog>>;
+    async fn list_runs_by_skill(skill_id: &str, limit: Option<u64>) -> Result<Vec<SkillRun>>;
+    async fn list_runs_by_skill_paginated(
+        skill_id: &str,
+        page: Page,
+        include_dry_run: bool
+    ) -> Result<Vec<SkillRun>>;
+    async fn count_runs_by_skill(skill_id: &str, include_dry_run: bool) -> Result<u64>;
+    async fn list_runs_by_caller(caller_id: &str, limit: Option<u64>) -> Result<Vec<SkillRun>>;
+    async fn list_runs_filtered(filter: &RunFilter, page: Page) -> Result<Vec<SkillRun>>;
+    async fn count_runs_filtered(filter: &RunFilter) -> Result<u64>;
+    async fn purge_older_than(cutoff: DateTime<Utc>) -> Result<u64>;
+    async fn list_children_by_parent(parent_run_id: &str) -> Result<Vec<SkillRun>>;
+    async fn walk_parent_chain(run_id: &str) -> Result<Vec<SkillRun>>;
+    async fn list_finished_runs_before(
+        cutoff: DateTime<Utc>,
+        limit: Option<u64>
+    ) -> Result<Vec<SkillRun>>;
+    async fn last_run_by_skills(
+        skill_ids: &[String],
+        include_failed: bool
+    ) -> Result<HashMap<String, DateTime<Utc>>>;
+});
+
+forward!(BulkStorage {
+    async fn append_logs(events: &[SkillRunLog]) -> Result<()>;
+    fn stream_runs(filter: &RunFilter, order: Order, page: Page) -> BoxStream<'_, Result<SkillRun>>;
+    fn stream_runs_by_query(
+        query: &RunQuery,
+        order: Order,
+        page: Page
+    ) -> BoxStream<'_, Result<SkillRun>>;
+    fn stream_logs(
+        run_id: &str,
+        filter: &LogFilter,
+        order: Order
+    ) -> BoxStream<'_, Result<SkillRunLog>>;
+});
+
+forward!(PagedStorage {
+    async fn page_runs(
+        query: &RunQuery,
+        order: Order,
+        request: &PageRequest
+    ) -> Result<CursorPage<SkillRun>>;
+    async fn page_run_summaries(
+        query: &RunQuery,
+        order: Order,
+        request: &PageRequest
+    ) -> Result<CursorPage<RunSummary>>;
+    async fn count_runs_by_query(query: &RunQuery) -> Result<u64>;
+    async fn page_logs(
+        run_id: &str,
+        filter: &LogFilter,
+        order: Order,
+        request: &PageRequest
+    ) -> Result<CursorPage<SkillRunLog>>;
+});
+
+forward!(RunTree {
+    async fn list_children(run_id: &str) -> Result<Vec<RunSummary>>;
+    async fn list_subtree(run_id: &str) -> Result<Vec<RunSummary>>;
+});
+
+forward!(RunCreation {
+    async fn create_run(run: &SkillRun) -> Result<()>;
+});
+
+forward!(RunLookup {
+    async fn find_run_ids(prefix: &str, suffix: &str, limit: u64) -> Result<Vec<String>>;
+    async fn neighbours_of_run_ids(ids: &[String]) -> Result<Vec<String>>;
+    async fn list_ancestors(run_id: &str) -> Result<Vec<RunSummary>>;
+    async fn count_children(run_id: &str) -> Result<u64>;
+});
+
+forward!(Retention {
+    async fn measure_purge(cutoff: DateTime<Utc>) -> Result<PurgeSize>;
+    async fn purge_in_batches(
+        cutoff: DateTime<Utc>,
+        on_batch: &(dyn Fn(PurgeBatch) + Sync)
+    ) -> Result<PurgeSummary>;
+});

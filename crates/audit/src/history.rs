@@ -1,0 +1,33 @@
+use crate::{BulkStorage, PagedStorage, Retention, RunCreation, RunLookup, RunTree, Storage};
+
+/// Everything that a history can do: [`Storage`] and all traits that extend it.
+///
+/// Every type with these traits has it, so that a host can keep one `Arc<dyn History>`:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use runtrail_audit::{History, Result, RunQuery};
+///
+/// async fn failures(history: &Arc<dyn History>) -> Result<u64> {
+///     history.count_runs_by_query(&RunQuery::new().statuses(["error"])).await
+/// }
+/// ```
+pub trait History:
+    Storage + BulkStorage + PagedStorage + RunTree + RunCreation + RunLookup + Retention
+{
+}
+
+impl<T> History for T where
+    T: Storage
+        + BulkStorage
+        + PagedStorage
+        + RunTree
+        + RunCreation
+        + RunLookup
+        + Retention
+        + ?Sized
+{
+}
+
+const _: fn(&dyn History) = |_| {};
