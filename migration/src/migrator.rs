@@ -7,7 +7,8 @@ use crate::catalog::{is_postgres, strings};
 use crate::lock::in_locked_transaction;
 use crate::records::{self, MIGRATION_TABLE};
 use crate::schema_migration::{Rows, SchemaMigration};
-use crate::schema_state::recorded_in;
+use crate::schema_state::{Parts, recorded_in};
+use crate::shape::Shape;
 use crate::{Error, MIGRATIONS, Result, SchemaName, SchemaState};
 
 /// One migration and whether it was applied.
@@ -48,13 +49,36 @@ impl Migrator {
         self
     }
 
-    /// Where the database stands. Reads only; works in a transaction too.
+    /// Where the database stands, by the records of its migrations. Reads only; works in a transaction too.
     ///
     /// # Errors
     ///
     /// [`Error::Database`].
     pub async fn state(&self, db: &impl ConnectionTrait) -> Result<SchemaState> {
-        Ok(SchemaState::inspect(db, self.schema_on(db)).await?)
+        Ok(SchemaState::inspect(db, self.schema_on(db), Parts::Recorded).await?)
+    }
+
+    /// Like [`state`](Self::state), but also checks the keys, indexes and collations of the tables: a table that has
+    /// lost one is [`Outdated`](SchemaState::Outdated) if [`up`](Self::up) adds it again, else
+    /// [`Incomplete`](SchemaState::Incomplete).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn full_state(&self, db: &impl ConnectionTrait) -> Result<SchemaState> {
+        Ok(SchemaState::inspect(db, self.schema_on(db), Parts::Checked).await?)
+    }
+
+    /// Fails if an event would outlive its run: its table has lost the foreign key. Reads only.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unfit`] with [`Incomplete`](SchemaState::Incomplete); [`Error::Database`].
+    pub async fn verify_cascade(&self, db: &impl ConnectionTrait) -> Result<()> {
+        match Shape::without_cascade(db, self.schema_on(db)).await? {
+            Some(incomplete) => Err(Error::Unfit(incomplete)),
+            None => Ok(()),
+        }
     }
 
     /// Every migration with whether it was applied. Reads only.
@@ -63,7 +87,7 @@ impl Migrator {
     ///
     /// [`Error::Database`], and [`Error::Unfit`] when the database is too new or not ours.
     pub async fn status(&self, db: &impl ConnectionTrait) -> Result<Vec<MigrationStatus>> {
-        let pending = match self.state(db).await? {
+        let pending = match self.full_state(db).await? {
             SchemaState::Current => Vec::new(),
             SchemaState::Outdated { pending } => pending,
             SchemaState::Missing => names(MIGRATIONS.iter()),
@@ -113,7 +137,7 @@ impl Migrator {
 
     async fn run_in(&self, txn: &DatabaseTransaction, direction: Direction) -> Result<Vec<String>> {
         self.enter_schema(txn).await?;
-        let state = self.state(txn).await?;
+        let state = self.full_state(txn).await?;
         match direction {
             Direction::Up(steps) => up(txn, state, steps).await,
             Direction::Down(steps) => down(txn, state, steps, self.rows).await,
@@ -247,7 +271,8 @@ fn now() -> i64 {
     since.map_or(0, |since| since.as_secs() as i64)
 }
 
-/// Drops the records of migrations whose tables somebody else has dropped, say a host's migrator going down.
+/// Drops the records of migrations whose tables, or parts of them, somebody else has dropped: a host's migrator going
+/// down, say.
 async fn forget(txn: &DatabaseTransaction, gone: Vec<String>) -> Result<(), DbErr> {
     if !gone.is_empty() {
         txn.execute(&records::delete(gone)).await?;

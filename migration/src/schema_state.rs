@@ -74,11 +74,7 @@ impl fmt::Display for SchemaState {
                 )
             }
             Self::Incomplete { table, lacks } => {
-                write!(
-                    f,
-                    "table {table} was not made by Runtrail's migrations and lacks {}",
-                    lacks.join(" and ")
-                )
+                write!(f, "table {table} lacks {}", lacks.join(" and "))
             }
             Self::UnsupportedEncoding { encoding } => {
                 write!(
@@ -88,6 +84,15 @@ impl fmt::Display for SchemaState {
             }
         }
     }
+}
+
+/// Whether to look for the keys, indexes and collations of tables that our migrations have made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parts {
+    /// The records of the migrations are enough.
+    Recorded,
+    /// Somebody may have dropped one, or restored only a part of a dump.
+    Checked,
 }
 
 /// A table of ours that turns out to be somebody else's.
@@ -117,6 +122,7 @@ impl SchemaState {
     pub(crate) async fn inspect(
         db: &impl ConnectionTrait,
         schema: Option<&SchemaName>,
+        parts: Parts,
     ) -> Result<Self, DbErr> {
         if let Some(encoding) = unsupported_encoding(db).await? {
             return Ok(Self::UnsupportedEncoding { encoding });
@@ -143,11 +149,15 @@ impl SchemaState {
             let is_there = !columns(db, schema, migration.table).await?.is_empty();
             has_tables |= is_there;
             let is_applied = match Shape::of(migration.table) {
-                // If no migration is recorded, the table's shape decides: a host's schema sync may have created it.
-                Some(shape) if is_there && recorded.is_empty() => {
+                // If no migration is recorded, a host's schema sync may have created the table.
+                Some(shape) if is_there && (recorded.is_empty() || parts == Parts::Checked) => {
                     match shape.completeness(db, schema).await? {
                         Completeness::Unfit(state) => return Ok(state),
-                        completeness => matches!(completeness, Completeness::Complete),
+                        completeness => {
+                            let has_record = recorded.iter().any(|name| name == migration.name);
+                            matches!(completeness, Completeness::Complete)
+                                && (has_record || recorded.is_empty())
+                        }
                     }
                 }
                 _ => {

@@ -190,6 +190,27 @@ impl Shape {
         Ok(())
     }
 
+    /// The state of a schema with a table whose rows would outlive their parents.
+    pub(crate) async fn without_cascade(
+        db: &impl ConnectionTrait,
+        schema: Option<&SchemaName>,
+    ) -> Result<Option<SchemaState>, DbErr> {
+        for shape in &SHAPES {
+            let Some(parent) = &shape.parent else {
+                continue;
+            };
+            let from = (shape.table, parent.column);
+            let keys = foreign_keys(db, schema, from, parent.table, OnDelete::Cascade).await?;
+            if keys.is_empty() {
+                return Ok(Some(SchemaState::Incomplete {
+                    table: shape.table.to_owned(),
+                    lacks: vec![Lack::Cascade(parent).to_string()],
+                }));
+            }
+        }
+        Ok(None)
+    }
+
     async fn lacks(
         &'static self,
         db: &impl ConnectionTrait,

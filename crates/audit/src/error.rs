@@ -117,9 +117,9 @@ pub enum Error {
         /// Columns that it would have if it were Runtrail's.
         missing: Vec<String>,
     },
-    /// Something other than our migrations, such as SeaORM's schema sync, created this table, and a missing part
-    /// can't be added.
-    #[error("table {table} was not made by Runtrail's migrations and lacks {}", .lacks.join(" and "))]
+    /// A key of this table is missing: something other than our migrations created the table, such as SeaORM's schema
+    /// sync, or changed it. On PostgreSQL, migrating adds a foreign key.
+    #[error("table {table} lacks {}", .lacks.join(" and "))]
     SchemaIncomplete {
         /// The table.
         table: String,

@@ -1,6 +1,6 @@
 use std::env;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
@@ -57,7 +57,7 @@ pub(crate) struct DatabaseArguments {
 
     /// What the command has opened, to be closed at its end.
     #[arg(skip)]
-    opened: Arc<OnceLock<AuditStore>>,
+    opened: Arc<Mutex<Option<AuditStore>>>,
 }
 
 /// How a command uses the history.
@@ -110,7 +110,7 @@ impl DatabaseArguments {
             let store = self.adapted(connect(options, schema).await?.with_limits(limits));
             if is_embedded {
                 // Set before the schema is checked, so that the store is closed even if the schema doesn't fit.
-                let _ = self.opened.set(store.clone());
+                *self.opened() = Some(store.clone());
             }
             match usage {
                 Use::Create if is_embedded => store.initialize().await?,
@@ -140,9 +140,14 @@ impl DatabaseArguments {
     pub(crate) async fn close(&self) {
         const PATIENCE: Duration = Duration::from_secs(2);
 
-        if let Some(store) = self.opened.get() {
-            let _ = tokio::time::timeout(PATIENCE, store.clone().close()).await;
+        let opened = self.opened().take();
+        if let Some(store) = opened {
+            let _ = tokio::time::timeout(PATIENCE, store.close()).await;
         }
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Option<AuditStore>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) async fn migrate(&self, command: Command) -> Result<()> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use futures_util::{Stream, StreamExt};
 use runtrail_store::AuditStore;
+use runtrail_store::audit::rules;
 use runtrail_store::audit::{
     BulkStorage, Error, LogFilter, Order, Page, PagedStorage, Result as StoreResult, RunQuery,
     RunStatus, SkillRun,
@@ -95,6 +96,12 @@ async fn write_runs(
     let mut exported = Exported::default();
     let mut runs = store.stream_runs_by_query(query, Order::OldestFirst, Page::ALL);
     while let Some(run) = next_readable(&mut runs, &mut exported.damaged).await? {
+        // Nothing could be asked about it, and no import would take it.
+        if let Err(err) = rules::run_id("id", &run.id) {
+            damaged(&err);
+            exported.damaged += 1;
+            continue;
+        }
         write_run(store, &run, out, &mut exported).await?;
         exported.runs += 1;
         bar.inc(1);

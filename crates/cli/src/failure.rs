@@ -119,6 +119,11 @@ impl Failure {
         }
     }
 
+    /// Whether the same may succeed later.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.store_error().is_some_and(audit::Error::is_transient)
+    }
+
     /// Whether it is the database that failed, rather than what it was asked for.
     pub(crate) fn is_out_of_reach(&self) -> bool {
         use audit::ErrorKind;
@@ -134,7 +139,7 @@ impl Failure {
             Error::SchemaTooNew { .. } => "use a newer runtrail",
             Error::SchemaForeign { .. } => "use another database, or another schema",
             Error::SchemaIncomplete { .. } => {
-                "drop the tables if they are empty, and run `runtrail migrate`"
+                "`runtrail migrate` adds a foreign key on PostgreSQL; otherwise copy the history to another database"
             }
             Error::UnsupportedEncoding { .. } => "`CREATE DATABASE … ENCODING 'UTF8'` makes one",
             Error::StorageFull { .. } => "make room, and try again",

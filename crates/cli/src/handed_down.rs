@@ -30,17 +30,33 @@ pub(crate) struct HandedDown {
 }
 
 impl HandedDown {
+    /// Hands down no database: a nested `runtrail` uses the one that its own arguments or environment name.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            variables: [
+                (INHERITED_URL, None),
+                (INHERITED_URL_FILE, None),
+                (INHERITED_INSTEAD_OF, None),
+                (INHERITED_SCHEMA, None),
+                (WITHOUT_PREPARED_STATEMENTS, None),
+            ],
+            _file: None,
+        }
+    }
+
     pub(crate) fn new(
         database_url: &str,
         schema: Option<SchemaName>,
         without_prepared_statements: bool,
     ) -> Result<Self> {
         let there = variable(URL);
-        // Not if the program already has the same `DATABASE_URL`.
-        let url = Some(database_url).filter(|url| there.as_deref() != Some(*url));
-        let (url, secret) = match url {
-            Some(url) if url.starts_with("sqlite:") => (Some(url.to_owned()), None),
-            secret => (None, secret),
+        let (url, secret) = match database_url.starts_with("sqlite:") {
+            true => (Some(database_url.to_owned()), None),
+            // Not if the program already has the same `DATABASE_URL`.
+            false => (
+                None,
+                Some(database_url).filter(|url| there.as_deref() != Some(*url)),
+            ),
         };
         let file = secret.map(write_file).transpose().map_err(|err| {
             Failure::failed(format!(
@@ -77,8 +93,17 @@ pub(crate) fn schema() -> Option<String> {
     inherited(INHERITED_SCHEMA)
 }
 
-/// Fails if the file with the inherited URL can't be read any more.
+/// Fails if the file with the inherited URL can't be read any more, or if the URL was in `DATABASE_URL` and was removed.
 pub(crate) fn ensure_known() -> Result<()> {
+    let is_removed = variable(INHERITED_INSTEAD_OF).is_some() && variable(URL).is_none();
+    let is_handed_down = variable(INHERITED_URL)
+        .or_else(|| variable(INHERITED_URL_FILE))
+        .is_some();
+    if is_removed && !is_handed_down {
+        return Err(Failure::usage(format!(
+            "the database of the run around this one is not known, as {URL} was removed; give --database-url, or set {URL}"
+        )));
+    }
     match inherited(INHERITED_URL_FILE).map(fs::read_to_string) {
         Some(Err(err)) => Err(Failure::usage(format!(
             "the database of the run around this one is not known, as its {INHERITED_URL_FILE} can't be read: {err}; \
@@ -93,11 +118,11 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A variable of the surrounding `runtrail exec`.
+/// A variable of the surrounding `runtrail exec`. A `DATABASE_URL` that the program has removed names no other database.
 fn inherited(name: &str) -> Option<String> {
     let instead_of = env::var(INHERITED_INSTEAD_OF).ok()?;
     let there = variable(URL).as_deref().map(without_password);
-    let is_unchanged = there.unwrap_or_default() == instead_of;
+    let is_unchanged = there.is_none_or(|there| there == instead_of);
     variable(name).filter(|_| is_unchanged)
 }
 

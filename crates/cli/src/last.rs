@@ -13,13 +13,13 @@ const COLUMNS: [Column; 3] = [
     Column::text("STARTED").weighing(1),
 ];
 
-/// Tell when skills ran last.
+/// Tell when skills last ran without an error or a timeout.
 #[derive(Args)]
 pub(crate) struct Last {
     /// Names of skills.
     #[arg(required = true, value_name = "SKILL")]
     skills: Vec<String>,
-    /// Runs with the status error or timeout as well.
+    /// Count runs with the status error or timeout as well.
     #[arg(long)]
     include_failed: bool,
     /// Print each skill as a line of JSON.

@@ -27,6 +27,7 @@ pub(crate) async fn older_than(
     on_batch: &(dyn Fn(PurgeBatch) + Sync),
 ) -> Result<PurgeSummary> {
     let cutoff = rules::micros(cutoff);
+    db.verify_cascade().await?;
     let mut summary = PurgeSummary::default();
     let mut after = None;
     loop {
@@ -171,7 +172,12 @@ async fn delete(
 ) -> Result<()> {
     let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
     match delete_at_once(db, cutoff, &ids).await {
-        Ok(deleted) => batch.runs += deleted,
+        Ok(deleted) => {
+            batch.runs += deleted;
+            if deleted < ids.len() as u64 {
+                skip_kept(db, cutoff, &ids, batch).await?;
+            }
+        }
         // On PostgreSQL an error aborts the caller's transaction, so no further statement can run in it.
         Err(err) if !error::is_refused(&err) || db.connection().pool().is_none() => {
             return Err(err);
@@ -179,6 +185,7 @@ async fn delete(
         Err(_) => {
             for id in ids {
                 match delete_at_once(db, cutoff, &[id]).await {
+                    Ok(0) => skip_kept(db, cutoff, &[id], batch).await?,
                     Ok(deleted) => batch.runs += deleted,
                     Err(err) if error::is_refused(&err) => {
                         batch.skipped.push(SkippedRun::new(id, error::cause(&err)))
@@ -187,6 +194,36 @@ async fn delete(
                 }
             }
         }
+    }
+    Ok(())
+}
+
+/// Skips those of these runs that a deletion without an error has left in place, as a trigger can do. Others were
+/// purged or started anew by somebody else meanwhile.
+async fn skip_kept(
+    db: &Session<'_, impl Connection>,
+    cutoff: i64,
+    ids: &[&str],
+    batch: &mut PurgeBatch,
+) -> Result<()> {
+    use skill_run::{COLUMN, Column};
+
+    let kept = Query::select()
+        .column(Column::Id)
+        .from(db.runs())
+        .and_where(
+            COLUMN
+                .id
+                .in_subquery(backend::unfold(db.connection(), ids)?),
+        )
+        .and_where(COLUMN.finished_at.lt(cutoff))
+        .take();
+    for row in db.fetch(&kept).await? {
+        let id: String = row.try_get("", "id").map_err(error::database)?;
+        batch.skipped.push(SkippedRun::new(
+            id,
+            "the database has kept it without an error, as a trigger can do",
+        ));
     }
     Ok(())
 }

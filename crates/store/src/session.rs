@@ -152,6 +152,16 @@ impl<'a, C: Connection> Session<'a, C> {
         .await
     }
 
+    /// Fails if the deletion of a run would leave its events behind.
+    pub(crate) async fn verify_cascade(&self) -> Result<()> {
+        self.attempt(|| async {
+            let migrator = self.migrator();
+            let verified = migrator.verify_cascade(self.connection).await;
+            verified.map_err(error::migration)
+        })
+        .await
+    }
+
     /// How many rows a query without columns has.
     pub(crate) async fn count(&self, mut query: SelectStatement) -> Result<u64> {
         query.expr_as(Expr::col(Asterisk).count(), "count");

@@ -98,11 +98,44 @@ on_each_backend! {
         assert_eq!(cli.succeeds(&["count"]), "2\n");
     }
 
+    async fn a_run_within_a_run_whose_url_was_removed_records_in_no_other_history(database) {
+        let cli = Cli::on(database).await;
+        let script = "unset DATABASE_URL; mkdir -p sub; cd sub; runtrail exec --id inner true";
+        let output = cli.output(&["exec", "--id", "outer", "--", "sh", "-c", script]);
+        match database.backend() {
+            Backend::Sqlite => {
+                assert!(output.status.success(), "{}", stderr(&output));
+                assert_eq!(cli.run("inner").await.parent_run_id.as_deref(), Some("outer"));
+            }
+            // The URL was handed down nowhere else, since it may have a password.
+            Backend::Postgres => {
+                assert_eq!(output.status.code(), Some(2));
+                assert!(stderr(&output).contains("DATABASE_URL was removed"), "{}", stderr(&output));
+            }
+        }
+        assert!(!cli.path("sub/runtrail.db").exists());
+    }
+
+    async fn a_mistyped_option_is_no_program(database) {
+        let cli = Cli::on(database).await;
+        let output = cli.output(&["exec", "--timout", "5s", "--", "true"]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("--timeout"), "{}", stderr(&output));
+        assert!(cli.fails(2, &["exec", "--id", "@mine", "true"]).contains("@last"));
+        assert_eq!(cli.succeeds(&["count"]), "0\n");
+        // The options of the program stay its own.
+        assert_eq!(cli.succeeds(&["exec", "echo", "--timout", "--", "-n"]), "--timout -- -n\n");
+    }
+
     async fn the_environment_of_a_program_holds_no_password(database) {
         let cli = Cli::on(database).await;
         let printed = cli.succeeds(&["exec", "env"]);
         let holding: Vec<_> = printed.lines().filter(|line| line.contains(&database.url())).collect();
-        assert!(holding.iter().all(|line| line.starts_with("DATABASE_URL=")), "{holding:?}");
+        let may_hold = |line: &str| {
+            let is_own = database.backend() == Backend::Sqlite && line.starts_with("RUNTRAIL_DATABASE_URL=");
+            line.starts_with("DATABASE_URL=") || is_own
+        };
+        assert!(holding.iter().all(|line| may_hold(line)), "{holding:?}");
 
         if database.backend() == Backend::Postgres {
             let mut command = runtrail_command(cli.folder());

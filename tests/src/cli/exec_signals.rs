@@ -420,6 +420,33 @@ on_each_backend! {
         }
     }
 
+    /// `timeout` signals the program and us at once, and the program may be gone before we receive ours.
+    async fn a_signal_to_both_leaves_no_run_unfinished(database) {
+        let cli = Cli::on(database).await;
+        cli.succeeds(&["exec", "true"]);
+        for _ in 0..25 {
+            let output = cli.command_by(&["timeout", "--preserve-status", "0.3"], &["exec", "--", "sleep", "60"]).output().unwrap();
+            assert!(!stderr(&output).contains("incompletely"), "{}", stderr(&output));
+        }
+        assert_eq!(cli.succeeds(&["count", "--status", "running"]), "0\n");
+    }
+
+    /// The kernel tells the leader of the session alone.
+    async fn a_terminal_that_hangs_up_ends_the_program(database) {
+        let cli = Cli::on(database).await;
+        let mut terminal = Terminal::open();
+        let script = "echo \"program $$\"; echo shown; exec sleep 600";
+        let mut child = on_terminal(&cli, &terminal, TerminalIs::Stdin, &["exec", "--id", "r", "--", "sh", "-c", script]);
+        let shown = terminal.shown_until("shown");
+        let program = shown.lines().find_map(|line| line.trim().strip_prefix("program ")).unwrap().to_owned();
+        drop(terminal);
+        ended(&mut child);
+        has_ended(&program);
+        let run = cli.run("r").await;
+        assert!(!run.is_running());
+        assert!(run.error.contains("SIGHUP"), "{}", run.error);
+    }
+
     async fn a_signal_ends_runs_within_runs_as_well(database) {
         let cli = Cli::on(database).await;
         let inner = "runtrail exec --id inner -- sh -c 'echo $$; exec sleep 600'";

@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 
+use runtrail_audit::Storage;
+
 use crate::fixture::*;
 
 /// Nobody answers there.
@@ -26,14 +28,121 @@ fn nothing_is_run_when_it_cannot_be_recorded() {
             matches!(output.status.code(), Some(1 | 2)),
             "{url}: {message}"
         );
+        let lines: Vec<_> = message.lines().collect();
+        let last = lines.last().unwrap();
         assert!(
-            message.starts_with("error: nothing was run: the database "),
+            last.starts_with("error: nothing was run: the database "),
             "{message}"
         );
-        assert_eq!(message.lines().count(), 1, "{message}");
+        // Only a server may come back.
+        match url {
+            NOWHERE => assert!(
+                lines[0].ends_with("trying again for up to 15 s"),
+                "{message}"
+            ),
+            _ => assert_eq!(lines.len(), 1, "{message}"),
+        }
         assert!(!message.contains("secret"), "{message}");
     }
     assert!(!folder.path().join("ran").exists());
+}
+
+#[test]
+fn a_server_that_comes_up_is_waited_for() {
+    on_database(Backend::Postgres, async |database| {
+        database.store().await.close().await.unwrap();
+        let address: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let reserved = tokio::net::TcpListener::bind(address).await.unwrap();
+        let address = reserved.local_addr().unwrap();
+        drop(reserved);
+        let mut url = url::Url::parse(&database.url()).unwrap();
+        let server = (
+            url.host_str().unwrap().to_owned(),
+            url.port().unwrap_or(5432),
+        );
+        url.set_host(Some("127.0.0.1")).unwrap();
+        url.set_port(Some(address.port())).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = runtrail_command(folder.path())
+            .args(["exec", "-u", url.as_str(), "--id", "r", "echo", "hi"])
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let serving = tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut server = tokio::net::TcpStream::connect(&server).await.unwrap();
+                tokio::spawn(async move {
+                    tokio::io::copy_bidirectional(&mut client, &mut server).await
+                });
+            }
+        });
+        let status = tokio::task::spawn_blocking(move || ended(&mut child))
+            .await
+            .unwrap();
+        assert_eq!(status.code(), Some(0));
+        serving.abort();
+        let store = database.store().await;
+        assert!(!store.get_run("r").await.unwrap().is_running());
+    });
+}
+
+#[test]
+fn a_folder_that_is_closed_is_no_file_that_is_gone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let mut command = runtrail_command(folder.path());
+    command.args([
+        "exec",
+        "-u",
+        "sqlite://inner/runs.db",
+        "--",
+        "chmod",
+        "0",
+        "inner",
+    ]);
+    let output = command.output().unwrap();
+    fs::set_permissions(&inner, fs::Permissions::from_mode(0o700)).unwrap();
+    let message = stderr(&output);
+    assert!(!message.contains("moved or deleted"), "{message}");
+}
+
+#[test]
+fn with_keep_going_a_url_that_cannot_be_handed_down_keeps_no_program_from_running() {
+    on_database(Backend::Postgres, async |database| {
+        database.store().await.close().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let run = |keep_going: Option<&str>| {
+            let mut command = runtrail_command(folder.path());
+            command
+                .env("TMPDIR", "/nonexistent")
+                .env_remove("XDG_RUNTIME_DIR");
+            command
+                .args(["exec", "-u", &database.url()])
+                .args(keep_going);
+            command.args(["--", "echo", "ran"]).output().unwrap()
+        };
+        let output = run(None);
+        assert_eq!(
+            (output.status.code(), stdout(&output).as_str()),
+            (Some(1), "")
+        );
+        let output = run(Some("--keep-going"));
+        assert_eq!(
+            (output.status.code(), stdout(&output).as_str()),
+            (Some(0), "ran\n")
+        );
+        assert!(
+            stderr(&output).contains("can't be handed down"),
+            "{}",
+            stderr(&output)
+        );
+        let store = database.store().await;
+        assert_eq!(store.count_runs_by_skill("echo", false).await.unwrap(), 1);
+    });
 }
 
 #[test]

@@ -279,6 +279,20 @@ on_each_backend! {
         assert_eq!(fs::metadata(cli.path("secret.jsonl")).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
+    async fn a_run_whose_id_cannot_be_keeps_no_other_from_being_exported(database) {
+        let cli = Cli::on(database).await;
+        for id in ["a", "b", "c"] {
+            cli.store.start_run(&running(id)).await.unwrap();
+        }
+        execute(&database.connection().await, "UPDATE skill_runs SET id = '' WHERE id = 'b'").await;
+        let output = cli.output(&["export", "--output", "lines"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains("1 damaged row could not be exported"), "{}", stderr(&output));
+        let lines = fs::read_to_string(cli.path("lines")).unwrap();
+        assert_eq!(lines.lines().count(), 2);
+        assert!(lines.contains("\"a\"") && lines.contains("\"c\""), "{lines}");
+    }
+
     async fn only_its_owner_can_read_a_new_export(database) {
         use std::os::unix::fs::PermissionsExt;
         let cli = Cli::on(database).await;

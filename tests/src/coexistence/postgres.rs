@@ -1,6 +1,4 @@
-use runtrail_audit::{
-    BulkStorage, ErrorKind, PagedStorage, RunFilter, RunQuery, Storage,
-};
+use runtrail_audit::{BulkStorage, ErrorKind, PagedStorage, RunFilter, RunQuery, Storage};
 use runtrail_migration::{Migrator, SchemaName, SchemaState};
 use runtrail_store::AuditStore;
 use sea_orm::DatabaseConnection;

@@ -1,8 +1,7 @@
 use futures_util::{StreamExt, TryStreamExt};
 use runtrail_audit::{
     Bounds, BulkStorage, Choice, Cursor, CursorPage, ErrorKind, LogFilter, Order, Page,
-    PageRequest, PagedStorage, Parent, RunQuery, RunStatus, RunSummary, SkillRun,
-    Storage,
+    PageRequest, PagedStorage, Parent, RunQuery, RunStatus, RunSummary, SkillRun, Storage,
 };
 use runtrail_store::AuditStore;
 

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use runtrail_audit::{ErrorKind, Retention, Storage};
+use runtrail_migration::Migrator;
 use runtrail_store::AuditStore;
 use sea_orm::{ConnectOptions, Database};
 
@@ -95,6 +96,21 @@ cases_of_the_store! {
         assert_whole(cx, "b").await;
     }
 
+    async fn a_run_that_a_trigger_keeps_without_an_error_is_reported(cx) {
+        record(cx.store, ["a", "b", "c"]).await;
+        match cx.backend() {
+            Backend::Sqlite => cx.sql("CREATE TRIGGER keep BEFORE DELETE ON skill_runs WHEN old.id = 'b' \
+                                       BEGIN SELECT RAISE(IGNORE); END").await,
+            Backend::Postgres => {
+                cx.sql("CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS \
+                        $$ BEGIN IF old.id = 'b' THEN RETURN NULL; END IF; RETURN old; END $$").await;
+                cx.sql("CREATE TRIGGER keep BEFORE DELETE ON skill_runs FOR EACH ROW EXECUTE FUNCTION keep()").await;
+            }
+        }
+        assert_skipped(cx, 2, &["b"], "trigger").await;
+        assert_whole(cx, "b").await;
+    }
+
     async fn runs_that_are_damaged_in_any_way_are_purged_like_others(cx) {
         record(cx.store, ["a", "b", "c"]).await;
         cx.sql("UPDATE skill_runs SET inputs = '{', tool_calls = -1 WHERE id = 'a'").await;
@@ -141,6 +157,25 @@ fn runs_that_cannot_be_read_keep_no_other_from_being_purged() {
         assert_eq!(count(cx.db, "skill_runs").await, 151);
         // A purge that skips every run is no error.
         assert_eq!(cx.store.purge_older_than(at(2)).await.unwrap(), 0);
+    });
+}
+
+/// As after a restore of a part of a dump.
+#[test]
+fn without_its_foreign_key_a_history_is_not_purged() {
+    run_on_own_store(Backend::Postgres, async |cx| {
+        record(cx.store, ["r"]).await;
+        cx.sql("ALTER TABLE skill_run_logs DROP CONSTRAINT runtrail_skill_run_logs_run")
+            .await;
+        let err = assert_kind(
+            cx.store.purge_older_than(at(2)).await,
+            ErrorKind::SchemaIncomplete,
+        );
+        assert!(err.to_string().contains("foreign key"), "{err}");
+        assert_whole(cx, "r").await;
+        Migrator::new().up(cx.db, None).await.unwrap();
+        assert_eq!(cx.store.purge_older_than(at(2)).await.unwrap(), 1);
+        assert_eq!(count(cx.db, "skill_run_logs").await, 0);
     });
 }
 

@@ -1,6 +1,4 @@
-use runtrail_audit::{
-    Cursor, Order, PageRequest, PagedStorage, RunQuery, SkillRun, Storage,
-};
+use runtrail_audit::{Cursor, Order, PageRequest, PagedStorage, RunQuery, SkillRun, Storage};
 use runtrail_store::AuditStore;
 use runtrail_store::copy::{DifferenceKind, HistoryCopy, Notice};
 use serde_json::json;

@@ -1,5 +1,8 @@
 use std::process::{Command, Output};
 
+use runtrail_audit::Storage;
+
+use super::golden::dump;
 use crate::fixture::*;
 
 fn run(command: &mut Command) -> Output {
@@ -45,6 +48,23 @@ on_each_backend! {
         assert!(down.contains(&format!("pending  {second}")), "{down}");
         let down = succeeds(migrate().args(["down", "9"]));
         assert!(down.contains(&format!("rolled back {first}")), "{down}");
+    }
+
+    async fn a_part_that_was_dropped_is_seen_and_added_again(database) {
+        let migrate = || migration_command(&database.url());
+        let runs = runtrail_migration::migrations()[0].name().to_owned();
+        let store = database.store().await;
+        store.start_run(&running("r")).await.unwrap();
+        store.close().await.unwrap();
+        let db = database.connection().await;
+        let whole = dump(database.backend(), &db).await;
+        execute(&db, "DROP INDEX runtrail_skill_runs_by_status").await;
+        assert!(succeeds(migrate().arg("status")).contains(&format!("pending  {runs}")));
+        // The records are what a program's own check relies on.
+        database.store().await.get_run("r").await.unwrap();
+        assert!(succeeds(&mut migrate()).contains(&format!("applied {runs}")));
+        assert_eq!(dump(database.backend(), &db).await, whole);
+        database.store().await.get_run("r").await.unwrap();
     }
 
     async fn the_command_deletes_a_history_only_when_it_is_forced(database) {

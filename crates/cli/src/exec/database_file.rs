@@ -1,6 +1,7 @@
-use std::fs;
+use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::database::DatabaseArguments;
 
@@ -13,19 +14,21 @@ pub(super) struct DatabaseFile {
 impl DatabaseFile {
     pub(super) fn of(database: &DatabaseArguments) -> Option<Self> {
         let path = database.file()?;
-        let identity = identity(&path)?;
+        let identity = identity(&fs::metadata(&path).ok()?);
         Some(Self { path, identity })
     }
 
     /// Why the run isn't in the file of this name any more.
     pub(super) fn replaced(&self) -> Option<String> {
-        let is_there = identity(&self.path) == Some(self.identity);
+        let is_replaced = match fs::metadata(&self.path) {
+            Ok(file) => identity(&file) != self.identity,
+            Err(err) => err.kind() == io::ErrorKind::NotFound,
+        };
         let path = self.path.display();
-        (!is_there).then(|| format!("{path} was moved or deleted while the program ran"))
+        is_replaced.then(|| format!("{path} was moved or deleted while the program ran"))
     }
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let file = fs::metadata(path).ok()?;
-    Some((file.dev(), file.ino()))
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }

@@ -41,6 +41,7 @@ use self::start::Start;
 use crate::Exit;
 use crate::database::DatabaseArguments;
 use crate::failure::{FAILED, Failure, Result};
+use crate::handed_down::HandedDown;
 use crate::time;
 use crate::warnings::note;
 
@@ -110,12 +111,7 @@ pub(crate) struct Exec {
     #[arg(long)]
     keep_going: bool,
     /// The program and its arguments.
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CMD"
-    )]
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
 
@@ -126,6 +122,10 @@ impl Exec {
             .map_err(|err| Failure::failed(format!("signals can't be caught: {err}")))?;
         processes::adopt_orphans();
         let run_id = match &self.id {
+            Some(id) if id.starts_with('@') => {
+                let message = "--id must not begin with @, as @last does";
+                return Err(Failure::usage(message));
+            }
             Some(id) => id.clone(),
             None => new_run_id(),
         };
@@ -136,8 +136,16 @@ impl Exec {
             run: self
                 .as_run(&run_id, inherited.parent.clone())
                 .map_err(not_run)?,
+            keep_going: self.keep_going,
         };
-        let handed_down = database.hand_down().map_err(not_run)?;
+        let handed_down = match database.hand_down() {
+            Ok(handed_down) => handed_down,
+            Err(failure) if self.keep_going => {
+                tell(failure.in_one_line());
+                HandedDown::nothing()
+            }
+            Err(failure) => return Err(not_run(failure)),
+        };
         let mut environment = handed_down.variables.to_vec();
         environment.extend(inherited.hand_down(&run_id, self.timeout.map(|_| self.kill_after)));
 

@@ -18,7 +18,7 @@ use super::pseudo_terminal::{self, PseudoTerminal, Typing};
 use super::pump::{LAST_WORDS, pump};
 use super::recorder::Events;
 use super::shown::Shown;
-use super::signals::Signals;
+use super::signals::{SAME_CAUSE, Signals};
 use super::target::Target;
 use super::tell;
 
@@ -135,8 +135,10 @@ impl Program<'_> {
                     }
                     Signal::WINCH => terminal.iter().for_each(|terminal| terminal.resize()),
                     signal => {
-                        if runtime.is_some() {
-                            pump_deadline.set(sleep(Duration::ZERO));
+                        if let Some(runtime) = runtime {
+                            let has_same_cause = started.elapsed() < runtime + SAME_CAUSE;
+                            let patience = if has_same_cause { 2 * LAST_WORDS } else { Duration::ZERO };
+                            pump_deadline.set(sleep(patience));
                         }
                         if target.pass_on(received, runtime.is_none()) {
                             passed_on = Some(signal);

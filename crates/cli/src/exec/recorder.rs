@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::database_file::DatabaseFile;
 use super::loss::Loss;
 use super::outcome::{Outcome, name};
 use super::patience::{AFTER_SIGNAL, PATIENCE, Patience};
-use super::signals::Signals;
+use super::signals::{SAME_CAUSE, Signals};
 use super::tell;
 use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};
@@ -100,8 +101,8 @@ impl Recorder {
         self.events.clone()
     }
 
-    /// Stores the queued events, then the outcome, unless a signal arrives first. Fails if anything could not be
-    /// stored.
+    /// Stores the queued events, then the outcome. A signal ends the wait for the database, or shortens it if it has the
+    /// [same cause](SAME_CAUSE) as the end of the program. Fails if anything could not be stored.
     pub(super) async fn finish(
         self,
         status: RunStatus,
@@ -112,14 +113,23 @@ impl Recorder {
             None => PATIENCE,
             Some(_) => AFTER_SIGNAL,
         };
-        tokio::select! {
-            finished = self.finish_within(patience, status, outcome) => finished,
-            received = signals.next_fatal() => {
-                let name = name(received.signal);
-                let reason = format!("runtrail was sent {name} while it waited for the database");
-                let mut loss = Loss::because(reason);
-                loss.is_unfinished = true;
-                Err(loss)
+        let begun = Instant::now();
+        let end = self.end.clone();
+        let mut finished = pin!(self.finish_within(patience, status, outcome));
+        loop {
+            tokio::select! {
+                finished = &mut finished => return finished,
+                received = signals.next_fatal() => {
+                    if begun.elapsed() < SAME_CAUSE {
+                        end.send_replace(Some(begun + AFTER_SIGNAL));
+                        continue;
+                    }
+                    let name = name(received.signal);
+                    let reason = format!("runtrail was sent {name} while it waited for the database");
+                    let mut loss = Loss::because(reason);
+                    loss.is_unfinished = true;
+                    return Err(loss);
+                }
             }
         }
     }

@@ -1,8 +1,9 @@
 use std::fs;
 use std::io;
 use std::thread;
+use std::time::Duration;
 
-use rustix::process::{Signal, getpid};
+use rustix::process::{Signal, getpid, getsid};
 use signal_hook::consts::FORBIDDEN;
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
@@ -22,6 +23,10 @@ const NOT_FATAL: [Signal; 7] = [
 
 /// Those that we handle anyway: a child has ended or stopped; this process continues; the terminal has another size.
 const NEEDED: [Signal; 3] = [Signal::CHILD, Signal::CONT, Signal::WINCH];
+
+/// How long after the program's end a signal to us counts as what has ended the program: `^C` and `timeout` signal both
+/// of us, and the program may be gone before we receive ours.
+pub(super) const SAME_CAUSE: Duration = Duration::from_secs(1);
 
 /// Receives the signals that would otherwise end this process.
 pub(super) struct Signals {
@@ -127,8 +132,17 @@ fn receive(origin: Origin) -> Option<Received> {
     Some(Received {
         signal,
         is_from_terminal: matches!(origin.cause, Cause::Kernel)
-            && matches!(signal, Signal::HUP | Signal::INT | Signal::QUIT),
+            && match signal {
+                Signal::INT | Signal::QUIT => true,
+                Signal::HUP => !is_session_leader(),
+                _ => false,
+            },
     })
+}
+
+/// A terminal that hangs up sends SIGHUP to the leader of its session alone.
+fn is_session_leader() -> bool {
+    getsid(None).is_ok_and(|session| session == getpid())
 }
 
 /// All signals that can be caught.

@@ -1,7 +1,5 @@
 use fastrand::Rng;
-use runtrail_audit::{
-    BulkStorage, Page, RunFilter, RunStats, RunStatus, SkillRunLog, Storage,
-};
+use runtrail_audit::{BulkStorage, Page, RunFilter, RunStats, RunStatus, SkillRunLog, Storage};
 use serde_json::{Map, Value, json};
 
 use super::{EachWay, on_each_way};
