@@ -6,8 +6,8 @@ use futures_util::StreamExt;
 use runtrail_audit::{
     BulkStorage, LogFilter, Order, Page, Result, RunFilter, RunQuery, SkillRun, SkillRunLog,
 };
+use runtrail_db::Connection;
 
-use crate::connection::Connection;
 use crate::store::AuditStore;
 use crate::{list, logs, stretch};
 

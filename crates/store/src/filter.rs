@@ -1,13 +1,12 @@
 //! A filter as a condition: the one place that knows what its parts mean in SQL.
 
 use runtrail_audit::{Bounds, Choice, Parent, Result, RunQuery, RunStatus, rules};
+use runtrail_db::{Connection, backend};
 use runtrail_entity::skill_run::{Column, Entity};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, Condition, ConnectionTrait, Value};
 
-use crate::backend;
-use crate::connection::Connection;
-use crate::session::Session;
+use crate::settings::Session;
 
 pub(crate) fn condition(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<Condition> {
     let RunQuery {

@@ -1,16 +1,15 @@
 //! Finishing a run.
 
 use runtrail_audit::{Error, Result, RunStats, rules};
+use runtrail_db::{Connection, backend};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{EntityTrait, QueryFilter, QueryTrait};
 use serde::Serialize;
 
-use crate::backend;
 use crate::codec::Outcome;
-use crate::connection::Connection;
 use crate::runs::{confirmed, confirmed_many, fits_many, given};
-use crate::session::Session;
+use crate::settings::{Session, Settings};
 use crate::write::Write;
 
 /// How a run ended, and when.
@@ -34,17 +33,13 @@ impl Finish {
     }
 }
 
-pub(crate) async fn finish(
-    db: &Session<'_, impl Connection>,
-    run_id: &str,
-    stats: &RunStats,
-) -> Result<()> {
+pub(crate) fn encode(db: &Settings, run_id: &str, stats: &RunStats) -> Result<Write> {
     let finish = Finish {
         run_id: rules::run_id("run_id", run_id)?.to_owned(),
         finished_at: rules::micros(db.clock.now()),
         outcome: Outcome::encode_finished(stats, &db.limits)?,
     };
-    db.write(Write::Finish(finish)).await
+    Ok(Write::Finish(finish))
 }
 
 pub(crate) async fn finish_alone(db: &Session<'_, impl Connection>, finish: &Finish) -> Result<()> {

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{Result, RunStatus, rules};
+use runtrail_db::Connection;
+use runtrail_db::backend::{self, LIST};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{IdenStatic, Order};
 
-use crate::backend::{self, LIST};
-use crate::connection::Connection;
-use crate::session::Session;
+use crate::settings::Session;
 use crate::{codec, error};
 
 /// One seek in the index for each skill; a grouped maximum would read every run of each.

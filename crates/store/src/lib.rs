@@ -33,6 +33,7 @@ struct Readme;
 
 mod store;
 
+mod dispatch;
 mod finishes;
 mod logs;
 mod runs;
@@ -55,24 +56,20 @@ mod retention;
 mod run_creation;
 mod run_lookup;
 mod run_tree;
-mod runtime;
 
 pub mod copy;
 
 mod codec;
-mod retry;
-mod session;
 mod settings;
 mod stretch;
 
-mod backend;
-mod connection;
 mod error;
 
-pub use connection::{Borrowed, Connection, Pool};
-pub use retry::Retry;
 pub use runtrail_audit as audit;
+pub use runtrail_db::{
+    Borrowed, ConnectOptions, Connection, Durability, Pool, Retry, discard_open_transactions,
+};
 pub use runtrail_entity as entity;
 pub use runtrail_migration as migration;
-pub use runtrail_migration::{ConnectOptions, Durability, SchemaName, discard_open_transactions};
+pub use runtrail_migration::SchemaName;
 pub use store::AuditStore;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use runtrail_audit::{Result, RunSummary, SkillRun, rules};
+use runtrail_db::Connection;
 use runtrail_entity::skill_run::{COLUMN, Column, Entity};
 use sea_orm::sea_query::{
     CommonTableExpression, Expr, ExprTrait, Query, SelectStatement, UnionType, WithClause,
@@ -11,8 +12,7 @@ use sea_orm::sea_query::{
 use sea_orm::{IdenStatic, Order, QueryResult};
 
 use crate::codec;
-use crate::connection::Connection;
-use crate::session::Session;
+use crate::settings::Session;
 
 /// One query however long the chain is. `UNION` drops rows that came before, so a cycle ends it; and since no
 /// depth can be counted beside it (a cycle would give the same run ever new depths), the order is made here.

@@ -4,15 +4,15 @@ use chrono::{DateTime, Utc};
 use runtrail_audit::{
     CursorPage, Order, Page, PageRequest, Result, RunFilter, RunQuery, RunSummary, SkillRun, rules,
 };
+use runtrail_db::backend::ALL;
+use runtrail_db::{Connection, keyset};
 use runtrail_entity::skill_run::{COLUMN, Column};
 use sea_orm::Condition;
 use sea_orm::sea_query::{Expr, Query, SelectStatement};
 
-use crate::backend::ALL;
 use crate::codec::ListId;
-use crate::connection::Connection;
-use crate::page::{self, List};
-use crate::session::Session;
+use crate::page::List;
+use crate::settings::Session;
 use crate::stretch::Stretch;
 use crate::{codec, filter};
 
@@ -116,7 +116,7 @@ pub(crate) async fn stretch(
     if let Some(key) = after {
         // What comes before the page has been skipped by now.
         offset = 0;
-        condition = condition.add(page::beyond(&KEY, key, order));
+        condition = condition.add(keyset::beyond(&KEY, key, order));
     }
     let limit = Ord::min(page.limit.unwrap_or(RUNS_AT_ONCE), RUNS_AT_ONCE);
     let page = Page::first(limit).skip(offset);
@@ -140,7 +140,7 @@ fn ordered(
     page: Page,
 ) -> SelectStatement {
     let mut query = db.select_runs();
-    page::order_by(&mut query, &KEY, order);
+    keyset::order_by(&mut query, &KEY, order);
     query
         .cond_where(condition)
         // Always there, as SQLite knows no OFFSET without LIMIT; and so the text is the same for every page.

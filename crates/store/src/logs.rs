@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use runtrail_audit::{
     CursorPage, Error, LogFilter, Order, PageRequest, Result, SkillRunLog, rules,
 };
+use runtrail_db::{Connection, backend, keyset};
 use runtrail_entity::skill_run;
 use runtrail_entity::skill_run_log::{COLUMN, Column, Model};
 use sea_orm::sea_query::{
@@ -12,21 +13,20 @@ use sea_orm::sea_query::{
 };
 
 use crate::codec::ListId;
-use crate::connection::Connection;
-use crate::page::{self, List};
-use crate::session::Session;
+use crate::page::List;
+use crate::settings::{Session, Settings};
 use crate::stretch::Stretch;
 use crate::write::{self, Write};
-use crate::{backend, codec, error};
+use crate::{codec, error};
 
 const KEY: [Column; 2] = [Column::RunId, Column::Sequence];
 
 /// What the events of a run are ordered by.
 const SEQUENCE: [Column; 1] = [Column::Sequence];
 
-pub(crate) async fn append(db: &Session<'_, impl Connection>, event: &SkillRunLog) -> Result<()> {
+pub(crate) fn encode(db: &Settings, event: &SkillRunLog) -> Result<Write> {
     let row = codec::encode_log(event, db.clock.now(), &db.limits)?;
-    db.write(Write::Append(row)).await
+    Ok(Write::Append(row))
 }
 
 pub(crate) async fn append_alone(db: &Session<'_, impl Connection>, row: &Model) -> Result<()> {
@@ -210,7 +210,7 @@ pub(crate) async fn list(
     run_id: &str,
 ) -> Result<Vec<SkillRunLog>> {
     let mut query = of_run(db, run_id, &LogFilter::new())?;
-    page::order_by(&mut query, &SEQUENCE, Order::OldestFirst);
+    keyset::order_by(&mut query, &SEQUENCE, Order::OldestFirst);
     codec::readable(&db.fetch(&query).await?, codec::decode_log)
 }
 
@@ -227,9 +227,9 @@ pub(crate) async fn stretch(
 ) -> Result<Stretch<SkillRunLog>> {
     let mut query = of_run(db, run_id, filter)?;
     if let Some(key) = after {
-        query.and_where(page::beyond(&SEQUENCE, key, order));
+        query.and_where(keyset::beyond(&SEQUENCE, key, order));
     }
-    page::order_by(&mut query, &SEQUENCE, order);
+    keyset::order_by(&mut query, &SEQUENCE, order);
     query.limit(EVENTS_OF_A_STRETCH);
     let rows = db.fetch(&query).await?;
     Stretch::of(&rows, EVENTS_OF_A_STRETCH, &SEQUENCE, codec::decode_log)

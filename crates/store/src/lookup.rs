@@ -1,14 +1,14 @@
 //! Finding ids of runs by prefix and suffix.
 
 use runtrail_audit::{Result, rules};
+use runtrail_db::Connection;
 use runtrail_entity::skill_run::Column;
 use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr, Query, SelectStatement, UnionType};
 use sea_orm::{IdenStatic, QueryResult};
 
-use crate::connection::Connection;
 use crate::filter;
 use crate::list::within;
-use crate::session::Session;
+use crate::settings::Session;
 
 pub(crate) async fn ids(
     db: &Session<'_, impl Connection>,

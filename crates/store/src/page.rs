@@ -1,13 +1,12 @@
 //! Reading a list page by page, each from a place in it.
 
 use runtrail_audit::{CursorPage, Error, Order, PageRequest, Result};
-use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
+use runtrail_db::{Connection, backend, keyset};
+use sea_orm::sea_query::SelectStatement;
 use sea_orm::{ColumnTrait, ColumnType, QueryResult, Value};
 
-use crate::backend;
 use crate::codec::{self, Bookmark, ListId};
-use crate::connection::Connection;
-use crate::session::Session;
+use crate::settings::Session;
 
 /// A list, of which a page is a stretch.
 pub(crate) struct List<K: 'static> {
@@ -42,9 +41,9 @@ impl<K: ColumnTrait> List<K> {
         if let Some(bookmark) = from {
             self.check(db, &bookmark.key)?;
             self.query
-                .and_where(beyond(self.key, bookmark.key, direction));
+                .and_where(keyset::beyond(self.key, bookmark.key, direction));
         }
-        order_by(&mut self.query, self.key, direction);
+        keyset::order_by(&mut self.query, self.key, direction);
         // One more, which tells that there are more.
         self.query.limit(limit + 1);
 
@@ -71,7 +70,7 @@ impl<K: ColumnTrait> List<K> {
 
     /// A cursor to what comes after this row, or before.
     fn cursor(&self, row: &QueryResult, is_backward: bool) -> Result<runtrail_audit::Cursor> {
-        let key = codec::raw_values(row, self.key)?;
+        let key = keyset::raw_values(row, self.key)?;
         codec::encode_cursor(self.id, Bookmark { is_backward, key })
     }
 
@@ -88,26 +87,5 @@ impl<K: ColumnTrait> List<K> {
             return Err(Error::invalid("cursor", "is not one that a page has given"));
         }
         Ok(())
-    }
-}
-
-/// What comes after this key in the order. As a comparison of rows, which an index is entered by; the comparisons of
-/// each column that mean the same would read it from its start.
-pub(crate) fn beyond(key: &[impl ColumnTrait], values: Vec<impl Into<Expr>>, order: Order) -> Expr {
-    let place = Expr::tuple(key.iter().map(|column| Expr::col(column.as_column_ref())));
-    let values = Expr::tuple(values.into_iter().map(Into::into));
-    match order {
-        Order::NewestFirst => place.lt(values),
-        Order::OldestFirst => place.gt(values),
-    }
-}
-
-pub(crate) fn order_by(query: &mut SelectStatement, key: &[impl ColumnTrait], order: Order) {
-    let direction = match order {
-        Order::NewestFirst => sea_orm::Order::Desc,
-        Order::OldestFirst => sea_orm::Order::Asc,
-    };
-    for column in key {
-        query.order_by(column.as_column_ref(), direction.clone());
     }
 }

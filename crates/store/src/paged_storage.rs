@@ -3,8 +3,8 @@ use runtrail_audit::{
     CursorPage, LogFilter, Order, PageRequest, PagedStorage, Result, RunQuery, RunSummary,
     SkillRun, SkillRunLog,
 };
+use runtrail_db::Connection;
 
-use crate::connection::Connection;
 use crate::store::AuditStore;
 use crate::{list, logs};
 

@@ -2,15 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{Error, PurgeBatch, PurgeSize, PurgeSummary, Result, SkippedRun, rules};
+use runtrail_db::{Connection, backend, keyset};
 use runtrail_entity::{skill_run, skill_run_log};
 use sea_orm::Order;
 use sea_orm::QueryResult;
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 
-use crate::connection::Connection;
-use crate::page;
-use crate::session::Session;
-use crate::{backend, codec, error};
+use crate::settings::Session;
+use crate::{codec, error};
 
 /// Runs of one batch: few enough that other writers to a SQLite file don't notice.
 const RUNS_AT_ONCE: u64 = 100;
@@ -36,7 +35,7 @@ pub(crate) async fn older_than(
             return Ok(summary);
         };
         // The next batch begins after this run even if it can't be deleted, so the purge terminates.
-        after = Some(codec::position(last, &KEY)?);
+        after = Some(keyset::position(last, &KEY)?);
         let mut batch = PurgeBatch::default();
         let runs = due(&rows, &mut batch)?;
         for runs in bounded(&runs) {
@@ -116,7 +115,11 @@ async fn due_runs(
         .limit(RUNS_AT_ONCE)
         .take();
     if let Some(key) = after {
-        query.and_where(page::beyond(&KEY, key, runtrail_audit::Order::OldestFirst));
+        query.and_where(keyset::beyond(
+            &KEY,
+            key,
+            runtrail_audit::Order::OldestFirst,
+        ));
     }
     db.fetch(&query).await
 }

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use runtrail_audit::{Result, RunLookup, RunSummary};
+use runtrail_db::Connection;
 
-use crate::connection::Connection;
 use crate::store::AuditStore;
 use crate::{lineage, lookup};
 

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 
 use runtrail_audit::{Error, Result, SkillRun, rules};
+use runtrail_db::{Connection, backend};
 use runtrail_entity::skill_run::{COLUMN, Column, Model};
 use sea_orm::sea_query::{Expr, ExprTrait, LockType, SelectStatement};
 use sea_orm::{ColumnTrait, ColumnType, IdenStatic};
 
-use crate::connection::Connection;
-use crate::session::Session;
-use crate::settings::Settings;
-use crate::{backend, codec};
+use crate::codec;
+use crate::settings::{Session, Settings};
 
 pub(crate) async fn get(db: &Session<'_, impl Connection>, run_id: &str) -> Result<SkillRun> {
     rules::run_id("run_id", run_id)?;

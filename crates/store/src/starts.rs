@@ -1,21 +1,20 @@
 //! Starting a run.
 
 use runtrail_audit::{Error, Result, SkillRun};
+use runtrail_db::{Connection, backend};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait, InsertStatement, OnConflict, Query, UpdateStatement};
 use sea_orm::{Iterable, ModelTrait, Value};
 
 use crate::codec;
-use crate::connection::Connection;
+use crate::error;
 use crate::runs::{confirmed, confirmed_many, fits_many, given};
-use crate::session::Session;
-use crate::settings::Settings;
+use crate::settings::{Session, Settings};
 use crate::write::Write;
-use crate::{backend, error};
 
-pub(crate) async fn start(db: &Session<'_, impl Connection>, run: &SkillRun) -> Result<()> {
+pub(crate) fn encode(db: &Settings, run: &SkillRun) -> Result<Write> {
     let row = codec::encode_run(run, &db.limits)?;
-    db.write(Write::Start(row)).await
+    Ok(Write::Start(row))
 }
 
 pub(crate) async fn start_alone(

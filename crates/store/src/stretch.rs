@@ -3,10 +3,9 @@
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use runtrail_audit::Result;
+use runtrail_db::keyset;
 use sea_orm::sea_query::Expr;
 use sea_orm::{IdenStatic, QueryResult};
-
-use crate::codec;
 
 /// Some rows of a list, and the key of the last one, from which the next stretch goes on.
 pub(crate) struct Stretch<T> {
@@ -25,7 +24,7 @@ impl<T> Stretch<T> {
         decode: impl Fn(&QueryResult) -> Result<T>,
     ) -> Result<Self> {
         let last = rows.last().filter(|_| rows.len() as u64 == limit);
-        let end = last.map(|row| codec::position(row, key)).transpose()?;
+        let end = last.map(|row| keyset::position(row, key)).transpose()?;
         Ok(Self {
             records: rows.iter().map(decode).collect(),
             end,

@@ -5,12 +5,12 @@ use std::ops::Deref;
 use std::sync::{Arc, Weak};
 
 use runtrail_audit::{Error, Result};
+use runtrail_db::{Connection, backend};
 use runtrail_entity::{skill_run, skill_run_log};
 
-use crate::connection::Connection;
 use crate::finishes::Finish;
-use crate::session::Session;
-use crate::{backend, error, finishes, logs, starts};
+use crate::settings::Session;
+use crate::{error, finishes, logs, starts};
 
 /// The most that one statement takes.
 pub(crate) const MOST_AT_ONCE: usize = 1_000;

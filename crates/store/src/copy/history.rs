@@ -5,15 +5,15 @@ use std::fmt;
 
 use async_trait::async_trait;
 use runtrail_audit::{Error, Order, Result, rules};
+use runtrail_db::{Connection, Pool, backend, keyset};
 use runtrail_entity::{skill_run, skill_run_log};
 use sea_orm::sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
 use sea_orm::{ColumnTrait, ModelTrait, QueryResult};
 
 use super::report::{Counts, PassSummary, RowKey, Tally};
-use crate::connection::{Connection, Pool};
-use crate::session::Session;
+use crate::settings::Session;
 use crate::store::AuditStore;
-use crate::{backend, codec, error, page};
+use crate::{codec, error};
 
 /// A history whose rows can be gone through.
 #[async_trait]
@@ -226,15 +226,15 @@ impl<C: ColumnTrait> Table<C> {
         let mut query = self.rows.clone();
         stretch.range.restrict(&mut query, self.key[0]);
         if let Some(place) = &stretch.place {
-            query.and_where(page::beyond(self.key, place.clone(), Order::OldestFirst));
+            query.and_where(keyset::beyond(self.key, place.clone(), Order::OldestFirst));
         }
-        page::order_by(&mut query, self.key, Order::OldestFirst);
+        keyset::order_by(&mut query, self.key, Order::OldestFirst);
         let limit = self.fitting(db, &query, stretch.limit).await?;
         let rows = db.fetch(query.limit(limit)).await?;
         let next = match rows.last().filter(|_| rows.len() as u64 == limit) {
             Some(last) => Some(Stretch {
                 range: stretch.range.clone(),
-                place: Some(codec::position(last, self.key)?),
+                place: Some(keyset::position(last, self.key)?),
                 limit: Ord::min(limit * 2, Stretch::MOST_ROWS),
             }),
             None => None,

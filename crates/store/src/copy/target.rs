@@ -1,12 +1,13 @@
 //! Writing rows of another history, as they are.
 
 use runtrail_audit::{Error, Result};
+use runtrail_db::backend;
 use runtrail_entity::{skill_run, skill_run_log};
 use sea_orm::{EntityTrait, IdenStatic, Iterable, Value};
 
 use super::history::Copied;
 use crate::store::AuditStore;
-use crate::{backend, finishes, logs, starts};
+use crate::{finishes, logs, starts};
 
 /// Why the target can't hold this row, or shouldn't: SQLite has values that neither this library writes nor PostgreSQL
 /// takes.

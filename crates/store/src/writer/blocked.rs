@@ -3,16 +3,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use runtrail_audit::{Error, Result};
+use runtrail_db::{Pool, Retry, Timing};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::{GIVEN_UP, task_has_ended};
-use crate::connection::Pool;
 use crate::error;
-use crate::retry::Retry;
-use crate::session::Session;
-use crate::settings::Settings;
+use crate::settings::{Session, Settings};
 use crate::write::Request;
 
 /// Runs whose rows another transaction has locked on PostgreSQL.
@@ -58,8 +56,10 @@ impl Blocked {
         let runtime = Handle::try_current().map_err(error::runtime)?;
         let visit = self.enter(write.run_id());
         let settings = Settings {
-            call_timeout: None,
-            retry: Retry::never(),
+            timing: Timing {
+                retry: Retry::never(),
+                call_timeout: None,
+            },
             ..settings.clone()
         };
         let pool = pool.clone();

@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use runtrail_audit::{Error, Result};
+use runtrail_db::{OnlyWriter, Pool};
 use runtrail_migration::SchemaName;
 use sea_orm::{
     ConnAcquireErr, DatabaseConnection, DbErr, ExecResult, QueryResult, RuntimeErr, SqlxError,
@@ -28,7 +30,6 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 
 use self::blocked::Blocked;
-use crate::connection::Pool;
 use crate::error;
 use crate::settings::Settings;
 use crate::write::Request;
@@ -181,11 +182,6 @@ impl Writer {
         }))
     }
 
-    /// How long a call waits while another process locks the whole database.
-    pub(crate) fn lock_timeout(&self) -> Option<Duration> {
-        self.0.lock_timeout
-    }
-
     /// Makes `close` wait until the returned guard is dropped.
     ///
     /// # Errors
@@ -230,16 +226,6 @@ impl Writer {
         drop(lane);
         let answer = answered.await.map_err(|_| task_has_ended());
         answer.map_err(error::database)?
-    }
-
-    /// Executes a statement, after what came before it.
-    pub(crate) async fn execute(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.ask(statement, Answer::Result).await?
-    }
-
-    /// Runs a query, after what came before it.
-    pub(crate) async fn query_all(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.ask(statement, Answer::Rows).await?
     }
 
     /// Lets the task end after everything that it was given, then closes its connection.
@@ -362,6 +348,22 @@ impl Writer {
 
     fn task(&self) -> MutexGuard<'_, Task> {
         self.0.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// On SQLite, everything else that writes waits for its turn in the same queue.
+#[async_trait]
+impl OnlyWriter for Writer {
+    async fn execute(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.ask(statement, Answer::Result).await?
+    }
+
+    async fn query_all(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.ask(statement, Answer::Rows).await?
+    }
+
+    fn lock_timeout(&self) -> Option<Duration> {
+        self.0.lock_timeout
     }
 }
 

@@ -3,18 +3,16 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use runtrail_audit::Error;
-use runtrail_migration::DriverErrorKind;
+use runtrail_db::{DriverErrorKind, Held, backend};
 use sea_orm::{ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbErr, ExecResult};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use super::blocked::Blocked;
 use super::{Answer, Call, Forward, GIVEN_UP, Job, group};
-use crate::connection::Held;
-use crate::session::Session;
-use crate::settings::Settings;
+use crate::error;
+use crate::settings::{Session, Settings};
 use crate::write::{self, MOST_AT_ONCE};
-use crate::{backend, error};
 
 /// How long the connection is held with nothing to do, or up to twice as long: enough not to be given back between two
 /// calls of a single caller, and so short that a migration hardly waits for it.

@@ -8,18 +8,16 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use runtrail_audit::{Error, Limits, Result};
+use runtrail_db::{ConnectOptions, Pool, closing_deadline};
 use runtrail_entity as ours;
-use runtrail_migration::ConnectOptions;
 use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoIden, Query, SelectStatement};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, QueryResult};
 
 use self::row::Row;
 use super::history::{self, Copied, Found, History, Page, Range, Stretch, Table};
 use super::report::Counts;
-use crate::connection::{Pool, closing_deadline};
 use crate::error;
-use crate::session::Session;
-use crate::settings::Settings;
+use crate::settings::{Session, Settings};
 
 /// A legacy database: that of the store whose design this one follows, to be copied from.
 ///
@@ -67,7 +65,7 @@ impl LegacyStore {
         let url = url.strip_prefix(Self::URL_PREFIX).unwrap_or(url);
         let db = ConnectOptions::new(url).open_as_it_is().await;
         let mut store = Self {
-            db: Pool::new(db.map_err(error::migration)?),
+            db: Pool::new(db.map_err(error::connecting)?),
             settings: Settings {
                 limits: Limits::new(Limits::MAX_VALUE_BYTES)?,
                 ..Settings::default()

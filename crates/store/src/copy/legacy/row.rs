@@ -2,13 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{Error, Limits, Result, rules};
+use runtrail_db::keyset;
 use runtrail_entity as ours;
 use sea_orm::{IdenStatic, QueryResult, Value};
 use serde_json::json;
 
 use super::{skill_run, skill_run_log};
 use crate::copy::history::{Copied, Found};
-use crate::{codec, error};
+use crate::error;
 
 /// The member of a run's inputs that holds what was no JSON object.
 const LEGACY_INPUTS: &str = "legacy_inputs";
@@ -267,7 +268,7 @@ impl<'a> Row<'a> {
         if let Ok(None) = self.row.try_get::<Option<i64>>("", column.as_str()) {
             return None;
         }
-        codec::raw_values(self.row, &[column]).ok()?.pop()
+        keyset::raw_values(self.row, &[column]).ok()?.pop()
     }
 }
 

@@ -3,19 +3,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use runtrail_migration::DriverErrorKind;
 use sea_orm::{ConnAcquireErr, DatabaseConnection, DbErr};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::Held;
-use crate::backend;
+use crate::{DriverErrorKind, backend};
 
 /// Connections of a pool that are in use all the time, kept from one statement to the next.
 ///
 /// The pool asks each connection that comes back whether it still works, which on SQLite takes as long as reading a
-/// run. Here one comes back unasked if its statement has succeeded. One whose statement failed, or was given up, goes
+/// row. Here one comes back unasked if its statement has succeeded. One whose statement failed, or was given up, goes
 /// back to the pool; so does one that has rested a while, since the pool knows what becomes of those.
 pub(super) struct Kept {
     db: DatabaseConnection,

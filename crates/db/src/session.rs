@@ -1,42 +1,41 @@
 use std::ops::Deref;
-use std::sync::Arc;
 
 use runtrail_audit::{Error, Result};
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, SelectStatement, TableRef};
 use sea_orm::{QueryResult, StatementBuilder};
 use tokio::time::{Instant, timeout_at};
 
-use crate::connection::Connection;
-use crate::settings::Settings;
-use crate::write::{Request, Write};
-use crate::writer::Place;
-use crate::{backend, error};
+use crate::{Connection, Timing, backend, error};
 
 /// One call of a method: a connection, the settings that statements on it go by, and the time it has to end.
-pub(crate) struct Session<'a, C> {
+///
+/// The caller's settings `S` have a [`Timing`] in them; a session dereferences to them.
+#[derive(Debug)]
+pub struct Session<'a, C, S = Timing> {
     connection: &'a C,
-    settings: &'a Settings,
+    settings: &'a S,
     deadline: Option<Instant>,
     /// Whether others wait for this connection.
     is_shared: bool,
 }
 
-impl<'a, C: Connection> Session<'a, C> {
-    pub(crate) fn new(connection: &'a C, settings: &'a Settings) -> Self {
+impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
+    /// A call that begins now.
+    pub fn new(connection: &'a C, settings: &'a S) -> Self {
         Self {
             connection,
             settings,
             // None where it is too far away to be told.
             deadline: connection
                 .pool()
-                .and(settings.call_timeout)
+                .and(settings.as_ref().call_timeout)
                 .and_then(|timeout| Instant::now().checked_add(timeout)),
             is_shared: false,
         }
     }
 
     /// On a connection that others wait for.
-    pub(crate) fn shared(connection: &'a C, settings: &'a Settings) -> Self {
+    pub fn shared(connection: &'a C, settings: &'a S) -> Self {
         Self {
             is_shared: true,
             ..Self::new(connection, settings)
@@ -44,7 +43,7 @@ impl<'a, C: Connection> Session<'a, C> {
     }
 
     /// A query that doesn't wait long for a lock if others wait for its connection.
-    pub(crate) fn patiently(&self, mut query: SelectStatement) -> SelectStatement {
+    pub fn patiently(&self, mut query: SelectStatement) -> SelectStatement {
         if let Some(patience) = self.patience() {
             query.from(patience);
         }
@@ -52,7 +51,7 @@ impl<'a, C: Connection> Session<'a, C> {
     }
 
     /// What a statement selects from as well, so that it doesn't wait long for a lock while others wait for it.
-    pub(crate) fn patience(&self) -> Option<TableRef> {
+    pub fn patience(&self) -> Option<TableRef> {
         if self.is_shared {
             backend::lock_timeout(self.connection)
         } else {
@@ -61,25 +60,26 @@ impl<'a, C: Connection> Session<'a, C> {
     }
 
     /// The same with all its time ahead: for the next step of a call that is as long as its data.
-    pub(crate) fn with_fresh_deadline(&self) -> Self {
+    pub fn with_fresh_deadline(&self) -> Self {
         Self::new(self.connection, self.settings)
     }
 
     /// The same call on another connection.
-    pub(crate) fn through(&self, connection: &'a C) -> Self {
+    pub fn through(&self, connection: &'a C) -> Self {
         Self {
             connection,
             ..*self
         }
     }
 
-    pub(crate) fn connection(&self) -> &C {
+    /// The connection.
+    pub fn connection(&self) -> &C {
         self.connection
     }
 
     /// Does something that can be repeated, as often as it has to be, until the deadline; or once on a connection that
     /// is somebody else's.
-    pub(crate) async fn attempt<T, F>(&self, mut attempt: impl FnMut() -> F + Send) -> Result<T>
+    pub async fn attempt<T, F>(&self, mut attempt: impl FnMut() -> F + Send) -> Result<T>
     where
         T: Send,
         F: Future<Output = Result<T>> + Send,
@@ -87,7 +87,7 @@ impl<'a, C: Connection> Session<'a, C> {
         let Some(pool) = self.connection.pool() else {
             return attempt().await;
         };
-        let attempts = self.settings.retry.run(pool.lock_timeout(), || {
+        let attempts = self.settings.as_ref().retry.run(pool.lock_timeout(), || {
             let attempt = attempt();
             async move {
                 attempt
@@ -105,34 +105,8 @@ impl<'a, C: Connection> Session<'a, C> {
         }
     }
 
-    /// Writes one call: through the task that groups them, where there is one.
-    pub(crate) async fn write(&self, write: Write) -> Result<()> {
-        let pool = self.connection.pool();
-        let Some((pool, writer)) = pool.and_then(|pool| Some((pool, pool.writer()?))) else {
-            return write.alone(self).await;
-        };
-        let _waiting = writer.begin()?;
-        let place = Place {
-            schema: self.schema.clone(),
-            has_prepared_statements: pool.has_prepared_statements(),
-        };
-        let (write, _caller) = Request::new(write);
-        if !writer.is_blocked(write.run_id()) {
-            let written = self.attempt(|| writer.write(Arc::clone(&write), place.clone()));
-            if let Some(()) = written.await? {
-                return Ok(());
-            }
-        }
-        if backend::has_row_locks(self.connection) {
-            self.attempt(|| writer.write_apart(pool, self.settings, Arc::clone(&write)))
-                .await
-        } else {
-            write.alone(self).await
-        }
-    }
-
     /// Executes one statement that gives no rows; returns how many it has written or deleted.
-    pub(crate) async fn execute(&self, statement: &impl StatementBuilder) -> Result<u64> {
+    pub async fn execute(&self, statement: &impl StatementBuilder) -> Result<u64> {
         let result = self
             .attempt(|| async {
                 let result = self.connection.execute(statement).await;
@@ -144,7 +118,7 @@ impl<'a, C: Connection> Session<'a, C> {
 
     /// Fetches every row of a query: stopping after the first would leave the statement half read, which costs
     /// SQLite more than it saves.
-    pub(crate) async fn fetch(&self, query: &impl StatementBuilder) -> Result<Vec<QueryResult>> {
+    pub async fn fetch(&self, query: &impl StatementBuilder) -> Result<Vec<QueryResult>> {
         self.attempt(|| async {
             let rows = self.connection.query_all(query).await;
             rows.map_err(error::database)
@@ -153,7 +127,7 @@ impl<'a, C: Connection> Session<'a, C> {
     }
 
     /// How many rows a query without columns has.
-    pub(crate) async fn count(&self, mut query: SelectStatement) -> Result<u64> {
+    pub async fn count(&self, mut query: SelectStatement) -> Result<u64> {
         query.expr_as(Expr::col(Asterisk).count(), "count");
         let rows = self.fetch(&query).await?;
         let counts = rows.iter().map(|row| row.try_get::<i64>("", "count"));
@@ -163,10 +137,10 @@ impl<'a, C: Connection> Session<'a, C> {
     }
 }
 
-impl<C> Deref for Session<'_, C> {
-    type Target = Settings;
+impl<C, S> Deref for Session<'_, C, S> {
+    type Target = S;
 
-    fn deref(&self) -> &Settings {
+    fn deref(&self) -> &S {
         self.settings
     }
 }

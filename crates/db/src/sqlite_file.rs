@@ -11,7 +11,7 @@ use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxError};
 
 use crate::connect::Access;
 use crate::sqlite_url::{Place, SqliteUrl};
-use crate::{Error, Result};
+use crate::{ConnectError, Result};
 
 impl Access {
     /// How to read a file without leaving files behind.
@@ -76,7 +76,9 @@ pub(crate) fn prepare(file: &Path, may_create: bool) -> Result<()> {
         Ok(there) if there.is_file() => return Ok(()),
         // Opening a named pipe would wait for its other end.
         Ok(_) => return Err(unusable("it is not a regular file")),
-        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(Error::NotUsable(err)),
+        Err(err) if err.kind() != io::ErrorKind::NotFound => {
+            return Err(ConnectError::NotUsable(err));
+        }
         Err(_) if is_linked() => return Err(unusable("it is a link to a file that doesn't exist")),
         Err(_) if !may_create => return Err(no_such_file(file)),
         Err(_) => {}
@@ -89,21 +91,21 @@ pub(crate) fn prepare(file: &Path, may_create: bool) -> Result<()> {
         Ok(_) => Ok(()),
         // Another process has created it.
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(err) => Err(Error::NotCreated(err)),
+        Err(err) => Err(ConnectError::NotCreated(err)),
     }
 }
 
-fn no_such_file(file: &Path) -> Error {
+fn no_such_file(file: &Path) -> ConnectError {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() && !folder.exists() => {
             unusable("its folder doesn't exist")
         }
-        _ => Error::NoSuchFile,
+        _ => ConnectError::NoSuchFile,
     }
 }
 
-fn unusable(reason: &'static str) -> Error {
-    Error::NotUsable(io::Error::other(reason))
+fn unusable(reason: &'static str) -> ConnectError {
+    ConnectError::NotUsable(io::Error::other(reason))
 }
 
 /// The path of a file that SQLite creates beside this one, by the ending of its name.
@@ -130,8 +132,7 @@ pub(crate) async fn read_first_page(db: &DatabaseConnection) -> Result<()> {
 }
 
 /// Switches a SQLite file from another program to the write-ahead log; no effect on PostgreSQL.
-#[cfg(feature = "cli")]
-pub(crate) async fn switch_to_write_ahead_log(db: &DatabaseConnection) -> Result<()> {
+pub async fn switch_to_write_ahead_log(db: &DatabaseConnection) -> Result<()> {
     if db.get_database_backend() != sea_orm::DbBackend::Sqlite {
         return Ok(());
     }

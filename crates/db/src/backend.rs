@@ -15,22 +15,27 @@ use serde::{Serialize, Serializer};
 use crate::error;
 
 /// Whether a database has schemas, to which a table's name can be qualified.
-pub(crate) fn has_schemas(connection: &impl ConnectionTrait) -> bool {
+pub fn has_schemas(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() == DbBackend::Postgres
 }
 
 /// Whether a statement may wait for the lock of a single row.
-pub(crate) fn has_row_locks(connection: &impl ConnectionTrait) -> bool {
+pub fn has_row_locks(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() == DbBackend::Postgres
 }
 
+/// Whether a database has only one writer at a time, whatever connection it writes through.
+pub fn has_one_writer(connection: &impl ConnectionTrait) -> bool {
+    connection.get_database_backend() == DbBackend::Sqlite
+}
+
 /// Whether a text may have a NUL character.
-pub(crate) fn holds_nul(connection: &impl ConnectionTrait) -> bool {
+pub fn holds_nul(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() != DbBackend::Postgres
 }
 
 /// Whether the connection that runs the statement enforces foreign keys. SQLite only, where a host can switch them off.
-pub(crate) fn enforces_foreign_keys(connection: &impl ConnectionTrait) -> Option<Expr> {
+pub fn enforces_foreign_keys(connection: &impl ConnectionTrait) -> Option<Expr> {
     const PRAGMA: &str = "pragma_foreign_keys";
 
     let setting = Query::select()
@@ -43,7 +48,7 @@ pub(crate) fn enforces_foreign_keys(connection: &impl ConnectionTrait) -> Option
 
 /// The pool below a connection to PostgreSQL.
 #[cfg(feature = "postgres")]
-pub(crate) fn postgres_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx::PgPool> {
+pub fn postgres_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx::PgPool> {
     match &db.inner {
         sea_orm::DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
             Some(db.get_postgres_connection_pool())
@@ -54,7 +59,7 @@ pub(crate) fn postgres_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm
 
 /// Whether SQLite holds a value as text, be it UTF-8 or not.
 #[cfg(feature = "sqlite")]
-pub(crate) fn is_text(row: &sea_orm::QueryResult, column: &str) -> bool {
+pub fn is_text(row: &sea_orm::QueryResult, column: &str) -> bool {
     use sea_orm::sqlx::{Row, TypeInfo, ValueRef};
 
     let row = row.try_as_sqlite_row();
@@ -64,13 +69,13 @@ pub(crate) fn is_text(row: &sea_orm::QueryResult, column: &str) -> bool {
 
 /// PostgreSQL's values have the type of their column.
 #[cfg(not(feature = "sqlite"))]
-pub(crate) fn is_text(_row: &sea_orm::QueryResult, _column: &str) -> bool {
+pub fn is_text(_row: &sea_orm::QueryResult, _column: &str) -> bool {
     false
 }
 
 /// The pool below a connection to SQLite.
 #[cfg(feature = "sqlite")]
-pub(crate) fn sqlite_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx::SqlitePool> {
+pub fn sqlite_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx::SqlitePool> {
     match &db.inner {
         sea_orm::DatabaseConnectionType::SqlxSqlitePoolConnection(_) => {
             Some(db.get_sqlite_connection_pool())
@@ -80,7 +85,7 @@ pub(crate) fn sqlite_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::
 }
 
 /// How many connections a pool has at most, and how long it lets others wait for one.
-pub(crate) fn pool_size(db: &sea_orm::DatabaseConnection) -> Option<(u32, Duration)> {
+pub fn pool_size(db: &sea_orm::DatabaseConnection) -> Option<(u32, Duration)> {
     #[cfg(feature = "sqlite")]
     if let Some(pool) = sqlite_pool(db) {
         let options = pool.options();
@@ -96,7 +101,7 @@ pub(crate) fn pool_size(db: &sea_orm::DatabaseConnection) -> Option<(u32, Durati
 
 /// Has the planner's statistics brought up to date, if they are far from it: without any, SQLite takes every index for
 /// an equally good one. PostgreSQL does this by itself.
-pub(crate) fn optimize(connection: &impl ConnectionTrait) -> Option<Statement> {
+pub fn optimize(connection: &impl ConnectionTrait) -> Option<Statement> {
     /// To run ANALYZE on every table that has none yet or has grown or shrunk tenfold. A bound on what it reads would be
     /// worth little: it reads the beginning of an index, which says nothing where some values are common and others not.
     const OPTIMIZE: &str = "PRAGMA optimize=0x10002";
@@ -107,7 +112,7 @@ pub(crate) fn optimize(connection: &impl ConnectionTrait) -> Option<Statement> {
 }
 
 /// Switches a SQLite file to the write-ahead log, if it isn't in that mode yet.
-pub(crate) fn write_ahead_log() -> Statement {
+pub fn write_ahead_log() -> Statement {
     #[expect(clippy::disallowed_methods, reason = "a pragma can't be built")]
     let write_ahead_log = Statement::from_string(DbBackend::Sqlite, "PRAGMA journal_mode = WAL");
     write_ahead_log
@@ -118,7 +123,7 @@ pub(crate) fn write_ahead_log() -> Statement {
 ///
 /// The setting ends with the statement, which is a transaction by itself, and no row is read, locked or written before
 /// it holds. So it works behind a pooler too.
-pub(crate) fn lock_timeout(connection: &impl ConnectionTrait) -> Option<TableRef> {
+pub fn lock_timeout(connection: &impl ConnectionTrait) -> Option<TableRef> {
     const MILLISECONDS: &str = "50";
 
     let set = Func::cust("set_config")
@@ -129,11 +134,11 @@ pub(crate) fn lock_timeout(connection: &impl ConnectionTrait) -> Option<TableRef
 }
 
 /// The table that [`unfold`] and [`unfold_rows`] give, and its only column.
-pub(crate) const LIST: (&str, &str) = ("list", "value");
+pub const LIST: (&str, &str) = ("list", "value");
 
 /// A list of texts as a table, `LIST`: one parameter however long the list is. A parameter for each would stop
 /// at 32,766 of them, and give every length of the list a statement of its own to prepare.
-pub(crate) fn unfold(
+pub fn unfold(
     connection: &impl ConnectionTrait,
     texts: &[impl AsRef<str>],
 ) -> Result<SelectStatement> {
@@ -147,7 +152,7 @@ pub(crate) fn unfold(
 
 /// Whether a column has one of these values, which is found out row by row: an index of the column would lead to the
 /// rows in the order of the values, and all of them would have to be sorted for the first page.
-pub(crate) fn is_in(
+pub fn is_in(
     connection: &impl ConnectionTrait,
     column: Expr,
     values: &[impl AsRef<str>],
@@ -165,19 +170,16 @@ pub(crate) fn is_in(
 }
 
 /// A limit for all rows: more than any table has, and the largest number that the drivers can bind.
-pub(crate) const ALL: u64 = i64::MAX.unsigned_abs();
+pub const ALL: u64 = i64::MAX.unsigned_abs();
 
 /// A list of rows as a table, `LIST`, of which [`field`] takes the values; one parameter as well.
-pub(crate) fn unfold_rows(
-    connection: &impl ConnectionTrait,
-    rows: &[impl Serialize],
-) -> Result<TableRef> {
+pub fn unfold_rows(connection: &impl ConnectionTrait, rows: &[impl Serialize]) -> Result<TableRef> {
     let list = list(connection, "jsonb_array_elements", rows)?;
     if !has_schemas(connection) {
         return Ok(TableRef::FunctionCall(list, LIST.0.into_iden()));
     }
     // The limit leaves nothing out. But of one that it doesn't know PostgreSQL's planner expects a tenth of the list, which
-    // it takes for 100 rows: for so many it would rather read up to 10,000 runs than look each of them up. It is the same
+    // it takes for 100 rows: for so many it would rather read up to 10,000 rows than look each of them up. It is the same
     // for every list, for with a small one a plan for just this list would seem worth making each time.
     let rows = Query::select()
         .column(LIST.1)
@@ -188,12 +190,12 @@ pub(crate) fn unfold_rows(
 }
 
 /// The value at this place of a row of [`unfold_rows`], or by this name, as text.
-pub(crate) fn field(connection: &impl ConnectionTrait, key: impl Into<Value>) -> Expr {
+pub fn field(connection: &impl ConnectionTrait, key: impl Into<Value>) -> Expr {
     text_of(connection, Expr::col(LIST), key)
 }
 
 /// The number that stands there as [`serialize_fraction`] has written it.
-pub(crate) fn fraction(connection: &impl ConnectionTrait, key: impl Into<Value>) -> Expr {
+pub fn fraction(connection: &impl ConnectionTrait, key: impl Into<Value>) -> Expr {
     let row = Expr::col(LIST);
     let key = Expr::Constant(key.into());
     let parts = match connection.get_database_backend() {
@@ -206,7 +208,7 @@ pub(crate) fn fraction(connection: &impl ConnectionTrait, key: impl Into<Value>)
 
 /// A float as three integers, the first of which it is when divided by the others; none if it is no such quotient: one of
 /// 2^63 or more, or hardly more than nothing.
-pub(crate) fn quotient(float: f64) -> Option<(i64, i64, i64)> {
+pub fn quotient(float: f64) -> Option<(i64, i64, i64)> {
     const LARGEST: i64 = 1 << 62;
 
     let (mut numerator, mut denominators) = (float, (1_i64, 1_i64));
@@ -222,7 +224,7 @@ pub(crate) fn quotient(float: f64) -> Option<(i64, i64, i64)> {
 }
 
 /// Writes a float as its [`quotient`]: SQLite doesn't always read a float as the nearest one. It fails if there is none.
-pub(crate) fn serialize_fraction<S: Serializer>(
+pub fn serialize_fraction<S: Serializer>(
     float: &f64,
     serializer: S,
 ) -> std::result::Result<S::Ok, S::Error> {
@@ -233,7 +235,7 @@ pub(crate) fn serialize_fraction<S: Serializer>(
 }
 
 /// The same for an optional float.
-pub(crate) fn serialize_fraction_if_any<S: Serializer>(
+pub fn serialize_fraction_if_any<S: Serializer>(
     float: &Option<f64>,
     serializer: S,
 ) -> std::result::Result<S::Ok, S::Error> {

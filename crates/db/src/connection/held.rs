@@ -23,7 +23,7 @@ use crate::backend;
 
 /// One connection of a pool, kept for many statements: to take it from the pool and give it back costs as much as some
 /// of them.
-pub(crate) struct Held {
+pub struct Held {
     connection: Inner,
     #[cfg_attr(
         not(feature = "postgres"),
@@ -85,7 +85,8 @@ enum Inner {
 }
 
 impl Held {
-    pub(crate) async fn acquire(db: &DatabaseConnection) -> Result<Self, DbErr> {
+    /// Checks one out.
+    pub async fn acquire(db: &DatabaseConnection) -> Result<Self, DbErr> {
         Ok(Self {
             connection: Inner::acquire(db).await?,
             has_prepared_statements: true,
@@ -97,7 +98,7 @@ impl Held {
     }
 
     /// Whether statements are prepared on it from here on; SQLite always does.
-    pub(crate) fn prepares_statements(self, has_prepared_statements: bool) -> Self {
+    pub fn prepares_statements(self, has_prepared_statements: bool) -> Self {
         Self {
             has_prepared_statements,
             ..self
@@ -105,11 +106,12 @@ impl Held {
     }
 
     /// Whether any statement has failed on it.
-    pub(crate) fn has_failed(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn is_old(&self) -> bool {
+    /// Whether its pool should see it again.
+    pub fn is_old(&self) -> bool {
         self.since.elapsed() > OLD
     }
 
@@ -117,14 +119,14 @@ impl Held {
     ///
     /// To PostgreSQL it is closed: there may be no server behind it any more, or one that has become a standby. One to
     /// SQLite goes back: nothing can be wrong with it, and a database in memory would be gone.
-    pub(crate) fn discard(self) {
+    pub fn discard(self) {
         if backend::has_schemas(&self) {
             self.detach();
         }
     }
 
     /// Takes it out of its pool and closes it, without a farewell, which nobody may be there to take.
-    pub(crate) fn detach(self) {
+    pub fn detach(self) {
         match self.connection {
             #[cfg(feature = "sqlite")]
             Inner::Sqlite(connection) => drop(connection.into_inner().detach()),

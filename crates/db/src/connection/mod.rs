@@ -1,8 +1,9 @@
-//! The connections that a store runs on.
+//! The connections that statements run on.
 
 mod borrowed;
 mod held;
 mod kept;
+mod only_writer;
 mod pool;
 #[cfg(feature = "postgres")]
 mod simple_protocol;
@@ -12,13 +13,13 @@ use std::fmt;
 use sea_orm::ConnectionTrait;
 
 pub use borrowed::Borrowed;
-pub(crate) use held::Held;
-pub use pool::Pool;
-pub(crate) use pool::closing_deadline;
+pub use held::Held;
+pub use only_writer::OnlyWriter;
+pub use pool::{Pool, Uncached, closing_deadline};
 
-/// A connection that a store can run on: a [`Pool`], or a [`Borrowed`] transaction.
+/// A connection that statements run on: a [`Pool`], a [`Held`] connection of one, or a [`Borrowed`] transaction.
 ///
-/// Sealed: any other `ConnectionTrait` comes in through [`AuditStore::on`](crate::AuditStore::on).
+/// Sealed: any other `ConnectionTrait` is [borrowed](Borrowed).
 pub trait Connection: ConnectionTrait + Send + fmt::Debug + sealed::Sealed {
     /// The pool, on which each statement commits by itself and can be repeated; none inside of somebody else's
     /// transaction.

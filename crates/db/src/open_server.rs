@@ -8,7 +8,7 @@ use sea_orm::{ConnectOptions as PoolOptions, Database, DatabaseConnection, DbErr
 use tokio::time::timeout;
 
 use crate::database_url::DatabaseUrl;
-use crate::{ConnectOptions, Error, Result};
+use crate::{ConnectError, ConnectOptions, Result};
 
 impl ConnectOptions {
     pub(crate) async fn open_server(&self, mut options: PoolOptions) -> Result<DatabaseConnection> {
@@ -16,7 +16,7 @@ impl ConnectOptions {
         const PROMPTLY: Duration = Duration::from_millis(500);
 
         let DatabaseUrl::Postgres(url) = &self.url else {
-            return Err(Error::InvalidUrl {
+            return Err(ConnectError::InvalidUrl {
                 reason: "has to begin with postgres:",
             });
         };

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 /// Refuses a runtime without timers, on which the first wait would panic.
 ///
 /// Tokio has no query for this. Creating a timer panics on a runtime without timers, and has no other effect.
-pub(crate) fn verify() -> Result<()> {
+pub fn verify() -> Result<()> {
     let unfit = |reason: &str| Error::Backend {
         transient: false,
         source: reason.into(),

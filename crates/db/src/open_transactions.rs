@@ -10,7 +10,7 @@ use sea_orm::ConnectOptions as PoolOptions;
 /// ```
 /// # async fn example() -> Result<(), sea_orm::DbErr> {
 /// let mut options = sea_orm::ConnectOptions::new("sqlite://app.db?mode=rwc");
-/// runtrail_migration::discard_open_transactions(&mut options);
+/// runtrail_db::discard_open_transactions(&mut options);
 /// let db = sea_orm::Database::connect(options).await?;
 /// # Ok(())
 /// # }

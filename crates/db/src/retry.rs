@@ -12,15 +12,14 @@ use crate::error;
 /// bounds is random, so that many callers don't come back all at once.
 ///
 /// Two things are never tried again: a call that has run into a timeout of its caller or of the server, since that says
-/// how long to wait; and a statement on a connection that was given to [`AuditStore::on`](crate::AuditStore::on), since a
-/// transaction is its owner's to repeat, from the start.
+/// how long to wait; and a statement on a [`Borrowed`](crate::Borrowed) connection, since a transaction is its owner's to
+/// repeat, from the start.
 ///
 /// ```
 /// # use std::time::Duration;
-/// # use runtrail_store::{AuditStore, Retry};
-/// # fn example(store: AuditStore) {
-/// let patient = store.with_retry(Retry::default().tries(50).within(Duration::from_secs(60)));
-/// # }
+/// use runtrail_db::Retry;
+///
+/// let patient = Retry::default().tries(50).within(Duration::from_secs(60));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
@@ -54,7 +53,7 @@ impl Retry {
     /// How long after the first try of a statement a failure is still followed by another; 5 s by default.
     ///
     /// The pause before that try and the try itself come on top. The limit of a whole call is
-    /// [`AuditStore::with_deadline`](crate::AuditStore::with_deadline).
+    /// [`Timing::call_timeout`](crate::Timing::call_timeout).
     pub fn within(mut self, time: Duration) -> Self {
         self.within = time;
         self

@@ -4,7 +4,7 @@ use std::time::Duration;
 use sea_orm::{ConnectOptions as PoolOptions, DatabaseConnection, DbBackend};
 
 #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
-use crate::Error;
+use crate::ConnectError;
 use crate::Result;
 use crate::abandoned::Abandoned;
 use crate::database_url::DatabaseUrl;
@@ -29,7 +29,7 @@ pub enum Durability {
 /// On PostgreSQL: one pool, and one connection more that writes; [`Durability`] is the server's business there.
 ///
 /// ```
-/// use runtrail_migration::{ConnectOptions, Durability};
+/// use runtrail_db::{ConnectOptions, Durability};
 ///
 /// let options = ConnectOptions::new("sqlite://runtrail.db?mode=rwc").durability(Durability::Normal);
 /// assert_eq!(ConnectOptions::new("postgres://me:secret@db/app").to_string(), "postgres://me@db/app");
@@ -141,7 +141,7 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`](crate::Error::InvalidUrl), which never repeats the URL: there may be a password in it.
+    /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl), which never repeats the URL: there may be a password in it.
     pub fn backend(&self) -> Result<DbBackend> {
         self.url.backend()
     }
@@ -188,7 +188,7 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`](crate::Error::InvalidUrl), [`Error::NoSuchFile`](crate::Error::NoSuchFile), [`Error::Database`](crate::Error::Database).
+    /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl), [`ConnectError::NoSuchFile`](crate::ConnectError::NoSuchFile), [`ConnectError::Database`](crate::ConnectError::Database).
     pub async fn open(&self) -> Result<DatabaseConnection> {
         self.open_with(self.busy_timeout).await
     }
@@ -232,7 +232,7 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`](crate::Error::InvalidUrl), [`Error::Database`](crate::Error::Database).
+    /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl), [`ConnectError::Database`](crate::ConnectError::Database).
     pub async fn open_readers(&self) -> Result<Option<DatabaseConnection>> {
         let is_alone = self.is_in_memory() || self.is_read_only();
         if self.backend()? != DbBackend::Sqlite || is_alone {
@@ -251,7 +251,7 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`](crate::Error::InvalidUrl), also for PostgreSQL; [`Error::NoSuchFile`](crate::Error::NoSuchFile), [`Error::Database`](crate::Error::Database).
+    /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl), also for PostgreSQL; [`ConnectError::NoSuchFile`](crate::ConnectError::NoSuchFile), [`ConnectError::Database`](crate::ConnectError::Database).
     pub async fn open_as_it_is(&self) -> Result<DatabaseConnection> {
         self.url.sqlite()?;
         self.open_file(
@@ -267,7 +267,7 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`](crate::Error::InvalidUrl), [`Error::Database`](crate::Error::Database).
+    /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl), [`ConnectError::Database`](crate::ConnectError::Database).
     pub async fn open_writer(&self, opened: &DatabaseConnection) -> Result<DatabaseConnection> {
         if self.backend()? == DbBackend::Sqlite {
             return Ok(opened.clone());
@@ -318,8 +318,8 @@ impl ConnectOptions {
     }
 
     #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
-    fn without_feature(&self) -> Error {
-        self.backend().err().unwrap_or(Error::InvalidUrl {
+    fn without_feature(&self) -> ConnectError {
+        self.backend().err().unwrap_or(ConnectError::InvalidUrl {
             reason: crate::database_url::MISSING_FEATURE,
         })
     }

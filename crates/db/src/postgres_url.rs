@@ -157,7 +157,7 @@ impl PostgresUrl {
             .ok()
             .and_then(|url| PgConnectOptions::from_url(&url).ok());
         // Omits the driver's own message, since it repeats values.
-        let options = options.ok_or(crate::Error::InvalidUrl {
+        let options = options.ok_or(crate::ConnectError::InvalidUrl {
             reason: "can't be used: a parameter has a value that the driver refuses",
         })?;
         Ok(options.disable_statement_logging())

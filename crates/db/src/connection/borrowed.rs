@@ -6,7 +6,14 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statem
 use super::{Connection, Pool};
 
 /// Somebody else's open transaction or connection, on which statements are issued and nothing else.
-pub struct Borrowed<'a, C>(pub(crate) &'a C);
+pub struct Borrowed<'a, C>(&'a C);
+
+impl<'a, C> Borrowed<'a, C> {
+    /// Borrows it.
+    pub fn new(connection: &'a C) -> Self {
+        Self(connection)
+    }
+}
 
 impl<C: ConnectionTrait> Connection for Borrowed<'_, C> {
     fn pool(&self) -> Option<&Pool> {

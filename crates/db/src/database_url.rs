@@ -6,7 +6,7 @@ use sea_orm::DbBackend;
 
 use crate::postgres_url::PostgresUrl;
 use crate::sqlite_url::SqliteUrl;
-use crate::{Error, Result};
+use crate::{ConnectError, Result};
 
 /// A parsed URL, without its text, so that no message can repeat a password.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ impl DatabaseUrl {
         let kind = match self {
             Self::Sqlite(_) | Self::Unusable(_, Some(DbBackend::Sqlite)) => DbBackend::Sqlite,
             Self::Postgres(_) | Self::Unusable(_, Some(_)) => DbBackend::Postgres,
-            Self::Unusable(reason, None) => return Err(Error::InvalidUrl { reason }),
+            Self::Unusable(reason, None) => return Err(ConnectError::InvalidUrl { reason }),
         };
         let is_sqlite = kind == DbBackend::Sqlite;
         let is_built =
@@ -49,14 +49,14 @@ impl DatabaseUrl {
             Self::Unusable(reason, _) => reason,
             Self::Sqlite(_) | Self::Postgres(_) => return Ok(kind),
         };
-        Err(Error::InvalidUrl { reason })
+        Err(ConnectError::InvalidUrl { reason })
     }
 
     /// The URL of a SQLite file.
     pub(crate) fn sqlite(&self) -> Result<&SqliteUrl> {
         match (self, self.backend()?) {
             (Self::Sqlite(url), DbBackend::Sqlite) => Ok(url),
-            _ => Err(Error::InvalidUrl {
+            _ => Err(ConnectError::InvalidUrl {
                 reason: "has to begin with sqlite:",
             }),
         }

@@ -1,118 +1,140 @@
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use runtrail_audit::Error;
-use runtrail_migration::{Abandoned, Migrator};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
 };
-
 use tokio::time::{Instant, timeout_at};
 
-use super::Connection;
-use super::kept::Kept;
+use super::kept::{GivenWay, Kept};
+use super::{Connection, OnlyWriter};
 #[cfg(feature = "postgres")]
 use super::{held, simple_protocol};
-use crate::writer::Writer;
-use crate::{backend, error};
+use crate::{Abandoned, backend, error};
 
 /// When `close` gives up pending calls: after the timeout of a call, if there is one.
-pub(crate) fn closing_deadline(call_timeout: Option<Duration>) -> Instant {
+pub fn closing_deadline(call_timeout: Option<Duration>) -> Instant {
     /// Longer than a call waits for another process's lock.
     const LONGEST: Duration = Duration::from_secs(15);
 
     Instant::now() + call_timeout.unwrap_or(LONGEST).min(LONGEST)
 }
 
-/// A `DatabaseConnection`: the store's own or a host's.
+/// A database: one that was opened here, or a host's `DatabaseConnection`.
 #[derive(Clone, Debug)]
 pub struct Pool {
     db: DatabaseConnection,
     has_prepared_statements: bool,
-    abandoned: Abandoned,
-    writer: Option<Writer>,
-    kept: Option<Arc<Kept>>,
+    kind: Kind,
+}
+
+/// How a statement gets a connection.
+#[derive(Clone, Debug)]
+enum Kind {
+    /// A host's: the driver's pool gives it one.
+    Host,
+    /// One of our own: idle connections are cached, for at most as long as nobody else needs them.
+    Own {
+        kept: Arc<Kept>,
+        abandoned: Abandoned,
+    },
+    /// One of our own with a single connection, which the writer holds: the statement goes through it.
+    Single(Arc<dyn OnlyWriter>),
 }
 
 impl Pool {
     /// Over a host's connection.
-    pub(crate) fn new(db: DatabaseConnection) -> Self {
+    pub fn new(db: DatabaseConnection) -> Self {
         Self {
             db,
             has_prepared_statements: true,
-            abandoned: Abandoned::default(),
-            writer: None,
-            kept: None,
+            kind: Kind::Host,
         }
     }
 
-    /// Over one of the store's own, whose pool asks what was abandoned.
-    pub(crate) fn own(db: DatabaseConnection, abandoned: Abandoned) -> Self {
+    /// Over one of our own, whose pool asks what was abandoned.
+    pub fn own(db: DatabaseConnection, abandoned: Abandoned) -> Self {
+        let kind = match Kept::of(&db).map(Arc::new) {
+            Some(kept) => Kind::Own { kept, abandoned },
+            None => Kind::Host,
+        };
         Self {
-            abandoned,
-            kept: Kept::of(&db).map(Arc::new),
+            kind,
             ..Self::new(db)
         }
     }
 
-    /// The same with a task that groups what is written.
-    pub(crate) fn with_writer(self, writer: Writer) -> Self {
+    /// Over one of our own, whose only connection this writer holds.
+    pub fn single(db: DatabaseConnection, writer: Arc<dyn OnlyWriter>) -> Self {
         Self {
-            writer: Some(writer),
-            ..self
+            kind: Kind::Single(writer),
+            ..Self::new(db)
         }
     }
 
-    pub(crate) fn without_prepared_statements(self) -> Self {
+    /// The same database, whose PostgreSQL statements are sent in one message each.
+    pub fn without_prepared_statements(self) -> Self {
         Self {
             has_prepared_statements: false,
             ..self
         }
     }
 
-    pub(crate) fn writer(&self) -> Option<&Writer> {
-        self.writer.as_ref()
-    }
-
     /// How long a call waits while another process locks the whole database, where statements fail early.
-    pub(crate) fn lock_timeout(&self) -> Option<Duration> {
-        self.writer.as_ref().and_then(Writer::lock_timeout)
+    pub fn lock_timeout(&self) -> Option<Duration> {
+        match &self.kind {
+            Kind::Single(writer) => writer.lock_timeout(),
+            Kind::Host | Kind::Own { .. } => None,
+        }
     }
 
-    pub(crate) fn has_prepared_statements(&self) -> bool {
+    /// Whether PostgreSQL statements are prepared.
+    pub fn has_prepared_statements(&self) -> bool {
         self.has_prepared_statements
     }
 
-    /// The writer whose connection is the only one of this pool, so that every statement goes through it.
-    fn only_connection(&self) -> Option<&Writer> {
-        self.writer
-            .as_ref()
-            .filter(|_| !backend::has_schemas(&self.db))
+    /// The connections that are cached here, rather than in the driver's pool.
+    fn kept(&self) -> Option<&Kept> {
+        match &self.kind {
+            Kind::Own { kept, .. } => Some(kept),
+            Kind::Host | Kind::Single(_) => None,
+        }
     }
 
     /// Closes each connection once its pending statements have finished, or at the deadline.
-    pub(crate) async fn close(&self, deadline: Instant) -> runtrail_audit::Result<()> {
-        let writer = match &self.writer {
-            Some(writer) => writer.close(deadline).await,
-            None => Ok(()),
-        };
-        if let Some(kept) = &self.kept {
+    ///
+    /// An [`OnlyWriter`] has to be closed before.
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](runtrail_audit::Error::Timeout), and the database's own failures.
+    pub async fn close(&self, deadline: Instant) -> runtrail_audit::Result<()> {
+        if let Some(kept) = self.kept() {
             kept.close();
         }
         let closed = timeout_at(deadline, self.db.close_by_ref()).await;
-        writer.and(error::in_time(closed))
+        error::in_time(closed)
     }
 
-    /// Migrates, for which the pool itself has to have its connections.
-    pub(crate) async fn migrate(&self, migrator: &Migrator) -> runtrail_migration::Result<()> {
-        let _given_way = self.kept.as_deref().map(Kept::give_way);
-        migrator.up(&self.db, None).await.map(drop)
+    /// The driver's pool, to begin a transaction on: while the answer lives, no connection is cached elsewhere.
+    pub fn uncached(&self) -> Uncached<'_> {
+        Uncached {
+            db: &self.db,
+            _given_way: self.kept().map(Kept::give_way),
+        }
     }
 
-    /// Switches a SQLite file of the store's own pool to the write-ahead log; doesn't change the mode of a host's.
-    pub(crate) async fn use_write_ahead_log(&self) -> Result<(), DbErr> {
-        if let Some(writer) = self.only_connection() {
+    /// Switches a SQLite file with a writer of our own to the write-ahead log; doesn't change the mode of a host's.
+    ///
+    /// # Errors
+    ///
+    /// The database's own failures.
+    pub async fn use_write_ahead_log(&self) -> Result<(), DbErr> {
+        if let Kind::Single(writer) = &self.kind {
             writer.execute(backend::write_ahead_log()).await?;
         }
         Ok(())
@@ -137,7 +159,7 @@ impl Pool {
             } => false,
             _ => return,
         };
-        if let Some(kept) = &self.kept {
+        if let Some(kept) = self.kept() {
             kept.discard();
         }
         for mut connection in (0..pool.num_idle()).map_while(|_| pool.try_acquire()) {
@@ -163,6 +185,26 @@ impl Pool {
     }
 }
 
+/// The driver's pool with all its connections; see [`Pool::uncached`].
+pub struct Uncached<'a> {
+    db: &'a DatabaseConnection,
+    _given_way: Option<GivenWay<'a>>,
+}
+
+impl Deref for Uncached<'_> {
+    type Target = DatabaseConnection;
+
+    fn deref(&self) -> &DatabaseConnection {
+        self.db
+    }
+}
+
+impl fmt::Debug for Uncached<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Uncached").finish_non_exhaustive()
+    }
+}
+
 impl Connection for Pool {
     fn pool(&self) -> Option<&Pool> {
         Some(self)
@@ -176,14 +218,15 @@ impl ConnectionTrait for Pool {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        if let Some(writer) = self.only_connection() {
-            return writer.execute(statement).await;
-        }
-        if let Some(kept) = &self.kept {
-            let lent = kept.take_to_write(self.has_prepared_statements).await?;
-            let result = self.abandoned.watch(lent.held.execute_raw(statement)).await;
-            kept.take_back(lent, result.as_ref().err());
-            return result;
+        match &self.kind {
+            Kind::Single(writer) => return writer.execute(statement).await,
+            Kind::Own { kept, abandoned } => {
+                let lent = kept.take_to_write(self.has_prepared_statements).await?;
+                let result = abandoned.watch(lent.held.execute_raw(statement)).await;
+                kept.take_back(lent, result.as_ref().err());
+                return result;
+            }
+            Kind::Host => {}
         }
         #[cfg(feature = "postgres")]
         if let Some(pool) = self.unprepared() {
@@ -205,17 +248,15 @@ impl ConnectionTrait for Pool {
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        if let Some(writer) = self.only_connection() {
-            return writer.query_all(statement).await;
-        }
-        if let Some(kept) = &self.kept {
-            let lent = kept.take(self.has_prepared_statements).await?;
-            let rows = self
-                .abandoned
-                .watch(lent.held.query_all_raw(statement))
-                .await;
-            kept.take_back(lent, rows.as_ref().err());
-            return rows;
+        match &self.kind {
+            Kind::Single(writer) => return writer.query_all(statement).await,
+            Kind::Own { kept, abandoned } => {
+                let lent = kept.take(self.has_prepared_statements).await?;
+                let rows = abandoned.watch(lent.held.query_all_raw(statement)).await;
+                kept.take_back(lent, rows.as_ref().err());
+                return rows;
+            }
+            Kind::Host => {}
         }
         #[cfg(feature = "postgres")]
         if let Some(pool) = self.unprepared() {
