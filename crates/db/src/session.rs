@@ -72,6 +72,16 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
         }
     }
 
+    /// The same call with other settings.
+    pub fn with_settings<T>(&self, settings: &'a T) -> Session<'a, C, T> {
+        Session {
+            connection: self.connection,
+            settings,
+            deadline: self.deadline,
+            is_shared: self.is_shared,
+        }
+    }
+
     /// The connection.
     pub fn connection(&self) -> &C {
         self.connection

@@ -57,7 +57,7 @@ mod run_creation;
 mod run_lookup;
 mod run_tree;
 
-pub mod copy;
+mod stored_rows;
 
 mod codec;
 mod settings;
@@ -73,3 +73,4 @@ pub use runtrail_entity as entity;
 pub use runtrail_migration as migration;
 pub use runtrail_migration::SchemaName;
 pub use store::AuditStore;
+pub use stored_rows::StoredRows;

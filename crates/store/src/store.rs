@@ -39,7 +39,7 @@ pub struct AuditStore<C = Pool> {
     reader: C,
     /// Writes the calls of all clones together; none on connections of a host's.
     task: Option<Writer>,
-    settings: Settings,
+    pub(crate) settings: Settings,
     schema: Arc<Schema>,
 }
 

@@ -1,8 +1,8 @@
 use runtrail_audit::{
     Cursor, Order, PageRequest, PagedStorage, RunQuery, RunStats, SkillRun, SkillRunLog, Storage,
 };
+use runtrail_copy::{DifferenceKind, HistoryCopy, Notice};
 use runtrail_store::AuditStore;
-use runtrail_store::copy::{DifferenceKind, HistoryCopy, Notice};
 use serde_json::json;
 
 use super::{copied, copied_while, difference, event_of, fill, meanwhile, run};

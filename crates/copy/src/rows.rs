@@ -8,10 +8,10 @@ use runtrail_audit::{Error, Result};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::history::{Copied, Found, History, Page, Range, Stretch};
+use crate::history::{Copied, Found, History, Page, Range, Stretch};
 
 /// The pages of a range, of which the next one is read while this one is worked on; at least one, which may be empty.
-pub(super) struct Pages<M: Copied> {
+pub(crate) struct Pages<M: Copied> {
     pages: mpsc::Receiver<Result<Page<M>>>,
     is_ended: bool,
     /// Which ends with this.
@@ -19,7 +19,7 @@ pub(super) struct Pages<M: Copied> {
 }
 
 impl<M: Copied> Pages<M> {
-    pub(super) fn of<F>(
+    pub(crate) fn of<F>(
         history: Arc<dyn History>,
         range: Range,
         read: impl Fn(Arc<dyn History>, Stretch) -> F + Send + 'static,
@@ -46,7 +46,7 @@ impl<M: Copied> Pages<M> {
         }
     }
 
-    pub(super) async fn next(&mut self) -> Result<Option<Page<M>>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Page<M>>> {
         if self.is_ended {
             return Ok(None);
         }
@@ -61,7 +61,7 @@ impl<M: Copied> Pages<M> {
 }
 
 /// A task was ended by a panic, or by the end of its runtime.
-pub(super) fn ended(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+pub(crate) fn ended(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::Backend {
         transient: false,
         source: source.into(),
@@ -69,7 +69,7 @@ pub(super) fn ended(source: impl Into<Box<dyn std::error::Error + Send + Sync>>)
 }
 
 /// Rows one by one.
-pub(super) struct Rows<M: Copied> {
+pub(crate) struct Rows<M: Copied> {
     page: vec::IntoIter<Found<M>>,
     rest: Option<Pages<M>>,
     /// The key of the last row that was taken.
@@ -78,7 +78,7 @@ pub(super) struct Rows<M: Copied> {
 
 impl<M: Copied> Rows<M> {
     /// Those of a page, which come after the row with this key.
-    pub(super) fn of_page(rows: Vec<Found<M>>, after: Option<M::Key>) -> Self {
+    pub(crate) fn of_page(rows: Vec<Found<M>>, after: Option<M::Key>) -> Self {
         Self {
             page: rows.into_iter(),
             rest: None,
@@ -86,7 +86,7 @@ impl<M: Copied> Rows<M> {
         }
     }
 
-    pub(super) fn of(pages: Pages<M>) -> Self {
+    pub(crate) fn of(pages: Pages<M>) -> Self {
         Self {
             page: Vec::new().into_iter(),
             rest: Some(pages),
@@ -132,14 +132,14 @@ impl<M: Copied> Rows<M> {
 }
 
 /// What has the next key: a row of one side, or of both.
-pub(super) enum Pair<M: Copied> {
+pub(crate) enum Pair<M: Copied> {
     Source(Found<M>),
     Target(Found<M>),
     Both(Found<M>, Found<M>),
 }
 
 /// The next rows of both sides.
-pub(super) async fn next<M: Copied>(
+pub(crate) async fn next<M: Copied>(
     source: &mut Rows<M>,
     target: &mut Rows<M>,
 ) -> Result<Option<Pair<M>>> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::Digest;
+use crate::Digest;
 
 /// What a copy tells on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -261,9 +261,9 @@ impl fmt::Display for Shortfall {
 }
 
 /// How many runs there are for each skill and status.
-pub(super) type Counts = BTreeMap<(String, String), u64>;
+pub(crate) type Counts = BTreeMap<(String, String), u64>;
 
-pub(super) fn differing(source: Counts, mut target: Counts) -> Vec<CountDifference> {
+pub(crate) fn differing(source: Counts, mut target: Counts) -> Vec<CountDifference> {
     let mut differences = Vec::new();
     let mut compare = |(skill_id, status), source, target| {
         if source != target {

@@ -5,18 +5,17 @@ use std::sync::Arc;
 
 use runtrail_audit::Result;
 use runtrail_entity::{skill_run, skill_run_log};
+use runtrail_store::{AuditStore, StoredRows};
 use tokio::task::JoinSet;
 
-use super::account::{Account, Compared, Purpose};
-use super::digest::Digest;
-use super::history::{Copied, Found, History, Range};
-use super::report::{DifferenceKind, PassSummary};
-use super::rows::{self, Pages, Rows};
-use super::target;
-use crate::store::AuditStore;
-use crate::write;
+use crate::account::{Account, Compared, Purpose};
+use crate::digest::Digest;
+use crate::history::{Copied, Found, History, Range};
+use crate::report::{DifferenceKind, PassSummary};
+use crate::rows::{self, Pages, Rows};
+use crate::target;
 
-pub(super) struct Pass<'a> {
+pub(crate) struct Pass<'a> {
     source: Arc<dyn History>,
     target: &'a AuditStore,
     account: Account<'a>,
@@ -37,7 +36,7 @@ const EVENTS_BETWEEN_NOTICES: u64 = 1_000;
 type Fit = HashMap<String, bool>;
 
 impl<'a> Pass<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         source: Arc<dyn History>,
         target: &'a AuditStore,
         account: Account<'a>,
@@ -50,7 +49,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    pub(super) async fn run(mut self) -> Result<PassSummary> {
+    pub(crate) async fn run(mut self) -> Result<PassSummary> {
         self.account.begun(self.source.size().await?);
         let mut pages = pages_of_runs(Arc::clone(&self.source), Range::default());
         let mut after = None;
@@ -96,13 +95,13 @@ impl<'a> Pass<'a> {
         }
 
         if self.account.is_writing() {
-            let stored = target::insert_runs(self.target, &new).await?;
+            let stored = self.target.stored_rows().insert_runs(&new).await?;
             for (run, is_stored) in new.into_iter().zip(stored) {
                 self.account
                     .written(&run, is_stored, |tally| &mut tally.copied);
                 fit.insert(run.id, is_stored);
             }
-            let stored = target::finish_runs(self.target, &finished).await?;
+            let stored = self.target.stored_rows().finish_runs(&finished).await?;
             for (run, is_stored) in finished.into_iter().zip(stored) {
                 self.account
                     .written(&run, is_stored, |tally| &mut tally.finished);
@@ -148,7 +147,7 @@ impl<'a> Pass<'a> {
             if batch.is_full() {
                 self.append(&mut batch).await?;
             }
-            if without_run.len() >= write::MOST_AT_ONCE {
+            if without_run.len() >= StoredRows::MOST_AT_ONCE {
                 self.look_for_runs(&mut without_run).await?;
             }
             let read = self.account.summary.events.read - told;
@@ -187,7 +186,7 @@ impl<'a> Pass<'a> {
         }
         let target = self.target.clone();
         self.in_flight.spawn(async move {
-            let answers = target::append_events(&target, &events).await;
+            let answers = target.stored_rows().append_events(&events).await;
             (events, answers)
         });
         Ok(())
@@ -273,7 +272,8 @@ impl Batch {
     }
 
     fn is_full(&self) -> bool {
-        self.events.len() >= write::MOST_AT_ONCE || self.bytes >= write::MOST_BYTES_AT_ONCE
+        self.events.len() >= StoredRows::MOST_AT_ONCE
+            || self.bytes >= StoredRows::MOST_BYTES_AT_ONCE
     }
 }
 

@@ -8,16 +8,14 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use runtrail_audit::{Error, Limits, Result};
-use runtrail_db::{ConnectOptions, Pool, closing_deadline};
+use runtrail_db::{ConnectOptions, Pool, Session, Timing, closing_deadline, error};
 use runtrail_entity as ours;
 use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoIden, Query, SelectStatement};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, QueryResult};
 
 use self::row::Row;
-use super::history::{self, Copied, Found, History, Page, Range, Stretch, Table};
-use super::report::Counts;
-use crate::error;
-use crate::settings::{Session, Settings};
+use crate::history::{self, Copied, Found, History, Page, Range, Stretch, Table};
+use crate::report::Counts;
 
 /// A legacy database: that of the store whose design this one follows, to be copied from.
 ///
@@ -33,8 +31,8 @@ use crate::settings::{Session, Settings};
 ///
 /// ```no_run
 /// use runtrail_store::AuditStore;
-/// use runtrail_store::audit::{Error, Storage};
-/// use runtrail_store::copy::{HistoryCopy, LegacyStore};
+/// use runtrail_audit::{Error, Storage};
+/// use runtrail_copy::{HistoryCopy, LegacyStore};
 ///
 /// # async fn example() -> Result<(), Error> {
 /// let from = LegacyStore::connect("sqlite://old.db").await?;
@@ -47,7 +45,8 @@ use crate::settings::{Session, Settings};
 #[derive(Clone, Debug)]
 pub struct LegacyStore {
     db: Pool,
-    settings: Settings,
+    limits: Limits,
+    timing: Timing,
     runs_have_rowids: bool,
     events_have_rowids: bool,
 }
@@ -66,10 +65,8 @@ impl LegacyStore {
         let db = ConnectOptions::new(url).open_as_it_is().await;
         let mut store = Self {
             db: Pool::new(db.map_err(error::connecting)?),
-            settings: Settings {
-                limits: Limits::new(Limits::MAX_VALUE_BYTES)?,
-                ..Settings::default()
-            },
+            limits: Limits::new(Limits::MAX_VALUE_BYTES)?,
+            timing: Timing::default(),
             runs_have_rowids: false,
             events_have_rowids: false,
         };
@@ -125,11 +122,11 @@ impl LegacyStore {
     }
 
     fn session(&self) -> Session<'_, Pool> {
-        Session::new(&self.db, &self.settings)
+        Session::new(&self.db, &self.timing)
     }
 
     fn row<'a>(&'a self, row: &'a QueryResult) -> Row<'a> {
-        Row::new(row, &self.settings.limits)
+        Row::new(row, &self.limits)
     }
 
     /// A page of a table, in which only some rows have a key.

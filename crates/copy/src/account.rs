@@ -4,14 +4,14 @@ use std::fmt;
 
 use runtrail_entity::skill_run_log;
 
-use super::digest::Digest;
-use super::history::{Copied, Found};
-use super::report::{Difference, DifferenceKind, Notice, PassSummary, Tally};
-use super::rows::Pair;
+use crate::digest::Digest;
+use crate::history::{Copied, Found};
+use crate::report::{Difference, DifferenceKind, Notice, PassSummary, Tally};
+use crate::rows::Pair;
 
 /// What both histories are gone through for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// To write what the target hasn't.
     Copy,
     /// The same, before it is verified: as the verification finds all that is the matter then, this may look less closely,
@@ -20,27 +20,27 @@ pub(super) enum Purpose {
     Verify,
 }
 
-pub(super) struct Account<'a> {
-    pub(super) observer: &'a (dyn Fn(Notice) + Sync),
-    pub(super) purpose: Purpose,
+pub(crate) struct Account<'a> {
+    pub(crate) observer: &'a (dyn Fn(Notice) + Sync),
+    pub(crate) purpose: Purpose,
     /// Whether nothing may be behind any more.
-    pub(super) is_last: bool,
-    pub(super) summary: PassSummary,
+    pub(crate) is_last: bool,
+    pub(crate) summary: PassSummary,
 }
 
 /// A row of the source, as the target has it.
-pub(super) enum Compared<M> {
+pub(crate) enum Compared<M> {
     Same(M),
     New(M),
     Other { source: M, target: M },
 }
 
 impl Account<'_> {
-    pub(super) fn is_writing(&self) -> bool {
+    pub(crate) fn is_writing(&self) -> bool {
         self.purpose != Purpose::Verify
     }
 
-    pub(super) fn begun(&self, (runs, events): (u64, u64)) {
+    pub(crate) fn begun(&self, (runs, events): (u64, u64)) {
         (self.observer)(Notice::Begun {
             is_verification: !self.is_writing(),
             runs,
@@ -48,12 +48,12 @@ impl Account<'_> {
         });
     }
 
-    pub(super) fn progress(&self, runs: u64, events: u64) {
+    pub(crate) fn progress(&self, runs: u64, events: u64) {
         (self.observer)(Notice::Read { runs, events });
     }
 
     /// What the target has of a row of the source; none if there is nothing to do about it.
-    pub(super) fn compare<M: Copied>(&mut self, pair: Pair<M>) -> Option<Compared<M>> {
+    pub(crate) fn compare<M: Copied>(&mut self, pair: Pair<M>) -> Option<Compared<M>> {
         let (mut source, target) = match pair {
             Pair::Source(source) => (source, None),
             Pair::Both(source, target) => (source, Some(target)),
@@ -117,35 +117,35 @@ impl Account<'_> {
     }
 
     /// A row that can't be read, or not be stored in the target.
-    pub(super) fn refuse<M: Copied>(&mut self, key: Option<&M::Key>, reason: &impl fmt::Display) {
+    pub(crate) fn refuse<M: Copied>(&mut self, key: Option<&M::Key>, reason: &impl fmt::Display) {
         M::tally(&mut self.summary).refused += 1;
         self.tell::<M>(key, DifferenceKind::Refused(reason.to_string()));
     }
 
-    pub(super) fn conflict<M: Copied>(&mut self, row: &M) {
+    pub(crate) fn conflict<M: Copied>(&mut self, row: &M) {
         M::tally(&mut self.summary).conflicts += 1;
         self.tell::<M>(Some(&row.key()), DifferenceKind::Conflict);
     }
 
     /// A row that the target hasn't as it is now, and that a further pass brings.
-    pub(super) fn behind<M: Copied>(&mut self, row: &M, kind: DifferenceKind) {
+    pub(crate) fn behind<M: Copied>(&mut self, row: &M, kind: DifferenceKind) {
         self.behind_at::<M>(&row.key(), kind);
     }
 
     /// The same of one of which only the key is known.
-    pub(super) fn behind_at<M: Copied>(&mut self, key: &M::Key, kind: DifferenceKind) {
+    pub(crate) fn behind_at<M: Copied>(&mut self, key: &M::Key, kind: DifferenceKind) {
         M::tally(&mut self.summary).behind += 1;
         self.tell::<M>(Some(key), kind);
     }
 
     /// An event whose run the target hasn't, or has as another one.
-    pub(super) fn blocked(&mut self, event: &skill_run_log::Model) {
+    pub(crate) fn blocked(&mut self, event: &skill_run_log::Model) {
         self.summary.events.blocked += 1;
         self.tell::<skill_run_log::Model>(Some(&event.key()), DifferenceKind::Missing);
     }
 
     /// An event whose run isn't there at all.
-    pub(super) fn orphan(&mut self, key: &(String, i64), digest: Digest) {
+    pub(crate) fn orphan(&mut self, key: &(String, i64), digest: Digest) {
         self.summary.source.remove(digest);
         self.summary.events.orphans += 1;
         self.tell::<skill_run_log::Model>(Some(key), DifferenceKind::Orphan);
@@ -153,7 +153,7 @@ impl Account<'_> {
 
     /// A row that was to be written. If it isn't, somebody else has written another one since it was looked for, with
     /// which a further pass will compare it.
-    pub(super) fn written<M: Copied>(
+    pub(crate) fn written<M: Copied>(
         &mut self,
         row: &M,
         is_stored: bool,

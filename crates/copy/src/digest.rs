@@ -12,7 +12,7 @@ pub struct Digest([u64; 4]);
 
 impl Digest {
     /// Of one row.
-    pub(super) fn of<M: ModelTrait>(row: &M) -> Self {
+    pub(crate) fn of<M: ModelTrait>(row: &M) -> Self {
         let mut hash = Sha256::new();
         for column in <M::Entity as EntityTrait>::Column::iter() {
             hash_value(&mut hash, &row.get(column));
@@ -27,14 +27,14 @@ impl Digest {
     }
 
     /// Adds rows to those that it is of.
-    pub(super) fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         for (word, other) in self.0.iter_mut().zip(other.0) {
             *word = word.wrapping_add(other);
         }
     }
 
     /// Takes rows out of those that it is of.
-    pub(super) fn remove(&mut self, other: Self) {
+    pub(crate) fn remove(&mut self, other: Self) {
         for (word, other) in self.0.iter_mut().zip(other.0) {
             *word = word.wrapping_sub(other);
         }

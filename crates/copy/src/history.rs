@@ -5,19 +5,17 @@ use std::fmt;
 
 use async_trait::async_trait;
 use runtrail_audit::{Error, Order, Result, rules};
-use runtrail_db::{Connection, Pool, backend, keyset};
+use runtrail_db::{Pool, Session, backend, error, keyset};
 use runtrail_entity::{skill_run, skill_run_log};
+use runtrail_store::{AuditStore, StoredRows};
 use sea_orm::sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
 use sea_orm::{ColumnTrait, ModelTrait, QueryResult};
 
-use super::report::{Counts, PassSummary, RowKey, Tally};
-use crate::settings::Session;
-use crate::store::AuditStore;
-use crate::{codec, error};
+use crate::report::{Counts, PassSummary, RowKey, Tally};
 
 /// A history whose rows can be gone through.
 #[async_trait]
-pub(super) trait History: fmt::Debug + Send + Sync {
+pub(crate) trait History: fmt::Debug + Send + Sync {
     /// How many runs and events there are now.
     async fn size(&self) -> Result<(u64, u64)>;
 
@@ -37,14 +35,14 @@ pub(super) trait History: fmt::Debug + Send + Sync {
 
 /// The rows of these runs: of those with greater ids than the one, and none greater than the other.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Range {
-    pub(super) after: Option<String>,
-    pub(super) until: Option<String>,
+pub(crate) struct Range {
+    pub(crate) after: Option<String>,
+    pub(crate) until: Option<String>,
 }
 
 impl Range {
     /// Leaves of a query's rows those of these runs.
-    pub(super) fn restrict(&self, query: &mut SelectStatement, run_id: impl ColumnTrait) {
+    pub(crate) fn restrict(&self, query: &mut SelectStatement, run_id: impl ColumnTrait) {
         if let Some(after) = &self.after {
             query.and_where(run_id.gt(after.as_str()));
         }
@@ -56,7 +54,7 @@ impl Range {
 
 /// Some rows of a range, from where the last ones ended.
 #[derive(Clone, Debug)]
-pub(super) struct Stretch {
+pub(crate) struct Stretch {
     range: Range,
     /// The key of the last row, of whatever type it is.
     place: Option<Vec<Expr>>,
@@ -70,12 +68,12 @@ impl Stretch {
     const MOST_BYTES: u64 = 4 << 20;
 
     /// Whether nothing comes before it in the whole table.
-    pub(super) fn is_first(&self) -> bool {
+    pub(crate) fn is_first(&self) -> bool {
         self.range.after.is_none() && self.place.is_none()
     }
 
     /// The beginning of a range.
-    pub(super) fn beginning(range: Range) -> Self {
+    pub(crate) fn beginning(range: Range) -> Self {
         Self {
             range,
             place: None,
@@ -85,25 +83,25 @@ impl Stretch {
 }
 
 /// Rows as they come, and where to go on.
-pub(super) struct Page<M: Copied> {
-    pub(super) rows: Vec<Found<M>>,
+pub(crate) struct Page<M: Copied> {
+    pub(crate) rows: Vec<Found<M>>,
     /// None at the end of the range.
-    pub(super) next: Option<Stretch>,
+    pub(crate) next: Option<Stretch>,
 }
 
 /// A row that was found.
-pub(super) struct Found<M: Copied> {
+pub(crate) struct Found<M: Copied> {
     /// None where it is nothing that could be a key.
-    pub(super) key: Option<M::Key>,
+    pub(crate) key: Option<M::Key>,
     /// The row, or why it can't be read or stored.
-    pub(super) content: Result<M>,
+    pub(crate) content: Result<M>,
     /// What had to be changed for it to be stored.
-    pub(super) adapted: Vec<String>,
+    pub(crate) adapted: Vec<String>,
 }
 
 impl<M: Copied> Found<M> {
     /// Something that is no row that could be copied.
-    pub(super) fn refused(reason: Error) -> Self {
+    pub(crate) fn refused(reason: Error) -> Self {
         Self {
             key: None,
             content: Err(reason),
@@ -113,7 +111,7 @@ impl<M: Copied> Found<M> {
 }
 
 /// A kind of rows that are copied.
-pub(super) trait Copied: ModelTrait + Send + Sync + 'static {
+pub(crate) trait Copied: ModelTrait + Send + Sync + 'static {
     type Key: Clone + Ord + Send + Sync + 'static;
 
     fn key(&self) -> Self::Key;
@@ -159,7 +157,7 @@ impl Copied for skill_run::Model {
     }
 
     fn read(row: &QueryResult) -> Result<Self> {
-        codec::read_run(row)
+        StoredRows::run(row)
     }
 
     fn read_key(row: &QueryResult) -> Option<String> {
@@ -192,7 +190,7 @@ impl Copied for skill_run_log::Model {
     }
 
     fn read(row: &QueryResult) -> Result<Self> {
-        codec::read_log(row)
+        StoredRows::log(row)
     }
 
     fn read_key(row: &QueryResult) -> Option<(String, i64)> {
@@ -206,20 +204,20 @@ impl Copied for skill_run_log::Model {
 }
 
 /// A table, as it is gone through.
-pub(super) struct Table<C: 'static> {
+pub(crate) struct Table<C: 'static> {
     /// Its rows, the columns of the key first.
-    pub(super) rows: SelectStatement,
+    pub(crate) rows: SelectStatement,
     /// The id of the run, and what else the key has.
-    pub(super) key: &'static [C],
+    pub(crate) key: &'static [C],
     /// The columns that may be long.
-    pub(super) texts: &'static [C],
+    pub(crate) texts: &'static [C],
 }
 
 impl<C: ColumnTrait> Table<C> {
     /// Reads a stretch of it: as many rows as fit, and at least one.
-    pub(super) async fn page<M: Copied>(
+    pub(crate) async fn page<M: Copied>(
         &self,
-        db: &Session<'_, impl Connection>,
+        db: &Session<'_, Pool>,
         stretch: &Stretch,
         read: impl Fn(&QueryResult) -> Found<M>,
     ) -> Result<Page<M>> {
@@ -249,7 +247,7 @@ impl<C: ColumnTrait> Table<C> {
     /// read takes memory already.
     async fn fitting(
         &self,
-        db: &Session<'_, impl Connection>,
+        db: &Session<'_, Pool>,
         query: &SelectStatement,
         limit: u64,
     ) -> Result<u64> {
@@ -284,8 +282,8 @@ impl<C: ColumnTrait> Table<C> {
 }
 
 /// Which of these ids are those of runs.
-pub(super) async fn existing(
-    db: &Session<'_, impl Connection>,
+pub(crate) async fn existing(
+    db: &Session<'_, Pool>,
     mut runs: SelectStatement,
     id: impl ColumnTrait,
     run_ids: &[String],
@@ -298,8 +296,8 @@ pub(super) async fn existing(
 }
 
 /// How many of these rows there are for each skill and status, whose texts `read` makes of what is there.
-pub(super) async fn counts(
-    db: &Session<'_, impl Connection>,
+pub(crate) async fn counts(
+    db: &Session<'_, Pool>,
     runs: SelectStatement,
     [skill, status]: [impl ColumnTrait; 2],
     read: impl Fn(&QueryResult) -> (String, String),
@@ -318,35 +316,39 @@ pub(super) async fn counts(
 }
 
 #[async_trait]
-impl History for AuditStore<Pool> {
+impl History for AuditStore {
     async fn size(&self) -> Result<(u64, u64)> {
-        let db = self.reading().await?;
+        let stored = self.stored_rows();
+        let db = stored.read().await?;
         let rows = |table| Query::select().from(table).take();
         Ok((
-            db.count(rows(db.runs())).await?,
-            db.count(rows(db.logs())).await?,
+            db.count(rows(stored.runs())).await?,
+            db.count(rows(stored.logs())).await?,
         ))
     }
 
     async fn counts(&self) -> Result<Counts> {
-        let db = self.reading().await?;
+        let stored = self.stored_rows();
+        let db = stored.read().await?;
         let by = [skill_run::Column::SkillId, skill_run::Column::Status];
         // A run that somebody has damaged counts as well; it is told of where it is read.
         let text = |row: &QueryResult, place| row.try_get_by_index(place).unwrap_or_default();
         let read = |row: &QueryResult| (text(row, 0), text(row, 1));
-        counts(&db, Query::select().from(db.runs()).take(), by, read).await
+        counts(&db, Query::select().from(stored.runs()).take(), by, read).await
     }
 
     async fn count_events(&self, range: &Range) -> Result<u64> {
-        let db = self.reading().await?;
-        let mut events = Query::select().from(db.logs()).take();
+        let stored = self.stored_rows();
+        let db = stored.read().await?;
+        let mut events = Query::select().from(stored.logs()).take();
         range.restrict(&mut events, skill_run_log::Column::RunId);
         db.count(events).await
     }
 
     async fn existing(&self, run_ids: &[String]) -> Result<HashSet<String>> {
-        let db = self.reading().await?;
-        let runs = Query::select().from(db.runs()).take();
+        let stored = self.stored_rows();
+        let db = stored.read().await?;
+        let runs = Query::select().from(stored.runs()).take();
         existing(&db, runs, skill_run::Column::Id, run_ids).await
     }
 
@@ -355,9 +357,10 @@ impl History for AuditStore<Pool> {
         const KEY: [Column; 1] = [Column::Id];
         const TEXTS: [Column; 3] = [Column::Inputs, Column::Output, Column::Error];
 
-        let db = self.reading().await?;
+        let stored = self.stored_rows();
+        let db = stored.read().await?;
         let table = Table {
-            rows: db.select_runs(),
+            rows: stored.select_runs(),
             key: &KEY,
             texts: &TEXTS,
         };
@@ -369,9 +372,10 @@ impl History for AuditStore<Pool> {
         const KEY: [Column; 2] = [Column::RunId, Column::Sequence];
         const TEXTS: [Column; 1] = [Column::Payload];
 
-        let db = self.reading().await?;
+        let stored = self.stored_rows();
+        let db = stored.read().await?;
         let table = Table {
-            rows: db.select_logs(),
+            rows: stored.select_logs(),
             key: &KEY,
             texts: &TEXTS,
         };

@@ -2,14 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{Error, Limits, Result, rules};
-use runtrail_db::keyset;
+use runtrail_db::{error, keyset};
 use runtrail_entity as ours;
 use sea_orm::{IdenStatic, QueryResult, Value};
 use serde_json::json;
 
 use super::{skill_run, skill_run_log};
-use crate::copy::history::{Copied, Found};
-use crate::error;
+use crate::history::{Copied, Found};
 
 /// The member of a run's inputs that holds what was no JSON object.
 const LEGACY_INPUTS: &str = "legacy_inputs";

@@ -6,8 +6,8 @@
 //!
 //! ```no_run
 //! use runtrail_store::AuditStore;
-//! use runtrail_store::audit::{Error, Storage};
-//! use runtrail_store::copy::HistoryCopy;
+//! use runtrail_audit::{Error, Storage};
+//! use runtrail_copy::HistoryCopy;
 //!
 //! # async fn example() -> Result<(), Error> {
 //! let from = AuditStore::connect("sqlite://runtrail.db").await?;
@@ -34,11 +34,11 @@ mod target;
 use std::sync::Arc;
 
 use runtrail_audit::Result;
+use runtrail_store::AuditStore;
 
 use self::account::{Account, Purpose};
 use self::history::History;
 use self::pass::Pass;
-use crate::store::AuditStore;
 
 pub use self::digest::Digest;
 pub use self::legacy::LegacyStore;
