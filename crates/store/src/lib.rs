@@ -8,11 +8,11 @@
 //! - [`AuditStore::on`]: a host's open transaction, or any other `ConnectionTrait`.
 //!
 //! ```
+//! use runtrail_audit::{RunStats, RunStatus, SkillRun, Storage};
 //! use runtrail_store::AuditStore;
-//! use runtrail_store::audit::{RunStats, RunStatus, SkillRun, Storage};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), runtrail_store::audit::Error> {
+//! # async fn main() -> runtrail_audit::Result<()> {
 //! let store = AuditStore::connect("sqlite::memory:").await?;
 //! store.initialize().await?;
 //!
@@ -25,11 +25,6 @@
 //! ```
 //!
 //! The files mirror the trait: what a method does in SQL stands in the file named after its noun.
-
-/// The README's examples, as tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
 
 mod store;
 
@@ -66,11 +61,5 @@ mod stretch;
 mod error;
 
 pub use runtrail_audit as audit;
-pub use runtrail_db::{
-    Borrowed, ConnectOptions, Connection, Durability, Pool, Retry, discard_open_transactions,
-};
-pub use runtrail_entity as entity;
-pub use runtrail_migration as migration;
-pub use runtrail_migration::SchemaName;
 pub use store::AuditStore;
 pub use stored_rows::StoredRows;

@@ -72,8 +72,9 @@ impl AuditStore {
     /// failure.
     ///
     /// ```
-    /// # use runtrail_store::{AuditStore, ConnectOptions, Durability};
-    /// # async fn example() -> Result<(), runtrail_store::audit::Error> {
+    /// # use runtrail_db::{ConnectOptions, Durability};
+    /// # use runtrail_store::AuditStore;
+    /// # async fn example() -> runtrail_audit::Result<()> {
     /// let store = AuditStore::connect("sqlite://runtrail.db?mode=rwc").await?;
     /// let fast = ConnectOptions::new("sqlite://fast.db?mode=rwc").durability(Durability::Normal);
     /// let fast = AuditStore::connect(fast).await?;
@@ -113,7 +114,7 @@ impl AuditStore {
     ///
     /// What happens to that connection elsewhere happens to the history too: a transaction that is cancelled while it
     /// begins can make later writes on the same pool vanish. A host prevents that by
-    /// [`discard_open_transactions`](crate::discard_open_transactions) before it connects; a store of its own
+    /// [`discard_open_transactions`](runtrail_db::discard_open_transactions) before it connects; a store of its own
     /// ([`connect`](Self::connect)) needs nothing.
     pub fn new(connection: DatabaseConnection) -> Self {
         let pool = Pool::new(connection);
@@ -212,7 +213,8 @@ impl<C: Connection> AuditStore<C> {
     /// Only statements are issued on it, never a `begin`; [`initialize`](Storage::initialize) only checks.
     ///
     /// ```
-    /// # use runtrail_store::{AuditStore, audit::{Error, SkillRun, Storage}};
+    /// # use runtrail_audit::{SkillRun, Storage};
+    /// # use runtrail_store::AuditStore;
     /// # use sea_orm::{DatabaseConnection, TransactionTrait};
     /// # async fn example(store: AuditStore, db: DatabaseConnection) -> Result<(), Box<dyn std::error::Error>> {
     /// let txn = db.begin().await?;

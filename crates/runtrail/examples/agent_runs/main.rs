@@ -1,7 +1,7 @@
 //! Records agent runs from a file, and looks at the history.
 //!
 //! ```sh
-//! cargo run -p runtrail-store --example agent_runs [FILE] [DATABASE_URL]
+//! cargo run -p runtrail --example agent_runs [FILE] [DATABASE_URL]
 //! ```
 //!
 //! FILE has the format of tau-bench's historical trajectories; by default it is the small sample beside this
@@ -13,8 +13,7 @@ mod import;
 use std::{env, fs};
 
 use anyhow::Context;
-use runtrail_store::AuditStore;
-use runtrail_store::audit::{Page, RunFilter, RunStatus, Storage};
+use runtrail::{AuditStore, Page, RunFilter, RunStatus, Storage};
 
 const SAMPLE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),

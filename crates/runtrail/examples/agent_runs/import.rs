@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
-use runtrail_store::audit::{RunStats, RunStatus, SkillRun, SkillRunLog, Storage};
+use runtrail::{RunStats, RunStatus, SkillRun, SkillRunLog, Storage};
 use serde_json::{Map, Value, json};
 
 /// The skill of a trial.
