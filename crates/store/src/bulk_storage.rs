@@ -8,8 +8,9 @@ use runtrail_audit::{
 };
 use runtrail_db::Connection;
 
+use crate::read::{list, stretch};
+use crate::statements::logs;
 use crate::store::AuditStore;
-use crate::{list, logs, stretch};
 
 #[async_trait]
 impl<C: Connection> BulkStorage for AuditStore<C> {

@@ -24,26 +24,10 @@
 //! # }
 //! ```
 //!
-//! The files mirror the trait: what a method does in SQL stands in the file named after its noun.
+//! The files mirror the traits: each trait of `runtrail-audit` has a file here, which calls what knows the SQL, in a
+//! file named after its noun.
 
 mod store;
-
-mod dispatch;
-mod finishes;
-mod logs;
-mod runs;
-mod starts;
-mod write;
-mod writer;
-
-mod filter;
-mod last_run;
-mod lineage;
-mod list;
-mod lookup;
-mod page;
-
-mod purge;
 
 mod bulk_storage;
 mod paged_storage;
@@ -54,11 +38,14 @@ mod run_tree;
 
 mod stored_rows;
 
-mod codec;
-mod settings;
-mod stretch;
+mod record;
 
+mod read;
+mod statements;
+
+mod codec;
 mod error;
+mod settings;
 
 pub use runtrail_audit as audit;
 pub use store::AuditStore;

@@ -5,8 +5,9 @@ use runtrail_audit::{
 };
 use runtrail_db::Connection;
 
+use crate::read::list;
+use crate::statements::logs;
 use crate::store::AuditStore;
-use crate::{list, logs};
 
 #[async_trait]
 impl<C: Connection> PagedStorage for AuditStore<C> {

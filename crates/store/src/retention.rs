@@ -3,7 +3,7 @@ use chrono::{DateTime, Utc};
 use runtrail_audit::{PurgeBatch, PurgeSize, PurgeSummary, Result, Retention};
 use runtrail_db::Connection;
 
-use crate::purge;
+use crate::statements::purge;
 use crate::store::AuditStore;
 
 #[async_trait]

@@ -16,11 +16,11 @@ use runtrail_migration::SchemaName;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::sync::Mutex;
 
-use crate::dispatch::dispatch;
+use crate::error;
+use crate::read::{last_run, lineage, list};
+use crate::record::{Write, Writer, dispatch};
 use crate::settings::{Session, Settings};
-use crate::write::Write;
-use crate::writer::Writer;
-use crate::{error, finishes, last_run, lineage, list, logs, runs, starts};
+use crate::statements::{logs, runs};
 
 /// A run history in a SQLite or PostgreSQL database.
 ///
@@ -343,18 +343,17 @@ impl<C: Connection> Storage for AuditStore<C> {
 
     async fn start_run(&self, run: &SkillRun) -> Result<()> {
         let db = self.writing().await?;
-        self.record(&db, starts::encode(&db, run)?).await
+        self.record(&db, Write::start(run, &db)?).await
     }
 
     async fn finish_run(&self, run_id: &str, stats: &RunStats) -> Result<()> {
         let db = self.writing().await?;
-        self.record(&db, finishes::encode(&db, run_id, stats)?)
-            .await
+        self.record(&db, Write::finish(run_id, stats, &db)?).await
     }
 
     async fn append_log(&self, event: &SkillRunLog) -> Result<()> {
         let db = self.writing().await?;
-        self.record(&db, logs::encode(&db, event)?).await
+        self.record(&db, Write::append(event, &db)?).await
     }
 
     async fn get_run(&self, run_id: &str) -> Result<SkillRun> {

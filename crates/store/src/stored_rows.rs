@@ -6,8 +6,9 @@ use runtrail_entity::{skill_run, skill_run_log};
 use sea_orm::QueryResult;
 use sea_orm::sea_query::{SelectStatement, TableRef};
 
+use crate::codec;
+use crate::statements::{self, finishes, logs, starts};
 use crate::store::AuditStore;
-use crate::{codec, finishes, logs, starts, write};
 
 /// The rows of a store as they are stored, neither decoded nor encoded.
 ///
@@ -24,10 +25,10 @@ impl AuditStore {
 
 impl<'a> StoredRows<'a> {
     /// The most rows that are given to one call here.
-    pub const MOST_AT_ONCE: usize = write::MOST_AT_ONCE;
+    pub const MOST_AT_ONCE: usize = statements::MOST_AT_ONCE;
 
     /// The most bytes of text that these rows have together, unless it is a single one.
-    pub const MOST_BYTES_AT_ONCE: usize = write::MOST_BYTES_AT_ONCE;
+    pub const MOST_BYTES_AT_ONCE: usize = statements::MOST_BYTES_AT_ONCE;
 
     /// Begins a call that reads.
     ///

@@ -8,14 +8,8 @@ use sea_orm::{Iterable, ModelTrait, Value};
 
 use crate::codec;
 use crate::error;
-use crate::runs::{confirmed, confirmed_many, fits_many, given};
 use crate::settings::{Session, Settings};
-use crate::write::Write;
-
-pub(crate) fn encode(db: &Settings, run: &SkillRun) -> Result<Write> {
-    let row = codec::encode_run(run, &db.limits)?;
-    Ok(Write::Start(row))
-}
+use crate::statements::runs::{confirmed, confirmed_many, fits_many, given};
 
 pub(crate) async fn start_alone(
     db: &Session<'_, impl Connection>,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use runtrail_audit::Result;
 use runtrail_db::{Connection, backend};
 
+use crate::record::write::{Request, Write};
+use crate::record::writer::{Place, Writer};
 use crate::settings::Session;
-use crate::write::{Request, Write};
-use crate::writer::{Place, Writer};
 
 /// Writes one call: through the task that groups them, where there is one.
 pub(crate) async fn dispatch(

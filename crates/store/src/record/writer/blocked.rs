@@ -10,8 +10,8 @@ use tokio::time::sleep;
 
 use super::{GIVEN_UP, task_has_ended};
 use crate::error;
+use crate::record::write::Request;
 use crate::settings::{Session, Settings};
-use crate::write::Request;
 
 /// Runs whose rows another transaction has locked on PostgreSQL.
 ///

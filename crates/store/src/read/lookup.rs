@@ -6,8 +6,8 @@ use runtrail_entity::skill_run::Column;
 use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr, Query, SelectStatement, UnionType};
 use sea_orm::{IdenStatic, QueryResult};
 
-use crate::filter;
-use crate::list::within;
+use crate::read::filter;
+use crate::read::list::within;
 use crate::settings::Session;
 
 pub(crate) async fn ids(

@@ -4,17 +4,14 @@ use std::mem::discriminant;
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
 
-use runtrail_audit::{Error, Result};
+use runtrail_audit::{Error, Result, RunStats, SkillRun, SkillRunLog};
 use runtrail_db::{Connection, backend};
 use runtrail_entity::{skill_run, skill_run_log};
 
-use crate::finishes::Finish;
-use crate::settings::Session;
-use crate::{error, finishes, logs, starts};
-
-/// The most that one statement takes.
-pub(crate) const MOST_AT_ONCE: usize = 1_000;
-pub(crate) const MOST_BYTES_AT_ONCE: usize = 4 << 20;
+use crate::settings::{Session, Settings};
+use crate::statements::finishes::Finish;
+use crate::statements::{finishes, logs, starts};
+use crate::{codec, error};
 
 /// One call, encoded: what can be refused without the database has been refused.
 #[derive(Debug)]
@@ -62,6 +59,19 @@ impl Deref for Request {
 }
 
 impl Write {
+    pub(crate) fn start(run: &SkillRun, settings: &Settings) -> Result<Self> {
+        codec::encode_run(run, &settings.limits).map(Self::Start)
+    }
+
+    pub(crate) fn append(event: &SkillRunLog, settings: &Settings) -> Result<Self> {
+        let row = codec::encode_log(event, settings.clock.now(), &settings.limits);
+        row.map(Self::Append)
+    }
+
+    pub(crate) fn finish(run_id: &str, stats: &RunStats, settings: &Settings) -> Result<Self> {
+        Finish::encode(run_id, stats, settings).map(Self::Finish)
+    }
+
     pub(crate) fn run_id(&self) -> &str {
         match self {
             Self::Start(row) => &row.id,

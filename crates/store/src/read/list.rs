@@ -10,11 +10,12 @@ use runtrail_entity::skill_run::{COLUMN, Column};
 use sea_orm::Condition;
 use sea_orm::sea_query::{Expr, Query, SelectStatement};
 
+use crate::codec;
 use crate::codec::ListId;
-use crate::page::List;
+use crate::read::filter;
+use crate::read::page::List;
+use crate::read::stretch::Stretch;
 use crate::settings::Session;
-use crate::stretch::Stretch;
-use crate::{codec, filter};
 
 /// What runs are ordered by.
 const KEY: [Column; 2] = [Column::StartedAt, Column::Id];

@@ -8,9 +8,8 @@ use sea_orm::{EntityTrait, QueryFilter, QueryTrait};
 use serde::Serialize;
 
 use crate::codec::Outcome;
-use crate::runs::{confirmed, confirmed_many, fits_many, given};
 use crate::settings::{Session, Settings};
-use crate::write::Write;
+use crate::statements::runs::{confirmed, confirmed_many, fits_many, given};
 
 /// How a run ended, and when.
 #[derive(Debug, Serialize)]
@@ -23,6 +22,15 @@ pub(crate) struct Finish {
 }
 
 impl Finish {
+    /// The run finishes now.
+    pub(crate) fn encode(run_id: &str, stats: &RunStats, settings: &Settings) -> Result<Self> {
+        Ok(Self {
+            run_id: rules::run_id("run_id", run_id)?.to_owned(),
+            finished_at: rules::micros(settings.clock.now()),
+            outcome: Outcome::encode_finished(stats, &settings.limits)?,
+        })
+    }
+
     /// `None` while the run is running.
     fn of_row(row: &Model) -> Option<Self> {
         Some(Self {
@@ -31,15 +39,6 @@ impl Finish {
             outcome: Outcome::of_row(row),
         })
     }
-}
-
-pub(crate) fn encode(db: &Settings, run_id: &str, stats: &RunStats) -> Result<Write> {
-    let finish = Finish {
-        run_id: rules::run_id("run_id", run_id)?.to_owned(),
-        finished_at: rules::micros(db.clock.now()),
-        outcome: Outcome::encode_finished(stats, &db.limits)?,
-    };
-    Ok(Write::Finish(finish))
 }
 
 pub(crate) async fn finish_alone(db: &Session<'_, impl Connection>, finish: &Finish) -> Result<()> {

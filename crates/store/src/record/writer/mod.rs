@@ -31,8 +31,8 @@ use tokio::time::timeout_at;
 
 use self::blocked::Blocked;
 use crate::error;
+use crate::record::write::Request;
 use crate::settings::Settings;
-use crate::write::Request;
 
 /// How many calls may wait to be taken up before the next ones wait for a place.
 const QUEUE: usize = 256;

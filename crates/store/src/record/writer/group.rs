@@ -1,7 +1,8 @@
 use std::collections::HashSet;
 
 use super::{Call, Job};
-use crate::write::{MOST_AT_ONCE, MOST_BYTES_AT_ONCE, Request, Write};
+use crate::record::write::{Request, Write};
+use crate::statements::{MOST_AT_ONCE, MOST_BYTES_AT_ONCE};
 
 /// Takes those calls out of the waiting jobs that can be written by the same statement as the first of them.
 ///

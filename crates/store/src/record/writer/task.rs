@@ -11,8 +11,9 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 use super::blocked::Blocked;
 use super::{Answer, Call, Forward, GIVEN_UP, Job, group};
 use crate::error;
+use crate::record::write;
 use crate::settings::{Session, Settings};
-use crate::write::{self, MOST_AT_ONCE};
+use crate::statements::MOST_AT_ONCE;
 
 /// How long the connection is held with nothing to do, or up to twice as long: enough not to be given back between two
 /// calls of a single caller, and so short that a migration hardly waits for it.

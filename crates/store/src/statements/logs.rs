@@ -13,21 +13,16 @@ use sea_orm::sea_query::{
 };
 
 use crate::codec::ListId;
-use crate::page::List;
-use crate::settings::{Session, Settings};
-use crate::stretch::Stretch;
-use crate::write::{self, Write};
+use crate::read::page::List;
+use crate::read::stretch::Stretch;
+use crate::settings::Session;
+use crate::statements::{MOST_AT_ONCE, MOST_BYTES_AT_ONCE};
 use crate::{codec, error};
 
 const KEY: [Column; 2] = [Column::RunId, Column::Sequence];
 
 /// What the events of a run are ordered by.
 const SEQUENCE: [Column; 1] = [Column::Sequence];
-
-pub(crate) fn encode(db: &Settings, event: &SkillRunLog) -> Result<Write> {
-    let row = codec::encode_log(event, db.clock.now(), &db.limits)?;
-    Ok(Write::Append(row))
-}
 
 pub(crate) async fn append_alone(db: &Session<'_, impl Connection>, row: &Model) -> Result<()> {
     let event_of_run = Query::select()
@@ -107,9 +102,9 @@ async fn append_batch(
 /// As many rows as fit into a batch, but at least one.
 fn length_of_batch(rows: &[&Model]) -> usize {
     let mut bytes = 0;
-    let fitting = rows.iter().take(write::MOST_AT_ONCE).take_while(|row| {
+    let fitting = rows.iter().take(MOST_AT_ONCE).take_while(|row| {
         bytes += row.payload.len();
-        bytes <= write::MOST_BYTES_AT_ONCE
+        bytes <= MOST_BYTES_AT_ONCE
     });
     fitting.count().max(1)
 }
