@@ -4,9 +4,10 @@ use std::error::Error;
 use std::io::{self, Write};
 
 use clap::Subcommand;
+use runtrail_db::ConnectOptions;
 use sea_orm::DatabaseConnection;
 
-use crate::{ConnectOptions, Migrator, SchemaName, script};
+use crate::{Migrator, SchemaName, script};
 
 /// The database that the commands use when none is named.
 pub const DEFAULT_URL: &str = "sqlite://runtrail.db?mode=rwc";
@@ -90,7 +91,7 @@ async fn run_on(
         Command::Up { steps } => {
             let applied = migrator.up(db, steps).await?;
             #[cfg(feature = "sqlite")]
-            crate::sqlite_file::switch_to_write_ahead_log(db).await?;
+            runtrail_db::switch_to_write_ahead_log(db).await?;
             print_changes("applied", &applied)?;
         }
         Command::Down { steps, num, force } => {

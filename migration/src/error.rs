@@ -5,25 +5,10 @@ use crate::{SchemaName, SchemaState};
 /// The result of every fallible call here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong with connecting and migrating. No message holds a password.
+/// What can go wrong with migrating. No message holds a password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The database URL can't be used.
-    #[error("the database URL {reason}")]
-    InvalidUrl {
-        /// What is wrong with it, in words that follow "the database URL".
-        reason: &'static str,
-    },
-    /// A SQLite file doesn't exist and must not be created.
-    #[error("there is no such file")]
-    NoSuchFile,
-    /// A SQLite file can't be created.
-    #[error("the file can't be created")]
-    NotCreated(#[source] std::io::Error),
-    /// What is at a SQLite file's path can't be used.
-    #[error("the file can't be used")]
-    NotUsable(#[source] std::io::Error),
     /// The name of a PostgreSQL schema is out of bounds.
     #[error("a schema name has 1 to 63 of a-z, 0-9 and _, and doesn't begin with a digit")]
     InvalidSchemaName,

@@ -23,8 +23,6 @@
 //! }
 //! # assert_eq!(HostMigrator::migrations().len(), 2);
 //! ```
-//!
-//! [`ConnectOptions`] is here too, since whoever opens a SQLite file first decides how it is made.
 
 #[cfg(not(any(feature = "sqlite", feature = "postgres")))]
 compile_error!("runtrail-migration needs one of the features `sqlite` and `postgres`");
@@ -50,31 +48,13 @@ pub mod command;
 #[cfg(feature = "cli")]
 pub mod report;
 
-mod abandoned;
-mod connect;
-mod database_url;
-mod driver_error_kind;
 mod error;
-#[cfg(feature = "sqlite")]
-mod open_file;
-#[cfg(feature = "postgres")]
-mod open_server;
-mod open_transactions;
-mod postgres_url;
-#[cfg(feature = "sqlite")]
-mod sqlite_file;
-mod sqlite_url;
 
-#[doc(hidden)]
-pub use abandoned::Abandoned;
 #[cfg(feature = "sea-orm-migration")]
 pub use composed::migrations;
-pub use connect::{ConnectOptions, Durability};
-pub use driver_error_kind::DriverErrorKind;
 pub use error::{Error, Result};
 pub use lock::{InTransaction, locked};
 pub use migrator::{MigrationStatus, Migrator};
-pub use open_transactions::discard_open_transactions;
 pub use records::MIGRATION_TABLE;
 pub use schema_name::SchemaName;
 pub use schema_state::SchemaState;

@@ -7,8 +7,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use runtrail_db::ConnectOptions;
 use runtrail_migration::command::{self, Command};
-use runtrail_migration::{ConnectOptions, SchemaName, report};
+use runtrail_migration::{SchemaName, report};
 
 /// Migrate the Runtrail tables of a database.
 #[derive(Parser)]

@@ -180,6 +180,7 @@ fn every_file_that_the_architecture_names_exists() {
             let places = [
                 "",
                 "crates/store/src",
+                "crates/db/src",
                 "crates/cli/src",
                 "migration/src",
                 "tests/src",

@@ -1,6 +1,6 @@
 //! Imported by the code of the example, and compared with the file.
 
-#[path = "../../crates/store/examples/agent_runs/import.rs"]
+#[path = "../../crates/runtrail/examples/agent_runs/import.rs"]
 mod import;
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::fixture::*;
 
 const SAMPLE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../crates/store/examples/agent_runs/sample.json"
+    "/../crates/runtrail/examples/agent_runs/sample.json"
 );
 /// Beside the repository, not in it; `cargo xtask test` says so where it is missing.
 const TAU_BENCH: &str = concat!(

@@ -2,11 +2,11 @@ use std::io::Write;
 
 use clap::Args;
 use indicatif::ProgressBar;
+use runtrail_copy::{CopySummary, HistoryCopy, LegacyStore, Notice, PassSummary, Source, Tally};
+use runtrail_db::ConnectOptions;
+use runtrail_migration::SchemaName;
+use runtrail_store::AuditStore;
 use runtrail_store::audit::{Error, Storage};
-use runtrail_store::copy::{
-    CopySummary, HistoryCopy, LegacyStore, Notice, PassSummary, Source, Tally,
-};
-use runtrail_store::{AuditStore, ConnectOptions, SchemaName};
 use sea_orm::DbBackend;
 
 use crate::database::{self, DatabaseArguments};

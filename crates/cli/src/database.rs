@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
+use runtrail_db::ConnectOptions;
+use runtrail_migration::SchemaName;
 use runtrail_migration::command::{self, Command};
+use runtrail_store::AuditStore;
 use runtrail_store::audit::{Error, Limits, Storage};
-use runtrail_store::{AuditStore, ConnectOptions, SchemaName};
 use sea_orm::DbBackend;
 
 use crate::failure::{Failure, Result};

@@ -2,7 +2,7 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
-use runtrail_migration::DriverErrorKind;
+use runtrail_db::DriverErrorKind;
 use runtrail_migration::report::{is_broken_pipe, with_causes};
 use runtrail_store::audit;
 use sea_orm::DbErr;
@@ -61,10 +61,7 @@ impl Failure {
             return Self::Output(io::ErrorKind::BrokenPipe.into());
         }
         let message = with_causes(&*err);
-        let cause = err.downcast_ref::<runtrail_migration::Error>();
-        if let Some(runtrail_migration::Error::Database(cause)) = cause
-            && DriverErrorKind::is_about_prepared_statements(cause)
-        {
+        if err.source().is_some_and(is_about_prepared_statements) {
             return Self::Failed(format!("{message}; migrate without the pooler between"));
         }
         Self::Failed(message)
@@ -177,6 +174,6 @@ fn is_cancelled(source: &(dyn Error + 'static)) -> bool {
 }
 
 fn is_missing_file(source: &(dyn Error + 'static)) -> bool {
-    use runtrail_migration::Error;
-    matches!(source.downcast_ref(), Some(Error::NoSuchFile))
+    use runtrail_db::ConnectError;
+    matches!(source.downcast_ref(), Some(ConnectError::NoSuchFile))
 }

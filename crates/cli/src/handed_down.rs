@@ -8,7 +8,8 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use runtrail_store::{ConnectOptions, SchemaName};
+use runtrail_db::ConnectOptions;
+use runtrail_migration::SchemaName;
 use tempfile::{Builder, TempPath};
 
 use crate::database::{URL, WITHOUT_PREPARED_STATEMENTS};

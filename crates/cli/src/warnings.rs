@@ -15,6 +15,8 @@ use crate::output::printable;
 /// Prints the store's warnings: damaged rows, and how a database was opened.
 pub(crate) fn report_on_stderr() {
     let of_the_store = Targets::new()
+        .with_target("runtrail_copy", LevelFilter::WARN)
+        .with_target("runtrail_db", LevelFilter::WARN)
         .with_target("runtrail_store", LevelFilter::WARN)
         .with_target("runtrail_migration", LevelFilter::WARN);
     let on_stderr = fmt::layer()

@@ -6,10 +6,11 @@ use futures_util::StreamExt;
 use runtrail_audit::{
     BulkStorage, LogFilter, Order, Page, Result, RunFilter, RunQuery, SkillRun, SkillRunLog,
 };
+use runtrail_db::Connection;
 
-use crate::connection::Connection;
+use crate::read::{list, stretch};
+use crate::statements::logs;
 use crate::store::AuditStore;
-use crate::{list, logs, stretch};
 
 #[async_trait]
 impl<C: Connection> BulkStorage for AuditStore<C> {

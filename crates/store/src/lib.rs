@@ -8,11 +8,11 @@
 //! - [`AuditStore::on`]: a host's open transaction, or any other `ConnectionTrait`.
 //!
 //! ```
+//! use runtrail_audit::{RunStats, RunStatus, SkillRun, Storage};
 //! use runtrail_store::AuditStore;
-//! use runtrail_store::audit::{RunStats, RunStatus, SkillRun, Storage};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), runtrail_store::audit::Error> {
+//! # async fn main() -> runtrail_audit::Result<()> {
 //! let store = AuditStore::connect("sqlite::memory:").await?;
 //! store.initialize().await?;
 //!
@@ -24,30 +24,10 @@
 //! # }
 //! ```
 //!
-//! The files mirror the trait: what a method does in SQL stands in the file named after its noun.
-
-/// The README's examples, as tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
+//! The files mirror the traits: each trait of `runtrail-audit` has a file here, which calls what knows the SQL, in a
+//! file named after its noun.
 
 mod store;
-
-mod finishes;
-mod logs;
-mod runs;
-mod starts;
-mod write;
-mod writer;
-
-mod filter;
-mod last_run;
-mod lineage;
-mod list;
-mod lookup;
-mod page;
-
-mod purge;
 
 mod bulk_storage;
 mod paged_storage;
@@ -55,24 +35,18 @@ mod retention;
 mod run_creation;
 mod run_lookup;
 mod run_tree;
-mod runtime;
 
-pub mod copy;
+mod stored_rows;
+
+mod record;
+
+mod read;
+mod statements;
 
 mod codec;
-mod retry;
-mod session;
-mod settings;
-mod stretch;
-
-mod backend;
-mod connection;
 mod error;
+mod settings;
 
-pub use connection::{Borrowed, Connection, Pool};
-pub use retry::Retry;
 pub use runtrail_audit as audit;
-pub use runtrail_entity as entity;
-pub use runtrail_migration as migration;
-pub use runtrail_migration::{ConnectOptions, Durability, SchemaName, discard_open_transactions};
 pub use store::AuditStore;
+pub use stored_rows::StoredRows;

@@ -3,10 +3,11 @@ use runtrail_audit::{
     CursorPage, LogFilter, Order, PageRequest, PagedStorage, Result, RunQuery, RunSummary,
     SkillRun, SkillRunLog,
 };
+use runtrail_db::Connection;
 
-use crate::connection::Connection;
+use crate::read::list;
+use crate::statements::logs;
 use crate::store::AuditStore;
-use crate::{list, logs};
 
 #[async_trait]
 impl<C: Connection> PagedStorage for AuditStore<C> {

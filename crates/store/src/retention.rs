@@ -1,9 +1,9 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use runtrail_audit::{PurgeBatch, PurgeSize, PurgeSummary, Result, Retention};
+use runtrail_db::Connection;
 
-use crate::connection::Connection;
-use crate::purge;
+use crate::statements::purge;
 use crate::store::AuditStore;
 
 #[async_trait]

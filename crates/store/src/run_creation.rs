@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 use runtrail_audit::{Result, RunCreation, SkillRun};
+use runtrail_db::Connection;
 
-use crate::connection::Connection;
-use crate::starts;
+use crate::statements::starts;
 use crate::store::AuditStore;
 
 #[async_trait]

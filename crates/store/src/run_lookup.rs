@@ -1,9 +1,9 @@
 use async_trait::async_trait;
 use runtrail_audit::{Result, RunLookup, RunSummary};
+use runtrail_db::Connection;
 
-use crate::connection::Connection;
+use crate::read::{lineage, lookup};
 use crate::store::AuditStore;
-use crate::{lineage, lookup};
 
 #[async_trait]
 impl<C: Connection> RunLookup for AuditStore<C> {

@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 use runtrail_audit::{Result, RunSummary, RunTree};
+use runtrail_db::Connection;
 
-use crate::connection::Connection;
-use crate::lineage;
+use crate::read::lineage;
 use crate::store::AuditStore;
 
 #[async_trait]

@@ -1,13 +1,14 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use runtrail_audit::{Clock, Limits, SystemClock};
+use runtrail_db::Timing;
 use runtrail_entity::{skill_run, skill_run_log};
 use runtrail_migration::{Migrator, SchemaName};
 use sea_orm::sea_query::{IntoIden, IntoTableRef, Query, SelectStatement, TableRef};
 use sea_orm::{EntityName, Iden, Iterable};
 
-use crate::retry::Retry;
+/// One call of a method of a store.
+pub(crate) type Session<'a, C> = runtrail_db::Session<'a, C, Settings>;
 
 /// What a store goes by, whichever door it was opened through.
 #[derive(Clone, Debug)]
@@ -15,8 +16,7 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) schema: Option<SchemaName>,
-    pub(crate) retry: Retry,
-    pub(crate) call_timeout: Option<Duration>,
+    pub(crate) timing: Timing,
 }
 
 impl Default for Settings {
@@ -25,9 +25,14 @@ impl Default for Settings {
             limits: Limits::default(),
             clock: Arc::new(SystemClock),
             schema: None,
-            retry: Retry::default(),
-            call_timeout: None,
+            timing: Timing::default(),
         }
+    }
+}
+
+impl AsRef<Timing> for Settings {
+    fn as_ref(&self) -> &Timing {
+        &self.timing
     }
 }
 

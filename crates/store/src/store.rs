@@ -9,16 +9,18 @@ use runtrail_audit::{
     Clock, Error, Limits, Page, Result, Retention, RunFilter, RunStats, SkillRun, SkillRunLog,
     Storage,
 };
-use runtrail_migration::{ConnectOptions, SchemaName};
+use runtrail_db::{
+    Borrowed, ConnectOptions, Connection, Pool, Retry, backend, closing_deadline, runtime,
+};
+use runtrail_migration::SchemaName;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::sync::Mutex;
 
-use crate::connection::{Borrowed, Connection, Pool, closing_deadline};
-use crate::retry::Retry;
-use crate::session::Session;
-use crate::settings::Settings;
-use crate::writer::Writer;
-use crate::{backend, error, finishes, last_run, lineage, list, logs, runs, runtime, starts};
+use crate::error;
+use crate::read::{last_run, lineage, list};
+use crate::record::{Write, Writer, dispatch};
+use crate::settings::{Session, Settings};
+use crate::statements::{logs, runs};
 
 /// A run history in a SQLite or PostgreSQL database.
 ///
@@ -35,7 +37,9 @@ use crate::{backend, error, finishes, last_run, lineage, list, logs, runs, runti
 pub struct AuditStore<C = Pool> {
     writer: C,
     reader: C,
-    settings: Settings,
+    /// Writes the calls of all clones together; none on connections of a host's.
+    task: Option<Writer>,
+    pub(crate) settings: Settings,
     schema: Arc<Schema>,
 }
 
@@ -68,8 +72,9 @@ impl AuditStore {
     /// failure.
     ///
     /// ```
-    /// # use runtrail_store::{AuditStore, ConnectOptions, Durability};
-    /// # async fn example() -> Result<(), runtrail_store::audit::Error> {
+    /// # use runtrail_db::{ConnectOptions, Durability};
+    /// # use runtrail_store::AuditStore;
+    /// # async fn example() -> runtrail_audit::Result<()> {
     /// let store = AuditStore::connect("sqlite://runtrail.db?mode=rwc").await?;
     /// let fast = ConnectOptions::new("sqlite://fast.db?mode=rwc").durability(Durability::Normal);
     /// let fast = AuditStore::connect(fast).await?;
@@ -84,41 +89,43 @@ impl AuditStore {
     pub async fn connect(options: impl Into<ConnectOptions>) -> Result<Self> {
         runtime::verify()?;
         let options = options.into();
-        let pool = options.open_for_queue().await.map_err(error::migration)?;
+        let db = options.open_for_queue().await.map_err(error::connecting)?;
         let own = |db| Pool::own(db, options.abandoned().clone());
         if !options.has_writer() {
-            let pool = own(pool);
-            return Ok(Self::over(pool.clone(), pool));
+            let pool = own(db);
+            return Ok(Self::over(pool.clone(), pool, None));
         }
         let readers = options.open_readers();
-        let readers = readers.await.map_err(error::migration)?;
-        let writer = options.open_writer(&pool);
+        let readers = readers.await.map_err(error::connecting)?;
+        let writer = options.open_writer(&db);
         let writer = Writer::new(
-            writer.await.map_err(error::migration)?,
+            writer.await.map_err(error::connecting)?,
             options.queue_timeout(),
         );
-        let pool = own(pool).with_writer(writer);
-        Ok(match readers {
-            Some(readers) => Self::over(pool, own(readers)),
-            None => Self::over(pool.clone(), pool),
-        })
+        let pool = match backend::has_one_writer(&db) {
+            true => Pool::single(db, Arc::new(writer.clone())),
+            false => own(db),
+        };
+        let readers = readers.map_or_else(|| pool.clone(), own);
+        Ok(Self::over(pool, readers, Some(writer)))
     }
 
     /// Uses a connection of the host's.
     ///
     /// What happens to that connection elsewhere happens to the history too: a transaction that is cancelled while it
     /// begins can make later writes on the same pool vanish. A host prevents that by
-    /// [`discard_open_transactions`](crate::discard_open_transactions) before it connects; a store of its own
+    /// [`discard_open_transactions`](runtrail_db::discard_open_transactions) before it connects; a store of its own
     /// ([`connect`](Self::connect)) needs nothing.
     pub fn new(connection: DatabaseConnection) -> Self {
         let pool = Pool::new(connection);
-        Self::over(pool.clone(), pool)
+        Self::over(pool.clone(), pool, None)
     }
 
-    fn over(writer: Pool, reader: Pool) -> Self {
+    fn over(writer: Pool, reader: Pool, task: Option<Writer>) -> Self {
         Self {
             writer,
             reader,
+            task,
             settings: Settings::default(),
             schema: Arc::default(),
         }
@@ -139,7 +146,7 @@ impl AuditStore {
     /// How often a statement is tried again after a failure that passes by itself; up to 12 tries within 5 s by
     /// default. Not on a connection given to [`on`](Self::on).
     pub fn with_retry(mut self, retry: Retry) -> Self {
-        self.settings.retry = retry;
+        self.settings.timing.retry = retry;
         self
     }
 
@@ -151,7 +158,7 @@ impl AuditStore {
     /// each of their batches, and a stream for each of its queries. A migration that has begun goes on to its end.
     /// What is called on a connection given to [`on`](Self::on) has no deadline: its owner may set one for the whole.
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.settings.call_timeout = Some(deadline);
+        self.settings.timing.call_timeout = Some(deadline);
         self
     }
 
@@ -188,10 +195,14 @@ impl AuditStore {
     /// [`Timeout`](runtrail_audit::Error::Timeout), with the number of calls that were given up; the database's own
     /// failures.
     pub async fn close(self) -> Result<()> {
-        let deadline = closing_deadline(self.settings.call_timeout);
+        let deadline = closing_deadline(self.settings.timing.call_timeout);
+        let task = match &self.task {
+            Some(task) => task.close(deadline).await,
+            None => Ok(()),
+        };
         let writer = self.writer.close(deadline).await;
         let readers = self.reader.close(deadline).await;
-        writer.and(readers)
+        task.and(writer).and(readers)
     }
 }
 
@@ -202,7 +213,8 @@ impl<C: Connection> AuditStore<C> {
     /// Only statements are issued on it, never a `begin`; [`initialize`](Storage::initialize) only checks.
     ///
     /// ```
-    /// # use runtrail_store::{AuditStore, audit::{Error, SkillRun, Storage}};
+    /// # use runtrail_audit::{SkillRun, Storage};
+    /// # use runtrail_store::AuditStore;
     /// # use sea_orm::{DatabaseConnection, TransactionTrait};
     /// # async fn example(store: AuditStore, db: DatabaseConnection) -> Result<(), Box<dyn std::error::Error>> {
     /// let txn = db.begin().await?;
@@ -214,8 +226,9 @@ impl<C: Connection> AuditStore<C> {
     /// ```
     pub fn on<'a, T: ConnectionTrait>(&self, connection: &'a T) -> AuditStore<Borrowed<'a, T>> {
         AuditStore {
-            writer: Borrowed(connection),
-            reader: Borrowed(connection),
+            writer: Borrowed::new(connection),
+            reader: Borrowed::new(connection),
+            task: None,
             settings: self.settings.clone(),
             // Its own from here on: what it finds may be rolled back with the transaction.
             schema: Arc::new(Schema {
@@ -277,6 +290,10 @@ impl<C: Connection> AuditStore<C> {
         Ok(session)
     }
 
+    async fn record(&self, db: &Session<'_, C>, write: Write) -> Result<()> {
+        dispatch(db, self.task.as_ref(), write).await
+    }
+
     async fn inspect_schema(&self, session: &Session<'_, C>) -> Result<()> {
         let session = session.through(&self.reader);
         session.attempt(|| self.look_at_schema()).await
@@ -316,8 +333,8 @@ impl<C: Connection> Storage for AuditStore<C> {
         let migrator = self.settings.migrator();
         session
             .attempt(|| async {
-                let applied = pool.migrate(&migrator).await;
-                applied.map_err(error::migration)
+                let applied = migrator.up(&pool.uncached(), None).await;
+                applied.map(drop).map_err(error::migration)
             })
             .await?;
         self.inspect_schema(&session).await?;
@@ -325,15 +342,18 @@ impl<C: Connection> Storage for AuditStore<C> {
     }
 
     async fn start_run(&self, run: &SkillRun) -> Result<()> {
-        starts::start(&self.writing().await?, run).await
+        let db = self.writing().await?;
+        self.record(&db, Write::start(run, &db)?).await
     }
 
     async fn finish_run(&self, run_id: &str, stats: &RunStats) -> Result<()> {
-        finishes::finish(&self.writing().await?, run_id, stats).await
+        let db = self.writing().await?;
+        self.record(&db, Write::finish(run_id, stats, &db)?).await
     }
 
     async fn append_log(&self, event: &SkillRunLog) -> Result<()> {
-        logs::append(&self.writing().await?, event).await
+        let db = self.writing().await?;
+        self.record(&db, Write::append(event, &db)?).await
     }
 
     async fn get_run(&self, run_id: &str) -> Result<SkillRun> {

@@ -22,9 +22,11 @@ mod ticket;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use runtrail_store::audit::{RunStats, RunStatus, SkillRun, SkillRunLog, Storage, new_run_id};
-use runtrail_store::entity::skill_run;
-use runtrail_store::{AuditStore, discard_open_transactions};
+use runtrail::entity::skill_run;
+use runtrail::{
+    AuditStore, RunStats, RunStatus, SkillRun, SkillRunLog, Storage, discard_open_transactions,
+    new_run_id,
+};
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, EntityTrait, IntoActiveModel, PaginatorTrait,
     QueryOrder, TransactionTrait,

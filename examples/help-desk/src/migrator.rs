@@ -8,7 +8,7 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         // Runtrail's come first: the application's tables may refer to Runtrail's, and a step down should undo the
         // application's last migration.
-        let mut all = runtrail_store::migration::migrations();
+        let mut all = runtrail::migration::migrations();
         all.push(Box::new(CreateTickets));
         all
     }

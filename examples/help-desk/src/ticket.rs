@@ -11,7 +11,7 @@ pub(crate) struct Model {
     #[sea_orm(column_type = "Text")]
     pub question: String,
     #[sea_orm(belongs_to, from = "run_id", to = "id")]
-    pub run: BelongsTo<runtrail_store::entity::skill_run::Entity>,
+    pub run: BelongsTo<runtrail::entity::skill_run::Entity>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

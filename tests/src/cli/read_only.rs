@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Output;
 
 use runtrail_audit::Storage;
-use runtrail_store::{AuditStore, ConnectOptions};
+use runtrail_db::ConnectOptions;
+use runtrail_store::AuditStore;
 
 use crate::fixture::*;
 

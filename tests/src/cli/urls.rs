@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-use runtrail_migration::ConnectOptions;
+use runtrail_db::ConnectOptions;
 use runtrail_store::AuditStore;
 use tracing_subscriber::fmt::MakeWriter;
 

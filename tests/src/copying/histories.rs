@@ -1,6 +1,6 @@
 use runtrail_audit::{Cursor, Order, PageRequest, PagedStorage, RunQuery, SkillRun, Storage};
+use runtrail_copy::{DifferenceKind, HistoryCopy, Notice};
 use runtrail_store::AuditStore;
-use runtrail_store::copy::{DifferenceKind, HistoryCopy, Notice};
 use serde_json::json;
 
 use super::{copied, copied_while, difference, event_of, fill, meanwhile, run};

@@ -5,9 +5,7 @@ use std::process::{Command, Stdio};
 
 use chrono::DateTime;
 use runtrail_audit::{Error, RunStatus, SkillRun, Storage};
-use runtrail_store::copy::{
-    CopySummary, Difference, DifferenceKind, HistoryCopy, LegacyStore, RowKey,
-};
+use runtrail_copy::{CopySummary, Difference, DifferenceKind, HistoryCopy, LegacyStore, RowKey};
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use runtrail_audit::{BulkStorage, SkillRunLog, Storage};
+use runtrail_copy::{CopySummary, Difference, DifferenceKind, HistoryCopy, Notice, RowKey};
 use runtrail_store::AuditStore;
-use runtrail_store::copy::{CopySummary, Difference, DifferenceKind, HistoryCopy, Notice, RowKey};
 use serde_json::json;
 
 use crate::fixture::*;

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use runtrail_audit::{Error, ErrorKind, Storage};
-use runtrail_store::{AuditStore, ConnectOptions, Retry};
+use runtrail_db::{ConnectOptions, Retry};
+use runtrail_store::AuditStore;
 use sea_orm::TransactionTrait;
 use serde_json::json;
 

@@ -1,7 +1,9 @@
 //! From the first call of a store to its closing, and what becomes of a call in between.
 
 use runtrail_audit::{Error, ErrorKind, Storage};
-use runtrail_store::{AuditStore, ConnectOptions, SchemaName};
+use runtrail_db::ConnectOptions;
+use runtrail_migration::SchemaName;
+use runtrail_store::AuditStore;
 
 use crate::fixture::*;
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use runtrail_migration::{ConnectOptions, Durability};
+use runtrail_db::{ConnectOptions, Durability};
 use runtrail_store::AuditStore;
 use sea_orm::DatabaseConnection;
 use sea_orm::sqlx::{self, Row};

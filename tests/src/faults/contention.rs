@@ -2,7 +2,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use runtrail_audit::{ErrorKind, Storage};
-use runtrail_store::{AuditStore, ConnectOptions};
+use runtrail_db::ConnectOptions;
+use runtrail_store::AuditStore;
 
 use super::counts;
 use super::ledger::{Entries, Ledger};

@@ -8,7 +8,8 @@ use std::process::{self, Command, Stdio};
 use std::sync::OnceLock;
 
 use runtrail_audit::{ErrorKind, Result, Storage};
-use runtrail_store::{AuditStore, discard_open_transactions};
+use runtrail_db::discard_open_transactions;
+use runtrail_store::AuditStore;
 use sea_orm::{ConnectionTrait, Database, TransactionTrait};
 use tempfile::TempDir;
 

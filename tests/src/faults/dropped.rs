@@ -1,7 +1,8 @@
 use std::ops::RangeInclusive;
 
 use runtrail_audit::Storage;
-use runtrail_store::{AuditStore, discard_open_transactions};
+use runtrail_db::discard_open_transactions;
+use runtrail_store::AuditStore;
 use sea_orm::{ConnectOptions, Database, TransactionTrait};
 
 use super::counts;

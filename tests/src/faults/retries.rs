@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use runtrail_audit::{ErrorKind, Retention, Storage};
-use runtrail_store::{AuditStore, ConnectOptions, Retry};
+use runtrail_db::{ConnectOptions, Retry};
+use runtrail_store::AuditStore;
 use sea_orm::{Database, DatabaseConnection, TransactionTrait};
 
 use super::outside::{ask, count, end_connections};

@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use runtrail_audit::{ErrorKind, Storage};
-use runtrail_store::{AuditStore, Retry};
+use runtrail_db::Retry;
+use runtrail_store::AuditStore;
 use runtrail_test_servers::Cluster;
 
 use super::counts;

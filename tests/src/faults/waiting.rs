@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use runtrail_audit::{
     BulkStorage, Error, ErrorKind, PageRequest, PagedStorage, RunQuery, SkillRun, Storage,
 };
-use runtrail_store::{AuditStore, ConnectOptions, Retry};
+use runtrail_db::{ConnectOptions, Retry};
+use runtrail_store::AuditStore;
 use runtrail_test_servers::Cluster;
 use sea_orm::{SqliteTransactionMode, TransactionOptions, TransactionTrait};
 

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use runtrail_audit::{Error, ErrorKind, Result, Storage};
-use runtrail_store::{AuditStore, ConnectOptions, Retry};
+use runtrail_db::{ConnectOptions, Retry};
+use runtrail_store::AuditStore;
 use serde::{Deserialize, Serialize};
 
 use super::ledger::{Entry, Ledger};

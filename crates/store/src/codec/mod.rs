@@ -6,11 +6,8 @@ mod outcome;
 mod run;
 
 use runtrail_audit::{Error, Result};
-use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{IdenStatic, QueryResult, TryGetable};
 use serde_json::Value;
-
-use crate::{backend, error};
 
 pub(crate) use cursor::{Bookmark, ListId, decode_cursor, encode_cursor};
 pub(crate) use log::{decode_log, encode_log, is_same_event, read_log};
@@ -49,39 +46,6 @@ pub(crate) fn unless_damaged<T>(decoded: Result<T>) -> Result<Option<T>> {
         }
         Err(err) => Err(err),
     }
-}
-
-/// The values of these columns, of whatever type they are: SQLite holds any in any column, and has an order for
-/// them all.
-pub(crate) fn raw_values(
-    row: &QueryResult,
-    columns: &[impl IdenStatic],
-) -> Result<Vec<sea_orm::Value>> {
-    let raw = |column: &str| {
-        let number = row.try_get::<i64>("", column).map(sea_orm::Value::from);
-        number
-            .or_else(|_| row.try_get::<String>("", column).map(Into::into))
-            .or_else(|_| row.try_get::<f64>("", column).map(Into::into))
-            .or_else(|_| row.try_get::<Vec<u8>>("", column).map(Into::into))
-    };
-    let values = columns.iter().map(|column| raw(column.as_str()));
-    values.collect::<Result<_, _>>().map_err(error::database)
-}
-
-/// The values of these columns, for rows to be compared with them by the database.
-pub(crate) fn position(row: &QueryResult, columns: &[impl IdenStatic]) -> Result<Vec<Expr>> {
-    let values = raw_values(row, columns)?;
-    let operand = |(value, column): (sea_orm::Value, &_)| {
-        // Text that isn't UTF-8 comes as bytes, and those would be compared with text by their type alone.
-        let is_text = matches!(value, sea_orm::Value::Bytes(_))
-            && backend::is_text(row, IdenStatic::as_str(column));
-        let value = Expr::val(value);
-        match is_text {
-            true => value.cast_as("text"),
-            false => value,
-        }
-    };
-    Ok(values.into_iter().zip(columns).map(operand).collect())
 }
 
 /// Where a row stands, for the error that it can't be read.

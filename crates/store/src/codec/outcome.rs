@@ -1,10 +1,9 @@
 use runtrail_audit::{Limits, Result, RunStats, rules};
+use runtrail_db::backend;
 use runtrail_entity::skill_run::{ActiveModel, Column, Entity, Model};
 use sea_orm::Set;
 use sea_orm::sea_query::{Expr, ExprTrait, Func};
 use serde::Serialize;
-
-use crate::backend;
 
 /// The columns that say how a run ended.
 #[derive(Debug, PartialEq, Serialize)]

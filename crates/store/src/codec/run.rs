@@ -1,11 +1,11 @@
 use runtrail_audit::{Limits, Result, RunStatus, RunSummary, SkillRun, rules};
+use runtrail_db::backend;
 use runtrail_entity::skill_run::{Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{EntityName, QueryResult};
 use serde::Serialize;
 
 use super::{Outcome, Place, is_same_json};
-use crate::backend;
 
 /// The row of a run, as it is to be stored.
 pub(crate) fn encode_run(run: &SkillRun, limits: &Limits) -> Result<Model> {

@@ -7,10 +7,9 @@ mod ticket;
 use std::env;
 
 use anyhow::{Context, Result, ensure};
-use runtrail_store::AuditStore;
-use runtrail_store::audit::{Error, SkillRun, SkillRunLog, Storage};
-use runtrail_store::entity::{skill_run, skill_run_log};
-use runtrail_store::migration::locked;
+use runtrail::entity::{skill_run, skill_run_log};
+use runtrail::migration::locked;
+use runtrail::{AuditStore, Error, SkillRun, SkillRunLog, Storage};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, EntityTrait, IntoActiveModel};
 use sea_orm_migration::MigratorTrait;
 use seaography::async_graphql::dynamic::Schema;

@@ -14,8 +14,7 @@ use loco_rs::config::Config;
 use loco_rs::controller::AppRoutes;
 use loco_rs::environment::Environment;
 use loco_rs::task::Tasks;
-use runtrail_store::AuditStore;
-use runtrail_store::audit::{SkillRun, SkillRunLog, Storage};
+use runtrail::{AuditStore, SkillRun, SkillRunLog, Storage};
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 

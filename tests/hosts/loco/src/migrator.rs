@@ -5,7 +5,7 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        let mut all = runtrail_store::migration::migrations();
+        let mut all = runtrail::migration::migrations();
         all.push(Box::new(CreateTickets));
         all
     }

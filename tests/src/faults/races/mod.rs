@@ -201,7 +201,7 @@ async fn assert_rounds_explained(store: &AuditStore, rounds: BTreeMap<u64, Vec<E
 async fn host(database: &TestDatabase) -> AuditStore {
     let mut options = ConnectOptions::new(database.url());
     options.max_connections(4).sqlx_logging(false);
-    runtrail_store::discard_open_transactions(&mut options);
+    runtrail_db::discard_open_transactions(&mut options);
     AuditStore::new(Database::connect(options).await.unwrap())
 }
 

@@ -1,0 +1,242 @@
+//! The store whose design ours follows, as a source: times in seconds, 0 and empty texts for what there isn't.
+
+mod row;
+mod skill_run;
+mod skill_run_log;
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use runtrail_audit::{Error, Limits, Result};
+use runtrail_db::{ConnectOptions, Pool, Session, Timing, closing_deadline, error};
+use runtrail_entity as ours;
+use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoIden, Query, SelectStatement};
+use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, QueryResult};
+
+use self::row::Row;
+use crate::history::{self, Copied, Found, History, Page, Range, Stretch, Table};
+use crate::report::Counts;
+
+/// A legacy database: that of the store whose design this one follows, to be copied from.
+///
+/// It is a SQLite file with the tables `skill_runs` and `skill_run_logs`, whose times are whole seconds. Nothing in it is
+/// changed, and its program may be running: without a write-ahead log it waits for each page that is read.
+///
+/// What our store holds in another form is brought into it: no value (NULL) is an empty text, 0, `{}` or `null`, and where
+/// anything else changes, that is told. Text that is not the JSON that it should be is kept as a JSON string, the inputs
+/// of a run in the member `legacy_inputs`, and a number that is none becomes 0.
+/// A row that no run or event can be made of is refused, and makes the copy incomplete: one without a key, or with that of
+/// another row; one whose identifiers are too long, or whose texts have more than 16 MiB; an event before the first place.
+/// Columns that it has besides are left out, with a warning through `tracing`.
+///
+/// ```no_run
+/// use runtrail_store::AuditStore;
+/// use runtrail_audit::{Error, Storage};
+/// use runtrail_copy::{HistoryCopy, LegacyStore};
+///
+/// # async fn example() -> Result<(), Error> {
+/// let from = LegacyStore::connect("sqlite://old.db").await?;
+/// let to = AuditStore::connect("sqlite://runtrail.db?mode=rwc").await?;
+/// to.initialize().await?;
+/// let summary = HistoryCopy::new(from, to).last().run(&|_| {}).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct LegacyStore {
+    db: Pool,
+    limits: Limits,
+    timing: Timing,
+    runs_have_rowids: bool,
+    events_have_rowids: bool,
+}
+
+impl LegacyStore {
+    /// What the URL of such a database begins with where it could also be another one's: `legacy+sqlite://old.db`.
+    pub const URL_PREFIX: &str = "legacy+";
+
+    /// Opens it, by its URL as a SQLite file, with or without the [prefix](Self::URL_PREFIX).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] for a URL that isn't one of such a database, and the database's own failures.
+    pub async fn connect(url: &str) -> Result<Self> {
+        let url = url.strip_prefix(Self::URL_PREFIX).unwrap_or(url);
+        let db = ConnectOptions::new(url).open_as_it_is().await;
+        let mut store = Self {
+            db: Pool::new(db.map_err(error::connecting)?),
+            limits: Limits::new(Limits::MAX_VALUE_BYTES)?,
+            timing: Timing::default(),
+            runs_have_rowids: false,
+            events_have_rowids: false,
+        };
+        store.runs_have_rowids = store.check(skill_run::Entity).await?;
+        store.events_have_rowids = store.check(skill_run_log::Entity).await?;
+        Ok(store)
+    }
+
+    /// Closes its connections.
+    ///
+    /// # Errors
+    ///
+    /// The database's own failures.
+    pub async fn close(self) -> Result<()> {
+        self.db.close(closing_deadline(None)).await
+    }
+
+    /// Whether the rows of a table have numbers; an error if it isn't one of such a store.
+    async fn check<E: EntityTrait>(&self, entity: E) -> Result<bool> {
+        let about = |function: &'static str| {
+            let function = Func::cust(function).arg(entity.table_name());
+            Query::select().from_function(function, "about").take()
+        };
+        let db = self.session();
+        let rows = db.fetch(about("pragma_table_info").column("name")).await?;
+        let names = rows.iter().map(|row| row.try_get_by_index(0));
+        let names: HashSet<String> = names.collect::<Result<_, _>>().map_err(error::database)?;
+        let known: Vec<_> = E::Column::iter().skip(1).map(|it| it.as_str()).collect();
+        let table = entity.table_name();
+        if let Some(column) = known.iter().find(|column| !names.contains(**column)) {
+            let reason = format!("leads to no legacy database: it has no {table}.{column}");
+            return Err(Error::invalid("url", reason));
+        }
+        for column in names.iter().filter(|name| !known.contains(&name.as_str())) {
+            tracing::warn!(table, column, "the column isn't copied");
+        }
+        let rows = db
+            .fetch(about("pragma_table_list").columns(["type", "wr"]))
+            .await?;
+        let kinds = rows.iter().map(|row| {
+            let kind: String = row.try_get("", "type")?;
+            let has_no_rowid: i64 = row.try_get("", "wr")?;
+            Ok((kind, has_no_rowid == 0))
+        });
+        let kinds: Vec<_> = kinds.collect::<Result<_, _>>().map_err(error::database)?;
+        match kinds.as_slice() {
+            [(kind, has_rowids)] if kind == "table" => Ok(*has_rowids),
+            _ => {
+                let reason = format!("leads to no legacy database: {table} is no table");
+                Err(Error::invalid("url", reason))
+            }
+        }
+    }
+
+    fn session(&self) -> Session<'_, Pool> {
+        Session::new(&self.db, &self.timing)
+    }
+
+    fn row<'a>(&'a self, row: &'a QueryResult) -> Row<'a> {
+        Row::new(row, &self.limits)
+    }
+
+    /// A page of a table, in which only some rows have a key.
+    async fn page<E: EntityTrait, M: Copied>(
+        &self,
+        entity: E,
+        mut table: Table<E::Column>,
+        has_key: Expr,
+        stretch: &Stretch,
+        read: impl Fn(&QueryResult) -> Found<M>,
+    ) -> Result<Page<M>> {
+        let db = self.session();
+        table.rows.and_where(has_key.clone());
+        let mut page = table.page(&db, stretch, read).await?;
+        if stretch.is_first() {
+            let mut without_key = Query::select();
+            without_key.from(entity).and_where(has_key.not());
+            let count = db.count(without_key).await?;
+            if count > 0 {
+                let reason = format!("is of a wrong type; there are {count} of them");
+                page.rows
+                    .insert(0, Found::refused(Error::invalid("key", reason)));
+            }
+        }
+        Ok(page)
+    }
+}
+
+/// The columns of a table, and the number of each row if it has one.
+fn select<E: EntityTrait>(entity: E, has_rowids: bool) -> SelectStatement {
+    let mut columns = E::Column::iter();
+    let rowid = columns.next().filter(|_| has_rowids);
+    let mut query = Query::select();
+    query
+        .columns(columns.map(|column| column.as_column_ref()))
+        .from(entity);
+    if let Some(rowid) = rowid {
+        // Under this name also where it is a column that has another one.
+        query.expr_as(Expr::col(rowid.as_column_ref()), rowid.into_iden());
+    }
+    query
+}
+
+/// Whether a value is of this type: any may be in any column.
+fn is_of_type(column: impl ColumnTrait, name: &'static str) -> Expr {
+    let of = Func::cust("typeof").arg(Expr::col(column.as_column_ref()));
+    Expr::expr(of).eq(Expr::Constant(name.into()))
+}
+
+const TEXT: &str = "text";
+const INTEGER: &str = "integer";
+
+#[async_trait]
+impl History for LegacyStore {
+    async fn size(&self) -> Result<(u64, u64)> {
+        let db = self.session();
+        let runs = Query::select().from(skill_run::Entity).take();
+        let events = Query::select().from(skill_run_log::Entity).take();
+        Ok((db.count(runs).await?, db.count(events).await?))
+    }
+
+    async fn counts(&self) -> Result<Counts> {
+        use skill_run::{Column, Entity};
+
+        let runs = Query::select().from(Entity).take();
+        let by = [Column::SkillId, Column::Status];
+        let read = |row: &QueryResult| self.row(row).skill_and_status();
+        history::counts(&self.session(), runs, by, read).await
+    }
+
+    async fn count_events(&self, range: &Range) -> Result<u64> {
+        use skill_run_log::{Column, Entity};
+
+        let mut events = Query::select().from(Entity).take();
+        range.restrict(&mut events, Column::RunId);
+        self.session().count(events).await
+    }
+
+    async fn existing(&self, run_ids: &[String]) -> Result<HashSet<String>> {
+        use skill_run::{Column, Entity};
+
+        let runs = Query::select().from(Entity).take();
+        history::existing(&self.session(), runs, Column::Id, run_ids).await
+    }
+
+    async fn runs(&self, stretch: &Stretch) -> Result<Page<ours::skill_run::Model>> {
+        use skill_run::{Column, Entity};
+        const KEY: [Column; 2] = [Column::Id, Column::Rowid];
+
+        let table = Table {
+            rows: select(Entity, self.runs_have_rowids),
+            key: &KEY[..1 + usize::from(self.runs_have_rowids)],
+            texts: &[Column::Inputs, Column::Output, Column::Error],
+        };
+        let has_key = is_of_type(Column::Id, TEXT);
+        let read = |row: &QueryResult| self.row(row).found(Row::run);
+        self.page(Entity, table, has_key, stretch, read).await
+    }
+
+    async fn events(&self, stretch: &Stretch) -> Result<Page<ours::skill_run_log::Model>> {
+        use skill_run_log::{Column, Entity};
+        const KEY: [Column; 3] = [Column::RunId, Column::Seq, Column::Rowid];
+
+        let table = Table {
+            rows: select(Entity, self.events_have_rowids),
+            key: &KEY[..2 + usize::from(self.events_have_rowids)],
+            texts: &[Column::Payload],
+        };
+        let has_key = is_of_type(Column::RunId, TEXT).and(is_of_type(Column::Seq, INTEGER));
+        let read = |row: &QueryResult| self.row(row).found(Row::event);
+        self.page(Entity, table, has_key, stretch, read).await
+    }
+}

@@ -1,0 +1,279 @@
+//! What a row of the legacy store says, in our terms.
+
+use chrono::{DateTime, Utc};
+use runtrail_audit::{Error, Limits, Result, rules};
+use runtrail_db::{error, keyset};
+use runtrail_entity as ours;
+use sea_orm::{IdenStatic, QueryResult, Value};
+use serde_json::json;
+
+use super::{skill_run, skill_run_log};
+use crate::history::{Copied, Found};
+
+/// The member of a run's inputs that holds what was no JSON object.
+const LEGACY_INPUTS: &str = "legacy_inputs";
+
+/// A row, and what of it had to be changed.
+pub(super) struct Row<'a> {
+    row: &'a QueryResult,
+    limits: &'a Limits,
+    adapted: Vec<String>,
+}
+
+impl<'a> Row<'a> {
+    pub(super) fn new(row: &'a QueryResult, limits: &'a Limits) -> Self {
+        Self {
+            row,
+            limits,
+            adapted: Vec::new(),
+        }
+    }
+
+    pub(super) fn found<M: Copied>(mut self, read: impl Fn(&mut Self) -> Result<M>) -> Found<M> {
+        Found {
+            key: M::read_key(self.row),
+            content: read(&mut self),
+            adapted: self.adapted,
+        }
+    }
+
+    pub(super) fn run(&mut self) -> Result<ours::skill_run::Model> {
+        use skill_run::Column;
+
+        let parent_run_id = self.identifier(Column::ParentRunId)?;
+        Ok(ours::skill_run::Model {
+            id: self.run_id(Column::Id)?,
+            skill_id: self.identifier(Column::SkillId)?,
+            caller_id: self.identifier(Column::CallerId)?,
+            channel_id: self.identifier(Column::ChannelId)?,
+            parent_run_id: Some(parent_run_id).filter(|id| !id.is_empty()),
+            started_at: self.time(Column::StartedAt),
+            finished_at: self.time_if_any(Column::FinishedAt),
+            status: self.identifier(Column::Status)?,
+            tool_calls: self.count(Column::ToolCalls),
+            runtime_seconds: self.seconds(Column::RuntimeSeconds)?,
+            total_input_tokens: self.count(Column::TotalInputTokens),
+            total_output_tokens: self.count(Column::TotalOutputTokens),
+            total_thinking_tokens: self.count(Column::TotalThinkingTokens),
+            inputs: self.json_object(Column::Inputs)?,
+            output: self.free_text(Column::Output)?,
+            error: self.free_text(Column::Error)?,
+        })
+    }
+
+    pub(super) fn event(&mut self) -> Result<ours::skill_run_log::Model> {
+        use skill_run_log::Column;
+
+        let sequence = self.row.try_get("", Column::Seq.as_str());
+        let sequence: i64 = sequence.map_err(error::database)?;
+        if sequence < 0 {
+            let reason = format!("is {sequence}, less than 0");
+            return Err(Error::invalid(Column::Seq.as_str(), reason));
+        }
+        Ok(ours::skill_run_log::Model {
+            run_id: self.run_id(Column::RunId)?,
+            sequence,
+            created_at: self.time(Column::CreatedAt),
+            event_type: self.identifier(Column::EventType)?,
+            payload: self.json(Column::Payload)?,
+        })
+    }
+
+    /// The skill and the status of a group of runs.
+    pub(super) fn skill_and_status(&mut self) -> (String, String) {
+        use skill_run::Column;
+
+        (self.name(Column::SkillId), self.name(Column::Status))
+    }
+
+    fn run_id(&self, column: impl IdenStatic) -> Result<String> {
+        let id = self.row.try_get::<String>("", column.as_str());
+        let id = id.map_err(|_| Error::invalid(column.as_str(), "is no UTF-8 text"))?;
+        rules::run_id(column.as_str(), &id)?;
+        Ok(id)
+    }
+
+    fn identifier(&mut self, column: impl IdenStatic) -> Result<String> {
+        let name = self.name(column);
+        rules::identifier(column.as_str(), &name)?;
+        Ok(name)
+    }
+
+    fn name(&mut self, column: impl IdenStatic) -> String {
+        let text = self.text(column);
+        self.without_nul(column, text)
+    }
+
+    fn free_text(&mut self, column: impl IdenStatic) -> Result<String> {
+        let text = self.text(column);
+        self.within_limits(column, &text)?;
+        Ok(self.without_nul(column, text))
+    }
+
+    /// JSON stays the text that it is.
+    fn json(&mut self, column: impl IdenStatic) -> Result<String> {
+        let Some(text) = self.some_text(column) else {
+            return Ok(json!(null).to_string());
+        };
+        let text = match self.parsed(column, &text) {
+            Some(_) => text,
+            None => {
+                let damage = damage(&text);
+                self.adapt(column, format!("{damage}, and is a JSON string now"));
+                json!(text).to_string()
+            }
+        };
+        self.within_limits(column, &text)?;
+        Ok(text)
+    }
+
+    fn json_object(&mut self, column: impl IdenStatic) -> Result<String> {
+        let Some(text) = self.some_text(column) else {
+            return Ok(json!({}).to_string());
+        };
+        let text = match self.parsed(column, &text) {
+            Some(serde_json::Value::Object(_)) => text,
+            // How a map that was never made is written.
+            Some(serde_json::Value::Null) => {
+                self.adapt(column, "was null, and is an empty object now");
+                json!({}).to_string()
+            }
+            parsed => {
+                let damage = parsed.map_or_else(|| damage(&text), |_| "was no JSON object");
+                self.adapt(
+                    column,
+                    format!("{damage}, and is its member {LEGACY_INPUTS:?} now"),
+                );
+                json!({LEGACY_INPUTS: text}).to_string()
+            }
+        };
+        self.within_limits(column, &text)?;
+        Ok(text)
+    }
+
+    /// None if it isn't JSON that can be stored.
+    fn parsed(&self, column: impl IdenStatic, text: &str) -> Option<serde_json::Value> {
+        let value = serde_json::from_str(text).ok()?;
+        let is_storable = match rules::json(column.as_str(), &value, self.limits) {
+            // Its size is that of the text, and isn't mended by making a string of it.
+            Ok(_) | Err(Error::TooLarge { .. }) => true,
+            Err(_) => false,
+        };
+        is_storable.then_some(value)
+    }
+
+    fn count(&mut self, column: impl IdenStatic) -> i64 {
+        match self.value(column) {
+            None => 0,
+            Some(Value::BigInt(Some(number))) if number >= 0 => number,
+            Some(Value::Double(Some(number))) if number >= 0.0 => {
+                let whole = number as i64;
+                if whole as f64 != number {
+                    self.adapt(column, format!("was {number}, and is {whole} now"));
+                }
+                whole
+            }
+            Some(other) => self.instead_of(column, &other, 0),
+        }
+    }
+
+    fn seconds(&mut self, column: impl IdenStatic) -> Result<f64> {
+        let seconds = match self.value(column) {
+            None => 0.0,
+            Some(Value::BigInt(Some(number))) if number >= 0 => number as f64,
+            Some(Value::Double(Some(number))) if number >= 0.0 && number.is_finite() => number,
+            Some(other) => self.instead_of(column, &other, 0.0),
+        };
+        rules::seconds(column.as_str(), seconds)
+    }
+
+    /// When something happened, which it always has.
+    fn time(&mut self, column: impl IdenStatic) -> i64 {
+        self.time_if_any(column).unwrap_or_else(|| {
+            self.adapt(column, "was none, and is the beginning of 1970 now");
+            0
+        })
+    }
+
+    /// Seconds since the epoch as microseconds; 0 is none.
+    fn time_if_any(&mut self, column: impl IdenStatic) -> Option<i64> {
+        let value = self.value(column)?;
+        let micros = match value {
+            Value::BigInt(Some(seconds)) => seconds.checked_mul(1_000_000),
+            Value::Double(Some(seconds)) => Some((seconds * 1e6).round() as i64),
+            _ => None,
+        };
+        let in_range = micros.filter(|it| DateTime::<Utc>::from_timestamp_micros(*it).is_some());
+        if in_range.is_none() {
+            self.adapt(column, format!("was {value}, which is no time"));
+        }
+        in_range.filter(|micros| *micros != 0)
+    }
+
+    fn text(&mut self, column: impl IdenStatic) -> String {
+        self.some_text(column).unwrap_or_default()
+    }
+
+    fn some_text(&mut self, column: impl IdenStatic) -> Option<String> {
+        let (text, was) = match self.value(column)? {
+            Value::String(Some(text)) => return Some(text),
+            Value::BigInt(Some(number)) => (number.to_string(), "was a number"),
+            Value::Double(Some(number)) => (number.to_string(), "was a number"),
+            Value::Bytes(Some(bytes)) => match String::from_utf8(bytes) {
+                Ok(text) => (text, "was bytes"),
+                Err(err) => {
+                    let text = String::from_utf8_lossy(err.as_bytes()).into_owned();
+                    (text, "was no UTF-8, which has U+FFFD in its place")
+                }
+            },
+            other => (other.to_string(), "was of another type"),
+        };
+        self.adapt(column, format!("{was}, and is text now"));
+        Some(text)
+    }
+
+    fn without_nul(&mut self, column: impl IdenStatic, text: String) -> String {
+        if !text.contains('\0') {
+            return text;
+        }
+        self.adapt(column, "had NUL characters, which are U+FFFD now");
+        text.replace('\0', "\u{FFFD}")
+    }
+
+    fn within_limits(&self, column: impl IdenStatic, text: &str) -> Result<()> {
+        rules::free_text(column.as_str(), text, self.limits).map(drop)
+    }
+
+    fn instead_of<T: Into<Value> + Copy>(
+        &mut self,
+        column: impl IdenStatic,
+        value: &Value,
+        instead: T,
+    ) -> T {
+        self.adapt(
+            column,
+            format!("was {value}, and is {} now", instead.into()),
+        );
+        instead
+    }
+
+    fn adapt(&mut self, column: impl IdenStatic, change: impl AsRef<str>) {
+        let change = change.as_ref();
+        self.adapted.push(format!("{} {change}", column.as_str()));
+    }
+
+    /// None where there is none.
+    fn value(&self, column: impl IdenStatic) -> Option<Value> {
+        if let Ok(None) = self.row.try_get::<Option<i64>>("", column.as_str()) {
+            return None;
+        }
+        keyset::raw_values(self.row, &[column]).ok()?.pop()
+    }
+}
+
+fn damage(text: &str) -> &'static str {
+    match text {
+        "" => "was empty",
+        _ => "was no JSON that can be read",
+    }
+}

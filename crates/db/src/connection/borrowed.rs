@@ -1,0 +1,59 @@
+use std::fmt;
+
+use async_trait::async_trait;
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
+
+use super::{Connection, Pool};
+
+/// Somebody else's open transaction or connection, on which statements are issued and nothing else.
+pub struct Borrowed<'a, C>(&'a C);
+
+impl<'a, C> Borrowed<'a, C> {
+    /// Borrows it.
+    pub fn new(connection: &'a C) -> Self {
+        Self(connection)
+    }
+}
+
+impl<C: ConnectionTrait> Connection for Borrowed<'_, C> {
+    fn pool(&self) -> Option<&Pool> {
+        None
+    }
+}
+
+#[async_trait]
+impl<C: ConnectionTrait> ConnectionTrait for Borrowed<'_, C> {
+    fn get_database_backend(&self) -> DbBackend {
+        self.0.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.0.execute_raw(statement).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "forwarding, not calling")]
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.0.execute_unprepared(sql).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "forwarding, not calling")]
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.0.query_one_raw(statement).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.0.query_all_raw(statement).await
+    }
+}
+
+impl<C> fmt::Debug for Borrowed<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Borrowed").finish_non_exhaustive()
+    }
+}
+
+impl<C> Clone for Borrowed<'_, C> {
+    fn clone(&self) -> Self {
+        Self(self.0)
+    }
+}

@@ -1,0 +1,50 @@
+//! How a statement reaches SQLite or PostgreSQL.
+//!
+//! This crate knows URLs, pragmas, pools, the codes of drivers' errors, retries and deadlines. It knows no table.
+//!
+//! - [`ConnectOptions`] opens a database.
+//! - A [`Pool`] is a database that was opened here, or a host's. [`Borrowed`] is a host's open transaction.
+//! - A [`Session`] runs the statements of one call on one of them, within the call's [`Timing`].
+
+#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
+compile_error!("runtrail-db needs one of the features `sqlite` and `postgres`");
+
+mod session;
+
+mod retry;
+mod timing;
+
+mod connection;
+
+mod abandoned;
+mod connect;
+mod connect_error;
+mod database_url;
+#[cfg(feature = "sqlite")]
+mod open_file;
+#[cfg(feature = "postgres")]
+mod open_server;
+mod open_transactions;
+mod postgres_url;
+#[cfg(feature = "sqlite")]
+mod sqlite_file;
+mod sqlite_url;
+
+pub mod backend;
+mod driver_error_kind;
+pub mod error;
+pub mod keyset;
+pub mod runtime;
+
+#[doc(hidden)]
+pub use abandoned::Abandoned;
+pub use connect::{ConnectOptions, Durability};
+pub use connect_error::{ConnectError, Result};
+pub use connection::{Borrowed, Connection, Held, OnlyWriter, Pool, Uncached, closing_deadline};
+pub use driver_error_kind::DriverErrorKind;
+pub use open_transactions::discard_open_transactions;
+pub use retry::Retry;
+pub use session::Session;
+#[cfg(feature = "sqlite")]
+pub use sqlite_file::switch_to_write_ahead_log;
+pub use timing::Timing;

@@ -1,0 +1,49 @@
+//! Connecting to a PostgreSQL server.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use sea_orm::sqlx::ConnectOptions as _;
+use sea_orm::{ConnectOptions as PoolOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
+use tokio::time::timeout;
+
+use crate::database_url::DatabaseUrl;
+use crate::{ConnectError, ConnectOptions, Result};
+
+impl ConnectOptions {
+    pub(crate) async fn open_server(&self, mut options: PoolOptions) -> Result<DatabaseConnection> {
+        /// How long a server with a free connection takes at most.
+        const PROMPTLY: Duration = Duration::from_millis(500);
+
+        let DatabaseUrl::Postgres(url) = &self.url else {
+            return Err(ConnectError::InvalidUrl {
+                reason: "has to begin with postgres:",
+            });
+        };
+        let driver = url.options()?;
+        let of_the_pool = driver.clone();
+        options.map_sqlx_postgres_opts(move |_| of_the_pool.clone());
+        let mut connecting = pin!(Database::connect(options));
+        if let Ok(opened) = timeout(PROMPTLY, &mut connecting).await {
+            return Ok(opened?);
+        }
+
+        // A refused pool retries until its timeout, and then reports only that. A separate connection gets the server's
+        // reason.
+        let refusal = tokio::select! {
+            opened = &mut connecting => return Ok(opened?),
+            probed = driver.connect() => match probed {
+                Ok(probe) => {
+                    drop(probe);
+                    return Ok(connecting.await?);
+                }
+                Err(refusal) => refusal,
+            },
+        };
+        // The pool itself may have the only connection that the role is allowed.
+        match timeout(PROMPTLY, connecting).await {
+            Ok(Ok(opened)) => Ok(opened),
+            _ => Err(DbErr::Conn(RuntimeErr::SqlxError(refusal.into())).into()),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+use std::fmt;
+use std::net::IpAddr;
+
+use percent_encoding::percent_decode_str;
+use url::form_urlencoded;
+
+/// The connection parameters of a PostgreSQL URL, by libpq's names.
+#[derive(Clone)]
+pub(crate) struct PostgresUrl {
+    parameters: Vec<(&'static str, String)>,
+    shown: String,
+}
+
+/// Parameters that the driver accepts; some have several spellings.
+const KNOWN: [(&str, &str); 17] = [
+    ("host", "host"),
+    ("hostaddr", "host"),
+    ("port", "port"),
+    ("user", "user"),
+    ("password", "password"),
+    ("dbname", "dbname"),
+    ("sslmode", "sslmode"),
+    ("ssl-mode", "sslmode"),
+    ("sslrootcert", "sslrootcert"),
+    ("ssl-root-cert", "sslrootcert"),
+    ("ssl-ca", "sslrootcert"),
+    ("sslcert", "sslcert"),
+    ("ssl-cert", "sslcert"),
+    ("sslkey", "sslkey"),
+    ("ssl-key", "sslkey"),
+    ("application_name", "application_name"),
+    ("statement-cache-capacity", "statement-cache-capacity"),
+];
+
+const NOT_ENCODED: &str = "has a #, or an @ after a / or ?: \
+    in a password write %23 for #, %3F for ?, %2F for / and %40 for @";
+
+impl PostgresUrl {
+    /// Parses the text after `postgres:` as psql does: each part is optional, and a parameter may replace it.
+    pub(crate) fn read(scheme: &str, rest: &str) -> Result<Self, &'static str> {
+        let rest = rest
+            .strip_prefix("//")
+            .ok_or("lacks the // after its kind")?;
+        // A # has no meaning in such a URL. It is a mistake, or part of a password that isn't encoded.
+        if rest.contains('#') {
+            return Err(NOT_ENCODED);
+        }
+        let (before_query, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = before_query.split_once('/').unwrap_or((before_query, ""));
+        if path.contains('@') {
+            return Err(NOT_ENCODED);
+        }
+        let (login, address) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        let (host, port) = split_address(address)?;
+
+        let mut url = Self {
+            parameters: Vec::new(),
+            shown: String::new(),
+        };
+        for (name, part) in [("host", host), ("user", user), ("password", password)] {
+            url.push(name, &decoded(part)?)?;
+        }
+        url.push("port", port)?;
+        url.push("dbname", &decoded(path)?)?;
+        for (place, (name, value)) in (1_u32..).zip(form_urlencoded::parse(query.as_bytes())) {
+            if name == "options" || name.starts_with("options[") {
+                url.push_options(&name, &value)?;
+            } else if let Some((_, known)) = KNOWN.iter().find(|(spelling, _)| *spelling == name) {
+                url.push(known, &value)?;
+            } else if name.contains('@') || value.contains('@') {
+                return Err(NOT_ENCODED);
+            } else {
+                // The message omits the name, which may be part of a password.
+                tracing::warn!("parameter {place} of the database URL is unknown, and ignored");
+            }
+        }
+        // With an @ in the query, its ? may belong to a password, and the text before the ? may be part of it too.
+        url.shown = match query.contains('@') {
+            true => format!("{scheme}://…"),
+            false => url.describe(scheme, user, address, path),
+        };
+        Ok(url)
+    }
+
+    /// Shows a host from a parameter in the query, as in psql: `postgres://me@/app?host=/run/postgresql`.
+    fn describe(&self, scheme: &str, user: &str, address: &str, path: &str) -> String {
+        let user = match user.is_empty() || user.to_ascii_lowercase().contains("%3a") {
+            true => String::new(),
+            false => format!("{user}@"),
+        };
+        let path = match path.is_empty() {
+            true => String::new(),
+            false => format!("/{path}"),
+        };
+        let host = self.host().filter(|_| address.is_empty());
+        let host = host.map_or_else(String::new, |host| format!("?host={host}"));
+        format!("{scheme}://{user}{address}{path}{host}")
+    }
+
+    fn push(&mut self, name: &'static str, value: &str) -> Result<(), &'static str> {
+        if value.contains('\0') {
+            return Err("has a NUL character");
+        }
+        match name {
+            "port" if !value.is_empty() && !value.parse().is_ok_and(|port: u16| port > 0) => {
+                return Err("has a port that is not a number from 1 to 65535");
+            }
+            "host" if value.contains(',') => return Err("names several hosts: give one"),
+            "sslmode" if !SSL_MODES.contains(&value.to_ascii_lowercase().as_str()) => {
+                return Err("has an unknown sslmode: \
+                     use disable, allow, prefer, require, verify-ca or verify-full");
+            }
+            "statement-cache-capacity" if value.parse::<usize>().is_err() => {
+                return Err("has a statement-cache-capacity that is not a number");
+            }
+            _ => {}
+        }
+        if !value.is_empty() {
+            // The last value wins, except that options add up.
+            if name != "options" {
+                self.parameters.retain(|(given, _)| *given != name);
+            }
+            self.parameters.push((name, value.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// `options=-c x=y`, or `options[x]=y`.
+    fn push_options(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
+        if name == "options" {
+            return self.push("options", value);
+        }
+        let setting = name.strip_prefix("options[");
+        let setting = setting.and_then(|name| name.strip_suffix(']'));
+        let setting = setting.ok_or("has an options[…] without its closing bracket")?;
+        self.push("options", &format!("-c {setting}={}", escaped(value)))
+    }
+
+    fn host(&self) -> Option<&str> {
+        let mut parameters = self.parameters.iter();
+        let (_, host) = parameters.find(|(name, _)| *name == "host")?;
+        Some(host)
+    }
+
+    /// The driver's options, passed only as parameters, so that an IPv6 address needs no brackets.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn options(&self) -> crate::Result<sea_orm::sqlx::postgres::PgConnectOptions> {
+        use sea_orm::sqlx::ConnectOptions;
+        use sea_orm::sqlx::postgres::PgConnectOptions;
+
+        let parameters = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&self.parameters)
+            .finish();
+        let url = url::Url::parse(&format!("postgres:///?{parameters}"));
+        let options = url
+            .ok()
+            .and_then(|url| PgConnectOptions::from_url(&url).ok());
+        // Omits the driver's own message, since it repeats values.
+        let options = options.ok_or(crate::ConnectError::InvalidUrl {
+            reason: "can't be used: a parameter has a value that the driver refuses",
+        })?;
+        Ok(options.disable_statement_logging())
+    }
+
+    /// The server and its database, without the other parts of a URL.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn place(&self) -> crate::Result<(String, u16, String)> {
+        let options = self.options()?;
+        let host = match options.get_socket() {
+            Some(socket) => socket.to_string_lossy().into_owned(),
+            None => options.get_host().to_ascii_lowercase(),
+        };
+        let database = options.get_database();
+        let database = database.unwrap_or(options.get_username()).to_owned();
+        Ok((host, options.get_port(), database))
+    }
+}
+
+const SSL_MODES: [&str; 6] = [
+    "disable",
+    "allow",
+    "prefer",
+    "require",
+    "verify-ca",
+    "verify-full",
+];
+
+/// `host`, `host:port`, `[::1]:port`.
+fn split_address(address: &str) -> Result<(&str, &str), &'static str> {
+    let Some(bracketed) = address.strip_prefix('[') else {
+        return match address.split_once(':') {
+            Some((_, port)) if port.contains(':') => Err(
+                "has several colons in its host: an IPv6 address stands in brackets, as in [::1]",
+            ),
+            Some((host, port)) => Ok((host, port)),
+            None => Ok((address, "")),
+        };
+    };
+    let (host, port) = bracketed
+        .split_once(']')
+        .ok_or("has a host without its closing bracket")?;
+    // The system resolves a zone, as in fe80::1%eth0.
+    let number = host.split('%').next().unwrap_or_default();
+    if !number
+        .parse()
+        .is_ok_and(|address: IpAddr| address.is_ipv6())
+    {
+        return Err("has a host in brackets that is not an IPv6 address");
+    }
+    match port.strip_prefix(':') {
+        Some(port) => Ok((host, port)),
+        None if port.is_empty() => Ok((host, "")),
+        None => Err("has more than a port after the bracket of its host"),
+    }
+}
+
+fn decoded(part: &str) -> Result<String, &'static str> {
+    let text = percent_decode_str(part).decode_utf8();
+    text.map(Into::into)
+        .map_err(|_| "has a %XX that is not UTF-8")
+}
+
+/// Escapes blanks, at which the server splits its options.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace(' ', "\\ ")
+}
+
+impl fmt::Display for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}

@@ -1,0 +1,156 @@
+use std::ops::Deref;
+
+use runtrail_audit::{Error, Result};
+use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, SelectStatement, TableRef};
+use sea_orm::{QueryResult, StatementBuilder};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{Connection, Timing, backend, error};
+
+/// One call of a method: a connection, the settings that statements on it go by, and the time it has to end.
+///
+/// The caller's settings `S` have a [`Timing`] in them; a session dereferences to them.
+#[derive(Debug)]
+pub struct Session<'a, C, S = Timing> {
+    connection: &'a C,
+    settings: &'a S,
+    deadline: Option<Instant>,
+    /// Whether others wait for this connection.
+    is_shared: bool,
+}
+
+impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
+    /// A call that begins now.
+    pub fn new(connection: &'a C, settings: &'a S) -> Self {
+        Self {
+            connection,
+            settings,
+            // None where it is too far away to be told.
+            deadline: connection
+                .pool()
+                .and(settings.as_ref().call_timeout)
+                .and_then(|timeout| Instant::now().checked_add(timeout)),
+            is_shared: false,
+        }
+    }
+
+    /// On a connection that others wait for.
+    pub fn shared(connection: &'a C, settings: &'a S) -> Self {
+        Self {
+            is_shared: true,
+            ..Self::new(connection, settings)
+        }
+    }
+
+    /// A query that doesn't wait long for a lock if others wait for its connection.
+    pub fn patiently(&self, mut query: SelectStatement) -> SelectStatement {
+        if let Some(patience) = self.patience() {
+            query.from(patience);
+        }
+        query
+    }
+
+    /// What a statement selects from as well, so that it doesn't wait long for a lock while others wait for it.
+    pub fn patience(&self) -> Option<TableRef> {
+        if self.is_shared {
+            backend::lock_timeout(self.connection)
+        } else {
+            None
+        }
+    }
+
+    /// The same with all its time ahead: for the next step of a call that is as long as its data.
+    pub fn with_fresh_deadline(&self) -> Self {
+        Self::new(self.connection, self.settings)
+    }
+
+    /// The same call on another connection.
+    pub fn through(&self, connection: &'a C) -> Self {
+        Self {
+            connection,
+            ..*self
+        }
+    }
+
+    /// The same call with other settings.
+    pub fn with_settings<T>(&self, settings: &'a T) -> Session<'a, C, T> {
+        Session {
+            connection: self.connection,
+            settings,
+            deadline: self.deadline,
+            is_shared: self.is_shared,
+        }
+    }
+
+    /// The connection.
+    pub fn connection(&self) -> &C {
+        self.connection
+    }
+
+    /// Does something that can be repeated, as often as it has to be, until the deadline; or once on a connection that
+    /// is somebody else's.
+    pub async fn attempt<T, F>(&self, mut attempt: impl FnMut() -> F + Send) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+    {
+        let Some(pool) = self.connection.pool() else {
+            return attempt().await;
+        };
+        let attempts = self.settings.as_ref().retry.run(pool.lock_timeout(), || {
+            let attempt = attempt();
+            async move {
+                attempt
+                    .await
+                    .inspect_err(|err| pool.check_idle_connections(err))
+            }
+        });
+        match self.deadline {
+            Some(deadline) => timeout_at(deadline, attempts).await.unwrap_or_else(|late| {
+                Err(Error::Timeout {
+                    source: late.into(),
+                })
+            }),
+            None => attempts.await,
+        }
+    }
+
+    /// Executes one statement that gives no rows; returns how many it has written or deleted.
+    pub async fn execute(&self, statement: &impl StatementBuilder) -> Result<u64> {
+        let result = self
+            .attempt(|| async {
+                let result = self.connection.execute(statement).await;
+                result.map_err(error::database)
+            })
+            .await?;
+        Ok(result.rows_affected())
+    }
+
+    /// Fetches every row of a query: stopping after the first would leave the statement half read, which costs
+    /// SQLite more than it saves.
+    pub async fn fetch(&self, query: &impl StatementBuilder) -> Result<Vec<QueryResult>> {
+        self.attempt(|| async {
+            let rows = self.connection.query_all(query).await;
+            rows.map_err(error::database)
+        })
+        .await
+    }
+
+    /// How many rows a query without columns has.
+    pub async fn count(&self, mut query: SelectStatement) -> Result<u64> {
+        query.expr_as(Expr::col(Asterisk).count(), "count");
+        let rows = self.fetch(&query).await?;
+        let counts = rows.iter().map(|row| row.try_get::<i64>("", "count"));
+        let count: i64 = counts.sum::<Result<_, _>>().map_err(error::database)?;
+        // Not negative: the database has counted.
+        Ok(count.unsigned_abs())
+    }
+}
+
+impl<C, S> Deref for Session<'_, C, S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        self.settings
+    }
+}

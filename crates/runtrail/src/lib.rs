@@ -1,0 +1,44 @@
+//! A durable history of runs, in a SQLite or PostgreSQL database.
+//!
+//! A *run* is one execution of a skill, agent or job; an *event* is one line of what it did.
+//! [`AuditStore`] keeps both. Its methods are those of [`Storage`] and of the other traits here.
+//!
+//! ```
+//! use runtrail::{AuditStore, RunStats, RunStatus, SkillRun, Storage};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> runtrail::Result<()> {
+//! let store = AuditStore::connect("sqlite::memory:").await?;
+//! store.initialize().await?;
+//!
+//! let run = SkillRun::new("run-1", "summarise", store.now());
+//! store.start_run(&run).await?;
+//! store.finish_run("run-1", &RunStats::new(RunStatus::OK)).await?;
+//! assert_eq!(store.get_run("run-1").await?.status, RunStatus::OK);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! This crate is a host's only dependency on Runtrail. It has no code of its own: the crates below it are for tools
+//! and for other implementations.
+
+/// The README's examples, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
+#[doc(inline)]
+pub use runtrail_audit::*;
+#[doc(inline)]
+pub use runtrail_db::{
+    Borrowed, ConnectOptions, Connection, Durability, Pool, Retry, discard_open_transactions,
+};
+#[doc(inline)]
+pub use runtrail_migration::SchemaName;
+#[doc(inline)]
+pub use runtrail_store::AuditStore;
+
+#[cfg(feature = "copy")]
+pub use runtrail_copy as copy;
+pub use runtrail_entity as entity;
+pub use runtrail_migration as migration;

@@ -1,0 +1,139 @@
+//! A run with its ancestors, and with its descendants.
+
+use std::collections::HashMap;
+
+use runtrail_audit::{Result, RunSummary, SkillRun, rules};
+use runtrail_db::Connection;
+use runtrail_entity::skill_run::{COLUMN, Column, Entity};
+use sea_orm::sea_query::{
+    CommonTableExpression, Expr, ExprTrait, Query, SelectStatement, UnionType, WithClause,
+    WithQuery,
+};
+use sea_orm::{IdenStatic, Order, QueryResult};
+
+use crate::codec;
+use crate::settings::Session;
+
+/// One query however long the chain is. `UNION` drops rows that came before, so a cycle ends it; and since no
+/// depth can be counted beside it (a cycle would give the same run ever new depths), the order is made here.
+pub(crate) async fn chain(
+    db: &Session<'_, impl Connection>,
+    run_id: &str,
+) -> Result<Vec<SkillRun>> {
+    let run_id = rules::run_id("run_id", run_id)?;
+    let query = relatives(
+        db,
+        db.select_runs(),
+        run_id,
+        Column::ParentRunId,
+        Column::Id,
+    );
+    in_order(run_id, &db.fetch(&query).await?, codec::decode_run)
+}
+
+/// The same without the run itself and without long texts.
+pub(crate) async fn ancestors(
+    db: &Session<'_, impl Connection>,
+    run_id: &str,
+) -> Result<Vec<RunSummary>> {
+    let run_id = rules::run_id("run_id", run_id)?;
+    let query = relatives(db, summaries(db), run_id, Column::ParentRunId, Column::Id);
+    let chain = in_order(run_id, &db.fetch(&query).await?, codec::decode_summary)?;
+    Ok(chain.into_iter().filter(|run| run.id != run_id).collect())
+}
+
+pub(crate) async fn count_children(db: &Session<'_, impl Connection>, run_id: &str) -> Result<u64> {
+    let run_id = rules::run_id("run_id", run_id)?;
+    let query = Query::select()
+        .from(db.runs())
+        .and_where(COLUMN.parent_run_id.eq(run_id))
+        .take();
+    db.count(query).await
+}
+
+/// What a run has spawned itself.
+pub(crate) async fn children(
+    db: &Session<'_, impl Connection>,
+    run_id: &str,
+) -> Result<Vec<RunSummary>> {
+    let run_id = rules::run_id("run_id", run_id)?;
+    let mut query = summaries(db);
+    query.and_where(COLUMN.parent_run_id.eq(run_id));
+    codec::readable(&db.fetch(&query).await?, codec::decode_summary)
+}
+
+/// The run and everything below it, by the same means as its ancestors.
+pub(crate) async fn subtree(
+    db: &Session<'_, impl Connection>,
+    run_id: &str,
+) -> Result<Vec<RunSummary>> {
+    let run_id = rules::run_id("run_id", run_id)?;
+    let query = relatives(db, summaries(db), run_id, Column::Id, Column::ParentRunId);
+    codec::readable(&db.fetch(&query).await?, codec::decode_summary)
+}
+
+fn summaries(db: &Session<'_, impl Connection>) -> SelectStatement {
+    Query::select()
+        .columns(codec::SUMMARY.map(|column| (Entity, column)))
+        .from(db.runs())
+        .order_by((Entity, Column::StartedAt), Order::Desc)
+        .order_by((Entity, Column::Id), Order::Desc)
+        .take()
+}
+
+/// Of the runs in `query`, this one and those found by going from the column `from` of each to the column `to`
+/// of the next.
+fn relatives(
+    db: &Session<'_, impl Connection>,
+    mut query: SelectStatement,
+    run_id: &str,
+    from: Column,
+    to: Column,
+) -> WithQuery {
+    const FAMILY: &str = "family";
+
+    let links = [(Entity, Column::Id), (Entity, Column::ParentRunId)];
+    let next = Query::select()
+        .columns(links)
+        .from(db.runs())
+        .inner_join(FAMILY, Expr::col((FAMILY, from)).equals((Entity, to)))
+        .take();
+    let first_and_next = Query::select()
+        .columns(links)
+        .from(db.runs())
+        .and_where(COLUMN.id.eq(run_id))
+        .union(UnionType::Distinct, next)
+        .take();
+    let family = CommonTableExpression::new()
+        .table_name(FAMILY)
+        .columns([Column::Id, Column::ParentRunId])
+        .query(first_and_next)
+        .to_owned();
+    let in_family = Query::select().column(Column::Id).from(FAMILY).take();
+    query
+        .and_where(Expr::col((Entity, Column::Id)).in_subquery(in_family))
+        .take()
+        .with(WithClause::new().recursive(true).cte(family).to_owned())
+}
+
+/// Follows the parents from `run_id` on, past damaged runs as far as their parent can be read.
+fn in_order<T>(
+    run_id: &str,
+    rows: &[QueryResult],
+    decode: impl Fn(&QueryResult) -> Result<T>,
+) -> Result<Vec<T>> {
+    let text = |row: &QueryResult, column: Column| -> Option<String> {
+        row.try_get("", column.as_str()).ok().flatten()
+    };
+    let mut by_id: HashMap<String, &QueryResult> = rows
+        .iter()
+        .filter_map(|row| Some((text(row, Column::Id)?, row)))
+        .collect();
+    let mut chain = Vec::with_capacity(rows.len());
+    let mut next = Some(run_id.to_owned());
+    while let Some(row) = next.and_then(|id| by_id.remove(&id)) {
+        chain.extend(codec::unless_damaged(decode(row))?);
+        next = text(row, Column::ParentRunId);
+    }
+    Ok(chain)
+}

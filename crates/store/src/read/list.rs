@@ -1,0 +1,151 @@
+//! Lists of runs, newest first, and their lengths.
+
+use chrono::{DateTime, Utc};
+use runtrail_audit::{
+    CursorPage, Order, Page, PageRequest, Result, RunFilter, RunQuery, RunSummary, SkillRun, rules,
+};
+use runtrail_db::backend::ALL;
+use runtrail_db::{Connection, keyset};
+use runtrail_entity::skill_run::{COLUMN, Column};
+use sea_orm::Condition;
+use sea_orm::sea_query::{Expr, Query, SelectStatement};
+
+use crate::codec;
+use crate::codec::ListId;
+use crate::read::filter;
+use crate::read::page::List;
+use crate::read::stretch::Stretch;
+use crate::settings::Session;
+
+/// What runs are ordered by.
+const KEY: [Column; 2] = [Column::StartedAt, Column::Id];
+
+pub(crate) async fn filtered(
+    db: &Session<'_, impl Connection>,
+    filter: &RunFilter,
+    page: Page,
+) -> Result<Vec<SkillRun>> {
+    let condition = filter::condition(db, &filter.into())?;
+    newest_first(db, condition, page).await
+}
+
+pub(crate) async fn count(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<u64> {
+    let runs = Query::select()
+        .from(db.runs())
+        .cond_where(filter::condition(db, query)?)
+        .take();
+    db.count(runs).await
+}
+
+pub(crate) async fn children(
+    db: &Session<'_, impl Connection>,
+    parent_run_id: &str,
+) -> Result<Vec<SkillRun>> {
+    let parent_run_id = rules::run_id("parent_run_id", parent_run_id)?;
+    let of_parent = COLUMN.parent_run_id.eq(parent_run_id);
+    newest_first(db, Condition::all().add(of_parent), Page::ALL).await
+}
+
+pub(crate) async fn finished_before(
+    db: &Session<'_, impl Connection>,
+    cutoff: DateTime<Utc>,
+    limit: Option<u64>,
+) -> Result<Vec<SkillRun>> {
+    // A running one has no time to compare, and so is not before anything.
+    let finished = COLUMN.finished_at.lt(rules::micros(cutoff));
+    newest_first(db, Condition::all().add(finished), limit.into()).await
+}
+
+/// A page that goes on from a place.
+pub(crate) async fn page(
+    db: &Session<'_, impl Connection>,
+    query: &RunQuery,
+    order: Order,
+    request: &PageRequest,
+) -> Result<CursorPage<SkillRun>> {
+    let list = list_of(db, db.select_runs(), query, order)?;
+    list.page(db, request, codec::decode_run).await
+}
+
+/// The same, of which the long texts aren't read.
+pub(crate) async fn page_of_summaries(
+    db: &Session<'_, impl Connection>,
+    query: &RunQuery,
+    order: Order,
+    request: &PageRequest,
+) -> Result<CursorPage<RunSummary>> {
+    let summaries = Query::select()
+        .columns(codec::SUMMARY)
+        .from(db.runs())
+        .take();
+    let list = list_of(db, summaries, query, order)?;
+    list.page(db, request, codec::decode_summary).await
+}
+
+fn list_of(
+    db: &Session<'_, impl Connection>,
+    mut runs: SelectStatement,
+    query: &RunQuery,
+    order: Order,
+) -> Result<List<Column>> {
+    runs.cond_where(filter::condition(db, query)?);
+    Ok(List {
+        query: runs,
+        id: ListId::of_runs(query, order)?,
+        key: &KEY,
+        order,
+    })
+}
+
+pub(crate) fn within(rows: u64) -> u64 {
+    Ord::min(rows, ALL)
+}
+
+/// Runs that [`stretch`] fetches at a time, each perhaps with three texts of the largest size.
+const RUNS_AT_ONCE: u64 = 25;
+
+/// The first runs of a page, or some after the run with this key: its start and its id.
+pub(crate) async fn stretch(
+    db: &Session<'_, impl Connection>,
+    query: &RunQuery,
+    order: Order,
+    page: Page,
+    after: Option<Vec<Expr>>,
+) -> Result<Stretch<SkillRun>> {
+    let mut condition = filter::condition(db, query)?;
+    let mut offset = page.offset;
+    if let Some(key) = after {
+        // What comes before the page has been skipped by now.
+        offset = 0;
+        condition = condition.add(keyset::beyond(&KEY, key, order));
+    }
+    let limit = Ord::min(page.limit.unwrap_or(RUNS_AT_ONCE), RUNS_AT_ONCE);
+    let page = Page::first(limit).skip(offset);
+    let query = ordered(db, condition, order, page);
+    Stretch::of(&db.fetch(&query).await?, limit, &KEY, codec::decode_run)
+}
+
+async fn newest_first(
+    db: &Session<'_, impl Connection>,
+    condition: Condition,
+    page: Page,
+) -> Result<Vec<SkillRun>> {
+    let query = ordered(db, condition, Order::NewestFirst, page);
+    codec::readable(&db.fetch(&query).await?, codec::decode_run)
+}
+
+fn ordered(
+    db: &Session<'_, impl Connection>,
+    condition: Condition,
+    order: Order,
+    page: Page,
+) -> SelectStatement {
+    let mut query = db.select_runs();
+    keyset::order_by(&mut query, &KEY, order);
+    query
+        .cond_where(condition)
+        // Always there, as SQLite knows no OFFSET without LIMIT; and so the text is the same for every page.
+        .limit(page.limit.map_or(ALL, within))
+        .offset(within(page.offset))
+        .take()
+}

@@ -1,0 +1,83 @@
+//! Finding ids of runs by prefix and suffix.
+
+use runtrail_audit::{Result, rules};
+use runtrail_db::Connection;
+use runtrail_entity::skill_run::Column;
+use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr, Query, SelectStatement, UnionType};
+use sea_orm::{IdenStatic, QueryResult};
+
+use crate::read::filter;
+use crate::read::list::within;
+use crate::settings::Session;
+
+pub(crate) async fn ids(
+    db: &Session<'_, impl Connection>,
+    prefix: &str,
+    suffix: &str,
+    limit: u64,
+) -> Result<Vec<String>> {
+    let prefix = rules::identifier("id", prefix)?;
+    let suffix = rules::identifier("id", suffix)?;
+    let mut query = Query::select()
+        .column(Column::Id)
+        .from(db.runs())
+        .order_by(Column::Id, sea_orm::Order::Asc)
+        .limit(within(limit))
+        .take();
+    query.cond_where(filter::with_prefix(prefix));
+    if !suffix.is_empty() {
+        let escaped = suffix.replace('\\', "\\\\");
+        let escaped = escaped.replace('%', "\\%").replace('_', "\\_");
+        let pattern = LikeExpr::new(format!("%{escaped}")).escape('\\');
+        query.and_where(Expr::col(Column::Id).like(pattern));
+    }
+    let rows = db.fetch(&query).await?;
+    let shortest = prefix.len() + suffix.len();
+    // SQLite's LIKE ignores the case of ASCII letters.
+    Ok(texts(&rows)
+        .filter(|id| id.ends_with(suffix) && id.len() >= shortest)
+        .collect())
+}
+
+/// How many ids one statement looks up: SQLite allows 500 queries in a union.
+const IDS_AT_ONCE: usize = 200;
+
+pub(crate) async fn neighbours(
+    db: &Session<'_, impl Connection>,
+    ids: &[String],
+) -> Result<Vec<String>> {
+    let mut neighbours = Vec::with_capacity(2 * ids.len());
+    for ids in ids.chunks(IDS_AT_ONCE) {
+        let mut queries = ids.iter().flat_map(|id| beside(db, id));
+        let Some(mut query) = queries.next() else {
+            continue;
+        };
+        for other in queries {
+            query.union(UnionType::All, other);
+        }
+        neighbours.extend(texts(&db.fetch(&query).await?));
+    }
+    Ok(neighbours)
+}
+
+/// The id before this one, and the one after it.
+fn beside(db: &Session<'_, impl Connection>, id: &str) -> [SelectStatement; 2] {
+    let column = || Expr::col(Column::Id);
+    let select = |value: Expr, condition: Expr| {
+        Query::select()
+            .expr_as(value, Column::Id.as_str())
+            .from(db.runs())
+            .and_where(condition)
+            .take()
+    };
+    [
+        select(column().max(), column().lt(id)),
+        select(column().min(), column().gt(id)),
+    ]
+}
+
+/// The ids that are texts: SQLite stores any value in any column.
+fn texts(rows: &[QueryResult]) -> impl Iterator<Item = String> {
+    let text = |row: &QueryResult| row.try_get::<Option<String>>("", Column::Id.as_str());
+    rows.iter().filter_map(move |row| text(row).ok().flatten())
+}

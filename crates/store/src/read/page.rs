@@ -1,0 +1,98 @@
+//! Reading a list page by page, each from a place in it.
+
+use runtrail_audit::{CursorPage, Error, Order, PageRequest, Result};
+use runtrail_db::{Connection, backend, keyset};
+use sea_orm::sea_query::SelectStatement;
+use sea_orm::{ColumnTrait, ColumnType, QueryResult, Value};
+
+use crate::codec::{self, Bookmark, ListId};
+use crate::settings::Session;
+
+/// A list, of which a page is a stretch.
+pub(crate) struct List<K: 'static> {
+    /// Its rows, without order and limit.
+    pub(crate) query: SelectStatement,
+    pub(crate) id: ListId,
+    /// What it is ordered by: a row's key.
+    pub(crate) key: &'static [K],
+    pub(crate) order: Order,
+}
+
+impl<K: ColumnTrait> List<K> {
+    pub(crate) async fn page<T>(
+        mut self,
+        db: &Session<'_, impl Connection>,
+        request: &PageRequest,
+        decode: impl Fn(&QueryResult) -> Result<T>,
+    ) -> Result<CursorPage<T>> {
+        let PageRequest { limit, cursor, .. } = request;
+        if !(1..=PageRequest::MAX_LIMIT).contains(limit) {
+            let reason = format!("is {limit}, not from 1 to {}", PageRequest::MAX_LIMIT);
+            return Err(Error::invalid("limit", reason));
+        }
+        let from = cursor.as_ref();
+        let from = from.map(|cursor| codec::decode_cursor(self.id, cursor, self.key.len()));
+        let from = from.transpose()?;
+        let is_backward = from.as_ref().is_some_and(|bookmark| bookmark.is_backward);
+        let direction = match is_backward {
+            true => self.order.reversed(),
+            false => self.order,
+        };
+        if let Some(bookmark) = from {
+            self.check(db, &bookmark.key)?;
+            self.query
+                .and_where(keyset::beyond(self.key, bookmark.key, direction));
+        }
+        keyset::order_by(&mut self.query, self.key, direction);
+        // One more, which tells that there are more.
+        self.query.limit(limit + 1);
+
+        let mut rows = db.fetch(&self.query).await?;
+        let has_more = rows.len() as u64 > *limit;
+        if has_more {
+            rows.pop();
+        }
+        if is_backward {
+            rows.reverse();
+        }
+        let beside = |row: Option<&QueryResult>, to_previous: bool| match row {
+            Some(row) => self.cursor(row, to_previous).map(Some),
+            // At an end of the list, the place stays the one that was asked for.
+            None => Ok(cursor.clone().filter(|_| is_backward == to_previous)),
+        };
+        let (start, end) = (beside(rows.first(), true)?, beside(rows.last(), false)?);
+        // Beyond the place that was asked for is the row that it was taken from.
+        let came_from = cursor.is_some() && !rows.is_empty();
+        let (has_previous, has_next) = match is_backward {
+            true => (has_more, came_from),
+            false => (came_from, has_more),
+        };
+        let mut page = CursorPage::new(codec::readable(&rows, decode)?);
+        page.previous = start.clone().filter(|_| has_previous);
+        page.next = end.clone().filter(|_| has_next);
+        page.start_cursor = start;
+        page.end_cursor = end;
+        Ok(page)
+    }
+
+    /// A cursor to what comes after this row, or before.
+    fn cursor(&self, row: &QueryResult, is_backward: bool) -> Result<runtrail_audit::Cursor> {
+        let key = keyset::raw_values(row, self.key)?;
+        codec::encode_cursor(self.id, Bookmark { is_backward, key })
+    }
+
+    /// SQLite compares values of any type; PostgreSQL would refuse the query.
+    fn check(&self, db: &Session<'_, impl Connection>, key: &[Value]) -> Result<()> {
+        let fits = |(column, value): (&K, &Value)| match value {
+            Value::BigInt(_) => *column.def().get_column_type() == ColumnType::BigInteger,
+            Value::String(Some(text)) => {
+                *column.def().get_column_type() == ColumnType::Text && !text.contains('\0')
+            }
+            _ => false,
+        };
+        if backend::has_schemas(db.connection()) && !self.key.iter().zip(key).all(fits) {
+            return Err(Error::invalid("cursor", "is not one that a page has given"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! Finishing a run.
+
+use runtrail_audit::{Error, Result, RunStats, rules};
+use runtrail_db::{Connection, backend};
+use runtrail_entity::skill_run::{COLUMN, Column, Entity, Model};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::{EntityTrait, QueryFilter, QueryTrait};
+use serde::Serialize;
+
+use crate::codec::Outcome;
+use crate::settings::{Session, Settings};
+use crate::statements::runs::{confirmed, confirmed_many, fits_many, given};
+
+/// How a run ended, and when.
+#[derive(Debug, Serialize)]
+pub(crate) struct Finish {
+    #[serde(rename = "id")]
+    pub(crate) run_id: String,
+    finished_at: i64,
+    #[serde(flatten)]
+    pub(crate) outcome: Outcome,
+}
+
+impl Finish {
+    /// The run finishes now.
+    pub(crate) fn encode(run_id: &str, stats: &RunStats, settings: &Settings) -> Result<Self> {
+        Ok(Self {
+            run_id: rules::run_id("run_id", run_id)?.to_owned(),
+            finished_at: rules::micros(settings.clock.now()),
+            outcome: Outcome::encode_finished(stats, &settings.limits)?,
+        })
+    }
+
+    /// `None` while the run is running.
+    fn of_row(row: &Model) -> Option<Self> {
+        Some(Self {
+            run_id: row.id.clone(),
+            finished_at: row.finished_at?,
+            outcome: Outcome::of_row(row),
+        })
+    }
+}
+
+pub(crate) async fn finish_alone(db: &Session<'_, impl Connection>, finish: &Finish) -> Result<()> {
+    let Finish {
+        run_id,
+        finished_at,
+        outcome,
+    } = finish;
+    let runtime = Outcome::runtime(Expr::val(outcome.runtime_seconds), Expr::val(*finished_at));
+    let mut update = Entity::update_many()
+        .set(outcome.finish(*finished_at))
+        .col_expr(Column::RuntimeSeconds, runtime)
+        .filter(COLUMN.id.eq(run_id))
+        .filter(COLUMN.finished_at.is_null())
+        .into_query();
+    update.table(db.runs());
+    if let Some(patience) = db.patience() {
+        update.from(patience);
+    }
+    if db.execute(&update).await? > 0 {
+        return Ok(());
+    }
+
+    match confirmed(db, run_id).await? {
+        Some(stored) if stored.finished_at.is_none() => {
+            // The run didn't exist when the update ran, and was started afterwards.
+            Err(Error::not_found(run_id))
+        }
+        Some(stored) if outcome.is_of(&stored) => Ok(()),
+        Some(_) => Err(Error::RunFinished {
+            run_id: run_id.clone(),
+        }),
+        None => Err(Error::not_found(run_id)),
+    }
+}
+
+/// Finishes distinct runs, and returns for each whether it is certainly stored.
+pub(crate) async fn finish_many(
+    db: &Session<'_, impl Connection>,
+    finishes: &[&Finish],
+) -> Result<Vec<bool>> {
+    let mut update = Query::update()
+        .table(db.runs())
+        .values(Outcome::COLUMNS.map(|column| (column, finished(db, column))))
+        .from(backend::unfold_rows(db.connection(), finishes)?)
+        .and_where(Expr::col((Entity, Column::Id)).eq(given(db, Column::Id)))
+        .and_where(COLUMN.finished_at.is_null())
+        .take();
+    if let Some(patience) = db.patience() {
+        update.from(patience);
+    }
+    if db.execute(&update).await? == finishes.len() as u64 {
+        return Ok(vec![true; finishes.len()]);
+    }
+    let stored = confirmed_many(db, finishes.iter().map(|finish| &finish.run_id)).await?;
+    let is_stored = |finish: &&Finish| {
+        let stored = stored.get(&finish.run_id);
+        let finished = stored.filter(|stored| stored.finished_at.is_some());
+        finished.is_some_and(|stored| finish.outcome.is_of(stored))
+    };
+    Ok(finishes.iter().map(is_stored).collect())
+}
+
+/// Finishes runs as another history has finished them, and returns which of them are finished.
+pub(crate) async fn finish_as(
+    db: &Session<'_, impl Connection>,
+    rows: &[Model],
+) -> Result<Vec<bool>> {
+    let finishes: Vec<_> = rows.iter().filter_map(Finish::of_row).collect();
+    if rows.iter().all(fits_many) {
+        return finish_many(db, &finishes.iter().collect::<Vec<_>>()).await;
+    }
+    let mut stored = Vec::with_capacity(finishes.len());
+    for finish in &finishes {
+        stored.push(match finish_alone(db, finish).await {
+            Ok(()) => true,
+            Err(Error::RunFinished { .. } | Error::NotFound { .. }) => false,
+            Err(err) => return Err(err),
+        });
+    }
+    Ok(stored)
+}
+
+/// The new value of this column, from an unfolded row.
+fn finished(db: &Session<'_, impl Connection>, column: Column) -> Expr {
+    match column {
+        Column::RuntimeSeconds => {
+            Outcome::runtime(given(db, column), given(db, Column::FinishedAt))
+        }
+        column => given(db, column),
+    }
+}

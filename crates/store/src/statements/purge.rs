@@ -1,0 +1,323 @@
+//! Deleting old runs with their events.
+
+use chrono::{DateTime, Utc};
+use runtrail_audit::{Error, PurgeBatch, PurgeSize, PurgeSummary, Result, SkippedRun, rules};
+use runtrail_db::{Connection, backend, keyset};
+use runtrail_entity::{skill_run, skill_run_log};
+use sea_orm::Order;
+use sea_orm::QueryResult;
+use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
+
+use crate::settings::Session;
+use crate::{codec, error};
+
+/// Runs of one batch: few enough that other writers to a SQLite file don't notice.
+const RUNS_AT_ONCE: u64 = 100;
+
+/// The most events that one statement deletes, which bounds its duration. Only a single run may have more.
+const EVENTS_AT_ONCE: u64 = 1_000;
+
+/// The columns that order a purge.
+const KEY: [skill_run::Column; 2] = [skill_run::Column::FinishedAt, skill_run::Column::Id];
+
+pub(crate) async fn older_than(
+    db: &Session<'_, impl Connection>,
+    cutoff: DateTime<Utc>,
+    on_batch: &(dyn Fn(PurgeBatch) + Sync),
+) -> Result<PurgeSummary> {
+    let cutoff = rules::micros(cutoff);
+    verify_cascade(db).await?;
+    let mut summary = PurgeSummary::default();
+    let mut after = None;
+    loop {
+        let db = &db.with_fresh_deadline();
+        let rows = due_runs(db, cutoff, after).await?;
+        let Some(last) = rows.last() else {
+            return Ok(summary);
+        };
+        // The next batch begins after this run even if it can't be deleted, so the purge terminates.
+        after = Some(keyset::position(last, &KEY)?);
+        let mut batch = PurgeBatch::default();
+        let runs = due(&rows, &mut batch)?;
+        for runs in bounded(&runs) {
+            delete(db, cutoff, runs, &mut batch).await?;
+        }
+        for run in &batch.skipped {
+            tracing::warn!(
+                table = "skill_runs",
+                id = run.run_id,
+                reason = run.reason,
+                "skipped a run that can't be purged"
+            );
+        }
+        summary.runs += batch.runs;
+        summary.skipped += batch.skipped.len() as u64;
+        on_batch(batch);
+    }
+}
+
+/// Fails if the deletion of a run would leave its events behind.
+async fn verify_cascade(db: &Session<'_, impl Connection>) -> Result<()> {
+    let migrator = db.migrator();
+    let verify = || async {
+        let verified = migrator.verify_cascade(db.connection()).await;
+        verified.map_err(error::migration)
+    };
+    db.attempt(verify).await
+}
+
+/// What [`older_than`] would delete.
+pub(crate) async fn measure(
+    db: &Session<'_, impl Connection>,
+    cutoff: DateTime<Utc>,
+) -> Result<PurgeSize> {
+    use skill_run::{COLUMN, Column};
+
+    let cutoff = rules::micros(cutoff);
+    let due = Query::select()
+        .from(db.runs())
+        .and_where(COLUMN.finished_at.lt(cutoff))
+        .and_where(codec::is_whole_number(Column::FinishedAt))
+        .take();
+    let events = Query::select()
+        .from(db.logs())
+        .and_where(
+            skill_run_log::COLUMN
+                .run_id
+                .in_subquery(due.clone().column(Column::Id).take()),
+        )
+        .take();
+    let mut size = PurgeSize::default();
+    size.runs = db.count(due).await?;
+    size.events = db.count(events).await?;
+    Ok(size)
+}
+
+/// A run that is due, and the number of its events.
+struct Due {
+    id: String,
+    events: u64,
+}
+
+/// The next runs that are due, damaged rows included.
+async fn due_runs(
+    db: &Session<'_, impl Connection>,
+    cutoff: i64,
+    after: Option<Vec<Expr>>,
+) -> Result<Vec<QueryResult>> {
+    use skill_run::{COLUMN, Column, Entity};
+
+    let events = Query::select()
+        .expr(Expr::col(skill_run_log::Column::RunId).count())
+        .from(db.logs())
+        .and_where(
+            Expr::col((skill_run_log::Entity, skill_run_log::Column::RunId))
+                .equals((Entity, Column::Id)),
+        )
+        .take();
+    let mut query = Query::select()
+        .columns(KEY)
+        .expr_as(Expr::SubQuery(None, Box::new(events.into())), EVENTS)
+        .from(db.runs())
+        .and_where(COLUMN.finished_at.lt(cutoff))
+        .and_where(codec::is_whole_number(Column::FinishedAt))
+        .order_by(Column::FinishedAt, Order::Asc)
+        .order_by(Column::Id, Order::Asc)
+        .limit(RUNS_AT_ONCE)
+        .take();
+    if let Some(key) = after {
+        query.and_where(keyset::beyond(
+            &KEY,
+            key,
+            runtrail_audit::Order::OldestFirst,
+        ));
+    }
+    db.fetch(&query).await
+}
+
+/// The alias of the number of a run's events.
+const EVENTS: &str = "events";
+
+/// The runs of these rows; those without a readable id are skipped.
+fn due(rows: &[QueryResult], batch: &mut PurgeBatch) -> Result<Vec<Due>> {
+    let mut runs = Vec::with_capacity(rows.len());
+    for row in rows {
+        match codec::read_finish(row) {
+            Ok((id, _)) => {
+                let events: i64 = row.try_get("", EVENTS).map_err(error::database)?;
+                // A count is never negative.
+                let events = events.unsigned_abs();
+                runs.push(Due { id, events });
+            }
+            Err(Error::Corrupt {
+                id, column, reason, ..
+            }) => batch
+                .skipped
+                .push(SkippedRun::new(id, format!("{column} {reason}"))),
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(runs)
+}
+
+/// Splits runs so that one statement deletes at most [`EVENTS_AT_ONCE`], or a single run.
+fn bounded(runs: &[Due]) -> impl Iterator<Item = &[Due]> {
+    let mut rest = runs;
+    std::iter::from_fn(move || {
+        let mut events = 0;
+        let fitting = rest.iter().take_while(|run| {
+            events += run.events;
+            events <= EVENTS_AT_ONCE
+        });
+        let chunk = fitting.count().max(1).min(rest.len());
+        let (chunk, others) = rest.split_at(chunk);
+        rest = others;
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+/// Deletes these runs with their events. A run whose deletion the database refuses stays, with all its events.
+async fn delete(
+    db: &Session<'_, impl Connection>,
+    cutoff: i64,
+    runs: &[Due],
+    batch: &mut PurgeBatch,
+) -> Result<()> {
+    let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
+    match delete_at_once(db, cutoff, &ids).await {
+        Ok(deleted) => {
+            batch.runs += deleted;
+            if deleted < ids.len() as u64 {
+                skip_kept(db, cutoff, &ids, batch).await?;
+            }
+        }
+        // On PostgreSQL an error aborts the caller's transaction, so no further statement can run in it.
+        Err(err) if !error::is_refused(&err) || db.connection().pool().is_none() => {
+            return Err(err);
+        }
+        Err(_) => {
+            for id in ids {
+                match delete_at_once(db, cutoff, &[id]).await {
+                    Ok(0) => skip_kept(db, cutoff, &[id], batch).await?,
+                    Ok(deleted) => batch.runs += deleted,
+                    Err(err) if error::is_refused(&err) => {
+                        batch.skipped.push(SkippedRun::new(id, error::cause(&err)))
+                    }
+                    Err(err) => return Err(err),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Skips those of these runs that a deletion without an error has left in place, as a trigger can do. Others were
+/// purged or started anew by somebody else meanwhile.
+async fn skip_kept(
+    db: &Session<'_, impl Connection>,
+    cutoff: i64,
+    ids: &[&str],
+    batch: &mut PurgeBatch,
+) -> Result<()> {
+    use skill_run::{COLUMN, Column};
+
+    let kept = Query::select()
+        .column(Column::Id)
+        .from(db.runs())
+        .and_where(
+            COLUMN
+                .id
+                .in_subquery(backend::unfold(db.connection(), ids)?),
+        )
+        .and_where(COLUMN.finished_at.lt(cutoff))
+        .take();
+    for row in db.fetch(&kept).await? {
+        let id: String = row.try_get("", "id").map_err(error::database)?;
+        batch.skipped.push(SkippedRun::new(
+            id,
+            "the database has kept it without an error, as a trigger can do",
+        ));
+    }
+    Ok(())
+}
+
+/// Deletes runs by one statement, which also deletes their events through the foreign key: all of them, or none. So if
+/// a host's row refers to a run, both the run and its events stay.
+///
+/// Every statement asks again whether the run is due: its id may have been purged and started anew meanwhile.
+async fn delete_at_once(
+    db: &Session<'_, impl Connection>,
+    cutoff: i64,
+    ids: &[&str],
+) -> Result<u64> {
+    use skill_run::COLUMN;
+
+    let batch = backend::unfold(db.connection(), ids)?;
+    let mut delete = Query::delete()
+        .from_table(db.runs())
+        .and_where(COLUMN.id.in_subquery(batch.clone()))
+        .and_where(COLUMN.finished_at.lt(cutoff))
+        .take();
+    let enforced = backend::enforces_foreign_keys(db.connection());
+    if let Some(enforced) = &enforced {
+        delete.and_where(enforced.clone());
+    }
+    let deleted = db.execute(&delete).await?;
+    match enforced {
+        Some(enforced) if deleted < ids.len() as u64 => {
+            Ok(deleted + delete_without_foreign_keys(db, cutoff, &batch, enforced.not()).await?)
+        }
+        _ => Ok(deleted),
+    }
+}
+
+/// Deletes events, then the runs that have none left, on a SQLite connection whose host has switched foreign keys off;
+/// does nothing on any other. No foreign key can keep a run from being deleted there.
+async fn delete_without_foreign_keys(
+    db: &Session<'_, impl Connection>,
+    cutoff: i64,
+    batch: &SelectStatement,
+    has_none: Expr,
+) -> Result<u64> {
+    use skill_run::{COLUMN, Column, Entity};
+
+    let due = Query::select()
+        .column(Column::Id)
+        .from(db.runs())
+        .and_where(COLUMN.id.in_subquery(batch.clone()))
+        .and_where(COLUMN.finished_at.lt(cutoff))
+        .take();
+    let key = [
+        skill_run_log::Column::RunId,
+        skill_run_log::Column::Sequence,
+    ];
+    let some = Query::select()
+        .columns(key)
+        .from(db.logs())
+        .and_where(skill_run_log::COLUMN.run_id.in_subquery(due))
+        .limit(EVENTS_AT_ONCE)
+        .take();
+    let delete_events = Query::delete()
+        .from_table(db.logs())
+        .and_where(Expr::tuple(key.map(Expr::col)).in_subquery(some))
+        .and_where(has_none.clone())
+        .take();
+    while db.execute(&delete_events).await? == EVENTS_AT_ONCE {}
+
+    let events = Query::select()
+        .expr(Expr::val(1))
+        .from(db.logs())
+        .and_where(
+            Expr::col((skill_run_log::Entity, skill_run_log::Column::RunId))
+                .equals((Entity, Column::Id)),
+        )
+        .take();
+    let delete_runs = Query::delete()
+        .from_table(db.runs())
+        .and_where(COLUMN.id.in_subquery(batch.clone()))
+        .and_where(COLUMN.finished_at.lt(cutoff))
+        .and_where(Expr::exists(events).not())
+        .and_where(has_none)
+        .take();
+    db.execute(&delete_runs).await
+}

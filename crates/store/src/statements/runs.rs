@@ -1,0 +1,74 @@
+//! Reading one run, and code shared by starts and finishes.
+
+use std::collections::HashMap;
+
+use runtrail_audit::{Error, Result, SkillRun, rules};
+use runtrail_db::{Connection, backend};
+use runtrail_entity::skill_run::{COLUMN, Column, Model};
+use sea_orm::sea_query::{Expr, ExprTrait, LockType, SelectStatement};
+use sea_orm::{ColumnTrait, ColumnType, IdenStatic};
+
+use crate::codec;
+use crate::settings::{Session, Settings};
+
+pub(crate) async fn get(db: &Session<'_, impl Connection>, run_id: &str) -> Result<SkillRun> {
+    rules::run_id("run_id", run_id)?;
+    let rows = db.fetch(&by_id(db, run_id)).await?;
+    match rows.first() {
+        Some(row) => codec::decode_run(row),
+        None => Err(Error::not_found(run_id)),
+    }
+}
+
+/// What a write that has found nothing to do is judged by.
+///
+/// It locks the row, and so is a write itself on PostgreSQL: with synchronous replication it waits until the standby
+/// has the row. Else the repetition of a write that was cut off while it waited would acknowledge what no standby has.
+pub(crate) async fn confirmed(
+    db: &Session<'_, impl Connection>,
+    run_id: &str,
+) -> Result<Option<Model>> {
+    let mut query = db.patiently(by_id(db, run_id));
+    query.lock(LockType::KeyShare);
+    let rows = db.fetch(&query).await?;
+    rows.first().map(codec::read_run).transpose()
+}
+
+/// The same for many runs; without those that can't be read.
+pub(crate) async fn confirmed_many(
+    db: &Session<'_, impl Connection>,
+    run_ids: impl Iterator<Item = &String>,
+) -> Result<HashMap<String, Model>> {
+    let run_ids: Vec<_> = run_ids.collect();
+    let mut query = db.patiently(db.select_runs());
+    query
+        .and_where(
+            COLUMN
+                .id
+                .in_subquery(backend::unfold(db.connection(), &run_ids)?),
+        )
+        .lock(LockType::KeyShare);
+    let rows = codec::readable(&db.fetch(&query).await?, codec::read_run)?;
+    Ok(rows.into_iter().map(|row| (row.id.clone(), row)).collect())
+}
+
+fn by_id(db: &Settings, run_id: &str) -> SelectStatement {
+    let mut query = db.select_runs();
+    query.and_where(COLUMN.id.eq(run_id));
+    query
+}
+
+/// Whether a run fits into a statement whose rows are one parameter.
+pub(crate) fn fits_many(row: &Model) -> bool {
+    backend::quotient(row.runtime_seconds).is_some()
+}
+
+/// The value of this column in an unfolded row.
+pub(crate) fn given(db: &Session<'_, impl Connection>, column: Column) -> Expr {
+    let value = backend::field(db.connection(), column.as_str());
+    match column.def().get_column_type() {
+        ColumnType::BigInteger => value.cast_as("bigint"),
+        ColumnType::Double => backend::fraction(db.connection(), column.as_str()),
+        _ => value,
+    }
+}

@@ -1,0 +1,221 @@
+//! Starting a run.
+
+use runtrail_audit::{Error, Result, SkillRun};
+use runtrail_db::{Connection, backend};
+use runtrail_entity::skill_run::{COLUMN, Column, Entity, Model};
+use sea_orm::sea_query::{Expr, ExprTrait, InsertStatement, OnConflict, Query, UpdateStatement};
+use sea_orm::{Iterable, ModelTrait, Value};
+
+use crate::codec;
+use crate::error;
+use crate::settings::{Session, Settings};
+use crate::statements::runs::{confirmed, confirmed_many, fits_many, given};
+
+pub(crate) async fn start_alone(
+    db: &Session<'_, impl Connection>,
+    row: &Model,
+    is_wanted: impl Fn() -> bool + Send,
+) -> Result<()> {
+    let insert = insert_one(db, row)?;
+    if db.execute(&insert).await? > 0 {
+        return Ok(());
+    }
+    match confirmed(db, &row.id).await? {
+        Some(stored) => start_again(db, row, &stored, is_wanted).await,
+        None => Err(deleted_meanwhile()),
+    }
+}
+
+/// Starts runs with distinct ids, and returns the answers that are certain. The function beside each row says whether
+/// its caller still waits.
+pub(crate) async fn start_many(
+    db: &Session<'_, impl Connection>,
+    starts: &[(&Model, impl Fn() -> bool + Send + Sync)],
+) -> Result<Vec<Option<Result<()>>>> {
+    let rows: Vec<_> = starts.iter().map(|(row, _)| *row).collect();
+    let insert = insert_many(db, &rows)?;
+    if db.execute(&insert).await? == rows.len() as u64 {
+        return Ok(rows.iter().map(|_| Some(Ok(()))).collect());
+    }
+    let stored = confirmed_many(db, rows.iter().map(|row| &row.id)).await?;
+    let mut answers = Vec::with_capacity(rows.len());
+    for (row, is_wanted) in starts {
+        answers.push(match stored.get(&row.id) {
+            Some(stored) => Some(start_again(db, row, stored, is_wanted).await),
+            None => None,
+        });
+    }
+    Ok(answers)
+}
+
+/// Starts a run whose id must be free.
+pub(crate) async fn create(db: &Session<'_, impl Connection>, run: &SkillRun) -> Result<()> {
+    let row = codec::encode_run(run, &db.limits)?;
+    let insert = insert_one(db, &row)?;
+    if db.execute(&insert).await? > 0 {
+        return Ok(());
+    }
+    match confirmed(db, &row.id).await? {
+        Some(stored) if is_started(&row, &stored) => Ok(()),
+        Some(_) => Err(Error::RunExists { run_id: row.id }),
+        None => Err(deleted_meanwhile()),
+    }
+}
+
+/// Starts a run that is already stored: a running run gets the new start, and a finished run doesn't change.
+///
+/// The statement names the start that it replaces. An older attempt that reaches the database late, from a stalled
+/// connection or a dropped future, therefore never replaces a start that was acknowledged since. For the same reason
+/// the statement isn't sent once the caller has given up.
+async fn start_again(
+    db: &Session<'_, impl Connection>,
+    row: &Model,
+    stored: &Model,
+    is_wanted: impl Fn() -> bool + Send,
+) -> Result<()> {
+    if stored.finished_at.is_some() {
+        return compare_with_finished(row, stored);
+    }
+    if codec::is_same_start(row, stored) {
+        return Ok(());
+    }
+    if !is_wanted() {
+        return Err(Error::Busy {
+            source: "the caller has given up".into(),
+        });
+    }
+    if db.execute(&replace_start(db, row, stored)).await? > 0 {
+        return Ok(());
+    }
+    match confirmed(db, &row.id).await? {
+        None => Err(deleted_meanwhile()),
+        // A later start has replaced what we read. An earlier attempt of this call, whose answer was lost, may have
+        // stored this start before that, so storing it now could undo the later one.
+        Some(now) if start_values(&now) != start_values(stored) => Ok(()),
+        Some(now) if now.finished_at.is_some() => compare_with_finished(row, &now),
+        Some(_) => Err(Error::Busy {
+            source: "the run is being started by others at the same time".into(),
+        }),
+    }
+}
+
+fn compare_with_finished(row: &Model, stored: &Model) -> Result<()> {
+    if is_started(row, stored) {
+        Ok(())
+    } else {
+        Err(Error::RunFinished {
+            run_id: row.id.clone(),
+        })
+    }
+}
+
+fn deleted_meanwhile() -> Error {
+    Error::Busy {
+        source: "the run was deleted meanwhile".into(),
+    }
+}
+
+fn replace_start(
+    db: &Session<'_, impl Connection>,
+    row: &Model,
+    replaced: &Model,
+) -> UpdateStatement {
+    let new = START.into_iter().zip(start_values(row).map(Expr::val));
+    let mut update = Query::update()
+        .table(db.runs())
+        .values(new)
+        .and_where(COLUMN.id.eq(row.id.as_str()))
+        .and_where(COLUMN.finished_at.is_null())
+        .take();
+    for (column, value) in START.into_iter().zip(start_values(replaced)) {
+        let column = Expr::col((Entity, column));
+        update.and_where(match value {
+            Value::String(None) => column.is_null(),
+            value => column.eq(value),
+        });
+    }
+    if let Some(patience) = db.patience() {
+        update.from(patience);
+    }
+    update
+}
+
+/// The columns that a start sets, and that a restart replaces.
+const START: [Column; 6] = [
+    Column::SkillId,
+    Column::CallerId,
+    Column::ChannelId,
+    Column::ParentRunId,
+    Column::Inputs,
+    Column::StartedAt,
+];
+
+fn start_values(row: &Model) -> [Value; 6] {
+    START.map(|column| row.get(column))
+}
+
+/// Inserts rows of another history unchanged, with distinct ids, and returns which of them are stored. An existing row
+/// doesn't change.
+pub(crate) async fn insert(db: &Session<'_, impl Connection>, rows: &[Model]) -> Result<Vec<bool>> {
+    let (rows_of_many, others): (Vec<_>, Vec<_>) = rows.iter().partition(|row| fits_many(row));
+    let mut written = 0;
+    if !rows_of_many.is_empty() {
+        let insert = insert_many(db, &rows_of_many)?;
+        written += db.execute(&insert).await?;
+    }
+    for row in others {
+        written += db.execute(&insert_one(db, row)?).await?;
+    }
+    if written == rows.len() as u64 {
+        return Ok(vec![true; rows.len()]);
+    }
+    let stored = confirmed_many(db, rows.iter().map(|row| &row.id)).await?;
+    Ok(rows
+        .iter()
+        .map(|row| stored.get(&row.id) == Some(row))
+        .collect())
+}
+
+fn insert_one(db: &Session<'_, impl Connection>, row: &Model) -> Result<InsertStatement> {
+    let mut insert = insert_unless_stored(db);
+    let values = Column::iter().map(|column| Expr::val(row.get(column)));
+    match db.patience() {
+        None => insert.values(values).map_err(error::statement)?,
+        Some(patience) => {
+            let run = Query::select().exprs(values).from(patience).take();
+            insert.select_from(run).map_err(error::statement)?
+        }
+    };
+    Ok(insert)
+}
+
+fn insert_many(db: &Session<'_, impl Connection>, rows: &[&Model]) -> Result<InsertStatement> {
+    let values: Vec<_> = rows.iter().map(|row| codec::run_values(row)).collect();
+    let runs = Query::select()
+        .exprs(Column::iter().map(|column| given(db, column)))
+        .from(backend::unfold_rows(db.connection(), &values)?)
+        // Without a WHERE, SQLite parses the ON of ON CONFLICT as that of a join.
+        .and_where(Expr::Constant(true.into()))
+        .take();
+    let mut insert = insert_unless_stored(db);
+    let inserting = insert.select_from(db.patiently(runs));
+    inserting.map_err(error::statement)?;
+    Ok(insert)
+}
+
+fn insert_unless_stored(db: &Settings) -> InsertStatement {
+    Query::insert()
+        .into_table(db.runs())
+        .columns(Column::iter())
+        .on_conflict(OnConflict::column(Column::Id).do_nothing().to_owned())
+        .take()
+}
+
+/// Whether the stored run has this start.
+fn is_started(row: &Model, stored: &Model) -> bool {
+    if row.finished_at.is_none() {
+        codec::is_same_start(row, stored)
+    } else {
+        codec::is_same_run(row, stored)
+    }
+}
