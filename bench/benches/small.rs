@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use divan::Bencher;
-use runtrail_store::audit::{Limits, RunFilter, RunQuery, new_run_id, rules};
+use runtrail_audit::{Limits, RunFilter, RunQuery, new_run_id, rules};
 use serde_json::{Value, json};
 
 fn main() {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use chrono::{DateTime, Utc};
-use runtrail_store::audit::{RunStats, RunStatus, SkillRun, SkillRunLog};
+use runtrail_audit::{RunStats, RunStatus, SkillRun, SkillRunLog};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 use serde_json::Value;
 

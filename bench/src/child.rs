@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use runtrail_audit::Storage;
 use runtrail_copy::HistoryCopy;
 use runtrail_store::AuditStore;
-use runtrail_store::audit::Storage;
 use serde::{Deserialize, Serialize};
 
 use crate::data;

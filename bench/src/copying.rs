@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
+use runtrail_audit::Storage;
 use runtrail_store::AuditStore;
-use runtrail_store::audit::Storage;
 
 use crate::child::{Child, Outcome};
 use crate::data::{self, History};

@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::SinkExt;
+use runtrail_audit::{RunStats, RunStatus, SkillRun, SkillRunLog, Storage, new_run_id};
 use runtrail_db::ConnectOptions;
 use runtrail_store::AuditStore;
-use runtrail_store::audit::{RunStats, RunStatus, SkillRun, SkillRunLog, Storage, new_run_id};
 use serde_json::{Value, json};
 
 /// Every fourth run has no parent, the others have the run before them.

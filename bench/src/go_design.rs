@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use chrono::{DateTime, Utc};
-use runtrail_store::audit::{RunStats, RunStatus, SkillRun, SkillRunLog};
+use runtrail_audit::{RunStats, RunStatus, SkillRun, SkillRunLog};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::by_hand::object;

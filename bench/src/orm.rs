@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
+use runtrail_audit::{RunStats, SkillRun, SkillRunLog};
 use runtrail_entity::{skill_run, skill_run_log};
-use runtrail_store::audit::{RunStats, SkillRun, SkillRunLog};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectOptions, Database, DatabaseConnection, EntityTrait,

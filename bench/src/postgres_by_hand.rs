@@ -1,7 +1,7 @@
 //! tokio-postgres by hand on our schema, with prepared statements.
 
 use anyhow::Result;
-use runtrail_store::audit::{RunStats, RunStatus, SkillRun, SkillRunLog};
+use runtrail_audit::{RunStats, RunStatus, SkillRun, SkillRunLog};
 use tokio_postgres::{Client, NoTls, Row, Statement};
 
 use crate::by_hand::{RUN_COLUMNS, object, time};

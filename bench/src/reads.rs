@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use runtrail_store::AuditStore;
-use runtrail_store::audit::{
+use runtrail_audit::{
     Cursor, Order, Page, PageRequest, PagedStorage, RunFilter, RunQuery, Storage,
 };
+use runtrail_store::AuditStore;
 use rusqlite::Connection;
 use tokio::task::JoinSet;
 

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
+use runtrail_audit::{RunStats, SkillRun, SkillRunLog, Storage};
 use runtrail_store::AuditStore;
-use runtrail_store::audit::{RunStats, SkillRun, SkillRunLog, Storage};
 use rusqlite::Connection;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use runtrail_audit::{BulkStorage, RunFilter, Storage};
 use runtrail_store::AuditStore;
-use runtrail_store::audit::{BulkStorage, RunFilter, Storage};
 use tokio::runtime::Handle;
 
 use crate::orm::{Orm, Style};

@@ -1,5 +1,5 @@
 use clap::Args;
-use runtrail_store::audit::{Error, Storage};
+use runtrail::{Error, Storage};
 
 use crate::database::DatabaseArguments;
 use crate::failure::Result;

@@ -2,12 +2,11 @@ use std::io::Write;
 
 use clap::Args;
 use indicatif::ProgressBar;
-use runtrail_copy::{CopySummary, HistoryCopy, LegacyStore, Notice, PassSummary, Source, Tally};
-use runtrail_db::ConnectOptions;
-use runtrail_migration::SchemaName;
-use runtrail_store::AuditStore;
-use runtrail_store::audit::{Error, Storage};
-use sea_orm::DbBackend;
+use runtrail::AuditStore;
+use runtrail::ConnectOptions;
+use runtrail::SchemaName;
+use runtrail::copy::{CopySummary, HistoryCopy, LegacyStore, Notice, PassSummary, Source, Tally};
+use runtrail::{Error, Storage};
 
 use crate::database::{self, DatabaseArguments};
 use crate::failure::{Failure, Result};
@@ -115,7 +114,7 @@ async fn open_source(
     match opened.await {
         Ok(store) => Ok(store.into()),
         Err(Error::SchemaForeign { .. } | Error::SchemaIncomplete { .. })
-            if options.backend().is_ok_and(is_embedded) =>
+            if options.is_sqlite() =>
         {
             Err(Failure::usage(format!(
                 "{options} holds no history of Runtrail's; --from {}sqlite://FILE copies from the Go store",
@@ -127,10 +126,6 @@ async fn open_source(
         ))),
         Err(err) => Err(database::opening(url, err)),
     }
-}
-
-fn is_embedded(backend: DbBackend) -> bool {
-    backend == DbBackend::Sqlite
 }
 
 async fn open_target(

@@ -1,7 +1,7 @@
 use std::io::Write;
 
 use clap::Args;
-use runtrail_store::audit::PagedStorage;
+use runtrail::PagedStorage;
 use serde_json::json;
 
 use crate::database::DatabaseArguments;

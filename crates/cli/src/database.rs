@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use runtrail_db::ConnectOptions;
-use runtrail_migration::SchemaName;
+use runtrail::AuditStore;
+use runtrail::ConnectOptions;
+use runtrail::SchemaName;
+use runtrail::{Error, Limits, Storage};
 use runtrail_migration::command::{self, Command};
-use runtrail_store::AuditStore;
-use runtrail_store::audit::{Error, Limits, Storage};
-use sea_orm::DbBackend;
 
 use crate::failure::{Failure, Result};
 use crate::handed_down::{self, HandedDown, variable};
@@ -94,9 +93,7 @@ impl DatabaseArguments {
         let (url, schema) = (self.url(), self.schema()?);
         // One connection is enough for a command, and some roles are limited to one.
         let options = ConnectOptions::new(&url).max_connections(1);
-        let is_embedded = options
-            .backend()
-            .is_ok_and(|kind| kind == DbBackend::Sqlite);
+        let is_embedded = options.is_sqlite();
         if usage == Use::Create && options.is_in_memory() {
             let message = "a database in memory keeps nothing of a command: name a file";
             return Err(Failure::usage(message));

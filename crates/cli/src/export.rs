@@ -3,9 +3,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use futures_util::{Stream, StreamExt};
-use runtrail_store::AuditStore;
-use runtrail_store::audit::rules;
-use runtrail_store::audit::{
+use runtrail::AuditStore;
+use runtrail::rules;
+use runtrail::{
     BulkStorage, Error, LogFilter, Order, Page, PagedStorage, Result as StoreResult, RunQuery,
     RunStatus, SkillRun,
 };

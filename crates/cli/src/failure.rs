@@ -4,8 +4,6 @@ use std::process::ExitCode;
 
 use runtrail_db::DriverErrorKind;
 use runtrail_migration::report::{is_broken_pipe, with_causes};
-use runtrail_store::audit;
-use sea_orm::DbErr;
 
 use crate::warnings::note;
 
@@ -27,14 +25,14 @@ pub(crate) enum Failure {
     #[error("the database {database} can't be used")]
     Opening {
         database: String,
-        source: audit::Error,
+        source: runtrail::Error,
     },
     #[error(transparent)]
-    Store(#[from] audit::Error),
+    Store(#[from] runtrail::Error),
     /// With similar ids that the user may have meant.
     #[error("{missing}")]
     NoSuchRun {
-        missing: audit::Error,
+        missing: runtrail::Error,
         similar: Vec<String>,
     },
     /// `@last` and the like where no run fits.
@@ -61,7 +59,10 @@ impl Failure {
             return Self::Output(io::ErrorKind::BrokenPipe.into());
         }
         let message = with_causes(&*err);
-        if err.source().is_some_and(is_about_prepared_statements) {
+        if err
+            .source()
+            .is_some_and(DriverErrorKind::is_about_prepared_statements)
+        {
             return Self::Failed(format!("{message}; migrate without the pooler between"));
         }
         Self::Failed(message)
@@ -99,15 +100,15 @@ impl Failure {
             return cause.exit_code();
         }
         match self.store_error() {
-            Some(audit::Error::NotFound { .. }) => NOT_FOUND,
+            Some(runtrail::Error::NotFound { .. }) => NOT_FOUND,
             None if matches!(self, Self::NoneYet { .. }) => NOT_FOUND,
-            Some(audit::Error::InvalidInput { .. }) => USAGE,
+            Some(runtrail::Error::InvalidInput { .. }) => USAGE,
             _ if matches!(self, Self::Usage(_)) => USAGE,
             _ => FAILED,
         }
     }
 
-    fn store_error(&self) -> Option<&audit::Error> {
+    fn store_error(&self) -> Option<&runtrail::Error> {
         match self {
             Self::Opening { source, .. } | Self::Store(source) => Some(source),
             Self::NoSuchRun { missing, .. } => Some(missing),
@@ -118,18 +119,19 @@ impl Failure {
 
     /// Whether the same may succeed later.
     pub(crate) fn is_transient(&self) -> bool {
-        self.store_error().is_some_and(audit::Error::is_transient)
+        self.store_error()
+            .is_some_and(runtrail::Error::is_transient)
     }
 
     /// Whether it is the database that failed, rather than what it was asked for.
     pub(crate) fn is_out_of_reach(&self) -> bool {
-        use audit::ErrorKind;
+        use runtrail::ErrorKind;
         self.store_error()
             .is_some_and(|err| !matches!(err.kind(), ErrorKind::InvalidInput | ErrorKind::TooLarge))
     }
 
     fn advice(&self) -> Option<&'static str> {
-        use audit::Error;
+        use runtrail::Error;
         Some(match self.store_error()? {
             Error::SchemaMissing => "`runtrail migrate` makes them",
             Error::SchemaOutdated { .. } => "`runtrail migrate` brings it up to date",
@@ -148,7 +150,9 @@ impl Failure {
                 "its statement_timeout is too short, or somebody cancelled the statement"
             }
             Error::Timeout { .. } => "is it running, and is the URL right?",
-            Error::Backend { source, .. } if is_about_prepared_statements(&**source) => {
+            Error::Backend { source, .. }
+                if DriverErrorKind::is_about_prepared_statements(&**source) =>
+            {
                 "a pooler stands between: --without-prepared-statements works with it"
             }
             Error::Backend { source, .. } if is_missing_file(&**source) => {
@@ -162,15 +166,9 @@ impl Failure {
     }
 }
 
-fn is_about_prepared_statements(source: &(dyn Error + 'static)) -> bool {
-    let source = source.downcast_ref::<DbErr>();
-    source.is_some_and(DriverErrorKind::is_about_prepared_statements)
-}
-
 /// Whether the server itself has ended the statement.
 fn is_cancelled(source: &(dyn Error + 'static)) -> bool {
-    let source = source.downcast_ref::<DbErr>();
-    source.is_some_and(|err| DriverErrorKind::of(err) == DriverErrorKind::Timeout)
+    DriverErrorKind::of_source(source) == Some(DriverErrorKind::Timeout)
 }
 
 fn is_missing_file(source: &(dyn Error + 'static)) -> bool {

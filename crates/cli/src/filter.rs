@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 use clap::Args;
-use runtrail_store::audit::{Bounds, Parent, RunQuery, RunStatus};
+use runtrail::{Bounds, Parent, RunQuery, RunStatus};
 
 use crate::time::Time;
 

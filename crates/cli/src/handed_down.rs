@@ -8,8 +8,8 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use runtrail_db::ConnectOptions;
-use runtrail_migration::SchemaName;
+use runtrail::ConnectOptions;
+use runtrail::SchemaName;
 use tempfile::{Builder, TempPath};
 
 use crate::database::{URL, WITHOUT_PREPARED_STATEMENTS};

@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 use clap::Args;
-use runtrail_store::audit::{Storage, rfc3339};
+use runtrail::{Storage, rfc3339};
 use serde::Serialize;
 
 use crate::database::DatabaseArguments;

@@ -1,6 +1,6 @@
 use clap::Args;
 use futures_util::StreamExt;
-use runtrail_store::audit::{BulkStorage, Error, Order, Page};
+use runtrail::{BulkStorage, Error, Order, Page};
 
 use crate::database::DatabaseArguments;
 use crate::failure::Result;

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::TryStreamExt;
-use runtrail_store::AuditStore;
-use runtrail_store::audit::{BulkStorage, Error, LogFilter, Order, Result as StoreResult, Storage};
+use runtrail::AuditStore;
+use runtrail::{BulkStorage, Error, LogFilter, Order, Result as StoreResult, Storage};
 
 use crate::database::DatabaseArguments;
 use crate::failure::Result;

@@ -1,7 +1,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::Args;
-use runtrail_store::audit::{PurgeBatch, PurgeSize, Retention, rfc3339};
+use runtrail::{PurgeBatch, PurgeSize, Retention, rfc3339};
 
 use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};

@@ -1,8 +1,8 @@
 //! Names of runs on the command line.
 
 use clap::Args;
-use runtrail_store::AuditStore;
-use runtrail_store::audit::{
+use runtrail::AuditStore;
+use runtrail::{
     Error, Order, PageRequest, PagedStorage, RunLookup, RunQuery, RunStatus, RunSummary, rules,
 };
 

@@ -3,8 +3,8 @@ use std::io::Write;
 use anstyle::Style;
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt};
-use runtrail_store::AuditStore;
-use runtrail_store::audit::{
+use runtrail::AuditStore;
+use runtrail::{
     BulkStorage, LogFilter, Order, PageRequest, PagedStorage, RunLookup, RunQuery, RunSummary,
     RunTree, SkillRun, SkillRunLog, Storage, rfc3339,
 };

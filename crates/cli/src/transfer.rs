@@ -1,7 +1,7 @@
 //! The format of `export` and `import`: one JSON object a line, a run with its events.
 
 use chrono::{DateTime, Utc};
-use runtrail_store::audit::{SkillRunLog, rfc3339};
+use runtrail::{SkillRunLog, rfc3339};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use runtrail_store::audit::{Error, RunSummary, RunTree};
+use runtrail::{Error, RunSummary, RunTree};
 use serde::Serialize;
 
 use crate::database::DatabaseArguments;

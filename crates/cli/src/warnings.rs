@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use futures_util::{Stream, StreamExt};
-use runtrail_store::audit::{Error, Result};
+use runtrail::{Error, Result};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;

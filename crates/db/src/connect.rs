@@ -146,6 +146,11 @@ impl ConnectOptions {
         self.url.backend()
     }
 
+    /// Whether the URL names a SQLite database.
+    pub fn is_sqlite(&self) -> bool {
+        matches!(self.backend(), Ok(DbBackend::Sqlite))
+    }
+
     /// Whether a SQLite file is opened read-only.
     pub fn is_read_only(&self) -> bool {
         let by_url = self.url.sqlite().is_ok_and(|url| url.mode == Mode::Read);

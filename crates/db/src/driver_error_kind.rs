@@ -37,9 +37,17 @@ impl DriverErrorKind {
         }
     }
 
+    /// What an error means if it is one of the database or its driver, as the source of another error may be.
+    pub fn of_source(err: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        err.downcast_ref().map(Self::of)
+    }
+
     /// Whether a prepared statement is missing, or its name is already in use: a pooler between the driver and the
     /// server switches connections.
-    pub fn is_about_prepared_statements(err: &DbErr) -> bool {
+    pub fn is_about_prepared_statements(err: &(dyn std::error::Error + 'static)) -> bool {
+        let Some(err) = err.downcast_ref::<DbErr>() else {
+            return false;
+        };
         let (DbErr::Conn(RuntimeErr::SqlxError(err))
         | DbErr::Exec(RuntimeErr::SqlxError(err))
         | DbErr::Query(RuntimeErr::SqlxError(err))) = err

@@ -47,6 +47,5 @@ mod codec;
 mod error;
 mod settings;
 
-pub use runtrail_audit as audit;
 pub use store::AuditStore;
 pub use stored_rows::StoredRows;

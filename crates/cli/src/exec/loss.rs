@@ -1,6 +1,6 @@
 use std::fmt;
 
-use runtrail_store::audit::Error;
+use runtrail::Error;
 
 use crate::failure::Failure;
 use crate::output::counted;

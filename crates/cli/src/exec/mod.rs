@@ -26,7 +26,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use runtrail_store::audit::{Clock, RunStatus, SkillRun, SystemClock, new_run_id, rules};
+use runtrail::{Clock, RunStatus, SkillRun, SystemClock, new_run_id, rules};
 use rustix::process::Signal;
 use serde_json::{Map, Value};
 use tokio::time::{sleep, timeout};

@@ -3,7 +3,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use runtrail_store::audit::RunStatus;
+use runtrail::RunStatus;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use signal_hook::low_level::signal_name;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use runtrail_store::audit::{Error, Result};
+use runtrail::{Error, Result};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use runtrail_store::AuditStore;
-use runtrail_store::audit::{Error, RunCreation, SkillRun, Storage};
+use runtrail::AuditStore;
+use runtrail::{Error, RunCreation, SkillRun, Storage};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::patience::{PATIENCE, unanswered};

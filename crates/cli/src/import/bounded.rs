@@ -2,7 +2,7 @@ use std::cell::Cell;
 use std::io::{self, Read};
 use std::rc::Rc;
 
-use runtrail_store::audit::Limits;
+use runtrail::Limits;
 
 use super::numbers::Numbers;
 

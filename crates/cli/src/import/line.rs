@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::{fmt, mem};
 
 use chrono::DateTime;
-use runtrail_store::audit::{SkillRun, SkillRunLog, rules};
+use runtrail::{SkillRun, SkillRunLog, rules};
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess,
     Visitor,

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use runtrail_store::audit::Limits;
-use runtrail_store::audit::rules::MAX_JSON_DEPTH;
+use runtrail::Limits;
+use runtrail::rules::MAX_JSON_DEPTH;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 

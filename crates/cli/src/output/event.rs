@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 
 use anstyle::Style;
-use runtrail_store::audit::SkillRunLog;
+use runtrail::SkillRunLog;
 
 use super::{payload, printable};
 

@@ -1,6 +1,6 @@
 use anstyle::{AnsiColor, Style};
 use chrono::{DateTime, Utc};
-use runtrail_store::audit::{RunStatus, RunSummary};
+use runtrail::{RunStatus, RunSummary};
 
 use super::{duration, printable};
 

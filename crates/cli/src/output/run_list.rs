@@ -1,8 +1,8 @@
 use std::io::{BufWriter, Stdout};
 
 use chrono::{DateTime, Utc};
-use runtrail_store::AuditStore;
-use runtrail_store::audit::{RunSummary, SkillRun};
+use runtrail::AuditStore;
+use runtrail::{RunSummary, SkillRun};
 
 use super::{
     Column, Table, ago, count, json_line, printable, rough_count, run_duration, shorten_ids, show,

@@ -1,5 +1,5 @@
-use runtrail_store::AuditStore;
-use runtrail_store::audit::{RunLookup, RunSummary};
+use runtrail::AuditStore;
+use runtrail::{RunLookup, RunSummary};
 
 use crate::failure::Result;
 

@@ -8,10 +8,10 @@ use runtrail_audit::{Error, Result, RunStats, SkillRun, SkillRunLog};
 use runtrail_db::{Connection, backend};
 use runtrail_entity::{skill_run, skill_run_log};
 
+use crate::codec;
 use crate::settings::{Session, Settings};
 use crate::statements::finishes::Finish;
 use crate::statements::{finishes, logs, starts};
-use crate::codec;
 
 /// One call, encoded: what can be refused without the database has been refused.
 #[derive(Debug)]
