@@ -27,6 +27,10 @@
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;
+
 #[doc(inline)]
 pub use runtrail_audit::*;
 #[doc(inline)]
