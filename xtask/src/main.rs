@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod hosts;
 mod migrate;
+mod packages;
 mod test;
 
 use std::process::{Command, ExitCode, exit};
@@ -46,7 +47,7 @@ enum Task {
     },
     /// Build and run the applications in tests/hosts, on SQLite and on a PostgreSQL that is started for them.
     Hosts,
-    /// Check everything that has to hold before a change lands: format, lints, tests, docs, features.
+    /// Check everything that has to hold before a change lands: format, lints, tests, docs, features, packages.
     Ci,
 }
 
