@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use runtrail_test_servers::succeed;
 
-use crate::{cargo, packages, test};
+use crate::{api, cargo, packages, test};
 
 /// The invariants of ARCHITECTURE.md: packages, and what they must not depend on.
 const FORBIDDEN: [(&str, &[&str]); 6] = [
@@ -93,6 +93,8 @@ pub(crate) fn run() -> Result<()> {
     check_what_db_knows()?;
     eprintln!("== crates of a small host");
     crates_of_a_small_host()?;
+    eprintln!("== public API");
+    api::run(&api::Options { check: true })?;
     eprintln!("== packages");
     packages::check()?;
     licences()

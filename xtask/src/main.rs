@@ -3,6 +3,7 @@
 //! It runs cargo, the migration binary, the benchmarks and servers, and links none of them, so that it builds in seconds.
 #![expect(clippy::print_stderr, reason = "this is a command")]
 
+mod api;
 mod bench;
 mod ci;
 mod hosts;
@@ -45,6 +46,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Write the public API of each library crate to `api/*.txt`.
+    Api {
+        #[command(flatten)]
+        options: api::Options,
+    },
+    /// Package every crate, and build an empty host on the packaged facade.
+    Packages,
     /// Build and run the applications in tests/hosts, on SQLite and on a PostgreSQL that is started for them.
     Hosts,
     /// Check everything that has to hold before a change lands: format, lints, tests, docs, features, packages.
@@ -56,6 +64,8 @@ fn main() -> ExitCode {
         Task::Migrate { arguments } => migrate::run(&arguments),
         Task::Bench { arguments } => bench::run(&arguments),
         Task::Test { options } => test::run(&options),
+        Task::Api { options } => api::run(&options),
+        Task::Packages => packages::check(),
         Task::Hosts => hosts::run(),
         Task::Ci => ci::run(),
     };

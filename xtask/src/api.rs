@@ -1,0 +1,101 @@
+//! The public API of each library crate as text, so that a change of it is a visible line in a review.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use runtrail_test_servers::succeed;
+
+use crate::cargo;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// The library crates, and the features with which they have most of their API.
+const CRATES: [(&str, &str); 7] = [
+    ("runtrail-audit", ""),
+    ("runtrail-db", "sqlite,postgres"),
+    ("runtrail-entity", ""),
+    ("runtrail-migration", "sqlite,postgres,sea-orm-migration"),
+    ("runtrail-store", "sqlite,postgres"),
+    ("runtrail-copy", "sqlite,postgres"),
+    ("runtrail", "sqlite,postgres,copy"),
+];
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Fail if the API differs from the files in `api`, and change none of them.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// Writes `api/*.txt`, or compares them with the API.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let root = fs::canonicalize(ROOT)?;
+    let rustdoc = with_json_output(&root)?;
+    let mut differing = Vec::new();
+    for (package, features) in CRATES {
+        let api = of_package(&root, &rustdoc, package, features)?;
+        let file = root.join("api").join(format!("{package}.txt"));
+        if fs::read_to_string(&file).is_ok_and(|there| there == api) {
+            continue;
+        }
+        if options.check {
+            let actual = root.join("target").join(format!("{package}.txt"));
+            fs::write(&actual, api)?;
+            let mut diff = Command::new("diff");
+            // It fails, since there are differences.
+            diff.arg("-u").arg(&file).arg(&actual).status()?;
+        } else {
+            fs::write(&file, api)?;
+            eprintln!("wrote api/{package}.txt");
+        }
+        differing.push(package);
+    }
+    ensure!(
+        !options.check || differing.is_empty(),
+        "the API of {} has changed: `cargo xtask api` writes it anew",
+        differing.join(", ")
+    );
+    Ok(())
+}
+
+fn of_package(root: &Path, rustdoc: &Path, package: &str, features: &str) -> Result<String> {
+    let mut doc = cargo();
+    doc.current_dir(root)
+        .env("RUSTDOC", rustdoc)
+        .args(["rustdoc", "--quiet", "--package", package, "--lib"])
+        .args(["--no-default-features", "--features", features])
+        .args(["--", "-Z", "unstable-options", "--output-format", "json"]);
+    succeed(&mut doc)?;
+    let name = package.replace('-', "_");
+    let json = root.join("target/doc").join(format!("{name}.json"));
+    let api = public_api::Builder::from_rustdoc_json(&json)
+        .omit_blanket_impls(true)
+        .omit_auto_trait_impls(true)
+        .omit_auto_derived_impls(true)
+        .build();
+    let api = api.with_context(|| {
+        format!("{package}: the crate `public-api` has to fit the version of rustdoc")
+    })?;
+    let mut lines: Vec<String> = api.items().map(ToString::to_string).collect();
+    // The order of some items depends on that of a hash table.
+    lines.sort();
+    lines.dedup();
+    Ok(lines.join("\n") + "\n")
+}
+
+/// A stable rustdoc that writes JSON. The variable that allows it is set for rustdoc alone: set for cargo, it would
+/// build most dependencies anew.
+fn with_json_output(root: &Path) -> Result<PathBuf> {
+    let script = root.join("target/rustdoc-json");
+    fs::create_dir_all(root.join("target"))?;
+    fs::write(
+        &script,
+        "#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec rustdoc \"$@\"\n",
+    )?;
+    fs::set_permissions(&script, Permissions::from_mode(0o755))?;
+    Ok(script)
+}
