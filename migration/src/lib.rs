@@ -28,6 +28,7 @@
 compile_error!("runtrail-migration needs one of the features `sqlite` and `postgres`");
 
 // How to change the schema is written in migration/README.md.
+mod later_version;
 mod m20261124_000001_create_skill_runs;
 mod m20261124_000002_create_skill_run_logs;
 mod schema_migration;
@@ -69,4 +70,13 @@ pub const NAME_PREFIX: &str = "runtrail_";
 const MIGRATIONS: &[SchemaMigration] = &[
     m20261124_000001_create_skill_runs::MIGRATION,
     m20261124_000002_create_skill_run_logs::MIGRATION,
+];
+
+/// The same, and some that this version doesn't know.
+const LATER_MIGRATIONS: [SchemaMigration; 5] = [
+    MIGRATIONS[0],
+    MIGRATIONS[1],
+    later_version::ADD_COLUMN,
+    later_version::ADD_INDEX,
+    later_version::FILL_COLUMN,
 ];

@@ -5,29 +5,31 @@ use sea_orm::sea_query::{
 };
 use sea_orm::{DbBackend, DeriveIden, Statement};
 
-use crate::schema_migration::{SchemaMigration, identifier};
+use crate::schema_migration::{Makes, SchemaMigration, identifier};
 
 pub(crate) const MIGRATION: SchemaMigration = SchemaMigration {
     name: "runtrail_m20261124_000001_create_skill_runs",
-    table: "skill_runs",
-    columns: &[
-        "id",
-        "skill_id",
-        "caller_id",
-        "channel_id",
-        "parent_run_id",
-        "started_at",
-        "finished_at",
-        "status",
-        "tool_calls",
-        "runtime_seconds",
-        "total_input_tokens",
-        "total_output_tokens",
-        "total_thinking_tokens",
-        "inputs",
-        "output",
-        "error",
-    ],
+    makes: Makes::Table {
+        name: "skill_runs",
+        columns: &[
+            "id",
+            "skill_id",
+            "caller_id",
+            "channel_id",
+            "parent_run_id",
+            "started_at",
+            "finished_at",
+            "status",
+            "tool_calls",
+            "runtime_seconds",
+            "total_input_tokens",
+            "total_output_tokens",
+            "total_thinking_tokens",
+            "inputs",
+            "output",
+            "error",
+        ],
+    },
     up,
     down,
 };

@@ -3,12 +3,14 @@
 use sea_orm::sea_query::{ColumnDef, ForeignKey, ForeignKeyAction, Index, Table};
 use sea_orm::{DbBackend, DeriveIden, Statement};
 
-use crate::schema_migration::{SchemaMigration, identifier};
+use crate::schema_migration::{Makes, SchemaMigration, identifier};
 
 pub(crate) const MIGRATION: SchemaMigration = SchemaMigration {
     name: "runtrail_m20261124_000002_create_skill_run_logs",
-    table: "skill_run_logs",
-    columns: &["run_id", "sequence", "created_at", "event_type", "payload"],
+    makes: Makes::Table {
+        name: "skill_run_logs",
+        columns: &["run_id", "sequence", "created_at", "event_type", "payload"],
+    },
     up,
     down,
 };

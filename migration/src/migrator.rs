@@ -1,5 +1,6 @@
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use runtrail_db::DriverErrorKind;
 use sea_orm::sea_query::{Expr, ExprTrait, Func, Query};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr};
 
@@ -7,9 +8,9 @@ use crate::catalog::{is_postgres, strings};
 use crate::lock::in_locked_transaction;
 use crate::records::{self, MIGRATION_TABLE};
 use crate::schema_migration::{Rows, SchemaMigration};
-use crate::schema_state::{Parts, recorded_in};
+use crate::schema_state::{Parts, recorded, recorded_in, unknown_to};
 use crate::shape::Shape;
-use crate::{Error, MIGRATIONS, Result, SchemaName, SchemaState};
+use crate::{Error, LATER_MIGRATIONS, MIGRATIONS, Result, SchemaName, SchemaState};
 
 /// One migration and whether it was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,10 +24,21 @@ pub struct MigrationStatus {
 /// Migrates Runtrail's own tables: all in one transaction, which holds a lock against every other migrator.
 ///
 /// There is no `fresh`: nothing here drops a table that isn't ours.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Migrator {
     schema: Option<SchemaName>,
     rows: Rows,
+    migrations: &'static [SchemaMigration],
+}
+
+impl Default for Migrator {
+    fn default() -> Self {
+        Self {
+            schema: None,
+            rows: Rows::default(),
+            migrations: MIGRATIONS,
+        }
+    }
 }
 
 impl Migrator {
@@ -43,6 +55,15 @@ impl Migrator {
         }
     }
 
+    /// The migrator of a later version with changes that this one can live with: for tests of rolling updates.
+    #[doc(hidden)]
+    pub fn of_later_version() -> Self {
+        Self {
+            migrations: &LATER_MIGRATIONS,
+            ..Self::default()
+        }
+    }
+
     /// Lets [`down`](Self::down) drop tables that have rows. **This deletes the history.**
     pub fn deleting_rows(mut self) -> Self {
         self.rows = Rows::Delete;
@@ -55,7 +76,7 @@ impl Migrator {
     ///
     /// [`Error::Database`].
     pub async fn state(&self, db: &impl ConnectionTrait) -> Result<SchemaState> {
-        Ok(SchemaState::inspect(db, self.schema_on(db), Parts::Recorded).await?)
+        Ok(SchemaState::inspect(db, self.schema_on(db), self.migrations, Parts::Recorded).await?)
     }
 
     /// Like [`state`](Self::state), but also checks the keys, indexes and collations of the tables: a table that has
@@ -66,7 +87,7 @@ impl Migrator {
     ///
     /// [`Error::Database`].
     pub async fn full_state(&self, db: &impl ConnectionTrait) -> Result<SchemaState> {
-        Ok(SchemaState::inspect(db, self.schema_on(db), Parts::Checked).await?)
+        Ok(SchemaState::inspect(db, self.schema_on(db), self.migrations, Parts::Checked).await?)
     }
 
     /// Fails if an event would outlive its run: its table has lost the foreign key. Reads only.
@@ -90,10 +111,11 @@ impl Migrator {
         let pending = match self.full_state(db).await? {
             SchemaState::Current => Vec::new(),
             SchemaState::Outdated { pending } => pending,
-            SchemaState::Missing => names(MIGRATIONS.iter()),
+            SchemaState::Missing => names(self.migrations.iter()),
             unfit => return Err(Error::Unfit(unfit)),
         };
-        Ok(MIGRATIONS
+        Ok(self
+            .migrations
             .iter()
             .map(|migration| MigrationStatus {
                 name: migration.name.to_owned(),
@@ -104,7 +126,9 @@ impl Migrator {
 
     /// Applies pending migrations, all or the next `steps`, and returns their names.
     ///
-    /// Once begun, it goes on to its end even when the future is dropped.
+    /// It works on a live database: on PostgreSQL it waits for the lock on a table for two seconds at a time, and up to
+    /// 30 times, so that other statements don't queue up behind it.
+    /// A try that has begun goes on to its end even when the future is dropped.
     /// What a host's migrator has already applied is taken over into our own table.
     ///
     /// # Errors
@@ -117,8 +141,9 @@ impl Migrator {
 
     /// Rolls back the last `steps` migrations and returns their names.
     ///
-    /// That drops their tables, which must be empty unless [`deleting_rows`](Self::deleting_rows) is set.
-    /// Once begun, it continues to its end even when the future is dropped.
+    /// That drops their tables, which must be empty unless [`deleting_rows`](Self::deleting_rows) is set. It fails on a
+    /// schema with newer migrations than this version knows.
+    /// A try that has begun continues to its end even when the future is dropped.
     ///
     /// # Errors
     ///
@@ -128,20 +153,101 @@ impl Migrator {
     }
 
     async fn run(&self, db: &DatabaseConnection, direction: Direction) -> Result<Vec<String>> {
-        let migrator = self.clone();
-        in_locked_transaction(db, move |txn| {
-            Box::pin(async move { migrator.run_in(txn, direction).await })
-        })
-        .await
+        let mut tries_left = TRIES;
+        loop {
+            let migrator = self.clone();
+            let done = in_locked_transaction(db, move |txn| {
+                Box::pin(async move { migrator.run_in(txn, direction).await })
+            })
+            .await;
+            tries_left -= 1;
+            match done {
+                Err(Error::Database(err))
+                    if is_postgres(db)
+                        && tries_left > 0
+                        && DriverErrorKind::of(&err) == DriverErrorKind::Busy =>
+                {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                done => return done,
+            }
+        }
     }
 
     async fn run_in(&self, txn: &DatabaseTransaction, direction: Direction) -> Result<Vec<String>> {
         self.enter_schema(txn).await?;
+        if is_postgres(txn) {
+            set_for_transaction(txn, "lock_timeout", LOCK_TIMEOUT).await?;
+        }
         let state = self.full_state(txn).await?;
         match direction {
-            Direction::Up(steps) => up(txn, state, steps).await,
-            Direction::Down(steps) => down(txn, state, steps, self.rows).await,
+            Direction::Up(steps) => self.up_in(txn, state, steps).await,
+            Direction::Down(steps) => self.down_in(txn, state, steps).await,
         }
+    }
+
+    async fn up_in(
+        &self,
+        txn: &DatabaseTransaction,
+        state: SchemaState,
+        steps: Option<u32>,
+    ) -> Result<Vec<String>> {
+        let mut recorded = recorded_in(txn, None, MIGRATION_TABLE).await?;
+        let gone: Vec<String> = match state {
+            SchemaState::Current => Vec::new(),
+            SchemaState::Missing => std::mem::take(&mut recorded),
+            SchemaState::Outdated { pending } => recorded
+                .extract_if(.., |name| pending.contains(name))
+                .collect(),
+            unfit => return Err(Error::Unfit(unfit)),
+        };
+        forget(txn, gone).await?;
+
+        let steps = steps.map_or(usize::MAX, |steps| steps as usize);
+        let pending: Vec<&SchemaMigration> = self
+            .migrations
+            .iter()
+            .filter(|migration| !recorded.iter().any(|name| name == migration.name))
+            .take(steps)
+            .collect();
+        // Even `CREATE TABLE IF NOT EXISTS` needs the right to create tables.
+        if !pending.is_empty() {
+            txn.execute(&records::create_table()).await?;
+        }
+        for migration in &pending {
+            migration.apply(txn).await?;
+            txn.execute(&records::insert(migration.name, now())).await?;
+        }
+        Ok(names(pending.into_iter()))
+    }
+
+    async fn down_in(
+        &self,
+        txn: &DatabaseTransaction,
+        state: SchemaState,
+        steps: u32,
+    ) -> Result<Vec<String>> {
+        if let SchemaState::Foreign { .. } | SchemaState::TooNew { .. } = state {
+            return Err(Error::Unfit(state));
+        }
+        // What newer migrations have made depends on what is rolled back here.
+        let unknown = unknown_to(self.migrations, &recorded(txn, None).await?);
+        if !unknown.is_empty() {
+            return Err(Error::Unfit(SchemaState::TooNew { unknown }));
+        }
+        let recorded = recorded_in(txn, None, MIGRATION_TABLE).await?;
+        let applied: Vec<&SchemaMigration> = self
+            .migrations
+            .iter()
+            .rev()
+            .filter(|migration| recorded.iter().any(|name| name == migration.name))
+            .take(steps as usize)
+            .collect();
+        for migration in &applied {
+            migration.revert(txn, self.rows).await?;
+            forget(txn, vec![migration.name.to_owned()]).await?;
+        }
+        Ok(names(applied.into_iter()))
     }
 
     /// Sets the schema of the transaction, since the statements of migrations name none.
@@ -154,12 +260,7 @@ impl Migrator {
             None => schema_of_our_tables(txn).await?,
         };
         if let Some(schema) = schema {
-            // Until the end of this transaction only, so that a pooler between us and the server sees nothing.
-            let set = Func::cust("set_config")
-                .arg("search_path")
-                .arg(schema)
-                .arg(true);
-            txn.query_all(&Query::select().expr(set).take()).await?;
+            set_for_transaction(txn, "search_path", &schema).await?;
         }
         Ok(())
     }
@@ -169,13 +270,31 @@ impl Migrator {
     }
 }
 
+/// How long a migration waits for a lock on a table. While it waits, everybody else waits behind it.
+const LOCK_TIMEOUT: &str = "2s";
+
+/// How often a migration is tried on a table that others use.
+const TRIES: u32 = 30;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Changes a setting until the end of this transaction only, so that a pooler between us and the server sees nothing.
+async fn set_for_transaction(
+    txn: &DatabaseTransaction,
+    setting: &str,
+    value: &str,
+) -> Result<(), DbErr> {
+    let set = Func::cust("set_config").arg(setting).arg(value).arg(true);
+    txn.query_all(&Query::select().expr(set).take()).await?;
+    Ok(())
+}
+
 /// The schema in which the connection's own queries find our tables, quoted where it has to be.
 ///
 /// They look in every schema of the search path, while tables are created in its first: without this, a role with a
 /// schema of its own would get a second, empty history there.
 async fn schema_of_our_tables(txn: &DatabaseTransaction) -> Result<Option<String>> {
     for migration in MIGRATIONS {
-        let table = Func::cust("to_regclass").arg(migration.table);
+        let table = Func::cust("to_regclass").arg(migration.makes.table());
         let schema = Expr::col("relnamespace")
             .cast_as("regnamespace")
             .cast_as("text");
@@ -207,62 +326,6 @@ async fn existing(txn: &DatabaseTransaction, schema: &SchemaName) -> Result<Stri
 enum Direction {
     Up(Option<u32>),
     Down(u32),
-}
-
-async fn up(
-    txn: &DatabaseTransaction,
-    state: SchemaState,
-    steps: Option<u32>,
-) -> Result<Vec<String>> {
-    let mut recorded = recorded_in(txn, None, MIGRATION_TABLE).await?;
-    let gone: Vec<String> = match state {
-        SchemaState::Current => Vec::new(),
-        SchemaState::Missing => std::mem::take(&mut recorded),
-        SchemaState::Outdated { pending } => recorded
-            .extract_if(.., |name| pending.contains(name))
-            .collect(),
-        unfit => return Err(Error::Unfit(unfit)),
-    };
-    forget(txn, gone).await?;
-
-    let steps = steps.map_or(usize::MAX, |steps| steps as usize);
-    let pending: Vec<&SchemaMigration> = MIGRATIONS
-        .iter()
-        .filter(|migration| !recorded.iter().any(|name| name == migration.name))
-        .take(steps)
-        .collect();
-    // Even `CREATE TABLE IF NOT EXISTS` needs the right to create tables.
-    if !pending.is_empty() {
-        txn.execute(&records::create_table()).await?;
-    }
-    for migration in &pending {
-        migration.apply(txn).await?;
-        txn.execute(&records::insert(migration.name, now())).await?;
-    }
-    Ok(names(pending.into_iter()))
-}
-
-async fn down(
-    txn: &DatabaseTransaction,
-    state: SchemaState,
-    steps: u32,
-    rows: Rows,
-) -> Result<Vec<String>> {
-    if let SchemaState::Foreign { .. } | SchemaState::TooNew { .. } = state {
-        return Err(Error::Unfit(state));
-    }
-    let recorded = recorded_in(txn, None, MIGRATION_TABLE).await?;
-    let applied: Vec<&SchemaMigration> = MIGRATIONS
-        .iter()
-        .rev()
-        .filter(|migration| recorded.iter().any(|name| name == migration.name))
-        .take(steps as usize)
-        .collect();
-    for migration in &applied {
-        migration.revert(txn, rows).await?;
-        forget(txn, vec![migration.name.to_owned()]).await?;
-    }
-    Ok(names(applied.into_iter()))
 }
 
 /// Seconds since the epoch, as SeaORM's migrator records them. No decision depends on them, so they need no `Clock`.

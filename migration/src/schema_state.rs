@@ -4,9 +4,9 @@ use sea_orm::sea_query::Query;
 use sea_orm::{ConnectionTrait, DbErr};
 
 use crate::catalog::{columns, is_readable, strings, unsupported_encoding};
-use crate::schema_migration::SchemaMigration;
+use crate::schema_migration::{Makes, SchemaMigration, is_compatible};
 use crate::shape::{Completeness, Shape};
-use crate::{MIGRATION_TABLE, MIGRATIONS, NAME_PREFIX, SchemaName};
+use crate::{MIGRATION_TABLE, NAME_PREFIX, SchemaName};
 
 /// Where a database stands, seen from this version of the library.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,21 +95,6 @@ pub(crate) enum Parts {
     Checked,
 }
 
-/// A table of ours that turns out to be somebody else's.
-pub(crate) struct ForeignTable {
-    table: &'static str,
-    missing: Vec<String>,
-}
-
-impl From<ForeignTable> for SchemaState {
-    fn from(foreign: ForeignTable) -> Self {
-        Self::Foreign {
-            table: foreign.table.to_owned(),
-            missing: foreign.missing,
-        }
-    }
-}
-
 /// Migration tables that may hold records of ours: our own, and the one of a host that has composed us.
 ///
 /// A host's table with a name of its own can't be known; then the tables themselves have to tell.
@@ -122,50 +107,47 @@ impl SchemaState {
     pub(crate) async fn inspect(
         db: &impl ConnectionTrait,
         schema: Option<&SchemaName>,
+        migrations: &[SchemaMigration],
         parts: Parts,
     ) -> Result<Self, DbErr> {
         if let Some(encoding) = unsupported_encoding(db).await? {
             return Ok(Self::UnsupportedEncoding { encoding });
         }
-        let mut recorded = Vec::new();
-        for table in MIGRATION_TABLES {
-            recorded.extend(recorded_in(db, schema, table).await?);
-        }
-        let unknown: Vec<String> = recorded
-            .iter()
-            .filter(|name| MIGRATIONS.iter().all(|known| known.name != name.as_str()))
-            .cloned()
-            .collect();
+        let recorded = recorded(db, schema).await?;
+        let mut unknown = unknown_to(migrations, &recorded);
+        unknown.retain(|name| !is_compatible(name, VERSION));
         if !unknown.is_empty() {
             return Ok(Self::TooNew { unknown });
         }
 
+        let has_record =
+            |migration: &SchemaMigration| recorded.iter().any(|name| name == migration.name);
+        // A host's schema sync may have created tables that no migration is recorded for. A database that is yet to
+        // be migrated lacks parts that its next migrations add.
+        let is_by_parts = match recorded.is_empty() {
+            true => true,
+            false => parts == Parts::Checked && migrations.iter().all(has_record),
+        };
         let mut pending = Vec::new();
         let mut has_tables = false;
-        for migration in MIGRATIONS {
-            if let Some(foreign) = foreign_table(db, schema, migration).await? {
-                return Ok(foreign.into());
+        for migration in migrations {
+            let makes = &migration.makes;
+            if let Some(foreign) = makes.foreign_table(db, schema).await? {
+                return Ok(foreign);
             }
-            let is_there = !columns(db, schema, migration.table).await?.is_empty();
-            has_tables |= is_there;
-            let is_applied = match Shape::of(migration.table) {
-                // If no migration is recorded, a host's schema sync may have created the table.
-                Some(shape) if is_there && (recorded.is_empty() || parts == Parts::Checked) => {
-                    match shape.completeness(db, schema).await? {
-                        Completeness::Unfit(state) => return Ok(state),
-                        completeness => {
-                            let has_record = recorded.iter().any(|name| name == migration.name);
-                            matches!(completeness, Completeness::Complete)
-                                && (has_record || recorded.is_empty())
-                        }
-                    }
+            let mut is_applied = makes.is_there(db, schema).await?;
+            has_tables |= is_applied && matches!(makes, Makes::Table { .. });
+            if let Makes::Table { name, .. } = makes
+                && let Some(shape) = Shape::of(name)
+                && is_applied
+                && is_by_parts
+            {
+                match shape.completeness(db, schema).await? {
+                    Completeness::Unfit(state) => return Ok(state),
+                    completeness => is_applied = matches!(completeness, Completeness::Complete),
                 }
-                _ => {
-                    let has_record = recorded.iter().any(|name| name == migration.name);
-                    is_there && (has_record || recorded.is_empty())
-                }
-            };
-            if !is_applied {
+            }
+            if !is_applied || !(recorded.is_empty() || has_record(migration)) {
                 pending.push(migration.name.to_owned());
             }
         }
@@ -177,24 +159,25 @@ impl SchemaState {
     }
 }
 
-/// The table of this migration, if there is one by that name that lacks a column of ours.
-pub(crate) async fn foreign_table(
+/// The version of this library, in whose terms a migration says what it is compatible with.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// All recorded migrations of ours, whoever has applied them.
+pub(crate) async fn recorded(
     db: &impl ConnectionTrait,
     schema: Option<&SchemaName>,
-    migration: &SchemaMigration,
-) -> Result<Option<ForeignTable>, DbErr> {
-    let found = columns(db, schema, migration.table).await?;
-    let missing: Vec<String> = migration
-        .columns
-        .iter()
-        .filter(|column| !found.iter().any(|name| name == *column))
-        .map(|column| (*column).to_owned())
-        .collect();
-    let is_foreign = !found.is_empty() && !missing.is_empty();
-    Ok(is_foreign.then_some(ForeignTable {
-        table: migration.table,
-        missing,
-    }))
+) -> Result<Vec<String>, DbErr> {
+    let mut recorded = Vec::new();
+    for table in MIGRATION_TABLES {
+        recorded.extend(recorded_in(db, schema, table).await?);
+    }
+    Ok(recorded)
+}
+
+/// The recorded migrations that aren't among these.
+pub(crate) fn unknown_to(migrations: &[SchemaMigration], recorded: &[String]) -> Vec<String> {
+    let is_unknown = |name: &&String| migrations.iter().all(|known| known.name != name.as_str());
+    recorded.iter().filter(is_unknown).cloned().collect()
 }
 
 /// The names of our migrations in a migration table; none where it isn't there or may not be read.

@@ -15,7 +15,8 @@ pub fn script(backend: DbBackend, schema: Option<&SchemaName>) -> String {
     for migration in MIGRATIONS {
         lines.push(format!("\n-- {}", migration.name));
         lines.extend(
-            (migration.up)(backend)
+            migration
+                .statements(backend)
                 .iter()
                 .map(|statement| format!("{statement};")),
         );

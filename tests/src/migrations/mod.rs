@@ -16,5 +16,8 @@ mod made_by_others;
 /// A store on a schema that isn't the one it needs.
 mod fitness;
 
+/// A newer version beside an older one.
+mod rolling;
+
 /// The command, and the script that it prints.
 mod command;
