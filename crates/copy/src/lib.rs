@@ -59,6 +59,7 @@ pub use self::report::{
 #[derive(Clone, Debug)]
 pub struct HistoryCopy {
     source: Arc<dyn History>,
+    is_legacy: bool,
     target: AuditStore,
     is_last: bool,
     verifies: bool,
@@ -69,12 +70,13 @@ impl HistoryCopy {
     ///
     /// The target has to be [initialized](runtrail_audit::Storage::initialize).
     pub fn new(source: impl Into<Source>, target: AuditStore) -> Self {
-        let source: Arc<dyn History> = match source.into() {
-            Source::Store(store) => Arc::new(store),
-            Source::Legacy(store) => Arc::new(store),
+        let (source, is_legacy): (Arc<dyn History>, bool) = match source.into() {
+            Source::Store(store) => (Arc::new(store), false),
+            Source::Legacy(store) => (Arc::new(store), true),
         };
         Self {
             source,
+            is_legacy,
             target,
             is_last: false,
             verifies: false,
@@ -135,6 +137,7 @@ impl HistoryCopy {
             Pass::new(Arc::clone(&self.source), &self.target, account).run()
         };
         let mut summary = CopySummary {
+            is_legacy: self.is_legacy,
             is_last: self.is_last,
             copied: PassSummary::default(),
             verified: None,

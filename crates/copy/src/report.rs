@@ -185,6 +185,9 @@ impl fmt::Display for CountDifference {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CopySummary {
+    /// Whether the source is a legacy history. Its events without a run are left out; from a history of this library they
+    /// would be lost, so they count as refused.
+    pub is_legacy: bool,
     /// Whether it was the last pass.
     pub is_last: bool,
     /// What was copied.
@@ -209,7 +212,12 @@ impl CopySummary {
         let is_verified = self.verified.is_some();
         let shortfall = Shortfall {
             conflicts: rows(|tally| tally.conflicts),
-            refused: rows(|tally| tally.refused),
+            refused: rows(|tally| tally.refused)
+                + if self.is_legacy {
+                    0
+                } else {
+                    pass.events.orphans
+                },
             missing: match self.is_last || is_verified {
                 true => rows(|tally| tally.behind + tally.blocked),
                 false => 0,

@@ -249,6 +249,28 @@ from_each_to_each! {
     }
 }
 
+/// As after somebody has deleted a run without foreign keys.
+#[test]
+fn an_event_without_a_run_is_no_complete_copy() {
+    on_databases([Backend::Sqlite, Backend::Sqlite], async |[from, to]| {
+        let (source, target) = stores(from, to).await;
+        for id in ["a", "b"] {
+            source.start_run(&running(id)).await.unwrap();
+            source.append_log(&event(id, 1)).await.unwrap();
+        }
+        let db = from.connection().await;
+        execute(&db, "PRAGMA foreign_keys = OFF").await;
+        execute(&db, "DELETE FROM skill_runs WHERE id = 'b'").await;
+        let copy = HistoryCopy::new(source, target);
+        for copy in [copy.clone(), copy.last()] {
+            let (summary, told) = copied(copy).await;
+            assert_eq!(told, [difference(event_of("b", 1), DifferenceKind::Orphan)]);
+            let shortfall = summary.shortfall().unwrap().to_string();
+            assert_eq!(shortfall, "1 row that can't be copied");
+        }
+    });
+}
+
 /// Rows that somebody else has written.
 #[test]
 fn what_cannot_be_stored_is_refused_and_keeps_nothing_else_away() {
