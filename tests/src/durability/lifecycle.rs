@@ -1,5 +1,7 @@
 //! From the first call of a store to its closing, and what becomes of a call in between.
 
+use std::time::Duration;
+
 use runtrail_audit::{Error, ErrorKind, Storage};
 use runtrail_db::ConnectOptions;
 use runtrail_migration::SchemaName;

@@ -116,6 +116,8 @@ impl Recorder {
         let mut finished = pin!(self.finish_within(patience, status, outcome));
         loop {
             tokio::select! {
+                // Polled first, since that sets the end which a signal shortens.
+                biased;
                 finished = &mut finished => return finished,
                 received = signals.next_fatal() => {
                     if begun.elapsed() < SAME_CAUSE {
