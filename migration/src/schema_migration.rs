@@ -107,12 +107,11 @@ impl Makes {
 /// Whether a library of this version can read and write a schema with a migration that it doesn't know.
 pub(crate) fn is_compatible(migration: &str, library: &str) -> bool {
     fn version(text: &str) -> Option<[u64; 3]> {
-        let parts: Vec<u64> = text
-            .split('.')
-            .map_while(|part| part.parse().ok())
-            .collect();
-        parts.try_into().ok()
+        let parts: Option<Vec<u64>> = text.split('.').map(|part| part.parse().ok()).collect();
+        parts?.try_into().ok()
     }
+    // A pre-release counts as its release.
+    let library = library.split(['-', '+']).next().unwrap_or(library);
     let oldest = migration
         .rsplit_once('@')
         .and_then(|(_, oldest)| version(oldest));
@@ -273,6 +272,8 @@ mod tests {
             ("runtrail_m1_add@0.1.0", "0.10.0", true),
             ("runtrail_m1_add@0.2.0", "0.1.9", false),
             ("runtrail_m1_add@1.0.0", "0.9.0", false),
+            ("runtrail_m1_add@0.1.0", "0.2.0-rc.1", true),
+            ("runtrail_m1_add@0.1.0.x", "9.0.0", false),
             // Nothing is said, or nothing that can be read.
             ("runtrail_m1_add", "9.0.0", false),
             ("runtrail_m1_add@", "9.0.0", false),

@@ -96,15 +96,16 @@ impl Default for PageRequest {
 pub struct CursorPage<T> {
     /// The records.
     pub items: Vec<T>,
-    /// The page that follows; `None` if no record follows.
+    /// The page that follows; `None` if no record follows, or on an empty page.
     pub next: Option<Cursor>,
-    /// The page before this one; `None` if no record precedes it.
+    /// The page before this one; `None` on the first page and on an empty one. The records on it may have been purged
+    /// in the meantime.
     pub previous: Option<Cursor>,
-    /// The place before the first record, for records that are stored there later; `None` if the list was read from its
-    /// beginning and is empty.
+    /// The place before the first record, for records that are stored there later; on an empty page it is
+    /// set only in the direction in which the page was reached.
     pub start_cursor: Option<Cursor>,
-    /// The place after the last record, for records that are stored there later; `None` if the list was read from its
-    /// beginning and is empty.
+    /// The place after the last record, for records that are stored there later; on an empty page it is
+    /// set only in the direction in which the page was reached.
     pub end_cursor: Option<Cursor>,
 }
 
