@@ -108,7 +108,20 @@ impl Migrator {
     ///
     /// [`Error::Database`], and [`Error::Unfit`] when the database is too new or not ours.
     pub async fn status(&self, db: &impl ConnectionTrait) -> Result<Vec<MigrationStatus>> {
-        let pending = match self.full_state(db).await? {
+        let mut tries_left = TRIES;
+        let state = loop {
+            tries_left -= 1;
+            match self.full_state(db).await {
+                // Another process migrates a SQLite file.
+                Err(Error::Database(err))
+                    if tries_left > 0 && DriverErrorKind::of(&err) == DriverErrorKind::Busy =>
+                {
+                    tokio::time::sleep(PAUSE / 10).await;
+                }
+                state => break state?,
+            }
+        };
+        let pending = match state {
             SchemaState::Current => Vec::new(),
             SchemaState::Outdated { pending } => pending,
             SchemaState::Missing => names(self.migrations.iter()),
@@ -153,7 +166,11 @@ impl Migrator {
     }
 
     async fn run(&self, db: &DatabaseConnection, direction: Direction) -> Result<Vec<String>> {
-        let mut tries_left = TRIES;
+        let mut tries_left = if is_postgres(db) {
+            TRIES
+        } else {
+            TRIES_ON_SQLITE
+        };
         loop {
             let migrator = self.clone();
             let done = in_locked_transaction(db, move |txn| {
@@ -163,9 +180,7 @@ impl Migrator {
             tries_left -= 1;
             match done {
                 Err(Error::Database(err))
-                    if is_postgres(db)
-                        && tries_left > 0
-                        && DriverErrorKind::of(&err) == DriverErrorKind::Busy =>
+                    if tries_left > 0 && DriverErrorKind::of(&err) == DriverErrorKind::Busy =>
                 {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -275,6 +290,8 @@ const LOCK_TIMEOUT: &str = "2s";
 
 /// How often a migration is tried on a table that others use.
 const TRIES: u32 = 30;
+/// Each of them waits for the driver's own timeout.
+const TRIES_ON_SQLITE: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Changes a setting until the end of this transaction only, so that a pooler between us and the server sees nothing.

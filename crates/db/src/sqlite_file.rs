@@ -71,7 +71,8 @@ impl Access {
 /// Creates the file before SQLite does, so that only its owner can read it. SQLite gives the files beside it the same
 /// mode.
 pub(crate) fn prepare(file: &Path, may_create: bool) -> Result<()> {
-    let is_linked = || fs::symlink_metadata(file).is_ok();
+    // Another process may have created the file in the meantime.
+    let is_linked = || fs::symlink_metadata(file).is_ok_and(|there| there.is_symlink());
     match fs::metadata(file) {
         Ok(there) if there.is_file() => return Ok(()),
         // Opening a named pipe would wait for its other end.
