@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sea_orm::sqlx::ConnectOptions as _;
 use sea_orm::sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
@@ -11,7 +12,7 @@ use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxError};
 
 use crate::connect::Access;
 use crate::sqlite_url::{Place, SqliteUrl};
-use crate::{ConnectError, Result};
+use crate::{ConnectError, DriverErrorKind, Result};
 
 impl Access {
     /// How to read a file without leaving files behind.
@@ -137,7 +138,22 @@ pub async fn switch_to_write_ahead_log(db: &DatabaseConnection) -> Result<()> {
     if db.get_database_backend() != sea_orm::DbBackend::Sqlite {
         return Ok(());
     }
-    query(db, "PRAGMA journal_mode = WAL").await
+    // SQLite refuses it at once, without the busy timeout, while another connection reads.
+    const PAUSE: Duration = Duration::from_millis(50);
+    const TRIES: u32 = 100;
+
+    let mut tries_left = TRIES;
+    loop {
+        tries_left -= 1;
+        match query(db, "PRAGMA journal_mode = WAL").await {
+            Err(ConnectError::Database(err))
+                if tries_left > 0 && DriverErrorKind::of(&err) == DriverErrorKind::Busy =>
+            {
+                tokio::time::sleep(PAUSE).await;
+            }
+            switched => return switched,
+        }
+    }
 }
 
 async fn query(db: &DatabaseConnection, sql: &'static str) -> Result<()> {
