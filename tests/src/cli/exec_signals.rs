@@ -213,7 +213,7 @@ on_each_backend! {
     async fn what_has_left_the_group_is_ended_by_a_timeout(database) {
         let cli = Cli::on(database).await;
         let started = Instant::now();
-        let heeding = "setsid sh -c 'trap \"touch asked; exit\" TERM; echo $$; while :; do sleep 0.05; done' & sleep 600";
+        let heeding = "setsid sh -c 'trap \": >asked; exit\" TERM; echo $$; while :; do sleep 0.05; done' & sleep 600";
         let ignoring = "setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.05; done' & sleep 600";
         for (id, script) in [("heeding", heeding), ("ignoring", ignoring)] {
             let arguments = ["--id", id, "--timeout", "5s", "--kill-after", "5s", "--", "sh", "-c", script];
