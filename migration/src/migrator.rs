@@ -108,19 +108,9 @@ impl Migrator {
     ///
     /// [`Error::Database`], and [`Error::Unfit`] when the database is too new or not ours.
     pub async fn status(&self, db: &impl ConnectionTrait) -> Result<Vec<MigrationStatus>> {
-        let mut tries_left = TRIES;
-        let state = loop {
-            tries_left -= 1;
-            match self.full_state(db).await {
-                // Another process migrates a SQLite file.
-                Err(Error::Database(err))
-                    if tries_left > 0 && DriverErrorKind::of(&err) == DriverErrorKind::Busy =>
-                {
-                    tokio::time::sleep(PAUSE / 10).await;
-                }
-                state => break state?,
-            }
-        };
+        // Another process may be migrating a SQLite file.
+        let look = || self.full_state(db);
+        let state = DriverErrorKind::retry_while_busy(TRIES, PAUSE / 10, look).await?;
         let pending = match state {
             SchemaState::Current => Vec::new(),
             SchemaState::Outdated { pending } => pending,
@@ -166,27 +156,17 @@ impl Migrator {
     }
 
     async fn run(&self, db: &DatabaseConnection, direction: Direction) -> Result<Vec<String>> {
-        let mut tries_left = if is_postgres(db) {
-            TRIES
-        } else {
-            TRIES_ON_SQLITE
+        let tries = match is_postgres(db) {
+            true => TRIES,
+            false => TRIES_ON_SQLITE,
         };
-        loop {
+        let migrate = || {
             let migrator = self.clone();
-            let done = in_locked_transaction(db, move |txn| {
+            in_locked_transaction(db, move |txn| {
                 Box::pin(async move { migrator.run_in(txn, direction).await })
             })
-            .await;
-            tries_left -= 1;
-            match done {
-                Err(Error::Database(err))
-                    if tries_left > 0 && DriverErrorKind::of(&err) == DriverErrorKind::Busy =>
-                {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                done => return done,
-            }
-        }
+        };
+        DriverErrorKind::retry_while_busy(tries, PAUSE, migrate).await
     }
 
     async fn run_in(&self, txn: &DatabaseTransaction, direction: Direction) -> Result<Vec<String>> {

@@ -124,10 +124,8 @@ impl SchemaState {
             |migration: &SchemaMigration| recorded.iter().any(|name| name == migration.name);
         // A host's schema sync may have created tables that no migration is recorded for. A database that is yet to
         // be migrated lacks parts that its next migrations add.
-        let is_by_parts = match recorded.is_empty() {
-            true => true,
-            false => parts == Parts::Checked && migrations.iter().all(has_record),
-        };
+        let is_by_parts =
+            recorded.is_empty() || parts == Parts::Checked && migrations.iter().all(has_record);
         let mut pending = Vec::new();
         let mut has_tables = false;
         for migration in migrations {

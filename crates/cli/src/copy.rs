@@ -2,11 +2,8 @@ use std::io::Write;
 
 use clap::Args;
 use indicatif::ProgressBar;
-use runtrail::AuditStore;
-use runtrail::ConnectOptions;
-use runtrail::SchemaName;
 use runtrail::copy::{CopySummary, HistoryCopy, LegacyStore, Notice, PassSummary, Source, Tally};
-use runtrail::{Error, Storage};
+use runtrail::{AuditStore, ConnectOptions, Error, SchemaName, Storage};
 
 use crate::database::{self, DatabaseArguments};
 use crate::failure::{Failure, Result};

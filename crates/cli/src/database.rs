@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use runtrail::AuditStore;
-use runtrail::ConnectOptions;
-use runtrail::SchemaName;
-use runtrail::{Error, Limits, Storage};
+use runtrail::{AuditStore, ConnectOptions, Error, Limits, SchemaName, Storage};
 use runtrail_migration::command::{self, Command};
 
 use crate::failure::{Failure, Result};

@@ -3,11 +3,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use futures_util::{Stream, StreamExt};
-use runtrail::AuditStore;
-use runtrail::rules;
 use runtrail::{
-    BulkStorage, Error, LogFilter, Order, Page, PagedStorage, Result as StoreResult, RunQuery,
-    RunStatus, SkillRun,
+    AuditStore, BulkStorage, Error, LogFilter, Order, Page, PagedStorage, Result as StoreResult,
+    RunQuery, RunStatus, SkillRun, rules,
 };
 
 use self::replacement::Replacement;

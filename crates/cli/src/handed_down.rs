@@ -8,8 +8,7 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use runtrail::ConnectOptions;
-use runtrail::SchemaName;
+use runtrail::{ConnectOptions, SchemaName};
 use tempfile::{Builder, TempPath};
 
 use crate::database::{URL, WITHOUT_PREPARED_STATEMENTS};

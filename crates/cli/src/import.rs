@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use runtrail::AuditStore;
-use runtrail::{BulkStorage, Clock, Error, ErrorKind, SkillRun, Storage};
+use runtrail::{AuditStore, BulkStorage, Clock, Error, ErrorKind, SkillRun, Storage};
 use tempfile::SpooledTempFile;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;

@@ -3,8 +3,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::TryStreamExt;
-use runtrail::AuditStore;
-use runtrail::{BulkStorage, Error, LogFilter, Order, Result as StoreResult, Storage};
+use runtrail::{AuditStore, BulkStorage, Error, LogFilter, Order, Result as StoreResult, Storage};
 
 use crate::database::DatabaseArguments;
 use crate::failure::Result;

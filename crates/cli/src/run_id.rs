@@ -1,9 +1,9 @@
 //! Names of runs on the command line.
 
 use clap::Args;
-use runtrail::AuditStore;
 use runtrail::{
-    Error, Order, PageRequest, PagedStorage, RunLookup, RunQuery, RunStatus, RunSummary, rules,
+    AuditStore, Error, Order, PageRequest, PagedStorage, RunLookup, RunQuery, RunStatus,
+    RunSummary, rules,
 };
 
 use crate::failure::{Failure, Result};

@@ -3,10 +3,9 @@ use std::io::Write;
 use anstyle::Style;
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt};
-use runtrail::AuditStore;
 use runtrail::{
-    BulkStorage, LogFilter, Order, PageRequest, PagedStorage, RunLookup, RunQuery, RunSummary,
-    RunTree, SkillRun, SkillRunLog, Storage, rfc3339,
+    AuditStore, BulkStorage, LogFilter, Order, PageRequest, PagedStorage, RunLookup, RunQuery,
+    RunSummary, RunTree, SkillRun, SkillRunLog, Storage, rfc3339,
 };
 use serde::Serialize;
 

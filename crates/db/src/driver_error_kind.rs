@@ -1,4 +1,6 @@
 use std::borrow::Cow;
+use std::error::Error;
+use std::time::Duration;
 
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlxError};
 
@@ -38,13 +40,37 @@ impl DriverErrorKind {
     }
 
     /// What an error means if it is one of the database or its driver, as the source of another error may be.
-    pub fn of_source(err: &(dyn std::error::Error + 'static)) -> Option<Self> {
+    pub fn of_source(err: &(dyn Error + 'static)) -> Option<Self> {
         err.downcast_ref().map(Self::of)
+    }
+
+    /// Repeats an attempt that fails on somebody else's lock, at most `tries` times, with a pause after each.
+    ///
+    /// # Errors
+    ///
+    /// That of the last attempt, or the first for another reason than a lock.
+    pub async fn retry_while_busy<T, E, F>(
+        tries: u32,
+        pause: Duration,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, E>
+    where
+        E: Error + 'static,
+        F: Future<Output = Result<T, E>>,
+    {
+        let is_busy = |err: &E| err.source().and_then(Self::of_source) == Some(Self::Busy);
+        for _ in 1..tries {
+            match attempt().await {
+                Err(err) if is_busy(&err) => tokio::time::sleep(pause).await,
+                done => return done,
+            }
+        }
+        attempt().await
     }
 
     /// Whether a prepared statement is missing, or its name is already in use: a pooler between the driver and the
     /// server switches connections.
-    pub fn is_about_prepared_statements(err: &(dyn std::error::Error + 'static)) -> bool {
+    pub fn is_about_prepared_statements(err: &(dyn Error + 'static)) -> bool {
         let Some(err) = err.downcast_ref::<DbErr>() else {
             return false;
         };

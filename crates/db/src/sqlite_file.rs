@@ -142,18 +142,7 @@ pub async fn switch_to_write_ahead_log(db: &DatabaseConnection) -> Result<()> {
     const PAUSE: Duration = Duration::from_millis(50);
     const TRIES: u32 = 100;
 
-    let mut tries_left = TRIES;
-    loop {
-        tries_left -= 1;
-        match query(db, "PRAGMA journal_mode = WAL").await {
-            Err(ConnectError::Database(err))
-                if tries_left > 0 && DriverErrorKind::of(&err) == DriverErrorKind::Busy =>
-            {
-                tokio::time::sleep(PAUSE).await;
-            }
-            switched => return switched,
-        }
-    }
+    DriverErrorKind::retry_while_busy(TRIES, PAUSE, || query(db, "PRAGMA journal_mode = WAL")).await
 }
 
 async fn query(db: &DatabaseConnection, sql: &'static str) -> Result<()> {

@@ -3,8 +3,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use runtrail::AuditStore;
-use runtrail::{BulkStorage, Clock, RunStats, RunStatus, SkillRunLog, Storage, SystemClock};
+use runtrail::{
+    AuditStore, BulkStorage, Clock, RunStats, RunStatus, SkillRunLog, Storage, SystemClock,
+};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;

@@ -1,7 +1,6 @@
 use std::time::Duration;
 
-use runtrail::AuditStore;
-use runtrail::{Error, RunCreation, SkillRun, Storage};
+use runtrail::{AuditStore, Error, RunCreation, SkillRun, Storage};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::patience::{PATIENCE, unanswered};

@@ -1,8 +1,7 @@
 use std::io::{BufWriter, Stdout};
 
 use chrono::{DateTime, Utc};
-use runtrail::AuditStore;
-use runtrail::{RunSummary, SkillRun};
+use runtrail::{AuditStore, RunSummary, SkillRun};
 
 use super::{
     Column, Table, ago, count, json_line, printable, rough_count, run_duration, shorten_ids, show,

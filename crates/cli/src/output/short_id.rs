@@ -1,5 +1,4 @@
-use runtrail::AuditStore;
-use runtrail::{RunLookup, RunSummary};
+use runtrail::{AuditStore, RunLookup, RunSummary};
 
 use crate::failure::Result;
 
