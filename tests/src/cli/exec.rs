@@ -13,10 +13,11 @@ on_each_backend! {
         assert_eq!(output.status.code(), Some(7));
         assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("out\n", "err\n"));
 
-        let run = cli.run("r").await;
+        let mut run = cli.run("r").await;
         assert_eq!((run.skill_id.as_str(), run.caller_id.as_str(), run.channel_id.as_str()), ("sh", "alice", "cron"));
         assert_eq!(run.parent_run_id, None);
         let command = json!(["sh", "-c", "echo out; echo err >&2; exit 7"]);
+        assert!(run.inputs.remove("exec_pid").is_some_and(|pid| pid.is_u64()));
         assert_eq!(run.inputs, object(json!({"command": command, "depth": "3", "why": "a=b"})));
         assert_eq!((run.status.as_str(), run.error.as_str()), ("error", "exit code 7"));
         assert!(run.runtime_seconds > 0.0 && run.finished_at.unwrap() >= run.started_at);
@@ -202,6 +203,11 @@ on_each_backend! {
         let mut command = cli.command(&["exec", "--id", "by hand", "true"]);
         assert!(command.env("RUNTRAIL_RUN_ID", "early").output().unwrap().status.success());
         assert_eq!(cli.run("by hand").await.parent_run_id.as_deref(), Some("early"));
+        for recorder in ["-1:0:early", "-1:5:early", "0:0:early", "99999999999:0:early", "::"] {
+            let mut command = cli.command(&["exec", &format!("--id={recorder}"), "true"]);
+            command.env("RUNTRAIL_RUN_ID", "early").env("RUNTRAIL_RECORDER", recorder);
+            assert!(command.output().unwrap().status.success(), "{recorder}");
+        }
     }
 
     async fn a_dry_run_is_hidden_however_it_ends(database) {
@@ -258,7 +264,7 @@ on_each_backend! {
 
     async fn inputs_that_contradict_each_other_run_nothing(database) {
         let cli = Cli::on(database).await;
-        for input in ["command=x", "twice=2"] {
+        for input in ["command=x", "exec_pid=1", "twice=2"] {
             let message = cli.fails(2, &["exec", "--input", "twice=1", "--input", input, "--", "touch", "ran"]);
             assert!(message.contains("given twice"), "{message}");
         }

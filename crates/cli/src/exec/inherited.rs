@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, getpid, test_kill_process};
 
-use super::processes::Process;
+use super::processes::{Process, parse_pid};
 
 /// The id of the surrounding run, the parent of a nested one.
 const RUN_ID: &str = "RUNTRAIL_RUN_ID";
@@ -71,7 +71,7 @@ impl<'a> Recorder<'a> {
         let (pid, rest) = text.split_once(':')?;
         let (started, run_id) = rest.split_once(':')?;
         Some(Self {
-            pid: Pid::from_raw(pid.parse().ok()?)?,
+            pid: parse_pid(pid)?,
             started: started.parse().ok()?,
             run_id,
         })

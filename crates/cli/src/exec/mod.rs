@@ -48,6 +48,10 @@ use crate::warnings::note;
 /// The member of the inputs that holds the command line.
 const COMMAND: &str = "command";
 
+/// The member of the inputs that holds the process id of the recorder: it tells two recorders apart that start the same
+/// command under the same id at the same moment.
+const EXEC_PID: &str = "exec_pid";
+
 /// Run a program and record it: each line that it prints is an event of the run.
 ///
 /// What it prints is passed on unchanged and at once, and so is its exit code: 128 + N if signal N has killed it,
@@ -58,7 +62,8 @@ const COMMAND: &str = "command";
 /// A `runtrail exec` within the program records a child of this run, if it records into the same database, and
 /// otherwise a top-level run.
 ///
-/// The command line is stored among the inputs of the run: keep passwords out of it.
+/// The command line is stored among the inputs of the run, so keep passwords out of it. So is the process id of
+/// `runtrail exec`.
 #[derive(Args)]
 pub(crate) struct Exec {
     /// Id of the run [default: a new UUIDv7].
@@ -73,8 +78,8 @@ pub(crate) struct Exec {
     /// Where it was asked for, such as cron, cli or chat.
     #[arg(long, default_value = "", hide_default_value = true)]
     channel: String,
-    /// Store KEY with VALUE, as text, among the inputs of the run; repeatable. The key `command` is taken by the
-    /// command line.
+    /// Store KEY with VALUE, as text, among the inputs of the run; repeatable. The keys `command` and `exec_pid` are
+    /// taken.
     #[arg(long = "input", value_name = "KEY=VALUE", value_parser = key_and_value)]
     inputs: Vec<(String, String)>,
     /// End the program after this long, with SIGTERM.
@@ -235,10 +240,11 @@ impl Exec {
             .iter()
             .map(|word| word.to_string_lossy().into());
         inputs.insert(COMMAND.to_owned(), Value::Array(command.collect()));
+        inputs.insert(EXEC_PID.to_owned(), std::process::id().into());
         for (key, value) in &self.inputs {
             if inputs.insert(key.clone(), value.as_str().into()).is_some() {
                 return Err(Failure::usage(format!(
-                    "the input {key:?} is given twice, or kept for the command line"
+                    "the input {key:?} is given twice, or is one that exec sets itself"
                 )));
             }
         }

@@ -22,12 +22,12 @@ impl Process {
         // The name before the parenthesis may contain any character.
         let mut fields = stat.rsplit_once(") ")?.1.split(' ');
         let state = fields.next()?;
-        let parent = fields.next()?.parse().ok()?;
-        let group = fields.next()?.parse().ok()?;
+        let parent = parse_pid(fields.next()?);
         Some(Self {
             pid,
-            group: Pid::from_raw(group)?,
-            parent: Pid::from_raw(parent),
+            // A process that is just being reaped has the group -1.
+            group: parse_pid(fields.next()?)?,
+            parent,
             // A zombie has ended, and waits for its parent to reap it.
             is_running: !matches!(state, "Z" | "X"),
             started: fields.nth(16)?.parse().ok()?,
@@ -37,11 +37,16 @@ impl Process {
     /// Every process except zombies; `None` without a readable `/proc`.
     fn all() -> Option<Vec<Self>> {
         let entries = fs::read_dir("/proc").ok()?;
-        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        let processes = pids.filter_map(|pid| Self::find(Pid::from_raw(pid)?));
+        let pids = entries.filter_map(|entry| parse_pid(entry.ok()?.file_name().to_str()?));
+        let processes = pids.filter_map(Self::find);
         let running: Vec<_> = processes.filter(|process| process.is_running).collect();
         (!running.is_empty()).then_some(running)
     }
+}
+
+/// `None` also for a negative number, which signals would take for a group.
+pub(super) fn parse_pid(text: &str) -> Option<Pid> {
+    Pid::from_raw(text.parse().ok().filter(|pid| *pid > 0)?)
 }
 
 /// The running processes that a program has started, directly or indirectly.
@@ -113,9 +118,9 @@ pub(super) fn reap_orphans(program: Pid) {
     let look = |id| waitid(id, ended | WaitIdOptions::NOWAIT).ok().flatten();
     while look(WaitId::All).is_some() {
         let entries = fs::read_dir("/proc").into_iter().flatten();
-        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let pids = entries.filter_map(|entry| parse_pid(entry.ok()?.file_name().to_str()?));
         let zombies = pids
-            .filter_map(|pid| Process::find(Pid::from_raw(pid)?))
+            .filter_map(Process::find)
             .filter(|process| !process.is_running && process.parent == Some(getpid()));
         let mut reaped = 0;
         for zombie in zombies.filter(|zombie| zombie.pid != program) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::outcome::{Ending, Outcome};
 use super::pieces::{Lines, Splitter};
@@ -19,7 +19,7 @@ use super::pump::{LAST_WORDS, pump};
 use super::recorder::Events;
 use super::shown::Shown;
 use super::signals::{SAME_CAUSE, Signals};
-use super::target::Target;
+use super::target::{LOOK_AGAIN, Target};
 use super::tell;
 
 /// The types of the events that are lines of output.
@@ -104,6 +104,8 @@ impl Program<'_> {
         let pump_deadline = sleep(Duration::MAX);
         tokio::pin!(pumps, ended, deadline, pump_deadline);
         let mut at_deadline = self.timeout.map(|_| Signal::TERM);
+        let mut look_again = interval(LOOK_AGAIN);
+        look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pumped = None;
         while runtime.is_none() || pumped.is_none() {
             tokio::select! {
@@ -152,6 +154,9 @@ impl Program<'_> {
                     }
                 },
                 () = target.can_have_the_terminal() => target.go_on(runtime.is_none()),
+                _ = look_again.tick(), if at_deadline == Some(Signal::KILL) => {
+                    target.terminate_escaped();
+                }
                 () = &mut deadline, if at_deadline.is_some() => {
                     if at_deadline.take() == Some(Signal::KILL) {
                         target.kill(runtime.is_none());

@@ -11,12 +11,12 @@ use rustix::process::{
 };
 use tokio::time::{Sleep, sleep};
 
-use super::processes::{Descendants, Process, children, reap_orphans};
+use super::processes::{Descendants, children, reap_orphans};
 use super::signals::Received;
 use super::{pseudo_terminal, terminal};
 
 /// How often to look for remaining processes of a program.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How often to check the terminal of a stopped program.
 const LOOK_AT_TERMINAL: Duration = Duration::from_millis(100);
@@ -135,11 +135,22 @@ impl Target {
         self.send_one(Signal::CONT, is_running);
     }
 
-    /// Sends SIGTERM to the program, and to processes that have left its group.
-    pub(super) fn terminate(&mut self, is_running: bool) {
+    /// Sends SIGTERM to the program. [`terminate_escaped`](Self::terminate_escaped) has to follow until it has ended.
+    pub(super) fn terminate(&self, is_running: bool) {
         self.send(Signal::TERM, is_running);
-        if let Some(descendants) = self.descendants() {
-            self.terminate_once(&descendants.escaped);
+    }
+
+    /// Sends SIGTERM, once, to each process that has left the group and has no ancestor in it.
+    ///
+    /// While an ancestor is dying of its own SIGTERM, its descendants still count as its: look again.
+    pub(super) fn terminate_escaped(&mut self) {
+        let escaped = self.descendants().map(|found| found.escaped);
+        for process in escaped.into_iter().flatten() {
+            if !self.asked_to_end.contains(&process.pid) {
+                self.asked_to_end.push(process.pid);
+                let _ = kill_process(process.pid, Signal::TERM);
+                let _ = kill_process(process.pid, Signal::CONT);
+            }
         }
     }
 
@@ -173,9 +184,7 @@ impl Target {
 
     async fn gone(&mut self) {
         while self.is_there() {
-            if let Some(descendants) = self.descendants() {
-                self.terminate_once(&descendants.escaped);
-            }
+            self.terminate_escaped();
             sleep(LOOK_AGAIN).await;
         }
     }
@@ -191,15 +200,5 @@ impl Target {
     fn descendants(&self) -> Option<Descendants> {
         let has_any = self.group != Group::Ours;
         has_any.then(|| Descendants::find(self.program, &self.others))?
-    }
-
-    fn terminate_once(&mut self, processes: &[Process]) {
-        for process in processes {
-            if !self.asked_to_end.contains(&process.pid) {
-                self.asked_to_end.push(process.pid);
-                let _ = kill_process(process.pid, Signal::TERM);
-                let _ = kill_process(process.pid, Signal::CONT);
-            }
-        }
     }
 }
