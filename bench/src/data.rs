@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::SinkExt;
 use runtrail_audit::{RunStats, RunStatus, SkillRun, SkillRunLog, Storage, new_run_id};
-use runtrail_db::ConnectOptions;
+use runtrail_db::DatabaseOptions;
 use runtrail_store::AuditStore;
 use serde_json::{Value, json};
 
@@ -282,8 +282,8 @@ fn escaped(text: &str) -> String {
         .replace('\r', "\\r")
 }
 
-pub(crate) fn url(file: &Path) -> ConnectOptions {
-    ConnectOptions::new(sqlite_url(file))
+pub(crate) fn url(file: &Path) -> DatabaseOptions {
+    DatabaseOptions::new(sqlite_url(file))
 }
 
 pub(crate) fn sqlite_url(file: &Path) -> String {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use runtrail_audit::{
-    Cursor, Order, Page, PageRequest, PagedStorage, RunFilter, RunQuery, Storage,
+    Cursor, ListOrder, Page, PageRequest, PagedStorage, RunFilter, RunQuery, Storage,
 };
 use runtrail_store::AuditStore;
 use rusqlite::Connection;
@@ -311,7 +311,7 @@ async fn pages_and_rarities(
     let page = |cursor: Option<Cursor>| async move {
         let request = PageRequest::first(ROWS).at(cursor);
         Ok(store
-            .page_runs(everything, Order::NewestFirst, &request)
+            .page_runs(everything, ListOrder::NewestFirst, &request)
             .await
             .map(drop)?)
     };
@@ -352,7 +352,7 @@ async fn pages_and_rarities(
     for (name, query) in &wide {
         let ours = times(5, || async move {
             Ok(store
-                .page_runs(query, Order::NewestFirst, first)
+                .page_runs(query, ListOrder::NewestFirst, first)
                 .await
                 .map(drop)?)
         });
@@ -409,7 +409,7 @@ async fn far(store: &AuditStore, query: &RunQuery, depth: u64) -> Result<Cursor>
     let mut seen = 0;
     loop {
         let page = store
-            .page_run_summaries(query, Order::NewestFirst, &request)
+            .page_run_summaries(query, ListOrder::NewestFirst, &request)
             .await?;
         seen += page.items.len() as u64;
         if seen >= depth || page.next.is_none() {

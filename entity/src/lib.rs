@@ -4,7 +4,7 @@
 //! Writing is the business of `runtrail-store`, which keeps the promises that a row alone can't.
 //!
 //! They name no schema. If the tables are in a PostgreSQL schema other than the connection's first one, add that schema
-//! to the search path: `ConnectOptions::set_schema_search_path("public,audit")`. Behind a pooler in transaction mode,
+//! to the search path: `DatabaseOptions::set_schema_search_path("public,audit")`. Behind a pooler in transaction mode,
 //! set it for the role instead: `ALTER ROLE app SET search_path = public, audit`.
 //!
 //! The feature `serde` makes the models serialisable, which a host's serialisable entities need if they refer to them.

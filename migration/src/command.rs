@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, Write};
 
 use clap::Subcommand;
-use runtrail_db::ConnectOptions;
+use runtrail_db::DatabaseOptions;
 use sea_orm::DatabaseConnection;
 
 use crate::{Migrator, SchemaName, script};
@@ -53,7 +53,7 @@ impl Default for Command {
 /// Those of the [`Migrator`], and of writing to stdout.
 pub async fn run(
     command: Command,
-    options: ConnectOptions,
+    options: DatabaseOptions,
     schema: Option<SchemaName>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     if let Command::PrintSql = command {

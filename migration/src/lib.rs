@@ -55,7 +55,7 @@ mod error;
 pub use composed::migrations;
 pub use error::{Error, Result};
 pub use lock::{InTransaction, locked};
-pub use migrator::{MigrationStatus, Migrator};
+pub use migrator::{MigrationEntry, Migrator};
 pub use records::MIGRATION_TABLE;
 pub use schema_name::SchemaName;
 pub use schema_state::SchemaState;

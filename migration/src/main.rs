@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use runtrail_db::ConnectOptions;
+use runtrail_db::DatabaseOptions;
 use runtrail_migration::command::{self, Command};
 use runtrail_migration::{SchemaName, report};
 
@@ -41,7 +41,7 @@ struct Cli {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let options = ConnectOptions::new(cli.database_url);
+    let options = DatabaseOptions::new(cli.database_url);
     let command = cli.command.unwrap_or_default();
     match command::run(command, options, cli.database_schema).await {
         Ok(()) => ExitCode::SUCCESS,

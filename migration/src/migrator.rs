@@ -14,7 +14,7 @@ use crate::{Error, LATER_MIGRATIONS, MIGRATIONS, Result, SchemaName, SchemaState
 
 /// One migration and whether it was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MigrationStatus {
+pub struct MigrationEntry {
     /// The name of the migration.
     pub name: String,
     /// Whether it was applied.
@@ -25,6 +25,7 @@ pub struct MigrationStatus {
 ///
 /// There is no `fresh`: nothing here drops a table that isn't ours.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Migrator {
     schema: Option<SchemaName>,
     rows: Rows,
@@ -107,7 +108,7 @@ impl Migrator {
     /// # Errors
     ///
     /// [`Error::Database`], and [`Error::Unfit`] when the database is too new or not ours.
-    pub async fn status(&self, db: &impl ConnectionTrait) -> Result<Vec<MigrationStatus>> {
+    pub async fn status(&self, db: &impl ConnectionTrait) -> Result<Vec<MigrationEntry>> {
         // Another process may be migrating a SQLite file.
         let look = || self.full_state(db);
         let state = DriverErrorKind::retry_while_busy(TRIES, PAUSE / 10, look).await?;
@@ -120,7 +121,7 @@ impl Migrator {
         Ok(self
             .migrations
             .iter()
-            .map(|migration| MigrationStatus {
+            .map(|migration| MigrationEntry {
                 name: migration.name.to_owned(),
                 is_applied: !pending.iter().any(|name| name == migration.name),
             })

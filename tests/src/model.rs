@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use runtrail_audit::{
-    Clock, ErrorKind, Order, Page, PageRequest, PagedStorage, RunFilter, RunQuery, RunStats,
+    Clock, ErrorKind, ListOrder, Page, PageRequest, PagedStorage, RunFilter, RunQuery, RunStats,
     RunStatus, SkillRun, SkillRunLog, Storage,
 };
 use runtrail_store::AuditStore;
@@ -299,7 +299,7 @@ async fn compare(store: &AuditStore, model: &Model) {
         parent.is_none_or(|id| !model.runs.contains_key(id))
     });
     let page = store
-        .page_runs(&query, Order::NewestFirst, &PageRequest::first(10))
+        .page_runs(&query, ListOrder::NewestFirst, &PageRequest::first(10))
         .await
         .unwrap();
     assert_eq!(page.items, expected);

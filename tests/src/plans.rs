@@ -2,8 +2,8 @@
 
 use futures_util::FutureExt;
 use runtrail_audit::{
-    BulkStorage, LogFilter, Order, Page, PageRequest, PagedStorage, Retention, RunFilter, RunQuery,
-    RunTree, Storage,
+    BulkStorage, ListOrder, LogFilter, Page, PageRequest, PagedStorage, Retention, RunFilter,
+    RunQuery, RunTree, Storage,
 };
 use runtrail_store::AuditStore;
 use sea_orm::DatabaseConnection;
@@ -154,7 +154,7 @@ on_each_backend! {
         let filter = RunFilter::new;
         let query = RunQuery::new;
         let first = PageRequest::first(50);
-        let page = |query: RunQuery, order: Order| {
+        let page = |query: RunQuery, order: ListOrder| {
             let (store, first) = (&store, &first);
             async move { store.page_runs(&query, order, first).await.unwrap() }.boxed()
         };
@@ -162,7 +162,7 @@ on_each_backend! {
             let store = &store;
             async move { store.list_runs_filtered(&filter, Page::first(50)).await.unwrap() }.boxed()
         };
-        let (newest, oldest) = (Order::NewestFirst, Order::OldestFirst);
+        let (newest, oldest) = (ListOrder::NewestFirst, ListOrder::OldestFirst);
 
         check! { plans:
             "get_run" by RUN => store.get_run("run-000100"),
@@ -221,7 +221,7 @@ on_each_backend! {
             async move {
                 let mut request = PageRequest::first(1_000);
                 for _ in 0..runs / 1_000 {
-                    let page = store.page_run_summaries(&query, Order::NewestFirst, &request).await.unwrap();
+                    let page = store.page_run_summaries(&query, ListOrder::NewestFirst, &request).await.unwrap();
                     request.cursor = page.end_cursor;
                 }
                 request

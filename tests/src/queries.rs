@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use runtrail_audit::{
-    BulkStorage, LogFilter, Order, Page, PageRequest, PagedStorage, Retention, RunFilter,
+    BulkStorage, ListOrder, LogFilter, Page, PageRequest, PagedStorage, Retention, RunFilter,
     RunLookup, RunQuery, RunTree, Storage,
 };
 use runtrail_store::AuditStore;
@@ -78,12 +78,12 @@ async fn statements_by_method(
         "list_ancestors": store.list_ancestors("r"),
         "count_children": store.count_children("r"),
         "measure_purge": store.measure_purge(at(5)),
-        "page_runs": store.page_runs(&RunQuery::new(), Order::NewestFirst, &PageRequest::first(5)),
-        "page_run_summaries": store.page_run_summaries(&RunQuery::new(), Order::OldestFirst, &PageRequest::first(5)),
-        "page_runs, without a stored parent": store.page_runs(&RunQuery::new().without_stored_parent(), Order::NewestFirst, &PageRequest::first(5)),
+        "page_runs": store.page_runs(&RunQuery::new(), ListOrder::NewestFirst, &PageRequest::first(5)),
+        "page_run_summaries": store.page_run_summaries(&RunQuery::new(), ListOrder::OldestFirst, &PageRequest::first(5)),
+        "page_runs, without a stored parent": store.page_runs(&RunQuery::new().without_stored_parent(), ListOrder::NewestFirst, &PageRequest::first(5)),
         "count_runs_by_query": store.count_runs_by_query(&RunQuery::new().statuses(["error"])),
-        "page_runs, everything asked for": store.page_runs(&everything(), Order::NewestFirst, &PageRequest::first(5)),
-        "page_logs": store.page_logs("r", &LogFilter::new(), Order::OldestFirst, &PageRequest::first(5)),
+        "page_runs, everything asked for": store.page_runs(&everything(), ListOrder::NewestFirst, &PageRequest::first(5)),
+        "page_logs": store.page_logs("r", &LogFilter::new(), ListOrder::OldestFirst, &PageRequest::first(5)),
     }
 
     // As many as a stretch of a stream has, so that there is a next one.
@@ -96,27 +96,31 @@ async fn statements_by_method(
             .unwrap();
     }
     let page = store
-        .page_runs(&RunQuery::new(), Order::NewestFirst, &PageRequest::first(1))
+        .page_runs(
+            &RunQuery::new(),
+            ListOrder::NewestFirst,
+            &PageRequest::first(1),
+        )
         .await
         .unwrap();
     let next = PageRequest::first(1).at(page.next.unwrap());
     let back = PageRequest::first(1).at(page.start_cursor);
     sent();
     see! {
-        "page_runs, the next page": store.page_runs(&RunQuery::new(), Order::NewestFirst, &next),
-        "page_runs, the page before": store.page_runs(&RunQuery::new(), Order::NewestFirst, &back),
+        "page_runs, the next page": store.page_runs(&RunQuery::new(), ListOrder::NewestFirst, &next),
+        "page_runs, the page before": store.page_runs(&RunQuery::new(), ListOrder::NewestFirst, &back),
     }
 
     sent();
     let of_skill = filter().skill("skill");
     let typed = LogFilter::new().event_type("message").after(7);
     see! {
-        "stream_runs": store.stream_runs(&filter(), Order::NewestFirst, Page::first(26)).count(),
-        "stream_runs of a skill, oldest first": store.stream_runs(&of_skill, Order::OldestFirst, Page::first(26)).count(),
-        "stream_runs_by_query": store.stream_runs_by_query(&RunQuery::new().except_skills(["skill"]), Order::NewestFirst, Page::first(26)).count(),
-        "stream_logs": store.stream_logs("streamed", &LogFilter::new(), Order::OldestFirst).count(),
-        "stream_logs, newest first": store.stream_logs("streamed", &LogFilter::new(), Order::NewestFirst).count(),
-        "stream_logs of a type": store.stream_logs("streamed", &typed, Order::OldestFirst).count(),
+        "stream_runs": store.stream_runs(&filter(), ListOrder::NewestFirst, Page::first(26)).count(),
+        "stream_runs of a skill, oldest first": store.stream_runs(&of_skill, ListOrder::OldestFirst, Page::first(26)).count(),
+        "stream_runs_by_query": store.stream_runs_by_query(&RunQuery::new().except_skills(["skill"]), ListOrder::NewestFirst, Page::first(26)).count(),
+        "stream_logs": store.stream_logs("streamed", &LogFilter::new(), ListOrder::OldestFirst).count(),
+        "stream_logs, newest first": store.stream_logs("streamed", &LogFilter::new(), ListOrder::NewestFirst).count(),
+        "stream_logs of a type": store.stream_logs("streamed", &typed, ListOrder::OldestFirst).count(),
     }
     all
 }

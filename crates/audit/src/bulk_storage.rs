@@ -1,7 +1,9 @@
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 
-use crate::{LogFilter, Order, Page, Result, RunFilter, RunQuery, SkillRun, SkillRunLog, Storage};
+use crate::{
+    ListOrder, LogFilter, Page, Result, RunFilter, RunQuery, SkillRun, SkillRunLog, Storage,
+};
 
 /// Many records at a time, in bounded memory.
 ///
@@ -36,7 +38,7 @@ pub trait BulkStorage: Storage {
     fn stream_runs(
         &self,
         filter: &RunFilter,
-        order: Order,
+        order: ListOrder,
         page: Page,
     ) -> BoxStream<'_, Result<SkillRun>>;
 
@@ -44,7 +46,7 @@ pub trait BulkStorage: Storage {
     fn stream_runs_by_query(
         &self,
         query: &RunQuery,
-        order: Order,
+        order: ListOrder,
         page: Page,
     ) -> BoxStream<'_, Result<SkillRun>>;
 
@@ -60,7 +62,7 @@ pub trait BulkStorage: Storage {
         &self,
         run_id: &str,
         filter: &LogFilter,
-        order: Order,
+        order: ListOrder,
     ) -> BoxStream<'_, Result<SkillRunLog>>;
 }
 

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use futures_core::stream::BoxStream;
 
 use crate::{
-    BulkStorage, CursorPage, LogFilter, Order, Page, PageRequest, PagedStorage, PurgeBatch,
+    BulkStorage, CursorPage, ListOrder, LogFilter, Page, PageRequest, PagedStorage, PurgeBatch,
     PurgeSize, PurgeSummary, Result, Retention, RunCreation, RunFilter, RunLookup, RunQuery,
     RunStats, RunSummary, RunTree, SkillRun, SkillRunLog, Storage,
 };
@@ -71,35 +71,35 @@ forward!(Storage {
 
 forward!(BulkStorage {
     async fn append_logs(events: &[SkillRunLog]) -> Result<()>;
-    fn stream_runs(filter: &RunFilter, order: Order, page: Page) -> BoxStream<'_, Result<SkillRun>>;
+    fn stream_runs(filter: &RunFilter, order: ListOrder, page: Page) -> BoxStream<'_, Result<SkillRun>>;
     fn stream_runs_by_query(
         query: &RunQuery,
-        order: Order,
+        order: ListOrder,
         page: Page
     ) -> BoxStream<'_, Result<SkillRun>>;
     fn stream_logs(
         run_id: &str,
         filter: &LogFilter,
-        order: Order
+        order: ListOrder
     ) -> BoxStream<'_, Result<SkillRunLog>>;
 });
 
 forward!(PagedStorage {
     async fn page_runs(
         query: &RunQuery,
-        order: Order,
+        order: ListOrder,
         request: &PageRequest
     ) -> Result<CursorPage<SkillRun>>;
     async fn page_run_summaries(
         query: &RunQuery,
-        order: Order,
+        order: ListOrder,
         request: &PageRequest
     ) -> Result<CursorPage<RunSummary>>;
     async fn count_runs_by_query(query: &RunQuery) -> Result<u64>;
     async fn page_logs(
         run_id: &str,
         filter: &LogFilter,
-        order: Order,
+        order: ListOrder,
         request: &PageRequest
     ) -> Result<CursorPage<SkillRunLog>>;
 });

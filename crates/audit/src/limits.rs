@@ -2,6 +2,7 @@ use crate::{Error, Result};
 
 /// How large one value may be: a payload, the inputs, an output or an error text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
 pub struct Limits {
     value_bytes: usize,
 }

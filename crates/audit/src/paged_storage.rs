@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 
 use crate::{
-    CursorPage, LogFilter, Order, PageRequest, Result, RunQuery, RunSummary, SkillRun, SkillRunLog,
-    Storage,
+    CursorPage, ListOrder, LogFilter, PageRequest, Result, RunQuery, RunSummary, SkillRun,
+    SkillRunLog, Storage,
 };
 
 /// Pages that go on from a place in the list instead of counting rows from its start.
@@ -30,23 +30,23 @@ pub trait PagedStorage: Storage {
     /// A page of runs.
     ///
     /// ```
-    /// # use runtrail_audit::{Order, PageRequest, PagedStorage, Result, RunQuery};
+    /// # use runtrail_audit::{ListOrder, PageRequest, PagedStorage, Result, RunQuery};
     /// # async fn example(store: impl PagedStorage) -> Result<()> {
     /// let failed = RunQuery::new().statuses(["error", "timeout"]);
-    /// let mut page = store.page_runs(&failed, Order::NewestFirst, &PageRequest::first(100)).await?;
+    /// let mut page = store.page_runs(&failed, ListOrder::NewestFirst, &PageRequest::first(100)).await?;
     /// loop {
     ///     for run in &page.items {
     ///         println!("{}: {}", run.id, run.error);
     ///     }
     ///     let Some(next) = page.next else { return Ok(()) };
-    ///     page = store.page_runs(&failed, Order::NewestFirst, &PageRequest::first(100).at(next)).await?;
+    ///     page = store.page_runs(&failed, ListOrder::NewestFirst, &PageRequest::first(100).at(next)).await?;
     /// }
     /// # }
     /// ```
     async fn page_runs(
         &self,
         query: &RunQuery,
-        order: Order,
+        order: ListOrder,
         request: &PageRequest,
     ) -> Result<CursorPage<SkillRun>>;
 
@@ -56,7 +56,7 @@ pub trait PagedStorage: Storage {
     async fn page_run_summaries(
         &self,
         query: &RunQuery,
-        order: Order,
+        order: ListOrder,
         request: &PageRequest,
     ) -> Result<CursorPage<RunSummary>>;
 
@@ -68,7 +68,7 @@ pub trait PagedStorage: Storage {
         &self,
         run_id: &str,
         filter: &LogFilter,
-        order: Order,
+        order: ListOrder,
         request: &PageRequest,
     ) -> Result<CursorPage<SkillRunLog>>;
 }

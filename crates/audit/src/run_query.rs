@@ -70,6 +70,7 @@ pub struct Choice<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
+#[must_use]
 pub struct Bounds<T> {
     /// The lowest.
     pub from: Option<T>,
@@ -357,7 +358,7 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::{CursorPage, Order, PageRequest};
+    use crate::{CursorPage, ListOrder, PageRequest};
 
     fn assert_survives_json<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
         let text = serde_json::to_string(value).unwrap();
@@ -373,7 +374,7 @@ mod tests {
             .total_tokens(5..)
             .children_of("run-1");
         assert_survives_json(&query);
-        assert_survives_json(&Order::OldestFirst);
+        assert_survives_json(&ListOrder::OldestFirst);
         let request = PageRequest::first(7).at(crate::Cursor::from("text"));
         assert_survives_json(&request);
         let mut page = CursorPage::new(vec!["run-1".to_owned()]);

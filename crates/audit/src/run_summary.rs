@@ -9,6 +9,7 @@ use crate::{RunStatus, SkillRun, rfc3339};
 /// The fields are those of [`SkillRun`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[must_use]
 pub struct RunSummary {
     /// Chosen by the host, unique in the history.
     pub id: String,

@@ -3,7 +3,7 @@ use std::io::Write;
 use clap::Args;
 use indicatif::ProgressBar;
 use runtrail::copy::{CopySummary, HistoryCopy, LegacyStore, Notice, PassSummary, Source, Tally};
-use runtrail::{AuditStore, ConnectOptions, Error, SchemaName, Storage};
+use runtrail::{AuditStore, DatabaseOptions, Error, SchemaName, Storage};
 
 use crate::database::{self, DatabaseArguments};
 use crate::failure::{Failure, Result};
@@ -50,8 +50,8 @@ impl Copy {
         }
         let (from, to) = (self.from.as_str(), self.to.as_str());
         let legacy = from.strip_prefix(LegacyStore::URL_PREFIX);
-        let is_same = ConnectOptions::new(legacy.unwrap_or(from))
-            .is_same_database(&ConnectOptions::new(to))
+        let is_same = DatabaseOptions::new(legacy.unwrap_or(from))
+            .is_same_database(&DatabaseOptions::new(to))
             && self.from_schema == self.to_schema;
         if is_same {
             return Err(Failure::usage("--from and --to are the same database"));
@@ -101,7 +101,7 @@ async fn open_source(
         let opened = LegacyStore::connect(url).await;
         return Ok(opened.map_err(|err| database::opening(url, err))?.into());
     }
-    let options = ConnectOptions::new(url);
+    let options = DatabaseOptions::new(url);
     let opened = async {
         let store = database::connect(options.clone().read_only(), schema).await?;
         let store = database.adapted(store);

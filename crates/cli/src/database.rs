@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use runtrail::{AuditStore, ConnectOptions, Error, Limits, SchemaName, Storage};
+use runtrail::{AuditStore, DatabaseOptions, Error, Limits, SchemaName, Storage};
 use runtrail_migration::command::{self, Command};
 
 use crate::failure::{Failure, Result};
@@ -89,7 +89,7 @@ impl DatabaseArguments {
         self.ensure_known()?;
         let (url, schema) = (self.url(), self.schema()?);
         // One connection is enough for a command, and some roles are limited to one.
-        let options = ConnectOptions::new(&url).max_connections(1);
+        let options = DatabaseOptions::new(&url).max_connections(1);
         let is_embedded = options.is_sqlite();
         if usage == Use::Create && options.is_in_memory() {
             let message = "a database in memory keeps nothing of a command: name a file";
@@ -148,7 +148,7 @@ impl DatabaseArguments {
 
     pub(crate) async fn migrate(&self, command: Command) -> Result<()> {
         self.ensure_known()?;
-        let options = ConnectOptions::new(self.url());
+        let options = DatabaseOptions::new(self.url());
         command::run(command, options, self.schema()?)
             .await
             .map_err(Failure::from_boxed)
@@ -156,7 +156,7 @@ impl DatabaseArguments {
 
     /// The SQLite file, if it is one.
     pub(crate) fn file(&self) -> Option<PathBuf> {
-        let options = ConnectOptions::new(self.url());
+        let options = DatabaseOptions::new(self.url());
         options.sqlite_file().map(Path::to_owned)
     }
 
@@ -216,7 +216,7 @@ pub(crate) fn created_on_first_use(url: &str) -> String {
 
 /// A store on this database, and in this schema.
 pub(crate) async fn connect(
-    options: impl Into<ConnectOptions>,
+    options: impl Into<DatabaseOptions>,
     schema: Option<SchemaName>,
 ) -> Result<AuditStore, Error> {
     let store = AuditStore::connect(options).await?;
@@ -229,7 +229,7 @@ pub(crate) async fn connect(
 /// A database can't be used; its password isn't told.
 pub(crate) fn opening(url: &str, source: Error) -> Failure {
     Failure::Opening {
-        database: ConnectOptions::new(url).to_string(),
+        database: DatabaseOptions::new(url).to_string(),
         source,
     }
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use futures_util::{Stream, StreamExt};
 use runtrail::{
-    AuditStore, BulkStorage, Error, LogFilter, Order, Page, PagedStorage, Result as StoreResult,
-    RunQuery, RunStatus, SkillRun, rules,
+    AuditStore, BulkStorage, Error, ListOrder, LogFilter, Page, PagedStorage,
+    Result as StoreResult, RunQuery, RunStatus, SkillRun, rules,
 };
 
 use self::replacement::Replacement;
@@ -92,7 +92,7 @@ async fn write_runs(
 ) -> Result<Exported> {
     let bar = progress(store.count_runs_by_query(query).await?, "{pos}/{len} runs");
     let mut exported = Exported::default();
-    let mut runs = store.stream_runs_by_query(query, Order::OldestFirst, Page::ALL);
+    let mut runs = store.stream_runs_by_query(query, ListOrder::OldestFirst, Page::ALL);
     while let Some(run) = next_readable(&mut runs, &mut exported.damaged).await? {
         // Nothing could be asked about it, and no import would take it.
         if let Err(err) = rules::run_id("id", &run.id) {
@@ -121,7 +121,7 @@ async fn write_run(
         "{},\"{EVENTS}\":[",
         fields.strip_suffix('}').unwrap_or(&fields)
     )?;
-    let mut events = store.stream_logs(&run.id, &LogFilter::new(), Order::OldestFirst);
+    let mut events = store.stream_logs(&run.id, &LogFilter::new(), ListOrder::OldestFirst);
     let mut separator = "";
     while let Some(event) = next_readable(&mut events, &mut exported.damaged).await? {
         write!(out, "{separator}")?;

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use runtrail::{ConnectOptions, SchemaName};
+use runtrail::{DatabaseOptions, SchemaName};
 use tempfile::{Builder, TempPath};
 
 use crate::database::{URL, WITHOUT_PREPARED_STATEMENTS};
@@ -127,7 +127,7 @@ fn inherited(name: &str) -> Option<String> {
 }
 
 fn without_password(url: &str) -> String {
-    ConnectOptions::new(url).to_string()
+    DatabaseOptions::new(url).to_string()
 }
 
 /// Writes a file that only the user can read.

@@ -1,6 +1,6 @@
 use clap::Args;
 use futures_util::StreamExt;
-use runtrail::{BulkStorage, Error, Order, Page};
+use runtrail::{BulkStorage, Error, ListOrder, Page};
 
 use crate::database::DatabaseArguments;
 use crate::failure::Result;
@@ -31,7 +31,7 @@ impl List {
         let query = self.filter.resolve(now);
         // No limit here, since damaged rows don't count as listed. The stream reads in pages.
         let page = Page::ALL.skip(self.offset);
-        let mut runs = store.stream_runs_by_query(&query, Order::NewestFirst, page);
+        let mut runs = store.stream_runs_by_query(&query, ListOrder::NewestFirst, page);
 
         let mut list = RunList::new(self.json, now);
         let mut listed = 0;

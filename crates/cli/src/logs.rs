@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::TryStreamExt;
-use runtrail::{AuditStore, BulkStorage, Error, LogFilter, Order, Result as StoreResult, Storage};
+use runtrail::{
+    AuditStore, BulkStorage, Error, ListOrder, LogFilter, Result as StoreResult, Storage,
+};
 
 use crate::database::DatabaseArguments;
 use crate::failure::Result;
@@ -57,7 +59,7 @@ impl Logs {
         filter: &mut LogFilter,
         told: &mut HashSet<String>,
     ) -> Result<()> {
-        let events = store.stream_logs(id, filter, Order::OldestFirst);
+        let events = store.stream_logs(id, filter, ListOrder::OldestFirst);
         let mut events = warnings::instead_of_damage_told_once(events, told);
         if self.json {
             let mut out = output::plain();

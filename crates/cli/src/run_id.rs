@@ -2,7 +2,7 @@
 
 use clap::Args;
 use runtrail::{
-    AuditStore, Error, Order, PageRequest, PagedStorage, RunLookup, RunQuery, RunStatus,
+    AuditStore, Error, ListOrder, PageRequest, PagedStorage, RunLookup, RunQuery, RunStatus,
     RunSummary, rules,
 };
 
@@ -102,7 +102,7 @@ async fn newest_of(store: &AuditStore, query: &RunQuery) -> Result<Option<RunSum
     let mut request = PageRequest::first(1);
     loop {
         let page = store
-            .page_run_summaries(query, Order::NewestFirst, &request)
+            .page_run_summaries(query, ListOrder::NewestFirst, &request)
             .await?;
         let newest = page.items.into_iter().next();
         match page.next {

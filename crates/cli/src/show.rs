@@ -4,7 +4,7 @@ use anstyle::Style;
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt};
 use runtrail::{
-    AuditStore, BulkStorage, LogFilter, Order, PageRequest, PagedStorage, RunLookup, RunQuery,
+    AuditStore, BulkStorage, ListOrder, LogFilter, PageRequest, PagedStorage, RunLookup, RunQuery,
     RunSummary, RunTree, SkillRun, SkillRunLog, Storage, rfc3339,
 };
 use serde::Serialize;
@@ -66,7 +66,7 @@ impl Whole {
     async fn read(store: &AuditStore, id: &str, children: usize) -> Result<Self> {
         let run = store.get_run(id).await?;
         let (children, more_children) = read_children(store, id, children).await?;
-        let newest = store.stream_logs(id, &LogFilter::new(), Order::NewestFirst);
+        let newest = store.stream_logs(id, &LogFilter::new(), ListOrder::NewestFirst);
         let newest = warnings::instead_of_damage(newest).take(EVENTS);
         let mut last_events: Vec<_> = newest.try_collect().await?;
         last_events.reverse();
@@ -171,7 +171,7 @@ async fn read_children(
     }
     let query = RunQuery::new().children_of(id).include_dry_run();
     let page = store
-        .page_run_summaries(&query, Order::NewestFirst, &PageRequest::first(at_most))
+        .page_run_summaries(&query, ListOrder::NewestFirst, &PageRequest::first(at_most))
         .await?;
     let more = match page.next.is_some() {
         true => store.count_children(id).await?.saturating_sub(at_most),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use async_trait::async_trait;
-use runtrail_audit::{Error, Order, Result, rules};
+use runtrail_audit::{Error, ListOrder, Result, rules};
 use runtrail_db::{Pool, Session, backend, error, keyset};
 use runtrail_entity::{skill_run, skill_run_log};
 use runtrail_store::{AuditStore, StoredRows};
@@ -224,9 +224,13 @@ impl<C: ColumnTrait> Table<C> {
         let mut query = self.rows.clone();
         stretch.range.restrict(&mut query, self.key[0]);
         if let Some(place) = &stretch.place {
-            query.and_where(keyset::beyond(self.key, place.clone(), Order::OldestFirst));
+            query.and_where(keyset::beyond(
+                self.key,
+                place.clone(),
+                ListOrder::OldestFirst,
+            ));
         }
-        keyset::order_by(&mut query, self.key, Order::OldestFirst);
+        keyset::order_by(&mut query, self.key, ListOrder::OldestFirst);
         let limit = self.fitting(db, &query, stretch.limit).await?;
         let rows = db.fetch(query.limit(limit)).await?;
         let next = match rows.last().filter(|_| rows.len() as u64 == limit) {

@@ -57,6 +57,7 @@ pub use self::report::{
 /// However much there is to copy, a few pages of 1,000 rows or 4 MiB are held in memory, whichever is less: some 40 MiB in
 /// all with small values, and less than 200 with values of 1 MiB.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct HistoryCopy {
     source: Arc<dyn History>,
     is_legacy: bool,

@@ -10,9 +10,9 @@ use std::time::Instant;
 /// is opened with this gives such a connection a second, and closes it then. The database ends the statement by
 /// itself.
 #[derive(Clone, Debug, Default)]
-pub struct Abandoned(Arc<Mutex<Option<Instant>>>);
+pub struct AbandonedStatements(Arc<Mutex<Option<Instant>>>);
 
-impl Abandoned {
+impl AbandonedStatements {
     /// Awaits a statement, and remembers if it is dropped instead.
     pub async fn watch<T>(&self, statement: impl Future<Output = T>) -> T {
         let mut statement = std::pin::pin!(statement);
@@ -25,13 +25,13 @@ impl Abandoned {
 }
 
 #[cfg(feature = "postgres")]
-impl Abandoned {
-    fn lately(&self) -> bool {
+impl AbandonedStatements {
+    fn is_recent(&self) -> bool {
         /// A connection goes back at once, but perhaps on a busy machine.
-        const LATELY: Duration = Duration::from_secs(10);
+        const RECENT: Duration = Duration::from_secs(10);
 
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|last| last.elapsed() < LATELY)
+        last.is_some_and(|last| last.elapsed() < RECENT)
     }
 
     pub(crate) fn bound_releases(&self, options: &mut sea_orm::ConnectOptions) {
@@ -46,7 +46,7 @@ impl Abandoned {
                 let abandoned = abandoned.clone();
                 Box::pin(async move {
                     // Otherwise nobody is waiting for anything, and a ping would be a round trip for nothing.
-                    if abandoned.lately() {
+                    if abandoned.is_recent() {
                         let answer = tokio::time::timeout(PATIENCE, connection.ping()).await;
                         answer.map_err(|_| Error::PoolTimedOut)??;
                     }
@@ -57,11 +57,11 @@ impl Abandoned {
     }
 }
 
-struct Watch<'a>(Option<&'a Abandoned>);
+struct Watch<'a>(Option<&'a AbandonedStatements>);
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        if let Some(Abandoned(last)) = self.0 {
+        if let Some(AbandonedStatements(last)) = self.0 {
             *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
     }

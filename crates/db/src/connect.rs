@@ -6,7 +6,7 @@ use sea_orm::{ConnectOptions as PoolOptions, DatabaseConnection, DbBackend};
 #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
 use crate::ConnectError;
 use crate::Result;
-use crate::abandoned::Abandoned;
+use crate::abandoned::AbandonedStatements;
 use crate::database_url::DatabaseUrl;
 use crate::sqlite_url::{self, Mode, SqliteUrl};
 
@@ -29,20 +29,21 @@ pub enum Durability {
 /// On PostgreSQL: one pool, and one connection more that writes; [`Durability`] is the server's business there.
 ///
 /// ```
-/// use runtrail_db::{ConnectOptions, Durability};
+/// use runtrail_db::{DatabaseOptions, Durability};
 ///
-/// let options = ConnectOptions::new("sqlite://runtrail.db?mode=rwc").durability(Durability::Normal);
-/// assert_eq!(ConnectOptions::new("postgres://me:secret@db/app").to_string(), "postgres://me@db/app");
+/// let options = DatabaseOptions::new("sqlite://runtrail.db?mode=rwc").durability(Durability::Normal);
+/// assert_eq!(DatabaseOptions::new("postgres://me:secret@db/app").to_string(), "postgres://me@db/app");
 /// ```
 #[derive(Clone)]
-pub struct ConnectOptions {
+#[must_use]
+pub struct DatabaseOptions {
     pub(crate) url: DatabaseUrl,
     pub(crate) intent: Intent,
     pub(crate) durability: Durability,
     max_connections: u32,
     acquire_timeout: Duration,
     pub(crate) busy_timeout: Duration,
-    abandoned: Abandoned,
+    abandoned: AbandonedStatements,
 }
 
 /// What a SQLite file is opened for.
@@ -71,7 +72,7 @@ pub(crate) enum Access {
     ReadAlone,
 }
 
-impl ConnectOptions {
+impl DatabaseOptions {
     /// A connection to this database: `sqlite://FILE?mode=rwc` (`rwc` creates the file), `sqlite::memory:` (for
     /// tests), `postgres://USER:PASSWORD@HOST/DATABASE`.
     ///
@@ -85,7 +86,7 @@ impl ConnectOptions {
             max_connections: 8,
             acquire_timeout: Duration::from_secs(5),
             busy_timeout: Duration::from_secs(10),
-            abandoned: Abandoned::default(),
+            abandoned: AbandonedStatements::default(),
         }
     }
 
@@ -184,7 +185,7 @@ impl ConnectOptions {
 
     /// Who uses these pools tells it which statements are abandoned.
     #[doc(hidden)]
-    pub fn abandoned(&self) -> &Abandoned {
+    pub fn abandoned(&self) -> &AbandonedStatements {
         &self.abandoned
     }
 
@@ -340,22 +341,34 @@ impl ConnectOptions {
     }
 }
 
-impl<T: Into<String>> From<T> for ConnectOptions {
-    fn from(url: T) -> Self {
+impl From<&str> for DatabaseOptions {
+    fn from(url: &str) -> Self {
+        Self::new(url)
+    }
+}
+
+impl From<&String> for DatabaseOptions {
+    fn from(url: &String) -> Self {
+        Self::new(url)
+    }
+}
+
+impl From<String> for DatabaseOptions {
+    fn from(url: String) -> Self {
         Self::new(url)
     }
 }
 
 /// Where the database is: never the password, nor anything that may be one in a mistyped URL.
-impl fmt::Display for ConnectOptions {
+impl fmt::Display for DatabaseOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.url.fmt(f)
     }
 }
 
-impl fmt::Debug for ConnectOptions {
+impl fmt::Debug for DatabaseOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectOptions")
+        f.debug_struct("DatabaseOptions")
             .field("url", &self.to_string())
             .field("intent", &self.intent)
             .field("durability", &self.durability)

@@ -1,6 +1,6 @@
 //! Going on in a list from the key of a row, rather than from a number of rows.
 
-use runtrail_audit::{Order, Result};
+use runtrail_audit::{ListOrder, Result};
 use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
 use sea_orm::{ColumnTrait, IdenStatic, QueryResult};
 
@@ -8,20 +8,20 @@ use crate::{backend, error};
 
 /// What comes after this key in the order. As a comparison of rows, which an index is entered by; the comparisons of
 /// each column that mean the same would read it from its start.
-pub fn beyond(key: &[impl ColumnTrait], values: Vec<impl Into<Expr>>, order: Order) -> Expr {
+pub fn beyond(key: &[impl ColumnTrait], values: Vec<impl Into<Expr>>, order: ListOrder) -> Expr {
     let place = Expr::tuple(key.iter().map(|column| Expr::col(column.as_column_ref())));
     let values = Expr::tuple(values.into_iter().map(Into::into));
     match order {
-        Order::NewestFirst => place.lt(values),
-        Order::OldestFirst => place.gt(values),
+        ListOrder::NewestFirst => place.lt(values),
+        ListOrder::OldestFirst => place.gt(values),
     }
 }
 
 /// Orders a query by this key.
-pub fn order_by(query: &mut SelectStatement, key: &[impl ColumnTrait], order: Order) {
+pub fn order_by(query: &mut SelectStatement, key: &[impl ColumnTrait], order: ListOrder) {
     let direction = match order {
-        Order::NewestFirst => sea_orm::Order::Desc,
-        Order::OldestFirst => sea_orm::Order::Asc,
+        ListOrder::NewestFirst => sea_orm::Order::Desc,
+        ListOrder::OldestFirst => sea_orm::Order::Asc,
     };
     for column in key {
         query.order_by(column.as_column_ref(), direction.clone());

@@ -2,7 +2,7 @@
 //!
 //! This crate knows URLs, pragmas, pools, the codes of drivers' errors, retries and deadlines. It knows no table.
 //!
-//! - [`ConnectOptions`] opens a database.
+//! - [`DatabaseOptions`] opens a database.
 //! - A [`Pool`] is a database that was opened here, or a host's. [`Borrowed`] is a host's open transaction.
 //! - A [`Session`] runs the statements of one call on one of them, within the call's [`Timing`].
 
@@ -37,10 +37,12 @@ pub mod keyset;
 pub mod runtime;
 
 #[doc(hidden)]
-pub use abandoned::Abandoned;
-pub use connect::{ConnectOptions, Durability};
+pub use abandoned::AbandonedStatements;
+pub use connect::{DatabaseOptions, Durability};
 pub use connect_error::{ConnectError, Result};
-pub use connection::{Borrowed, Connection, Held, OnlyWriter, Pool, Uncached, closing_deadline};
+pub use connection::{
+    Borrowed, Connection, OnlyWriter, Pool, PooledConnection, Uncached, closing_deadline,
+};
 pub use driver_error_kind::DriverErrorKind;
 pub use open_transactions::discard_open_transactions;
 pub use retry::Retry;

@@ -9,9 +9,9 @@ use sea_orm::{ConnectOptions as PoolOptions, Database, DatabaseConnection, DbErr
 use crate::connect::{Access, Intent};
 use crate::sqlite_file;
 use crate::sqlite_url::Mode;
-use crate::{ConnectOptions, DriverErrorKind, Durability, Result};
+use crate::{DatabaseOptions, DriverErrorKind, Durability, Result};
 
-impl ConnectOptions {
+impl DatabaseOptions {
     /// Opens the file with this access and our settings.
     pub(crate) async fn open_file(
         &self,

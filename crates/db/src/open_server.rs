@@ -8,9 +8,9 @@ use sea_orm::{ConnectOptions as PoolOptions, Database, DatabaseConnection, DbErr
 use tokio::time::timeout;
 
 use crate::database_url::DatabaseUrl;
-use crate::{ConnectError, ConnectOptions, Result};
+use crate::{ConnectError, DatabaseOptions, Result};
 
-impl ConnectOptions {
+impl DatabaseOptions {
     pub(crate) async fn open_server(&self, mut options: PoolOptions) -> Result<DatabaseConnection> {
         /// How long a server with a free connection takes at most.
         const PROMPTLY: Duration = Duration::from_millis(500);

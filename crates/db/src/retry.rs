@@ -22,6 +22,7 @@ use crate::error;
 /// let patient = Retry::default().tries(50).within(Duration::from_secs(60));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
 pub struct Retry {
     tries: usize,
     within: Duration,

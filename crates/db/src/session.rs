@@ -43,15 +43,15 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
     }
 
     /// A query that doesn't wait long for a lock if others wait for its connection.
-    pub fn patiently(&self, mut query: SelectStatement) -> SelectStatement {
-        if let Some(patience) = self.patience() {
-            query.from(patience);
+    pub fn with_lock_timeout(&self, mut query: SelectStatement) -> SelectStatement {
+        if let Some(lock_timeout) = self.lock_timeout_table() {
+            query.from(lock_timeout);
         }
         query
     }
 
     /// What a statement selects from as well, so that it doesn't wait long for a lock while others wait for it.
-    pub fn patience(&self) -> Option<TableRef> {
+    pub fn lock_timeout_table(&self) -> Option<TableRef> {
         if self.is_shared {
             backend::lock_timeout(self.connection)
         } else {

@@ -35,7 +35,7 @@ struct CrateReadme;
 pub use runtrail_audit::*;
 #[doc(inline)]
 pub use runtrail_db::{
-    Borrowed, ConnectOptions, Connection, Durability, Pool, Retry, discard_open_transactions,
+    Borrowed, Connection, DatabaseOptions, Durability, Pool, Retry, discard_open_transactions,
 };
 #[doc(inline)]
 pub use runtrail_migration::SchemaName;

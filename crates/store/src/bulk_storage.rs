@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 use runtrail_audit::{
-    BulkStorage, LogFilter, Order, Page, Result, RunFilter, RunQuery, SkillRun, SkillRunLog,
+    BulkStorage, ListOrder, LogFilter, Page, Result, RunFilter, RunQuery, SkillRun, SkillRunLog,
 };
 use runtrail_db::Connection;
 
@@ -21,7 +21,7 @@ impl<C: Connection> BulkStorage for AuditStore<C> {
     fn stream_runs(
         &self,
         filter: &RunFilter,
-        order: Order,
+        order: ListOrder,
         page: Page,
     ) -> BoxStream<'_, Result<SkillRun>> {
         self.stream_runs_by_query(&filter.into(), order, page)
@@ -30,7 +30,7 @@ impl<C: Connection> BulkStorage for AuditStore<C> {
     fn stream_runs_by_query(
         &self,
         query: &RunQuery,
-        order: Order,
+        order: ListOrder,
         page: Page,
     ) -> BoxStream<'_, Result<SkillRun>> {
         let query = Arc::new(query.clone());
@@ -52,7 +52,7 @@ impl<C: Connection> BulkStorage for AuditStore<C> {
         &self,
         run_id: &str,
         filter: &LogFilter,
-        order: Order,
+        order: ListOrder,
     ) -> BoxStream<'_, Result<SkillRunLog>> {
         let of = Arc::new((run_id.to_owned(), filter.clone()));
         stretch::stream(move |after| {

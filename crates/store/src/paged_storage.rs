@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use runtrail_audit::{
-    CursorPage, LogFilter, Order, PageRequest, PagedStorage, Result, RunQuery, RunSummary,
+    CursorPage, ListOrder, LogFilter, PageRequest, PagedStorage, Result, RunQuery, RunSummary,
     SkillRun, SkillRunLog,
 };
 use runtrail_db::Connection;
@@ -14,7 +14,7 @@ impl<C: Connection> PagedStorage for AuditStore<C> {
     async fn page_runs(
         &self,
         query: &RunQuery,
-        order: Order,
+        order: ListOrder,
         request: &PageRequest,
     ) -> Result<CursorPage<SkillRun>> {
         list::page(&self.reading().await?, query, order, request).await
@@ -23,7 +23,7 @@ impl<C: Connection> PagedStorage for AuditStore<C> {
     async fn page_run_summaries(
         &self,
         query: &RunQuery,
-        order: Order,
+        order: ListOrder,
         request: &PageRequest,
     ) -> Result<CursorPage<RunSummary>> {
         list::page_of_summaries(&self.reading().await?, query, order, request).await
@@ -37,7 +37,7 @@ impl<C: Connection> PagedStorage for AuditStore<C> {
         &self,
         run_id: &str,
         filter: &LogFilter,
-        order: Order,
+        order: ListOrder,
         request: &PageRequest,
     ) -> Result<CursorPage<SkillRunLog>> {
         logs::page(&self.reading().await?, run_id, filter, order, request).await

@@ -10,7 +10,7 @@ use runtrail_audit::{
     Storage,
 };
 use runtrail_db::{
-    Borrowed, ConnectOptions, Connection, Pool, Retry, backend, closing_deadline, runtime,
+    Borrowed, Connection, DatabaseOptions, Pool, Retry, backend, closing_deadline, runtime,
 };
 use runtrail_migration::SchemaName;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
@@ -48,7 +48,7 @@ pub struct AuditStore<C = Pool> {
 #[derive(Debug, Default)]
 struct Schema {
     is_fit: AtomicBool,
-    /// Held by whoever looks, with what the last one has found wrong, and when.
+    /// PooledConnection by whoever looks, with what the last one has found wrong, and when.
     looking: Mutex<Option<(Instant, Error)>>,
 }
 
@@ -59,10 +59,10 @@ impl Schema {
 }
 
 impl AuditStore {
-    /// Opens a database of the store's own, by URL or with [`ConnectOptions`].
+    /// Opens a database of the store's own, by URL or with [`DatabaseOptions`].
     ///
     /// It doesn't migrate, and doesn't change an existing file: call [`initialize`](Storage::initialize).
-    /// With [`read_only`](ConnectOptions::read_only), or `mode=ro` in the URL of a SQLite file, nothing can be written.
+    /// With [`read_only`](DatabaseOptions::read_only), or `mode=ro` in the URL of a SQLite file, nothing can be written.
     ///
     /// Calls of [`start_run`](Storage::start_run), [`finish_run`](Storage::finish_run) and
     /// [`append_log`](Storage::append_log) that are made at the same time are written together, by one task on one
@@ -72,11 +72,11 @@ impl AuditStore {
     /// failure.
     ///
     /// ```
-    /// # use runtrail_db::{ConnectOptions, Durability};
+    /// # use runtrail_db::{DatabaseOptions, Durability};
     /// # use runtrail_store::AuditStore;
     /// # async fn example() -> runtrail_audit::Result<()> {
     /// let store = AuditStore::connect("sqlite://runtrail.db?mode=rwc").await?;
-    /// let fast = ConnectOptions::new("sqlite://fast.db?mode=rwc").durability(Durability::Normal);
+    /// let fast = DatabaseOptions::new("sqlite://fast.db?mode=rwc").durability(Durability::Normal);
     /// let fast = AuditStore::connect(fast).await?;
     /// # Ok(())
     /// # }
@@ -86,7 +86,7 @@ impl AuditStore {
     ///
     /// [`InvalidInput`](runtrail_audit::Error::InvalidInput) for a URL that can't be used, and the database's
     /// own failures. No message holds a password.
-    pub async fn connect(options: impl Into<ConnectOptions>) -> Result<Self> {
+    pub async fn connect(options: impl Into<DatabaseOptions>) -> Result<Self> {
         runtime::verify()?;
         let options = options.into();
         let db = options.open_for_queue().await.map_err(error::connecting)?;
@@ -132,12 +132,14 @@ impl AuditStore {
     }
 
     /// The largest values that are taken; 1 MiB each by default.
+    #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.settings.limits = limits;
         self
     }
 
     /// The clock that says "now"; the machine's by default.
+    #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.settings.clock = clock;
         self
@@ -145,6 +147,7 @@ impl AuditStore {
 
     /// How often a statement is tried again after a failure that passes by itself; up to 12 tries within 5 s by
     /// default. Not on a connection given to [`on`](Self::on).
+    #[must_use]
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.settings.timing.retry = retry;
         self
@@ -157,6 +160,7 @@ impl AuditStore {
     /// write may have got there or not, and the same call again tells. A purge and `append_logs` have this time for
     /// each of their batches, and a stream for each of its queries. A migration that has begun goes on to its end.
     /// What is called on a connection given to [`on`](Self::on) has no deadline: its owner may set one for the whole.
+    #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.settings.timing.call_timeout = Some(deadline);
         self

@@ -3,7 +3,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use runtrail_audit::{BulkStorage, LogFilter, Order};
+use runtrail_audit::{BulkStorage, ListOrder, LogFilter};
 
 use serde_json::json;
 
@@ -152,7 +152,7 @@ on_each_backend! {
         let sum = sum.replacen("SUM(", "CAST(SUM(", 1).replacen("bigint))", "bigint)) AS bigint)", 1);
         assert_eq!(fetch::<i64>(&db, &sum).await, [500_000_500_000]);
         // In their order, and to the end.
-        let mut newest = cli.store.stream_logs("r", &LogFilter::new().event_type("stdout"), Order::NewestFirst);
+        let mut newest = cli.store.stream_logs("r", &LogFilter::new().event_type("stdout"), ListOrder::NewestFirst);
         let last = futures_util::TryStreamExt::try_next(&mut newest).await.unwrap().unwrap();
         assert_eq!(last.payload["text"], "1000000");
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Output;
 
 use runtrail_audit::Storage;
-use runtrail_db::ConnectOptions;
+use runtrail_db::DatabaseOptions;
 use runtrail_store::AuditStore;
 
 use crate::fixture::*;
@@ -173,7 +173,7 @@ fn a_store_that_reads_only_cannot_write() {
     on_database(Backend::Sqlite, async |database| {
         let store = database.store().await;
         store.start_run(&finished_at("r", 5)).await.unwrap();
-        let options = ConnectOptions::new(database.url()).read_only();
+        let options = DatabaseOptions::new(database.url()).read_only();
         for reading in [
             AuditStore::connect(options).await.unwrap(),
             AuditStore::connect(database.url().replace("rwc", "ro"))

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-use runtrail_db::ConnectOptions;
+use runtrail_db::DatabaseOptions;
 use runtrail_store::AuditStore;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -48,7 +48,7 @@ const MISTYPED: &[&str] = &[
 fn no_part_of_a_password_is_printed_however_the_url_is_written() {
     let folder = tempfile::tempdir().unwrap();
     for url in MISTYPED {
-        let options = ConnectOptions::new(*url);
+        let options = DatabaseOptions::new(*url);
         let described = format!("{options} {options:?} {:?}", options.backend());
         assert!(!described.contains("s3cr3t"), "{url}: {described}");
         for arguments in [&["list"][..], &["exec", "true"], &["migrate", "status"]] {
@@ -173,24 +173,24 @@ fn all_spellings_of_a_file_are_one_database() {
     let path = |name: &str| folder.path().join(name).display().to_string();
     fs::write(path("a b.db"), "").unwrap();
     std::os::unix::fs::symlink(path("a b.db"), path("link.db")).unwrap();
-    let one = ConnectOptions::new(format!("sqlite://{}", path("a b.db")));
+    let one = DatabaseOptions::new(format!("sqlite://{}", path("a b.db")));
     for other in [
         format!("sqlite:{}", path("a%20b.db")),
         format!("sqlite://{}?mode=ro", path("./a b.db")),
         format!("SQLITE://{}", path("link.db")),
     ] {
         assert!(
-            one.is_same_database(&ConnectOptions::new(&other)),
+            one.is_same_database(&DatabaseOptions::new(&other)),
             "{other}"
         );
     }
-    let missing = |name| ConnectOptions::new(format!("sqlite://{}", path(name)));
+    let missing = |name| DatabaseOptions::new(format!("sqlite://{}", path(name)));
     assert!(missing("c.db").is_same_database(&missing("./c.db")));
     assert!(!missing("c.db").is_same_database(&missing("d.db")));
-    let memory = || ConnectOptions::new("sqlite::memory:");
+    let memory = || DatabaseOptions::new("sqlite::memory:");
     assert!(!memory().is_same_database(&memory()));
 
-    let server = |url| ConnectOptions::new(url);
+    let server = |url| DatabaseOptions::new(url);
     let one = server("postgres://me:x@DB.example:5432/app");
     for other in [
         "postgresql://you@db.example/app",
@@ -265,7 +265,7 @@ fn parts_of_a_server_url_may_be_parameters_as_psql_takes_them() {
 fn an_ipv6_address_in_brackets_is_connected_to() {
     // The listener is no PostgreSQL server: an incoming connection is enough.
     let Ok(listener) = TcpListener::bind("[::1]:0") else {
-        let options = ConnectOptions::new("postgres://me@[::1]:5432/app");
+        let options = DatabaseOptions::new("postgres://me@[::1]:5432/app");
         assert_eq!(options.to_string(), "postgres://me@[::1]:5432/app");
         return;
     };

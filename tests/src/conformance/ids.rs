@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 use std::thread;
 
-use runtrail_audit::{Order, PageRequest, PagedStorage, RunQuery, Storage, new_run_id};
+use runtrail_audit::{ListOrder, PageRequest, PagedStorage, RunQuery, Storage, new_run_id};
 
 use crate::fixture::*;
 
@@ -32,7 +32,7 @@ cases_of_the_store! {
             ids.push(run.id);
         }
         let request = PageRequest::first(20);
-        let page = cx.store.page_runs(&RunQuery::new(), Order::OldestFirst, &request).await.unwrap();
+        let page = cx.store.page_runs(&RunQuery::new(), ListOrder::OldestFirst, &request).await.unwrap();
         let listed: Vec<String> = page.items.into_iter().map(|run| run.id).collect();
         assert_eq!(listed, ids);
     }

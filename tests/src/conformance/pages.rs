@@ -1,13 +1,13 @@
 use futures_util::{StreamExt, TryStreamExt};
 use runtrail_audit::{
-    Bounds, BulkStorage, Choice, Cursor, CursorPage, ErrorKind, LogFilter, Order, Page,
+    Bounds, BulkStorage, Choice, Cursor, CursorPage, ErrorKind, ListOrder, LogFilter, Page,
     PageRequest, PagedStorage, Parent, RunQuery, RunStatus, RunSummary, SkillRun, Storage,
 };
 use runtrail_store::AuditStore;
 
 use crate::fixture::*;
 
-const ORDERS: [Order; 2] = [Order::NewestFirst, Order::OldestFirst];
+const ORDERS: [ListOrder; 2] = [ListOrder::NewestFirst, ListOrder::OldestFirst];
 
 /// Many runs, most of them started at the same few moments, and some with a parent that isn't stored.
 async fn many_runs(store: &AuditStore) -> Vec<SkillRun> {
@@ -83,14 +83,14 @@ fn takes(query: &RunQuery, run: &SkillRun, stored: &[SkillRun]) -> bool {
 async fn page(
     store: &AuditStore,
     query: &RunQuery,
-    order: Order,
+    order: ListOrder,
     request: PageRequest,
 ) -> CursorPage<SkillRun> {
     store.page_runs(query, order, &request).await.unwrap()
 }
 
 /// All runs of a query, from one page to the next.
-async fn all(store: &AuditStore, query: &RunQuery, order: Order, limit: u64) -> Vec<SkillRun> {
+async fn all(store: &AuditStore, query: &RunQuery, order: ListOrder, limit: u64) -> Vec<SkillRun> {
     let mut runs = Vec::new();
     let mut next = None;
     loop {
@@ -153,23 +153,23 @@ cases_of_the_store! {
         for query in queries() {
             let mut expected: Vec<_> = runs.iter().filter(|run| takes(&query, run, &runs)).cloned().collect();
             for limit in [1, 7, 1_000] {
-                assert_eq!(all(cx.store, &query, Order::NewestFirst, limit).await, expected, "{query:?}");
+                assert_eq!(all(cx.store, &query, ListOrder::NewestFirst, limit).await, expected, "{query:?}");
             }
             assert_eq!(cx.store.count_runs_by_query(&query).await.unwrap(), expected.len() as u64, "{query:?}");
             let (newest_three, page) = (&expected[..expected.len().min(3)], Page::first(3));
-            let streamed: Vec<_> = cx.store.stream_runs_by_query(&query, Order::NewestFirst, page).try_collect().await.unwrap();
+            let streamed: Vec<_> = cx.store.stream_runs_by_query(&query, ListOrder::NewestFirst, page).try_collect().await.unwrap();
             assert_eq!(streamed, newest_three, "{query:?}");
             expected.reverse();
-            let streamed: Vec<_> = cx.store.stream_runs_by_query(&query, Order::OldestFirst, Page::ALL).try_collect().await.unwrap();
+            let streamed: Vec<_> = cx.store.stream_runs_by_query(&query, ListOrder::OldestFirst, Page::ALL).try_collect().await.unwrap();
             assert_eq!(streamed, expected, "{query:?}");
-            assert_eq!(all(cx.store, &query, Order::OldestFirst, 7).await, expected, "{query:?}");
+            assert_eq!(all(cx.store, &query, ListOrder::OldestFirst, 7).await, expected, "{query:?}");
         }
     }
 
     async fn without_stored_parent_takes_runs_whose_parent_is_missing(cx) {
         let query = RunQuery::new().without_stored_parent();
         let taken = async || {
-            let runs = all(cx.store, &query, Order::OldestFirst, 2).await;
+            let runs = all(cx.store, &query, ListOrder::OldestFirst, 2).await;
             runs.into_iter().map(|run| run.id).collect::<Vec<_>>()
         };
         for run in [
@@ -190,7 +190,7 @@ cases_of_the_store! {
         assert_eq!(taken().await, ["of a missing one", "of an empty name", "of an old one", "top"]);
         cx.store.start_run(&running("missing")).await.unwrap();
         assert_eq!(taken().await, ["missing", "of an empty name", "of an old one", "top"]);
-        let strictly = all(cx.store, &RunQuery::new().top_level_only(), Order::OldestFirst, 2).await;
+        let strictly = all(cx.store, &RunQuery::new().top_level_only(), ListOrder::OldestFirst, 2).await;
         assert_eq!(ids(&strictly), ["missing", "top"]);
     }
 
@@ -226,7 +226,7 @@ cases_of_the_store! {
         let mut request = PageRequest::first(10);
         let mut seen = Vec::new();
         for number in 0.. {
-            let page = page(cx.store, &query, Order::NewestFirst, request.clone()).await;
+            let page = page(cx.store, &query, ListOrder::NewestFirst, request.clone()).await;
             seen.extend(page.items);
             cx.store.start_run(&running_at(&format!("newer-{number}"), 1_000)).await.unwrap();
             let Some(next) = page.next else { break };
@@ -240,19 +240,19 @@ cases_of_the_store! {
         for number in 0..3 {
             cx.store.start_run(&running_at(&format!("r-{number}"), number)).await.unwrap();
         }
-        let end = page(cx.store, &query, Order::OldestFirst, PageRequest::first(10)).await;
+        let end = page(cx.store, &query, ListOrder::OldestFirst, PageRequest::first(10)).await;
         assert_eq!((&end.next, &end.previous), (&None, &None));
         let after = PageRequest::first(10).at(end.end_cursor.clone());
-        let nothing = page(cx.store, &query, Order::OldestFirst, after).await;
+        let nothing = page(cx.store, &query, ListOrder::OldestFirst, after).await;
         assert_eq!((nothing.items.len(), &nothing.next, &nothing.previous), (0, &None, &None));
         assert_eq!((&nothing.end_cursor, &nothing.start_cursor), (&end.end_cursor, &None));
         cx.store.start_run(&running_at("later", 10)).await.unwrap();
         let after = PageRequest::first(10).at(nothing.end_cursor);
-        assert_eq!(ids(&page(cx.store, &query, Order::OldestFirst, after).await.items), ["later"]);
+        assert_eq!(ids(&page(cx.store, &query, ListOrder::OldestFirst, after).await.items), ["later"]);
     }
 
     async fn an_empty_list_has_a_page_without_cursors(cx) {
-        let page = page(cx.store, &RunQuery::new(), Order::NewestFirst, PageRequest::default()).await;
+        let page = page(cx.store, &RunQuery::new(), ListOrder::NewestFirst, PageRequest::default()).await;
         assert_eq!(page, CursorPage::new(vec![]));
     }
 
@@ -263,51 +263,51 @@ cases_of_the_store! {
         let new = RunQuery::new;
         for query in [new().callers(nobody()), new().skills(nobody()), new().channels(nobody()), new().statuses(nobody())] {
             let query = query.include_dry_run();
-            assert_eq!(all(cx.store, &query, Order::NewestFirst, 10).await, []);
+            assert_eq!(all(cx.store, &query, ListOrder::NewestFirst, 10).await, []);
             assert_eq!(cx.store.count_runs_by_query(&query).await.unwrap(), 0);
-            let streamed: Vec<_> = cx.store.stream_runs_by_query(&query, Order::OldestFirst, Page::ALL).collect().await;
+            let streamed: Vec<_> = cx.store.stream_runs_by_query(&query, ListOrder::OldestFirst, Page::ALL).collect().await;
             assert!(streamed.is_empty(), "{streamed:?}");
         }
         let all_but_nobody = new().except_callers(nobody());
-        assert_eq!(all(cx.store, &all_but_nobody, Order::NewestFirst, 10).await, all(cx.store, &new(), Order::NewestFirst, 10).await);
+        assert_eq!(all(cx.store, &all_but_nobody, ListOrder::NewestFirst, 10).await, all(cx.store, &new(), ListOrder::NewestFirst, 10).await);
     }
 
     async fn a_cursor_of_another_list_is_refused(cx) {
         many_runs(cx.store).await;
         let query = RunQuery::new().skills(["skill-1", "skill-2"]);
-        let first = page(cx.store, &query, Order::NewestFirst, PageRequest::first(2)).await;
+        let first = page(cx.store, &query, ListOrder::NewestFirst, PageRequest::first(2)).await;
         let request = PageRequest::first(2).at(first.next.unwrap());
-        page(cx.store, &query, Order::NewestFirst, request.clone()).await;
+        page(cx.store, &query, ListOrder::NewestFirst, request.clone()).await;
         let same = RunQuery::new().skills(["skill-2", "skill-1", "skill-2"]);
-        page(cx.store, &same, Order::NewestFirst, request.clone()).await;
+        page(cx.store, &same, ListOrder::NewestFirst, request.clone()).await;
 
-        let another_order = cx.store.page_runs(&query, Order::OldestFirst, &request).await;
+        let another_order = cx.store.page_runs(&query, ListOrder::OldestFirst, &request).await;
         assert_invalid(another_order, "cursor");
         for another in queries() {
-            assert_invalid(cx.store.page_runs(&another, Order::NewestFirst, &request).await, "cursor");
+            assert_invalid(cx.store.page_runs(&another, ListOrder::NewestFirst, &request).await, "cursor");
         }
-        let events = cx.store.page_logs("run-01", &LogFilter::new(), Order::NewestFirst, &request).await;
+        let events = cx.store.page_logs("run-01", &LogFilter::new(), ListOrder::NewestFirst, &request).await;
         assert_invalid(events, "cursor");
     }
 
     async fn a_damaged_cursor_is_refused(cx) {
         many_runs(cx.store).await;
         let query = RunQuery::new();
-        let first = page(cx.store, &query, Order::NewestFirst, PageRequest::first(2)).await;
+        let first = page(cx.store, &query, ListOrder::NewestFirst, PageRequest::first(2)).await;
         let cursor = first.next.unwrap().to_string();
         let damaged = ["", "x", "-", "e30", "\0", "🙂", &cursor[1..], &cursor[..cursor.len() - 4], &format!("{cursor}{cursor}")];
         for text in damaged {
             let request = PageRequest::first(2).at(Cursor::from(text));
-            assert_invalid(cx.store.page_runs(&query, Order::NewestFirst, &request).await, "cursor");
+            assert_invalid(cx.store.page_runs(&query, ListOrder::NewestFirst, &request).await, "cursor");
         }
     }
 
     async fn a_page_has_from_one_to_a_thousand_records(cx) {
         for limit in [0, 1_001, u64::MAX] {
             let request = PageRequest::first(limit);
-            assert_invalid(cx.store.page_runs(&RunQuery::new(), Order::NewestFirst, &request).await, "limit");
+            assert_invalid(cx.store.page_runs(&RunQuery::new(), ListOrder::NewestFirst, &request).await, "limit");
         }
-        page(cx.store, &RunQuery::new(), Order::NewestFirst, PageRequest::first(1_000)).await;
+        page(cx.store, &RunQuery::new(), ListOrder::NewestFirst, PageRequest::first(1_000)).await;
     }
 
     async fn values_that_no_run_can_have_are_refused_by_name(cx) {
@@ -325,7 +325,7 @@ cases_of_the_store! {
             (new().total_tokens(u64::MAX..), "total_tokens"),
         ];
         for (query, field) in queries {
-            assert_invalid(cx.store.page_runs(&query, Order::NewestFirst, &PageRequest::first(1)).await, field);
+            assert_invalid(cx.store.page_runs(&query, ListOrder::NewestFirst, &PageRequest::first(1)).await, field);
         }
     }
 
@@ -335,7 +335,7 @@ cases_of_the_store! {
             cx.store.start_run(&running(id)).await.unwrap();
         }
         for prefix in ["a", "a%", "a_", "A", "a\u{10FFFF}", "a\u{D7FF}", "\u{10FFFF}", "é", "b", "aba"] {
-            let runs = all(cx.store, &RunQuery::new().id_prefix(prefix), Order::NewestFirst, 3).await;
+            let runs = all(cx.store, &RunQuery::new().id_prefix(prefix), ListOrder::NewestFirst, 3).await;
             let mut expected: Vec<&str> = names.into_iter().filter(|id| id.starts_with(prefix)).collect();
             expected.sort_by(|left, right| right.cmp(left));
             assert_eq!(ids(&runs), expected, "{prefix}");
@@ -346,9 +346,9 @@ cases_of_the_store! {
         let run = with(finished_at("r", 1), |run| { run.total_input_tokens = i64::MAX as u64; run.total_output_tokens = i64::MAX as u64; run.total_thinking_tokens = i64::MAX as u64; });
         cx.store.start_run(&run).await.unwrap();
         let many = RunQuery::new().total_tokens(i64::MAX as u64..);
-        assert_eq!(ids(&all(cx.store, &many, Order::NewestFirst, 5).await), ["r"]);
+        assert_eq!(ids(&all(cx.store, &many, ListOrder::NewestFirst, 5).await), ["r"]);
         let few = RunQuery::new().total_tokens(..=1_000);
-        assert!(all(cx.store, &few, Order::NewestFirst, 5).await.is_empty());
+        assert!(all(cx.store, &few, ListOrder::NewestFirst, 5).await.is_empty());
     }
 
     async fn summaries_are_the_runs_without_their_texts_and_have_the_same_cursors(cx) {
@@ -356,8 +356,8 @@ cases_of_the_store! {
         let query = RunQuery::new().except_skills(["skill-0"]);
         let mut request = PageRequest::first(9);
         loop {
-            let page = page(cx.store, &query, Order::NewestFirst, request.clone()).await;
-            let short = cx.store.page_run_summaries(&query, Order::NewestFirst, &request).await.unwrap();
+            let page = page(cx.store, &query, ListOrder::NewestFirst, request.clone()).await;
+            let short = cx.store.page_run_summaries(&query, ListOrder::NewestFirst, &request).await.unwrap();
             let expected: Vec<_> = page.items.iter().map(RunSummary::from).collect();
             assert_eq!(short.items, expected);
             assert_eq!((&short.next, &short.previous), (&page.next, &page.previous));
@@ -385,7 +385,7 @@ cases_of_the_store! {
                     .filter(|event| filter.after.is_none_or(|after| event.sequence > after))
                     .cloned()
                     .collect();
-                if order == Order::NewestFirst {
+                if order == ListOrder::NewestFirst {
                     expected.reverse();
                 }
                 let mut request = PageRequest::first(6);
@@ -399,7 +399,7 @@ cases_of_the_store! {
                 assert_eq!(seen, expected);
             }
         }
-        let unknown = cx.store.page_logs("unknown", &LogFilter::new(), Order::NewestFirst, &PageRequest::first(1)).await.unwrap();
+        let unknown = cx.store.page_logs("unknown", &LogFilter::new(), ListOrder::NewestFirst, &PageRequest::first(1)).await.unwrap();
         assert!(unknown.items.is_empty());
     }
 
@@ -419,12 +419,12 @@ cases_of_the_store! {
                 .include_dry_run(), |query| { query.parent = Parent::None; query.started = (at(-9)..=at(9)).into(); });
         let mut cursors = Vec::new();
         for query in [RunQuery::new(), every_part] {
-            let page = page(cx.store, &query, Order::NewestFirst, PageRequest::first(1)).await;
+            let page = page(cx.store, &query, ListOrder::NewestFirst, PageRequest::first(1)).await;
             cursors.push(page.next.unwrap());
         }
         let filter = LogFilter::new().event_type("message");
         for filter in [LogFilter::new(), filter] {
-            let page = cx.store.page_logs("r-0", &filter, Order::OldestFirst, &PageRequest::first(1)).await.unwrap();
+            let page = cx.store.page_logs("r-0", &filter, ListOrder::OldestFirst, &PageRequest::first(1)).await.unwrap();
             cursors.push(page.next.unwrap());
         }
         let text: Vec<String> = cursors.iter().map(|cursor| format!("{cursor}\n")).collect();
@@ -437,7 +437,7 @@ cases_of_the_store! {
         let txn = cx.db.begin().await.unwrap();
         let store = cx.store.on(&txn);
         store.start_run(&running("r")).await.unwrap();
-        let page = store.page_runs(&RunQuery::new(), Order::NewestFirst, &PageRequest::first(1)).await.unwrap();
+        let page = store.page_runs(&RunQuery::new(), ListOrder::NewestFirst, &PageRequest::first(1)).await.unwrap();
         assert_eq!(ids(&page.items), ["r"]);
         txn.rollback().await.unwrap();
     }
@@ -459,7 +459,7 @@ fn a_damaged_row_ends_no_page_and_hides_no_other() {
             .await;
         for order in ORDERS {
             let mut expected = vec!["r-0", "r-1", "r-3", "r-5", "r-6", "r-7", "r-8"];
-            if order == Order::NewestFirst {
+            if order == ListOrder::NewestFirst {
                 expected.reverse();
             }
             for limit in 1..5 {
@@ -488,7 +488,7 @@ fn a_damaged_parent_is_stored() {
         cx.sql("UPDATE skill_runs SET parent_run_id = x'00ff' WHERE id = 'damaged'")
             .await;
         let query = RunQuery::new().without_stored_parent();
-        let readable = all(cx.store, &query, Order::NewestFirst, 1).await;
+        let readable = all(cx.store, &query, ListOrder::NewestFirst, 1).await;
         assert_eq!(ids(&readable), ["of a missing one"]);
         // Both damaged ones are counted, as in every count.
         assert_eq!(cx.store.count_runs_by_query(&query).await.unwrap(), 3);
@@ -503,7 +503,13 @@ fn a_forged_cursor_is_refused_on_postgres() {
     run_on_own_store(Backend::Postgres, async |cx| {
         many_runs(cx.store).await;
         let query = RunQuery::new();
-        let first = page(cx.store, &query, Order::NewestFirst, PageRequest::first(1)).await;
+        let first = page(
+            cx.store,
+            &query,
+            ListOrder::NewestFirst,
+            PageRequest::first(1),
+        )
+        .await;
         let token = URL_SAFE_NO_PAD
             .decode(first.next.unwrap().as_str())
             .unwrap();
@@ -522,7 +528,7 @@ fn a_forged_cursor_is_refused_on_postgres() {
                 .store
                 .page_runs(
                     &query,
-                    Order::NewestFirst,
+                    ListOrder::NewestFirst,
                     &PageRequest::first(1).at(cursor),
                 )
                 .await;

@@ -1,13 +1,18 @@
 use futures_util::{StreamExt, TryStreamExt};
 use runtrail_audit::{
-    BulkStorage, Error, ErrorKind, LogFilter, Order, Page, Result, RunFilter, RunStatus, SkillRun,
-    SkillRunLog, Storage,
+    BulkStorage, Error, ErrorKind, ListOrder, LogFilter, Page, Result, RunFilter, RunStatus,
+    SkillRun, SkillRunLog, Storage,
 };
 use runtrail_store::AuditStore;
 
 use crate::fixture::*;
 
-async fn runs(store: &AuditStore, filter: &RunFilter, order: Order, page: Page) -> Vec<SkillRun> {
+async fn runs(
+    store: &AuditStore,
+    filter: &RunFilter,
+    order: ListOrder,
+    page: Page,
+) -> Vec<SkillRun> {
     store
         .stream_runs(filter, order, page)
         .try_collect()
@@ -15,7 +20,7 @@ async fn runs(store: &AuditStore, filter: &RunFilter, order: Order, page: Page) 
         .unwrap()
 }
 
-async fn events(store: &AuditStore, filter: &LogFilter, order: Order) -> Vec<SkillRunLog> {
+async fn events(store: &AuditStore, filter: &LogFilter, order: ListOrder) -> Vec<SkillRunLog> {
     store
         .stream_logs("r", filter, order)
         .try_collect()
@@ -48,9 +53,9 @@ fn damaged<T>(records: &[Result<T>]) -> Vec<&Error> {
 cases_of_the_store! {
     async fn a_stream_that_is_polled_after_its_end_stays_there(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let mut runs = cx.store.stream_runs(&RunFilter::new(), Order::OldestFirst, Page::ALL);
+        let mut runs = cx.store.stream_runs(&RunFilter::new(), ListOrder::OldestFirst, Page::ALL);
         assert!(runs.next().await.is_some());
-        let mut events = cx.store.stream_logs("r", &LogFilter::new(), Order::OldestFirst);
+        let mut events = cx.store.stream_logs("r", &LogFilter::new(), ListOrder::OldestFirst);
         for _ in 0..3 {
             assert!(runs.next().await.is_none());
             assert!(events.next().await.is_none());
@@ -66,9 +71,9 @@ cases_of_the_store! {
             RunFilter::new().skill("neither"),
         ] {
             let mut listed = cx.store.list_runs_filtered(&filter, Page::ALL).await.unwrap();
-            assert_eq!(runs(cx.store, &filter, Order::NewestFirst, Page::ALL).await, listed);
+            assert_eq!(runs(cx.store, &filter, ListOrder::NewestFirst, Page::ALL).await, listed);
             listed.reverse();
-            assert_eq!(runs(cx.store, &filter, Order::OldestFirst, Page::ALL).await, listed);
+            assert_eq!(runs(cx.store, &filter, ListOrder::OldestFirst, Page::ALL).await, listed);
         }
     }
 
@@ -86,14 +91,14 @@ cases_of_the_store! {
             Page::first(u64::MAX).skip(u64::MAX),
         ] {
             let listed = cx.store.list_runs_filtered(&filter, page).await.unwrap();
-            assert_eq!(runs(cx.store, &filter, Order::NewestFirst, page).await, listed, "{page:?}");
+            assert_eq!(runs(cx.store, &filter, ListOrder::NewestFirst, page).await, listed, "{page:?}");
         }
     }
 
     async fn a_stream_of_runs_is_stable_while_others_are_written(cx) {
         many_runs(cx.store).await;
         let filter = RunFilter::new();
-        let mut stream = cx.store.stream_runs(&filter, Order::NewestFirst, Page::ALL);
+        let mut stream = cx.store.stream_runs(&filter, ListOrder::NewestFirst, Page::ALL);
         let mut seen = Vec::new();
         while let Some(run) = stream.try_next().await.unwrap() {
             if seen.len() % 20 == 0 {
@@ -117,9 +122,9 @@ cases_of_the_store! {
         cx.store.append_log(&event("other", 1)).await.unwrap();
         let mut listed = cx.store.list_logs_by_run("r").await.unwrap();
         assert_eq!(listed.len(), 350);
-        assert_eq!(events(cx.store, &LogFilter::new(), Order::OldestFirst).await, listed);
+        assert_eq!(events(cx.store, &LogFilter::new(), ListOrder::OldestFirst).await, listed);
         listed.reverse();
-        assert_eq!(events(cx.store, &LogFilter::new(), Order::NewestFirst).await, listed);
+        assert_eq!(events(cx.store, &LogFilter::new(), ListOrder::NewestFirst).await, listed);
     }
 
     async fn streamed_events_can_be_of_one_type_and_after_a_place(cx) {
@@ -127,26 +132,26 @@ cases_of_the_store! {
         let typed = |number: u64| with(event("r", number), |event| event.event_type = if number.is_multiple_of(2) { "even" } else { "odd" }.into());
         cx.store.append_logs(&(0..300).map(typed).collect::<Vec<_>>()).await.unwrap();
         let filter = LogFilter::new().event_type("odd").after(201);
-        for order in [Order::OldestFirst, Order::NewestFirst] {
+        for order in [ListOrder::OldestFirst, ListOrder::NewestFirst] {
             let mut sequences: Vec<_> =
                 events(cx.store, &filter, order).await.iter().map(|event| event.sequence).collect();
-            if order == Order::NewestFirst {
+            if order == ListOrder::NewestFirst {
                 sequences.reverse();
             }
             assert_eq!(sequences, (203..300).step_by(2).collect::<Vec<_>>());
         }
         let none = LogFilter::new().after(i64::MAX as u64);
-        assert!(events(cx.store, &none, Order::OldestFirst).await.is_empty());
+        assert!(events(cx.store, &none, ListOrder::OldestFirst).await.is_empty());
     }
 
     async fn an_unknown_run_streams_no_events(cx) {
-        assert!(events(cx.store, &LogFilter::new(), Order::OldestFirst).await.is_empty());
+        assert!(events(cx.store, &LogFilter::new(), ListOrder::OldestFirst).await.is_empty());
     }
 
     async fn a_stream_begins_with_what_is_wrong_and_ends(cx) {
         let long = "x".repeat(256);
         let filter = RunFilter::new().skill(long.as_str());
-        let stream = cx.store.stream_runs(&filter, Order::NewestFirst, Page::ALL);
+        let stream = cx.store.stream_runs(&filter, ListOrder::NewestFirst, Page::ALL);
         let mut items: Vec<_> = stream.collect().await;
         assert_eq!(items.len(), 1);
         assert_invalid(items.remove(0), "skill_id");
@@ -156,7 +161,7 @@ cases_of_the_store! {
         for (run_id, filter, field) in
             [("", &LogFilter::new(), "run_id"), ("r", &beyond, "after"), ("r", &typed, "event_type")]
         {
-            let stream = cx.store.stream_logs(run_id, filter, Order::OldestFirst);
+            let stream = cx.store.stream_logs(run_id, filter, ListOrder::OldestFirst);
             let mut items: Vec<_> = stream.collect().await;
             assert_eq!(items.len(), 1);
             assert_invalid(items.remove(0), field);
@@ -167,7 +172,7 @@ cases_of_the_store! {
         many_runs(cx.store).await;
         // Whole stretches of them, and at the end of some.
         cx.sql("UPDATE skill_runs SET inputs = '{' WHERE id < 'run-060' OR id IN ('run-100', 'run-129')").await;
-        for order in [Order::NewestFirst, Order::OldestFirst] {
+        for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
             let filter = RunFilter::new().include_dry_run();
             let items: Vec<_> = cx.store.stream_runs(&filter, order, Page::ALL).collect().await;
             assert_eq!(items.len(), 130);
@@ -181,7 +186,7 @@ cases_of_the_store! {
         let written: Vec<_> = (0..250).map(|number| event("r", number)).collect();
         cx.store.append_logs(&written).await.unwrap();
         cx.sql("UPDATE skill_run_logs SET payload = 'no' WHERE sequence BETWEEN 90 AND 219").await;
-        let stream = cx.store.stream_logs("r", &LogFilter::new(), Order::OldestFirst);
+        let stream = cx.store.stream_logs("r", &LogFilter::new(), ListOrder::OldestFirst);
         let items: Vec<_> = stream.collect().await;
         assert_eq!(items.len(), 250);
         assert_eq!(damaged(&items).len(), 130);
@@ -203,7 +208,7 @@ fn values_of_any_type_in_the_order_of_a_stream_hide_no_other() {
             ))
             .await;
         }
-        for order in [Order::NewestFirst, Order::OldestFirst] {
+        for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
             let filter = RunFilter::new().include_dry_run();
             let stream = cx.store.stream_runs(&filter, order, Page::ALL);
             let items: Vec<_> = stream.collect().await;

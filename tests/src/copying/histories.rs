@@ -1,4 +1,4 @@
-use runtrail_audit::{Cursor, Order, PageRequest, PagedStorage, RunQuery, SkillRun, Storage};
+use runtrail_audit::{Cursor, ListOrder, PageRequest, PagedStorage, RunQuery, SkillRun, Storage};
 use runtrail_copy::{DifferenceKind, HistoryCopy, Notice};
 use runtrail_store::AuditStore;
 use serde_json::json;
@@ -42,10 +42,10 @@ from_each_to_each! {
             source.start_run(&running_at(&format!("r-{number}"), number)).await.unwrap();
         }
         let query = RunQuery::default();
-        let first = source.page_runs(&query, Order::NewestFirst, &PageRequest::first(4)).await.unwrap();
+        let first = source.page_runs(&query, ListOrder::NewestFirst, &PageRequest::first(4)).await.unwrap();
         copied(HistoryCopy::new(source, target.clone())).await;
         let cursor: Cursor = first.next.unwrap();
-        let second = target.page_runs(&query, Order::NewestFirst, &PageRequest::first(4).at(cursor)).await.unwrap();
+        let second = target.page_runs(&query, ListOrder::NewestFirst, &PageRequest::first(4).at(cursor)).await.unwrap();
         assert_eq!(ids(&second.items), ["r-5", "r-4", "r-3", "r-2"]);
     }
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use runtrail_audit::{Error, ErrorKind, Storage};
-use runtrail_db::{ConnectOptions, Retry};
+use runtrail_db::{DatabaseOptions, Retry};
 use runtrail_store::AuditStore;
 use sea_orm::TransactionTrait;
 use serde_json::json;
@@ -86,7 +86,7 @@ fn a_migration_that_cannot_be_committed_leaves_no_connection_that_loses_writes()
 #[test]
 fn a_locked_file_is_busy_and_the_write_can_be_repeated() {
     on_database(Backend::Sqlite, async |database| {
-        let options = ConnectOptions::new(database.url()).busy_timeout(Duration::from_millis(50));
+        let options = DatabaseOptions::new(database.url()).busy_timeout(Duration::from_millis(50));
         let store = AuditStore::connect(options).await.unwrap();
         store.initialize().await.unwrap();
         let host = database.connection().await;
@@ -144,7 +144,7 @@ fn a_transaction_timeout_is_a_timeout() {
 #[test]
 fn a_server_that_is_not_there_is_a_passing_failure() {
     on_database(Backend::Sqlite, async |_| {
-        let options = ConnectOptions::new("postgres://me:secret@127.0.0.1:1/app")
+        let options = DatabaseOptions::new("postgres://me:secret@127.0.0.1:1/app")
             .acquire_timeout(Duration::from_millis(300));
         let err = AuditStore::connect(options).await.unwrap_err();
         assert!(err.is_transient(), "{err:?}");
@@ -154,7 +154,7 @@ fn a_server_that_is_not_there_is_a_passing_failure() {
 
 on_each_backend! {
     async fn the_longest_timeouts_can_be_asked_for(database) {
-        let options = ConnectOptions::new(database.url())
+        let options = DatabaseOptions::new(database.url())
             .acquire_timeout(Duration::MAX)
             .busy_timeout(Duration::MAX);
         let store = AuditStore::connect(options).await.unwrap();
@@ -197,7 +197,7 @@ on_each_backend! {
 #[test]
 fn an_error_has_the_words_of_the_database_in_its_message() {
     on_database(Backend::Sqlite, async |database| {
-        let options = ConnectOptions::new(database.url()).busy_timeout(Duration::from_millis(100));
+        let options = DatabaseOptions::new(database.url()).busy_timeout(Duration::from_millis(100));
         let store = AuditStore::connect(options).await.unwrap();
         store.initialize().await.unwrap();
         let db = database.connection().await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use runtrail_audit::{Error, ErrorKind, Storage};
-use runtrail_db::ConnectOptions;
+use runtrail_db::DatabaseOptions;
 use runtrail_migration::SchemaName;
 use runtrail_store::AuditStore;
 
@@ -75,7 +75,7 @@ on_each_backend! {
     async fn a_call_is_answered_though_the_runtime_of_the_task_ends(database) {
         for _ in 0..20 {
             let elsewhere = tokio::task::spawn_blocking(runtime).await.unwrap();
-            let options = ConnectOptions::new(database.url());
+            let options = DatabaseOptions::new(database.url());
             let connected = elsewhere.spawn(async {
                 let store = AuditStore::connect(options).await.unwrap();
                 store.initialize().await.unwrap();

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use runtrail_db::{ConnectOptions, Durability};
+use runtrail_db::{DatabaseOptions, Durability};
 use runtrail_store::AuditStore;
 use sea_orm::DatabaseConnection;
 use sea_orm::sqlx::{self, Row};
@@ -29,7 +29,7 @@ async fn pragma(db: &DatabaseConnection, connections: usize, name: &'static str)
     values
 }
 
-async fn assert_on_every_connection(options: &ConnectOptions, expected: &[(&'static str, &str)]) {
+async fn assert_on_every_connection(options: &DatabaseOptions, expected: &[(&'static str, &str)]) {
     let writer = options.open().await.unwrap();
     let readers = options.open_readers().await.unwrap().unwrap();
     for (name, value) in expected {
@@ -50,14 +50,14 @@ fn every_connection_has_the_settings() {
             ("foreign_keys", "1"),
             ("auto_vacuum", "2"),
         ];
-        assert_on_every_connection(&ConnectOptions::new(database.url()), &expected).await;
+        assert_on_every_connection(&DatabaseOptions::new(database.url()), &expected).await;
     });
 }
 
 #[test]
 fn the_settings_can_be_chosen() {
     on_database(Backend::Sqlite, async |database| {
-        let options = ConnectOptions::new(database.url())
+        let options = DatabaseOptions::new(database.url())
             .durability(Durability::Normal)
             .busy_timeout(Duration::from_secs(3));
         let expected = [
@@ -72,7 +72,7 @@ fn the_settings_can_be_chosen() {
 #[test]
 fn reading_connections_cannot_write() {
     on_database(Backend::Sqlite, async |database| {
-        let options = ConnectOptions::new(database.url());
+        let options = DatabaseOptions::new(database.url());
         let writer = options.open().await.unwrap();
         let readers = options.open_readers().await.unwrap().unwrap();
         assert_eq!(pragma(&writer, 1, "query_only").await, ["0"]);

@@ -2,7 +2,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use runtrail_audit::{ErrorKind, Storage};
-use runtrail_db::ConnectOptions;
+use runtrail_db::DatabaseOptions;
 use runtrail_store::AuditStore;
 
 use super::counts;
@@ -22,7 +22,7 @@ fn runs_of_a_task() -> u64 {
 
 on_each_backend! {
     async fn sixty_four_tasks_on_one_store_all_get_through(database) {
-        let options = ConnectOptions::new(database.url()).acquire_timeout(PATIENCE);
+        let options = DatabaseOptions::new(database.url()).acquire_timeout(PATIENCE);
         let store = AuditStore::connect(options).await.unwrap();
         store.initialize().await.unwrap();
         let ledger = Ledger::temporary();

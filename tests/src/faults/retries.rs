@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use runtrail_audit::{ErrorKind, Retention, Storage};
-use runtrail_db::{ConnectOptions, Retry};
+use runtrail_db::{DatabaseOptions, Retry};
 use runtrail_store::AuditStore;
 use sea_orm::{Database, DatabaseConnection, TransactionTrait};
 
@@ -16,7 +16,7 @@ fn lost_connections_are_made_good_without_anybody_noticing() {
     on_database(Backend::Postgres, async |database| {
         // More than there are tries.
         const CONNECTIONS: u32 = 30;
-        let options = ConnectOptions::new(database.url()).max_connections(CONNECTIONS);
+        let options = DatabaseOptions::new(database.url()).max_connections(CONNECTIONS);
         let store = AuditStore::connect(options).await.unwrap();
         store.initialize().await.unwrap();
         for round in 0..10 {
@@ -93,7 +93,7 @@ fn nothing_is_tried_again_on_a_callers_connection() {
 
 /// A store over a connection that waits for no lock, and how many statements it has sent.
 async fn without_patience(database: &TestDatabase) -> (AuditStore, Arc<AtomicU64>) {
-    let options = ConnectOptions::new(database.url()).busy_timeout(Duration::ZERO);
+    let options = DatabaseOptions::new(database.url()).busy_timeout(Duration::ZERO);
     counting(options.open().await.unwrap()).await
 }
 
@@ -237,7 +237,7 @@ fn a_server_that_says_nothing_is_given_up_at_the_deadline() {
 fn a_call_that_is_given_up_gives_back_its_connection() {
     on_database(Backend::Postgres, async |database| {
         let url = database.url();
-        let options = ConnectOptions::new(url.as_str()).max_connections(1);
+        let options = DatabaseOptions::new(url.as_str()).max_connections(1);
         let store = AuditStore::connect(options).await.unwrap();
         store.initialize().await.unwrap();
         let other = database.connection().await;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use runtrail_audit::{
     BulkStorage, Error, ErrorKind, PageRequest, PagedStorage, RunQuery, SkillRun, Storage,
 };
-use runtrail_db::{ConnectOptions, Retry};
+use runtrail_db::{DatabaseOptions, Retry};
 use runtrail_store::AuditStore;
 use runtrail_test_servers::Cluster;
 use sea_orm::{SqliteTransactionMode, TransactionOptions, TransactionTrait};
@@ -30,7 +30,7 @@ async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
 #[test]
 fn waiting_for_a_locked_file_does_not_add_up() {
     on_database(Backend::Sqlite, async |database| {
-        let options = ConnectOptions::new(database.url()).busy_timeout(Duration::from_secs(3));
+        let options = DatabaseOptions::new(database.url()).busy_timeout(Duration::from_secs(3));
         let store = AuditStore::connect(options)
             .await
             .unwrap()
@@ -164,7 +164,7 @@ fn calls_that_wait_for_a_locked_run_leave_connections_to_others() {
                 let page = PageRequest::first(10);
                 let query = RunQuery::new();
                 cx.store
-                    .page_runs(&query, runtrail_audit::Order::NewestFirst, &page)
+                    .page_runs(&query, runtrail_audit::ListOrder::NewestFirst, &page)
                     .await
                     .unwrap();
             };
@@ -282,7 +282,7 @@ fn closing_ends_in_time_beside_a_file_that_is_locked() {
 fn retries_outlast_an_outage_that_is_shorter_than_their_time() {
     runtime().block_on(async {
         let mut cluster = Cluster::start(&[]).unwrap();
-        let options = ConnectOptions::new(cluster.url()).acquire_timeout(Duration::from_secs(1));
+        let options = DatabaseOptions::new(cluster.url()).acquire_timeout(Duration::from_secs(1));
         let retry = Retry::default()
             .within(Duration::from_secs(60))
             .tries(1_000);
@@ -308,7 +308,7 @@ fn retries_outlast_an_outage_that_is_shorter_than_their_time() {
 fn waiting_for_a_connection_does_not_add_up() {
     runtime().block_on(async {
         let mut cluster = Cluster::start(&[]).unwrap();
-        let options = ConnectOptions::new(cluster.url())
+        let options = DatabaseOptions::new(cluster.url())
             .acquire_timeout(Duration::from_secs(2))
             .max_connections(1);
         let store = AuditStore::connect(options)

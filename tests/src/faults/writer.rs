@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use runtrail_audit::{Error, ErrorKind, Result, Storage};
-use runtrail_db::{ConnectOptions, Retry};
+use runtrail_db::{DatabaseOptions, Retry};
 use runtrail_store::AuditStore;
 use serde::{Deserialize, Serialize};
 
@@ -117,7 +117,7 @@ impl Plan {
     }
 
     async fn open(&self) -> Result<AuditStore> {
-        let mut options = ConnectOptions::new(self.url.as_str());
+        let mut options = DatabaseOptions::new(self.url.as_str());
         if let Some(timeout) = self.acquire_timeout {
             options = options.acquire_timeout(timeout);
         }

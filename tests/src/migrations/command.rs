@@ -202,7 +202,7 @@ fn no_description_of_a_mistyped_url_holds_a_password() {
         "secret://me@db/app",
     ];
     for url in urls {
-        let options = runtrail_db::ConnectOptions::new(url);
+        let options = runtrail_db::DatabaseOptions::new(url);
         let described = format!("{options} {options:?}");
         assert!(!described.contains("secret"), "{url}: {described}");
     }

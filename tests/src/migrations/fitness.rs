@@ -1,8 +1,8 @@
 use chrono::Utc;
 use futures_util::TryStreamExt;
 use runtrail_audit::{
-    BulkStorage, Error, ErrorKind, LogFilter, Order, Page, PageRequest, PagedStorage, Retention,
-    RunCreation, RunFilter, RunLookup, RunQuery, RunTree, Storage,
+    BulkStorage, Error, ErrorKind, ListOrder, LogFilter, Page, PageRequest, PagedStorage,
+    Retention, RunCreation, RunFilter, RunLookup, RunQuery, RunTree, Storage,
 };
 use runtrail_migration::{MIGRATION_TABLE, Migrator};
 use runtrail_store::AuditStore;
@@ -50,7 +50,7 @@ async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorKind) {
     assert_kind(store.list_ancestors("r").await, kind);
     assert_kind(store.count_children("r").await, kind);
     let newest = PageRequest::first(1);
-    let (query, order) = (RunQuery::new(), Order::NewestFirst);
+    let (query, order) = (RunQuery::new(), ListOrder::NewestFirst);
     assert_kind(store.page_runs(&query, order, &newest).await, kind);
     assert_kind(store.page_run_summaries(&query, order, &newest).await, kind);
     assert_kind(store.count_runs_by_query(&query).await, kind);
@@ -58,9 +58,9 @@ async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorKind) {
     assert_kind(runs.try_next().await, kind);
     let all = LogFilter::new();
     assert_kind(store.page_logs("r", &all, order, &newest).await, kind);
-    let mut runs = store.stream_runs(&filter, Order::NewestFirst, page);
+    let mut runs = store.stream_runs(&filter, ListOrder::NewestFirst, page);
     assert_kind(runs.try_next().await, kind);
-    let mut events = store.stream_logs("r", &LogFilter::new(), Order::NewestFirst);
+    let mut events = store.stream_logs("r", &LogFilter::new(), ListOrder::NewestFirst);
     assert_kind(events.try_next().await, kind);
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use runtrail_audit::{Error, Limits, Result};
-use runtrail_db::{ConnectOptions, Pool, Session, Timing, closing_deadline, error};
+use runtrail_db::{DatabaseOptions, Pool, Session, Timing, closing_deadline, error};
 use runtrail_entity as ours;
 use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoIden, Query, SelectStatement};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, QueryResult};
@@ -62,7 +62,7 @@ impl LegacyStore {
     /// [`Error::InvalidInput`] for a URL that isn't one of such a database, and the database's own failures.
     pub async fn connect(url: &str) -> Result<Self> {
         let url = url.strip_prefix(Self::URL_PREFIX).unwrap_or(url);
-        let db = ConnectOptions::new(url).open_as_it_is().await;
+        let db = DatabaseOptions::new(url).open_as_it_is().await;
         let mut store = Self {
             db: Pool::new(db.map_err(error::connecting)?),
             limits: Limits::new(Limits::MAX_VALUE_BYTES)?,

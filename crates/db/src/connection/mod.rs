@@ -1,10 +1,10 @@
 //! The connections that statements run on.
 
 mod borrowed;
-mod held;
-mod kept;
+mod connection_cache;
 mod only_writer;
 mod pool;
+mod pooled_connection;
 #[cfg(feature = "postgres")]
 mod simple_protocol;
 
@@ -13,11 +13,11 @@ use std::fmt;
 use sea_orm::ConnectionTrait;
 
 pub use borrowed::Borrowed;
-pub use held::Held;
 pub use only_writer::OnlyWriter;
 pub use pool::{Pool, Uncached, closing_deadline};
+pub use pooled_connection::PooledConnection;
 
-/// A connection that statements run on: a [`Pool`], a [`Held`] connection of one, or a [`Borrowed`] transaction.
+/// A connection that statements run on: a [`Pool`], a [`PooledConnection`], or a [`Borrowed`] transaction.
 ///
 /// Sealed: any other `ConnectionTrait` is [borrowed](Borrowed).
 pub trait Connection: ConnectionTrait + Send + fmt::Debug + sealed::Sealed {
@@ -30,7 +30,7 @@ pub trait Connection: ConnectionTrait + Send + fmt::Debug + sealed::Sealed {
 mod sealed {
     pub trait Sealed {}
 
-    impl Sealed for super::Held {}
+    impl Sealed for super::PooledConnection {}
     impl Sealed for super::Pool {}
     impl<C> Sealed for super::Borrowed<'_, C> {}
 }

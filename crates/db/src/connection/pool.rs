@@ -10,11 +10,11 @@ use sea_orm::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::kept::{GivenWay, Kept};
+use super::connection_cache::{CachePause, ConnectionCache};
 use super::{Connection, OnlyWriter};
 #[cfg(feature = "postgres")]
-use super::{held, simple_protocol};
-use crate::{Abandoned, backend, error};
+use super::{pooled_connection, simple_protocol};
+use crate::{AbandonedStatements, backend, error};
 
 /// When `close` gives up pending calls: after the timeout of a call, if there is one.
 pub fn closing_deadline(call_timeout: Option<Duration>) -> Instant {
@@ -39,8 +39,8 @@ enum Kind {
     Host,
     /// One of our own: idle connections are cached, for at most as long as nobody else needs them.
     Own {
-        kept: Arc<Kept>,
-        abandoned: Abandoned,
+        cache: Arc<ConnectionCache>,
+        abandoned: AbandonedStatements,
     },
     /// One of our own with a single connection, which the writer holds: the statement goes through it.
     Single(Arc<dyn OnlyWriter>),
@@ -57,9 +57,9 @@ impl Pool {
     }
 
     /// Over one of our own, whose pool asks what was abandoned.
-    pub fn own(db: DatabaseConnection, abandoned: Abandoned) -> Self {
-        let kind = match Kept::of(&db).map(Arc::new) {
-            Some(kept) => Kind::Own { kept, abandoned },
+    pub fn own(db: DatabaseConnection, abandoned: AbandonedStatements) -> Self {
+        let kind = match ConnectionCache::of(&db).map(Arc::new) {
+            Some(cache) => Kind::Own { cache, abandoned },
             None => Kind::Host,
         };
         Self {
@@ -98,9 +98,9 @@ impl Pool {
     }
 
     /// The connections that are cached here, rather than in the driver's pool.
-    fn kept(&self) -> Option<&Kept> {
+    fn cache(&self) -> Option<&ConnectionCache> {
         match &self.kind {
-            Kind::Own { kept, .. } => Some(kept),
+            Kind::Own { cache, .. } => Some(cache),
             Kind::Host | Kind::Single(_) => None,
         }
     }
@@ -113,8 +113,8 @@ impl Pool {
     ///
     /// [`Timeout`](runtrail_audit::Error::Timeout), and the database's own failures.
     pub async fn close(&self, deadline: Instant) -> runtrail_audit::Result<()> {
-        if let Some(kept) = self.kept() {
-            kept.close();
+        if let Some(cache) = self.cache() {
+            cache.close();
         }
         let closed = timeout_at(deadline, self.db.close_by_ref()).await;
         error::in_time(closed)
@@ -124,7 +124,7 @@ impl Pool {
     pub fn uncached(&self) -> Uncached<'_> {
         Uncached {
             db: &self.db,
-            _given_way: self.kept().map(Kept::give_way),
+            _pause: self.cache().map(ConnectionCache::pause),
         }
     }
 
@@ -159,8 +159,8 @@ impl Pool {
             } => false,
             _ => return,
         };
-        if let Some(kept) = self.kept() {
-            kept.discard();
+        if let Some(cache) = self.cache() {
+            cache.discard();
         }
         for mut connection in (0..pool.num_idle()).map_while(|_| pool.try_acquire()) {
             tokio::spawn(async move {
@@ -188,7 +188,7 @@ impl Pool {
 /// The driver's pool with all its connections; see [`Pool::uncached`].
 pub struct Uncached<'a> {
     db: &'a DatabaseConnection,
-    _given_way: Option<GivenWay<'a>>,
+    _pause: Option<CachePause<'a>>,
 }
 
 impl Deref for Uncached<'_> {
@@ -220,10 +220,14 @@ impl ConnectionTrait for Pool {
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         match &self.kind {
             Kind::Single(writer) => return writer.execute(statement).await,
-            Kind::Own { kept, abandoned } => {
-                let lent = kept.take_to_write(self.has_prepared_statements).await?;
-                let result = abandoned.watch(lent.held.execute_raw(statement)).await;
-                kept.take_back(lent, result.as_ref().err());
+            Kind::Own { cache, abandoned } => {
+                let checkout = cache
+                    .checkout_for_write(self.has_prepared_statements)
+                    .await?;
+                let result = abandoned
+                    .watch(checkout.connection.execute_raw(statement))
+                    .await;
+                cache.check_in(checkout, result.as_ref().err());
                 return result;
             }
             Kind::Host => {}
@@ -233,7 +237,7 @@ impl ConnectionTrait for Pool {
             let result = simple_protocol::query(&statement).execute(pool).await;
             return result
                 .map(Into::into)
-                .map_err(|err| DbErr::Exec(held::runtime(err)));
+                .map_err(|err| DbErr::Exec(pooled_connection::runtime(err)));
         }
         self.db.execute_raw(statement).await
     }
@@ -250,10 +254,14 @@ impl ConnectionTrait for Pool {
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         match &self.kind {
             Kind::Single(writer) => return writer.query_all(statement).await,
-            Kind::Own { kept, abandoned } => {
-                let lent = kept.take(self.has_prepared_statements).await?;
-                let rows = abandoned.watch(lent.held.query_all_raw(statement)).await;
-                kept.take_back(lent, rows.as_ref().err());
+            Kind::Own { cache, abandoned } => {
+                let checkout = cache
+                    .checkout_for_read(self.has_prepared_statements)
+                    .await?;
+                let rows = abandoned
+                    .watch(checkout.connection.query_all_raw(statement))
+                    .await;
+                cache.check_in(checkout, rows.as_ref().err());
                 return rows;
             }
             Kind::Host => {}
@@ -262,8 +270,8 @@ impl ConnectionTrait for Pool {
         if let Some(pool) = self.unprepared() {
             let rows = simple_protocol::query(&statement).fetch_all(pool).await;
             return rows
-                .map(held::results)
-                .map_err(|err| DbErr::Query(held::runtime(err)));
+                .map(pooled_connection::results)
+                .map_err(|err| DbErr::Query(pooled_connection::runtime(err)));
         }
         self.db.query_all_raw(statement).await
     }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use fnv::FnvHasher;
 use runtrail_audit::{
-    Bounds, Choice, Cursor, Error, LogFilter, Order, Parent, Result, RunQuery, RunStatus,
+    Bounds, Choice, Cursor, Error, ListOrder, LogFilter, Parent, Result, RunQuery, RunStatus,
 };
 use sea_orm::Value;
 use serde::{Deserialize, Serialize};
@@ -26,13 +26,13 @@ pub(crate) struct ListId(u64);
 
 impl ListId {
     /// The list of the runs that match a query.
-    pub(crate) fn of_runs(query: &RunQuery, order: Order) -> Result<Self> {
+    pub(crate) fn of_runs(query: &RunQuery, order: ListOrder) -> Result<Self> {
         let query = query.clone().sorted();
         Self::of(&("runs", QueryKey::of(&query), order))
     }
 
     /// The list of the events of a run that match a filter.
-    pub(crate) fn of_logs(run_id: &str, filter: &LogFilter, order: Order) -> Result<Self> {
+    pub(crate) fn of_logs(run_id: &str, filter: &LogFilter, order: ListOrder) -> Result<Self> {
         let filter = LogFilterKey {
             event_type: filter.event_type.as_deref(),
             after: filter.after,

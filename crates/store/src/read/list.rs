@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{
-    CursorPage, Order, Page, PageRequest, Result, RunFilter, RunQuery, RunSummary, SkillRun, rules,
+    CursorPage, ListOrder, Page, PageRequest, Result, RunFilter, RunQuery, RunSummary, SkillRun,
+    rules,
 };
 use runtrail_db::backend::ALL;
 use runtrail_db::{Connection, keyset};
@@ -60,7 +61,7 @@ pub(crate) async fn finished_before(
 pub(crate) async fn page(
     db: &Session<'_, impl Connection>,
     query: &RunQuery,
-    order: Order,
+    order: ListOrder,
     request: &PageRequest,
 ) -> Result<CursorPage<SkillRun>> {
     let list = list_of(db, db.select_runs(), query, order)?;
@@ -71,7 +72,7 @@ pub(crate) async fn page(
 pub(crate) async fn page_of_summaries(
     db: &Session<'_, impl Connection>,
     query: &RunQuery,
-    order: Order,
+    order: ListOrder,
     request: &PageRequest,
 ) -> Result<CursorPage<RunSummary>> {
     let summaries = Query::select()
@@ -86,7 +87,7 @@ fn list_of(
     db: &Session<'_, impl Connection>,
     mut runs: SelectStatement,
     query: &RunQuery,
-    order: Order,
+    order: ListOrder,
 ) -> Result<List<Column>> {
     runs.cond_where(filter::condition(db, query)?);
     Ok(List {
@@ -108,7 +109,7 @@ const RUNS_AT_ONCE: u64 = 25;
 pub(crate) async fn stretch(
     db: &Session<'_, impl Connection>,
     query: &RunQuery,
-    order: Order,
+    order: ListOrder,
     page: Page,
     after: Option<Vec<Expr>>,
 ) -> Result<Stretch<SkillRun>> {
@@ -130,14 +131,14 @@ async fn newest_first(
     condition: Condition,
     page: Page,
 ) -> Result<Vec<SkillRun>> {
-    let query = ordered(db, condition, Order::NewestFirst, page);
+    let query = ordered(db, condition, ListOrder::NewestFirst, page);
     codec::readable(&db.fetch(&query).await?, codec::decode_run)
 }
 
 fn ordered(
     db: &Session<'_, impl Connection>,
     condition: Condition,
-    order: Order,
+    order: ListOrder,
     page: Page,
 ) -> SelectStatement {
     let mut query = db.select_runs();

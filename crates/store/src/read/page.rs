@@ -1,6 +1,6 @@
 //! Reading a list page by page, each from a place in it.
 
-use runtrail_audit::{CursorPage, Error, Order, PageRequest, Result};
+use runtrail_audit::{CursorPage, Error, ListOrder, PageRequest, Result};
 use runtrail_db::{Connection, backend, keyset};
 use sea_orm::sea_query::SelectStatement;
 use sea_orm::{ColumnTrait, ColumnType, QueryResult, Value};
@@ -15,7 +15,7 @@ pub(crate) struct List<K: 'static> {
     pub(crate) id: ListId,
     /// What it is ordered by: a row's key.
     pub(crate) key: &'static [K],
-    pub(crate) order: Order,
+    pub(crate) order: ListOrder,
 }
 
 impl<K: ColumnTrait> List<K> {

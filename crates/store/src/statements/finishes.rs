@@ -55,8 +55,8 @@ pub(crate) async fn finish_alone(db: &Session<'_, impl Connection>, finish: &Fin
         .filter(COLUMN.finished_at.is_null())
         .into_query();
     update.table(db.runs());
-    if let Some(patience) = db.patience() {
-        update.from(patience);
+    if let Some(lock_timeout) = db.lock_timeout_table() {
+        update.from(lock_timeout);
     }
     if db.execute(&update).await? > 0 {
         return Ok(());
@@ -87,8 +87,8 @@ pub(crate) async fn finish_many(
         .and_where(Expr::col((Entity, Column::Id)).eq(given(db, Column::Id)))
         .and_where(COLUMN.finished_at.is_null())
         .take();
-    if let Some(patience) = db.patience() {
-        update.from(patience);
+    if let Some(lock_timeout) = db.lock_timeout_table() {
+        update.from(lock_timeout);
     }
     if db.execute(&update).await? == finishes.len() as u64 {
         return Ok(vec![true; finishes.len()]);

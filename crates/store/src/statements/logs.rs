@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use runtrail_audit::{
-    CursorPage, Error, LogFilter, Order, PageRequest, Result, SkillRunLog, rules,
+    CursorPage, Error, ListOrder, LogFilter, PageRequest, Result, SkillRunLog, rules,
 };
 use runtrail_db::{Connection, backend, keyset};
 use runtrail_entity::skill_run;
@@ -171,7 +171,7 @@ fn insert_unless_stored(
 ) -> Result<InsertStatement> {
     // PostgreSQL then waits for whoever is deleting a run, and finds it or not. SQLite has no such locks.
     events_of_runs.lock(LockType::KeyShare);
-    let events_of_runs = db.patiently(events_of_runs);
+    let events_of_runs = db.with_lock_timeout(events_of_runs);
     let mut insert = Query::insert();
     insert
         .into_table(db.logs())
@@ -205,7 +205,7 @@ pub(crate) async fn list(
     run_id: &str,
 ) -> Result<Vec<SkillRunLog>> {
     let mut query = of_run(db, run_id, &LogFilter::new())?;
-    keyset::order_by(&mut query, &SEQUENCE, Order::OldestFirst);
+    keyset::order_by(&mut query, &SEQUENCE, ListOrder::OldestFirst);
     codec::readable(&db.fetch(&query).await?, codec::decode_log)
 }
 
@@ -217,7 +217,7 @@ pub(crate) async fn stretch(
     db: &Session<'_, impl Connection>,
     run_id: &str,
     filter: &LogFilter,
-    order: Order,
+    order: ListOrder,
     after: Option<Vec<Expr>>,
 ) -> Result<Stretch<SkillRunLog>> {
     let mut query = of_run(db, run_id, filter)?;
@@ -235,7 +235,7 @@ pub(crate) async fn page(
     db: &Session<'_, impl Connection>,
     run_id: &str,
     filter: &LogFilter,
-    order: Order,
+    order: ListOrder,
     request: &PageRequest,
 ) -> Result<CursorPage<SkillRunLog>> {
     let list = List {

@@ -129,7 +129,7 @@ async fn due_runs(
         query.and_where(keyset::beyond(
             &KEY,
             key,
-            runtrail_audit::Order::OldestFirst,
+            runtrail_audit::ListOrder::OldestFirst,
         ));
     }
     db.fetch(&query).await

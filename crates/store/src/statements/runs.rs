@@ -28,7 +28,7 @@ pub(crate) async fn confirmed(
     db: &Session<'_, impl Connection>,
     run_id: &str,
 ) -> Result<Option<Model>> {
-    let mut query = db.patiently(by_id(db, run_id));
+    let mut query = db.with_lock_timeout(by_id(db, run_id));
     query.lock(LockType::KeyShare);
     let rows = db.fetch(&query).await?;
     rows.first().map(codec::read_run).transpose()
@@ -40,7 +40,7 @@ pub(crate) async fn confirmed_many(
     run_ids: impl Iterator<Item = &String>,
 ) -> Result<HashMap<String, Model>> {
     let run_ids: Vec<_> = run_ids.collect();
-    let mut query = db.patiently(db.select_runs());
+    let mut query = db.with_lock_timeout(db.select_runs());
     query
         .and_where(
             COLUMN

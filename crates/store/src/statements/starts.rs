@@ -134,8 +134,8 @@ fn replace_start(
             value => column.eq(value),
         });
     }
-    if let Some(patience) = db.patience() {
-        update.from(patience);
+    if let Some(lock_timeout) = db.lock_timeout_table() {
+        update.from(lock_timeout);
     }
     update
 }
@@ -179,10 +179,10 @@ pub(crate) async fn insert(db: &Session<'_, impl Connection>, rows: &[Model]) ->
 fn insert_one(db: &Session<'_, impl Connection>, row: &Model) -> Result<InsertStatement> {
     let mut insert = insert_unless_stored(db);
     let values = Column::iter().map(|column| Expr::val(row.get(column)));
-    match db.patience() {
+    match db.lock_timeout_table() {
         None => insert.values(values).map_err(error::statement)?,
-        Some(patience) => {
-            let run = Query::select().exprs(values).from(patience).take();
+        Some(lock_timeout) => {
+            let run = Query::select().exprs(values).from(lock_timeout).take();
             insert.select_from(run).map_err(error::statement)?
         }
     };
@@ -198,7 +198,7 @@ fn insert_many(db: &Session<'_, impl Connection>, rows: &[&Model]) -> Result<Ins
         .and_where(Expr::Constant(true.into()))
         .take();
     let mut insert = insert_unless_stored(db);
-    let inserting = insert.select_from(db.patiently(runs));
+    let inserting = insert.select_from(db.with_lock_timeout(runs));
     inserting.map_err(error::statement)?;
     Ok(insert)
 }

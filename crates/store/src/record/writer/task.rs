@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use runtrail_audit::Error;
-use runtrail_db::{DriverErrorKind, Held, backend};
+use runtrail_db::{DriverErrorKind, PooledConnection, backend};
 use sea_orm::{ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbErr, ExecResult};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
@@ -15,7 +15,7 @@ use crate::record::write;
 use crate::settings::{Session, Settings};
 use crate::statements::MOST_AT_ONCE;
 
-/// How long the connection is held with nothing to do, or up to twice as long: enough not to be given back between two
+/// How long the connection is connection with nothing to do, or up to twice as long: enough not to be given back between two
 /// calls of a single caller, and so short that a migration hardly waits for it.
 const IDLE: Duration = Duration::from_millis(100);
 
@@ -35,7 +35,7 @@ pub(super) async fn run(
         lock_timeout,
         blocked,
         db,
-        held: None,
+        connection: None,
         rest: rests(),
         settings: Settings::default(),
         rows: 0,
@@ -76,7 +76,7 @@ struct Task {
     /// How long a call waits while another process locks the whole database.
     lock_timeout: Option<Duration>,
     blocked: Arc<Blocked>,
-    held: Option<Held>,
+    connection: Option<PooledConnection>,
     /// One clock for all pauses: to set it for each would cost a system call.
     rest: Interval,
     settings: Settings,
@@ -88,7 +88,7 @@ impl Task {
     /// Waits for something to do; false if there will never be anything.
     async fn wait(&mut self, queue: &mut mpsc::Receiver<Job>, waiting: &mut Vec<Job>) -> bool {
         let mut has_rested = false;
-        while self.held.is_some() {
+        while self.connection.is_some() {
             tokio::select! {
                 biased;
                 job = queue.recv() => {
@@ -97,7 +97,7 @@ impl Task {
                 }
                 _ = self.rest.tick() => {
                     if has_rested {
-                        self.held = None;
+                        self.connection = None;
                     }
                     has_rested = true;
                 }
@@ -124,8 +124,8 @@ impl Task {
             return;
         };
         let (place, since) = (place.clone(), *since);
-        let held = match self.held(place.has_prepared_statements, since).await {
-            Ok(held) => held,
+        let connection = match self.connection(place.has_prepared_statements, since).await {
+            Ok(connection) => connection,
             Err(err) if DriverErrorKind::of(&err) == DriverErrorKind::NoConnection => {
                 wait_on(waiting, calls);
                 return fail_together(waiting, &err, self.acquire_timeout);
@@ -140,15 +140,15 @@ impl Task {
         self.settings.schema = place.schema;
         let writes: Vec<_> = calls.iter().map(|call| Arc::clone(&call.write)).collect();
         let answers = {
-            let session = Session::shared(&held, &self.settings);
+            let session = Session::shared(&connection, &self.settings);
             let written = write::together(&session, &writes);
             tokio::select! {
                 biased;
                 answers = written => Some(answers),
-                () = given_up(&held, &mut calls) => None,
+                () = given_up(&connection, &mut calls) => None,
             }
         };
-        self.keep(held, answers.is_some());
+        self.keep(connection, answers.is_some());
         self.rows += writes.len() as u64;
         let mut locked_out = Vec::new();
         let mut lock = None;
@@ -178,8 +178,8 @@ impl Task {
             since,
             answer,
         } = forward;
-        let held = match self.held(true, since).await {
-            Ok(held) => held,
+        let connection = match self.connection(true, since).await {
+            Ok(connection) => connection,
             Err(err) => {
                 fail_together(waiting, &err, self.acquire_timeout);
                 return answer.fail(err);
@@ -187,15 +187,15 @@ impl Task {
         };
         match answer {
             Answer::Result(answer) => {
-                let result = held.execute_raw(statement).await;
+                let result = connection.execute_raw(statement).await;
                 self.rows += result.as_ref().map_or(0, ExecResult::rows_affected);
                 let _ = answer.send(result);
             }
             Answer::Rows(answer) => {
-                let _ = answer.send(held.query_all_raw(statement).await);
+                let _ = answer.send(connection.query_all_raw(statement).await);
             }
         }
-        self.keep(held, true);
+        self.keep(connection, true);
     }
 
     async fn look_at_statistics(&mut self) {
@@ -203,22 +203,26 @@ impl Task {
         let Some(optimize) = backend::optimize(&self.db) else {
             return;
         };
-        let Ok(held) = self.held(true, Instant::now()).await else {
+        let Ok(connection) = self.connection(true, Instant::now()).await else {
             return;
         };
-        if let Err(err) = held.execute_raw(optimize).await {
+        if let Err(err) = connection.execute_raw(optimize).await {
             tracing::debug!(
                 error = &err as &dyn std::error::Error,
                 "the planner's statistics stay as they are"
             );
         }
-        self.keep(held, true);
+        self.keep(connection, true);
     }
 
     /// The connection, for a call that has waited since `since`.
-    async fn held(&mut self, has_prepared_statements: bool, since: Instant) -> Result<Held, DbErr> {
-        let held = match self.held.take() {
-            Some(held) => held,
+    async fn connection(
+        &mut self,
+        has_prepared_statements: bool,
+        since: Instant,
+    ) -> Result<PooledConnection, DbErr> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
             None => {
                 // A call may have waited for the lock of a file. That connection is never checked out for long.
                 let waited = match self.lock_timeout {
@@ -226,19 +230,19 @@ impl Task {
                     None => since.elapsed(),
                 };
                 let left = self.acquire_timeout.saturating_sub(waited);
-                timeout(left, Held::acquire(&self.db))
+                timeout(left, PooledConnection::acquire(&self.db))
                     .await
                     .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))??
             }
         };
-        Ok(held.prepares_statements(has_prepared_statements))
+        Ok(connection.prepares_statements(has_prepared_statements))
     }
 
-    fn keep(&mut self, held: Held, is_answered: bool) {
-        if !is_answered || held.has_failed() {
-            held.discard();
-        } else if !held.is_old() {
-            self.held = Some(held);
+    fn keep(&mut self, connection: PooledConnection, is_answered: bool) {
+        if !is_answered || connection.has_failed() {
+            connection.discard();
+        } else if !connection.is_old() {
+            self.connection = Some(connection);
         }
     }
 }
@@ -266,8 +270,8 @@ fn rests() -> Interval {
 /// Waits until nobody waits for any of these calls, and a little longer.
 ///
 /// A PostgreSQL server may never answer. SQLite does, and what it has begun can't be stopped.
-async fn given_up(held: &Held, calls: &mut [Call]) {
-    if !backend::has_schemas(held) {
+async fn given_up(connection: &PooledConnection, calls: &mut [Call]) {
+    if !backend::has_schemas(connection) {
         return std::future::pending().await;
     }
     join_all(calls.iter_mut().map(|call| call.answer.closed())).await;

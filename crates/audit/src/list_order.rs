@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// Runs go by `started_at`, then by `id`; the events of a run by their sequence. Either way the order is total.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Order {
+pub enum ListOrder {
     /// Descending, as every list of [`Storage`](crate::Storage) does it.
     #[default]
     NewestFirst,
@@ -12,7 +12,7 @@ pub enum Order {
     OldestFirst,
 }
 
-impl Order {
+impl ListOrder {
     /// The other one.
     pub fn reversed(self) -> Self {
         match self {

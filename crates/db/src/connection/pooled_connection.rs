@@ -21,9 +21,9 @@ use super::simple_protocol;
 use super::{Connection, Pool};
 use crate::backend;
 
-/// One connection of a pool, kept for many statements: to take it from the pool and give it back costs as much as some
+/// One connection of a pool, checked out for many statements: to take it from the pool and give it back costs as much as some
 /// of them.
-pub struct Held {
+pub struct PooledConnection {
     connection: Inner,
     #[cfg_attr(
         not(feature = "postgres"),
@@ -74,7 +74,7 @@ impl Plans {
     }
 }
 
-/// How long one is kept without the pool seeing it, which has limits of its own to how old they get.
+/// How long one is used without the pool seeing it, which has limits of its own to how old they get.
 const OLD: Duration = Duration::from_secs(300);
 
 enum Inner {
@@ -84,7 +84,7 @@ enum Inner {
     Postgres(Mutex<PoolConnection<sqlx::Postgres>>),
 }
 
-impl Held {
+impl PooledConnection {
     /// Checks one out.
     pub async fn acquire(db: &DatabaseConnection) -> Result<Self, DbErr> {
         Ok(Self {
@@ -172,7 +172,7 @@ where
     sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values))
 }
 
-impl Connection for Held {
+impl Connection for PooledConnection {
     /// None: whoever holds it decides what is tried again.
     fn pool(&self) -> Option<&Pool> {
         None
@@ -180,7 +180,7 @@ impl Connection for Held {
 }
 
 #[async_trait]
-impl ConnectionTrait for Held {
+impl ConnectionTrait for PooledConnection {
     fn get_database_backend(&self) -> DbBackend {
         match self.connection {
             #[cfg(feature = "sqlite")]
@@ -269,8 +269,8 @@ pub(super) fn runtime(err: SqlxError) -> RuntimeErr {
     RuntimeErr::SqlxError(err.into())
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for PooledConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").finish_non_exhaustive()
+        f.debug_struct("PooledConnection").finish_non_exhaustive()
     }
 }
