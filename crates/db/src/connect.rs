@@ -43,6 +43,7 @@ pub struct DatabaseOptions {
     max_connections: u32,
     acquire_timeout: Duration,
     pub(crate) busy_timeout: Duration,
+    logs_statements: bool,
     abandoned: AbandonedStatements,
 }
 
@@ -86,6 +87,7 @@ impl DatabaseOptions {
             max_connections: 8,
             acquire_timeout: Duration::from_secs(5),
             busy_timeout: Duration::from_secs(10),
+            logs_statements: false,
             abandoned: AbandonedStatements::default(),
         }
     }
@@ -268,6 +270,17 @@ impl DatabaseOptions {
         .await
     }
 
+    /// Whether the driver logs each statement at debug level, and at warn level each that takes longer than a second,
+    /// both under the target `sqlx::query`; off by default, since formatting the text costs more than some statements.
+    ///
+    /// The text holds no values, except in a store
+    /// [without prepared statements](crate::Pool::without_prepared_statements): there it holds all of them. The spans of
+    /// this library, which need no switch, never hold any.
+    pub fn log_statements(mut self, is_wanted: bool) -> Self {
+        self.logs_statements = is_wanted;
+        self
+    }
+
     /// A pool of one connection for somebody who holds it while writing: on SQLite the one that
     /// [`open`](Self::open) gave, on PostgreSQL one more, which connects when it is first used.
     ///
@@ -295,12 +308,19 @@ impl DatabaseOptions {
             .acquire_timeout(self.acquire_timeout)
             // A ping before each statement would double the round trips.
             .test_before_acquire_if_idle_for(Duration::from_secs(30))
-            // Formatting every statement for a log nobody reads costs more than some statements.
+            // The driver's own options decide about the log; see with_statement_log.
             .sqlx_logging(false)
             .record_stmt_in_spans(false);
         #[cfg(feature = "postgres")]
         self.abandoned.bound_releases(&mut options);
         options
+    }
+
+    pub(crate) fn with_statement_log<O: sea_orm::sqlx::ConnectOptions>(&self, driver: O) -> O {
+        match self.logs_statements {
+            true => driver,
+            false => driver.disable_statement_logging(),
+        }
     }
 
     #[cfg(not(feature = "postgres"))]

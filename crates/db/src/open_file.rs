@@ -27,14 +27,12 @@ impl DatabaseOptions {
         {
             sqlite_file::prepare(file, may_create)?;
         }
-        let driver =
-            access
-                .options(url)
-                .busy_timeout(busy_timeout)
-                .synchronous(match self.durability {
-                    Durability::Full => SqliteSynchronous::Full,
-                    Durability::Normal => SqliteSynchronous::Normal,
-                });
+        let driver = access.options(url).busy_timeout(busy_timeout);
+        let driver = driver.synchronous(match self.durability {
+            Durability::Full => SqliteSynchronous::Full,
+            Durability::Normal => SqliteSynchronous::Normal,
+        });
+        let driver = self.with_statement_log(driver);
         options
             // An open file costs nothing, and a database in memory ends with its last connection.
             .idle_timeout(None)

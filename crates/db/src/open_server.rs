@@ -20,7 +20,7 @@ impl DatabaseOptions {
                 reason: "has to begin with postgres:",
             });
         };
-        let driver = url.options()?;
+        let driver = self.with_statement_log(url.options()?);
         let of_the_pool = driver.clone();
         options.map_sqlx_postgres_opts(move |_| of_the_pool.clone());
         let mut connecting = pin!(Database::connect(options));

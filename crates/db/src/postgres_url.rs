@@ -157,10 +157,9 @@ impl PostgresUrl {
             .ok()
             .and_then(|url| PgConnectOptions::from_url(&url).ok());
         // Omits the driver's own message, since it repeats values.
-        let options = options.ok_or(crate::ConnectError::InvalidUrl {
+        options.ok_or(crate::ConnectError::InvalidUrl {
             reason: "can't be used: a parameter has a value that the driver refuses",
-        })?;
-        Ok(options.disable_statement_logging())
+        })
     }
 
     /// The server and its database, without the other parts of a URL.

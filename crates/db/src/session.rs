@@ -4,6 +4,7 @@ use runtrail_audit::{Error, Result};
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, SelectStatement, TableRef};
 use sea_orm::{QueryResult, StatementBuilder};
 use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument, Span, field, trace_span};
 
 use crate::{Connection, Timing, backend, error};
 
@@ -119,7 +120,12 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
     pub async fn execute(&self, statement: &impl StatementBuilder) -> Result<u64> {
         let result = self
             .attempt(|| async {
-                let result = self.connection.execute(statement).await;
+                let span = self.statement_span(statement);
+                let result = self.connection.execute(statement);
+                let result = result.instrument(span.clone()).await;
+                if let Ok(result) = &result {
+                    span.record("rows", result.rows_affected());
+                }
                 result.map_err(error::database)
             })
             .await?;
@@ -130,10 +136,28 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
     /// SQLite more than it saves.
     pub async fn fetch(&self, query: &impl StatementBuilder) -> Result<Vec<QueryResult>> {
         self.attempt(|| async {
-            let rows = self.connection.query_all(query).await;
+            let span = self.statement_span(query);
+            let rows = self
+                .connection
+                .query_all(query)
+                .instrument(span.clone())
+                .await;
+            if let Ok(rows) = &rows {
+                span.record("rows", rows.len());
+            }
             rows.map_err(error::database)
         })
         .await
+    }
+
+    /// A span for one statement, at trace level. Its text, which may hold values, is no part of it.
+    fn statement_span(&self, statement: &impl StatementBuilder) -> Span {
+        let span = trace_span!("statement", summary = field::Empty, rows = field::Empty);
+        if !span.is_disabled() {
+            let sql = statement.build(&self.connection.get_database_backend()).sql;
+            span.record("summary", summary(&sql));
+        }
+        span
     }
 
     /// How many rows a query without columns has.
@@ -152,5 +176,57 @@ impl<C, S> Deref for Session<'_, C, S> {
 
     fn deref(&self) -> &S {
         self.settings
+    }
+}
+
+/// The operation and the first table of a statement, such as `INSERT skill_runs`.
+fn summary(sql: &str) -> String {
+    let operation = sql.split_whitespace().next().unwrap_or_default();
+    let mut words = sql.split_whitespace();
+    let has_table_next = |word: &str| matches!(word, "INTO" | "UPDATE" | "FROM");
+    while let Some(word) = words.next() {
+        let is_quoted = |name: &&str| name.starts_with('"');
+        if has_table_next(word)
+            && let Some(table) = words.clone().next().filter(is_quoted)
+        {
+            let table = table.split('"').rfind(|part| !matches!(*part, "" | "."));
+            return format!("{operation} {}", table.unwrap_or_default());
+        }
+    }
+    operation.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::summary;
+
+    #[test]
+    fn a_summary_has_the_operation_and_the_table() {
+        for (sql, expected) in [
+            (
+                r#"INSERT INTO "skill_runs" ("id") VALUES ($1)"#,
+                "INSERT skill_runs",
+            ),
+            (
+                r#"UPDATE "audit"."skill_runs" SET "status" = $1"#,
+                "UPDATE skill_runs",
+            ),
+            (
+                r#"DELETE FROM "skill_runs" WHERE "id" = $1"#,
+                "DELETE skill_runs",
+            ),
+            (
+                r#"SELECT "id" FROM "skill_run_logs", "x""#,
+                "SELECT skill_run_logs",
+            ),
+            (
+                r#"SELECT 1 FROM (SELECT 2 FROM "skill_runs") AS "x""#,
+                "SELECT skill_runs",
+            ),
+            ("PRAGMA optimize", "PRAGMA"),
+            ("", ""),
+        ] {
+            assert_eq!(summary(sql), expected);
+        }
     }
 }

@@ -6,7 +6,6 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sea_orm::sqlx::ConnectOptions as _;
 use sea_orm::sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxError};
 
@@ -54,8 +53,7 @@ impl Access {
         options = options
             .foreign_keys(true)
             .immutable(url.is_immutable || self == Self::ReadAlone)
-            .pragma("journal_size_limit", JOURNAL_SIZE_LIMIT)
-            .disable_statement_logging();
+            .pragma("journal_size_limit", JOURNAL_SIZE_LIMIT);
         match (self, url.file()) {
             // Only for an empty file: a migration decides about an existing one. On a file with content, auto_vacuum
             // has no effect, but still acquires the write lock.

@@ -7,6 +7,7 @@ use runtrail_audit::{
     BulkStorage, ListOrder, LogFilter, Page, Result, RunFilter, RunQuery, SkillRun, SkillRunLog,
 };
 use runtrail_db::Connection;
+use tracing::{Instrument, debug_span, instrument};
 
 use crate::read::{list, stretch};
 use crate::statements::logs;
@@ -14,6 +15,7 @@ use crate::store::AuditStore;
 
 #[async_trait]
 impl<C: Connection> BulkStorage for AuditStore<C> {
+    #[instrument(level = "debug", skip_all)]
     async fn append_logs(&self, events: &[SkillRunLog]) -> Result<()> {
         logs::append_all(&self.writing().await?, events).await
     }
@@ -36,10 +38,11 @@ impl<C: Connection> BulkStorage for AuditStore<C> {
         let query = Arc::new(query.clone());
         let runs = stretch::stream(move |after| {
             let query = Arc::clone(&query);
-            async move {
+            let read = async move {
                 let db = self.reading().await?;
                 list::stretch(&db, &query, order, page, after).await
-            }
+            };
+            read.instrument(debug_span!("stream_runs"))
         });
         match page.limit.map(usize::try_from) {
             Some(Ok(limit)) => runs.take(limit).boxed(),
@@ -57,11 +60,12 @@ impl<C: Connection> BulkStorage for AuditStore<C> {
         let of = Arc::new((run_id.to_owned(), filter.clone()));
         stretch::stream(move |after| {
             let of = Arc::clone(&of);
-            async move {
+            let read = async move {
                 let (run_id, filter) = &*of;
                 let db = self.reading().await?;
                 logs::stretch(&db, run_id, filter, order, after).await
-            }
+            };
+            read.instrument(debug_span!("stream_logs"))
         })
     }
 }

@@ -4,6 +4,7 @@ use runtrail_audit::{
     SkillRun, SkillRunLog,
 };
 use runtrail_db::Connection;
+use tracing::instrument;
 
 use crate::read::list;
 use crate::statements::logs;
@@ -11,6 +12,7 @@ use crate::store::AuditStore;
 
 #[async_trait]
 impl<C: Connection> PagedStorage for AuditStore<C> {
+    #[instrument(level = "debug", skip_all)]
     async fn page_runs(
         &self,
         query: &RunQuery,
@@ -20,6 +22,7 @@ impl<C: Connection> PagedStorage for AuditStore<C> {
         list::page(&self.reading().await?, query, order, request).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn page_run_summaries(
         &self,
         query: &RunQuery,
@@ -29,10 +32,12 @@ impl<C: Connection> PagedStorage for AuditStore<C> {
         list::page_of_summaries(&self.reading().await?, query, order, request).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn count_runs_by_query(&self, query: &RunQuery) -> Result<u64> {
         list::count(&self.reading().await?, query).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn page_logs(
         &self,
         run_id: &str,

@@ -15,6 +15,7 @@ use runtrail_db::{
 use runtrail_migration::SchemaName;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::sync::Mutex;
+use tracing::instrument;
 
 use crate::error;
 use crate::read::{last_run, lineage, list};
@@ -323,6 +324,7 @@ impl<C: Connection> AuditStore<C> {
 
 #[async_trait]
 impl<C: Connection> Storage for AuditStore<C> {
+    #[instrument(level = "debug", skip_all)]
     async fn initialize(&self) -> Result<()> {
         let session = Session::new(&self.writer, &self.settings);
         // Afresh: the tables may have gone since this store last looked.
@@ -345,29 +347,35 @@ impl<C: Connection> Storage for AuditStore<C> {
         self.use_write_ahead_log(&session).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn start_run(&self, run: &SkillRun) -> Result<()> {
         let db = self.writing().await?;
         self.record(&db, Write::start(run, &db)?).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn finish_run(&self, run_id: &str, stats: &RunStats) -> Result<()> {
         let db = self.writing().await?;
         self.record(&db, Write::finish(run_id, stats, &db)?).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn append_log(&self, event: &SkillRunLog) -> Result<()> {
         let db = self.writing().await?;
         self.record(&db, Write::append(event, &db)?).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn get_run(&self, run_id: &str) -> Result<SkillRun> {
         runs::get(&self.reading().await?, run_id).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn list_logs_by_run(&self, run_id: &str) -> Result<Vec<SkillRunLog>> {
         logs::list(&self.reading().await?, run_id).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn list_runs_by_skill(
         &self,
         skill_id: &str,
@@ -377,6 +385,7 @@ impl<C: Connection> Storage for AuditStore<C> {
         list::filtered(&self.reading().await?, &filter, limit.into()).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn list_runs_by_skill_paginated(
         &self,
         skill_id: &str,
@@ -387,11 +396,13 @@ impl<C: Connection> Storage for AuditStore<C> {
         list::filtered(&self.reading().await?, &filter, page).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn count_runs_by_skill(&self, skill_id: &str, include_dry_run: bool) -> Result<u64> {
         let filter = by_skill(skill_id, include_dry_run);
         list::count(&self.reading().await?, &(&filter).into()).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn list_runs_by_caller(
         &self,
         caller_id: &str,
@@ -401,27 +412,33 @@ impl<C: Connection> Storage for AuditStore<C> {
         list::filtered(&self.reading().await?, &filter, limit.into()).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn list_runs_filtered(&self, filter: &RunFilter, page: Page) -> Result<Vec<SkillRun>> {
         list::filtered(&self.reading().await?, filter, page).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn count_runs_filtered(&self, filter: &RunFilter) -> Result<u64> {
         list::count(&self.reading().await?, &filter.into()).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn purge_older_than(&self, cutoff: DateTime<Utc>) -> Result<u64> {
         let purged = self.purge_in_batches(cutoff, &|_| {}).await?;
         Ok(purged.runs)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn list_children_by_parent(&self, parent_run_id: &str) -> Result<Vec<SkillRun>> {
         list::children(&self.reading().await?, parent_run_id).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn walk_parent_chain(&self, run_id: &str) -> Result<Vec<SkillRun>> {
         lineage::chain(&self.reading().await?, run_id).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn list_finished_runs_before(
         &self,
         cutoff: DateTime<Utc>,
@@ -430,6 +447,7 @@ impl<C: Connection> Storage for AuditStore<C> {
         list::finished_before(&self.reading().await?, cutoff, limit).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn last_run_by_skills(
         &self,
         skill_ids: &[String],

@@ -2,11 +2,9 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
 
 use runtrail_db::DatabaseOptions;
 use runtrail_store::AuditStore;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::fixture::*;
 
@@ -71,29 +69,6 @@ fn no_part_of_a_password_is_printed_however_the_url_is_written() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
-/// Everything that is logged, at any level.
-#[derive(Clone, Default)]
-struct Everything(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Everything {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Everything {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 #[test]
 fn no_span_or_event_of_connecting_has_a_password() {
     // In a process of its own, since what other cases listen to decides what is logged.
@@ -106,27 +81,20 @@ fn no_span_or_event_of_connecting_has_a_password() {
 #[test]
 #[ignore = "a child process of the case above"]
 fn child_that_logs_everything() {
-    let everything = Everything::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
-        .with_writer(everything.clone())
-        .finish();
-    tracing::subscriber::with_default(subscriber, || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            for url in [
-                "postgres://alice:s3cr3t@127.0.0.1:1/app",
-                "postgres://127.0.0.1:1/app?password=s3cr3t&passwrod=s3cr3t",
-            ] {
-                AuditStore::connect(url).await.unwrap_err();
-            }
-        });
+    let reports = Reports::capture_everything();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        for url in [
+            "postgres://alice:s3cr3t@127.0.0.1:1/app",
+            "postgres://127.0.0.1:1/app?password=s3cr3t&passwrod=s3cr3t",
+        ] {
+            AuditStore::connect(url).await.unwrap_err();
+        }
     });
-    let logged = String::from_utf8(everything.0.lock().unwrap().clone()).unwrap();
+    let logged = reports.text();
     assert!(
         logged.contains("parameter 2 of the database URL is unknown"),
         "{logged}"

@@ -11,7 +11,7 @@ use sea_orm::DatabaseConnection;
 use crate::fixture::*;
 
 /// Every method but `initialize` has to refuse.
-async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorKind) {
+pub(crate) async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorKind) {
     assert_kind(store.verify_schema().await, kind);
     let (page, filter) = (Page::ALL, RunFilter::new());
     assert_kind(store.start_run(&running("r")).await, kind);
@@ -65,7 +65,7 @@ async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorKind) {
 }
 
 /// The methods of every trait of the audit crate that a store implements.
-fn methods_of_a_store() -> Vec<String> {
+pub(crate) fn methods_of_a_store() -> Vec<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/audit/src");
     let mut methods = Vec::new();
     for file in std::fs::read_dir(folder).unwrap() {

@@ -14,7 +14,7 @@ mod host;
 mod made_by_others;
 
 /// A store on a schema that isn't the one it needs.
-mod fitness;
+pub(crate) mod fitness;
 
 /// A newer version beside an older one.
 mod rolling;
