@@ -76,8 +76,9 @@ impl Recorder {
         let recording = async move {
             match start.await {
                 Ok(store) => {
-                    let _ = started.send(Ok(()));
+                    // Notes which file it is, before the program can replace it.
                     let recording = Recording::new(store, database, Patience::new(until.clone()));
+                    let _ = started.send(Ok(()));
                     Some(recording.store_events(waiting, until).await)
                 }
                 Err(failure) => {
