@@ -1,0 +1,44 @@
+//! Test cases for implementations of [`Storage`](runtrail_audit::Storage) and [`History`](runtrail_audit::History).
+//!
+//! Each case is an async function that gets a [`Context`]: a store without any runs, and the clock
+//! that the store has to use. A case panics if the store breaks the contract. A case uses the traits
+//! only, and so works on any database, on a remote service, or in memory.
+//!
+//! [`storage_cases!`] passes the names of all cases to a macro of yours, which makes tests of them.
+//! [`history_cases!`] does the same for the cases that need the other traits as well.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use runtrail_audit::Storage;
+//! use runtrail_conformance::{Context, ManualClock};
+//!
+//! /// Opens an empty store of the kind under test, with this clock.
+//! async fn open(clock: Arc<ManualClock>) -> Arc<dyn Storage> {
+//! #   let _ = clock;
+//! #   unimplemented!()
+//!     // …
+//! }
+//!
+//! macro_rules! tests {
+//!     ($module:ident: $($case:ident)*) => {
+//!         mod $module {
+//!             $(
+//!                 #[tokio::test]
+//!                 async fn $case() {
+//!                     let clock = Arc::new(ManualClock::default());
+//!                     let store = super::open(clock.clone()).await;
+//!                     let context = runtrail_conformance::Context::new(&*store, &clock);
+//!                     runtrail_conformance::$module::$case(&context).await;
+//!                 }
+//!             )*
+//!         }
+//!     };
+//! }
+//!
+//! runtrail_conformance::storage_cases!(tests);
+//! # fn main() {}
+//! ```
+
+#![expect(clippy::unwrap_used, reason = "a case fails by a panic")]
+#![expect(missing_docs, reason = "the name of a case says what holds")]
