@@ -1,7 +1,7 @@
-//! Everything that is tested, as one binary, so that it links once.
+//! All tests in one binary, which links only once.
 //!
-//! `cargo xtask test` runs it on SQLite and on a real PostgreSQL. Run by itself it wants
-//! `RUNTRAIL_TEST_POSTGRES_URL`; without it the cases that need a PostgreSQL fail, rather than pass unseen.
+//! `cargo xtask test` runs it on SQLite and on a real PostgreSQL. Run directly, it needs
+//! `RUNTRAIL_TEST_POSTGRES_URL`: without it, the cases on PostgreSQL fail; they are never skipped.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,37 +9,37 @@
 )]
 #![expect(
     clippy::print_stderr,
-    reason = "a failed test names the database it has kept"
+    reason = "a failed test prints the name of its database, which is not dropped"
 )]
 #![expect(
     clippy::disallowed_methods,
-    reason = "tests play the host, who may do all of this"
+    reason = "tests act as the host, which may call all of these"
 )]
 #![expect(clippy::future_not_send, reason = "tests block on their futures")]
 
-/// Databases made for one test, a clock that stands still, and small assertions.
+/// A database for each test, a manual clock, and small assertions.
 #[macro_use]
 mod fixture;
 
-/// What every implementation of `Storage` does: each case once, run on each backend and door.
+/// The contract of `Storage`. Each case is written once and runs on each backend and kind of store.
 mod conformance;
 
-/// The SQL of every method, against a file, and its way through the indexes.
+/// The SQL of every method against a golden file, and whether it uses an index.
 mod queries;
 
-/// Which index each query takes when there is much of one kind and little of another.
+/// Which index each query uses for common and for rare values.
 mod plans;
 
-/// Random sequences of calls against a small model in memory.
+/// Random sequences of calls, compared with a small in-memory model.
 mod model;
 
-/// The schema: up, down, many at once, by hand, composed into a host's migrator.
+/// The schema: up, down, concurrently, by script, composed into a host's migrator.
 mod migrations;
 
-/// Living in somebody else's database: transactions, roles, schemas, poolers.
+/// Sharing a host's database: transactions, roles, schemas, poolers.
 mod coexistence;
 
-/// What a write consists of, and the settings and errors of the databases beneath.
+/// The statements of a write, and the settings and errors of the databases.
 mod durability;
 
 /// Nothing acknowledged is ever lost: kills, crashes, full disks, dropped futures, lost replies.
@@ -48,11 +48,11 @@ mod faults;
 /// The `runtrail` command, as its users run it.
 mod cli;
 
-/// From one database to another, the same to the byte.
+/// Copies from one database to another, equal to the byte.
 mod copying;
 
-/// 200 real agent runs, through the public API and back.
+/// 200 real agent runs, written and read back through the public API.
 mod real_runs;
 
-/// What the documents say, as far as a program can check it.
+/// The names, links, tables and commands in the documents.
 mod documents;

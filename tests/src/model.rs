@@ -1,7 +1,7 @@
-//! Random sequences of calls, on the store and on a model that is as simple as the contract reads.
+//! Random sequences of calls, on the store and on a simple model of the contract.
 //!
-//! A failure prints the smallest sequence that shows it, and the seed: `RUNTRAIL_TEST_SEED=… cargo xtask test model`
-//! runs the same sequences again.
+//! A failure prints the shortest failing sequence and the seed.
+//! `RUNTRAIL_TEST_SEED=… cargo xtask test model` runs the same sequences again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::env;
@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::fixture::*;
 
-/// Sequences for each backend; `PROPTEST_CASES` says otherwise.
+/// Sequences for each backend, unless `PROPTEST_CASES` is set.
 const SEQUENCES: u32 = 100;
 
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ enum Call {
     Wait(i64),
 }
 
-// So few of everything that the calls meet.
+// Few distinct values, so that the calls collide.
 fn id() -> impl Strategy<Value = String> {
     prop::sample::select(vec!["a", "b", "c", "d"]).prop_map(str::to_owned)
 }
@@ -67,7 +67,7 @@ fn run() -> impl Strategy<Value = SkillRun> {
 fn call() -> impl Strategy<Value = Call> {
     let outcome = (status(), 0..2_u64)
         .prop_map(|(status, tool_calls)| RunStats::new(status).tool_calls(tool_calls));
-    let log = (
+    let event = (
         id(),
         0..3_u64,
         prop::sample::select(vec!["x", "y"]),
@@ -79,7 +79,7 @@ fn call() -> impl Strategy<Value = Call> {
     prop_oneof![
         5 => run().prop_map(Call::Start),
         3 => (id(), outcome).prop_map(|(id, stats)| Call::Finish(id, stats)),
-        5 => log.prop_map(Call::Append),
+        5 => event.prop_map(Call::Append),
         1 => (0..8_i64).prop_map(Call::Purge),
         1 => (1..3_i64).prop_map(Call::Wait),
     ]
@@ -89,7 +89,7 @@ fn call() -> impl Strategy<Value = Call> {
 #[derive(Default)]
 pub(crate) struct Model {
     pub(crate) runs: BTreeMap<String, SkillRun>,
-    logs: BTreeMap<(String, u64), SkillRunLog>,
+    events: BTreeMap<(String, u64), SkillRunLog>,
 }
 
 impl Model {
@@ -139,16 +139,16 @@ impl Model {
         Ok(())
     }
 
-    fn append(&mut self, log: &SkillRunLog, now: DateTime<Utc>) -> Result<(), ErrorKind> {
-        if !self.runs.contains_key(&log.run_id) {
+    fn append(&mut self, event: &SkillRunLog, now: DateTime<Utc>) -> Result<(), ErrorKind> {
+        if !self.runs.contains_key(&event.run_id) {
             return Err(ErrorKind::NotFound);
         }
-        let new = log.clone().created_at(now);
+        let new = event.clone().created_at(now);
         let stored = self
-            .logs
-            .entry((log.run_id.clone(), log.sequence))
+            .events
+            .entry((event.run_id.clone(), event.sequence))
             .or_insert(new);
-        let is_same = stored.event_type == log.event_type && stored.payload == log.payload;
+        let is_same = stored.event_type == event.event_type && stored.payload == event.payload;
         if is_same {
             Ok(())
         } else {
@@ -160,16 +160,17 @@ impl Model {
         let before = self.runs.len();
         self.runs
             .retain(|_, run| run.finished_at.is_none_or(|at| at >= cutoff));
-        self.logs.retain(|(run, _), _| self.runs.contains_key(run));
+        self.events
+            .retain(|(run, _), _| self.runs.contains_key(run));
         (before - self.runs.len()) as u64
     }
 
-    /// Newest first.
-    pub(crate) fn list(&self, takes: impl Fn(&SkillRun) -> bool) -> Vec<SkillRun> {
+    /// Returns the matching runs, newest first.
+    pub(crate) fn list(&self, matches: impl Fn(&SkillRun) -> bool) -> Vec<SkillRun> {
         let mut runs: Vec<_> = self
             .runs
             .values()
-            .filter(|run| takes(run))
+            .filter(|run| matches(run))
             .cloned()
             .collect();
         runs.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
@@ -203,9 +204,9 @@ async fn play(store: &AuditStore, clock: &ManualClock, calls: &[Call]) {
                 let expected = model.finish(id, stats, clock.now());
                 assert_eq!(kind(store.finish_run(id, stats).await), expected);
             }
-            Call::Append(log) => {
-                let expected = model.append(log, clock.now());
-                assert_eq!(kind(store.append_log(log).await), expected);
+            Call::Append(event) => {
+                let expected = model.append(event, clock.now());
+                assert_eq!(kind(store.append_log(event).await), expected);
             }
             Call::Purge(second) => {
                 let purged = store.purge_older_than(at(*second)).await.unwrap();
@@ -217,27 +218,27 @@ async fn play(store: &AuditStore, clock: &ManualClock, calls: &[Call]) {
     compare(store, &model).await;
 }
 
-/// Asks everything that can be asked.
+/// Compares the results of every query.
 async fn compare(store: &AuditStore, model: &Model) {
     for id in ["a", "b", "c", "d"] {
         let expected = model.runs.get(id).cloned().ok_or(ErrorKind::NotFound);
         assert_eq!(kind(store.get_run(id).await), expected);
-        let logs: Vec<_> = model
-            .logs
+        let events: Vec<_> = model
+            .events
             .values()
-            .filter(|log| log.run_id == id)
+            .filter(|event| event.run_id == id)
             .cloned()
             .collect();
-        assert_eq!(store.list_logs_by_run(id).await.unwrap(), logs);
+        assert_eq!(store.list_logs_by_run(id).await.unwrap(), events);
         let children = model.list(|run| run.parent_run_id.as_deref() == Some(id));
         assert_eq!(store.list_children_by_parent(id).await.unwrap(), children);
         assert_eq!(store.walk_parent_chain(id).await.unwrap(), model.chain(id));
     }
     for skill in ["s", "t"] {
         for dry in [false, true] {
-            let takes =
+            let matches =
                 |run: &SkillRun| run.skill_id == skill && (dry || run.status != RunStatus::DRY_RUN);
-            let expected = model.list(takes);
+            let expected = model.list(matches);
             for page in [
                 Page::ALL,
                 Page::first(2),
@@ -348,7 +349,7 @@ fn seed() -> u64 {
 }
 
 on_each_backend! {
-    async fn random_calls_do_what_the_model_does(database) {
+    async fn random_calls_have_the_same_results_as_the_model(database) {
         let clock = std::sync::Arc::new(ManualClock::default());
         let store = AuditStore::connect(database.url()).await.unwrap().with_clock(clock.clone());
         store.initialize().await.unwrap();

@@ -1,4 +1,4 @@
-//! Which index each query takes, with 100,000 runs of which some kinds are common and some are rare.
+//! Which index each query uses, with 100,000 runs whose values are common or rare.
 
 use futures_util::FutureExt;
 use runtrail_audit::{
@@ -13,8 +13,8 @@ use crate::queries::{Seen, plan, watched};
 
 const RUNS: i64 = 100_000;
 
-/// Half of the runs are of two skills; 60 have a rare status, 60 a rare channel, 1,000 are dry runs, all but ten have
-/// finished, and three of four have a parent.
+/// Inserts runs and events. Half of the runs belong to two skills; 60 have a rare status, 60 a rare
+/// channel, 1,000 are dry runs, all but ten have finished, and three in four have a parent.
 async fn fill(db: &DatabaseConnection, backend: Backend) {
     let numbers = match backend {
         Backend::Sqlite => format!(
@@ -49,19 +49,19 @@ async fn fill(db: &DatabaseConnection, backend: Backend) {
     );
     execute(db, &events).await;
     match backend {
-        // What a store of its own does, see below.
+        // As a store with its own connections does, see below.
         Backend::Sqlite => execute(db, "PRAGMA optimize=0x10002").await,
         Backend::Postgres => execute(db, "ANALYZE").await,
     }
 }
 
-/// A query by its name, and the index that it has to take on SQLite and on PostgreSQL.
+/// A query, and the index that it must use on SQLite and on PostgreSQL.
 struct Case {
     name: &'static str,
     index: [&'static str; 2],
-    /// Whether it ends after some rows, so that nothing may be sorted that is much longer.
+    /// Whether the query stops after one page, so that it must not sort all matching rows.
     is_page: bool,
-    /// Whether it begins in the middle of the index.
+    /// Whether the query starts in the middle of the index.
     is_deep: bool,
 }
 
@@ -73,7 +73,7 @@ struct Plans<'a> {
 }
 
 impl Plans<'_> {
-    /// Looks at the plans of the statements that a call sends.
+    /// Checks the plans of the statements that a call sends.
     async fn check<T>(&mut self, case: Case, call: impl Future<Output = T>) {
         self.seen.lock().unwrap().clear();
         call.await;
@@ -84,23 +84,24 @@ impl Plans<'_> {
             Backend::Sqlite => on_sqlite,
             Backend::Postgres => on_postgres,
         };
-        // The catalog has indexes of its own.
-        let of_our_tables = statements.into_iter().filter(|statement| {
+        // Queries of the catalog use its own indexes.
+        let on_our_tables = statements.into_iter().filter(|statement| {
             !statement.sql.contains("pg_catalog") && !statement.sql.contains("pragma_")
         });
-        for statement in of_our_tables {
+        for statement in on_our_tables {
             let lines = plan(self.db, &statement).await;
-            let takes_it = lines.iter().any(|line| line.contains(index));
-            let reads_all = lines.iter().any(|line| match self.backend {
-                // To go along an index until there are enough is fine; to sort all that there is, is not.
+            let uses_index = lines.iter().any(|line| line.contains(index));
+            let scans_or_sorts_all = lines.iter().any(|line| match self.backend {
+                // Following an index until the page is full is fine; sorting all matching rows is
+                // not.
                 Backend::Sqlite => {
                     line.starts_with("SCAN skill_run") && !line.contains(" USING ")
                         || case.is_page && line == "USE TEMP B-TREE FOR ORDER BY"
                 }
-                // It knows how many there are of each kind, and sorts where they are few.
+                // PostgreSQL has statistics for each value, and sorts if few rows match.
                 Backend::Postgres => line.contains("Seq Scan on skill_run"),
             });
-            let begins_at_its_start = case.is_deep
+            let starts_at_index_start = case.is_deep
                 && !lines.iter().any(|line| match self.backend {
                     Backend::Sqlite => line.contains("SEARCH") && line.contains("started_at<?"),
                     Backend::Postgres => {
@@ -108,10 +109,10 @@ impl Plans<'_> {
                             || line.contains("Index Cond: (started_at <=")
                     }
                 });
-            if !takes_it || reads_all || begins_at_its_start {
+            if !uses_index || scans_or_sorts_all || starts_at_index_start {
                 let plan = lines.join("\n    ");
                 self.failures
-                    .push(format!("{}: not by {index}\n    {plan}", case.name));
+                    .push(format!("{}: must use {index}\n    {plan}", case.name));
             }
         }
         self.seen.lock().unwrap().clear();
@@ -120,7 +121,8 @@ impl Plans<'_> {
 
 const RUN: [&str; 2] = ["sqlite_autoindex_skill_runs_1", "skill_runs_pkey"];
 const EVENTS: [&str; 2] = ["sqlite_autoindex_skill_run_logs_1", "skill_run_logs_pkey"];
-/// The lookup of a single parent. If PostgreSQL hashed the ids of all runs, there would be no such condition.
+/// The lookup of a single parent. A plan that hashes the ids of all runs has no such condition on
+/// PostgreSQL.
 const PARENT_BY_ID: [&str; 2] = [
     "SEARCH parent USING COVERING INDEX sqlite_autoindex_skill_runs_1 (id=?)",
     "Index Cond: (id = skill_runs.parent_run_id)",
@@ -144,7 +146,7 @@ macro_rules! check {
 }
 
 on_each_backend! {
-    async fn each_query_takes_its_index_whatever_is_common_or_rare(database) {
+    async fn each_query_uses_its_index_for_common_and_rare_values(database) {
         let (db, seen) = watched(database).await;
         fill(&db, database.backend()).await;
         let store = AuditStore::new(db.clone());
@@ -215,7 +217,7 @@ on_each_backend! {
             "page_logs" by EVENTS => store.page_logs("run-000100", &LogFilter::new(), newest, &first),
         }
 
-        // A page deep in the list begins where it says.
+        // A page deep in the list starts at its cursor.
         let deep = |runs: u64| {
             let (store, query) = (&store, query());
             async move {
@@ -237,7 +239,7 @@ on_each_backend! {
 }
 
 #[test]
-fn a_store_of_its_own_keeps_the_statistics_that_the_planner_needs() {
+fn a_store_with_its_own_connections_collects_planner_statistics() {
     on_database(Backend::Sqlite, async |database| {
         let db = database.connection().await;
         let has_statistics = async || {
@@ -248,10 +250,13 @@ fn a_store_of_its_own_keeps_the_statistics_that_the_planner_needs() {
         store.start_run(&running("r")).await.unwrap();
         let events: Vec<_> = (0..9_000).map(|number| event("r", number)).collect();
         store.append_logs(&events).await.unwrap();
-        assert!(!has_statistics().await, "before there is much to know");
+        assert!(
+            !has_statistics().await,
+            "statistics were collected for few rows"
+        );
         let events: Vec<_> = (9_000..11_000).map(|number| event("r", number)).collect();
         store.append_logs(&events).await.unwrap();
-        // They come after the answer.
+        // The store collects statistics after it has acknowledged the write.
         store.append_log(&event("r", 11_000)).await.unwrap();
         store.append_log(&event("r", 11_001)).await.unwrap();
         assert!(has_statistics().await);
@@ -265,14 +270,14 @@ fn a_store_of_its_own_keeps_the_statistics_that_the_planner_needs() {
         let statistics = "SELECT COUNT(*) FROM sqlite_stat1 WHERE tbl = 'skill_runs'";
         assert!(
             fetch::<i64>(&db, statistics).await[0] > 0,
-            "a store that is closed leaves them behind"
+            "closing a store must collect statistics"
         );
     });
 }
 
-/// It keeps plans that it has made while there was nothing, for about a minute.
+/// PostgreSQL caches plans that it made while the tables were empty, for about a minute.
 #[test]
-fn a_new_postgres_database_reads_no_whole_table_for_each_write() {
+fn writes_to_a_new_postgres_database_scan_no_whole_table() {
     on_database(Backend::Postgres, async |database| {
         const RUNS: i64 = 4_000;
 
@@ -284,12 +289,13 @@ fn a_new_postgres_database_reads_no_whole_table_for_each_write() {
             store.start_run(&run).await.unwrap();
             store.append_logs(&[event(&run.id, 1)]).await.unwrap();
         }
-        // By then its connections have told what they have done.
+        // Its connections have reported their statistics once they are closed.
         store.close().await.unwrap();
         let db = database.connection().await;
         let read = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'skill_runs'";
         let read = fetch::<i64>(&db, read).await[0];
-        // A thousand runs at most, or half of them for each event.
+        // Scans for the first thousand runs read RUNS² / 32 rows; a scan for each event would read
+        // RUNS² / 2.
         assert!(read < RUNS * RUNS / 8, "{read} rows");
     });
 }

@@ -1,6 +1,6 @@
-//! The SQL of every method against a golden file, and that each query goes through an index.
+//! The SQL of every method against a golden file, and that each query uses an index.
 //!
-//! After a change that is meant: `RUNTRAIL_UPDATE_GOLDEN=1 cargo xtask test queries`.
+//! After an intended change: `RUNTRAIL_UPDATE_GOLDEN=1 cargo xtask test queries`.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ use crate::fixture::*;
 
 pub(crate) type Seen = Arc<Mutex<Vec<Statement>>>;
 
-/// A connection whose statements are seen, to tables with nothing in them.
+/// Connects to empty tables, and records every statement of the connection.
 pub(crate) async fn watched(database: &TestDatabase) -> (DatabaseConnection, Seen) {
     let seen = Seen::default();
     let statements = Arc::clone(&seen);
@@ -28,7 +28,7 @@ pub(crate) async fn watched(database: &TestDatabase) -> (DatabaseConnection, See
     (db, seen)
 }
 
-/// Every method with the statements that it sends.
+/// Returns every method with the statements that it sends.
 async fn statements_by_method(
     db: &DatabaseConnection,
     seen: &Seen,
@@ -82,11 +82,11 @@ async fn statements_by_method(
         "page_run_summaries": store.page_run_summaries(&RunQuery::new(), ListOrder::OldestFirst, &PageRequest::first(5)),
         "page_runs, without a stored parent": store.page_runs(&RunQuery::new().without_stored_parent(), ListOrder::NewestFirst, &PageRequest::first(5)),
         "count_runs_by_query": store.count_runs_by_query(&RunQuery::new().statuses(["error"])),
-        "page_runs, everything asked for": store.page_runs(&everything(), ListOrder::NewestFirst, &PageRequest::first(5)),
+        "page_runs, every condition": store.page_runs(&every_condition(), ListOrder::NewestFirst, &PageRequest::first(5)),
         "page_logs": store.page_logs("r", &LogFilter::new(), ListOrder::OldestFirst, &PageRequest::first(5)),
     }
 
-    // As many as a stretch of a stream has, so that there is a next one.
+    // As many rows as one query of a stream reads, so that another query follows.
     store.start_run(&running("streamed")).await.unwrap();
     for number in 0..100 {
         store.append_log(&event("streamed", number)).await.unwrap();
@@ -112,11 +112,11 @@ async fn statements_by_method(
     }
 
     sent();
-    let of_skill = filter().skill("skill");
+    let by_skill = filter().skill("skill");
     let typed = LogFilter::new().event_type("message").after(7);
     see! {
         "stream_runs": store.stream_runs(&filter(), ListOrder::NewestFirst, Page::first(26)).count(),
-        "stream_runs of a skill, oldest first": store.stream_runs(&of_skill, ListOrder::OldestFirst, Page::first(26)).count(),
+        "stream_runs of a skill, oldest first": store.stream_runs(&by_skill, ListOrder::OldestFirst, Page::first(26)).count(),
         "stream_runs_by_query": store.stream_runs_by_query(&RunQuery::new().except_skills(["skill"]), ListOrder::NewestFirst, Page::first(26)).count(),
         "stream_logs": store.stream_logs("streamed", &LogFilter::new(), ListOrder::OldestFirst).count(),
         "stream_logs, newest first": store.stream_logs("streamed", &LogFilter::new(), ListOrder::NewestFirst).count(),
@@ -125,7 +125,7 @@ async fn statements_by_method(
     all
 }
 
-fn everything() -> RunQuery {
+fn every_condition() -> RunQuery {
     RunQuery::new()
         .statuses(["ok", "error"])
         .except_statuses(["timeout", "cancelled"])
@@ -143,7 +143,7 @@ fn everything() -> RunQuery {
         .id_prefix("r")
 }
 
-/// The lines of a plan.
+/// Returns the lines of a statement's plan.
 pub(crate) async fn plan(db: &DatabaseConnection, statement: &Statement) -> Vec<String> {
     let (explain, column) = match db.get_database_backend() {
         sea_orm::DbBackend::Sqlite => ("EXPLAIN QUERY PLAN", "detail"),
@@ -160,7 +160,7 @@ pub(crate) async fn plan(db: &DatabaseConnection, statement: &Statement) -> Vec<
 }
 
 on_each_backend! {
-    async fn the_sql_of_every_method_is_the_one_in_the_golden_file(database) {
+    async fn the_sql_of_every_method_matches_the_golden_file(database) {
         let (db, seen) = watched(database).await;
         let mut text = String::new();
         for (method, statements) in statements_by_method(&db, &seen).await {
@@ -173,20 +173,20 @@ on_each_backend! {
         assert_golden("queries", database.backend(), &text);
     }
 
-    async fn every_query_goes_through_an_index(database) {
+    async fn every_query_uses_an_index(database) {
         let (db, seen) = watched(database).await;
         if database.backend() == Backend::Postgres {
-            // With nothing in the tables, reading them whole would always be the best plan.
+            // For empty tables, a sequential scan would always be the best plan.
             execute(&db, "SET enable_seqscan = off").await;
         }
         for (method, statements) in statements_by_method(&db, &seen).await {
             for statement in statements {
                 for line in plan(&db, &statement).await {
-                    let reads_a_whole_table = match database.backend() {
+                    let scans_whole_table = match database.backend() {
                         Backend::Sqlite => line == "SCAN skill_runs" || line == "SCAN skill_run_logs",
                         Backend::Postgres => line.contains("Seq Scan on skill_run"),
                     };
-                    assert!(!reads_a_whole_table, "{method}: {line}\n{}", statement.sql);
+                    assert!(!scans_whole_table, "{method}: {line}\n{}", statement.sql);
                 }
             }
         }

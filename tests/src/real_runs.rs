@@ -1,4 +1,4 @@
-//! Imported by the code of the example, and compared with the file.
+//! Real runs, imported by the example's code and compared with the file.
 
 #[path = "../../crates/runtrail/examples/agent_runs/import.rs"]
 mod import;
@@ -16,13 +16,13 @@ const SAMPLE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../crates/runtrail/examples/agent_runs/sample.json"
 );
-/// Beside the repository, not in it; `cargo xtask test` says so where it is missing.
+/// Next to the repository, not in it. `cargo xtask test` reports if the file is missing.
 const TAU_BENCH: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../shared/data/tau-bench-airline-gpt-4o.json"
 );
 
-/// What the file itself says, counted without the code under test.
+/// What the file contains, counted without the code under test.
 #[derive(Default)]
 struct Expected {
     messages: usize,
@@ -59,7 +59,7 @@ async fn import_and_compare(database: &TestDatabase, file: &str) -> import::Impo
     assert_eq!(imported.tasks, expected.trials_by_task.len());
     assert_eq!(imported.events, expected.messages);
 
-    // Every message of every trial, to the letter.
+    // Every message of every trial is stored unchanged.
     for trial in &trials {
         let task = trial["task_id"].as_u64().unwrap();
         let id = import::trial_run_id(task, trial["trial"].as_u64().unwrap());
@@ -93,7 +93,7 @@ async fn import_and_compare(database: &TestDatabase, file: &str) -> import::Impo
             [id.as_str(), &import::task_run_id(task)]
         );
     }
-    // The questions that are asked later on.
+    // Queries by parent, skill and status.
     for (task, numbers) in &expected.trials_by_task {
         let children = store
             .list_children_by_parent(&import::task_run_id(*task))
@@ -125,7 +125,7 @@ async fn import_and_compare(database: &TestDatabase, file: &str) -> import::Impo
         trials.len() as u64
     );
 
-    // Importing is repeatable, as every write of it is.
+    // An import can be repeated, since each of its writes can.
     assert_eq!(import::import(&store, &text).await.unwrap(), imported);
     let everything = RunFilter::new().include_dry_run();
     let runs = store.count_runs_filtered(&everything).await.unwrap();
@@ -134,12 +134,12 @@ async fn import_and_compare(database: &TestDatabase, file: &str) -> import::Impo
 }
 
 on_each_backend! {
-    async fn of_the_sample(database) {
+    async fn runs_of_the_sample_are_imported_and_read_back(database) {
         let imported = import_and_compare(database, SAMPLE).await;
         assert_eq!(imported, import::Imported { tasks: 2, trials: 4, events: 21 });
     }
 
-    async fn of_tau_bench(database) {
+    async fn runs_of_tau_bench_are_imported_and_read_back(database) {
         let imported = import_and_compare(database, TAU_BENCH).await;
         assert_eq!(imported, import::Imported { tasks: 50, trials: 200, events: 5_308 });
     }

@@ -195,7 +195,7 @@ on_each_backend! {
             assert!(std::time::Instant::now() < give_up, "it is not recorded");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-        cli.is_finished("late").await;
+        cli.wait_until_finished("late").await;
         assert_eq!(cli.run("late").await.parent_run_id, None);
         assert_eq!(cli.printed_by("late", "stdout").await, b"none\n");
 

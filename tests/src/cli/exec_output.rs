@@ -89,9 +89,9 @@ on_each_backend! {
             r"printf 'Name? \342\202'; {}; printf '\254'; {}; printf '\rbob\nnext\n'", wait("one"), wait("two"),
         );
         let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", &script]);
-        cli.has_events("r", 1).await;
+        cli.wait_for_events("r", 1).await;
         fs::write(cli.path("one"), "").unwrap();
-        cli.has_events("r", 2).await;
+        cli.wait_for_events("r", 2).await;
         fs::write(cli.path("two"), "").unwrap();
         assert!(ended(&mut child).success());
         let events = cli.events("r").await;
@@ -133,7 +133,7 @@ on_each_backend! {
         let mut child = cli.spawn_exec(&["--id", "live", "--", "sh", "-c", "echo first; while ! test -e stop; do sleep 0.05; done"]);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "first");
-        cli.has_events("live", 1).await;
+        cli.wait_for_events("live", 1).await;
         assert!(cli.run("live").await.is_running());
         fs::write(cli.path("stop"), "").unwrap();
         assert!(ended(&mut child).success());

@@ -123,10 +123,10 @@ on_each_backend! {
                       echo; echo \"$name $password\" | tr a-z A-Z; exit 5";
         let arguments = ["exec", "--id", "r", "--pty", "--", "sh", "-c", script];
         let mut child = on_terminal(&cli, &terminal, TerminalIs::Stdin, &arguments);
-        cli.has_events("r", 1).await;
+        cli.wait_for_events("r", 1).await;
         assert!(!is_cooked(&terminal));
         terminal_write(&terminal, "bog\x7fb\n");
-        cli.has_events("r", 3).await;
+        cli.wait_for_events("r", 3).await;
         terminal_write(&terminal, "secret\n");
         assert_eq!(ended(&mut child).code(), Some(5));
         assert!(is_cooked(&terminal));
@@ -215,7 +215,7 @@ on_each_backend! {
         let mut shell = shell_on_terminal(&cli, &terminal);
         let script = "printf ready; read x; echo got=$x; read y; echo then=$y; exit 5";
         terminal_write(&terminal, &format!("PS1=; set +o history; runtrail exec --id r --pty -- sh -c '{script}' &\n"));
-        cli.has_events("r", 1).await;
+        cli.wait_for_events("r", 1).await;
         terminal_write(&terminal, "echo in-the-$((40+2))-shell\n");
         terminal.shown_until("in-the-42-shell");
         terminal_write(&terminal, "fg\n");
@@ -237,7 +237,7 @@ on_each_backend! {
         eventually(|| (!is_cooked(&terminal)).then_some(()));
         terminal_write(&terminal, "again\n");
         terminal.shown_until("then=again");
-        cli.is_finished("r").await;
+        cli.wait_until_finished("r").await;
         assert_eq!(cli.run("r").await.error, "exit code 5");
         eventually(|| {
             terminal_write(&terminal, "exit\n");

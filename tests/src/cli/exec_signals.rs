@@ -38,7 +38,7 @@ pub(super) fn on_terminal(
     // `setsid` makes a terminal that is its stdin the one that controls what it runs.
     let by = [
         &["setsid", "--ctty"],
-        HEEDING_SIGNALS,
+        WITH_DEFAULT_SIGNALS,
         &["sh", "-c", redirected],
     ]
     .concat();
@@ -49,7 +49,7 @@ pub(super) fn on_terminal(
 pub(super) fn shell_on_terminal(cli: &Cli, terminal: &Terminal) -> Child {
     let by = [
         &["setsid", "--ctty"],
-        HEEDING_SIGNALS,
+        WITH_DEFAULT_SIGNALS,
         &["bash", "--norc", "--noprofile", "-i", "-s"],
     ]
     .concat();
@@ -265,7 +265,7 @@ on_each_backend! {
         let mut terminal = Terminal::open();
         let mut shell = shell_on_terminal(&cli, &terminal);
         terminal_write(&terminal, "PS1=; set +o history; runtrail exec --id r -- sh -c 'echo pid=$$; read x; echo got=$x; read y; echo then=$y; exit 5' &\n");
-        cli.has_events("r", 1).await;
+        cli.wait_for_events("r", 1).await;
         let program = cli.printed_by("r", "stdout").await;
         let program = String::from_utf8(program).unwrap().trim().replace("pid=", "");
         let is_stopped = || {
@@ -286,14 +286,14 @@ on_each_backend! {
         eventually(|| is_stopped().is_none().then_some(()));
         terminal_write(&terminal, "again\n");
         terminal.shown_until("then=again");
-        cli.is_finished("r").await;
+        cli.wait_until_finished("r").await;
         assert_eq!(cli.run("r").await.error, "exit code 5");
 
         // In the background the program is stopped, but still ends.
         terminal_write(&terminal, "runtrail exec --id k -- sh -c 'echo ready; read x' &\n");
-        cli.has_events("k", 1).await;
+        cli.wait_for_events("k", 1).await;
         terminal_write(&terminal, "sleep 0.5; kill -TERM %2 %1 $!\n");
-        cli.is_finished("k").await;
+        cli.wait_until_finished("k").await;
         terminal_write(&terminal, "exit\n");
         eventually(|| {
             terminal_write(&terminal, "exit\n");
@@ -369,7 +369,7 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         let mut terminated = cli.spawn_exec(&["--id", "terminated", "--", "yes"]);
         let mut timed_out = cli.spawn_exec(&["--id", "timed out", "--timeout", "3s", "--", "yes"]);
-        cli.has_events("terminated", 1).await;
+        cli.wait_for_events("terminated", 1).await;
         send("TERM", &terminated.id().to_string());
         assert_eq!(ended(&mut terminated).code(), Some(143));
         assert_eq!(ended(&mut timed_out).code(), Some(124));
@@ -459,7 +459,7 @@ on_each_backend! {
         let outer = cli.run("outer").await;
         assert!(!outer.is_running());
         // Its own runtrail may still be writing down how it ended.
-        cli.is_finished("inner").await;
+        cli.wait_until_finished("inner").await;
         assert_eq!(cli.run("inner").await.parent_run_id.as_deref(), Some("outer"));
     }
 }

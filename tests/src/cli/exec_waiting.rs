@@ -38,7 +38,7 @@ impl Ended {
 async fn waiting_program(cli: &Cli, id: &str, then: &str) -> Child {
     let script = format!("echo $$; while ! test -e go; do sleep 0.02; done; {then}");
     let child = cli.spawn_exec(&["--id", id, "--", "sh", "-c", &script]);
-    cli.has_events(id, 1).await;
+    cli.wait_for_events(id, 1).await;
     child
 }
 

@@ -239,7 +239,7 @@ on_each_backend! {
             let mut child = cli.spawn_exec(&arguments);
             let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
             assert_eq!(lines.next().unwrap().unwrap(), "first");
-            cli.has_events(&id, 1).await;
+            cli.wait_for_events(&id, 1).await;
             execute(&db, "ALTER TABLE skill_run_logs RENAME TO elsewhere").await;
             fs::write(cli.path(&id), "").unwrap();
             assert_eq!(lines.next().unwrap().unwrap(), "second");
@@ -263,7 +263,7 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         let script = "echo first; while ! test -e go; do sleep 0.02; done; seq 200";
         let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", script]);
-        cli.has_events("r", 1).await;
+        cli.wait_for_events("r", 1).await;
         for sequence in [17, 40] {
             let taken = SkillRunLog::new("r", sequence, "note", serde_json::json!("taken"));
             cli.store.append_log(&taken).await.unwrap();
@@ -301,7 +301,7 @@ on_each_backend! {
         let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", script]);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "first");
-        cli.has_events("r", 1).await;
+        cli.wait_for_events("r", 1).await;
         let db = database.connection().await;
         // A failure that passes: on SQLite it is the longest wait for a lock, on PostgreSQL the end of each connection.
         let break_it = async {

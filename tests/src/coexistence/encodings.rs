@@ -14,7 +14,7 @@ impl MigratorTrait for Composed {
 }
 
 #[test]
-fn a_database_that_cannot_hold_every_character_is_refused_by_name() {
+fn a_database_that_cannot_store_every_character_is_refused_naming_its_encoding() {
     for encoding in ["LATIN1", "EUC_JP"] {
         on_database(Backend::Postgres, async |database| {
             database.recreate_with_encoding(encoding).await;
@@ -47,7 +47,7 @@ fn a_database_that_cannot_hold_every_character_is_refused_by_name() {
 }
 
 #[test]
-fn a_database_without_an_encoding_holds_every_character() {
+fn a_database_without_an_encoding_stores_every_character() {
     on_database(Backend::Postgres, async |database| {
         database.recreate_with_encoding("SQL_ASCII").await;
         let store = database.store().await;

@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder
 
 use crate::fixture::*;
 
-/// A table of a host's, that refers to runs.
+/// A host's table that references runs.
 mod order {
     use sea_orm::entity::prelude::*;
 
@@ -42,20 +42,20 @@ on_each_backend! {
             .all(&db)
             .await
             .unwrap();
-        let shape: Vec<_> = runs.iter().map(|(run, logs)| (run.id.as_str(), logs.len())).collect();
+        let shape: Vec<_> = runs.iter().map(|(run, events)| (run.id.as_str(), events.len())).collect();
         assert_eq!(shape, [("a", 2), ("b", 2)]);
         assert_eq!(runs[0].0.started_at, at(0).timestamp_micros());
         assert_eq!(runs[0].1[1].payload, r#"{"text":"hello"}"#);
     }
 
-    async fn a_hosts_own_table_is_joined_with_runs(database) {
+    async fn a_hosts_table_can_be_joined_with_runs(database) {
         let db = database.connection().await;
         let store = AuditStore::new(db.clone());
         store.initialize().await.unwrap();
         store.start_run(&running("r")).await.unwrap();
         let mut orders = sea_orm::Schema::new(db.get_database_backend())
             .create_table_from_entity(order::Entity);
-        // The host's own table, in its own way.
+        // The host creates its own table.
         db.execute(orders.table(order::Entity)).await.unwrap();
         execute(&db, "INSERT INTO orders VALUES (7, 'r')").await;
 
@@ -99,8 +99,8 @@ fn the_entities_find_the_tables_of_a_schema_on_the_search_path() {
             .await
             .unwrap();
         assert_eq!(found[0].1.as_ref().unwrap().id, "r");
-        let logs = skill_run_log::Entity::find().all(&host).await.unwrap();
-        assert_eq!(logs.len(), 1);
+        let events = skill_run_log::Entity::find().all(&host).await.unwrap();
+        assert_eq!(events.len(), 1);
         // A store on that connection finds them too.
         let store = AuditStore::new(host);
         store.initialize().await.unwrap();

@@ -6,7 +6,7 @@ use url::Url;
 
 use crate::fixture::*;
 
-/// Every kind of statement once.
+/// Sends every kind of statement once.
 async fn assert_works(store: &impl Storage, id: &str) {
     store.start_run(&running(id)).await.unwrap();
     store.append_log(&event(id, 0)).await.unwrap();
@@ -49,7 +49,7 @@ async fn assert_works(store: &impl Storage, id: &str) {
     assert_eq!(store.purge_older_than(at(-1_000_000)).await.unwrap(), 0);
 }
 
-/// The URL of a database for another role, whose password is its name.
+/// Returns the URL of a database for another role, whose password is its name.
 fn url_as(url: &str, role: &str) -> String {
     let mut url = Url::parse(url).unwrap();
     url.set_username(role).unwrap();
@@ -80,7 +80,7 @@ fn a_role_without_the_right_to_create_tables_can_use_a_migrated_database() {
             &format!("DROP ROLE IF EXISTS {ROLE}; CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE}'"),
         )
         .await;
-        // Until PostgreSQL 15, everyone may create tables there.
+        // Before PostgreSQL 15, every role may create tables there.
         execute(&db, "REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
         let store = AuditStore::connect(url_as(&database.url(), ROLE))
             .await
@@ -107,7 +107,7 @@ fn a_role_without_the_right_to_create_tables_can_use_a_migrated_database() {
         store.initialize().await.unwrap();
         assert_works(&store, "r").await;
 
-        // Not even the records of migrations have to be readable: the tables tell.
+        // Even the migration records needn't be readable: the tables are checked instead.
         execute(
             &db,
             &format!("REVOKE ALL ON runtrail_migrations FROM {ROLE}"),
@@ -147,7 +147,7 @@ fn a_schema_other_than_public_is_named_in_every_statement() {
         assert_eq!(tables_in(&db, "audit").await, TABLES);
         assert!(tables_in(&db, "public").await.is_empty());
 
-        // A purge of several statements, there too.
+        // A purge sends several statements, which name the schema too.
         store.start_run(&finished_at("old", 1)).await.unwrap();
         store.append_log(&event("old", 0)).await.unwrap();
         assert_eq!(store.purge_older_than(at(2)).await.unwrap(), 1);
@@ -168,7 +168,7 @@ fn a_schema_other_than_public_is_named_in_every_statement() {
 }
 
 #[test]
-fn the_script_for_a_schema_makes_the_tables_there() {
+fn the_script_for_a_schema_creates_the_tables_there() {
     on_database(Backend::Postgres, async |database| {
         let db = database.connection().await;
         let audit = schema(&db, "audit").await;
@@ -224,10 +224,10 @@ async fn set_for_database(db: &DatabaseConnection, setting: &str) {
 }
 
 #[test]
-fn tables_that_are_further_down_the_search_path_get_no_double() {
+fn tables_further_down_the_search_path_are_not_created_again() {
     on_database(Backend::Postgres, async |database| {
         let admin = database.connection().await;
-        // As a host's migrator does it: in public, and without a record in our own table.
+        // As a host's migrator creates them: in public, and without records in our own table.
         Migrator::new().up(&admin, None).await.unwrap();
         execute(&admin, "DROP TABLE runtrail_migrations").await;
         schema(&admin, "mine").await;
@@ -241,16 +241,16 @@ fn tables_that_are_further_down_the_search_path_get_no_double() {
 }
 
 #[test]
-fn many_migrate_at_once_whatever_the_isolation_level_is_by_default() {
+fn concurrent_migrations_succeed_whatever_the_default_isolation_level() {
     on_database(Backend::Postgres, async |database| {
         let admin = database.connection().await;
         set_for_database(&admin, "default_transaction_isolation = 'repeatable read'").await;
-        initialize_at_once(database, 16).await;
+        initialize_concurrently(database, 16).await;
     });
 }
 
 #[test]
-fn a_schema_that_is_not_there_is_named() {
+fn a_schema_that_does_not_exist_is_refused() {
     on_database(Backend::Postgres, async |database| {
         let nowhere = SchemaName::new("nowhere").unwrap();
         let store = AuditStore::connect(database.url())
@@ -286,7 +286,7 @@ fn a_schema_name_that_would_need_quoting_is_refused() {
 }
 
 #[test]
-fn sqlite_has_no_schemas_and_ignores_the_name() {
+fn sqlite_ignores_the_name_of_a_schema() {
     on_database(Backend::Sqlite, async |database| {
         let audit = SchemaName::new("audit").unwrap();
         let store = AuditStore::connect(database.url())
@@ -299,7 +299,7 @@ fn sqlite_has_no_schemas_and_ignores_the_name() {
 }
 
 #[test]
-fn a_pooler_in_transaction_mode_can_stand_between() {
+fn a_store_works_through_a_pooler_in_transaction_mode() {
     on_database(Backend::Postgres, async |database| {
         let db = database.connection().await;
         let audit = schema(&db, "audit").await;
@@ -324,7 +324,7 @@ fn a_pooler_in_transaction_mode_can_stand_between() {
 }
 
 #[test]
-fn values_survive_the_way_without_prepared_statements() {
+fn values_are_read_back_unchanged_without_prepared_statements() {
     on_database(Backend::Postgres, async |database| {
         let prepared = AuditStore::connect(database.url()).await.unwrap();
         prepared.initialize().await.unwrap();

@@ -17,7 +17,7 @@ async fn initialized(db: &DatabaseConnection) -> AuditStore {
     store
 }
 
-/// A host's own kind of connection.
+/// A host's own type of connection.
 struct Counting<'a> {
     inner: &'a DatabaseConnection,
     statements: AtomicUsize,
@@ -50,9 +50,9 @@ impl ConnectionTrait for Counting<'_> {
     }
 }
 
-/// The foreign key would refuse the event too, and end the host's transaction.
+/// The foreign key would refuse the event as well, but that would abort the host's transaction.
 #[test]
-fn an_event_waits_for_who_is_deleting_its_run_and_leaves_the_transaction_usable() {
+fn an_event_waits_for_the_deletion_of_its_run_and_leaves_the_transaction_usable() {
     on_database(Backend::Postgres, async |database| {
         let db = database.connection().await;
         let store = initialized(&db).await;
@@ -79,7 +79,7 @@ fn an_event_waits_for_who_is_deleting_its_run_and_leaves_the_transaction_usable(
 }
 
 on_each_backend! {
-    async fn what_is_written_in_a_transaction_is_there_after_its_commit(database) {
+    async fn writes_in_a_transaction_are_stored_by_its_commit(database) {
         let db = database.connection().await;
         let store = initialized(&db).await;
         let txn = db.begin().await.unwrap();
@@ -95,7 +95,7 @@ on_each_backend! {
         assert_eq!(count(&db, "host_things").await, 1);
     }
 
-    async fn what_is_written_in_a_transaction_goes_with_its_rollback(database) {
+    async fn writes_in_a_transaction_are_undone_by_its_rollback(database) {
         let db = database.connection().await;
         let store = initialized(&db).await;
         store.start_run(&finished_at("old", 1)).await.unwrap();
@@ -108,13 +108,14 @@ on_each_backend! {
         assert_eq!(store.get_run("old").await.unwrap(), finished_at("old", 1));
     }
 
-    async fn what_a_transaction_has_written_nobody_else_sees_before_its_commit(database) {
+    async fn writes_in_a_transaction_are_invisible_before_its_commit(database) {
         let db = database.connection().await;
         let store = initialized(&db).await;
         let other = AuditStore::connect(database.url()).await.unwrap();
         let txn = db.begin().await.unwrap();
         store.on(&txn).start_run(&running("r")).await.unwrap();
-        // On SQLite too: `connect` has switched the file to the write-ahead log, where reading doesn't wait.
+        // On SQLite too: `connect` has switched the file to the write-ahead log, where readers
+        // don't wait.
         assert_kind(other.get_run("r").await, ErrorKind::NotFound);
         txn.commit().await.unwrap();
         assert_eq!(other.get_run("r").await.unwrap(), running("r"));
@@ -139,7 +140,7 @@ on_each_backend! {
         assert_eq!(store.get_run("r").await.unwrap(), running("r"));
     }
 
-    async fn cancelled_calls_leave_a_hosts_transaction_whole(database) {
+    async fn cancelled_calls_leave_a_hosts_transaction_intact(database) {
         let db = database.connection().await;
         let store = initialized(&db).await;
         for round in 0..20_u32 {
@@ -157,7 +158,7 @@ on_each_backend! {
         assert_eq!(count(&db, "skill_runs").await, 20);
     }
 
-    async fn any_connection_of_a_hosts_will_do(database) {
+    async fn any_type_of_host_connection_can_be_used(database) {
         let db = database.connection().await;
         let store = initialized(&db).await;
         let counting = Counting { inner: &db, statements: AtomicUsize::new(0) };
@@ -166,21 +167,21 @@ on_each_backend! {
         assert_eq!(counting.statements.load(Ordering::Relaxed), 2);
     }
 
-    async fn every_door_gives_the_same_answers(database) {
+    async fn every_kind_of_store_returns_the_same_results(database) {
         let db = database.connection().await;
         let over_host = AuditStore::new(db.clone());
         over_host.initialize().await.unwrap();
         let own = AuditStore::connect(database.url()).await.unwrap();
         let borrowed = over_host.on(&db);
-        let doors: [&dyn Storage; 3] = [&own, &over_host, &borrowed];
+        let stores: [&dyn Storage; 3] = [&own, &over_host, &borrowed];
 
-        for (number, store) in doors.iter().enumerate() {
+        for (number, store) in stores.iter().enumerate() {
             let id = number.to_string();
             store.start_run(&running(&id)).await.unwrap();
             store.append_log(&event(&id, 0)).await.unwrap();
             store.finish_run(&id, &stats()).await.unwrap();
         }
-        for store in doors {
+        for store in stores {
             for other in ["0", "1", "2"] {
                 store.finish_run(other, &stats()).await.unwrap();
                 store.append_log(&event(other, 0)).await.unwrap();

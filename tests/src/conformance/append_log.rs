@@ -4,21 +4,21 @@ use serde_json::json;
 use crate::fixture::*;
 
 cases! {
-    async fn an_event_comes_back_as_given(cx) {
+    async fn an_event_is_read_back_as_written(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let event = SkillRunLog::new("r", 3, "tool_call", json!({"tool": "search", "arguments": [1, null]})).created_at(at(5));
         cx.store.append_log(&event).await.unwrap();
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), [event]);
     }
 
-    async fn an_event_without_a_time_gets_the_clocks(cx) {
+    async fn an_event_without_a_time_gets_the_time_of_the_clock(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.append_log(&event("r", 0)).await.unwrap();
         let stored = event("r", 0).created_at(cx.clock.now());
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), [stored]);
     }
 
-    async fn any_json_value_is_a_payload(cx) {
+    async fn any_json_value_is_accepted_as_a_payload(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let payloads = [json!(null), json!(true), json!(-1.5), json!("text"), json!([]), json!({})];
         for (sequence, payload) in payloads.iter().enumerate() {
@@ -36,7 +36,7 @@ cases! {
         assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
     }
 
-    async fn the_same_event_again_is_ok_and_stored_once(cx) {
+    async fn appending_the_same_event_again_is_ok_and_stores_it_once(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.append_log(&event("r", 0)).await.unwrap();
         let stored = cx.store.list_logs_by_run("r").await.unwrap();
@@ -63,13 +63,13 @@ cases! {
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), stored);
     }
 
-    async fn a_finished_run_still_takes_events(cx) {
+    async fn a_finished_run_still_accepts_events(cx) {
         cx.store.start_run(&finished_at("r", 10)).await.unwrap();
         cx.store.append_log(&event("r", 0)).await.unwrap();
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap().len(), 1);
     }
 
-    async fn events_come_in_the_order_of_their_sequence(cx) {
+    async fn events_are_listed_in_order_of_sequence(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         for sequence in [10, 2, 30, 0, 1] {
             cx.store.append_log(&event("r", sequence)).await.unwrap();
@@ -79,7 +79,7 @@ cases! {
         assert_eq!(sequences, [0, 1, 2, 10, 30]);
     }
 
-    async fn each_run_has_events_of_its_own(cx) {
+    async fn each_run_has_its_own_events(cx) {
         for run in ["r", "s"] {
             cx.store.start_run(&running(run)).await.unwrap();
             cx.store.append_log(&event(run, 0)).await.unwrap();
@@ -93,7 +93,7 @@ cases! {
         assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
     }
 
-    async fn a_thousand_events_come_back(cx) {
+    async fn a_thousand_events_are_read_back(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         for sequence in 0..1_000 {
             cx.store.append_log(&event("r", sequence)).await.unwrap();
@@ -137,7 +137,7 @@ mod stored {
         }
     }
 
-    mod together {
+    mod in_one_batch {
         use super::*;
 
         cases_of_the_store! {

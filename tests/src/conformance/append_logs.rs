@@ -18,7 +18,7 @@ fn numbered(run_id: &str, sequences: std::ops::Range<u64>) -> Vec<SkillRunLog> {
 }
 
 cases_of_the_store! {
-    async fn many_events_come_back_as_given(cx) {
+    async fn many_events_are_read_back_as_written(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.start_run(&running("other")).await.unwrap();
         let events = numbered("r", 0..2_500);
@@ -28,11 +28,11 @@ cases_of_the_store! {
         assert_eq!(cx.store.list_logs_by_run("other").await.unwrap(), others);
     }
 
-    async fn no_events_are_stored_at_once(cx) {
+    async fn appending_no_events_is_ok(cx) {
         cx.store.append_logs(&[]).await.unwrap();
     }
 
-    async fn awkward_events_are_stored_as_one_by_one(cx) {
+    async fn awkward_events_are_stored_the_same_in_a_batch_as_singly(cx) {
         cx.store.start_run(&running("many")).await.unwrap();
         cx.store.start_run(&running("single")).await.unwrap();
         let payloads = [
@@ -40,12 +40,12 @@ cases_of_the_store! {
             json!(""), json!("\u{0}"), json!("\\u0000"), json!("'; DROP TABLE skill_runs; --"), json!("$1 ? {}"),
             json!({"z": 1, "a": {"b": [1, [2.50, "\u{202E}"]]}}),
         ];
-        let of_run = |run_id: &str| -> Vec<_> {
+        let events_of = |run_id: &str| -> Vec<_> {
             let events = payloads.iter().zip(0..).map(|(payload, sequence)| with(event(run_id, sequence), |event| { event.event_type = format!("type \"{sequence}\" \\ '"); event.payload = payload.clone(); }));
             events.collect()
         };
-        cx.store.append_logs(&of_run("many")).await.unwrap();
-        for event in of_run("single") {
+        cx.store.append_logs(&events_of("many")).await.unwrap();
+        for event in events_of("single") {
             cx.store.append_log(&event).await.unwrap();
         }
         let texts = |run: &str| {
@@ -56,7 +56,7 @@ cases_of_the_store! {
         assert_eq!(many.len(), payloads.len());
     }
 
-    async fn events_without_a_time_get_the_clocks(cx) {
+    async fn events_without_a_time_get_the_time_of_the_clock(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.append_logs(&[event("r", 0), event("r", 1)]).await.unwrap();
         for stored in cx.store.list_logs_by_run("r").await.unwrap() {
@@ -64,7 +64,7 @@ cases_of_the_store! {
         }
     }
 
-    async fn the_same_events_again_are_ok_and_stored_once(cx) {
+    async fn appending_the_same_events_again_is_ok_and_stores_them_once(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let events = numbered("r", 0..10);
         cx.store.append_logs(&events[..6]).await.unwrap();
@@ -75,7 +75,7 @@ cases_of_the_store! {
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), events);
     }
 
-    async fn a_conflict_keeps_none_of_the_others_away(cx) {
+    async fn a_conflict_does_not_prevent_the_other_events(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.append_log(&event("r", 1_500)).await.unwrap();
         let events = numbered("r", 0..3_000);
@@ -103,7 +103,7 @@ cases_of_the_store! {
         assert!(cx.store.list_logs_by_run("unknown").await.unwrap().is_empty());
     }
 
-    async fn one_that_cannot_be_stored_keeps_all_away(cx) {
+    async fn one_invalid_event_prevents_the_whole_batch(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let invalid = with(event("r", 1), |event| event.event_type = "a\0b".into());
         assert_invalid(cx.store.append_logs(&[event("r", 0), invalid]).await, "event_type");
@@ -121,7 +121,7 @@ cases_of_the_store! {
         assert!(stored.iter().map(|event| &event.payload).eq(events.iter().map(|event| &event.payload)));
     }
 
-    async fn events_join_a_hosts_transaction(cx) {
+    async fn events_are_part_of_a_hosts_transaction(cx) {
         use sea_orm::TransactionTrait;
 
         cx.store.start_run(&running("r")).await.unwrap();
@@ -142,7 +142,7 @@ mod raced {
 
     on_each_backend! {
         /// Another process starts the run between the insert that finds no run and the query for stored events.
-        async fn a_conflict_keeps_no_event_away_though_the_run_is_started_meanwhile(database) {
+        async fn a_conflict_in_a_run_started_meanwhile_does_not_prevent_the_other_events(database) {
             let other = Arc::new(database.store().await);
             let mut host = database.connection().await;
             let (begun, starting) = (Arc::new(AtomicBool::new(false)), Arc::clone(&other));

@@ -3,7 +3,7 @@ use runtrail_audit::{Page, RunFilter, RunStatus};
 use crate::fixture::*;
 
 cases! {
-    async fn the_count_of_a_skill_is_the_length_of_its_list(cx) {
+    async fn the_count_for_a_skill_is_the_length_of_its_list(cx) {
         let runs = [
             running("a"),
             finished_at("b", 1),
@@ -23,7 +23,7 @@ cases! {
         }
     }
 
-    async fn an_empty_history_counts_zero(cx) {
+    async fn the_counts_of_an_empty_history_are_zero(cx) {
         assert_eq!(cx.store.count_runs_by_skill("skill", true).await.unwrap(), 0);
         assert_eq!(cx.store.count_runs_filtered(&RunFilter::new()).await.unwrap(), 0);
     }

@@ -4,14 +4,14 @@ use runtrail_audit::{ErrorKind, RunCreation, SkillRun, Storage};
 use crate::fixture::*;
 
 cases_of_the_store! {
-    async fn a_created_run_comes_back_as_given(cx) {
+    async fn a_created_run_is_read_back_as_written(cx) {
         cx.store.create_run(&running("r")).await.unwrap();
         cx.store.create_run(&finished_at("s", 5)).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap(), running("r"));
         assert_eq!(cx.store.get_run("s").await.unwrap(), finished_at("s", 5));
     }
 
-    async fn the_same_run_again_is_ok_even_when_it_has_finished_since(cx) {
+    async fn creating_the_same_run_again_is_ok_even_after_it_has_finished(cx) {
         cx.store.create_run(&running("r")).await.unwrap();
         cx.store.create_run(&running("r")).await.unwrap();
         cx.store.finish_run("r", &stats()).await.unwrap();
@@ -26,7 +26,7 @@ cases_of_the_store! {
         assert_kind(cx.store.create_run(&running_at("r", 1)).await, ErrorKind::RunExists);
     }
 
-    async fn of_many_who_want_an_id_one_gets_it(cx) {
+    async fn one_of_many_concurrent_calls_gets_the_id(cx) {
         for round in 0..20 {
             let runs: Vec<SkillRun> = (0..16).map(|number| running_at(&format!("r-{round}"), number)).collect();
             let answers = join_all(runs.iter().map(|run| cx.store.create_run(run))).await;

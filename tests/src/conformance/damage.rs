@@ -4,7 +4,7 @@ use runtrail_audit::{ErrorKind, Page, RunFilter, Storage};
 
 use crate::fixture::*;
 
-/// A damaged run between two whole ones, each the parent of the next, and all finished.
+/// Stores three finished runs, each the parent of the next, and damages the second one.
 async fn damage(cx: &Cx<'_, impl Storage + ?Sized>, change: &str) {
     for (id, second, parent) in [
         ("first", 1, None),
@@ -23,7 +23,7 @@ async fn damage(cx: &Cx<'_, impl Storage + ?Sized>, change: &str) {
     .await;
 }
 
-async fn assert_last_run_is_of_the_whole(cx: &Cx<'_, impl Storage + ?Sized>, damage: &str) {
+async fn assert_last_run_is_undamaged(cx: &Cx<'_, impl Storage + ?Sized>, damage: &str) {
     let last_runs = cx
         .store
         .last_run_by_skills(&["skill".into()], true)
@@ -36,7 +36,7 @@ async fn assert_last_run_is_of_the_whole(cx: &Cx<'_, impl Storage + ?Sized>, dam
     );
 }
 
-/// Changes that leave a run unreadable on either backend, and the column that is at fault.
+/// Changes that make a run unreadable on either backend, and the column that the error names.
 const DAMAGES: [(&str, &str); 7] = [
     ("inputs = '{\"cut off'", "inputs"),
     ("inputs = '[1]'", "inputs"),
@@ -59,14 +59,14 @@ cases_on_own_connection! {
     async fn a_damaged_run_hides_no_other(cx) {
         for (change, _) in DAMAGES {
             damage(cx, change).await;
-            let whole = ["last", "first"];
-            assert_eq!(ids(&cx.store.list_runs_by_skill("skill", None).await.unwrap()), whole, "{change}");
-            assert_eq!(ids(&cx.store.list_runs_by_skill_paginated("skill", Page::ALL, true).await.unwrap()), whole);
-            assert_eq!(ids(&cx.store.list_runs_by_caller("caller", None).await.unwrap()), whole);
-            assert_eq!(ids(&cx.store.list_runs_filtered(&RunFilter::new(), Page::ALL).await.unwrap()), whole);
-            assert_eq!(ids(&cx.store.list_finished_runs_before(at(11), None).await.unwrap()), whole);
+            let undamaged = ["last", "first"];
+            assert_eq!(ids(&cx.store.list_runs_by_skill("skill", None).await.unwrap()), undamaged, "{change}");
+            assert_eq!(ids(&cx.store.list_runs_by_skill_paginated("skill", Page::ALL, true).await.unwrap()), undamaged);
+            assert_eq!(ids(&cx.store.list_runs_by_caller("caller", None).await.unwrap()), undamaged);
+            assert_eq!(ids(&cx.store.list_runs_filtered(&RunFilter::new(), Page::ALL).await.unwrap()), undamaged);
+            assert_eq!(ids(&cx.store.list_finished_runs_before(at(11), None).await.unwrap()), undamaged);
             assert_eq!(ids(&cx.store.list_children_by_parent("damaged").await.unwrap()), ["last"]);
-            assert_eq!(ids(&cx.store.walk_parent_chain("last").await.unwrap()), whole);
+            assert_eq!(ids(&cx.store.walk_parent_chain("last").await.unwrap()), undamaged);
             cx.sql("DELETE FROM skill_runs").await;
         }
     }
@@ -81,7 +81,7 @@ cases_on_own_connection! {
         }
     }
 
-    async fn a_damaged_run_is_not_taken_for_the_same(cx) {
+    async fn starting_a_damaged_run_again_is_refused(cx) {
         damage(cx, "inputs = 'no JSON'").await;
         let run = with(finished_at("damaged", 10), |run| run.started_at = at(2));
         assert!(cx.store.start_run(&run).await.is_err());
@@ -110,7 +110,7 @@ cases_on_own_connection! {
         }
     }
 
-    async fn an_event_is_not_the_same_as_a_damaged_one(cx) {
+    async fn an_event_conflicts_with_its_damaged_row(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.append_log(&event("r", 0)).await.unwrap();
         cx.sql("UPDATE skill_run_logs SET payload = '{'").await;
@@ -120,13 +120,13 @@ cases_on_own_connection! {
     async fn a_damaged_run_hides_no_last_run(cx) {
         for (change, _) in DAMAGES {
             damage(cx, change).await;
-            assert_last_run_is_of_the_whole(cx, change).await;
+            assert_last_run_is_undamaged(cx, change).await;
             cx.sql("DELETE FROM skill_runs").await;
         }
     }
 }
 
-/// What only SQLite lets in: any type in any column.
+/// Only SQLite accepts values of any type in any column.
 mod types {
     use super::*;
     use crate::fixture::Backend;
@@ -152,7 +152,7 @@ mod types {
                     ids(&cx.store.walk_parent_chain("last").await.unwrap()),
                     ["last", "first"]
                 );
-                assert_last_run_is_of_the_whole(cx, column).await;
+                assert_last_run_is_undamaged(cx, column).await;
                 cx.sql("DELETE FROM skill_runs").await;
             }
         });
@@ -165,7 +165,7 @@ mod types {
                 damage(cx, &format!("{column} = 1e15 + 0.5")).await;
                 let expected = ("skill_runs", "damaged", column);
                 assert_corrupt(cx.store.get_run("damaged").await, expected);
-                assert_last_run_is_of_the_whole(cx, column).await;
+                assert_last_run_is_undamaged(cx, column).await;
                 assert!(
                     cx.store.purge_older_than(at(11)).await.unwrap() >= 2,
                     "{column}"
@@ -177,7 +177,7 @@ mod types {
     }
 
     #[test]
-    fn an_id_that_is_no_text_stops_no_purge() {
+    fn an_id_that_is_not_utf8_does_not_stop_a_purge() {
         run_on_own_store(Backend::Sqlite, async |cx| {
             damage(cx, "id = CAST(X'FF' AS TEXT), finished_at = 1").await;
             assert_eq!(cx.store.purge_older_than(at(11)).await.unwrap(), 2);

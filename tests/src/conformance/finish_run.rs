@@ -18,7 +18,7 @@ fn other_stats() -> Vec<RunStats> {
 }
 
 cases! {
-    async fn a_runtime_that_is_not_given_is_the_time_from_start_to_finish(cx) {
+    async fn a_missing_runtime_is_computed_from_start_and_finish(cx) {
         let stats = stats().runtime_seconds(0.0);
         for (id, micros, expected) in [("r", 90_000_001, 90.000_001), ("quick", 7, 0.000_007), ("skewed", -5, 0.0)] {
             let started_at = cx.clock.now() - TimeDelta::microseconds(micros);
@@ -26,7 +26,7 @@ cases! {
             cx.store.finish_run(id, &stats).await.unwrap();
             assert_eq!(cx.store.get_run(id).await.unwrap().runtime_seconds, expected);
         }
-        // A repetition succeeds, however late.
+        // A repetition succeeds at any later time.
         cx.clock.advance(5);
         cx.store.finish_run("r", &stats).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap().runtime_seconds, 90.000_001);
@@ -57,7 +57,7 @@ cases! {
         assert_kind(cx.store.get_run("r").await, ErrorKind::NotFound);
     }
 
-    async fn running_is_no_outcome(cx) {
+    async fn running_is_refused_as_an_outcome(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let stats = with(stats(), |stats| stats.status = RunStatus::RUNNING);
         assert_invalid(cx.store.finish_run("r", &stats).await, "status");
@@ -92,14 +92,14 @@ cases! {
         assert_kind(cx.store.finish_run("r", &stats()).await, ErrorKind::RunFinished);
     }
 
-    async fn a_dry_run_stays_hidden_when_it_is_finished_as_one(cx) {
+    async fn a_dry_run_finished_as_a_dry_run_stays_hidden(cx) {
         cx.store.start_run(&with_status("r", 0, RunStatus::DRY_RUN)).await.unwrap();
         let stats = with(stats(), |stats| stats.status = RunStatus::DRY_RUN);
         cx.store.finish_run("r", &stats).await.unwrap();
         assert!(cx.store.list_runs_by_skill("skill", None).await.unwrap().is_empty());
     }
 
-    async fn a_dry_run_shows_when_it_is_finished_as_something_else(cx) {
+    async fn a_dry_run_finished_with_another_status_is_listed(cx) {
         cx.store.start_run(&with_status("r", 0, RunStatus::DRY_RUN)).await.unwrap();
         cx.store.finish_run("r", &stats()).await.unwrap();
         assert_eq!(ids(&cx.store.list_runs_by_skill("skill", None).await.unwrap()), ["r"]);
@@ -111,7 +111,7 @@ cases! {
         assert_eq!(cx.store.get_run("r").await.unwrap().stats(), stats());
     }
 
-    async fn finishing_again_after_a_nul_in_the_output_is_the_same(cx) {
+    async fn finishing_again_with_a_nul_in_the_output_is_ok(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let stats = stats().output("a\0b");
         cx.store.finish_run("r", &stats).await.unwrap();

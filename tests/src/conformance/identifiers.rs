@@ -2,15 +2,15 @@ use runtrail_audit::{Page, RunFilter, RunStats, RunStatus, SkillRun};
 
 use crate::fixture::*;
 
-/// As long as an identifier may be, and no ASCII: it is bytes that count.
+/// Returns the longest valid identifier. It isn't ASCII, since the limit is in bytes.
 fn longest() -> String {
     let name = format!("{}x", "é".repeat(127));
     assert_eq!(name.len(), 255);
     name
 }
 
-/// What can't be an identifier: a byte too long, or with a NUL.
-fn impossible() -> [String; 2] {
+/// Returns invalid identifiers: one byte too long, and with a NUL.
+fn invalid() -> [String; 2] {
     [longest() + "x", "a\0b".into()]
 }
 
@@ -28,7 +28,7 @@ fn runs_with(text: &str) -> Vec<(&'static str, SkillRun)> {
 }
 
 cases! {
-    async fn the_longest_identifiers_come_back(cx) {
+    async fn the_longest_identifiers_are_read_back_unchanged(cx) {
         for (field, run) in runs_with(&longest()) {
             cx.store.start_run(&run).await.unwrap();
             if field != "status" {
@@ -43,8 +43,8 @@ cases! {
         assert_eq!(cx.store.list_logs_by_run(&longest()).await.unwrap()[0].event_type, longest());
     }
 
-    async fn an_impossible_identifier_is_refused_by_name_and_nothing_is_stored(cx) {
-        for text in impossible() {
+    async fn an_invalid_identifier_is_refused_naming_the_field_and_nothing_is_stored(cx) {
+        for text in invalid() {
             for (field, run) in runs_with(&text) {
                 assert_invalid(cx.store.start_run(&run).await, field);
             }
@@ -53,18 +53,18 @@ cases! {
         assert_eq!(cx.store.count_runs_filtered(&all).await.unwrap(), 0);
     }
 
-    async fn an_impossible_status_is_no_outcome(cx) {
+    async fn an_invalid_status_is_refused_as_an_outcome(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        for text in impossible() {
+        for text in invalid() {
             let stats = RunStats::new(RunStatus::from(text));
             assert_invalid(cx.store.finish_run("r", &stats).await, "status");
         }
         assert_eq!(cx.store.get_run("r").await.unwrap(), running("r"));
     }
 
-    async fn an_impossible_event_is_refused_by_name_and_nothing_is_stored(cx) {
+    async fn an_event_with_an_invalid_identifier_is_refused_naming_the_field_and_nothing_is_stored(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        for text in impossible() {
+        for text in invalid() {
             let event_type = with(event("r", 0), |event| event.event_type = text.clone());
             assert_invalid(cx.store.append_log(&event_type).await, "event_type");
             assert_invalid(cx.store.append_log(&event(&text, 0)).await, "run_id");
@@ -72,7 +72,7 @@ cases! {
         assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
     }
 
-    async fn an_id_is_not_empty(cx) {
+    async fn an_empty_id_is_refused(cx) {
         assert_invalid(cx.store.start_run(&running("")).await, "id");
         assert_invalid(cx.store.finish_run("", &stats()).await, "run_id");
         assert_invalid(cx.store.append_log(&event("", 0)).await, "run_id");
@@ -90,8 +90,8 @@ cases! {
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[0].event_type, "");
     }
 
-    async fn a_question_about_an_impossible_identifier_is_refused_by_name(cx) {
-        for text in impossible() {
+    async fn a_query_for_an_invalid_identifier_is_refused_naming_the_field(cx) {
+        for text in invalid() {
             let text = text.as_str();
             assert_invalid(cx.store.finish_run(text, &stats()).await, "run_id");
             assert_invalid(cx.store.get_run(text).await, "run_id");
@@ -117,7 +117,7 @@ cases! {
     }
 
     async fn identifiers_compare_by_bytes(cx) {
-        // By the rules of a language, or without regard to case, these would sort otherwise.
+        // A collation of a language, or one that ignores case, would sort these differently.
         let by_bytes = ["B", "Z", "_", "a", "a b", "a-b", "ab", "b", "ä", "é", "日", "\u{1F600}"];
         for id in by_bytes {
             cx.store.start_run(&running(id)).await.unwrap();
@@ -128,7 +128,7 @@ cases! {
     }
 
     async fn identifiers_that_only_look_alike_are_different(cx) {
-        // Case, a trailing space, and one letter composed in two ways.
+        // Different case, a trailing space, and one letter composed in two ways.
         let alike = ["run", "Run", "run ", "r\u{fc}n", "ru\u{308}n"];
         for skill in alike {
             cx.store.start_run(&SkillRun::new(skill, skill, at(0))).await.unwrap();

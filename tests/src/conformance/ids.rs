@@ -6,13 +6,13 @@ use runtrail_audit::{ListOrder, PageRequest, PagedStorage, RunQuery, Storage, ne
 use crate::fixture::*;
 
 #[test]
-fn ids_of_one_thread_come_in_their_order() {
+fn new_ids_of_one_thread_are_in_ascending_order() {
     let ids: Vec<String> = (0..10_000).map(|_| new_run_id()).collect();
     assert!(ids.is_sorted_by(|left, right| left < right));
 }
 
 #[test]
-fn ids_of_many_threads_are_different() {
+fn new_ids_of_many_threads_are_distinct() {
     let threads = (0..8).map(|_| thread::spawn(|| (0..10_000).map(|_| new_run_id()).collect()));
     let threads: Vec<thread::JoinHandle<Vec<String>>> = threads.collect();
     let ids: HashSet<String> = threads
@@ -23,7 +23,7 @@ fn ids_of_many_threads_are_different() {
 }
 
 cases_of_the_store! {
-    async fn runs_with_new_ids_are_listed_in_the_order_in_which_they_were_made(cx) {
+    async fn runs_with_new_ids_are_listed_in_order_of_creation(cx) {
         let mut ids = Vec::new();
         for _ in 0..20 {
             // All at the same time by the store's clock.

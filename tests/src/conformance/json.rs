@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::*;
 
-/// Values that a JSON column of one of the two backends would change, refuse or never give back.
+/// Values that a JSON column of SQLite or PostgreSQL would change, refuse or fail to return.
 fn awkward() -> Vec<&'static str> {
     vec![
         r#"{"b":1,"a":2}"#,
@@ -15,7 +15,7 @@ fn awkward() -> Vec<&'static str> {
     ]
 }
 
-/// A value that is nested so many levels deep.
+/// Returns a value that is nested this many levels deep.
 fn nested(levels: usize) -> Value {
     (0..levels).fold(json!(1), |inner, level| {
         if level % 2 == 0 {
@@ -26,10 +26,11 @@ fn nested(levels: usize) -> Value {
     })
 }
 
-/// As deep as a program can make it; dropped level by level, since dropping it whole would overflow the stack.
-struct Bottomless(Value);
+/// A very deep value. It is dropped level by level, since a recursive drop would overflow the
+/// stack.
+struct DeepValue(Value);
 
-impl Drop for Bottomless {
+impl Drop for DeepValue {
     fn drop(&mut self) {
         while let Value::Array(items) = &mut self.0 {
             self.0 = items.pop().unwrap_or_default();
@@ -38,7 +39,7 @@ impl Drop for Bottomless {
 }
 
 cases! {
-    async fn awkward_payloads_come_back_equal(cx) {
+    async fn awkward_payloads_are_read_back_unchanged(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         for (sequence, text) in awkward().into_iter().enumerate() {
             let payload: Value = serde_json::from_str(text).unwrap();
@@ -50,7 +51,7 @@ cases! {
         }
     }
 
-    async fn awkward_inputs_come_back_equal(cx) {
+    async fn awkward_inputs_are_read_back_unchanged(cx) {
         for (number, text) in awkward().into_iter().enumerate() {
             let value: Value = serde_json::from_str(text).unwrap();
             let run = running(&number.to_string()).inputs(object(json!({ "value": value })));
@@ -59,8 +60,8 @@ cases! {
         }
     }
 
-    /// A parser in a hurry gets one in some of them wrong, by the last bit.
-    async fn ten_thousand_random_floats_come_back_to_the_last_bit(cx) {
+    /// A fast, imprecise parser would get the last bit of some of them wrong.
+    async fn ten_thousand_random_floats_are_read_back_to_the_last_bit(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let bits = std::iter::successors(Some(1_u64), |bits| {
             Some(bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
@@ -72,7 +73,7 @@ cases! {
         cx.store.append_log(&event).await.unwrap();
     }
 
-    async fn json_of_64_levels_is_taken(cx) {
+    async fn json_of_64_levels_is_accepted(cx) {
         let run = running("r").inputs(object(json!({ "a": nested(63) })));
         cx.store.start_run(&run).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap(), run);
@@ -95,7 +96,7 @@ cases! {
         let deep = (0..1_000_000).fold(json!(1), |inner, _| Value::Array(vec![inner]));
         let mut event = with(event("r", 0), |event| event.payload = deep);
         let refused = cx.store.append_log(&event).await;
-        drop(Bottomless(event.payload.take()));
+        drop(DeepValue(event.payload.take()));
         assert_invalid(refused, "payload");
     }
 }
@@ -104,7 +105,7 @@ mod stored_text {
     use super::*;
 
     cases_on_own_connection! {
-        async fn json_is_stored_as_the_text_that_serde_json_made(cx) {
+        async fn json_is_stored_exactly_as_serde_json_serializes_it(cx) {
             let value: Value = serde_json::from_str(r#"{"n":[1e16,-0.0,0.1],"t":"a\u0000\u00e9"}"#).unwrap();
             let run = running("r").inputs(object(value.clone()));
             cx.store.start_run(&run).await.unwrap();

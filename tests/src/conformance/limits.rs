@@ -6,20 +6,20 @@ use crate::fixture::*;
 
 const MIB: usize = 1 << 20;
 
-/// An event whose payload has so many bytes as JSON text: the quotes count.
+/// Returns an event whose payload has this many bytes as JSON text, including its quotes.
 fn event_of(bytes: usize) -> SkillRunLog {
     with(event("r", 0), |event| {
         event.payload = json!("x".repeat(bytes - 2))
     })
 }
 
-/// A run whose inputs have so many bytes as JSON text: `{"a":""}` counts.
+/// Returns a run whose inputs have this many bytes as JSON text, including `{"a":""}`.
 fn run_of(bytes: usize) -> SkillRun {
     running("r").inputs(object(json!({ "a": "x".repeat(bytes - 8) })))
 }
 
 cases! {
-    async fn values_of_one_mebibyte_are_taken(cx) {
+    async fn values_of_one_mebibyte_are_accepted(cx) {
         cx.store.start_run(&run_of(MIB)).await.unwrap();
         cx.store.append_log(&event_of(MIB)).await.unwrap();
         let stats = stats().output("o".repeat(MIB)).error("e".repeat(MIB));
@@ -47,13 +47,13 @@ cases! {
         assert_eq!(cx.store.get_run("r").await.unwrap(), running("r"));
     }
 
-    async fn sizes_are_bytes_and_not_characters(cx) {
+    async fn sizes_are_counted_in_bytes_not_characters(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let stats = stats().output("é".repeat(MIB / 2 + 1));
         assert_too_large(cx.store.finish_run("r", &stats).await, ("output", MIB + 2, MIB));
     }
 
-    async fn a_text_is_not_too_large_for_the_nuls_in_it(cx) {
+    async fn the_size_of_a_text_is_checked_before_its_nuls_are_replaced(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let stats = stats().output("\0".repeat(MIB));
         cx.store.finish_run("r", &stats).await.unwrap();
@@ -65,7 +65,7 @@ mod configured {
     use super::*;
 
     on_each_backend! {
-        async fn the_limit_goes_up_to_sixteen_mebibytes(database) {
+        async fn the_limit_can_be_raised_to_sixteen_mebibytes(database) {
             let limits = Limits::new(16 * MIB).unwrap();
             let store = AuditStore::connect(database.url()).await.unwrap().with_limits(limits);
             store.initialize().await.unwrap();
@@ -75,7 +75,7 @@ mod configured {
             assert_too_large(store.append_log(&event_of(16 * MIB + 1)).await, expected);
         }
 
-        async fn the_limit_goes_down_too(database) {
+        async fn the_limit_can_be_lowered(database) {
             let limits = Limits::new(100).unwrap();
             let store = AuditStore::connect(database.url()).await.unwrap().with_limits(limits);
             store.initialize().await.unwrap();
@@ -85,7 +85,7 @@ mod configured {
     }
 
     #[test]
-    fn more_than_sixteen_mebibytes_is_no_limit() {
+    fn a_limit_above_sixteen_mebibytes_is_refused() {
         assert_invalid(Limits::new(16 * MIB + 1), "value_bytes");
     }
 }

@@ -3,11 +3,11 @@ use runtrail_audit::{RunStatus, SkillRun};
 use crate::fixture::*;
 
 cases! {
-    async fn children_of_an_empty_id_are_refused(cx) {
+    async fn listing_the_children_of_an_empty_id_is_refused(cx) {
         assert_invalid(cx.store.list_children_by_parent("").await, "parent_run_id");
     }
 
-    async fn children_are_the_direct_ones_newest_first(cx) {
+    async fn only_direct_children_are_listed_newest_first(cx) {
         let runs = [
             running("root"),
             with(child("a", "root"), |run| run.started_at = at(1)),
@@ -37,14 +37,14 @@ cases! {
         assert_eq!(ids(&cx.store.list_children_by_parent("root").await.unwrap()), ["dry"]);
     }
 
-    async fn the_chain_goes_from_a_run_to_its_top(cx) {
-        // Neither times nor ids follow the chain.
+    async fn the_chain_leads_from_a_run_to_its_top_level_run(cx) {
+        // Neither times nor ids are in the order of the chain.
         let runs = [
             with(running("m"), |run| run.started_at = at(5)),
             with(child("z", "m"), |run| run.started_at = at(9)),
             with(child("a", "z"), |run| run.started_at = at(1)),
             with(child("k", "a"), |run| run.started_at = at(7)),
-            child("beside", "m"),
+            child("sibling", "m"),
         ];
         for run in &runs {
             cx.store.start_run(run).await.unwrap();
@@ -71,7 +71,7 @@ cases! {
         assert_eq!(ids(&cx.store.walk_parent_chain("a").await.unwrap()), ["a"]);
     }
 
-    async fn the_chain_goes_round_a_cycle_once(cx) {
+    async fn the_chain_visits_each_run_of_a_cycle_once(cx) {
         for (id, parent) in [("a", "b"), ("b", "c"), ("c", "a"), ("in", "a")] {
             cx.store.start_run(&child(id, parent)).await.unwrap();
         }

@@ -2,8 +2,8 @@ use runtrail_audit::{Page, RunStatus, SkillRun, Storage};
 
 use crate::fixture::*;
 
-/// Seven runs of which the last five, by id, started together.
-async fn seven(store: &(impl Storage + ?Sized)) {
+/// Starts seven runs, five of them at the same time.
+async fn start_seven_runs(store: &(impl Storage + ?Sized)) {
     for (id, second) in [
         ("g", 3),
         ("a", 2),
@@ -21,7 +21,7 @@ const SEVEN: [&str; 7] = ["g", "a", "f", "e", "d", "c", "b"];
 
 cases! {
     async fn runs_of_a_skill_come_newest_first_then_by_id(cx) {
-        seven(cx.store).await;
+        start_seven_runs(cx.store).await;
         assert_eq!(ids(&cx.store.list_runs_by_skill("skill", None).await.unwrap()), SEVEN);
     }
 
@@ -34,20 +34,20 @@ cases! {
         assert!(cx.store.list_runs_by_skill("skills", None).await.unwrap().is_empty());
     }
 
-    async fn an_empty_skill_is_a_skill(cx) {
+    async fn the_empty_string_is_a_skill_id(cx) {
         cx.store.start_run(&SkillRun::new("r", "", at(0))).await.unwrap();
         cx.store.start_run(&running("s")).await.unwrap();
         assert_eq!(ids(&cx.store.list_runs_by_skill("", None).await.unwrap()), ["r"]);
     }
 
-    async fn a_limit_takes_the_newest_runs_of_a_skill(cx) {
-        seven(cx.store).await;
+    async fn a_limit_selects_the_newest_runs_of_a_skill(cx) {
+        start_seven_runs(cx.store).await;
         assert_eq!(ids(&cx.store.list_runs_by_skill("skill", Some(3)).await.unwrap()), SEVEN[..3]);
         assert_eq!(ids(&cx.store.list_runs_by_skill("skill", Some(99)).await.unwrap()), SEVEN);
     }
 
-    async fn a_limit_of_zero_takes_nothing(cx) {
-        seven(cx.store).await;
+    async fn a_limit_of_zero_returns_no_runs(cx) {
+        start_seven_runs(cx.store).await;
         assert!(cx.store.list_runs_by_skill("skill", Some(0)).await.unwrap().is_empty());
     }
 
@@ -69,7 +69,7 @@ cases! {
     }
 
     async fn pages_never_overlap_or_skip(cx) {
-        seven(cx.store).await;
+        start_seven_runs(cx.store).await;
         for size in 1..=8 {
             let mut paged = Vec::new();
             for number in 0..8 {
@@ -81,14 +81,14 @@ cases! {
     }
 
     async fn an_offset_works_without_a_limit(cx) {
-        seven(cx.store).await;
+        start_seven_runs(cx.store).await;
         let page = Page::ALL.skip(5);
         let rest = cx.store.list_runs_by_skill_paginated("skill", page, false).await.unwrap();
         assert_eq!(ids(&rest), SEVEN[5..]);
     }
 
-    async fn beyond_the_end_there_are_no_rows(cx) {
-        seven(cx.store).await;
+    async fn an_offset_past_the_end_returns_no_runs(cx) {
+        start_seven_runs(cx.store).await;
         for offset in [7, 1_000, i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
             for page in [Page::ALL.skip(offset), Page::first(3).skip(offset), Page::first(u64::MAX).skip(offset)] {
                 let rest = cx.store.list_runs_by_skill_paginated("skill", page, false).await.unwrap();
@@ -97,8 +97,8 @@ cases! {
         }
     }
 
-    async fn the_largest_limit_is_no_limit(cx) {
-        seven(cx.store).await;
+    async fn the_largest_limit_returns_all_runs(cx) {
+        start_seven_runs(cx.store).await;
         for limit in [i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
             let all = cx.store.list_runs_by_skill("skill", Some(limit)).await.unwrap();
             assert_eq!(ids(&all), SEVEN);
@@ -109,7 +109,7 @@ cases! {
     }
 
     async fn runs_for_a_caller_come_newest_first_without_dry_runs(cx) {
-        seven(cx.store).await;
+        start_seven_runs(cx.store).await;
         cx.store.start_run(&with_status("dry", 9, RunStatus::DRY_RUN)).await.unwrap();
         let other = running_at("other", 9).caller("callers");
         cx.store.start_run(&other).await.unwrap();
@@ -132,7 +132,7 @@ cases! {
         assert!(before(98, None).await.is_empty());
     }
 
-    async fn a_running_run_did_not_finish_before_any_time(cx) {
+    async fn a_running_run_is_never_listed_as_finished(cx) {
         cx.store.start_run(&with_status("r", 0, RunStatus::OK)).await.unwrap();
         let runs = cx.store.list_finished_runs_before(at(1_000_000), None).await.unwrap();
         assert!(runs.is_empty());

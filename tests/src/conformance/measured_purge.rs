@@ -5,7 +5,7 @@ use runtrail_audit::{BulkStorage, PurgeSize, PurgeSummary, Retention, Storage};
 use crate::fixture::*;
 
 cases_of_the_store! {
-    async fn a_purge_is_measured_to_the_run_and_the_event(cx) {
+    async fn measuring_a_purge_counts_its_runs_and_events_exactly(cx) {
         for (id, second, events) in [("a", 1, 3), ("b", 9, 0), ("at", 10, 5), ("after", 11, 7)] {
             cx.store.start_run(&finished_at(id, second)).await.unwrap();
             let events: Vec<_> = (0..events).map(|sequence| event(id, sequence)).collect();
@@ -23,7 +23,7 @@ cases_of_the_store! {
         assert_eq!((size.runs, size.events), (2, 12));
     }
 
-    async fn a_purge_tells_of_each_batch(cx) {
+    async fn a_purge_reports_each_batch(cx) {
         for number in 0..250 {
             cx.store.start_run(&finished_at(&format!("run-{number}"), 1)).await.unwrap();
         }
@@ -33,9 +33,9 @@ cases_of_the_store! {
         assert_eq!(batches.into_inner().unwrap(), [100, 100, 50]);
     }
 
-    async fn nothing_due_is_no_batch(cx) {
+    async fn a_purge_with_nothing_due_reports_no_batch(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let purged = cx.store.purge_in_batches(at(2), &|_| panic!("nothing to tell")).await.unwrap();
+        let purged = cx.store.purge_in_batches(at(2), &|_| panic!("nothing to report")).await.unwrap();
         assert_eq!(purged, PurgeSummary::default());
     }
 }

@@ -1,6 +1,6 @@
 //! The contract of `Storage` and of its extension traits, case by case.
 //!
-//! A case is a sentence and is written once. Its name in the output tells where it ran, as in
+//! Each case is a sentence and is written once. Its name in the output shows where it ran, as in
 //! `conformance::finish_run::postgres::finishing_twice_with_other_stats_is_refused`.
 
 mod append_log;
@@ -16,16 +16,16 @@ mod lineage;
 
 mod purge;
 
-// What the store can do beside `Storage`.
+// The traits of a store other than `Storage`.
 mod append_logs;
 mod create_run;
+mod group_commit;
 mod ids;
 mod measured_purge;
 mod pages;
+mod purge_atomicity;
 mod streams;
 mod subtree;
-mod together;
-mod whole_purge;
 
 mod damage;
 mod identifiers;

@@ -15,7 +15,7 @@ fn stats_with(count: u64) -> [(&'static str, RunStats); 4] {
 }
 
 cases! {
-    async fn the_largest_counts_come_back(cx) {
+    async fn the_largest_counts_are_read_back_unchanged(cx) {
         let largest = stats().tool_calls(LARGEST).input_tokens(LARGEST).output_tokens(LARGEST).thinking_tokens(LARGEST);
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.finish_run("r", &largest).await.unwrap();
@@ -24,7 +24,7 @@ cases! {
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[0].sequence, LARGEST);
     }
 
-    async fn larger_counts_are_refused_by_name(cx) {
+    async fn larger_counts_are_refused_naming_the_field(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         for count in [LARGEST + 1, u64::MAX] {
             for (field, stats) in stats_with(count) {
@@ -39,20 +39,20 @@ cases! {
         assert_kind(cx.store.get_run("s").await, ErrorKind::NotFound);
     }
 
-    async fn seconds_come_back_to_the_last_bit(cx) {
+    async fn seconds_are_read_back_to_the_last_bit(cx) {
         let seconds = [0.0, -0.0, 5e-324, 0.1, 1.0 / 3.0, 4.0, 1e15, 123_456_789.123_456_79, f64::MAX];
         for (number, seconds) in seconds.into_iter().enumerate() {
             let run = with(finished_at(&number.to_string(), 1), |run| run.runtime_seconds = seconds);
             cx.store.start_run(&run).await.unwrap();
             let stored = cx.store.get_run(&run.id).await.unwrap();
             assert_eq!(stored, run);
-            // Zero has no sign afterwards: SQLite keeps none.
+            // The sign of zero is lost: SQLite doesn't store it.
             assert_eq!(stored.runtime_seconds.to_bits(), (seconds + 0.0).to_bits());
             cx.store.start_run(&run).await.unwrap();
         }
     }
 
-    async fn seconds_that_are_negative_or_no_number_are_refused(cx) {
+    async fn negative_or_non_finite_seconds_are_refused(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         for seconds in [-1.0, -5e-324, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             let stats = stats().runtime_seconds(seconds);
@@ -64,7 +64,7 @@ cases! {
         assert_kind(cx.store.get_run("s").await, ErrorKind::NotFound);
     }
 
-    async fn sequences_may_have_gaps_and_begin_anywhere(cx) {
+    async fn sequences_may_have_gaps_and_start_anywhere(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         for sequence in [LARGEST, 7, 0] {
             cx.store.append_log(&event("r", sequence)).await.unwrap();

@@ -9,7 +9,7 @@ use crate::fixture::*;
 
 const ORDERS: [ListOrder; 2] = [ListOrder::NewestFirst, ListOrder::OldestFirst];
 
-/// Many runs, most of them started at the same few moments, and some with a parent that isn't stored.
+/// Starts many runs, at only seven different times, some of them with a parent that isn't stored.
 async fn many_runs(store: &AuditStore) -> Vec<SkillRun> {
     let mut runs = Vec::new();
     for number in 0..60 {
@@ -46,8 +46,8 @@ async fn many_runs(store: &AuditStore) -> Vec<SkillRun> {
     runs
 }
 
-/// What a query takes of all that are stored, said once more.
-fn takes(query: &RunQuery, run: &SkillRun, stored: &[SkillRun]) -> bool {
+/// Reports whether a query matches a run. An independent implementation to compare with.
+fn matches(query: &RunQuery, run: &SkillRun, stored: &[SkillRun]) -> bool {
     fn is_in<T: PartialEq>(choice: &Choice<T>, value: &T) -> bool {
         choice.only.as_ref().is_none_or(|only| only.contains(value))
             && !choice.except.contains(value)
@@ -89,8 +89,13 @@ async fn page(
     store.page_runs(query, order, &request).await.unwrap()
 }
 
-/// All runs of a query, from one page to the next.
-async fn all(store: &AuditStore, query: &RunQuery, order: ListOrder, limit: u64) -> Vec<SkillRun> {
+/// Returns all runs of a query, read page by page.
+async fn all_pages(
+    store: &AuditStore,
+    query: &RunQuery,
+    order: ListOrder,
+    limit: u64,
+) -> Vec<SkillRun> {
     let mut runs = Vec::new();
     let mut next = None;
     loop {
@@ -148,12 +153,12 @@ fn queries() -> Vec<RunQuery> {
 }
 
 cases_of_the_store! {
-    async fn pages_go_through_all_runs_of_a_query_in_either_order(cx) {
+    async fn pages_cover_all_runs_of_a_query_in_both_orders(cx) {
         let runs = many_runs(cx.store).await;
         for query in queries() {
-            let mut expected: Vec<_> = runs.iter().filter(|run| takes(&query, run, &runs)).cloned().collect();
+            let mut expected: Vec<_> = runs.iter().filter(|run| matches(&query, run, &runs)).cloned().collect();
             for limit in [1, 7, 1_000] {
-                assert_eq!(all(cx.store, &query, ListOrder::NewestFirst, limit).await, expected, "{query:?}");
+                assert_eq!(all_pages(cx.store, &query, ListOrder::NewestFirst, limit).await, expected, "{query:?}");
             }
             assert_eq!(cx.store.count_runs_by_query(&query).await.unwrap(), expected.len() as u64, "{query:?}");
             let (newest_three, page) = (&expected[..expected.len().min(3)], Page::first(3));
@@ -162,14 +167,14 @@ cases_of_the_store! {
             expected.reverse();
             let streamed: Vec<_> = cx.store.stream_runs_by_query(&query, ListOrder::OldestFirst, Page::ALL).try_collect().await.unwrap();
             assert_eq!(streamed, expected, "{query:?}");
-            assert_eq!(all(cx.store, &query, ListOrder::OldestFirst, 7).await, expected, "{query:?}");
+            assert_eq!(all_pages(cx.store, &query, ListOrder::OldestFirst, 7).await, expected, "{query:?}");
         }
     }
 
-    async fn without_stored_parent_takes_runs_whose_parent_is_missing(cx) {
+    async fn without_stored_parent_matches_runs_whose_parent_is_missing(cx) {
         let query = RunQuery::new().without_stored_parent();
         let taken = async || {
-            let runs = all(cx.store, &query, ListOrder::OldestFirst, 2).await;
+            let runs = all_pages(cx.store, &query, ListOrder::OldestFirst, 2).await;
             runs.into_iter().map(|run| run.id).collect::<Vec<_>>()
         };
         for run in [
@@ -190,11 +195,11 @@ cases_of_the_store! {
         assert_eq!(taken().await, ["of a missing one", "of an empty name", "of an old one", "top"]);
         cx.store.start_run(&running("missing")).await.unwrap();
         assert_eq!(taken().await, ["missing", "of an empty name", "of an old one", "top"]);
-        let strictly = all(cx.store, &RunQuery::new().top_level_only(), ListOrder::OldestFirst, 2).await;
+        let strictly = all_pages(cx.store, &RunQuery::new().top_level_only(), ListOrder::OldestFirst, 2).await;
         assert_eq!(ids(&strictly), ["missing", "top"]);
     }
 
-    async fn pages_go_back_as_they_came(cx) {
+    async fn paging_backward_returns_the_same_pages(cx) {
         many_runs(cx.store).await;
         for order in ORDERS {
             let query = RunQuery::new();
@@ -205,7 +210,7 @@ cases_of_the_store! {
             assert!(pages.len() > 2);
             while let Some(reached) = pages.pop() {
                 assert_eq!(reached.previous.is_some(), !pages.is_empty());
-                // What comes before the first page may still be stored.
+                // The first page has a start cursor as well, since runs may be added before it.
                 let back = PageRequest::first(7).at(reached.start_cursor);
                 let before = page(cx.store, &query, order, back).await;
                 let expected = pages.last().map(|page| page.items.clone()).unwrap_or_default();
@@ -220,7 +225,7 @@ cases_of_the_store! {
         }
     }
 
-    async fn what_comes_in_meanwhile_moves_no_page(cx) {
+    async fn runs_started_while_paging_shift_no_page(cx) {
         let runs = many_runs(cx.store).await;
         let query = RunQuery::new().include_dry_run();
         let mut request = PageRequest::first(10);
@@ -235,7 +240,7 @@ cases_of_the_store! {
         assert_eq!(seen, runs);
     }
 
-    async fn the_end_of_a_list_goes_on_when_there_is_more(cx) {
+    async fn paging_continues_from_the_end_when_runs_are_added(cx) {
         let query = RunQuery::new();
         for number in 0..3 {
             cx.store.start_run(&running_at(&format!("r-{number}"), number)).await.unwrap();
@@ -251,25 +256,26 @@ cases_of_the_store! {
         assert_eq!(ids(&page(cx.store, &query, ListOrder::OldestFirst, after).await.items), ["later"]);
     }
 
-    async fn an_empty_list_has_a_page_without_cursors(cx) {
+    async fn the_page_of_an_empty_list_has_no_cursors(cx) {
         let page = page(cx.store, &RunQuery::new(), ListOrder::NewestFirst, PageRequest::default()).await;
         assert_eq!(page, CursorPage::new(vec![]));
     }
 
-    /// A filter by the tenants that somebody may see must not show all of them where there are none.
-    async fn nothing_matches_an_empty_list(cx) {
+    /// A filter by the tenants that a user may see must not match all runs when there are no such
+    /// tenants.
+    async fn an_empty_list_of_values_matches_no_run(cx) {
         many_runs(cx.store).await;
-        let nobody = || Vec::<String>::new();
+        let none = || Vec::<String>::new();
         let new = RunQuery::new;
-        for query in [new().callers(nobody()), new().skills(nobody()), new().channels(nobody()), new().statuses(nobody())] {
+        for query in [new().callers(none()), new().skills(none()), new().channels(none()), new().statuses(none())] {
             let query = query.include_dry_run();
-            assert_eq!(all(cx.store, &query, ListOrder::NewestFirst, 10).await, []);
+            assert_eq!(all_pages(cx.store, &query, ListOrder::NewestFirst, 10).await, []);
             assert_eq!(cx.store.count_runs_by_query(&query).await.unwrap(), 0);
             let streamed: Vec<_> = cx.store.stream_runs_by_query(&query, ListOrder::OldestFirst, Page::ALL).collect().await;
             assert!(streamed.is_empty(), "{streamed:?}");
         }
-        let all_but_nobody = new().except_callers(nobody());
-        assert_eq!(all(cx.store, &all_but_nobody, ListOrder::NewestFirst, 10).await, all(cx.store, &new(), ListOrder::NewestFirst, 10).await);
+        let all_but_none = new().except_callers(none());
+        assert_eq!(all_pages(cx.store, &all_but_none, ListOrder::NewestFirst, 10).await, all_pages(cx.store, &new(), ListOrder::NewestFirst, 10).await);
     }
 
     async fn a_cursor_of_another_list_is_refused(cx) {
@@ -302,7 +308,7 @@ cases_of_the_store! {
         }
     }
 
-    async fn a_page_has_from_one_to_a_thousand_records(cx) {
+    async fn a_page_has_one_to_a_thousand_records(cx) {
         for limit in [0, 1_001, u64::MAX] {
             let request = PageRequest::first(limit);
             assert_invalid(cx.store.page_runs(&RunQuery::new(), ListOrder::NewestFirst, &request).await, "limit");
@@ -310,7 +316,7 @@ cases_of_the_store! {
         page(cx.store, &RunQuery::new(), ListOrder::NewestFirst, PageRequest::first(1_000)).await;
     }
 
-    async fn values_that_no_run_can_have_are_refused_by_name(cx) {
+    async fn values_that_no_run_can_have_are_refused_naming_the_field(cx) {
         let nul = || ["a\0b"];
         let new = RunQuery::new;
         let queries = [
@@ -329,29 +335,29 @@ cases_of_the_store! {
         }
     }
 
-    async fn a_prefix_is_compared_by_bytes_and_taken_as_it_is(cx) {
+    async fn a_prefix_is_compared_by_bytes_and_is_no_pattern(cx) {
         let names = ["a", "a%", "a%b", "a_", "ab", "aB", "A", "a\u{10FFFF}", "a\u{10FFFF}b", "a\u{D7FF}", "a\u{E000}", "b", "é", "éa"];
         for id in names {
             cx.store.start_run(&running(id)).await.unwrap();
         }
         for prefix in ["a", "a%", "a_", "A", "a\u{10FFFF}", "a\u{D7FF}", "\u{10FFFF}", "é", "b", "aba"] {
-            let runs = all(cx.store, &RunQuery::new().id_prefix(prefix), ListOrder::NewestFirst, 3).await;
+            let runs = all_pages(cx.store, &RunQuery::new().id_prefix(prefix), ListOrder::NewestFirst, 3).await;
             let mut expected: Vec<&str> = names.into_iter().filter(|id| id.starts_with(prefix)).collect();
             expected.sort_by(|left, right| right.cmp(left));
             assert_eq!(ids(&runs), expected, "{prefix}");
         }
     }
 
-    async fn the_tokens_of_a_run_may_add_up_to_more_than_a_number_holds(cx) {
+    async fn a_sum_of_tokens_beyond_64_bits_is_compared_correctly(cx) {
         let run = with(finished_at("r", 1), |run| { run.total_input_tokens = i64::MAX as u64; run.total_output_tokens = i64::MAX as u64; run.total_thinking_tokens = i64::MAX as u64; });
         cx.store.start_run(&run).await.unwrap();
         let many = RunQuery::new().total_tokens(i64::MAX as u64..);
-        assert_eq!(ids(&all(cx.store, &many, ListOrder::NewestFirst, 5).await), ["r"]);
+        assert_eq!(ids(&all_pages(cx.store, &many, ListOrder::NewestFirst, 5).await), ["r"]);
         let few = RunQuery::new().total_tokens(..=1_000);
-        assert!(all(cx.store, &few, ListOrder::NewestFirst, 5).await.is_empty());
+        assert!(all_pages(cx.store, &few, ListOrder::NewestFirst, 5).await.is_empty());
     }
 
-    async fn summaries_are_the_runs_without_their_texts_and_have_the_same_cursors(cx) {
+    async fn pages_of_summaries_match_the_pages_of_runs(cx) {
         many_runs(cx.store).await;
         let query = RunQuery::new().except_skills(["skill-0"]);
         let mut request = PageRequest::first(9);
@@ -367,7 +373,7 @@ cases_of_the_store! {
         }
     }
 
-    async fn pages_go_through_the_events_of_a_run_in_either_order(cx) {
+    async fn pages_cover_all_events_of_a_run_in_both_orders(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.start_run(&running("other")).await.unwrap();
         for number in 0..40 {
@@ -404,7 +410,7 @@ cases_of_the_store! {
     }
 
     /// Clients store cursors for a long time, across versions of the library. These cursors must stay valid.
-    async fn cursors_that_clients_keep_stay_valid(cx) {
+    async fn stored_cursors_stay_valid_across_versions(cx) {
         for number in 0..3 {
             cx.store.start_run(&running_at(&format!("r-{number}"), number)).await.unwrap();
             cx.store.append_log(&event("r-0", number as u64)).await.unwrap();
@@ -431,7 +437,7 @@ cases_of_the_store! {
         assert_golden_file("cursors.txt", &text.concat());
     }
 
-    async fn pages_are_read_in_a_hosts_transaction_too(cx) {
+    async fn pages_are_read_in_a_hosts_transaction(cx) {
         use sea_orm::TransactionTrait;
 
         let txn = cx.db.begin().await.unwrap();
@@ -452,7 +458,7 @@ fn a_damaged_row_ends_no_page_and_hides_no_other() {
                 .await
                 .unwrap();
         }
-        // The last of a page of three, so that the next one goes on from its key.
+        // The last run of a page of three, so that the next page starts after its key.
         cx.sql("UPDATE skill_runs SET started_at = 'a while ago' WHERE id = 'r-4'")
             .await;
         cx.sql("UPDATE skill_runs SET tool_calls = x'00ff' WHERE id = 'r-2'")
@@ -464,7 +470,7 @@ fn a_damaged_row_ends_no_page_and_hides_no_other() {
             }
             for limit in 1..5 {
                 assert_eq!(
-                    ids(&all(cx.store, &RunQuery::new(), order, limit).await),
+                    ids(&all_pages(cx.store, &RunQuery::new(), order, limit).await),
                     expected
                 );
             }
@@ -473,7 +479,7 @@ fn a_damaged_row_ends_no_page_and_hides_no_other() {
 }
 
 #[test]
-fn a_damaged_parent_is_stored() {
+fn a_damaged_parent_counts_as_stored() {
     run_on_own_store(Backend::Sqlite, async |cx| {
         for run in [
             running("top"),
@@ -488,9 +494,9 @@ fn a_damaged_parent_is_stored() {
         cx.sql("UPDATE skill_runs SET parent_run_id = x'00ff' WHERE id = 'damaged'")
             .await;
         let query = RunQuery::new().without_stored_parent();
-        let readable = all(cx.store, &query, ListOrder::NewestFirst, 1).await;
+        let readable = all_pages(cx.store, &query, ListOrder::NewestFirst, 1).await;
         assert_eq!(ids(&readable), ["of a missing one"]);
-        // Both damaged ones are counted, as in every count.
+        // Both damaged runs are counted, as in every count.
         assert_eq!(cx.store.count_runs_by_query(&query).await.unwrap(), 3);
     });
 }

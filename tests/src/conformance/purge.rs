@@ -4,7 +4,7 @@ use serde_json::json;
 use crate::fixture::*;
 
 cases! {
-    async fn the_cutoff_is_strict(cx) {
+    async fn the_cutoff_is_exclusive(cx) {
         cx.store.start_run(&finished_at("before", 9)).await.unwrap();
         cx.store.start_run(&finished_at("at", 10)).await.unwrap();
         cx.store.start_run(&finished_at("after", 11)).await.unwrap();
@@ -21,7 +21,7 @@ cases! {
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap().len(), 1);
     }
 
-    async fn events_go_with_their_run_and_others_stay(cx) {
+    async fn a_purge_deletes_only_the_events_of_its_runs(cx) {
         for run in [finished_at("old", 1), finished_at("new", 100)] {
             cx.store.start_run(&run).await.unwrap();
             for sequence in 0..3 {
@@ -33,7 +33,7 @@ cases! {
         assert_eq!(cx.store.list_logs_by_run("new").await.unwrap().len(), 3);
     }
 
-    async fn nothing_due_purges_nothing(cx) {
+    async fn a_purge_with_nothing_due_deletes_nothing(cx) {
         assert_eq!(cx.store.purge_older_than(at(0)).await.unwrap(), 0);
         cx.store.start_run(&finished_at("r", 5)).await.unwrap();
         assert_eq!(cx.store.purge_older_than(at(0)).await.unwrap(), 0);
@@ -45,7 +45,7 @@ cases! {
         assert_eq!(cx.store.purge_older_than(at(2)).await.unwrap(), 1);
     }
 
-    async fn a_purge_of_several_batches_takes_all_that_is_due(cx) {
+    async fn a_purge_of_several_batches_deletes_every_due_run(cx) {
         for number in 0..620 {
             // Many finish in the same microsecond, on both sides of a batch's end.
             let run = finished_at(&format!("{number:04}"), number / 400);
@@ -68,7 +68,7 @@ cases! {
         assert_eq!(cx.store.get_run("r").await.unwrap(), running("r"));
     }
 
-    async fn what_a_purge_takes_is_what_the_list_of_finished_runs_shows(cx) {
+    async fn a_purge_deletes_the_runs_that_the_list_of_finished_runs_shows(cx) {
         for second in 0..10 {
             cx.store.start_run(&finished_at(&second.to_string(), second)).await.unwrap();
         }

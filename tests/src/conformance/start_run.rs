@@ -33,13 +33,13 @@ fn other_outcomes() -> Vec<SkillRun> {
 }
 
 cases! {
-    async fn a_started_run_comes_back_as_given(cx) {
+    async fn a_started_run_is_read_back_as_written(cx) {
         let run = running("r").parent("parent");
         cx.store.start_run(&run).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap(), run);
     }
 
-    async fn a_run_with_nothing_but_an_id_comes_back_as_given(cx) {
+    async fn a_run_with_nothing_but_an_id_is_read_back_as_written(cx) {
         let run = SkillRun::new("r", "", at(0));
         cx.store.start_run(&run).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap(), run);
@@ -51,13 +51,13 @@ cases! {
         assert_eq!(cx.store.get_run("r").await.unwrap(), run);
     }
 
-    async fn the_same_start_again_is_ok_while_running(cx) {
+    async fn the_same_start_of_a_running_run_is_ok(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.start_run(&running("r")).await.unwrap();
         assert_eq!(cx.store.list_runs_by_skill("skill", None).await.unwrap(), [running("r")]);
     }
 
-    async fn another_start_updates_a_running_run(cx) {
+    async fn a_different_start_updates_a_running_run(cx) {
         for start in other_starts() {
             cx.store.start_run(&running("r")).await.unwrap();
             cx.store.start_run(&start).await.unwrap();
@@ -65,13 +65,13 @@ cases! {
         }
     }
 
-    async fn a_parent_is_taken_away_by_another_start(cx) {
+    async fn a_different_start_can_remove_the_parent(cx) {
         cx.store.start_run(&child("r", "parent")).await.unwrap();
         cx.store.start_run(&running("r")).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap().parent_run_id, None);
     }
 
-    async fn another_start_changes_nothing_but_the_start(cx) {
+    async fn a_different_start_changes_only_the_fields_of_the_start(cx) {
         let first = with(finished_at("r", 10), |run| { run.finished_at = None; run.status = RunStatus::from("thinking"); });
         cx.store.start_run(&first).await.unwrap();
         let second = finished_at("r", 99).caller("other");
@@ -82,7 +82,7 @@ cases! {
         assert_eq!(cx.store.get_run("r").await.unwrap(), expected);
     }
 
-    async fn a_run_is_running_while_it_has_no_finish_whatever_its_status(cx) {
+    async fn a_run_without_a_finish_is_running_whatever_its_status(cx) {
         cx.store.start_run(&with_status("r", 0, RunStatus::ERROR)).await.unwrap();
         let start = with_status("r", 5, RunStatus::ERROR);
         cx.store.start_run(&start).await.unwrap();
@@ -97,7 +97,7 @@ cases! {
         assert_eq!(cx.store.get_run("r").await.unwrap(), finished);
     }
 
-    async fn another_start_of_a_finished_run_is_refused_and_changes_nothing(cx) {
+    async fn a_different_start_of_a_finished_run_is_refused_and_changes_nothing(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.finish_run("r", &stats()).await.unwrap();
         let finished = cx.store.get_run("r").await.unwrap();
@@ -107,13 +107,13 @@ cases! {
         }
     }
 
-    async fn the_same_finished_run_again_is_ok(cx) {
+    async fn recording_the_same_finished_run_again_is_ok(cx) {
         cx.store.start_run(&finished_at("r", 10)).await.unwrap();
         cx.store.start_run(&finished_at("r", 10)).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap(), finished_at("r", 10));
     }
 
-    async fn a_finished_run_with_another_outcome_is_refused_and_changes_nothing(cx) {
+    async fn a_finished_run_with_a_different_outcome_is_refused_and_changes_nothing(cx) {
         cx.store.start_run(&finished_at("r", 10)).await.unwrap();
         for run in other_outcomes() {
             assert_kind(cx.store.start_run(&run).await, ErrorKind::RunFinished);
@@ -121,7 +121,7 @@ cases! {
         }
     }
 
-    async fn a_start_that_differs_below_the_microsecond_is_the_same(cx) {
+    async fn starts_within_the_same_microsecond_are_the_same(cx) {
         let start = |nanos| with(running("r"), |run| run.started_at = at(0) + chrono::TimeDelta::nanoseconds(nanos));
         cx.store.start_run(&start(1_700)).await.unwrap();
         cx.store.finish_run("r", &stats()).await.unwrap();
@@ -139,7 +139,7 @@ cases! {
         assert_eq!(cx.store.get_run("r").await.unwrap(), run);
     }
 
-    async fn initializing_again_keeps_what_is_there(cx) {
+    async fn initializing_again_keeps_the_stored_runs(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.initialize().await.unwrap();
         cx.store.initialize().await.unwrap();

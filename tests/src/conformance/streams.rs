@@ -28,7 +28,7 @@ async fn events(store: &AuditStore, filter: &LogFilter, order: ListOrder) -> Vec
         .unwrap()
 }
 
-/// Many runs, most of them started at the same few moments.
+/// Starts many runs, at only three different times.
 async fn many_runs(store: &AuditStore) {
     for number in 0..130 {
         let run = with(running_at(&format!("run-{number:03}"), number % 3), |run| {
@@ -51,7 +51,7 @@ fn damaged<T>(records: &[Result<T>]) -> Vec<&Error> {
 }
 
 cases_of_the_store! {
-    async fn a_stream_that_is_polled_after_its_end_stays_there(cx) {
+    async fn a_stream_polled_after_its_end_stays_ended(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let mut runs = cx.store.stream_runs(&RunFilter::new(), ListOrder::OldestFirst, Page::ALL);
         assert!(runs.next().await.is_some());
@@ -62,7 +62,7 @@ cases_of_the_store! {
         }
     }
 
-    async fn streamed_runs_are_those_of_the_list_in_either_order(cx) {
+    async fn a_stream_of_runs_matches_the_list_in_both_orders(cx) {
         many_runs(cx.store).await;
         for filter in [
             RunFilter::new(),
@@ -77,7 +77,7 @@ cases_of_the_store! {
         }
     }
 
-    async fn a_page_of_a_stream_is_the_page_of_the_list(cx) {
+    async fn a_page_of_a_stream_matches_the_page_of_the_list(cx) {
         many_runs(cx.store).await;
         let filter = RunFilter::new();
         for page in [
@@ -95,7 +95,7 @@ cases_of_the_store! {
         }
     }
 
-    async fn a_stream_of_runs_is_stable_while_others_are_written(cx) {
+    async fn a_stream_of_runs_is_stable_while_runs_are_written(cx) {
         many_runs(cx.store).await;
         let filter = RunFilter::new();
         let mut stream = cx.store.stream_runs(&filter, ListOrder::NewestFirst, Page::ALL);
@@ -114,7 +114,7 @@ cases_of_the_store! {
         assert_eq!(seen.len(), 117);
     }
 
-    async fn streamed_events_come_in_order_of_their_sequence(cx) {
+    async fn events_are_streamed_in_order_of_sequence(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.start_run(&running("other")).await.unwrap();
         let written: Vec<_> = (0..350).map(|number| event("r", number * 3)).collect();
@@ -127,7 +127,7 @@ cases_of_the_store! {
         assert_eq!(events(cx.store, &LogFilter::new(), ListOrder::NewestFirst).await, listed);
     }
 
-    async fn streamed_events_can_be_of_one_type_and_after_a_place(cx) {
+    async fn events_can_be_streamed_by_type_and_after_a_sequence(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let typed = |number: u64| with(event("r", number), |event| event.event_type = if number.is_multiple_of(2) { "even" } else { "odd" }.into());
         cx.store.append_logs(&(0..300).map(typed).collect::<Vec<_>>()).await.unwrap();
@@ -148,7 +148,7 @@ cases_of_the_store! {
         assert!(events(cx.store, &LogFilter::new(), ListOrder::OldestFirst).await.is_empty());
     }
 
-    async fn a_stream_begins_with_what_is_wrong_and_ends(cx) {
+    async fn a_stream_of_an_invalid_request_yields_one_error_and_ends(cx) {
         let long = "x".repeat(256);
         let filter = RunFilter::new().skill(long.as_str());
         let stream = cx.store.stream_runs(&filter, ListOrder::NewestFirst, Page::ALL);
@@ -168,9 +168,9 @@ cases_of_the_store! {
         }
     }
 
-    async fn damaged_runs_are_items_and_hide_no_other(cx) {
+    async fn damaged_runs_are_error_items_and_hide_no_other(cx) {
         many_runs(cx.store).await;
-        // Whole stretches of them, and at the end of some.
+        // All rows of some of the stream's queries, and the last row of others.
         cx.sql("UPDATE skill_runs SET inputs = '{' WHERE id < 'run-060' OR id IN ('run-100', 'run-129')").await;
         for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
             let filter = RunFilter::new().include_dry_run();
@@ -181,7 +181,7 @@ cases_of_the_store! {
         }
     }
 
-    async fn damaged_events_are_items_and_hide_no_other(cx) {
+    async fn damaged_events_are_error_items_and_hide_no_other(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let written: Vec<_> = (0..250).map(|number| event("r", number)).collect();
         cx.store.append_logs(&written).await.unwrap();
@@ -193,9 +193,9 @@ cases_of_the_store! {
     }
 }
 
-/// Only SQLite holds a text, a fraction or bytes where a number belongs.
+/// Only SQLite stores a text, a fraction or bytes in a column of integers.
 #[test]
-fn values_of_any_type_in_the_order_of_a_stream_hide_no_other() {
+fn sort_keys_of_the_wrong_type_hide_no_other_run() {
     run_on_own_store(Backend::Sqlite, async |cx| {
         many_runs(cx.store).await;
         for (value, ids) in [

@@ -15,7 +15,7 @@ fn child_at(id: &str, parent: &str, seconds: i64) -> SkillRun {
 }
 
 cases_of_the_store! {
-    async fn a_run_comes_with_all_its_descendants_newest_first(cx) {
+    async fn a_subtree_has_the_run_and_all_its_descendants_newest_first(cx) {
         let runs = [
             child_at("grandchild", "child-2", 3),
             child_at("child-2", "top", 2).status(RunStatus::DRY_RUN),
@@ -31,7 +31,7 @@ cases_of_the_store! {
         assert_eq!(cx.store.list_subtree("grandchild").await.unwrap(), summaries(&runs[..1]));
     }
 
-    async fn children_are_those_of_the_list_without_their_texts(cx) {
+    async fn summaries_of_children_match_the_listed_children(cx) {
         for (id, parent, second) in [("a", "top", 1), ("b", "top", 2), ("c", "top", 2), ("below", "a", 3)] {
             cx.store.start_run(&child_at(id, parent, second)).await.unwrap();
         }
@@ -48,7 +48,7 @@ cases_of_the_store! {
         assert_invalid(cx.store.list_subtree("").await, "run_id");
     }
 
-    async fn a_cycle_gives_each_run_once(cx) {
+    async fn a_cycle_yields_each_run_once(cx) {
         for (run, parent) in [("a", "c"), ("b", "a"), ("c", "b"), ("self", "self")] {
             cx.store.start_run(&child(run, parent)).await.unwrap();
         }
@@ -58,7 +58,7 @@ cases_of_the_store! {
         assert_eq!(ids_of(&cx.store.list_subtree("self").await.unwrap()), ["self"]);
     }
 
-    async fn a_chain_of_thousands_is_a_subtree(cx) {
+    async fn a_subtree_can_be_thousands_of_levels_deep(cx) {
         cx.store.start_run(&running("0")).await.unwrap();
         for number in 1..2_000 {
             let run = child_at(&number.to_string(), &(number - 1).to_string(), number);
@@ -69,7 +69,7 @@ cases_of_the_store! {
         assert_eq!(runs[0].id, "1999");
     }
 
-    async fn a_damaged_run_hides_none_below_it(cx) {
+    async fn a_damaged_run_does_not_hide_its_descendants(cx) {
         for run in [running("top"), child("damaged", "top"), child("below", "damaged")] {
             cx.store.start_run(&run).await.unwrap();
         }

@@ -3,7 +3,7 @@ use runtrail_audit::{RunStatus, SkillRun};
 use crate::fixture::*;
 
 cases! {
-    async fn any_status_word_comes_back_unchanged(cx) {
+    async fn any_status_is_read_back_unchanged(cx) {
         let words = ["ok", "cancelled", "OK", " ok ", "läuft", "running\n", "dry-run", "\u{1F600}"];
         for (number, word) in words.into_iter().enumerate() {
             let id = number.to_string();
@@ -18,7 +18,7 @@ cases! {
         assert_eq!(cx.store.get_run("r").await.unwrap().status.as_str(), "running");
     }
 
-    async fn texts_come_back_unchanged(cx) {
+    async fn texts_are_read_back_unchanged(cx) {
         let texts = ["", " ", "line\r\nline\n", "\u{1}\u{7f}", "e\u{301}", "日本", "\u{1F600}", "'\"\\%_$1?", "\u{FEFF}"];
         for (number, text) in texts.into_iter().enumerate() {
             let id = number.to_string();
@@ -37,7 +37,7 @@ cases! {
         assert_eq!((run.output.as_str(), run.error.as_str()), ("a\u{FFFD}b\u{FFFD}", "\u{FFFD}"));
     }
 
-    async fn a_nul_in_the_text_of_a_recorded_run_is_replaced(cx) {
+    async fn a_nul_in_the_text_of_a_run_recorded_as_finished_is_replaced(cx) {
         let run = with(finished_at("r", 1), |run| run.output = "a\0b".into());
         cx.store.start_run(&run).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap().output, "a\u{FFFD}b");

@@ -4,14 +4,14 @@ use runtrail_audit::ErrorKind;
 use crate::fixture::*;
 
 cases! {
-    async fn times_come_back_to_the_microsecond(cx) {
+    async fn times_are_read_back_to_the_microsecond(cx) {
         let time: DateTime<Utc> = "2026-11-24T12:34:56.123456Z".parse().unwrap();
         let run = with(finished_at("r", 0), |run| { run.started_at = time; run.finished_at = Some(time + TimeDelta::microseconds(1)); });
         cx.store.start_run(&run).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap(), run);
     }
 
-    async fn what_is_below_the_microsecond_is_cut_off(cx) {
+    async fn times_are_truncated_to_microseconds(cx) {
         let nanos = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
         let run = with(finished_at("r", 0), |run| { run.started_at = nanos("2026-11-24T12:34:56.123456999Z"); run.finished_at = Some(nanos("1969-12-31T23:59:59.999999999Z")); });
         cx.store.start_run(&run).await.unwrap();
@@ -25,7 +25,7 @@ cases! {
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[0].created_at, Some(cut));
     }
 
-    async fn the_first_and_the_last_time_come_back(cx) {
+    async fn the_earliest_and_the_latest_time_are_read_back_unchanged(cx) {
         for (id, time) in [("first", DateTime::<Utc>::MIN_UTC), ("epoch", DateTime::UNIX_EPOCH), ("last", DateTime::<Utc>::MAX_UTC)] {
             let run = with(finished_at(id, 0), |run| { run.started_at = time; run.finished_at = Some(time); });
             cx.store.start_run(&run).await.unwrap();
@@ -37,7 +37,7 @@ cases! {
         assert_kind(cx.store.get_run("first").await, ErrorKind::NotFound);
     }
 
-    async fn order_means_the_same_before_the_epoch(cx) {
+    async fn times_before_the_epoch_sort_correctly(cx) {
         for second in [-3, 2, -1, 0, 1, -2] {
             let run = with(running(&second.to_string()), |run| run.started_at = DateTime::UNIX_EPOCH + TimeDelta::microseconds(second));
             cx.store.start_run(&run).await.unwrap();
@@ -63,7 +63,7 @@ mod stored {
             assert_eq!(fetch::<i64>(cx.db, "SELECT created_at FROM skill_run_logs").await, [2_500_001]);
         }
 
-        async fn what_is_not_there_is_stored_as_null(cx) {
+        async fn absent_values_are_stored_as_null(cx) {
             cx.store.start_run(&running("r")).await.unwrap();
             let nulls = "SELECT COUNT(*) FROM skill_runs WHERE finished_at IS NULL AND parent_run_id IS NULL";
             assert_eq!(fetch::<i64>(cx.db, nulls).await, [1]);

@@ -9,13 +9,13 @@ use serde_json::json;
 use crate::fixture::*;
 
 #[test]
-fn a_full_disk_is_named_and_loses_nothing() {
+fn a_full_disk_is_reported_and_loses_nothing() {
     on_database(Backend::Sqlite, async |database| {
         let host = database.connection().await;
         let store = AuditStore::new(host.clone());
         store.initialize().await.unwrap();
         store.start_run(&running("r")).await.unwrap();
-        // The host has one connection, so the limit holds for the store as well.
+        // The host has one connection, so the limit applies to the store as well.
         execute(&host, "PRAGMA max_page_count = 40").await;
         let large = |sequence| {
             with(event("r", sequence), |event| {
@@ -32,7 +32,7 @@ fn a_full_disk_is_named_and_loses_nothing() {
         assert_eq!(err.kind(), ErrorKind::StorageFull);
         assert!(!err.is_transient());
 
-        // A transaction that is dropped just now is what makes later writes vanish where writes are transactions.
+        // If writes were transactions, a transaction dropped now would make later writes vanish.
         drop(host.begin().await.unwrap());
         execute(&host, "PRAGMA max_page_count = 100000").await;
         for sequence in stored..stored + 10 {
@@ -46,8 +46,9 @@ fn a_full_disk_is_named_and_loses_nothing() {
     });
 }
 
-/// A commit that the disk refuses ends the transaction in SQLite, but not in the driver, which counts on: what is
-/// written on that connection after the next transaction that is dropped would be acknowledged and lost.
+/// A commit that the disk refuses ends the transaction in SQLite, but the driver still counts it as
+/// open. Once the next transaction is dropped, writes on that connection would be acknowledged and
+/// lost.
 #[test]
 #[ignore = "a child process of the case below"]
 fn child_whose_migration_cannot_be_committed() {
@@ -55,7 +56,7 @@ fn child_whose_migration_cannot_be_committed() {
         let other = AuditStore::connect(database.url()).await.unwrap();
         let host = database.connection().await;
         let store = AuditStore::new(host.clone());
-        // Enough for the file as it is, not for what the commit adds to the log.
+        // Enough for the current file, but not for what the commit adds to the WAL.
         limit_file_size(std::process::id(), "24000");
         assert!(store.initialize().await.is_err());
         limit_file_size(std::process::id(), "unlimited");
@@ -78,7 +79,7 @@ fn child_whose_migration_cannot_be_committed() {
 #[test]
 fn a_migration_that_cannot_be_committed_leaves_no_connection_that_loses_writes() {
     let name = "durability::failures::child_whose_migration_cannot_be_committed";
-    let child = surviving_sigxfsz(&test_command(name)).output().unwrap();
+    let child = ignoring_sigxfsz(&test_command(name)).output().unwrap();
     assert!(child.status.success(), "{}", printed(&child));
     assert!(printed(&child).contains("1 passed"), "{}", printed(&child));
 }
@@ -117,7 +118,7 @@ fn a_slow_statement_is_a_timeout() {
     });
 }
 
-/// The state is raised by a trigger, since `transaction_timeout` exists from PostgreSQL 17 only.
+/// A trigger raises the SQLSTATE, since `transaction_timeout` exists only from PostgreSQL 17 on.
 #[test]
 fn a_transaction_timeout_is_a_timeout() {
     on_database(Backend::Postgres, async |database| {
@@ -142,7 +143,7 @@ fn a_transaction_timeout_is_a_timeout() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_a_passing_failure() {
+fn an_unreachable_server_is_a_transient_failure() {
     on_database(Backend::Sqlite, async |_| {
         let options = DatabaseOptions::new("postgres://me:secret@127.0.0.1:1/app")
             .acquire_timeout(Duration::from_millis(300));
@@ -153,7 +154,7 @@ fn a_server_that_is_not_there_is_a_passing_failure() {
 }
 
 on_each_backend! {
-    async fn the_longest_timeouts_can_be_asked_for(database) {
+    async fn the_longest_timeouts_are_accepted(database) {
         let options = DatabaseOptions::new(database.url())
             .acquire_timeout(Duration::MAX)
             .busy_timeout(Duration::MAX);
@@ -162,7 +163,7 @@ on_each_backend! {
         store.start_run(&running("r")).await.unwrap();
     }
 
-    async fn no_free_connection_is_a_timeout(database) {
+    async fn waiting_for_a_free_connection_times_out(database) {
         let mut options = sea_orm::ConnectOptions::new(database.url());
         options.max_connections(1).acquire_timeout(Duration::from_millis(200));
         let host = sea_orm::Database::connect(options).await.unwrap();
@@ -175,7 +176,7 @@ on_each_backend! {
         store.start_run(&running("r")).await.unwrap();
     }
 
-    async fn a_closed_store_says_so(database) {
+    async fn a_call_of_a_closed_store_is_a_permanent_failure(database) {
         let store = AuditStore::connect(database.url()).await.unwrap();
         store.initialize().await.unwrap();
         store.clone().close().await.unwrap();
@@ -195,7 +196,7 @@ on_each_backend! {
 }
 
 #[test]
-fn an_error_has_the_words_of_the_database_in_its_message() {
+fn an_error_includes_the_message_of_the_database() {
     on_database(Backend::Sqlite, async |database| {
         let options = DatabaseOptions::new(database.url()).busy_timeout(Duration::from_millis(100));
         let store = AuditStore::connect(options).await.unwrap();

@@ -1,4 +1,4 @@
-//! From the first call of a store to its closing, and what becomes of a call in between.
+//! From the first call of a store until it is closed, and the result of each call in between.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::fixture::*;
 const CALLS: u64 = 600;
 
 on_each_backend! {
-    async fn closing_waits_for_what_was_asked_for(database) {
+    async fn closing_waits_for_pending_calls(database) {
         let store = database.store().await;
         store.start_run(&running("r")).await.unwrap();
         let calls: Vec<_> = (0..CALLS)
@@ -21,12 +21,12 @@ on_each_backend! {
                 tokio::spawn(async move { store.append_log(&event("r", number)).await })
             })
             .collect();
-        // Some are through by then, others on their way.
+        // Some calls have completed by then, others are pending.
         store.append_log(&event("r", CALLS)).await.unwrap();
         store.close().await.unwrap();
         let mut acknowledged = 1;
         for call in calls {
-            // Whoever comes after the closing is told so.
+            // Calls made after the store is closed are refused.
             match call.await.unwrap() {
                 Ok(()) => acknowledged += 1,
                 Err(err) => assert!(matches!(err, Error::Backend { transient: false, .. }), "{err:?}"),
@@ -36,7 +36,7 @@ on_each_backend! {
         assert_eq!(count(&db, "skill_run_logs").await, acknowledged);
     }
 
-    async fn everybody_who_closes_waits_for_what_was_asked_for(database) {
+    async fn concurrent_closes_all_wait_for_pending_calls(database) {
         let store = database.store().await;
         store.start_run(&running("r")).await.unwrap();
         let append = |number| {
@@ -45,18 +45,18 @@ on_each_backend! {
         };
         let calls: Vec<_> = (0..200).map(append).collect();
         store.append_log(&event("r", 1_000)).await.unwrap();
-        // One who gives up, and two at once.
+        // One close that is dropped, and two at once.
         poll_some(store.clone().close(), 1).await;
         let (first, second) = futures_util::join!(store.clone().close(), store.clone().close());
         first.and(second).unwrap();
         for call in calls {
-            // It is answered, but its own task may be yet to run.
+            // The call has completed, but its task may not have run since.
             let answer = tokio::time::timeout(Duration::from_millis(500), call).await.unwrap().unwrap();
             assert!(matches!(answer, Ok(()) | Err(Error::Backend { transient: false, .. })), "{answer:?}");
         }
     }
 
-    async fn a_closed_store_says_so(database) {
+    async fn a_closed_store_refuses_every_call(database) {
         let store = database.store().await;
         let clone = store.clone();
         store.close().await.unwrap();
@@ -72,14 +72,14 @@ on_each_backend! {
         clone.close().await.unwrap();
     }
 
-    async fn a_call_is_answered_though_the_runtime_of_the_task_ends(database) {
+    async fn a_call_completes_though_the_runtime_of_the_writing_task_ends(database) {
         for _ in 0..20 {
             let elsewhere = tokio::task::spawn_blocking(runtime).await.unwrap();
             let options = DatabaseOptions::new(database.url());
             let connected = elsewhere.spawn(async {
                 let store = AuditStore::connect(options).await.unwrap();
                 store.initialize().await.unwrap();
-                // The task begins here, and ends with this runtime.
+                // The task that writes starts here, and ends with this runtime.
                 store.start_run(&running("r")).await.unwrap();
                 store
             });
@@ -92,7 +92,7 @@ on_each_backend! {
             tokio::task::yield_now().await;
             elsewhere.shutdown_background();
             for call in calls {
-                // It is repeated, on a task in this runtime.
+                // The call is repeated by another such task, in this runtime.
                 tokio::time::timeout(PATIENCE, call).await.unwrap().unwrap().unwrap();
             }
             store.close().await.unwrap();
@@ -134,7 +134,7 @@ fn a_runtime_without_timers_is_a_typed_error_at_the_first_call() {
             let runtime = tokio::runtime::Builder::new_current_thread().build();
             runtime.unwrap().block_on(async {
                 assert_kind(AuditStore::connect(url).await, ErrorKind::Backend);
-                // A store that was used on another runtime, and one that wasn't.
+                // A store that was already used on another runtime, and one that wasn't.
                 let fresh = store.clone().in_schema(SchemaName::new("audit").unwrap());
                 for store in [store, fresh] {
                     let err = assert_kind(store.start_run(&running("r")).await, ErrorKind::Backend);

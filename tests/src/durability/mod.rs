@@ -1,7 +1,7 @@
-/// What statements a write consists of.
+/// The statements that each method sends.
 mod statements;
 
-/// From the first call of a store to its closing.
+/// From the first call of a store until it is closed.
 mod lifecycle;
 
 /// What `tracing` sees of calls and statements.

@@ -7,15 +7,15 @@ use sea_orm::sqlx::{self, Row};
 
 use crate::fixture::*;
 
-/// A pragma on each of so many connections, all open at the same time.
+/// Reads a pragma on this many pooled connections, all checked out at once.
 async fn pragma(db: &DatabaseConnection, connections: usize, name: &'static str) -> Vec<String> {
     let pool = db.get_sqlite_connection_pool();
-    let mut held = Vec::new();
+    let mut acquired = Vec::new();
     for _ in 0..connections {
-        held.push(pool.acquire().await.unwrap());
+        acquired.push(pool.acquire().await.unwrap());
     }
     let mut values = Vec::new();
-    for connection in &mut held {
+    for connection in &mut acquired {
         let query = sqlx::AssertSqlSafe(format!("PRAGMA {name}"));
         let row = sqlx::query(query)
             .fetch_one(&mut **connection)
@@ -81,7 +81,7 @@ fn reading_connections_cannot_write() {
 }
 
 #[test]
-fn a_file_that_the_command_makes_can_shrink_too() {
+fn a_file_created_by_the_command_can_shrink() {
     on_database(Backend::Sqlite, async |database| {
         assert!(
             migration_command(&database.url())
@@ -96,7 +96,7 @@ fn a_file_that_the_command_makes_can_shrink_too() {
 }
 
 #[test]
-fn a_database_in_memory_is_one_database() {
+fn all_connections_of_a_store_share_its_in_memory_database() {
     use runtrail_audit::Storage;
 
     on_database(Backend::Sqlite, async |_| {
@@ -121,7 +121,7 @@ fn a_database_in_memory_is_one_database() {
 }
 
 #[test]
-fn the_bundled_sqlite_has_its_log_mended() {
+fn the_bundled_sqlite_has_the_wal_reset_fix() {
     on_database(Backend::Sqlite, async |database| {
         let db = database.connection().await;
         let version = fetch::<String>(&db, "SELECT sqlite_version()")

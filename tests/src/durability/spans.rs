@@ -3,7 +3,7 @@ use runtrail_db::DatabaseOptions;
 use runtrail_store::AuditStore;
 
 use crate::fixture::*;
-use crate::migrations::fitness::{assert_every_method_refuses, methods_of_a_store};
+use crate::migrations::schema_checks::{assert_every_method_refuses, methods_of_a_store};
 
 on_each_backend! {
     async fn every_call_and_every_statement_has_a_span_without_values(database) {

@@ -5,7 +5,7 @@ use runtrail_store::AuditStore;
 
 use crate::fixture::*;
 
-/// A store over a host's connection, and the statements that go through it.
+/// Returns a store over a host's connection, and the statements that it sends.
 async fn watched(database: &TestDatabase) -> (AuditStore, Arc<Mutex<Vec<String>>>) {
     let statements = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&statements);
@@ -40,7 +40,7 @@ on_each_backend! {
         }
     }
 
-    async fn a_repeated_write_adds_one_question(database) {
+    async fn a_repeated_write_adds_one_query(database) {
         let (store, statements) = watched(database).await;
         store.start_run(&finished_at("r", 1)).await.unwrap();
         store.append_log(&event("r", 0)).await.unwrap();
@@ -54,7 +54,7 @@ on_each_backend! {
         assert_eq!(verbs, ["INSERT", "SELECT", "INSERT", "SELECT", "UPDATE", "SELECT"]);
     }
 
-    async fn a_purge_is_made_of_bounded_statements_without_returning(database) {
+    async fn a_purge_uses_bounded_statements_without_returning(database) {
         let (store, statements) = watched(database).await;
         for number in 0..600 {
             store.start_run(&finished_at(&number.to_string(), 1)).await.unwrap();
@@ -70,7 +70,7 @@ on_each_backend! {
         }
     }
 
-    async fn a_purge_deletes_runs_with_their_events_and_few_at_a_time(database) {
+    async fn a_purge_deletes_a_few_runs_with_their_events_at_a_time(database) {
         let (store, statements) = watched(database).await;
         let db = database.connection().await;
         for number in 0..20 {
@@ -100,7 +100,7 @@ on_each_backend! {
         assert_eq!(statements.lock().unwrap().len(), 1);
     }
 
-    async fn a_list_has_the_same_text_whatever_the_page(database) {
+    async fn a_list_has_the_same_sql_whatever_its_page_and_values(database) {
         let (store, statements) = watched(database).await;
         store.list_runs_by_skill("a", None).await.unwrap();
         store.list_runs_by_skill("b", Some(7)).await.unwrap();
@@ -111,7 +111,7 @@ on_each_backend! {
         assert_eq!(statements[2], statements[3]);
     }
 
-    async fn a_schema_is_looked_at_once(database) {
+    async fn a_schema_is_checked_once(database) {
         let (store, statements) = watched(database).await;
         for _ in 0..3 {
             store.clone().list_logs_by_run("r").await.unwrap();

@@ -197,7 +197,7 @@ fn a_call_of_the_system_that_fails_loses_nothing() {
 fn a_file_that_may_not_grow_loses_nothing() {
     on_database(Backend::Sqlite, async |database| {
         let disk = Disk::of(database);
-        let process = Spawned::new(&mut surviving_sigxfsz(&disk.plan().command()));
+        let process = Spawned::new(&mut ignoring_sigxfsz(&disk.plan().command()));
         limit_file_size(process.id(), "300000");
         disk.wait_for(8, Entry::is_failure);
         limit_file_size(process.id(), "unlimited");

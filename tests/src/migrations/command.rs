@@ -26,7 +26,7 @@ fn fails(command: &mut Command) -> String {
 }
 
 on_each_backend! {
-    async fn the_command_says_what_it_did_and_what_is_pending(database) {
+    async fn the_command_reports_applied_and_pending_migrations(database) {
         let migrate = || migration_command(&database.url());
         let first = runtrail_migration::migrations()[0].name().to_owned();
         let second = runtrail_migration::migrations()[1].name().to_owned();
@@ -50,7 +50,7 @@ on_each_backend! {
         assert!(down.contains(&format!("rolled back {first}")), "{down}");
     }
 
-    async fn a_part_that_was_dropped_is_seen_and_added_again(database) {
+    async fn a_dropped_index_is_detected_and_created_again(database) {
         let migrate = || migration_command(&database.url());
         let runs = runtrail_migration::migrations()[0].name().to_owned();
         let store = database.store().await;
@@ -60,14 +60,14 @@ on_each_backend! {
         let whole = dump(database.backend(), &db).await;
         execute(&db, "DROP INDEX runtrail_skill_runs_by_status").await;
         assert!(succeeds(migrate().arg("status")).contains(&format!("pending  {runs}")));
-        // The records are what a program's own check relies on.
+        // A store's schema check relies on the records, not on the indexes.
         database.store().await.get_run("r").await.unwrap();
         assert!(succeeds(&mut migrate()).contains(&format!("applied {runs}")));
         assert_eq!(dump(database.backend(), &db).await, whole);
         database.store().await.get_run("r").await.unwrap();
     }
 
-    async fn the_command_deletes_a_history_only_when_it_is_forced(database) {
+    async fn the_command_deletes_a_history_only_with_force(database) {
         let store = database.store().await;
         runtrail_audit::Storage::start_run(&store, &running("r")).await.unwrap();
         store.close().await.unwrap();
@@ -82,7 +82,7 @@ on_each_backend! {
         assert_eq!(printed.matches("rolled back").count(), 2, "{printed}");
     }
 
-    async fn going_down_says_when_a_host_keeps_the_records(database) {
+    async fn rolling_back_reports_that_a_hosts_migrator_has_the_records(database) {
         use sea_orm_migration::MigratorTrait;
 
         let db = database.connection().await;
@@ -93,7 +93,7 @@ on_each_backend! {
         assert!(!down.contains("there was nothing to do") && !down.contains("pending"), "{down}");
     }
 
-    async fn the_command_takes_what_sea_orm_cli_passes_on(database) {
+    async fn the_command_accepts_the_arguments_that_sea_orm_cli_passes(database) {
         let migrate = || {
             let mut command = migration_command(&database.url());
             command.env("DATABASE_SCHEMA", "public");
@@ -106,7 +106,7 @@ on_each_backend! {
         assert_eq!(down.matches("rolled back").count(), 2, "{down}");
     }
 
-    async fn the_command_has_nothing_that_drops_everything(database) {
+    async fn the_command_has_no_subcommand_that_drops_everything(database) {
         let db = database.connection().await;
         execute(&db, "CREATE TABLE host_things (id integer)").await;
         for name in ["fresh", "refresh", "reset"] {
@@ -134,7 +134,7 @@ on_each_backend! {
 }
 
 #[test]
-fn the_command_makes_runtrail_db_where_it_stands() {
+fn the_command_creates_runtrail_db_in_the_current_folder() {
     let folder = tempfile::tempdir().unwrap();
     let template = migration_command("");
     let mut command = Command::new(template.get_program());
@@ -151,7 +151,7 @@ fn the_command_makes_runtrail_db_where_it_stands() {
 }
 
 #[test]
-fn the_command_ends_quietly_when_nobody_reads_on() {
+fn the_command_exits_quietly_when_its_output_is_closed() {
     let mut child = migration_command("sqlite::memory:")
         .arg("print-sql")
         .spawn()
@@ -163,7 +163,7 @@ fn the_command_ends_quietly_when_nobody_reads_on() {
 }
 
 #[test]
-fn the_command_takes_the_url_from_the_environment() {
+fn the_command_reads_the_url_from_the_environment() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/other.db?mode=rwc", folder.path().display());
     let template = migration_command("");
@@ -172,7 +172,7 @@ fn the_command_takes_the_url_from_the_environment() {
 }
 
 #[test]
-fn no_message_holds_a_password() {
+fn no_message_contains_a_password() {
     let urls = [
         "postgres://me:secret@127.0.0.1:1/app",
         "postgres://me@127.0.0.1:1/app?password=secret",
@@ -192,7 +192,7 @@ fn no_message_holds_a_password() {
 }
 
 #[test]
-fn no_description_of_a_mistyped_url_holds_a_password() {
+fn no_description_of_a_mistyped_url_contains_a_password() {
     let urls = [
         "postgres://me:secret@db/app?password=secret#secret",
         "postgres:me:secret@db/app",

@@ -10,7 +10,7 @@ use crate::fixture::*;
 const ROUNDS: usize = 20;
 const PROCESSES: usize = 16;
 
-/// One round: all begin on an empty database, and each has to say that it went well.
+/// Runs one round: all processes start on an empty database, and each must report success.
 async fn round(database: &TestDatabase) {
     let migrate = || {
         migration_command(&database.url())
@@ -27,7 +27,7 @@ async fn round(database: &TestDatabase) {
         let (changes, _) = printed.split_once("Now:").unwrap();
         applied += changes.matches("applied runtrail_").count();
     }
-    // What one applied, no other did.
+    // Exactly one process applied each migration.
     assert_eq!(applied, runtrail_migration::migrations().len());
 
     let db = database.connection().await;
@@ -80,7 +80,7 @@ on_each_backend! {
     }
 
     async fn many_stores_initialize_an_empty_database_at_once(database) {
-        initialize_at_once(database, 16).await;
+        initialize_concurrently(database, 16).await;
         let db = database.connection().await;
         assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Current);
     }

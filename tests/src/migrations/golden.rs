@@ -3,11 +3,11 @@ use sea_orm::DatabaseConnection;
 
 use crate::fixture::*;
 
-/// What a SQLite file says of itself.
+/// The schema as SQLite stores it.
 const SQLITE: &str =
     "SELECT sql || ';' FROM sqlite_master WHERE sql IS NOT NULL ORDER BY tbl_name, type DESC, name";
 
-/// Columns, indexes and constraints as PostgreSQL knows them.
+/// Columns, indexes and constraints as PostgreSQL reports them.
 const POSTGRES: &str = "
     SELECT line FROM (
         SELECT table_name::text AS at, 1 AS part, ordinal_position::text AS name,
@@ -33,15 +33,15 @@ pub(super) async fn dump(backend: Backend, db: &DatabaseConnection) -> String {
 }
 
 on_each_backend! {
-    /// After a change that is meant: `RUNTRAIL_UPDATE_GOLDEN=1 cargo xtask test golden`.
-    async fn the_schema_is_the_one_in_the_golden_file(database) {
+    /// After an intended change: `RUNTRAIL_UPDATE_GOLDEN=1 cargo xtask test golden`.
+    async fn the_schema_matches_the_golden_file(database) {
         let db = database.connection().await;
         Migrator::new().up(&db, None).await.unwrap();
         let schema = dump(database.backend(), &db).await;
         assert_golden("schema", database.backend(), &schema);
     }
 
-    async fn going_down_and_up_gives_the_same_schema(database) {
+    async fn rolling_back_and_migrating_again_gives_the_same_schema(database) {
         let db = database.connection().await;
         Migrator::new().up(&db, None).await.unwrap();
         let first = dump(database.backend(), &db).await;

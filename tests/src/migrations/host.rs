@@ -7,7 +7,7 @@ use sea_orm_migration::prelude::*;
 
 use crate::fixture::{count, *};
 
-/// A migration of the host's, with the name that every new project's first migration has.
+/// A host's migration, with the name of every new project's first migration.
 struct CreateHostTable;
 
 impl MigrationName for CreateHostTable {
@@ -33,7 +33,7 @@ impl MigrationTrait for CreateHostTable {
     }
 }
 
-/// A host that knows nothing of us.
+/// A host without our migrations.
 struct Host;
 
 impl MigratorTrait for Host {
@@ -42,7 +42,7 @@ impl MigratorTrait for Host {
     }
 }
 
-/// A host that has composed us.
+/// A host with our migrations in its own migrator.
 pub(super) struct ComposedHost;
 
 impl MigratorTrait for ComposedHost {
@@ -53,7 +53,7 @@ impl MigratorTrait for ComposedHost {
     }
 }
 
-/// A host's table that refers to runs, so it can only be created after ours.
+/// A host's table that references runs, so it can only be created after ours.
 struct CreateTickets;
 
 impl MigrationName for CreateTickets {
@@ -86,7 +86,7 @@ impl MigrationTrait for CreateTickets {
     }
 }
 
-/// A host with our migrations in its own migrator, and with a table that refers to ours.
+/// A host with our migrations in its own migrator, and with a table that references ours.
 struct ReferringHost;
 
 impl MigratorTrait for ReferringHost {
@@ -110,7 +110,7 @@ async fn assert_works(db: &DatabaseConnection) {
 }
 
 on_each_backend! {
-    async fn a_host_first_and_we_later(database) {
+    async fn our_migrations_can_follow_a_hosts(database) {
         let db = database.connection().await;
         Host::up(&db, None).await.unwrap();
         Migrator::new().up(&db, None).await.unwrap();
@@ -119,7 +119,7 @@ on_each_backend! {
         assert_eq!(count(&db, "seaql_migrations").await, 1);
     }
 
-    async fn we_first_and_a_host_later(database) {
+    async fn a_hosts_migrations_can_follow_ours(database) {
         let db = database.connection().await;
         Migrator::new().up(&db, None).await.unwrap();
         Host::up(&db, None).await.unwrap();
@@ -127,18 +127,18 @@ on_each_backend! {
         assert!(Migrator::new().up(&db, None).await.unwrap().is_empty());
     }
 
-    async fn composed_first_and_standalone_later(database) {
+    async fn a_composed_schema_can_be_migrated_standalone(database) {
         let db = database.connection().await;
         ComposedHost::up(&db, None).await.unwrap();
         assert_works(&db).await;
-        // Nothing is made anew, only recorded: the run is still there.
+        // The migrations are only recorded, not applied again: the run still exists.
         assert_eq!(Migrator::new().up(&db, None).await.unwrap().len(), runtrail_migration::migrations().len());
         assert_works(&db).await;
         ComposedHost::up(&db, None).await.unwrap();
         assert_eq!(count(&db, "skill_runs").await, 1);
     }
 
-    async fn standalone_first_and_composed_later(database) {
+    async fn a_standalone_schema_can_be_migrated_by_a_composed_host(database) {
         let db = database.connection().await;
         Migrator::new().up(&db, None).await.unwrap();
         AuditStore::new(db.clone()).start_run(&running("r")).await.unwrap();
@@ -148,14 +148,14 @@ on_each_backend! {
         assert_eq!(count(&db, "skill_runs").await, 1);
     }
 
-    async fn a_host_that_composes_us_later_on(database) {
+    async fn a_host_can_compose_our_migrations_later(database) {
         let db = database.connection().await;
         Host::up(&db, None).await.unwrap();
         ComposedHost::up(&db, None).await.unwrap();
         assert_works(&db).await;
     }
 
-    async fn a_host_that_has_composed_us_in_part_is_outdated(database) {
+    async fn a_partly_migrated_composed_host_is_outdated(database) {
         let db = database.connection().await;
         ComposedHost::up(&db, Some(1)).await.unwrap();
         let store = AuditStore::new(db.clone());
@@ -164,7 +164,7 @@ on_each_backend! {
         assert_works(&db).await;
     }
 
-    async fn what_a_composed_host_takes_down_can_come_up_standalone(database) {
+    async fn tables_rolled_back_by_a_composed_host_can_be_created_standalone(database) {
         let db = database.connection().await;
         ComposedHost::up(&db, None).await.unwrap();
         Migrator::new().up(&db, None).await.unwrap();
@@ -175,7 +175,7 @@ on_each_backend! {
         assert_works(&db).await;
     }
 
-    async fn a_composed_host_that_goes_one_step_down_keeps_the_history(database) {
+    async fn a_composed_host_that_rolls_back_one_step_keeps_the_history(database) {
         let db = database.connection().await;
         ReferringHost::up(&db, None).await.unwrap();
         assert_works(&db).await;
@@ -186,7 +186,7 @@ on_each_backend! {
         assert_eq!(count(&db, "tickets").await, 0);
     }
 
-    async fn a_composed_host_deletes_no_history_by_going_down(database) {
+    async fn a_composed_host_deletes_no_history_by_rolling_back(database) {
         let db = database.connection().await;
         ReferringHost::up(&db, None).await.unwrap();
         let store = AuditStore::new(db.clone());
@@ -206,7 +206,7 @@ on_each_backend! {
         assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Missing);
     }
 
-    async fn what_goes_down_standalone_can_come_up_again_under_a_composed_host(database) {
+    async fn tables_rolled_back_standalone_can_be_created_again_alongside_a_composed_host(database) {
         let db = database.connection().await;
         ComposedHost::up(&db, None).await.unwrap();
         Migrator::new().up(&db, None).await.unwrap();

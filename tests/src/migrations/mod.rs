@@ -1,22 +1,22 @@
-/// Up, down and up again, alone and step by step.
+/// Up, down and up again, all at once and step by step.
 mod up_and_down;
 
-/// The schema as the database tells it, against a file.
+/// The schema as the database reports it, against a golden file.
 mod golden;
 
-/// Sixteen processes at once.
+/// Many processes and stores that migrate at once.
 mod concurrency;
 
-/// Composed into a host's migrator, before and after.
+/// Composed into a host's migrator, or before and after the host's migrations.
 mod host;
 
 /// Tables that something other than our migrations has created.
-mod made_by_others;
+mod created_elsewhere;
 
-/// A store on a schema that isn't the one it needs.
-pub(crate) mod fitness;
+/// A store on a missing, older, newer or foreign schema.
+pub(crate) mod schema_checks;
 
-/// A newer version beside an older one.
+/// A newer version next to an older one.
 mod rolling;
 
 /// The command, and the script that it prints.

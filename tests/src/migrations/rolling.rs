@@ -12,7 +12,7 @@ use sea_orm::TransactionTrait;
 use super::golden::dump;
 use crate::fixture::*;
 
-/// A column, an index and data.
+/// The migrations of a later version: a column, an index and data.
 const NEWER: [&str; 3] = [
     "runtrail_m29991231_000001_add_note@0.1.0",
     "runtrail_m29991231_000002_index_note@0.1.0",
@@ -20,7 +20,7 @@ const NEWER: [&str; 3] = [
 ];
 
 on_each_backend! {
-    async fn an_older_instance_writes_on_while_a_column_is_added(database) {
+    async fn an_older_instance_keeps_writing_while_a_column_is_added(database) {
         let store = database.store().await;
         for number in 0..200 {
             let id = format!("before-{number}");
@@ -47,7 +47,7 @@ on_each_backend! {
         let at_migration = written.load(Ordering::Relaxed);
         eventually(|| (written.load(Ordering::Relaxed) > at_migration + 20).then_some(()));
 
-        // One that restarts, and one that starts for the first time.
+        // An instance of the older version that starts now.
         let restarted = AuditStore::connect(database.url()).await.unwrap();
         restarted.initialize().await.unwrap();
         restarted.start_run(&running("after")).await.unwrap();
@@ -57,13 +57,13 @@ on_each_backend! {
         let events = restarted.list_logs_by_run("before-0").await.unwrap();
         assert_eq!(events.len() as u64, written.load(Ordering::Relaxed) + 1);
         assert_eq!(count(&db, "skill_runs").await, 201);
-        // What the newer version stores survives what the older one does.
+        // A value of the newer version survives the older version's writes.
         execute(&db, "UPDATE skill_run_logs SET note = 'kept' WHERE run_id = 'before-7'").await;
         restarted.append_log(&event("before-7", 0)).await.unwrap();
         assert_eq!(count(&db, "skill_run_logs WHERE note = 'kept'").await, 1);
     }
 
-    async fn an_added_column_goes_up_and_down_and_up_again(database) {
+    async fn an_added_column_can_be_applied_rolled_back_and_applied_again(database) {
         let db = database.connection().await;
         let newer = Migrator::of_later_version();
         newer.up(&db, Some(2)).await.unwrap();
@@ -78,7 +78,7 @@ on_each_backend! {
         newer.up(&db, None).await.unwrap();
         assert_eq!(dump(database.backend(), &db).await, after);
 
-        // A value would go with its column.
+        // Dropping the column would delete its values.
         let store = AuditStore::connect(database.url()).await.unwrap();
         store.start_run(&running("r")).await.unwrap();
         store.append_log(&event("r", 0)).await.unwrap();
@@ -88,7 +88,7 @@ on_each_backend! {
         assert_eq!(store.list_logs_by_run("r").await.unwrap().len(), 1);
     }
 
-    async fn an_older_version_rolls_back_nothing_below_a_newer_one(database) {
+    async fn an_older_version_rolls_back_nothing_of_a_newer_schema(database) {
         let db = database.connection().await;
         Migrator::of_later_version().up(&db, None).await.unwrap();
         let older = Migrator::new();
@@ -96,7 +96,7 @@ on_each_backend! {
         assert_eq!(older.up(&db, None).await.unwrap(), Vec::<String>::new());
         let refused = older.down(&db, 1).await;
         assert!(matches!(refused, Err(Error::Unfit(SchemaState::TooNew { .. }))), "{refused:?}");
-        // One that it can't live with.
+        // A migration that the older version is not compatible with.
         execute(&db, "UPDATE runtrail_migrations SET version = 'runtrail_m29991231_000001_x@99.0.0' WHERE version LIKE '%note@%' AND version LIKE '%000001%'").await;
         let store = AuditStore::connect(database.url()).await.unwrap();
         assert_kind(store.get_run("r").await, ErrorKind::SchemaTooNew);
@@ -104,7 +104,7 @@ on_each_backend! {
 }
 
 #[test]
-fn a_migration_does_not_queue_others_up_behind_a_long_transaction() {
+fn a_migration_that_waits_for_a_long_transaction_does_not_block_writes() {
     on_database(Backend::Postgres, async |database| {
         let store = database.store().await;
         store.start_run(&running("r")).await.unwrap();

@@ -18,12 +18,12 @@ fn every_migration_has_our_prefix() {
 }
 
 #[test]
-fn migrations_are_in_the_order_of_their_names() {
+fn migrations_are_sorted_by_name() {
     assert!(names().is_sorted());
 }
 
 on_each_backend! {
-    async fn up_down_and_up_again(database) {
+    async fn migrations_can_be_applied_rolled_back_and_applied_again(database) {
         let db = database.connection().await;
         let migrator = Migrator::new();
         for _ in 0..2 {
@@ -43,7 +43,7 @@ on_each_backend! {
         }
     }
 
-    async fn up_and_down_one_by_one(database) {
+    async fn migrations_can_be_applied_and_rolled_back_one_by_one(database) {
         let db = database.connection().await;
         let migrator = Migrator::new();
         for (number, name) in names().into_iter().enumerate() {
@@ -58,7 +58,7 @@ on_each_backend! {
         assert_eq!(count(&db, MIGRATION_TABLE).await, 0);
     }
 
-    async fn a_history_is_not_deleted_by_going_down(database) {
+    async fn a_history_is_not_deleted_by_rolling_back(database) {
         let db = database.connection().await;
         let migrator = Migrator::new();
         migrator.up(&db, None).await.unwrap();
@@ -82,8 +82,9 @@ on_each_backend! {
 
     async fn a_migration_that_fails_leaves_nothing_behind(database) {
         let db = database.connection().await;
-        // Names that are taken by something which is no table, so that nothing is foreign and yet a statement
-        // fails: for SQLite in the middle of the first migration, for PostgreSQL in the second.
+        // Something else has a name that a migration needs. It is none of our tables, so the schema
+        // isn't foreign, but a statement fails: on SQLite in the middle of the first migration, on
+        // PostgreSQL in the second.
         let obstacle = match database.backend() {
             Backend::Sqlite => "CREATE TABLE runtrail_skill_runs_by_finish (x integer)",
             Backend::Postgres => "CREATE TYPE skill_run_logs AS ENUM ('x')",
@@ -93,27 +94,27 @@ on_each_backend! {
         assert!(migrator.up(&db, None).await.is_err());
         assert_eq!(migrator.state(&db).await.unwrap(), SchemaState::Missing);
 
-        let away = match database.backend() {
+        let removal = match database.backend() {
             Backend::Sqlite => "DROP TABLE runtrail_skill_runs_by_finish",
             Backend::Postgres => "DROP TYPE skill_run_logs",
         };
-        execute(&db, away).await;
+        execute(&db, removal).await;
         assert_eq!(migrator.up(&db, None).await.unwrap(), names());
     }
 
-    async fn a_migration_goes_on_when_its_future_is_dropped(database) {
+    async fn a_migration_continues_when_its_future_is_dropped(database) {
         let db = database.connection().await;
         let migrator = Migrator::new();
         let started = std::time::Instant::now();
         while migrator.state(&db).await.unwrap() != SchemaState::Current {
-            assert!(started.elapsed().as_secs() < 30, "it never came to its end");
+            assert!(started.elapsed().as_secs() < 30, "the migration never completed");
             let up = migrator.up(&db, None);
             let _ = tokio::time::timeout(std::time::Duration::from_micros(300), up).await;
         }
         AuditStore::new(db).start_run(&running("r")).await.unwrap();
     }
 
-    async fn the_tables_indexes_and_records_have_their_names(database) {
+    async fn tables_and_indexes_have_the_documented_names(database) {
         let db = database.connection().await;
         Migrator::new().up(&db, None).await.unwrap();
         let query = match database.backend() {

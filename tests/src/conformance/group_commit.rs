@@ -1,4 +1,5 @@
-//! Many calls at once, which a store of its own writes together: each gets the answer that it would get alone.
+//! Group commit: concurrent calls return the same results as single calls, though one statement
+//! writes several.
 
 use futures_util::future::join_all;
 use runtrail_audit::{Error, Result, RunStats, SkillRun, SkillRunLog, Storage};
@@ -7,11 +8,11 @@ use serde_json::json;
 
 use crate::fixture::*;
 
-/// Enough to wait for each other, and more than fit into the queue.
+/// Enough to be grouped, and more than fit into the queue.
 const CALLS: u64 = 600;
 
-/// An answer without what differs between two runs of a test.
-fn said<T>(answer: &Result<T>) -> String {
+/// Describes a result, without anything that differs between two executions of a test.
+fn description<T>(answer: &Result<T>) -> String {
     match answer {
         Ok(_) => "ok".into(),
         Err(err @ Error::Backend { .. }) => panic!("{err:?}"),
@@ -23,7 +24,7 @@ fn run(number: u64, seconds: &[f64]) -> SkillRun {
     let number_of_kind = number / 5;
     let id = format!("run-{number}");
     match number % 5 {
-        // New ones, running and finished.
+        // New runs, running and finished.
         0 => with(running(&id), |run| {
             run.inputs = object(json!({"n": number, "text": "a\u{0}b \\u0000 \"quoted\" '; --"}));
             run.skill_id = "skill \"1\" '".into();
@@ -32,7 +33,7 @@ fn run(number: u64, seconds: &[f64]) -> SkillRun {
             run.runtime_seconds = seconds[number_of_kind as usize % seconds.len()];
             run.output = "\0 and \u{10FFFF} \u{7f} \\".into();
         }),
-        // Ones that are there already: running, finished like this, finished in another way.
+        // Stored runs: running, finished with the same values, finished with other values.
         2 => with(running(&format!("running-{number_of_kind}")), |run| {
             run.skill_id = "another".into()
         }),
@@ -57,7 +58,8 @@ const SECONDS: [f64; 10] = [
     1e18,
 ];
 
-/// Those that are no fraction of integers, so that whatever is with them has to be written alone.
+/// Seconds that are no fraction of integers, so that each call of their group is written on its
+/// own.
 const SECONDS_WITHOUT_FRACTION: [f64; 4] = [5e-324, 1e19, 3.749_833_400_878_642_6e296, f64::MAX];
 
 async fn prepare(cx: &Cx<'_, AuditStore>) {
@@ -78,7 +80,7 @@ async fn prepare(cx: &Cx<'_, AuditStore>) {
     }
 }
 
-/// Every row, as a text.
+/// Returns every row as text.
 async fn stored(db: &sea_orm::DatabaseConnection) -> Vec<String> {
     let runs = "SELECT id || skill_id || status || inputs || output || error || COALESCE(finished_at, 0) || '|' || tool_calls \
                 FROM skill_runs ORDER BY id";
@@ -95,24 +97,24 @@ async fn seconds(db: &sea_orm::DatabaseConnection) -> Vec<u64> {
 }
 
 cases_of_the_store! {
-    async fn starts_get_the_answers_that_they_get_alone(cx) {
+    async fn grouped_starts_return_the_same_results_as_single_ones(cx) {
         for seconds_of_runs in [&SECONDS[..], &SECONDS_WITHOUT_FRACTION] {
             let runs: Vec<SkillRun> = (0..CALLS).map(|number| run(number, seconds_of_runs)).collect();
             prepare(cx).await;
-            let together = join_all(runs.iter().map(|run| cx.store.start_run(run))).await;
+            let grouped = join_all(runs.iter().map(|run| cx.store.start_run(run))).await;
             let rows = (stored(cx.db).await, seconds(cx.db).await);
 
             prepare(cx).await;
-            for (run, together) in runs.iter().zip(&together) {
-                let alone = cx.store.start_run(run).await;
-                assert_eq!(said(together), said(&alone), "{run:?}");
+            for (run, grouped) in runs.iter().zip(&grouped) {
+                let single = cx.store.start_run(run).await;
+                assert_eq!(description(grouped), description(&single), "{run:?}");
             }
             assert_eq!(rows, (stored(cx.db).await, seconds(cx.db).await));
-            assert!(together.iter().any(Result::is_err));
+            assert!(grouped.iter().any(Result::is_err));
         }
     }
 
-    async fn events_get_the_answers_that_they_get_alone(cx) {
+    async fn grouped_events_return_the_same_results_as_single_ones(cx) {
         let event_of = |number: u64| {
             let (run_id, sequence) = match number % 4 {
                 0 => ("unknown".to_owned(), number),
@@ -126,7 +128,7 @@ cases_of_the_store! {
             with(event(&run_id, sequence), |event| event.payload = payload)
         };
         let events: Vec<SkillRunLog> = (0..CALLS).map(event_of).collect();
-        // Some are there already, and some of those are others.
+        // Some events are already stored, and some of those have another type.
         let before = |number: u64| match number % 5 {
             0 => Some(event_of(number)),
             1 => Some(with(event_of(number), |event| event.event_type = "other".into())),
@@ -139,18 +141,18 @@ cases_of_the_store! {
             }
         };
         prepare_events().await;
-        let together = join_all(events.iter().map(|event| cx.store.append_log(event))).await;
+        let grouped = join_all(events.iter().map(|event| cx.store.append_log(event))).await;
         let rows = stored(cx.db).await;
 
         prepare_events().await;
-        for (event, together) in events.iter().zip(&together) {
-            let alone = cx.store.append_log(event).await;
-            assert_eq!(said(together), said(&alone), "{event:?}");
+        for (event, grouped) in events.iter().zip(&grouped) {
+            let single = cx.store.append_log(event).await;
+            assert_eq!(description(grouped), description(&single), "{event:?}");
         }
         assert_eq!(rows, stored(cx.db).await);
     }
 
-    async fn finishes_get_the_answers_that_they_get_alone(cx) {
+    async fn grouped_finishes_return_the_same_results_as_single_ones(cx) {
         for seconds_of_runs in [&SECONDS[..], &SECONDS_WITHOUT_FRACTION] {
             let finish = |number: u64| {
                 let run_id = match number % 3 {
@@ -165,28 +167,29 @@ cases_of_the_store! {
                 (run_id, stats)
             };
             let mut finishes: Vec<(String, RunStats)> = (0..CALLS).map(finish).collect();
-            // Of two that contradict each other either may come first, so each run is finished once here.
+            // Either of two contradicting calls may be written first, so each run is finished once
+            // here.
             finishes.sort_by(|left, right| left.0.cmp(&right.0));
             finishes.dedup_by(|left, right| left.0 == right.0);
             prepare(cx).await;
-            let together = join_all(finishes.iter().map(|(id, stats)| cx.store.finish_run(id, stats))).await;
+            let grouped = join_all(finishes.iter().map(|(id, stats)| cx.store.finish_run(id, stats))).await;
             let rows = (stored(cx.db).await, seconds(cx.db).await);
 
             prepare(cx).await;
-            for ((id, stats), together) in finishes.iter().zip(&together) {
-                let alone = cx.store.finish_run(id, stats).await;
-                assert_eq!(said(together), said(&alone), "{id}");
+            for ((id, stats), grouped) in finishes.iter().zip(&grouped) {
+                let single = cx.store.finish_run(id, stats).await;
+                assert_eq!(description(grouped), description(&single), "{id}");
             }
             assert_eq!(rows, (stored(cx.db).await, seconds(cx.db).await));
         }
     }
 
-    async fn the_calls_about_a_run_are_written_in_their_order(cx) {
+    async fn the_calls_for_one_run_are_written_in_call_order(cx) {
         let calls = (0..1_000).map(|number| async move {
             let id = format!("r-{number}");
             let (run, event, other_event) = (running(&id), event(&id, 0), event(&id, 1));
             let stats = stats();
-            // All asked for at once, one after the other.
+            // All of these are pending at once, and called in this order.
             let started = cx.store.start_run(&run);
             let appended = cx.store.append_log(&event);
             let finished = cx.store.finish_run(&id, &stats);
@@ -200,7 +203,7 @@ cases_of_the_store! {
         }
     }
 
-    async fn of_two_that_contradict_each_other_one_is_stored_and_one_refused(cx) {
+    async fn of_two_contradicting_events_one_is_stored_and_one_refused(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         for round in 0..50 {
             let other = with(event("r", round), |event| event.payload = json!("other"));
@@ -211,7 +214,7 @@ cases_of_the_store! {
         }
     }
 
-    async fn texts_of_the_largest_size_are_written_together(cx) {
+    async fn texts_of_the_largest_size_can_be_written_at_once(cx) {
         let text = "\u{1}".repeat(1 << 20);
         let large: Vec<SkillRun> = (0..12)
             .map(|number| with(finished_at(&format!("r-{number}"), 1), |run| { run.output = text.clone(); run.error = text.clone(); }))
@@ -224,7 +227,7 @@ cases_of_the_store! {
         }
     }
 
-    async fn a_damaged_run_keeps_no_other_from_being_written(cx) {
+    async fn a_damaged_run_does_not_prevent_other_writes(cx) {
         prepare(cx).await;
         cx.sql("UPDATE skill_runs SET inputs = '{', tool_calls = -1 WHERE id = 'finished-3'").await;
         cx.store.append_log(&event("running-3", 1)).await.unwrap();
@@ -250,9 +253,9 @@ fn many_calls_are_written_in_few_transactions() {
     });
 }
 
-/// A transaction that a host holds open, on PostgreSQL, where it locks single rows.
+/// A host's open transaction on PostgreSQL, where it locks single rows.
 #[test]
-fn a_locked_row_keeps_nobody_waiting_but_those_who_want_it() {
+fn a_locked_row_delays_only_the_calls_for_it() {
     run_on_own_store(Backend::Postgres, async |cx| {
         use sea_orm::TransactionTrait;
 
@@ -265,8 +268,8 @@ fn a_locked_row_keeps_nobody_waiting_but_those_who_want_it() {
         cx.store.on(&txn).finish_run("r-7", &other).await.unwrap();
         cx.store.on(&txn).start_run(&running("new")).await.unwrap();
 
-        // One alone, one that the transaction has inserted, and one among many.
-        let alone = tokio::spawn({
+        // A single call, one for a run that the transaction has inserted, and one among many.
+        let single = tokio::spawn({
             let store = cx.store.clone();
             async move { store.finish_run("r-7", &stats()).await }
         });
@@ -294,10 +297,13 @@ fn a_locked_row_keeps_nobody_waiting_but_those_who_want_it() {
             }
         };
         tokio::time::timeout(PATIENCE, others).await.unwrap();
-        assert!(!alone.is_finished() && !inserted.is_finished());
+        assert!(!single.is_finished() && !inserted.is_finished());
 
         txn.commit().await.unwrap();
-        assert_kind(alone.await.unwrap(), runtrail_audit::ErrorKind::RunFinished);
+        assert_kind(
+            single.await.unwrap(),
+            runtrail_audit::ErrorKind::RunFinished,
+        );
         inserted.await.unwrap().unwrap();
         assert_eq!(cx.store.get_run("r-7").await.unwrap().stats(), other);
     });

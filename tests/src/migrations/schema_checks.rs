@@ -10,7 +10,7 @@ use sea_orm::DatabaseConnection;
 
 use crate::fixture::*;
 
-/// Every method but `initialize` has to refuse.
+/// Checks that every method except `initialize` fails with this kind of error.
 pub(crate) async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorKind) {
     assert_kind(store.verify_schema().await, kind);
     let (page, filter) = (Page::ALL, RunFilter::new());
@@ -64,21 +64,21 @@ pub(crate) async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorK
     assert_kind(events.try_next().await, kind);
 }
 
-/// The methods of every trait of the audit crate that a store implements.
+/// Returns the methods of every trait of the audit crate that a store implements.
 pub(crate) fn methods_of_a_store() -> Vec<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/audit/src");
     let mut methods = Vec::new();
     for file in std::fs::read_dir(folder).unwrap() {
         let source = std::fs::read_to_string(file.unwrap().path()).unwrap();
-        let Some((_, of_trait)) = source.split_once("\npub trait ") else {
+        let Some((_, trait_body)) = source.split_once("\npub trait ") else {
             continue;
         };
-        // Clock has nothing to do with a database.
-        if of_trait.starts_with("Clock") {
+        // A clock has nothing to do with a database.
+        if trait_body.starts_with("Clock") {
             continue;
         }
-        let of_trait = of_trait.split("\n}").next().unwrap();
-        let names = of_trait.lines().filter_map(|line| {
+        let trait_body = trait_body.split("\n}").next().unwrap();
+        let names = trait_body.lines().filter_map(|line| {
             let line = line.trim_start();
             let line = line.strip_prefix("async ").unwrap_or(line);
             line.strip_prefix("fn ")?.split('(').next()
@@ -89,21 +89,21 @@ pub(crate) fn methods_of_a_store() -> Vec<String> {
 }
 
 #[test]
-fn no_method_is_left_out_of_the_cases_about_schemas() {
-    let source = include_str!("fitness.rs");
-    let (_, of_check) = source
+fn the_schema_cases_cover_every_method() {
+    let source = include_str!("schema_checks.rs");
+    let (_, check_body) = source
         .split_once("async fn assert_every_method_refuses")
         .unwrap();
-    let of_check = of_check.split("\n}").next().unwrap();
+    let check_body = check_body.split("\n}").next().unwrap();
     let methods = methods_of_a_store();
     assert!(methods.len() > 25, "{methods:?}");
     for method in methods {
-        let is_called = of_check.contains(&format!(".{method}(")) || method == "initialize";
+        let is_called = check_body.contains(&format!(".{method}(")) || method == "initialize";
         assert!(is_called, "{method}");
     }
 }
 
-/// A migrated database with one finished run, to see that nothing happens to it.
+/// Migrates the database, and stores one finished run, which must stay unchanged.
 async fn migrated(database: &TestDatabase) -> DatabaseConnection {
     let db = database.connection().await;
     Migrator::new().up(&db, None).await.unwrap();
@@ -119,14 +119,14 @@ async fn record(db: &DatabaseConnection, table: &str, name: &str) {
 }
 
 on_each_backend! {
-    async fn a_missing_schema_is_named(database) {
+    async fn a_missing_schema_is_reported(database) {
         let store = AuditStore::connect(database.url()).await.unwrap();
         assert_every_method_refuses(&store, ErrorKind::SchemaMissing).await;
         store.initialize().await.unwrap();
         store.start_run(&running("r")).await.unwrap();
     }
 
-    async fn an_older_schema_is_named_with_what_is_pending(database) {
+    async fn an_older_schema_is_reported_with_its_pending_migrations(database) {
         let db = migrated(database).await;
         Migrator::new().down(&db, 1).await.unwrap();
         let store = AuditStore::connect(database.url()).await.unwrap();
@@ -142,7 +142,7 @@ on_each_backend! {
         assert_eq!(store.get_run("old").await.unwrap(), finished_at("old", 1));
     }
 
-    async fn a_newer_schema_is_named_and_left_alone(database) {
+    async fn a_newer_schema_is_reported_and_left_alone(database) {
         let db = migrated(database).await;
         record(&db, MIGRATION_TABLE, "runtrail_m29990101_000001_later").await;
         let store = AuditStore::connect(database.url()).await.unwrap();
@@ -153,7 +153,7 @@ on_each_backend! {
         assert_eq!(count(&db, "skill_runs").await, 1);
     }
 
-    async fn a_newer_schema_is_seen_in_a_composed_hosts_records_too(database) {
+    async fn a_newer_schema_is_detected_in_a_composed_hosts_records(database) {
         let db = migrated(database).await;
         execute(&db, "CREATE TABLE seaql_migrations (version varchar(99), applied_at bigint)").await;
         record(&db, "seaql_migrations", "m20220101_000001_of_the_host").await;
@@ -166,7 +166,7 @@ on_each_backend! {
         assert_eq!(count(&db, "skill_runs").await, 1);
     }
 
-    async fn a_foreign_table_is_named_and_left_alone(database) {
+    async fn a_foreign_table_is_reported_and_left_alone(database) {
         let db = database.connection().await;
         execute(&db, "CREATE TABLE skill_runs (id text, skill_id text, inputs text)").await;
         execute(&db, "INSERT INTO skill_runs VALUES ('theirs', 's', '{}')").await;
@@ -178,7 +178,7 @@ on_each_backend! {
         assert_eq!(fetch::<String>(&db, "SELECT id FROM skill_runs").await, ["theirs"]);
     }
 
-    async fn a_foreign_table_of_events_is_named_and_left_alone(database) {
+    async fn a_foreign_table_of_events_is_reported_and_left_alone(database) {
         let db = database.connection().await;
         execute(&db, "CREATE TABLE skill_run_logs (id text)").await;
         let store = AuditStore::connect(database.url()).await.unwrap();
@@ -187,7 +187,7 @@ on_each_backend! {
         assert_eq!(count(&db, "skill_run_logs").await, 0);
     }
 
-    async fn tables_that_vanish_under_a_store_are_missing(database) {
+    async fn tables_dropped_under_an_open_store_are_reported_as_missing(database) {
         let db = migrated(database).await;
         let store = AuditStore::connect(database.url()).await.unwrap();
         store.get_run("old").await.unwrap();
@@ -198,7 +198,7 @@ on_each_backend! {
         store.start_run(&running("r")).await.unwrap();
     }
 
-    async fn in_a_transaction_initializing_only_checks(database) {
+    async fn initializing_in_a_transaction_only_checks_the_schema(database) {
         use sea_orm::TransactionTrait;
 
         let db = database.connection().await;

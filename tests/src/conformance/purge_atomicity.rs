@@ -12,7 +12,7 @@ use crate::fixture::*;
 /// The events of each run.
 const EVENTS: u64 = 25;
 
-/// Finished runs with their events.
+/// Stores finished runs with their events.
 async fn record(store: &AuditStore, ids: impl IntoIterator<Item = impl AsRef<str>>) {
     for id in ids {
         let id = id.as_ref();
@@ -29,7 +29,7 @@ async fn assert_whole(cx: &Cx<'_, AuditStore>, id: &str) {
     assert_eq!(events.len() as u64, EVENTS, "events of {id}");
 }
 
-/// Purges all runs, and expects only these to stay.
+/// Purges all runs, and expects exactly these to be skipped for this reason.
 async fn assert_skipped(cx: &Cx<'_, AuditStore>, purged: u64, skipped: &[&str], reason: &str) {
     let seen = Mutex::new(Vec::new());
     let (reports, _guard) = Reports::capture();
@@ -53,7 +53,7 @@ async fn assert_skipped(cx: &Cx<'_, AuditStore>, purged: u64, skipped: &[&str], 
 }
 
 cases_of_the_store! {
-    async fn a_run_that_a_host_refers_to_stays_with_all_its_events(cx) {
+    async fn a_run_that_a_hosts_table_references_stays_with_all_its_events(cx) {
         for action in ["", "ON DELETE NO ACTION", "ON DELETE RESTRICT", "DEFERRABLE INITIALLY DEFERRED"] {
             cx.sql(&format!("CREATE TABLE tickets (run_id TEXT REFERENCES skill_runs (id) {action})")).await;
             record(cx.store, (0..120).map(|number| format!("{number:03}"))).await;
@@ -69,7 +69,7 @@ cases_of_the_store! {
         }
     }
 
-    async fn a_host_that_lets_runs_go_loses_its_reference_or_its_row(cx) {
+    async fn a_purge_cascades_to_a_hosts_reference_or_row(cx) {
         for (action, left) in [("CASCADE", 0), ("SET NULL", 1), ("SET DEFAULT", 1)] {
             cx.sql(&format!("CREATE TABLE tickets (run_id TEXT REFERENCES skill_runs (id) ON DELETE {action})")).await;
             record(cx.store, ["r"]).await;
@@ -96,7 +96,7 @@ cases_of_the_store! {
         assert_whole(cx, "b").await;
     }
 
-    async fn a_run_that_a_trigger_keeps_without_an_error_is_reported(cx) {
+    async fn a_run_that_a_trigger_keeps_silently_is_reported(cx) {
         record(cx.store, ["a", "b", "c"]).await;
         match cx.backend() {
             Backend::Sqlite => cx.sql("CREATE TRIGGER keep BEFORE DELETE ON skill_runs WHEN old.id = 'b' \
@@ -111,7 +111,7 @@ cases_of_the_store! {
         assert_whole(cx, "b").await;
     }
 
-    async fn runs_that_are_damaged_in_any_way_are_purged_like_others(cx) {
+    async fn damaged_runs_are_purged_like_others(cx) {
         record(cx.store, ["a", "b", "c"]).await;
         cx.sql("UPDATE skill_runs SET inputs = '{', tool_calls = -1 WHERE id = 'a'").await;
         cx.sql("UPDATE skill_run_logs SET payload = '{' WHERE run_id = 'b'").await;
@@ -119,7 +119,7 @@ cases_of_the_store! {
         assert_eq!(count(cx.db, "skill_run_logs").await, 0);
     }
 
-    async fn a_run_with_very_many_events_goes_with_all_of_them(cx) {
+    async fn a_run_with_very_many_events_is_deleted_with_all_of_them(cx) {
         record(cx.store, ["a", "large", "z"]).await;
         let series = match cx.backend() {
             Backend::Sqlite => "WITH RECURSIVE n(value) AS (SELECT 100 UNION ALL SELECT value + 1 FROM n WHERE value < 12000)",
@@ -136,9 +136,9 @@ cases_of_the_store! {
     }
 }
 
-/// More than one batch of runs with unreadable ids comes first, and one more such run comes last.
+/// More than a batch of runs with unreadable ids is due first, and one more such run is due last.
 #[test]
-fn runs_that_cannot_be_read_keep_no_other_from_being_purged() {
+fn unreadable_runs_do_not_prevent_the_purge_of_others() {
     run_on_own_store(Backend::Sqlite, async |cx| {
         record(cx.store, (0..3).map(|number| format!("r-{number}"))).await;
         let columns = "skill_id, caller_id, channel_id, inputs, started_at, finished_at, status, output, error, \
@@ -160,9 +160,9 @@ fn runs_that_cannot_be_read_keep_no_other_from_being_purged() {
     });
 }
 
-/// As after a restore of a part of a dump.
+/// As after a partial restore of a dump.
 #[test]
-fn without_its_foreign_key_a_history_is_not_purged() {
+fn a_history_without_its_foreign_key_is_not_purged() {
     run_on_own_store(Backend::Postgres, async |cx| {
         record(cx.store, ["r"]).await;
         cx.sql("ALTER TABLE skill_run_logs DROP CONSTRAINT runtrail_skill_run_logs_run")
@@ -179,9 +179,10 @@ fn without_its_foreign_key_a_history_is_not_purged() {
     });
 }
 
-/// A host may have switched foreign keys off on its own connection; no key can then keep a run.
+/// A host may have switched foreign keys off on its own connection. Then no foreign key protects a
+/// run.
 #[test]
-fn without_foreign_keys_no_event_is_left_behind() {
+fn a_purge_with_foreign_keys_off_leaves_no_event_behind() {
     on_database(Backend::Sqlite, async |database| {
         let own = database.store().await;
         let mut options = ConnectOptions::new(database.url());
@@ -200,7 +201,7 @@ fn without_foreign_keys_no_event_is_left_behind() {
 
 /// In a host's transaction the refusal is an error, since PostgreSQL has aborted the transaction.
 #[test]
-fn in_a_hosts_transaction_a_run_that_stays_is_an_error() {
+fn a_run_that_cannot_be_purged_in_a_hosts_transaction_is_an_error() {
     use sea_orm::TransactionTrait;
 
     run_on_own_store(Backend::Postgres, async |cx| {

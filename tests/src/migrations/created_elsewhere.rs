@@ -16,13 +16,15 @@ impl MigratorTrait for Composed {
     }
 }
 
-/// Creates the tables like a host without migrations.
+/// Creates the tables from the entities, as a host without migrations does.
 async fn create_from_entities(db: &DatabaseConnection) {
     let schema = Schema::new(db.get_database_backend());
     let mut runs = schema.create_table_from_entity(skill_run::Entity);
     db.execute(runs.table(skill_run::Entity)).await.unwrap();
-    let mut logs = schema.create_table_from_entity(skill_run_log::Entity);
-    db.execute(logs.table(skill_run_log::Entity)).await.unwrap();
+    let mut events = schema.create_table_from_entity(skill_run_log::Entity);
+    db.execute(events.table(skill_run_log::Entity))
+        .await
+        .unwrap();
 }
 
 /// Runs SeaORM's schema sync, as a host does at each start.
@@ -57,7 +59,7 @@ async fn assert_behaves(database: &TestDatabase, db: &DatabaseConnection) {
     assert_eq!(fetch::<i64>(db, indexes).await, [7]);
 }
 
-/// Both tables, with this key of an event to its run.
+/// Creates both tables, with this foreign key from an event to its run.
 async fn create_events(database: &TestDatabase, key: &str) {
     let db = database.connection().await;
     create_from_entities(&db).await;
@@ -84,7 +86,7 @@ async fn assert_cascade_is_added_or_refused(database: &TestDatabase) {
             names_it(store.initialize().await.unwrap_err().to_string());
             names_it(Composed::up(&db, None).await.unwrap_err().to_string());
         }
-        // Only PostgreSQL can add a key.
+        // Only PostgreSQL can add a foreign key to a table.
         Backend::Postgres => {
             store.initialize().await.unwrap();
             assert_behaves(database, &db).await;
@@ -93,7 +95,7 @@ async fn assert_cascade_is_added_or_refused(database: &TestDatabase) {
 }
 
 on_each_backend! {
-    async fn tables_that_were_made_from_the_entities_are_completed_by_initialize(database) {
+    async fn tables_created_from_the_entities_are_completed_by_initialize(database) {
         let db = database.connection().await;
         create_from_entities(&db).await;
         let store = AuditStore::connect(database.url()).await.unwrap();
@@ -103,7 +105,7 @@ on_each_backend! {
         assert_behaves(database, &db).await;
     }
 
-    async fn tables_of_schema_sync_are_completed_by_a_composed_host(database) {
+    async fn tables_created_by_schema_sync_are_completed_by_a_composed_host(database) {
         let db = database.connection().await;
         sync(&db).await;
         Composed::up(&db, None).await.unwrap();
@@ -114,7 +116,7 @@ on_each_backend! {
         assert_eq!(dump(database.backend(), &db).await, completed);
     }
 
-    async fn schema_sync_leaves_our_tables_as_they_are(database) {
+    async fn schema_sync_does_not_change_our_tables(database) {
         let db = database.connection().await;
         Migrator::new().up(&db, None).await.unwrap();
         let ours = dump(database.backend(), &db).await;
@@ -122,17 +124,17 @@ on_each_backend! {
         assert_eq!(dump(database.backend(), &db).await, ours);
     }
 
-    async fn events_that_would_outlive_their_run_are_refused_by_name(database) {
+    async fn a_missing_foreign_key_of_events_is_added_or_refused(database) {
         create_events(database, "").await;
         assert_cascade_is_added_or_refused(database).await;
     }
 
-    async fn events_that_would_keep_their_run_are_refused_by_name(database) {
+    async fn a_foreign_key_without_cascade_is_corrected_or_refused(database) {
         create_events(database, "REFERENCES skill_runs (id)").await;
         assert_cascade_is_added_or_refused(database).await;
     }
 
-    async fn a_table_without_our_primary_key_is_refused_by_name(database) {
+    async fn a_table_without_our_primary_key_is_refused_naming_the_table(database) {
         let db = database.connection().await;
         let columns = "id text, skill_id text, caller_id text, channel_id text, parent_run_id text, started_at bigint, \
             finished_at bigint, status text, tool_calls bigint, runtime_seconds double precision, \
