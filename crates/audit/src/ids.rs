@@ -19,3 +19,29 @@ use uuid::Uuid;
 pub fn new_run_id() -> String {
     Uuid::now_v7().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn ids_of_one_thread_are_in_ascending_order() {
+        let ids: Vec<String> = (0..10_000).map(|_| new_run_id()).collect();
+        assert!(ids.is_sorted_by(|left, right| left < right));
+    }
+
+    #[test]
+    fn ids_of_many_threads_are_distinct() {
+        let make = || (0..10_000).map(|_| new_run_id()).collect();
+        let threads: Vec<thread::JoinHandle<Vec<String>>> =
+            (0..8).map(|_| thread::spawn(make)).collect();
+        let ids: HashSet<String> = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect();
+        assert_eq!(ids.len(), 80_000);
+    }
+}

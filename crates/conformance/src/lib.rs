@@ -42,3 +42,40 @@
 
 #![expect(clippy::unwrap_used, reason = "a case fails by a panic")]
 #![expect(missing_docs, reason = "the name of a case says what holds")]
+
+#[macro_use]
+mod macros;
+
+mod clock;
+mod context;
+#[doc(hidden)]
+pub mod support;
+
+// Storage.
+pub mod append_log;
+pub mod counts;
+pub mod filters;
+pub mod finish_run;
+pub mod identifiers;
+pub mod json;
+pub mod last_run;
+pub mod limits;
+pub mod lineage;
+pub mod lists;
+pub mod numbers;
+pub mod purge;
+pub mod start_run;
+pub mod texts;
+pub mod times;
+
+// The other traits of a history.
+pub mod append_logs;
+pub mod create_run;
+pub mod ids;
+pub mod measured_purge;
+pub mod pages;
+pub mod streams;
+pub mod subtree;
+
+pub use clock::ManualClock;
+pub use context::Context;

@@ -185,3 +185,139 @@ mod types {
         });
     }
 }
+
+mod pages {
+    use runtrail_audit::{ListOrder, PagedStorage, RunQuery};
+    use runtrail_conformance::pages::{ORDERS, all_pages};
+
+    use super::*;
+
+    #[test]
+    fn a_damaged_row_ends_no_page_and_hides_no_other() {
+        run_on_own_store(Backend::Sqlite, async |cx| {
+            for number in 0..9 {
+                cx.store
+                    .start_run(&running_at(&format!("r-{number}"), number))
+                    .await
+                    .unwrap();
+            }
+            // The last run of a page of three, so that the next page starts after its key.
+            cx.sql("UPDATE skill_runs SET started_at = 'a while ago' WHERE id = 'r-4'")
+                .await;
+            cx.sql("UPDATE skill_runs SET tool_calls = x'00ff' WHERE id = 'r-2'")
+                .await;
+            for order in ORDERS {
+                let mut expected = vec!["r-0", "r-1", "r-3", "r-5", "r-6", "r-7", "r-8"];
+                if order == ListOrder::NewestFirst {
+                    expected.reverse();
+                }
+                for limit in 1..5 {
+                    assert_eq!(
+                        ids(&all_pages(cx.store, &RunQuery::new(), order, limit).await),
+                        expected
+                    );
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_damaged_parent_counts_as_stored() {
+        run_on_own_store(Backend::Sqlite, async |cx| {
+            for run in [
+                running("top"),
+                child("of a damaged one", "top"),
+                child("of a missing one", "missing"),
+                child("damaged", "top"),
+            ] {
+                cx.store.start_run(&run).await.unwrap();
+            }
+            cx.sql("UPDATE skill_runs SET started_at = 'a while ago', tool_calls = x'00ff' WHERE id = 'top'")
+                .await;
+            cx.sql("UPDATE skill_runs SET parent_run_id = x'00ff' WHERE id = 'damaged'")
+                .await;
+            let query = RunQuery::new().without_stored_parent();
+            let readable = all_pages(cx.store, &query, ListOrder::NewestFirst, 1).await;
+            assert_eq!(ids(&readable), ["of a missing one"]);
+            // Both damaged runs are counted, as in every count.
+            assert_eq!(cx.store.count_runs_by_query(&query).await.unwrap(), 3);
+        });
+    }
+}
+
+mod streams {
+    use futures_util::StreamExt;
+    use runtrail_audit::{BulkStorage, ListOrder, LogFilter};
+    use runtrail_conformance::streams::{damaged, many_runs};
+
+    use super::*;
+
+    cases_of_the_store! {
+        async fn damaged_runs_are_error_items_and_hide_no_other(cx) {
+            many_runs(cx.store).await;
+            // All rows of some of the stream's queries, and the last row of others.
+            cx.sql("UPDATE skill_runs SET inputs = '{' WHERE id < 'run-060' OR id IN ('run-100', 'run-129')").await;
+            for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
+                let filter = RunFilter::new().include_dry_run();
+                let items: Vec<_> = cx.store.stream_runs(&filter, order, Page::ALL).collect().await;
+                assert_eq!(items.len(), 130);
+                assert_eq!(damaged(&items).len(), 62);
+                assert!(damaged(&items).iter().all(|err| err.kind() == ErrorKind::Corrupt));
+            }
+        }
+
+        async fn damaged_events_are_error_items_and_hide_no_other(cx) {
+            cx.store.start_run(&running("r")).await.unwrap();
+            let written: Vec<_> = (0..250).map(|number| event("r", number)).collect();
+            cx.store.append_logs(&written).await.unwrap();
+            cx.sql("UPDATE skill_run_logs SET payload = 'no' WHERE sequence BETWEEN 90 AND 219").await;
+            let stream = cx.store.stream_logs("r", &LogFilter::new(), ListOrder::OldestFirst);
+            let items: Vec<_> = stream.collect().await;
+            assert_eq!(items.len(), 250);
+            assert_eq!(damaged(&items).len(), 130);
+        }
+    }
+
+    /// Only SQLite stores a text, a fraction or bytes in a column of integers.
+    #[test]
+    fn sort_keys_of_the_wrong_type_hide_no_other_run() {
+        run_on_own_store(Backend::Sqlite, async |cx| {
+            many_runs(cx.store).await;
+            for (value, ids) in [
+                ("'yesterday'", "id BETWEEN 'run-010' AND 'run-049'"),
+                ("started_at + 0.5", "id BETWEEN 'run-050' AND 'run-089'"),
+                ("x'00ff'", "id BETWEEN 'run-090' AND 'run-119'"),
+            ] {
+                cx.sql(&format!(
+                    "UPDATE skill_runs SET started_at = {value} WHERE {ids}"
+                ))
+                .await;
+            }
+            for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
+                let filter = RunFilter::new().include_dry_run();
+                let stream = cx.store.stream_runs(&filter, order, Page::ALL);
+                let items: Vec<_> = stream.collect().await;
+                assert_eq!(items.len(), 130);
+                assert_eq!(damaged(&items).len(), 110);
+            }
+        });
+    }
+}
+
+mod trees {
+    use runtrail_audit::RunTree;
+
+    use super::*;
+
+    cases_of_the_store! {
+        async fn a_damaged_run_does_not_hide_its_descendants(cx) {
+            for run in [running("top"), child("damaged", "top"), child("below", "damaged")] {
+                cx.store.start_run(&run).await.unwrap();
+            }
+            cx.sql("UPDATE skill_runs SET tool_calls = -1 WHERE id = 'damaged'").await;
+            let mut runs = cx.store.list_subtree("top").await.unwrap();
+            runs.sort_by(|left, right| left.id.cmp(&right.id));
+            assert_eq!([&runs[0].id, &runs[1].id], ["below", "top"]);
+        }
+    }
+}

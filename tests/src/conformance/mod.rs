@@ -1,36 +1,44 @@
 //! The contract of `Storage` and of its extension traits, case by case.
 //!
-//! Each case is a sentence and is written once. Its name in the output shows where it ran, as in
-//! `conformance::finish_run::postgres::finishing_twice_with_other_stats_is_refused`.
+//! The cases without SQL are in `crates/conformance`, and run here on each kind of store. A case's name in the output
+//! shows where it ran, as in `conformance::finish_run::postgres::finishing_twice_with_other_stats_is_refused`.
 
-mod append_log;
-mod finish_run;
-mod start_run;
+macro_rules! on_every_store {
+    ($module:ident: $($name:ident)*) => {
+        mod $module {
+            cases! {
+                $(
+                    async fn $name(cx) {
+                        runtrail_conformance::$module::$name(&cx.context()).await;
+                    }
+                )*
+            }
+        }
+    };
+}
 
-mod counts;
-mod filters;
-mod lists;
+macro_rules! on_own_stores_only {
+    ($module:ident: $($name:ident)*) => {
+        mod $module {
+            cases_of_the_store! {
+                $(
+                    async fn $name(cx) {
+                        runtrail_conformance::$module::$name(&cx.context()).await;
+                    }
+                )*
+            }
+        }
+    };
+}
 
-mod last_run;
-mod lineage;
+runtrail_conformance::storage_cases!(on_every_store);
+runtrail_conformance::history_cases!(on_own_stores_only);
 
-mod purge;
-
-// The traits of a store other than `Storage`.
-mod append_logs;
-mod create_run;
-mod group_commit;
-mod ids;
-mod measured_purge;
-mod pages;
-mod purge_atomicity;
-mod streams;
-mod subtree;
-
+mod configured_limits;
+mod cursors;
 mod damage;
-mod identifiers;
-mod json;
-mod limits;
-mod numbers;
-mod texts;
-mod times;
+mod group_commit;
+mod in_transactions;
+mod purge_atomicity;
+mod raced_batches;
+mod stored_values;

@@ -53,6 +53,16 @@ async fn assert_skipped(cx: &Cx<'_, AuditStore>, purged: u64, skipped: &[&str], 
 }
 
 cases_of_the_store! {
+    async fn a_purge_reports_each_batch(cx) {
+        for number in 0..250 {
+            cx.store.start_run(&finished_at(&format!("run-{number}"), 1)).await.unwrap();
+        }
+        let batches = Mutex::new(Vec::new());
+        let purged = cx.store.purge_in_batches(at(2), &|batch| batches.lock().unwrap().push(batch.runs)).await.unwrap();
+        assert_eq!((purged.runs, purged.skipped), (250, 0));
+        assert_eq!(batches.into_inner().unwrap(), [100, 100, 50]);
+    }
+
     async fn a_run_that_a_hosts_table_references_stays_with_all_its_events(cx) {
         for action in ["", "ON DELETE NO ACTION", "ON DELETE RESTRICT", "DEFERRABLE INITIALLY DEFERRED"] {
             cx.sql(&format!("CREATE TABLE tickets (run_id TEXT REFERENCES skill_runs (id) {action})")).await;

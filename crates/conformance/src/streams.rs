@@ -1,14 +1,12 @@
 use futures_util::{StreamExt, TryStreamExt};
 use runtrail_audit::{
-    BulkStorage, Error, ErrorKind, ListOrder, LogFilter, Page, Result, RunFilter, RunStatus,
-    SkillRun, SkillRunLog, Storage,
+    Error, History, ListOrder, LogFilter, Page, Result, RunFilter, RunStatus, SkillRun, SkillRunLog,
 };
-use runtrail_store::AuditStore;
 
-use crate::fixture::*;
+use crate::support::*;
 
 async fn runs(
-    store: &AuditStore,
+    store: &(impl History + ?Sized),
     filter: &RunFilter,
     order: ListOrder,
     page: Page,
@@ -20,7 +18,11 @@ async fn runs(
         .unwrap()
 }
 
-async fn events(store: &AuditStore, filter: &LogFilter, order: ListOrder) -> Vec<SkillRunLog> {
+async fn events(
+    store: &(impl History + ?Sized),
+    filter: &LogFilter,
+    order: ListOrder,
+) -> Vec<SkillRunLog> {
     store
         .stream_logs("r", filter, order)
         .try_collect()
@@ -29,7 +31,8 @@ async fn events(store: &AuditStore, filter: &LogFilter, order: ListOrder) -> Vec
 }
 
 /// Starts many runs, at only three different times.
-async fn many_runs(store: &AuditStore) {
+#[doc(hidden)]
+pub async fn many_runs(store: &(impl History + ?Sized)) {
     for number in 0..130 {
         let run = with(running_at(&format!("run-{number:03}"), number % 3), |run| {
             run.skill_id = if number % 2 == 0 { "even" } else { "odd" }.into();
@@ -43,14 +46,17 @@ async fn many_runs(store: &AuditStore) {
     }
 }
 
-fn damaged<T>(records: &[Result<T>]) -> Vec<&Error> {
+#[doc(hidden)]
+pub fn damaged<T>(records: &[Result<T>]) -> Vec<&Error> {
     records
         .iter()
         .filter_map(|record| record.as_ref().err())
         .collect()
 }
 
-cases_of_the_store! {
+cases! {
+    ($) History, streams_cases: streams
+
     async fn a_stream_polled_after_its_end_stays_ended(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let mut runs = cx.store.stream_runs(&RunFilter::new(), ListOrder::OldestFirst, Page::ALL);
@@ -167,53 +173,4 @@ cases_of_the_store! {
             assert_invalid(items.remove(0), field);
         }
     }
-
-    async fn damaged_runs_are_error_items_and_hide_no_other(cx) {
-        many_runs(cx.store).await;
-        // All rows of some of the stream's queries, and the last row of others.
-        cx.sql("UPDATE skill_runs SET inputs = '{' WHERE id < 'run-060' OR id IN ('run-100', 'run-129')").await;
-        for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
-            let filter = RunFilter::new().include_dry_run();
-            let items: Vec<_> = cx.store.stream_runs(&filter, order, Page::ALL).collect().await;
-            assert_eq!(items.len(), 130);
-            assert_eq!(damaged(&items).len(), 62);
-            assert!(damaged(&items).iter().all(|err| err.kind() == ErrorKind::Corrupt));
-        }
-    }
-
-    async fn damaged_events_are_error_items_and_hide_no_other(cx) {
-        cx.store.start_run(&running("r")).await.unwrap();
-        let written: Vec<_> = (0..250).map(|number| event("r", number)).collect();
-        cx.store.append_logs(&written).await.unwrap();
-        cx.sql("UPDATE skill_run_logs SET payload = 'no' WHERE sequence BETWEEN 90 AND 219").await;
-        let stream = cx.store.stream_logs("r", &LogFilter::new(), ListOrder::OldestFirst);
-        let items: Vec<_> = stream.collect().await;
-        assert_eq!(items.len(), 250);
-        assert_eq!(damaged(&items).len(), 130);
-    }
-}
-
-/// Only SQLite stores a text, a fraction or bytes in a column of integers.
-#[test]
-fn sort_keys_of_the_wrong_type_hide_no_other_run() {
-    run_on_own_store(Backend::Sqlite, async |cx| {
-        many_runs(cx.store).await;
-        for (value, ids) in [
-            ("'yesterday'", "id BETWEEN 'run-010' AND 'run-049'"),
-            ("started_at + 0.5", "id BETWEEN 'run-050' AND 'run-089'"),
-            ("x'00ff'", "id BETWEEN 'run-090' AND 'run-119'"),
-        ] {
-            cx.sql(&format!(
-                "UPDATE skill_runs SET started_at = {value} WHERE {ids}"
-            ))
-            .await;
-        }
-        for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
-            let filter = RunFilter::new().include_dry_run();
-            let stream = cx.store.stream_runs(&filter, order, Page::ALL);
-            let items: Vec<_> = stream.collect().await;
-            assert_eq!(items.len(), 130);
-            assert_eq!(damaged(&items).len(), 110);
-        }
-    });
 }

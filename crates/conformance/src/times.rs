@@ -1,9 +1,11 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use runtrail_audit::ErrorKind;
 
-use crate::fixture::*;
+use crate::support::*;
 
 cases! {
+    ($) Storage, times_cases: times
+
     async fn times_are_read_back_to_the_microsecond(cx) {
         let time: DateTime<Utc> = "2026-11-24T12:34:56.123456Z".parse().unwrap();
         let run = with(finished_at("r", 0), |run| { run.started_at = time; run.finished_at = Some(time + TimeDelta::microseconds(1)); });
@@ -44,29 +46,5 @@ cases! {
         }
         let runs = cx.store.list_runs_by_skill("skill", None).await.unwrap();
         assert_eq!(ids(&runs), ["2", "1", "0", "-1", "-2", "-3"]);
-    }
-}
-
-mod stored {
-    use super::*;
-
-    cases_on_own_connection! {
-        async fn times_are_stored_as_microseconds_since_the_epoch(cx) {
-            let run = with(finished_at("r", 0), |run| run.started_at = DateTime::UNIX_EPOCH + TimeDelta::nanoseconds(2_500_001_999));
-            let run = with(run, |run| run.finished_at = Some(DateTime::UNIX_EPOCH - TimeDelta::microseconds(7)));
-            cx.store.start_run(&run).await.unwrap();
-            let event = event("r", 0).created_at(run.started_at);
-            cx.store.append_log(&event).await.unwrap();
-
-            assert_eq!(fetch::<i64>(cx.db, "SELECT started_at FROM skill_runs").await, [2_500_001]);
-            assert_eq!(fetch::<i64>(cx.db, "SELECT finished_at FROM skill_runs").await, [-7]);
-            assert_eq!(fetch::<i64>(cx.db, "SELECT created_at FROM skill_run_logs").await, [2_500_001]);
-        }
-
-        async fn absent_values_are_stored_as_null(cx) {
-            cx.store.start_run(&running("r")).await.unwrap();
-            let nulls = "SELECT COUNT(*) FROM skill_runs WHERE finished_at IS NULL AND parent_run_id IS NULL";
-            assert_eq!(fetch::<i64>(cx.db, nulls).await, [1]);
-        }
     }
 }

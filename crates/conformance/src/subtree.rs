@@ -1,6 +1,6 @@
-use runtrail_audit::{RunStatus, RunSummary, RunTree, SkillRun, Storage};
+use runtrail_audit::{RunStatus, RunSummary, SkillRun};
 
-use crate::fixture::*;
+use crate::support::*;
 
 fn summaries(runs: &[SkillRun]) -> Vec<RunSummary> {
     runs.iter().map(Into::into).collect()
@@ -14,7 +14,9 @@ fn child_at(id: &str, parent: &str, seconds: i64) -> SkillRun {
     with(child(id, parent), |run| run.started_at = at(seconds))
 }
 
-cases_of_the_store! {
+cases! {
+    ($) History, subtree_cases: subtree
+
     async fn a_subtree_has_the_run_and_all_its_descendants_newest_first(cx) {
         let runs = [
             child_at("grandchild", "child-2", 3),
@@ -67,15 +69,5 @@ cases_of_the_store! {
         let runs = cx.store.list_subtree("0").await.unwrap();
         assert_eq!(runs.len(), 2_000);
         assert_eq!(runs[0].id, "1999");
-    }
-
-    async fn a_damaged_run_does_not_hide_its_descendants(cx) {
-        for run in [running("top"), child("damaged", "top"), child("below", "damaged")] {
-            cx.store.start_run(&run).await.unwrap();
-        }
-        cx.sql("UPDATE skill_runs SET tool_calls = -1 WHERE id = 'damaged'").await;
-        let mut runs = cx.store.list_subtree("top").await.unwrap();
-        runs.sort_by(|left, right| left.id.cmp(&right.id));
-        assert_eq!(ids_of(&runs), ["below", "top"]);
     }
 }

@@ -1,9 +1,11 @@
 use futures_util::future::join_all;
-use runtrail_audit::{ErrorKind, RunCreation, SkillRun, Storage};
+use runtrail_audit::{ErrorKind, SkillRun};
 
-use crate::fixture::*;
+use crate::support::*;
 
-cases_of_the_store! {
+cases! {
+    ($) History, create_run_cases: create_run
+
     async fn a_created_run_is_read_back_as_written(cx) {
         cx.store.create_run(&running("r")).await.unwrap();
         cx.store.create_run(&finished_at("s", 5)).await.unwrap();

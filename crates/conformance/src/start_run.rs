@@ -1,7 +1,7 @@
 use runtrail_audit::{ErrorKind, RunStatus, SkillRun};
 use serde_json::json;
 
-use crate::fixture::*;
+use crate::support::*;
 
 /// Starts that differ from `running("r")` in one field each.
 fn other_starts() -> Vec<SkillRun> {
@@ -33,6 +33,8 @@ fn other_outcomes() -> Vec<SkillRun> {
 }
 
 cases! {
+    ($) Storage, start_run_cases: start_run
+
     async fn a_started_run_is_read_back_as_written(cx) {
         let run = running("r").parent("parent");
         cx.store.start_run(&run).await.unwrap();

@@ -1,8 +1,10 @@
 use runtrail_audit::{Page, RunFilter, RunStatus};
 
-use crate::fixture::*;
+use crate::support::*;
 
 cases! {
+    ($) Storage, counts_cases: counts
+
     async fn the_count_for_a_skill_is_the_length_of_its_list(cx) {
         let runs = [
             running("a"),

@@ -1,6 +1,6 @@
 use runtrail_audit::{ErrorKind, RunStats};
 
-use crate::fixture::*;
+use crate::support::*;
 
 const LARGEST: u64 = i64::MAX as u64;
 
@@ -15,6 +15,8 @@ fn stats_with(count: u64) -> [(&'static str, RunStats); 4] {
 }
 
 cases! {
+    ($) Storage, numbers_cases: numbers
+
     async fn the_largest_counts_are_read_back_unchanged(cx) {
         let largest = stats().tool_calls(LARGEST).input_tokens(LARGEST).output_tokens(LARGEST).thinking_tokens(LARGEST);
         cx.store.start_run(&running("r")).await.unwrap();

@@ -1,6 +1,6 @@
 use runtrail_audit::{Page, RunFilter, RunStatus, Storage};
 
-use crate::fixture::*;
+use crate::support::*;
 
 /// Starts the run `plain`, one that differs from it in every filtered field, and a dry run.
 async fn start_three_runs(store: &(impl Storage + ?Sized)) {
@@ -30,6 +30,8 @@ async fn matched(store: &(impl Storage + ?Sized), filter: &RunFilter) -> Vec<Str
 }
 
 cases! {
+    ($) Storage, filters_cases: filters
+
     async fn the_empty_filter_matches_all_but_dry_runs(cx) {
         start_three_runs(cx.store).await;
         assert_eq!(matched(cx.store, &RunFilter::new()).await, ["special", "plain"]);

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::fixture::*;
+use crate::support::*;
 
 /// Values that a JSON column of SQLite or PostgreSQL would change, refuse or fail to return.
 fn awkward() -> Vec<&'static str> {
@@ -39,6 +39,8 @@ impl Drop for DeepValue {
 }
 
 cases! {
+    ($) Storage, json_cases: json
+
     async fn awkward_payloads_are_read_back_unchanged(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         for (sequence, text) in awkward().into_iter().enumerate() {
@@ -98,26 +100,5 @@ cases! {
         let refused = cx.store.append_log(&event).await;
         drop(DeepValue(event.payload.take()));
         assert_invalid(refused, "payload");
-    }
-}
-
-mod stored_text {
-    use super::*;
-
-    cases_on_own_connection! {
-        async fn json_is_stored_exactly_as_serde_json_serializes_it(cx) {
-            let value: Value = serde_json::from_str(r#"{"n":[1e16,-0.0,0.1],"t":"a\u0000\u00e9"}"#).unwrap();
-            let run = running("r").inputs(object(value.clone()));
-            cx.store.start_run(&run).await.unwrap();
-            let event = with(event("r", 0), |event| event.payload = value);
-            cx.store.append_log(&event).await.unwrap();
-
-            let expected = event.payload.to_string();
-            assert!(expected.ends_with(r#"-0.0,0.1],"t":"a\u0000é"}"#), "{expected}");
-            let inputs: Vec<String> = fetch(cx.db, "SELECT inputs FROM skill_runs").await;
-            assert_eq!(inputs, [expected.as_str()]);
-            let payloads: Vec<String> = fetch(cx.db, "SELECT payload FROM skill_run_logs").await;
-            assert_eq!(payloads, [expected]);
-        }
     }
 }

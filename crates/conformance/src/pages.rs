@@ -1,16 +1,17 @@
 use futures_util::{StreamExt, TryStreamExt};
 use runtrail_audit::{
-    Bounds, BulkStorage, Choice, Cursor, CursorPage, ErrorKind, ListOrder, LogFilter, Page,
-    PageRequest, PagedStorage, Parent, RunQuery, RunStatus, RunSummary, SkillRun, Storage,
+    Bounds, Choice, Cursor, CursorPage, History, ListOrder, LogFilter, Page, PageRequest, Parent,
+    RunQuery, RunStatus, RunSummary, SkillRun,
 };
-use runtrail_store::AuditStore;
 
-use crate::fixture::*;
+use crate::support::*;
 
-const ORDERS: [ListOrder; 2] = [ListOrder::NewestFirst, ListOrder::OldestFirst];
+#[doc(hidden)]
+pub const ORDERS: [ListOrder; 2] = [ListOrder::NewestFirst, ListOrder::OldestFirst];
 
 /// Starts many runs, at only seven different times, some of them with a parent that isn't stored.
-async fn many_runs(store: &AuditStore) -> Vec<SkillRun> {
+#[doc(hidden)]
+pub async fn many_runs(store: &(impl History + ?Sized)) -> Vec<SkillRun> {
     let mut runs = Vec::new();
     for number in 0..60 {
         let seconds = number % 7;
@@ -80,8 +81,9 @@ fn matches(query: &RunQuery, run: &SkillRun, stored: &[SkillRun]) -> bool {
         && (query.include_dry_run || run.status != RunStatus::DRY_RUN)
 }
 
-async fn page(
-    store: &AuditStore,
+#[doc(hidden)]
+pub async fn page(
+    store: &(impl History + ?Sized),
     query: &RunQuery,
     order: ListOrder,
     request: PageRequest,
@@ -90,8 +92,9 @@ async fn page(
 }
 
 /// Returns all runs of a query, read page by page.
-async fn all_pages(
-    store: &AuditStore,
+#[doc(hidden)]
+pub async fn all_pages(
+    store: &(impl History + ?Sized),
     query: &RunQuery,
     order: ListOrder,
     limit: u64,
@@ -152,7 +155,9 @@ fn queries() -> Vec<RunQuery> {
     ]
 }
 
-cases_of_the_store! {
+cases! {
+    ($) History, pages_cases: pages
+
     async fn pages_cover_all_runs_of_a_query_in_both_orders(cx) {
         let runs = many_runs(cx.store).await;
         for query in queries() {
@@ -408,137 +413,4 @@ cases_of_the_store! {
         let unknown = cx.store.page_logs("unknown", &LogFilter::new(), ListOrder::NewestFirst, &PageRequest::first(1)).await.unwrap();
         assert!(unknown.items.is_empty());
     }
-
-    /// Clients store cursors for a long time, across versions of the library. These cursors must stay valid.
-    async fn stored_cursors_stay_valid_across_versions(cx) {
-        for number in 0..3 {
-            cx.store.start_run(&running_at(&format!("r-{number}"), number)).await.unwrap();
-            cx.store.append_log(&event("r-0", number as u64)).await.unwrap();
-        }
-        let every_part = with(RunQuery::new()
-                .statuses(["running"])
-                .except_skills(["x"])
-                .callers(["caller"])
-                .except_channels(["x"])
-                .runtime_seconds(0.0..)
-                .id_prefix("r-")
-                .include_dry_run(), |query| { query.parent = Parent::None; query.started = (at(-9)..=at(9)).into(); });
-        let mut cursors = Vec::new();
-        for query in [RunQuery::new(), every_part] {
-            let page = page(cx.store, &query, ListOrder::NewestFirst, PageRequest::first(1)).await;
-            cursors.push(page.next.unwrap());
-        }
-        let filter = LogFilter::new().event_type("message");
-        for filter in [LogFilter::new(), filter] {
-            let page = cx.store.page_logs("r-0", &filter, ListOrder::OldestFirst, &PageRequest::first(1)).await.unwrap();
-            cursors.push(page.next.unwrap());
-        }
-        let text: Vec<String> = cursors.iter().map(|cursor| format!("{cursor}\n")).collect();
-        assert_golden_file("cursors.txt", &text.concat());
-    }
-
-    async fn pages_are_read_in_a_hosts_transaction(cx) {
-        use sea_orm::TransactionTrait;
-
-        let txn = cx.db.begin().await.unwrap();
-        let store = cx.store.on(&txn);
-        store.start_run(&running("r")).await.unwrap();
-        let page = store.page_runs(&RunQuery::new(), ListOrder::NewestFirst, &PageRequest::first(1)).await.unwrap();
-        assert_eq!(ids(&page.items), ["r"]);
-        txn.rollback().await.unwrap();
-    }
-}
-
-#[test]
-fn a_damaged_row_ends_no_page_and_hides_no_other() {
-    run_on_own_store(Backend::Sqlite, async |cx| {
-        for number in 0..9 {
-            cx.store
-                .start_run(&running_at(&format!("r-{number}"), number))
-                .await
-                .unwrap();
-        }
-        // The last run of a page of three, so that the next page starts after its key.
-        cx.sql("UPDATE skill_runs SET started_at = 'a while ago' WHERE id = 'r-4'")
-            .await;
-        cx.sql("UPDATE skill_runs SET tool_calls = x'00ff' WHERE id = 'r-2'")
-            .await;
-        for order in ORDERS {
-            let mut expected = vec!["r-0", "r-1", "r-3", "r-5", "r-6", "r-7", "r-8"];
-            if order == ListOrder::NewestFirst {
-                expected.reverse();
-            }
-            for limit in 1..5 {
-                assert_eq!(
-                    ids(&all_pages(cx.store, &RunQuery::new(), order, limit).await),
-                    expected
-                );
-            }
-        }
-    });
-}
-
-#[test]
-fn a_damaged_parent_counts_as_stored() {
-    run_on_own_store(Backend::Sqlite, async |cx| {
-        for run in [
-            running("top"),
-            child("of a damaged one", "top"),
-            child("of a missing one", "missing"),
-            child("damaged", "top"),
-        ] {
-            cx.store.start_run(&run).await.unwrap();
-        }
-        cx.sql("UPDATE skill_runs SET started_at = 'a while ago', tool_calls = x'00ff' WHERE id = 'top'")
-            .await;
-        cx.sql("UPDATE skill_runs SET parent_run_id = x'00ff' WHERE id = 'damaged'")
-            .await;
-        let query = RunQuery::new().without_stored_parent();
-        let readable = all_pages(cx.store, &query, ListOrder::NewestFirst, 1).await;
-        assert_eq!(ids(&readable), ["of a missing one"]);
-        // Both damaged runs are counted, as in every count.
-        assert_eq!(cx.store.count_runs_by_query(&query).await.unwrap(), 3);
-    });
-}
-
-#[test]
-fn a_forged_cursor_is_refused_on_postgres() {
-    use base64::Engine;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
-    run_on_own_store(Backend::Postgres, async |cx| {
-        many_runs(cx.store).await;
-        let query = RunQuery::new();
-        let first = page(
-            cx.store,
-            &query,
-            ListOrder::NewestFirst,
-            PageRequest::first(1),
-        )
-        .await;
-        let token = URL_SAFE_NO_PAD
-            .decode(first.next.unwrap().as_str())
-            .unwrap();
-        let token: serde_json::Value = serde_json::from_slice(&token).unwrap();
-        for key in [
-            serde_json::json!([{"t": "x"}, {"t": "y"}]),
-            serde_json::json!([{"i": 1}, {"t": "\u{0}"}]),
-            serde_json::json!([{"i": 1}, {"x": [0, 255]}]),
-            serde_json::json!([{"f": 1}, {"i": 1}]),
-            serde_json::json!([{"i": 1}]),
-        ] {
-            let mut forged = token.clone();
-            forged["k"] = key;
-            let cursor = Cursor::from(URL_SAFE_NO_PAD.encode(forged.to_string()));
-            let result = cx
-                .store
-                .page_runs(
-                    &query,
-                    ListOrder::NewestFirst,
-                    &PageRequest::first(1).at(cursor),
-                )
-                .await;
-            assert_kind(result, ErrorKind::InvalidInput);
-        }
-    });
 }

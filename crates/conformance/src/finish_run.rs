@@ -1,7 +1,7 @@
 use chrono::TimeDelta;
 use runtrail_audit::{Clock, ErrorKind, RunStats, RunStatus};
 
-use crate::fixture::*;
+use crate::support::*;
 
 /// Outcomes that differ from `stats()` in one field each.
 fn other_stats() -> Vec<RunStats> {
@@ -18,6 +18,8 @@ fn other_stats() -> Vec<RunStats> {
 }
 
 cases! {
+    ($) Storage, finish_run_cases: finish_run
+
     async fn a_missing_runtime_is_computed_from_start_and_finish(cx) {
         let stats = stats().runtime_seconds(0.0);
         for (id, micros, expected) in [("r", 90_000_001, 90.000_001), ("quick", 7, 0.000_007), ("skewed", -5, 0.0)] {

@@ -1,9 +1,11 @@
 use runtrail_audit::{Clock, ErrorKind, SkillRunLog};
 use serde_json::json;
 
-use crate::fixture::*;
+use crate::support::*;
 
 cases! {
+    ($) Storage, append_log_cases: append_log
+
     async fn an_event_is_read_back_as_written(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let event = SkillRunLog::new("r", 3, "tool_call", json!({"tool": "search", "arguments": [1, null]})).created_at(at(5));
@@ -100,56 +102,5 @@ cases! {
         }
         let stored = cx.store.list_logs_by_run("r").await.unwrap();
         assert!(stored.iter().map(|event| event.sequence).eq(0..1_000));
-    }
-}
-
-/// Reads the stored text, which an open transaction would hide.
-mod stored {
-    use runtrail_audit::{BulkStorage, Storage};
-
-    use super::*;
-
-    cases_on_own_connection! {
-        /// serde_json sorts the keys here; in a host that enables `preserve_order`, it keeps their order.
-        async fn the_same_event_with_its_keys_in_another_order_is_ok(cx) {
-            const SORTED: &str = r#"{"a":1,"b":{"c":2,"d":3}}"#;
-            const UNSORTED: &str = r#"{"b":{"d":3,"c":2},"a":1}"#;
-            let event = with(event("r", 0), |event| event.payload = serde_json::from_str(UNSORTED).unwrap());
-            assert_eq!(event.payload.to_string(), SORTED);
-            cx.store.start_run(&running("r")).await.unwrap();
-            cx.store.append_log(&event).await.unwrap();
-            cx.sql(&format!("UPDATE skill_run_logs SET payload = '{UNSORTED}'")).await;
-
-            cx.store.append_log(&event).await.unwrap();
-            let stored: Vec<String> = fetch(cx.db, "SELECT payload FROM skill_run_logs").await;
-            assert_eq!(stored, [UNSORTED]);
-            let other = with(event, |event| event.payload = json!({"a": 1, "b": {"c": 2, "d": 4}}));
-            assert_kind(cx.store.append_log(&other).await, ErrorKind::Conflict);
-        }
-
-        async fn the_same_start_with_its_inputs_in_another_order_is_ok(cx) {
-            let run = finished_at("r", 1).inputs(object(json!({"a": 1, "b": 2})));
-            cx.store.start_run(&run).await.unwrap();
-            cx.sql(r#"UPDATE skill_runs SET inputs = '{"b":2,"a":1}'"#).await;
-            cx.store.start_run(&run).await.unwrap();
-            let stored: Vec<String> = fetch(cx.db, "SELECT inputs FROM skill_runs").await;
-            assert_eq!(stored, [r#"{"b":2,"a":1}"#]);
-        }
-    }
-
-    mod in_one_batch {
-        use super::*;
-
-        cases_of_the_store! {
-            async fn the_same_events_with_their_keys_in_another_order_are_ok(cx) {
-                cx.store.start_run(&running("r")).await.unwrap();
-                let events = [0, 1].map(|sequence| with(event("r", sequence), |event| event.payload = json!({"a": 1, "b": 2})));
-                cx.store.append_logs(&events).await.unwrap();
-                cx.sql(r#"UPDATE skill_run_logs SET payload = '{"b":2,"a":1}'"#).await;
-                cx.store.append_logs(&events).await.unwrap();
-                let stored: Vec<String> = fetch(cx.db, "SELECT payload FROM skill_run_logs").await;
-                assert_eq!(stored, [r#"{"b":2,"a":1}"#; 2]);
-            }
-        }
     }
 }

@@ -1,8 +1,7 @@
-use runtrail_audit::{ErrorKind, Limits, SkillRun, SkillRunLog, Storage};
-use runtrail_store::AuditStore;
+use runtrail_audit::{ErrorKind, SkillRun, SkillRunLog};
 use serde_json::json;
 
-use crate::fixture::*;
+use crate::support::*;
 
 const MIB: usize = 1 << 20;
 
@@ -19,6 +18,8 @@ fn run_of(bytes: usize) -> SkillRun {
 }
 
 cases! {
+    ($) Storage, limits_cases: limits
+
     async fn values_of_one_mebibyte_are_accepted(cx) {
         cx.store.start_run(&run_of(MIB)).await.unwrap();
         cx.store.append_log(&event_of(MIB)).await.unwrap();
@@ -58,34 +59,5 @@ cases! {
         let stats = stats().output("\0".repeat(MIB));
         cx.store.finish_run("r", &stats).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap().output, "\u{FFFD}".repeat(MIB));
-    }
-}
-
-mod configured {
-    use super::*;
-
-    on_each_backend! {
-        async fn the_limit_can_be_raised_to_sixteen_mebibytes(database) {
-            let limits = Limits::new(16 * MIB).unwrap();
-            let store = AuditStore::connect(database.url()).await.unwrap().with_limits(limits);
-            store.initialize().await.unwrap();
-            store.start_run(&run_of(16 * MIB)).await.unwrap();
-            assert_eq!(store.get_run("r").await.unwrap().inputs, run_of(16 * MIB).inputs);
-            let expected = ("payload", 16 * MIB + 1, 16 * MIB);
-            assert_too_large(store.append_log(&event_of(16 * MIB + 1)).await, expected);
-        }
-
-        async fn the_limit_can_be_lowered(database) {
-            let limits = Limits::new(100).unwrap();
-            let store = AuditStore::connect(database.url()).await.unwrap().with_limits(limits);
-            store.initialize().await.unwrap();
-            assert_too_large(store.start_run(&run_of(101)).await, ("inputs", 101, 100));
-            store.start_run(&run_of(100)).await.unwrap();
-        }
-    }
-
-    #[test]
-    fn a_limit_above_sixteen_mebibytes_is_refused() {
-        assert_invalid(Limits::new(16 * MIB + 1), "value_bytes");
     }
 }

@@ -1,6 +1,6 @@
 use runtrail_audit::{Page, RunFilter, RunStats, RunStatus, SkillRun};
 
-use crate::fixture::*;
+use crate::support::*;
 
 /// Returns the longest valid identifier. It isn't ASCII, since the limit is in bytes.
 fn longest() -> String {
@@ -28,6 +28,8 @@ fn runs_with(text: &str) -> Vec<(&'static str, SkillRun)> {
 }
 
 cases! {
+    ($) Storage, identifiers_cases: identifiers
+
     async fn the_longest_identifiers_are_read_back_unchanged(cx) {
         for (field, run) in runs_with(&longest()) {
             cx.store.start_run(&run).await.unwrap();

@@ -1,10 +1,10 @@
-use std::sync::Mutex;
+use runtrail_audit::{PurgeSize, PurgeSummary};
 
-use runtrail_audit::{BulkStorage, PurgeSize, PurgeSummary, Retention, Storage};
+use crate::support::*;
 
-use crate::fixture::*;
+cases! {
+    ($) History, measured_purge_cases: measured_purge
 
-cases_of_the_store! {
     async fn measuring_a_purge_counts_its_runs_and_events_exactly(cx) {
         for (id, second, events) in [("a", 1, 3), ("b", 9, 0), ("at", 10, 5), ("after", 11, 7)] {
             cx.store.start_run(&finished_at(id, second)).await.unwrap();
@@ -21,16 +21,6 @@ cases_of_the_store! {
         assert_eq!(cx.store.measure_purge(at(10)).await.unwrap(), PurgeSize::default());
         let size = cx.store.measure_purge(at(12)).await.unwrap();
         assert_eq!((size.runs, size.events), (2, 12));
-    }
-
-    async fn a_purge_reports_each_batch(cx) {
-        for number in 0..250 {
-            cx.store.start_run(&finished_at(&format!("run-{number}"), 1)).await.unwrap();
-        }
-        let batches = Mutex::new(Vec::new());
-        let purged = cx.store.purge_in_batches(at(2), &|batch| batches.lock().unwrap().push(batch.runs)).await.unwrap();
-        assert_eq!((purged.runs, purged.skipped), (250, 0));
-        assert_eq!(batches.into_inner().unwrap(), [100, 100, 50]);
     }
 
     async fn a_purge_with_nothing_due_reports_no_batch(cx) {

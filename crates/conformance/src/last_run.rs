@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use runtrail_audit::{RunStatus, SkillRun, Storage};
 
-use crate::fixture::*;
+use crate::support::*;
 
 async fn start(
     store: &(impl Storage + ?Sized),
@@ -34,6 +34,8 @@ async fn request_last_runs(store: &(impl Storage + ?Sized), number: usize) {
 }
 
 cases! {
+    ($) Storage, last_run_cases: last_run
+
     async fn each_skill_with_runs_has_the_start_of_its_newest_run(cx) {
         start(cx.store, "a", "1", 10, RunStatus::OK).await;
         start(cx.store, "a", "2", 30, RunStatus::OK).await;

@@ -1,11 +1,7 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use runtrail_audit::{BulkStorage, Clock, ErrorKind, SkillRunLog, Storage};
-use runtrail_store::AuditStore;
+use runtrail_audit::{Clock, ErrorKind, SkillRunLog};
 use serde_json::json;
 
-use crate::fixture::*;
+use crate::support::*;
 
 fn numbered(run_id: &str, sequences: std::ops::Range<u64>) -> Vec<SkillRunLog> {
     let event = |sequence| {
@@ -17,7 +13,9 @@ fn numbered(run_id: &str, sequences: std::ops::Range<u64>) -> Vec<SkillRunLog> {
     sequences.map(event).collect()
 }
 
-cases_of_the_store! {
+cases! {
+    ($) History, append_logs_cases: append_logs
+
     async fn many_events_are_read_back_as_written(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.start_run(&running("other")).await.unwrap();
@@ -30,30 +28,6 @@ cases_of_the_store! {
 
     async fn appending_no_events_is_ok(cx) {
         cx.store.append_logs(&[]).await.unwrap();
-    }
-
-    async fn awkward_events_are_stored_the_same_in_a_batch_as_singly(cx) {
-        cx.store.start_run(&running("many")).await.unwrap();
-        cx.store.start_run(&running("single")).await.unwrap();
-        let payloads = [
-            json!(null), json!(true), json!(1e16), json!(-0.0), json!(f64::MAX), json!(u64::MAX), json!(i64::MIN),
-            json!(""), json!("\u{0}"), json!("\\u0000"), json!("'; DROP TABLE skill_runs; --"), json!("$1 ? {}"),
-            json!({"z": 1, "a": {"b": [1, [2.50, "\u{202E}"]]}}),
-        ];
-        let events_of = |run_id: &str| -> Vec<_> {
-            let events = payloads.iter().zip(0..).map(|(payload, sequence)| with(event(run_id, sequence), |event| { event.event_type = format!("type \"{sequence}\" \\ '"); event.payload = payload.clone(); }));
-            events.collect()
-        };
-        cx.store.append_logs(&events_of("many")).await.unwrap();
-        for event in events_of("single") {
-            cx.store.append_log(&event).await.unwrap();
-        }
-        let texts = |run: &str| {
-            format!("SELECT event_type || payload FROM skill_run_logs WHERE run_id = '{run}' ORDER BY sequence")
-        };
-        let many: Vec<String> = fetch(cx.db, &texts("many")).await;
-        assert_eq!(many, fetch::<String>(cx.db, &texts("single")).await);
-        assert_eq!(many.len(), payloads.len());
     }
 
     async fn events_without_a_time_get_the_time_of_the_clock(cx) {
@@ -119,51 +93,5 @@ cases_of_the_store! {
         cx.store.append_logs(&events).await.unwrap();
         let stored = cx.store.list_logs_by_run("r").await.unwrap();
         assert!(stored.iter().map(|event| &event.payload).eq(events.iter().map(|event| &event.payload)));
-    }
-
-    async fn events_are_part_of_a_hosts_transaction(cx) {
-        use sea_orm::TransactionTrait;
-
-        cx.store.start_run(&running("r")).await.unwrap();
-        let txn = cx.db.begin().await.unwrap();
-        cx.store.on(&txn).append_logs(&numbered("r", 0..5)).await.unwrap();
-        txn.rollback().await.unwrap();
-        assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
-        let txn = cx.db.begin().await.unwrap();
-        let refused = [event("unknown", 0), event("r", 0)];
-        assert_kind(cx.store.on(&txn).append_logs(&refused).await, ErrorKind::NotFound);
-        txn.commit().await.unwrap();
-        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap().len(), 1);
-    }
-}
-
-mod raced {
-    use super::*;
-
-    on_each_backend! {
-        /// Another process starts the run between the insert that finds no run and the query for stored events.
-        async fn a_conflict_in_a_run_started_meanwhile_does_not_prevent_the_other_events(database) {
-            let other = Arc::new(database.store().await);
-            let mut host = database.connection().await;
-            let (begun, starting) = (Arc::new(AtomicBool::new(false)), Arc::clone(&other));
-            let runtime = tokio::runtime::Handle::current();
-            host.set_metric_callback(move |info| {
-                if !info.statement.sql.starts_with("INSERT") || begun.swap(true, Ordering::Relaxed) {
-                    return;
-                }
-                let (starting, runtime) = (Arc::clone(&starting), runtime.clone());
-                let start = move || runtime.block_on(async {
-                    starting.start_run(&running("r")).await.unwrap();
-                    starting.append_log(&with(event("r", 1), |event| event.event_type = "other".into())).await.unwrap();
-                });
-                std::thread::spawn(start).join().unwrap();
-            });
-            let store = AuditStore::new(host);
-            store.verify_schema().await.unwrap();
-            let refused = store.append_logs(&[event("r", 1), event("r", 2), event("unknown", 1)]).await;
-            assert_kind(refused, ErrorKind::Conflict);
-            let stored: Vec<_> = other.list_logs_by_run("r").await.unwrap().iter().map(|event| event.sequence).collect();
-            assert_eq!(stored, [1, 2]);
-        }
     }
 }

@@ -1,8 +1,10 @@
 use runtrail_audit::{RunStatus, SkillRun};
 
-use crate::fixture::*;
+use crate::support::*;
 
 cases! {
+    ($) Storage, texts_cases: texts
+
     async fn any_status_is_read_back_unchanged(cx) {
         let words = ["ok", "cancelled", "OK", " ok ", "läuft", "running\n", "dry-run", "\u{1F600}"];
         for (number, word) in words.into_iter().enumerate() {

@@ -1,9 +1,11 @@
 use runtrail_audit::{ErrorKind, RunFilter, RunStatus, SkillRunLog};
 use serde_json::json;
 
-use crate::fixture::*;
+use crate::support::*;
 
 cases! {
+    ($) Storage, purge_cases: purge
+
     async fn the_cutoff_is_exclusive(cx) {
         cx.store.start_run(&finished_at("before", 9)).await.unwrap();
         cx.store.start_run(&finished_at("at", 10)).await.unwrap();

@@ -1,6 +1,6 @@
 use runtrail_audit::{Page, RunStatus, SkillRun, Storage};
 
-use crate::fixture::*;
+use crate::support::*;
 
 /// Starts seven runs, five of them at the same time.
 async fn start_seven_runs(store: &(impl Storage + ?Sized)) {
@@ -20,6 +20,8 @@ async fn start_seven_runs(store: &(impl Storage + ?Sized)) {
 const SEVEN: [&str; 7] = ["g", "a", "f", "e", "d", "c", "b"];
 
 cases! {
+    ($) Storage, lists_cases: lists
+
     async fn runs_of_a_skill_come_newest_first_then_by_id(cx) {
         start_seven_runs(cx.store).await;
         assert_eq!(ids(&cx.store.list_runs_by_skill("skill", None).await.unwrap()), SEVEN);

@@ -1,8 +1,10 @@
 use runtrail_audit::{RunStatus, SkillRun};
 
-use crate::fixture::*;
+use crate::support::*;
 
 cases! {
+    ($) Storage, lineage_cases: lineage
+
     async fn listing_the_children_of_an_empty_id_is_refused(cx) {
         assert_invalid(cx.store.list_children_by_parent("").await, "parent_run_id");
     }
