@@ -30,7 +30,10 @@ fn cases_named_in(document: &str) -> Vec<String> {
 /// The file of a case: follows its modules as far as files or folders exist; the last folder has a `mod.rs`. Cases
 /// without SQL are in the crate for conformance.
 fn source_of(case: &str) -> PathBuf {
-    if let Some(module) = case.strip_prefix("conformance::").and_then(|rest| rest.split("::").next()) {
+    if let Some(module) = case
+        .strip_prefix("conformance::")
+        .and_then(|rest| rest.split("::").next())
+    {
         let file = Path::new(ROOT).join(format!("crates/conformance/src/{module}.rs"));
         if file.exists() {
             return file;
@@ -53,7 +56,12 @@ fn source_of(case: &str) -> PathBuf {
 #[test]
 fn every_case_that_a_document_names_exists() {
     let mut named = 0;
-    for document in ["GUARANTEES.md", "tests/README.md", "migration/README.md", "docs/embedding.md"] {
+    for document in [
+        "GUARANTEES.md",
+        "tests/README.md",
+        "migration/README.md",
+        "docs/embedding.md",
+    ] {
         let cases = cases_named_in(document);
         assert!(cases.len() > 5, "{document} names no cases");
         for case in cases {
