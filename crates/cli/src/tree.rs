@@ -175,9 +175,9 @@ fn arrange(top: &str, newest_first: Vec<RunSummary>, now: DateTime<Utc>) -> Opti
     let mut stack = vec![(root?, None, true)];
     while let Some((run, parent, is_last_child)) = stack.pop() {
         let place = nodes.len();
-        let descendants = children.remove(&run.id).unwrap_or_default();
-        let descendants = descendants.into_iter().enumerate();
-        stack.extend(descendants.map(|(age, child)| (child, Some(place), age == 0)));
+        let own_children = children.remove(&run.id).unwrap_or_default();
+        let own_children = own_children.into_iter().enumerate();
+        stack.extend(own_children.map(|(age, child)| (child, Some(place), age == 0)));
         parents.push(parent);
         nodes.push(Node {
             depth: parent.map_or(0, |parent: usize| nodes[parent].depth + 1),

@@ -33,7 +33,7 @@ use serde_json::{Map, Value};
 use tokio::time::{sleep, timeout};
 
 use self::inherited::Inherited;
-use self::outcome::{Ending, name, signal_exit_code};
+use self::outcome::{Ending, signal_exit_code, signal_name};
 use self::program::{Program, Streams};
 use self::recorder::{Recorder, Started, report_unrecorded};
 use self::retry_budget::SHORT_TIMEOUT;
@@ -167,7 +167,7 @@ impl Exec {
             StartOutcome::Recorded => Some(recorder),
             StartOutcome::Unrecorded => None,
             StartOutcome::Cancelled(signal) => {
-                let name = name(signal);
+                let name = signal_name(signal);
                 note(format!(
                     "error: the program was not started: runtrail received {name}"
                 ));

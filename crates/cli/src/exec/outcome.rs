@@ -6,7 +6,7 @@ use std::time::Duration;
 use runtrail::RunStatus;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use signal_hook::low_level::signal_name;
+use signal_hook::low_level;
 
 use crate::failure::FAILED;
 
@@ -96,18 +96,24 @@ impl Outcome {
         if let Some(signal) = self.forwarded_signal {
             parts.push(format!(
                 "runtrail received {} and forwarded it",
-                name(signal)
+                signal_name(signal)
             ));
         }
         match &self.ending {
             Ending::NotRun(err) => parts.push(format!("can't be run: {err}")),
             Ending::Cancelled(signal) => {
-                parts.push(format!("not started: runtrail received {}", name(*signal)));
+                parts.push(format!(
+                    "not started: runtrail received {}",
+                    signal_name(*signal)
+                ));
             }
             Ending::Unknown(err) => parts.push(format!("the exit status is unknown: {err}")),
             Ending::Exited(status) => match (status.signal(), status.code()) {
                 (Some(signal), _) => {
-                    parts.push(format!("killed by {} (signal {signal})", name_of(signal)));
+                    parts.push(format!(
+                        "killed by {} (signal {signal})",
+                        raw_signal_name(signal)
+                    ));
                 }
                 (None, Some(0)) => {}
                 (None, code) => parts.push(format!("exit code {}", code.unwrap_or_default())),
@@ -125,7 +131,7 @@ impl Outcome {
             return json!({ "error": self.error() });
         };
         let mut event = match status.signal() {
-            Some(signal) => json!({ "signal": signal, "signal_name": name_of(signal) }),
+            Some(signal) => json!({ "signal": signal, "signal_name": raw_signal_name(signal) }),
             None => json!({ "code": status.code() }),
         };
         event["runtime_seconds"] = self.runtime.as_secs_f64().into();
@@ -141,12 +147,12 @@ pub(super) fn signal_exit_code(signal: i32) -> u8 {
     u8::try_from(signal + 128).unwrap_or(u8::MAX)
 }
 
-pub(super) fn name(signal: Signal) -> String {
-    name_of(signal.as_raw())
+pub(super) fn signal_name(signal: Signal) -> String {
+    raw_signal_name(signal.as_raw())
 }
 
-fn name_of(signal: i32) -> String {
-    if let Some(name) = signal_name(signal) {
+fn raw_signal_name(signal: i32) -> String {
+    if let Some(name) = low_level::signal_name(signal) {
         return name.to_owned();
     }
     #[cfg(target_os = "linux")]

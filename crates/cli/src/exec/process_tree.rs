@@ -55,7 +55,7 @@ impl ProcessTree {
     pub(super) fn spawn(mut command: Command, pts: Option<Pts>) -> io::Result<(Child, Self)> {
         let group = match pts {
             Some(_) => Group::OwnTerminal,
-            None if terminal::is_ours() => Group::Shared,
+            None if terminal::is_foreground() => Group::Shared,
             None => Group::Own,
         };
         let other_children = children();
@@ -113,7 +113,7 @@ impl ProcessTree {
         match by {
             _ if self.group != Group::Own => {}
             Some(Signal::TTIN | Signal::TTOU) => self.needs_terminal = true,
-            Some(Signal::TSTP) if terminal::is_of(self.program) => {
+            Some(Signal::TSTP) if terminal::is_foreground_group(self.program) => {
                 let _ = kill_process_group(getpgrp(), Signal::TSTP);
             }
             _ => {}
@@ -126,15 +126,15 @@ impl ProcessTree {
         if !self.needs_terminal {
             return std::future::pending().await;
         }
-        while !terminal::is_ours() {
+        while !terminal::is_foreground() {
             sleep(TERMINAL_POLL_INTERVAL).await;
         }
     }
 
     /// Continues the program, in the foreground if this process is there.
     pub(super) fn resume(&mut self, is_running: bool) {
-        if is_running && self.group == Group::Own && terminal::is_ours() {
-            terminal::hand_over(self.program);
+        if is_running && self.group == Group::Own && terminal::is_foreground() {
+            terminal::set_foreground(self.program);
             self.needs_terminal = false;
         }
         self.send_one(Signal::CONT, is_running);

@@ -64,7 +64,7 @@ impl PseudoTerminal {
         let keyboard = Keyboard::find()?;
         // Copy the modes only in the foreground. In the background they may be those of a shell at
         // its prompt.
-        if let Some(Keyboard(ours)) = keyboard.as_ref().filter(|_| terminal::is_ours()) {
+        if let Some(Keyboard(ours)) = keyboard.as_ref().filter(|_| terminal::is_foreground()) {
             tcsetattr(&pts, OptionalActions::Now, &tcgetattr(ours)?)?;
         }
         let terminal = Self {
@@ -115,7 +115,7 @@ impl PseudoTerminal {
         };
         let mut input = [0; 4096];
         loop {
-            if !terminal::is_ours() {
+            if !terminal::is_foreground() {
                 if is_closed(stop, &TERMINAL_POLL_INTERVAL)? {
                     return Ok(());
                 }
@@ -126,7 +126,7 @@ impl PseudoTerminal {
                 return Ok(());
             }
             // If the shell has moved to the foreground meanwhile, a read would stop this process.
-            if !terminal::is_ours() {
+            if !terminal::is_foreground() {
                 continue;
             }
             // Not through `Stdin`, whose buffer would swallow input that is typed after the program
@@ -170,7 +170,7 @@ impl PseudoTerminal {
     fn changed_modes(&self) -> Option<(&OwnedFd, &Termios)> {
         let Keyboard(keyboard) = self.keyboard.as_ref()?;
         let modes = self.modes.get()?;
-        terminal::is_ours().then_some((keyboard, modes))
+        terminal::is_foreground().then_some((keyboard, modes))
     }
 }
 
@@ -258,7 +258,7 @@ fn into_io(err: Error) -> io::Error {
 /// Starts a program in its own session, with this terminal.
 pub(super) fn spawn(command: Command, pts: Pts) -> io::Result<Child> {
     let mut command = pty_process::blocking::Command::from(command);
-    // Inherited, another stdin loses no bytes, and the program sees its end.
+    // The program inherits a stdin that is not a terminal: no bytes are lost, and it sees the end.
     if !io::stdin().is_terminal() {
         command = command.stdin(Stdio::inherit());
     }

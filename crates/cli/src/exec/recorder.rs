@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::database_file::DatabaseFile;
 use super::loss::Loss;
-use super::outcome::{Outcome, name};
+use super::outcome::{Outcome, signal_name};
 use super::report;
 use super::retry_budget::{OUTAGE_TIMEOUT, RetryBudget, TIMEOUT_AFTER_SIGNAL};
 use super::signals::{SAME_CAUSE_WINDOW, Signals};
@@ -33,7 +33,7 @@ const EXIT: &str = "exit";
 pub(super) struct Recorder {
     events: Events,
     /// The deadline of all waits. It is set once the program has ended.
-    end: watch::Sender<Option<Instant>>,
+    deadline: watch::Sender<Option<Instant>>,
     recording: JoinHandle<Option<Recording>>,
 }
 
@@ -73,15 +73,18 @@ impl Recorder {
     ) -> (Self, Started) {
         let run_id: Arc<str> = run_id.into();
         let (sender, queue) = mpsc::channel(QUEUE_CAPACITY);
-        let (end, until) = watch::channel(None);
+        let (deadline, deadline_receiver) = watch::channel(None);
         let (started, is_started) = oneshot::channel();
         let recording = async move {
             match start.await {
                 Ok(store) => {
                     let _ = started.send(Ok(()));
-                    let recording =
-                        Recording::new(store, database, RetryBudget::new(until.clone()));
-                    Some(recording.store_events(queue, until).await)
+                    let recording = Recording::new(
+                        store,
+                        database,
+                        RetryBudget::new(deadline_receiver.clone()),
+                    );
+                    Some(recording.store_events(queue, deadline_receiver).await)
                 }
                 Err(failure) => {
                     if let Err(Err(failure)) = started.send(Err(failure)) {
@@ -94,7 +97,7 @@ impl Recorder {
         let recorder = Self {
             recording: tokio::spawn(recording),
             events: Events { run_id, sender },
-            end,
+            deadline,
         };
         (recorder, is_started)
     }
@@ -117,7 +120,7 @@ impl Recorder {
             Some(_) => TIMEOUT_AFTER_SIGNAL,
         };
         let started_at = Instant::now();
-        let end = self.end.clone();
+        let deadline = self.deadline.clone();
         let mut finished = pin!(self.finish_within(max_wait, status, outcome));
         loop {
             tokio::select! {
@@ -127,10 +130,10 @@ impl Recorder {
                 finished = &mut finished => return finished,
                 received = signals.next_fatal() => {
                     if started_at.elapsed() < SAME_CAUSE_WINDOW {
-                        end.send_replace(Some(started_at + TIMEOUT_AFTER_SIGNAL));
+                        deadline.send_replace(Some(started_at + TIMEOUT_AFTER_SIGNAL));
                         continue;
                     }
-                    let name = name(received.signal);
+                    let name = signal_name(received.signal);
                     let reason = format!("runtrail received {name} while it waited for the database");
                     let mut loss = Loss::new(reason);
                     loss.is_unfinished = true;
@@ -147,7 +150,7 @@ impl Recorder {
         outcome: &Outcome,
     ) -> Result<(), Loss> {
         // Don't wait for threads that still have events to send.
-        self.end.send_replace(Some(Instant::now() + max_wait));
+        self.deadline.send_replace(Some(Instant::now() + max_wait));
         let recording = match self.recording.await {
             Ok(Some(recording)) => recording,
             Ok(None) => return Ok(()),
@@ -200,7 +203,7 @@ impl Recording {
     async fn store_events(
         mut self,
         mut queue: mpsc::Receiver<SkillRunLog>,
-        mut end: watch::Receiver<Option<Instant>>,
+        mut deadline: watch::Receiver<Option<Instant>>,
     ) -> Self {
         let mut events = Vec::with_capacity(QUEUE_CAPACITY);
         loop {
@@ -209,7 +212,7 @@ impl Recording {
                 received = queue.recv_many(&mut events, QUEUE_CAPACITY) => if received == 0 {
                     return self;
                 },
-                _ = end.wait_for(Option::is_some), if !queue.is_closed() => {
+                _ = deadline.wait_for(Option::is_some), if !queue.is_closed() => {
                     queue.close();
                     continue;
                 }

@@ -115,8 +115,10 @@ impl RetryBudget {
     /// Returns the deadline of a write that began at `started`.
     fn deadline(&self, started: Instant) -> Instant {
         let budget_deadline = started + self.left;
-        let end = self.final_deadline.borrow().unwrap_or(budget_deadline);
-        budget_deadline.min(end).max(started + SHORT_TIMEOUT)
+        let final_deadline = self.final_deadline.borrow().unwrap_or(budget_deadline);
+        budget_deadline
+            .min(final_deadline)
+            .max(started + SHORT_TIMEOUT)
     }
 }
 

@@ -24,15 +24,15 @@ impl Start {
     /// Stores the start within [`OUTAGE_TIMEOUT`], and returns the store. Without `--keep-going` it
     /// retries transient failures, for example during a restart of the database.
     pub(super) async fn store(mut self) -> Result<AuditStore> {
-        let until = Instant::now() + OUTAGE_TIMEOUT;
+        let deadline = Instant::now() + OUTAGE_TIMEOUT;
         let mut reason = None;
         loop {
-            let failure = match timeout_at(until, self.store_once()).await {
+            let failure = match timeout_at(deadline, self.store_once()).await {
                 Ok(Err(failure)) if failure.is_transient() => failure,
                 Ok(stored) => return stored,
                 Err(_) => return Err(reason.unwrap_or_else(|| self.database.opening(unanswered()))),
             };
-            if self.keep_going || Instant::now() + PAUSE >= until {
+            if self.keep_going || Instant::now() + PAUSE >= deadline {
                 return Err(failure);
             }
             if reason.is_none() {

@@ -7,21 +7,21 @@ use rustix::process::{Pid, getpgrp};
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
 /// Whether the process group of this process is in the foreground.
-pub(super) fn is_ours() -> bool {
+pub(super) fn is_foreground() -> bool {
     open().is_some_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
 }
 
 /// Whether a process group is in the foreground.
-pub(super) fn is_of(group: Pid) -> bool {
+pub(super) fn is_foreground_group(group: Pid) -> bool {
     open().is_some_and(|terminal| tcgetpgrp(terminal).is_ok_and(|foreground| foreground == group))
 }
 
 /// Moves a process group to the foreground. Call it only from the foreground group; any other group
 /// would be stopped.
-pub(super) fn hand_over(to: Pid) {
+pub(super) fn set_foreground(group: Pid) {
     if let Some(terminal) = open() {
         // Fails if the group has already ended.
-        let _ = tcsetpgrp(terminal, to);
+        let _ = tcsetpgrp(terminal, group);
     }
 }
 

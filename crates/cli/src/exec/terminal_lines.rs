@@ -81,7 +81,7 @@ impl Line {
         payload(text.as_bytes(), end)
     }
 
-    fn end(&mut self, end: LineEnd) {
+    fn finish_line(&mut self, end: LineEnd) {
         let payload = self.payload(end);
         self.complete.push(payload);
         self.cells.clear();
@@ -94,7 +94,7 @@ impl Line {
     fn leave(&mut self) {
         match self.cells.is_empty() {
             true => self.number += 1,
-            false => self.end(LineEnd::Newline),
+            false => self.finish_line(LineEnd::Newline),
         }
     }
 
@@ -116,7 +116,7 @@ impl Line {
 
     fn put(&mut self, cell: String) {
         if self.cursor >= MAX_CELLS {
-            self.end(LineEnd::Unfinished);
+            self.finish_line(LineEnd::Unfinished);
             self.cursor = 0;
         }
         if self.cells.len() <= self.cursor {
@@ -189,7 +189,7 @@ impl Perform for Line {
 
     fn execute(&mut self, byte: u8) {
         match byte {
-            b'\n' | b'\x0b' | b'\x0c' => self.end(LineEnd::Newline),
+            b'\n' | b'\x0b' | b'\x0c' => self.finish_line(LineEnd::Newline),
             b'\r' => self.cursor = 0,
             b'\x08' => self.cursor = self.cursor.saturating_sub(1),
             b'\t' => self.move_to((self.cursor / TAB_STOP + 1) * TAB_STOP),
@@ -241,9 +241,9 @@ impl Perform for Line {
             (b"(", _) => self.is_line_drawing = byte == b'0',
             (b"", b'7') => self.save(),
             (b"", b'8') => self.restore(),
-            (b"", b'D') => self.end(LineEnd::Newline),
+            (b"", b'D') => self.finish_line(LineEnd::Newline),
             (b"", b'E') => {
-                self.end(LineEnd::Newline);
+                self.finish_line(LineEnd::Newline);
                 self.cursor = 0;
             }
             _ => {}
