@@ -166,7 +166,7 @@ impl Failure {
                 "check the path; `runtrail exec` or `runtrail migrate` creates a new file"
             }
             Error::Backend { .. } if matches!(self, Self::Opening { .. }) => {
-                "check the URL and your permissions"
+                "check the URL, your permissions, and whether the database is reachable"
             }
             _ => return None,
         })

@@ -4,7 +4,7 @@ use runtrail::{Bounds, Parent, RunQuery, RunStatus};
 
 use crate::time::Time;
 
-const HEADING: &str = "Which runs";
+const HEADING: &str = "Filters";
 
 /// Selects runs. Every condition that is given must match.
 #[derive(Args)]

@@ -15,7 +15,7 @@ use crate::{output, warnings};
 /// How often `--follow` polls for new events.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Show the events of a run, in order. Times are UTC.
+/// Show the events of a run, in order, with times in UTC.
 #[derive(Args)]
 pub(crate) struct Logs {
     #[command(flatten)]

@@ -28,7 +28,7 @@ pub(super) struct Line {
 }
 
 /// A batch of events is sent once it has this many bytes, as written in the line.
-const MAX_BATCH_BYTES: usize = 4 << 20;
+const FULL_BATCH_BYTES: usize = 4 << 20;
 
 impl Line {
     /// Validates a line and returns its run; `None` for a blank line.
@@ -68,7 +68,7 @@ impl Line {
         let collect = |event: Event, size| {
             events.push(event.of_run(run_id));
             bytes += size;
-            if events.len() == MAX_BATCH_EVENTS || bytes >= MAX_BATCH_BYTES {
+            if events.len() == MAX_BATCH_EVENTS || bytes >= FULL_BATCH_BYTES {
                 bytes = 0;
                 return send(mem::take(&mut events));
             }
