@@ -16,13 +16,13 @@ use crate::purge::Purge;
 use crate::show::Show;
 use crate::tree::Tree;
 
-/// Record any program as a run, and look at the history.
+/// Record any program as a run, and query the history.
 #[derive(Parser)]
 #[command(
     version,
     name = "runtrail",
     propagate_version = true,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 4 no such run; exec passes on the program's own."
+    after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage, 4 no such run. `exec` exits with the program's own code."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -46,14 +46,14 @@ pub(crate) enum Command {
     Copy(Copy),
     Export(Export),
     Import(Import),
-    /// Migrate the database: up (the default), down, status, print-sql.
+    /// Migrate the database: up (default), down, status, print-sql.
     Migrate {
         #[command(subcommand)]
         command: Option<Migrate>,
     },
-    /// Print the completions of a shell.
+    /// Print a completion script for a shell.
     Completions {
-        /// The shell.
+        /// The shell to complete for.
         shell: Shell,
     },
 }

@@ -6,7 +6,7 @@ use crate::failure::Result;
 use crate::output::RunList;
 use crate::run_id::RunId;
 
-/// Show a run, its parent, its parent's parent, and so on.
+/// Show a run and its ancestors: parent, grandparent, and so on.
 #[derive(Args)]
 pub(crate) struct Chain {
     #[command(flatten)]

@@ -10,34 +10,40 @@ use crate::failure::{Failure, Result};
 use crate::output::{self, counted, progress};
 use crate::warnings::note;
 
-/// Copy all runs and events into another database; with --verify or --final, make sure that it has them.
+/// Copy all runs and events to another database; --verify and --final also compare the two.
 ///
-/// The source may be written to meanwhile: copy again, as often as you like, to carry over what has come since. Then
-/// stop its program, `copy --final`, and give the program the URL of the target.
-/// Ended at any moment, it writes the rest when it is run again.
-/// A row that the target has with other content is left alone and listed, and the command fails.
-/// DATABASE_URL and DATABASE_SCHEMA play no part in it.
+/// To move to another database: copy while programs still write to the source, as often as you
+/// like; each copy adds what is new. Then stop the programs, run `copy --final`, and give the
+/// programs the URL of the target.
+///
+/// An interrupted copy can be repeated: it writes the rest. If the target has a row with other
+/// content, the copy leaves it unchanged, lists it, and fails.
+///
+/// DATABASE_URL and DATABASE_SCHEMA are ignored.
 #[derive(Args)]
 pub(crate) struct Copy {
-    /// The database to copy from. `legacy+sqlite://FILE` is one of the Go store whose design Runtrail follows.
+    /// The database to copy from; `legacy+sqlite://FILE` for a file of the Go store whose design
+    /// Runtrail follows.
     #[arg(long, value_name = "URL")]
     from: String,
-    /// The database to copy to. Its tables are made, and so is a SQLite file.
+    /// The database to copy to. Its tables are created if needed, and so is a SQLite file.
     #[arg(long, value_name = "URL")]
     to: String,
-    /// The PostgreSQL schema to copy from [default: the first one of the search_path].
+    /// The PostgreSQL schema to copy from [default: the first one in search_path].
     #[arg(long, value_name = "SCHEMA")]
     from_schema: Option<SchemaName>,
-    /// The PostgreSQL schema to copy to; it must exist [default: the first one of the search_path].
+    /// The PostgreSQL schema to copy to; it must exist [default: the first one in search_path].
     #[arg(long, value_name = "SCHEMA")]
     to_schema: Option<SchemaName>,
-    /// The last copy, once nothing writes to the source any more: fail if anything is missing, and verify.
+    /// Make the last copy, after all programs have stopped writing to the source: verify, and fail
+    /// if anything is missing.
     #[arg(long = "final")]
     is_final: bool,
-    /// Compare every row of both sides afterwards, and fail if any differs [default with --final].
+    /// After the copy, compare every row of both databases, and fail if any differs [default with
+    /// --final].
     #[arg(long)]
     verify: bool,
-    /// Compare nothing afterwards.
+    /// Don't compare the databases after a --final copy.
     #[arg(long, conflicts_with = "verify")]
     no_verify: bool,
 }
@@ -45,7 +51,8 @@ pub(crate) struct Copy {
 impl Copy {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
         if database.is_given() {
-            let message = "copy goes from one database to another: --from and --to name them";
+            let message =
+                "copy doesn't use --database-url or --database-schema: give --from and --to";
             return Err(Failure::usage(message));
         }
         let (from, to) = (self.from.as_str(), self.to.as_str());
@@ -70,10 +77,10 @@ impl Copy {
         }
 
         let bar = progress(0, "{msg} {pos}/{len} rows {per_sec}");
-        let summary = copy.run(&|notice| tell(&bar, notice)).await;
+        let summary = copy.run(&|notice| show_notice(&bar, notice)).await;
         bar.finish_and_clear();
         let summary = summary?;
-        // So that a SQLite file stands alone.
+        // Closing moves the write-ahead log of a SQLite file into the file.
         source.close().await?;
         target.close().await?;
 
@@ -86,7 +93,7 @@ impl Copy {
         match summary.shortfall() {
             None => Ok(()),
             Some(shortfall) => Err(Failure::failed(format!(
-                "not everything is the same: {shortfall}"
+                "the target differs from the source: {shortfall}"
             ))),
         }
     }
@@ -114,12 +121,12 @@ async fn open_source(
             if options.is_sqlite() =>
         {
             Err(Failure::usage(format!(
-                "{options} holds no history of Runtrail's; --from {}sqlite://FILE copies from the Go store",
+                "{options} has no Runtrail tables; to copy from the Go store use --from {}sqlite://FILE",
                 LegacyStore::URL_PREFIX
             )))
         }
         Err(Error::SchemaMissing) => Err(Failure::failed(format!(
-            "{options} holds no history: is it the right database, and the right schema?"
+            "{options} has no Runtrail tables: check the database and the schema"
         ))),
         Err(err) => Err(database::opening(url, err)),
     }
@@ -139,7 +146,7 @@ async fn open_target(
     opened.await.map_err(|err| database::opening(&url, err))
 }
 
-fn tell(bar: &ProgressBar, notice: Notice) {
+fn show_notice(bar: &ProgressBar, notice: Notice) {
     match notice {
         Notice::Begun {
             is_verification,
@@ -171,11 +178,14 @@ fn describe(out: &mut impl Write, summary: &CopySummary) -> Result<()> {
     }
     if runs.same + events.same > 0 {
         let same = rows(&summary.copied, |tally| tally.same);
-        writeln!(out, "there already: {same}")?;
+        writeln!(out, "already present: {same}")?;
     }
     if runs.behind + events.behind > 0 {
         let behind = rows(&summary.copied, |tally| tally.behind);
-        writeln!(out, "came meanwhile, for another copy: {behind}")?;
+        writeln!(
+            out,
+            "written during the copy, left for the next one: {behind}"
+        )?;
     }
     let read = summary.verified.as_ref().unwrap_or(&summary.copied);
     if read.events.orphans > 0 {

@@ -14,7 +14,7 @@ use crate::output;
 pub(crate) struct Count {
     #[command(flatten)]
     filter: FilterArguments,
-    /// Print {"count": N}.
+    /// Print {"count": N} instead of the bare number.
     #[arg(long)]
     json: bool,
 }

@@ -8,8 +8,8 @@ use clap::builder::FalseyValueParser;
 use runtrail::{AuditStore, DatabaseOptions, Error, Limits, SchemaName, Storage};
 use runtrail_migration::command::{self, Command};
 
+use crate::database_environment::{self, DatabaseEnvironment, variable};
 use crate::failure::{Failure, Result};
-use crate::handed_down::{self, HandedDown, variable};
 
 pub(crate) const URL: &str = "DATABASE_URL";
 const SCHEMA: &str = "DATABASE_SCHEMA";
@@ -20,10 +20,12 @@ pub(crate) const WITHOUT_PREPARED_STATEMENTS: &str = "RUNTRAIL_WITHOUT_PREPARED_
 pub(crate) struct DatabaseArguments {
     /// The database [default: $DATABASE_URL, else sqlite://runtrail.db?mode=rwc].
     ///
-    /// Within a program that is recorded, the default is the database that records it, unless DATABASE_URL has been
-    /// changed in there.
-    /// `exec`, `import`, `migrate up` and `copy --to` create and migrate a SQLite file; every other command reads one
-    /// that is there. A PostgreSQL database is migrated by `migrate up` and `copy --to` only.
+    /// Inside a recorded program, the default is the database that records it, unless the program
+    /// changes DATABASE_URL.
+    ///
+    /// `exec`, `import`, `migrate up` and `copy --to` create and migrate a SQLite file. Every other
+    /// command needs an existing one. Only `migrate up` and `copy --to` migrate a PostgreSQL
+    /// database.
     #[arg(
         short = 'u',
         long,
@@ -33,7 +35,7 @@ pub(crate) struct DatabaseArguments {
     )]
     database_url: Option<String>,
 
-    /// The PostgreSQL schema [default: $DATABASE_SCHEMA, else the first one of the search_path].
+    /// The PostgreSQL schema [default: $DATABASE_SCHEMA, else the first one in search_path].
     #[arg(
         short = 's',
         long,
@@ -43,7 +45,7 @@ pub(crate) struct DatabaseArguments {
     )]
     database_schema: Option<SchemaName>,
 
-    /// Send PostgreSQL statements without preparing them, for poolers that can't keep prepared statements.
+    /// Don't use prepared statements on PostgreSQL; for poolers that don't support them.
     #[arg(
         long,
         global = true,
@@ -53,7 +55,7 @@ pub(crate) struct DatabaseArguments {
     )]
     without_prepared_statements: bool,
 
-    /// What the command has opened, to be closed at its end.
+    /// The SQLite store that the command has opened, and closes at its end.
     #[arg(skip)]
     opened: Arc<Mutex<Option<AuditStore>>>,
 }
@@ -61,26 +63,26 @@ pub(crate) struct DatabaseArguments {
 /// How a command uses the history.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
-    /// It must exist, and doesn't change.
+    /// Reads an existing history.
     Read,
-    /// It must exist.
+    /// Writes to an existing history.
     Change,
-    /// A SQLite file is created and migrated.
+    /// Creates and migrates a SQLite file.
     Create,
 }
 
 impl DatabaseArguments {
-    /// Opens the history to read: creates, migrates and writes nothing.
+    /// Opens the history for reading. Creates, migrates and writes nothing.
     pub(crate) async fn open_to_read(&self) -> Result<AuditStore> {
         self.open_for(Use::Read).await
     }
 
-    /// Opens an existing history to change it.
+    /// Opens an existing history for writing.
     pub(crate) async fn open_existing(&self) -> Result<AuditStore> {
         self.open_for(Use::Change).await
     }
 
-    /// Opens the history to record in: creates and migrates a SQLite file.
+    /// Opens the history for recording. Creates and migrates a SQLite file.
     pub(crate) async fn open(&self) -> Result<AuditStore> {
         self.open_for(Use::Create).await
     }
@@ -88,11 +90,11 @@ impl DatabaseArguments {
     async fn open_for(&self, usage: Use) -> Result<AuditStore> {
         self.ensure_known()?;
         let (url, schema) = (self.url(), self.schema()?);
-        // One connection is enough for a command, and some roles are limited to one.
+        // A command needs only one connection, and some roles may have only one.
         let options = DatabaseOptions::new(&url).max_connections(1);
         let is_embedded = options.is_sqlite();
         if usage == Use::Create && options.is_in_memory() {
-            let message = "a database in memory keeps nothing of a command: name a file";
+            let message = "an in-memory database is lost when the command ends; name a file";
             return Err(Failure::usage(message));
         }
         let options = match usage {
@@ -101,11 +103,12 @@ impl DatabaseArguments {
             Use::Create => options,
         };
         let opened = async {
-            // What was stored by a host with larger limits has to be exported and imported too.
+            // A host with larger limits may have stored larger values, which must be exported and
+            // imported too.
             let limits = Limits::new(Limits::MAX_VALUE_BYTES)?;
             let store = self.adapted(connect(options, schema).await?.with_limits(limits));
             if is_embedded {
-                // Set before the schema is checked, so that the store is closed even if the schema doesn't fit.
+                // Set before the schema check, so that the store is closed even if the check fails.
                 *self.opened() = Some(store.clone());
             }
             match usage {
@@ -117,12 +120,12 @@ impl DatabaseArguments {
         opened.await.map_err(|err| opening(&url, err))
     }
 
-    /// The failure of a database that can't be used.
+    /// Returns the failure for this database when it can't be used.
     pub(crate) fn opening(&self, source: Error) -> Failure {
         opening(&self.url(), source)
     }
 
-    /// The same store, adapted to a pooler if the user has asked for that.
+    /// Applies `--without-prepared-statements` to a store.
     pub(crate) fn adapted(&self, store: AuditStore) -> AuditStore {
         match self.without_prepared_statements {
             true => store.without_prepared_statements(),
@@ -130,9 +133,9 @@ impl DatabaseArguments {
         }
     }
 
-    /// Closes the SQLite file that the command has used, which removes the files beside it.
+    /// Closes the SQLite file that the command has used, which removes its `-wal` and `-shm` files.
     ///
-    /// No acknowledged write depends on it, so the wait is bounded.
+    /// No acknowledged write depends on that, so the wait is bounded.
     pub(crate) async fn close(&self) {
         const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -154,22 +157,22 @@ impl DatabaseArguments {
             .map_err(Failure::from_boxed)
     }
 
-    /// The SQLite file, if it is one.
+    /// Returns the path of the SQLite file, if the database is one.
     pub(crate) fn file(&self) -> Option<PathBuf> {
         let options = DatabaseOptions::new(self.url());
         options.sqlite_file().map(Path::to_owned)
     }
 
-    /// Whether the command line names it.
+    /// Whether the command line names the database or the schema.
     pub(crate) fn is_given(&self) -> bool {
         self.database_url.is_some() || self.database_schema.is_some()
     }
 
-    /// Fails if the file with the inherited URL is gone, so that no other database is used instead.
+    /// Fails if the inherited database is unknown, so that no other database is used instead.
     fn ensure_known(&self) -> Result<()> {
         match self.database_url {
             Some(_) => Ok(()),
-            None => handed_down::ensure_known(),
+            None => database_environment::ensure_known(),
         }
     }
 
@@ -177,10 +180,10 @@ impl DatabaseArguments {
         if self.database_schema.is_some() {
             return Ok(self.database_schema.clone());
         }
-        // An inherited schema belongs to the inherited database.
+        // An inherited schema applies only to the inherited database.
         let inherited = match self.database_url {
             Some(_) => None,
-            None => handed_down::schema(),
+            None => database_environment::schema(),
         };
         let schema = inherited.or_else(|| variable(SCHEMA));
         let parsed = schema.map(SchemaName::new).transpose();
@@ -190,23 +193,23 @@ impl DatabaseArguments {
     fn url(&self) -> String {
         let given = self.database_url.clone();
         let url = given
-            .or_else(handed_down::url)
+            .or_else(database_environment::url)
             .or_else(|| variable(URL))
             .unwrap_or_else(|| command::DEFAULT_URL.to_owned());
         created_on_first_use(&url)
     }
 
-    /// What a program has to find in its environment, so that `runtrail` in there uses the same database.
-    pub(crate) fn hand_down(&self) -> Result<HandedDown> {
+    /// Returns the environment that makes a nested `runtrail` use the same database.
+    pub(crate) fn environment(&self) -> Result<DatabaseEnvironment> {
         let mut url = self.url();
         if let (Some(sqlite), Ok(folder)) = (SqliteUrl::parse(&url), env::current_dir()) {
             url = sqlite.absolute(&folder);
         }
-        HandedDown::new(&url, self.schema()?, self.without_prepared_statements)
+        DatabaseEnvironment::new(&url, self.schema()?, self.without_prepared_statements)
     }
 }
 
-/// The same database, which is created if it is a SQLite file that isn't there.
+/// Returns a URL that creates a missing SQLite file; any other URL is returned unchanged.
 pub(crate) fn created_on_first_use(url: &str) -> String {
     match SqliteUrl::parse(url) {
         Some(sqlite) => sqlite.created_on_first_use(),
@@ -214,7 +217,7 @@ pub(crate) fn created_on_first_use(url: &str) -> String {
     }
 }
 
-/// A store on this database, and in this schema.
+/// Connects to a database, and selects the schema.
 pub(crate) async fn connect(
     options: impl Into<DatabaseOptions>,
     schema: Option<SchemaName>,
@@ -226,7 +229,7 @@ pub(crate) async fn connect(
     })
 }
 
-/// A database can't be used; its password isn't told.
+/// Returns the failure for a database that can't be used. Its message leaves out the password.
 pub(crate) fn opening(url: &str, source: Error) -> Failure {
     Failure::Opening {
         database: DatabaseOptions::new(url).to_string(),
@@ -269,7 +272,7 @@ impl<'a> SqliteUrl<'a> {
         if path.starts_with('/') {
             return format!("sqlite://{path}?{parameters}");
         }
-        // What is a path here is part of a URL there.
+        // Escape the characters of the path that have a meaning in a URL.
         let folder = folder
             .to_string_lossy()
             .replace('%', "%25")

@@ -14,16 +14,17 @@ use crate::failure::{Failure, Result};
 use crate::filter::FilterArguments;
 use crate::output::{self, counted, progress};
 use crate::transfer::{EVENTS, Event};
-use crate::warnings::{damaged, note};
+use crate::warnings::{note, warn_damaged};
 
 mod replacement;
 
-/// Write runs with their events, oldest first, as lines of JSON.
+/// Export runs with their events as lines of JSON, oldest first.
 #[derive(Args)]
 pub(crate) struct Export {
     #[command(flatten)]
     filter: FilterArguments,
-    /// The file to write; stdout by default. It is replaced once everything is written.
+    /// The file to write [default: stdout]. An existing file is replaced once the export is
+    /// complete.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -47,7 +48,7 @@ impl Export {
                 exported
             }
             Some(path) => {
-                let cannot_write = |err| cannot_write(path, &err);
+                let cannot_write = |err| write_failure(path, &err);
                 let mut file = Replacement::of(path).map_err(cannot_write)?;
                 let exported = write_runs(&store, &query, file.writer()).await?;
                 file.complete().map_err(cannot_write)?;
@@ -71,13 +72,13 @@ impl Export {
             if left_out > 0 {
                 let left_out = counted(left_out, "dry run");
                 note(format!(
-                    "left out {left_out}: --include-dry-run takes them as well"
+                    "left out {left_out}; --include-dry-run exports dry runs too"
                 ));
             }
         }
         if damaged > 0 {
             return Err(Failure::failed(format!(
-                "{} could not be exported; everything else was",
+                "{} could not be exported; all other rows were exported",
                 counted(damaged, "damaged row")
             )));
         }
@@ -94,9 +95,9 @@ async fn write_runs(
     let mut exported = Exported::default();
     let mut runs = store.stream_runs_by_query(query, ListOrder::OldestFirst, Page::ALL);
     while let Some(run) = next_readable(&mut runs, &mut exported.damaged).await? {
-        // Nothing could be asked about it, and no import would take it.
+        // No query accepts such an id, and neither does an import.
         if let Err(err) = rules::run_id("id", &run.id) {
-            damaged(&err);
+            warn_damaged(&err);
             exported.damaged += 1;
             continue;
         }
@@ -115,7 +116,7 @@ async fn write_run(
     exported: &mut Exported,
 ) -> Result<()> {
     let fields = serde_json::to_string(run).map_err(io::Error::from)?;
-    // The events are written as they come, in front of the brace that ends the object.
+    // The events are streamed into the object, before its closing brace.
     write!(
         out,
         "{},\"{EVENTS}\":[",
@@ -133,7 +134,7 @@ async fn write_run(
     Ok(())
 }
 
-/// The next record that can be read, past damaged ones, which are told of and counted.
+/// Returns the next readable record. Reports and counts damaged ones.
 async fn next_readable<T>(
     records: &mut (impl Stream<Item = StoreResult<T>> + Unpin),
     count: &mut u64,
@@ -141,7 +142,7 @@ async fn next_readable<T>(
     loop {
         match records.next().await.transpose() {
             Err(err @ Error::Corrupt { .. }) => {
-                damaged(&err);
+                warn_damaged(&err);
                 *count += 1;
             }
             next => return next,
@@ -149,6 +150,6 @@ async fn next_readable<T>(
     }
 }
 
-fn cannot_write(path: &Path, err: &io::Error) -> Failure {
+fn write_failure(path: &Path, err: &io::Error) -> Failure {
     Failure::failed(format!("{} can't be written: {err}", path.display()))
 }

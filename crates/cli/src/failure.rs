@@ -9,17 +9,17 @@ use crate::warnings::note;
 
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// The exit codes of every command but `exec`, which passes on the program's own.
+/// The exit codes of every command. `exec` passes on the program's own.
 pub(crate) const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NOT_FOUND: u8 = 4;
 
-/// Why a command fails, in one line that says what was wrong and what to do.
+/// Why a command failed. Its message is one line that says what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("{0}")]
     Failed(String),
-    /// The arguments fit together as clap sees it, and yet make no sense.
+    /// Arguments that clap accepts but that contradict each other or make no sense.
     #[error("{0}")]
     Usage(String),
     #[error("the database {database} can't be used")]
@@ -29,19 +29,19 @@ pub(crate) enum Failure {
     },
     #[error(transparent)]
     Store(#[from] runtrail::Error),
-    /// With similar ids that the user may have meant.
+    /// Lists similar ids that the user may have meant.
     #[error("{missing}")]
     NoSuchRun {
         missing: runtrail::Error,
         similar: Vec<String>,
     },
-    /// `@last` and the like where no run fits.
-    #[error("no run is recorded that {given} could mean")]
+    /// `@last` or a similar name that matches no run.
+    #[error("no recorded run matches {given}")]
     NoneYet { given: String },
     #[error("the output can't be written")]
     Output(#[from] io::Error),
-    /// A program that was to be recorded.
-    #[error("nothing was run")]
+    /// `exec` failed before it started the program.
+    #[error("the program was not started")]
     NotRun(#[source] Box<Failure>),
 }
 
@@ -63,30 +63,35 @@ impl Failure {
             .source()
             .is_some_and(DriverErrorKind::is_about_prepared_statements)
         {
-            return Self::Failed(format!("{message}; migrate without the pooler between"));
+            return Self::Failed(format!(
+                "{message}; connect to the server directly, not through a pooler, to migrate"
+            ));
         }
         Self::Failed(message)
     }
 
-    /// Tells it on stderr, and gives its exit code.
+    /// Prints the failure on stderr, and returns its exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if let Self::Output(err) = self
             && err.kind() == io::ErrorKind::BrokenPipe
         {
-            // Whoever was reading, `head` say, has seen enough.
+            // The reader, for example `head`, has read all it wanted.
             return ExitCode::SUCCESS;
         }
         note(format!("error: {}", self.in_one_line()));
         ExitCode::from(self.exit_code())
     }
 
-    /// What was wrong, and what to do.
+    /// Returns what is wrong and what to do.
     pub(crate) fn in_one_line(&self) -> String {
         let message = with_causes(self).replace(['\n', '\r'], " ");
         if let Self::NoSuchRun { similar, .. } = self {
             return match similar.is_empty() {
-                true => format!("{message}; `runtrail list` shows the newest"),
-                false => format!("{message}; is it one of {}?", similar.join(", ")),
+                true => format!("{message}; `runtrail list` shows the newest runs"),
+                false => format!(
+                    "{message}; did you mean one of these: {}?",
+                    similar.join(", ")
+                ),
             };
         }
         match self.advice() {
@@ -117,14 +122,14 @@ impl Failure {
         }
     }
 
-    /// Whether the same may succeed later.
+    /// Whether the same command may succeed later.
     pub(crate) fn is_transient(&self) -> bool {
         self.store_error()
             .is_some_and(runtrail::Error::is_transient)
     }
 
-    /// Whether it is the database that failed, rather than what it was asked for.
-    pub(crate) fn is_out_of_reach(&self) -> bool {
+    /// Whether the database failed, as opposed to refusing invalid input.
+    pub(crate) fn is_database_failure(&self) -> bool {
         use runtrail::ErrorKind;
         self.store_error()
             .is_some_and(|err| !matches!(err.kind(), ErrorKind::InvalidInput | ErrorKind::TooLarge))
@@ -133,40 +138,42 @@ impl Failure {
     fn advice(&self) -> Option<&'static str> {
         use runtrail::Error;
         Some(match self.store_error()? {
-            Error::SchemaMissing => "`runtrail migrate` makes them",
-            Error::SchemaOutdated { .. } => "`runtrail migrate` brings it up to date",
+            Error::SchemaMissing => "run `runtrail migrate` to create them",
+            Error::SchemaOutdated { .. } => "run `runtrail migrate` to update it",
             Error::SchemaTooNew { .. } => "use a newer runtrail",
-            Error::SchemaForeign { .. } => "use another database, or another schema",
+            Error::SchemaForeign { .. } => "use another database or another schema",
             Error::SchemaIncomplete { .. } => {
-                "`runtrail migrate` adds a foreign key on PostgreSQL; otherwise copy the history to another database"
+                "on PostgreSQL `runtrail migrate` adds a missing foreign key; otherwise copy the history to another database"
             }
-            Error::UnsupportedEncoding { .. } => "`CREATE DATABASE … ENCODING 'UTF8'` makes one",
-            Error::StorageFull { .. } => "make room, and try again",
+            Error::UnsupportedEncoding { .. } => {
+                "create one with `CREATE DATABASE … ENCODING 'UTF8'`"
+            }
+            Error::StorageFull { .. } => "free some space and try again",
             Error::ReadOnly { .. } => {
-                "may you write the file, and does the URL lead to the primary?"
+                "check that you may write to it, and that the URL names the primary and not a standby"
             }
-            Error::Busy { .. } => "somebody holds a lock on it; try again",
+            Error::Busy { .. } => "another connection holds a lock; try again",
             Error::Timeout { source } if is_cancelled(&**source) => {
-                "its statement_timeout is too short, or somebody cancelled the statement"
+                "the server's statement_timeout is too short, or the statement was cancelled"
             }
-            Error::Timeout { .. } => "is it running, and is the URL right?",
+            Error::Timeout { .. } => "check that the database is running and that the URL is right",
             Error::Backend { source, .. }
                 if DriverErrorKind::is_about_prepared_statements(&**source) =>
             {
-                "a pooler stands between: --without-prepared-statements works with it"
+                "behind a pooler, use --without-prepared-statements"
             }
             Error::Backend { source, .. } if is_missing_file(&**source) => {
-                "`runtrail exec` and `runtrail migrate` make one"
+                "check the path; `runtrail exec` or `runtrail migrate` creates a new file"
             }
             Error::Backend { .. } if matches!(self, Self::Opening { .. }) => {
-                "is the URL right, and may you use what it names?"
+                "check the URL, your permissions, and whether the database is reachable"
             }
             _ => return None,
         })
     }
 }
 
-/// Whether the server itself has ended the statement.
+/// Whether the server cancelled the statement.
 fn is_cancelled(source: &(dyn Error + 'static)) -> bool {
     DriverErrorKind::of_source(source) == Some(DriverErrorKind::Timeout)
 }

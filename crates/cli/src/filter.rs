@@ -4,9 +4,9 @@ use runtrail::{Bounds, Parent, RunQuery, RunStatus};
 
 use crate::time::Time;
 
-const HEADING: &str = "Which runs";
+const HEADING: &str = "Filters";
 
-/// Which runs; all parts that are given must hold.
+/// Selects runs. Every condition that is given must match.
 #[derive(Args)]
 pub(crate) struct FilterArguments {
     /// Only runs of this skill.
@@ -18,26 +18,28 @@ pub(crate) struct FilterArguments {
     /// Only runs from this channel.
     #[arg(long, help_heading = HEADING)]
     channel: Option<String>,
-    /// Only runs with this status: running, ok, error, timeout, dry_run, or one of your own.
+    /// Only runs with this status: running, ok, error, timeout, dry_run, or a custom one.
     #[arg(long, help_heading = HEADING)]
     status: Option<String>,
-    /// Only runs without a parent, or whose parent isn't stored.
+    /// Only runs without a parent, or with a parent that isn't stored.
     #[arg(long, help_heading = HEADING)]
     top_level: bool,
-    /// Only runs that started then or later: RFC 3339, a date (0:00 UTC), or an age such as 2h or 7d.
+    /// Only runs that started at TIME or later: RFC 3339, a date (0:00 UTC), or an age such as 2h
+    /// or 7d.
     #[arg(long, value_name = "TIME", help_heading = HEADING)]
     since: Option<Time>,
-    /// Only runs that started then or earlier: RFC 3339, a date (0:00 UTC), or an age such as 2h or 7d.
+    /// Only runs that started at TIME or earlier: RFC 3339, a date (0:00 UTC), or an age such as 2h
+    /// or 7d.
     #[arg(long, value_name = "TIME", help_heading = HEADING)]
     until: Option<Time>,
-    /// Dry runs as well.
+    /// Include dry runs.
     #[arg(long, help_heading = HEADING)]
     include_dry_run: bool,
 }
 
 impl FilterArguments {
     pub(crate) fn resolve(self, now: DateTime<Utc>) -> RunQuery {
-        // Asking for dry runs by name is asking for them.
+        // `--status dry_run` implies `--include-dry-run`.
         let by_status = self.status.as_deref() == Some(RunStatus::DRY_RUN.as_str());
         let mut query = RunQuery::new();
         query.statuses = self.status.map(RunStatus::from).into();

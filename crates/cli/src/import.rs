@@ -24,20 +24,21 @@ mod line;
 mod measured;
 mod numbers;
 
-/// How many events are stored at a time: few, since each may be large.
-const EVENTS_AT_ONCE: usize = 64;
+/// The largest batch of events. It is small, since each event may be large.
+const MAX_BATCH_EVENTS: usize = 64;
 
-/// A line that is longer than this is kept on disk while it is imported.
-const LINE_IN_MEMORY: usize = 8 << 20;
+/// A line with more bytes than this is buffered on disk while it is imported.
+const MAX_LINE_IN_MEMORY: usize = 8 << 20;
 
-/// How many bad lines are reported one by one: a file that isn't an export has nothing but bad lines.
-const REPORTED: u64 = 100;
-const FIRST_UNREPORTED: u64 = REPORTED + 1;
+/// How many bad lines are reported one by one. In a file that isn't an export, every line is bad.
+const MAX_REPORTED: u64 = 100;
+const FIRST_UNREPORTED: u64 = MAX_REPORTED + 1;
 
-/// Read runs with their events, as `export` has written them.
+/// Import runs with their events from a file that `export` has written.
 ///
-/// Existing records stay as they are, so importing twice changes nothing; they count as imported. A line that can't
-/// be imported is skipped, and reported with its number up to the hundredth such line; the exit code is then 1.
+/// Existing records don't change, so an import can be repeated; they count as imported. A line that
+/// can't be imported is skipped, and the exit code is 1. The first 100 such lines are reported with
+/// their numbers.
 #[derive(Args)]
 pub(crate) struct Import {
     /// The file to read; - is stdin.
@@ -52,7 +53,7 @@ impl Import {
         let beginning = input.fill_buf().map_err(cannot_read)?;
         if let Some((what, unpack)) = other_format(beginning) {
             return Err(Failure::failed(format!(
-                "{name} is {what}, not lines of JSON: `{unpack} FILE | runtrail import -`"
+                "{name} is {what}, not lines of JSON; use `{unpack} FILE | runtrail import -`"
             )));
         }
         let store = database.open().await?;
@@ -60,12 +61,12 @@ impl Import {
         let bar = progress(size, "{bytes}/{total_bytes}");
         let (mut runs, mut events, mut bad) = (0, 0, 0);
         for number in 1_u64.. {
-            let mut line = SpooledTempFile::new(LINE_IN_MEMORY);
+            let mut line = SpooledTempFile::new(MAX_LINE_IN_MEMORY);
             let length = next_line(&mut input, &mut line).map_err(|err| match err {
                 LineError::Input(err) => cannot_read(err),
                 LineError::Temporary(err) => Failure::failed(format!(
                     "line {number} doesn't fit into memory, and no temporary file can be written in {}: {err}; \
-                     set TMPDIR to a folder that has room",
+                     set TMPDIR to a folder with free space",
                     env::temp_dir().display()
                 )),
             })?;
@@ -74,23 +75,27 @@ impl Import {
             }
             bar.inc(length);
             match import_line(&store, line).await {
-                Ok(Some(of_run)) => {
+                Ok(Some(stored_events)) => {
                     runs += 1;
-                    events += of_run;
+                    events += stored_events;
                 }
                 // A blank line.
                 Ok(None) => {}
                 Err(Refusal::Line(reason)) => {
                     bad += 1;
                     match bad {
-                        ..=REPORTED => bar.suspend(|| note(format!("line {number}: {reason}"))),
-                        FIRST_UNREPORTED => bar.suspend(|| note("further lines are only counted")),
+                        ..=MAX_REPORTED => bar.suspend(|| note(format!("line {number}: {reason}"))),
+                        FIRST_UNREPORTED => {
+                            bar.suspend(|| {
+                                note("more lines can't be imported; they are only counted")
+                            });
+                        }
                         _ => {}
                     }
                 }
                 Err(Refusal::Database(err)) => {
                     note(format!(
-                        "stopped at line {number}; importing it again completes it"
+                        "stopped at line {number}; import the file again to complete it"
                     ));
                     return Err(err.into());
                 }
@@ -121,9 +126,11 @@ impl Import {
     }
 }
 
-/// Why a line is not imported: because of what it says, or because nothing can be.
+/// Why a line is not imported.
 enum Refusal {
+    /// The line is bad. The import continues with the next one.
     Line(String),
+    /// The database failed. The import stops.
     Database(Error),
 }
 
@@ -141,39 +148,40 @@ impl From<Error> for Refusal {
     }
 }
 
-/// Why a line can't be copied.
+/// Why [`next_line`] failed.
 enum LineError {
     Input(io::Error),
     Temporary(io::Error),
 }
 
-/// Copies a line, without holding it in memory; returns how long it was, 0 at the end.
+/// Copies a line without buffering it in memory. Returns its length in bytes, 0 at the end of the
+/// input.
 fn next_line(input: &mut dyn BufRead, line: &mut SpooledTempFile) -> Result<u64, LineError> {
     let mut length = 0;
     loop {
         let available = input.fill_buf().map_err(LineError::Input)?;
         let end = memchr::memchr(b'\n', available);
-        let taken = end.map_or(available.len(), |end| end + 1);
-        line.write_all(&available[..end.unwrap_or(taken)])
+        let consumed = end.map_or(available.len(), |end| end + 1);
+        line.write_all(&available[..end.unwrap_or(consumed)])
             .map_err(LineError::Temporary)?;
-        input.consume(taken);
-        length += taken as u64;
-        if end.is_some() || taken == 0 {
+        input.consume(consumed);
+        length += consumed as u64;
+        if end.is_some() || consumed == 0 {
             line.rewind().map_err(LineError::Temporary)?;
             return Ok(length);
         }
     }
 }
 
-/// Imports a run with its events, and returns how many events there are.
+/// Imports a run with its events, and returns the number of events.
 ///
-/// The line is read twice: nothing of it is stored unless all of it is well-formed.
+/// Reads the line twice: nothing is stored unless the whole line is well-formed.
 async fn import_line(
     store: &AuditStore,
     mut line: SpooledTempFile,
 ) -> Result<Option<u64>, Refusal> {
     if begins_with_byte_order_mark(&mut line) {
-        let reason = "begins with a byte order mark (EF BB BF), which is no JSON: remove it";
+        let reason = "begins with a byte order mark (EF BB BF), which is not JSON; remove it";
         return Err(Refusal::Line(reason.to_owned()));
     }
     let checked = spawn_blocking(|| Line::check(line)).await;
@@ -190,7 +198,8 @@ async fn import_line(
     while let Some(events) = receiver.recv().await {
         match store.append_logs(&events).await {
             Ok(()) => stored += events.len() as u64,
-            // It keeps none of the others away, whichever come together here.
+            // Store the other batches too, so that the result doesn't depend on how events are
+            // batched.
             Err(err @ Error::Conflict { .. }) => refused = refused.and(Err(err)),
             Err(err) => return Err(err.into()),
         }
@@ -207,14 +216,14 @@ fn begins_with_byte_order_mark(line: &mut SpooledTempFile) -> bool {
     line.read_exact(&mut beginning).is_ok() && beginning == BYTE_ORDER_MARK
 }
 
-/// Stores a run as it was given, finished at the time it says.
+/// Stores a run, finished at the time that the line gives.
 async fn import_run(store: &AuditStore, run: &SkillRun) -> Result<(), Refusal> {
     match store.get_run(&run.id).await {
-        Ok(there) if there.is_running() => {
-            // To start it would change it.
-            if !run.is_same_start(&there) {
+        Ok(stored) if stored.is_running() => {
+            // `start_run` would change it.
+            if !run.is_same_start(&stored) {
                 return Err(Refusal::Line(format!(
-                    "run {:?} is running, and was started otherwise",
+                    "run {:?} is running, and its start differs from the line",
                     run.id
                 )));
             }
@@ -224,26 +233,30 @@ async fn import_run(store: &AuditStore, run: &SkillRun) -> Result<(), Refusal> {
             let is_left_running =
                 run.finished_at.is_some() && store.get_run(&run.id).await?.is_running();
             if is_left_running {
-                // Somebody has started it since we asked, and then a start leaves the outcome out.
-                return Err(Refusal::Line(format!("run {:?} is being recorded", run.id)));
+                // Another process has started it since the check; then `start_run` ignores the
+                // outcome.
+                return Err(Refusal::Line(format!(
+                    "run {:?} is being recorded by another process",
+                    run.id
+                )));
             }
             return Ok(());
         }
         Err(err) => return Err(err.into()),
     }
     if let Some(finished_at) = run.finished_at {
-        let clock = Arc::new(StandsAt(finished_at));
+        let clock = Arc::new(FixedClock(finished_at));
         let store = store.clone().with_clock(clock);
         store.finish_run(&run.id, &run.stats()).await?;
     }
     Ok(())
 }
 
-/// A clock for what happened some other time.
+/// A clock that always returns the same time.
 #[derive(Debug)]
-struct StandsAt(DateTime<Utc>);
+struct FixedClock(DateTime<Utc>);
 
-impl Clock for StandsAt {
+impl Clock for FixedClock {
     fn now(&self) -> DateTime<Utc> {
         self.0
     }

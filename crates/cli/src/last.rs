@@ -10,16 +10,16 @@ use crate::output::{self, Column, Table, ago, printable};
 const COLUMNS: [Column; 3] = [
     Column::text("SKILL"),
     Column::number("LAST RUN"),
-    Column::text("STARTED").weighing(1),
+    Column::text("STARTED").with_weight(1),
 ];
 
-/// Tell when skills last ran without an error or a timeout.
+/// Show when skills last ran without an error or a timeout.
 #[derive(Args)]
 pub(crate) struct Last {
-    /// Names of skills.
+    /// The skills to show.
     #[arg(required = true, value_name = "SKILL")]
     skills: Vec<String>,
-    /// Count runs with the status error or timeout as well.
+    /// Include runs with the status error or timeout.
     #[arg(long)]
     include_failed: bool,
     /// Print each skill as a line of JSON.
@@ -30,7 +30,7 @@ pub(crate) struct Last {
 #[derive(Serialize)]
 struct LastRun<'a> {
     skill_id: &'a str,
-    /// None where it has never run.
+    /// `None` if the skill has never run.
     #[serde(serialize_with = "rfc3339::serialize_option")]
     started_at: Option<DateTime<Utc>>,
 }

@@ -13,10 +13,10 @@ use crate::warnings;
 pub(crate) struct List {
     #[command(flatten)]
     filter: FilterArguments,
-    /// At most this many runs.
+    /// List at most this many runs.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u64,
-    /// Skip this many runs first.
+    /// Skip this many of the newest runs.
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: u64,
     /// Print each run in full as a line of JSON.
@@ -29,18 +29,19 @@ impl List {
         let store = database.open_to_read().await?;
         let now = store.now();
         let query = self.filter.resolve(now);
-        // No limit here, since damaged rows don't count as listed. The stream reads in pages.
+        // No limit in the query, since damaged rows don't count towards it. The stream reads in
+        // pages.
         let page = Page::ALL.skip(self.offset);
         let mut runs = store.stream_runs_by_query(&query, ListOrder::NewestFirst, page);
 
         let mut list = RunList::new(self.json, now);
         let mut listed = 0;
-        // An offset counts damaged rows too.
+        // Unlike the limit, an offset counts damaged rows.
         let mut next = self.offset;
         let mut has_more = false;
         while let Some(run) = runs.next().await {
             match run {
-                Err(err @ Error::Corrupt { .. }) => warnings::damaged(&err),
+                Err(err @ Error::Corrupt { .. }) => warnings::warn_damaged(&err),
                 Ok(_) if listed == self.limit => {
                     has_more = true;
                     break;
@@ -55,7 +56,7 @@ impl List {
         list.finish(&store).await?;
         if has_more {
             warnings::note(format!(
-                "there are more: --offset {next} goes on, --limit N shows more at once"
+                "there are more runs: --offset {next} continues, --limit N lists more at once"
             ));
         }
         Ok(())

@@ -12,18 +12,19 @@ use crate::failure::Result;
 use crate::run_id::RunId;
 use crate::{output, warnings};
 
-/// How often `--follow` looks for new events.
+/// How often `--follow` polls for new events.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Show the events of a run, in order. Times are UTC.
+/// Show the events of a run, in order, with times in UTC.
 #[derive(Args)]
 pub(crate) struct Logs {
     #[command(flatten)]
     run: RunId,
-    /// Only events of this type. Those of `runtrail exec` are stdout, stderr, output (with --merge and --pty) and exit.
+    /// Only events of this type. `runtrail exec` records stdout, stderr, output (with --merge or
+    /// --pty) and exit.
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<String>,
-    /// Go on with new events until the run has finished.
+    /// Wait for new events until the run has finished.
     #[arg(long, short)]
     follow: bool,
     /// Print each event as a line of JSON.
@@ -35,13 +36,13 @@ impl Logs {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
         let store = database.open_to_read().await?;
         let id = self.run.resolve(&store).await?;
-        let mut told = HashSet::new();
+        let mut reported = HashSet::new();
         let mut filter = LogFilter::new();
         filter.event_type = self.event_type.clone();
         loop {
-            // Asked first, so that no event comes in between.
+            // Checked before printing: an event that is stored in between isn't missed.
             let is_running = is_running(&store, &id).await?;
-            self.print(&store, &id, &mut filter, &mut told).await?;
+            self.print(&store, &id, &mut filter, &mut reported).await?;
             if !self.follow || !is_running {
                 return Ok(());
             }
@@ -49,18 +50,19 @@ impl Logs {
         }
     }
 
-    /// Prints the events there are, after which the filter begins at what comes next.
+    /// Prints the stored events, and advances the filter past them.
     ///
-    /// A damaged event at the end is read each time, since the next event may have any sequence, but is reported once.
+    /// The filter stays before a damaged event at the end, which is read again each time but
+    /// reported once.
     async fn print(
         &self,
         store: &AuditStore,
         id: &str,
         filter: &mut LogFilter,
-        told: &mut HashSet<String>,
+        reported: &mut HashSet<String>,
     ) -> Result<()> {
         let events = store.stream_logs(id, filter, ListOrder::OldestFirst);
-        let mut events = warnings::instead_of_damage_told_once(events, told);
+        let mut events = warnings::skip_damaged_reporting_once(events, reported);
         if self.json {
             let mut out = output::plain();
             while let Some(event) = events.try_next().await? {
@@ -82,9 +84,9 @@ impl Logs {
 async fn is_running(store: &AuditStore, id: &str) -> StoreResult<bool> {
     match store.get_run(id).await {
         Ok(run) => Ok(run.is_running()),
-        // Its events may be readable all the same.
+        // Its events may still be readable.
         Err(err @ Error::Corrupt { .. }) => {
-            warnings::damaged(&err);
+            warnings::warn_damaged(&err);
             Ok(false)
         }
         Err(err) => Err(err),

@@ -1,13 +1,13 @@
-//! `runtrail`: records any program as a run, and looks at the history.
+//! `runtrail`: records any program as a run, and queries the history.
 //!
-//! Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 failed, 2 wrong usage, 4 not found;
-//! `exec` passes on the program's own.
+//! Results go to stdout, everything else to stderr. Exit codes: 0 success, 1 failure, 2 wrong
+//! usage, 4 no such run; `exec` passes on the program's own.
 
 mod arguments;
 mod database;
+mod database_environment;
 mod failure;
 mod filter;
-mod handed_down;
 mod run_id;
 mod time;
 mod warnings;
@@ -15,7 +15,7 @@ mod warnings;
 /// Recording a program.
 mod exec;
 
-// Looking at the history: one file for each command.
+// Queries: one file for each command.
 mod chain;
 mod count;
 mod last;
@@ -24,7 +24,7 @@ mod logs;
 mod show;
 mod tree;
 
-// Moving and deleting it.
+// Moving and deleting the history.
 mod copy;
 mod export;
 mod import;
@@ -53,15 +53,19 @@ fn main() -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(err) => return Failure::failed(format!("no runtime: {err}")).report(),
+        Err(err) => {
+            return Failure::failed(format!("the async runtime can't be started: {err}")).report();
+        }
     };
     let outcome = runtime.block_on(run(cli));
-    // A thread may still be waiting for somebody to read what a program has printed.
+    // Don't wait for threads: one may be blocked writing a program's output to a reader that has
+    // stalled.
     runtime.shutdown_background();
     match outcome {
         Ok(Exit::Code(code)) => code.into(),
         Ok(Exit::Interrupted) => {
-            // As `timeout` of the GNU core utilities does. A shell ends its script only if a program has died of ^C.
+            // As `timeout` of the GNU core utilities does. A shell ends its script only if the
+            // program died of ^C.
             let _ = emulate_default_handler(SIGINT);
             ExitCode::from(128 + SIGINT as u8)
         }
@@ -72,7 +76,7 @@ fn main() -> ExitCode {
 /// How the process ends.
 enum Exit {
     Code(u8),
-    /// By SIGINT, like the program that it has run.
+    /// By SIGINT, like the program that `exec` ran.
     Interrupted,
 }
 
@@ -99,7 +103,7 @@ async fn run_command(command: Command, database: &DatabaseArguments) -> Result<E
         Command::Import(import) => import.run(database).await?,
         Command::Migrate { command } => database.migrate(command.unwrap_or_default()).await?,
         Command::Completions { shell } => {
-            // It panics where it can't write.
+            // `generate` panics if it can't write, so it writes to memory.
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "runtrail", &mut script);
             io::stdout().write_all(&script)?;

@@ -8,21 +8,21 @@ use crate::failure::{Failure, Result};
 use crate::output::{self, counted, progress};
 use crate::time::Time;
 
-/// Delete runs that finished long ago, with their events; running ones never.
+/// Delete runs that finished long ago, with their events; never a running one.
 ///
-/// A SQLite file doesn't shrink: new records reuse the free pages. `sqlite3 FILE VACUUM` gives the space back to the
-/// disk. On PostgreSQL, autovacuum makes the space usable again.
+/// A SQLite file doesn't shrink: new records reuse the free pages. `sqlite3 FILE VACUUM` returns
+/// the space to the disk. On PostgreSQL, autovacuum makes the space reusable.
 #[derive(Args)]
 pub(crate) struct Purge {
-    /// Runs that finished before then: RFC 3339, a date (0:00 UTC), or an age such as 30d.
+    /// Delete runs that finished before TIME: RFC 3339, a date (0:00 UTC), or an age such as 30d.
     ///
-    /// Units of an age are s, m (minutes), h, d, w, M (months) and y.
+    /// The units of an age are s, m (minutes), h, d, w, M (months) and y.
     #[arg(long, value_name = "TIME")]
     older_than: Time,
-    /// Tell what would go, and delete nothing.
+    /// Print how much would be deleted, and delete nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Delete without asking.
+    /// Delete without asking for confirmation.
     #[arg(long, short)]
     yes: bool,
 }
@@ -35,21 +35,23 @@ impl Purge {
         };
         let cutoff = self.older_than.resolve(store.now());
         if cutoff > store.now() {
-            let message = "--older-than is in the future: it would take every finished run; use 0s if you mean that";
+            let message = "--older-than is in the future, which would delete every finished run; use 0s if you mean that";
             return Err(Failure::usage(message));
         }
         let size = store.measure_purge(cutoff).await?;
         let before = rfc3339::text(cutoff);
         let what = describe(size);
         if self.dry_run {
-            return say(&format!("would delete {what}, finished before {before}"));
+            return print_line(&format!(
+                "would delete {what} that finished before {before}"
+            ));
         }
         if size.runs == 0 {
-            return say(&format!(
+            return print_line(&format!(
                 "nothing to delete: no run finished before {before}"
             ));
         }
-        if !self.yes && !is_confirmed(&format!("Delete {what}, finished before {before}?"))? {
+        if !self.yes && !is_confirmed(&format!("Delete {what} that finished before {before}?"))? {
             return Err(Failure::failed("nothing was deleted"));
         }
 
@@ -58,13 +60,13 @@ impl Purge {
         let purged = store.purge_in_batches(cutoff, &advance).await;
         bar.finish_and_clear();
         let purged = purged?;
-        say(&format!(
-            "deleted {}, finished before {before}",
+        print_line(&format!(
+            "deleted {} that finished before {before}",
             counted(purged.runs, "run")
         ))?;
         if purged.skipped > 0 {
             return Err(Failure::failed(format!(
-                "{} can't be deleted and stays with its events, for the reasons given above",
+                "{} can't be deleted; the warnings above give the reasons",
                 counted(purged.skipped, "run")
             )));
         }
@@ -80,7 +82,7 @@ fn describe(size: PurgeSize) -> String {
     )
 }
 
-fn say(line: &str) -> Result<()> {
+fn print_line(line: &str) -> Result<()> {
     let mut out = output::plain();
     writeln!(out, "{line}")?;
     output::finish(out)
@@ -88,7 +90,7 @@ fn say(line: &str) -> Result<()> {
 
 fn is_confirmed(question: &str) -> Result<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let message = "there is no terminal to ask on: --yes deletes, --dry-run only tells";
+        let message = "there is no terminal to ask for confirmation: use --yes to delete, or --dry-run to see how much";
         return Err(Failure::usage(message));
     }
     write!(io::stderr(), "{question} [y/N] ")?;

@@ -1,4 +1,4 @@
-//! Names of runs on the command line.
+//! How the command line names a run.
 
 use clap::Args;
 use runtrail::{
@@ -8,13 +8,15 @@ use runtrail::{
 
 use crate::failure::{Failure, Result};
 
-/// The argument of every command that is about one run.
+/// The argument of every command that works on one run.
 #[derive(Args)]
 pub(crate) struct RunId {
-    /// Id of the run, or as much of its beginning as no other has; @last for the newest run, @last-failed for the newest
-    /// with the status error or timeout, @last:SKILL and @last-failed:SKILL for those of a skill.
+    /// Id of the run, or an unambiguous beginning of it; @last for the newest run, @last-failed for
+    /// the newest run with the status error or timeout, @last:SKILL and @last-failed:SKILL for
+    /// those of one skill.
     ///
-    /// An id that a table has cut in the middle is found too: HEAD…TAIL, or HEAD...TAIL. Dry runs are never the last one.
+    /// An id that a table has cut in the middle is accepted too: HEAD…TAIL, or HEAD...TAIL. @last
+    /// and @last-failed ignore dry runs.
     #[arg(value_name = "ID")]
     given: String,
 }
@@ -23,11 +25,12 @@ pub(crate) struct RunId {
 const CANDIDATES: u64 = 5;
 
 impl RunId {
-    /// The full id. An exact match takes precedence over longer ids with the same beginning.
+    /// Returns the full id. An exact match takes precedence over longer ids with the same
+    /// beginning.
     pub(crate) async fn resolve(&self, store: &AuditStore) -> Result<String> {
         let given = rules::run_id("id", &self.given)?;
-        let more_than_listed = CANDIDATES + 1;
-        let found = store.find_run_ids(given, "", more_than_listed).await?;
+        let one_more = CANDIDATES + 1;
+        let found = store.find_run_ids(given, "", one_more).await?;
         match &*found {
             // In byte order the shortest comes first.
             [first, ..] if first == given => return Ok(given.to_owned()),
@@ -39,7 +42,7 @@ impl RunId {
             return last(store, name, given).await;
         }
         if let Some((head, tail)) = given.split_once('…').or_else(|| given.split_once("...")) {
-            match &*store.find_run_ids(head, tail, more_than_listed).await? {
+            match &*store.find_run_ids(head, tail, one_more).await? {
                 [only] => return Ok(only.clone()),
                 [] => {}
                 several => return Err(ambiguous(given, several)),
@@ -56,12 +59,12 @@ fn ambiguous(given: &str, found: &[String]) -> Failure {
         candidates.push("…");
     }
     Failure::failed(format!(
-        "several runs have ids that begin with {given:?}: {}; give more of it",
+        "the id {given:?} is ambiguous: it matches {}; give more characters",
         candidates.join(", ")
     ))
 }
 
-/// `@last`, `@last-failed`, and both with a skill.
+/// Resolves `@last` and `@last-failed`, with or without a skill.
 async fn last(store: &AuditStore, name: &str, given: &str) -> Result<String> {
     let (kind, skill) = match name.split_once(':') {
         Some((kind, skill)) => (kind, Some(skill)),
@@ -73,13 +76,13 @@ async fn last(store: &AuditStore, name: &str, given: &str) -> Result<String> {
     };
     let queries = match kind {
         "last" => vec![of_skill()],
-        // One query for each status, since an index finds the newest run of a single status.
+        // One query per status: an index finds the newest run of a single status.
         "last-failed" => [RunStatus::ERROR, RunStatus::TIMEOUT]
             .map(|status| of_skill().statuses([status]))
             .into(),
         _ => {
             return Err(Failure::usage(format!(
-                "{given:?} is neither an id nor one of @last, @last-failed, @last:SKILL, @last-failed:SKILL"
+                "{given:?} is neither the id of a run nor one of @last, @last-failed, @last:SKILL, @last-failed:SKILL"
             )));
         }
     };
@@ -97,7 +100,7 @@ async fn last(store: &AuditStore, name: &str, given: &str) -> Result<String> {
     }
 }
 
-/// The first run that can be read.
+/// Returns the newest run, skipping damaged rows.
 async fn newest_of(store: &AuditStore, query: &RunQuery) -> Result<Option<RunSummary>> {
     let mut request = PageRequest::first(1);
     loop {
@@ -112,20 +115,22 @@ async fn newest_of(store: &AuditStore, query: &RunQuery) -> Result<Option<RunSum
     }
 }
 
-/// The failure for an unknown id; suggests the ids that share the longest beginning with it.
+/// Returns the failure for an unknown id. It suggests the ids that share the longest beginning with
+/// it.
 async fn unknown(store: &AuditStore, given: &str) -> Result<Failure> {
-    /// Fewer shared characters suggest nothing.
-    const LEAST: usize = 4;
+    /// Ids that share fewer characters are not suggested.
+    const MIN_SHARED: usize = 4;
 
     let lower = given.to_lowercase();
     let mut similar = store.find_run_ids(&lower, "", CANDIDATES).await?;
-    let ends: Vec<usize> = given.char_indices().map(|(place, _)| place).collect();
-    // The longest beginning that matches an id lies between these two.
-    let (mut found, mut too_long) = (LEAST.min(ends.len()), ends.len());
+    let starts: Vec<usize> = given.char_indices().map(|(start, _)| start).collect();
+    // Binary search: the longest beginning that matches an id has at least `found` characters, and
+    // fewer than `too_long`.
+    let (mut found, mut too_long) = (MIN_SHARED.min(starts.len()), starts.len());
     while similar.is_empty() && found < too_long {
         let middle = found.midpoint(too_long);
         let ids = store
-            .find_run_ids(&given[..ends[middle]], "", CANDIDATES)
+            .find_run_ids(&given[..starts[middle]], "", CANDIDATES)
             .await?;
         match ids.is_empty() {
             true => too_long = middle,

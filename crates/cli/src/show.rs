@@ -15,8 +15,9 @@ use crate::output::{self, Record, ago, count, print_event, printable, run_table}
 use crate::run_id::RunId;
 use crate::warnings;
 
-/// How much of what is around a run is shown.
+/// How many ancestors, and how many children, are shown.
 const RUNS: usize = 10;
+/// How many of the last events are shown.
 const EVENTS: usize = 10;
 
 /// Show one run in full: fields, inputs, outcome, ancestors, children, last events.
@@ -24,25 +25,25 @@ const EVENTS: usize = 10;
 pub(crate) struct Show {
     #[command(flatten)]
     run: RunId,
-    /// Print the run, with the ids of its ancestors and children and its last events, as a line of JSON.
+    /// Print a line of JSON: the run, the ids of its ancestors and children, and its last events.
     #[arg(long)]
     json: bool,
 }
 
-/// A run and what is around it.
+/// A run with its ancestors, children and last events.
 #[derive(Serialize)]
-struct Whole {
+struct RunDetails {
     #[serde(flatten)]
     run: SkillRun,
-    /// The parent first.
+    /// Parent first.
     #[serde(serialize_with = "ids")]
     ancestors: Vec<RunSummary>,
-    /// The newest first.
+    /// Newest first.
     #[serde(serialize_with = "ids")]
     children: Vec<RunSummary>,
     #[serde(skip)]
     more_children: u64,
-    /// At most so many, in their order.
+    /// At most [`EVENTS`], oldest first.
     last_events: Vec<SkillRunLog>,
 }
 
@@ -55,19 +56,22 @@ impl Show {
         let store = database.open_to_read().await?;
         let id = self.run.resolve(&store).await?;
         if self.json {
-            return output::json_lines([Whole::read(&store, &id, usize::MAX).await?]);
+            return output::json_lines([RunDetails::read(&store, &id, usize::MAX).await?]);
         }
-        Whole::read(&store, &id, RUNS).await?.print(&store).await
+        RunDetails::read(&store, &id, RUNS)
+            .await?
+            .print(&store)
+            .await
     }
 }
 
-impl Whole {
-    /// Reads a run with at most `children` of its children, without their long texts.
+impl RunDetails {
+    /// Reads a run with at most `children` of its children. Of those it reads no long texts.
     async fn read(store: &AuditStore, id: &str, children: usize) -> Result<Self> {
         let run = store.get_run(id).await?;
         let (children, more_children) = read_children(store, id, children).await?;
         let newest = store.stream_logs(id, &LogFilter::new(), ListOrder::NewestFirst);
-        let newest = warnings::instead_of_damage(newest).take(EVENTS);
+        let newest = warnings::skip_damaged(newest).take(EVENTS);
         let mut last_events: Vec<_> = newest.try_collect().await?;
         last_events.reverse();
         Ok(Self {
@@ -133,11 +137,11 @@ impl Whole {
         record.print(&mut out, width)?;
         let heading = Style::new().bold();
         let more_ancestors = self.ancestors.len().saturating_sub(RUNS) as u64;
-        let around = [
+        let related = [
             ("Ancestors", self.ancestors, more_ancestors),
             ("Children", self.children, self.more_children),
         ];
-        for (title, mut runs, more) in around {
+        for (title, mut runs, more) in related {
             if runs.is_empty() {
                 continue;
             }
@@ -159,7 +163,7 @@ impl Whole {
     }
 }
 
-/// The newest children, and the number of the others.
+/// Returns the newest children, and the number of the others.
 async fn read_children(
     store: &AuditStore,
     id: &str,

@@ -1,14 +1,15 @@
-//! The format of `export` and `import`: one JSON object a line, a run with its events.
+//! The format of `export` and `import`: each line is a JSON object, a run with its events.
 
 use chrono::{DateTime, Utc};
 use runtrail::{SkillRunLog, rfc3339};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The member of a run's object that holds its events. It comes last, so that a reader knows the run by then.
+/// The member of a run's object that contains its events. It comes last, so that a reader has the
+/// run first.
 pub(crate) const EVENTS: &str = "events";
 
-/// An event within the object of its run, whose id it needn't repeat.
+/// An event inside the object of its run. It doesn't repeat the run's id.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Event {
@@ -25,7 +26,7 @@ impl Event {
             sequence: event.sequence,
             event_type: event.event_type,
             payload: event.payload,
-            // One that was read from a store always has it.
+            // Every event from a store has a time.
             created_at: event.created_at.unwrap_or_default(),
         }
     }

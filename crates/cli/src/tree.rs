@@ -19,23 +19,23 @@ const COLUMNS: [Column; 10] = [
     Column::number("DURATION"),
     Column::number("TOOLS"),
     Column::number("TOKENS"),
-    Column::number("Σ RUNS").weighing(1),
-    Column::number("Σ DURATION").weighing(2),
+    Column::number("Σ RUNS").with_weight(1),
+    Column::number("Σ DURATION").with_weight(2),
     Column::number("Σ TOOLS"),
     Column::number("Σ TOKENS"),
 ];
 
-/// Lines go this many levels to the right; deeper ones say how deep they are.
+/// The number of levels that are indented. Deeper runs show their depth as a number.
 const INDENTED_LEVELS: usize = 16;
 
-/// Show a run and everything below it, with sums.
+/// Show a run and all its descendants, with totals (Σ).
 ///
-/// The durations are those that runs have reported; where one has not, the time from its start to its finish.
+/// A duration is the one that the run reported, or else the time from its start to its finish.
 #[derive(Args)]
 pub(crate) struct Tree {
     #[command(flatten)]
     run: RunId,
-    /// Print each run, parents before their children, as a line of JSON.
+    /// Print each run as a line of JSON, parents before their children.
     #[arg(long)]
     json: bool,
 }
@@ -52,7 +52,7 @@ struct Node {
     is_last_child: bool,
 }
 
-/// What a run and everything below it add up to.
+/// The totals of a run and all its descendants.
 #[derive(Clone, Copy, Serialize)]
 struct Sums {
     runs: u64,
@@ -61,7 +61,8 @@ struct Sums {
     total_input_tokens: u64,
     total_output_tokens: u64,
     total_thinking_tokens: u64,
-    /// As it is shown: what runs have not reported is taken from their times.
+    /// The duration that the table shows. Where a run reported none, it is the time from start to
+    /// finish.
     #[serde(skip)]
     shown_seconds: f64,
 }
@@ -147,10 +148,10 @@ impl Sums {
     }
 }
 
-/// The runs as a tree: parents before their children, children in the order in which they started. None if the
-/// top is not among them.
+/// Orders the runs as a tree: parents before their children, children in the order in which they
+/// started. Returns `None` if the top is not among the runs.
 ///
-/// Without recursion: a tree may be a chain of many thousand runs.
+/// It doesn't recurse, since a tree may be a chain of thousands of runs.
 fn arrange(top: &str, newest_first: Vec<RunSummary>, now: DateTime<Utc>) -> Option<Vec<Node>> {
     let mut children: HashMap<String, Vec<RunSummary>> = HashMap::new();
     let mut root = None;
@@ -158,25 +159,25 @@ fn arrange(top: &str, newest_first: Vec<RunSummary>, now: DateTime<Utc>) -> Opti
     let ids: HashSet<String> = newest_first.iter().map(|run| run.id.clone()).collect();
     for run in newest_first {
         if run.id == top {
-            // Whatever its parent is: on a cycle it is below itself.
+            // Its parent is ignored: on a cycle it would be one of its own descendants.
             root = Some(run);
             continue;
         }
         let parent = run.parent_run_id.as_ref().filter(|id| ids.contains(*id));
-        // A parent that can't be read doesn't hide what is below it.
+        // If the parent is damaged, the run is shown below the top.
         let parent = parent.map_or(top, String::as_str).to_owned();
         children.entry(parent).or_default().push(run);
     }
 
     let mut nodes: Vec<Node> = Vec::with_capacity(total);
     let mut parents: Vec<Option<usize>> = Vec::with_capacity(total);
-    // The next to take is at the end: the oldest of the newest first.
-    let mut waiting = vec![(root?, None, true)];
-    while let Some((run, parent, is_last_child)) = waiting.pop() {
+    // A stack. Children are pushed newest first, so the oldest is popped first.
+    let mut stack = vec![(root?, None, true)];
+    while let Some((run, parent, is_last_child)) = stack.pop() {
         let place = nodes.len();
-        let below = children.remove(&run.id).unwrap_or_default();
-        let below = below.into_iter().enumerate();
-        waiting.extend(below.map(|(age, child)| (child, Some(place), age == 0)));
+        let own_children = children.remove(&run.id).unwrap_or_default();
+        let own_children = own_children.into_iter().enumerate();
+        stack.extend(own_children.map(|(age, child)| (child, Some(place), age == 0)));
         parents.push(parent);
         nodes.push(Node {
             depth: parent.map_or(0, |parent: usize| nodes[parent].depth + 1),
@@ -185,7 +186,7 @@ fn arrange(top: &str, newest_first: Vec<RunSummary>, now: DateTime<Utc>) -> Opti
             run,
         });
     }
-    // From the bottom up: a child always stands after its parent.
+    // Sum from the end: a child always comes after its parent.
     for place in (0..nodes.len()).rev() {
         if let Some(parent) = parents[place] {
             let sums = nodes[place].subtree;
@@ -195,27 +196,27 @@ fn arrange(top: &str, newest_first: Vec<RunSummary>, now: DateTime<Utc>) -> Opti
     Some(nodes)
 }
 
-/// The lines that lead to each run.
+/// Draws the lines that lead to each run.
 #[derive(Default)]
 struct Branches {
-    /// For each level above, whether its line goes on.
-    goes_on: Vec<bool>,
+    /// For each level above, whether its line continues.
+    continues: Vec<bool>,
 }
 
 impl Branches {
     fn next(&mut self, node: &Node) -> String {
-        self.goes_on.truncate(node.depth.saturating_sub(1));
+        self.continues.truncate(node.depth.saturating_sub(1));
         let mut line = String::new();
         if node.depth > INDENTED_LEVELS {
             line = format!("({}) ", node.depth);
         } else if node.depth > 0 {
-            for &goes_on in &self.goes_on {
-                line += if goes_on { "│ " } else { "  " };
+            for &continues in &self.continues {
+                line += if continues { "│ " } else { "  " };
             }
             line += if node.is_last_child { "└ " } else { "├ " };
         }
         if node.depth > 0 {
-            self.goes_on.push(!node.is_last_child);
+            self.continues.push(!node.is_last_child);
         }
         line
     }

@@ -1,4 +1,4 @@
-//! What is told beside the results: on stderr.
+//! Notes and warnings on stderr, apart from the results.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -29,45 +29,45 @@ pub(crate) fn report_on_stderr() {
     tracing_subscriber::registry().with(on_stderr).init();
 }
 
-/// Tells something, in a line that can be shown on a terminal, if anybody is there to read it.
+/// Prints one line on stderr, made safe for a terminal.
 pub(crate) fn note(message: impl Display) {
     let line = printable(&message.to_string());
-    // There is nowhere to tell that it could not be told.
+    // If stderr fails, there is nowhere to report it.
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Tells of a row that can't be read, and is left out.
-pub(crate) fn damaged(err: &Error) {
+/// Warns about a damaged row that is left out.
+pub(crate) fn warn_damaged(err: &Error) {
     note(format!("warning: {err}"));
 }
 
-/// Tells of damaged rows, and goes on with the others.
-pub(crate) fn instead_of_damage<T>(
+/// Replaces damaged rows with warnings.
+pub(crate) fn skip_damaged<T>(
     records: impl Stream<Item = Result<T>> + Unpin,
 ) -> impl Stream<Item = Result<T>> + Unpin {
-    readable(records, damaged)
+    readable(records, warn_damaged)
 }
 
-/// The same for records that are read repeatedly.
-pub(crate) fn instead_of_damage_told_once<T>(
+/// Replaces damaged rows with warnings, one per row even if the rows are read repeatedly.
+pub(crate) fn skip_damaged_reporting_once<T>(
     records: impl Stream<Item = Result<T>> + Unpin,
-    told: &mut HashSet<String>,
+    reported: &mut HashSet<String>,
 ) -> impl Stream<Item = Result<T>> + Unpin {
     readable(records, |err| {
-        if told.insert(err.to_string()) {
-            damaged(err);
+        if reported.insert(err.to_string()) {
+            warn_damaged(err);
         }
     })
 }
 
 fn readable<T>(
     records: impl Stream<Item = Result<T>> + Unpin,
-    mut tell: impl FnMut(&Error) + Unpin,
+    mut report: impl FnMut(&Error) + Unpin,
 ) -> impl Stream<Item = Result<T>> + Unpin {
     let readable = records.filter_map(move |record| {
         std::future::ready(match record {
             Err(err @ Error::Corrupt { .. }) => {
-                tell(&err);
+                report(&err);
                 None
             }
             record => Some(record),

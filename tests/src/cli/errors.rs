@@ -13,7 +13,7 @@ on_each_backend! {
                 let message = cli.fails(4, &[&[command, "no such run"], json].concat());
                 assert_eq!(
                     message,
-                    "error: there is no run with id \"no such run\"; `runtrail list` shows the newest\n"
+                    "error: there is no run with id \"no such run\"; `runtrail list` shows the newest runs\n"
                 );
             }
         }
@@ -36,10 +36,10 @@ on_each_backend! {
         for (arguments, part) in [
             (vec!["frobnicate"], "unrecognized subcommand"),
             (vec!["exec"], "required arguments"),
-            (vec!["exec", "--input", "no-value", "true"], "give KEY=VALUE"),
-            (vec!["exec", "--timeout", "soon", "true"], "give a duration such as 30s"),
+            (vec!["exec", "--input", "no-value", "true"], "expected KEY=VALUE"),
+            (vec!["exec", "--timeout", "soon", "true"], "expected a duration such as 30s"),
             (vec!["exec", "--timeout", "0s", "true"], "must be longer than 0"),
-            (vec!["list", "--since", "yesterday"], "give a time such as"),
+            (vec!["list", "--since", "yesterday"], "expected a time such as"),
             (vec!["list", "--limit", "-1"], "unexpected argument"),
             (vec!["list", "--limit", "many"], "invalid digit"),
             (vec!["purge"], "--older-than"),
@@ -47,7 +47,7 @@ on_each_backend! {
             (vec!["import"], "<FILE>"),
             (vec!["completions", "dos"], "invalid value"),
             (vec!["--database-schema", "no such", "count"], "a schema name has"),
-            (vec!["-u", "sqlite::memory:", "exec", "true"], "a database in memory keeps nothing"),
+            (vec!["-u", "sqlite::memory:", "exec", "true"], "an in-memory database is lost"),
         ] {
             let output = cli.output(&arguments);
             assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -80,7 +80,7 @@ on_each_backend! {
             for command in [&["count"][..], &["exec", "true"], &["purge", "--older-than", "1d"]] {
                 let message = cli.fails(1, &[&["-u", &url], command].concat());
                 assert!(message.contains(reason), "{message}");
-                assert!(!message.contains("make one"), "{message}");
+                assert!(!message.contains("creates a new file"), "{message}");
             }
         }
         let message = cli.fails(1, &["-u", "sqlite://no-such-folder/runs.db", "count"]);

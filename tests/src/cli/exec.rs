@@ -94,7 +94,7 @@ on_each_backend! {
             let output = command.args(["--", "sh", "-c", script]).output().unwrap();
             assert!(output.status.success(), "{}", stderr(&output));
             let there = cli.succeeds(&["--database-url", "sqlite://other.db", "purge", "--older-than", "0s", "--yes"]);
-            assert!(there.starts_with("deleted 1 run,"), "{there}");
+            assert!(there.starts_with("deleted 1 run that"), "{there}");
         }
         assert_eq!(cli.succeeds(&["count"]), "2\n");
     }
@@ -243,7 +243,7 @@ on_each_backend! {
         cli.store.start_run(&finished_at("finished", 5)).await.unwrap();
         for id in ["running", "finished"] {
             let message = cli.fails(1, &["exec", "--keep-going", "--id", id, "--", "touch", "ran"]);
-            assert!(message.contains("nothing was run") && message.contains("give another --id"), "{message}");
+            assert!(message.contains("the program was not started") && message.contains("give another --id"), "{message}");
         }
         assert!(!cli.path("ran").exists());
         assert_eq!(cli.run("running").await, running("running"));

@@ -208,7 +208,7 @@ on_each_backend! {
             let mut command = cli.command(&["exec", "--id", id, "--", "sh", "-c", &format!("seq 3; exit {own_code}")]);
             let output = command.stdout(full).output().unwrap();
             assert_eq!(output.status.code(), Some(code));
-            let told = "runtrail: the output was not passed on to its end: No space left on device (os error 28)\n";
+            let told = "runtrail: not all of the output was passed on: No space left on device (os error 28)\n";
             assert_eq!(stderr(&output), told);
             assert_eq!(cli.printed_by(id, "stdout").await, b"1\n2\n3\n");
             assert!(cli.run(id).await.error.ends_with("No space left on device (os error 28)"));

@@ -140,7 +140,7 @@ on_each_backend! {
             let run = cli.run(signal).await;
             assert_eq!((run.status.as_str(), run.is_running()), ("error", false));
             let expected = format!(
-                "runtrail was sent SIG{signal} and passed it on; killed by SIG{signal} (signal {number})"
+                "runtrail received SIG{signal} and forwarded it; killed by SIG{signal} (signal {number})"
             );
             assert_eq!(run.error, expected);
         }
@@ -171,7 +171,7 @@ on_each_backend! {
                 "RTMAX" => "SIGRTMIN+30",
                 name => &format!("SIG{name}"),
             };
-            let expected = format!("runtrail was sent {name} and passed it on; killed by {name} (signal {number})");
+            let expected = format!("runtrail received {name} and forwarded it; killed by {name} (signal {number})");
             assert_eq!(run.error, expected);
         }
     }
@@ -308,7 +308,7 @@ on_each_backend! {
         assert_eq!(first_line(&mut child), "ready");
         send("TERM", &child.id().to_string());
         assert_eq!(ended(&mut child).code(), Some(4));
-        assert_eq!(cli.run("r").await.error, "runtrail was sent SIGTERM and passed it on; exit code 4");
+        assert_eq!(cli.run("r").await.error, "runtrail received SIGTERM and forwarded it; exit code 4");
         assert_eq!(cli.printed_by("r", "stdout").await, b"ready\nbye\n");
     }
 
@@ -362,7 +362,7 @@ on_each_backend! {
         ];
         assert_eq!(ended(&mut cli.spawn_exec(&arguments)).code(), Some(124));
         let inner = cli.run("inner").await;
-        assert_eq!(inner.error, "runtrail was sent SIGTERM and passed it on; killed by SIGKILL (signal 9)");
+        assert_eq!(inner.error, "runtrail received SIGTERM and forwarded it; killed by SIGKILL (signal 9)");
     }
 
     async fn a_reader_that_does_not_read_keeps_no_ended_run_open(database) {
@@ -376,7 +376,7 @@ on_each_backend! {
         for id in ["terminated", "timed out"] {
             let run = cli.run(id).await;
             assert!(!run.is_running());
-            assert!(run.error.ends_with("its output was not passed on to its end: nobody has taken it"), "{}", run.error);
+            assert!(run.error.ends_with("not all of the output was passed on: its reader has stalled"), "{}", run.error);
         }
     }
 

@@ -86,7 +86,9 @@ async fn nothing_waits_longer<T>(
         cancelled.after
     );
     assert!(
-        cancelled.stderr.contains("error: nothing was run: "),
+        cancelled
+            .stderr
+            .contains("error: the program was not started: "),
         "{}",
         cancelled.stderr
     );
@@ -107,7 +109,7 @@ async fn nothing_waits_longer<T>(
     let new = Ended::wait(&mut new, begun);
     assert_eq!(new.status.code(), Some(1));
     assert!(
-        new.stderr.contains("error: nothing was run: "),
+        new.stderr.contains("error: the program was not started: "),
         "{}",
         new.stderr
     );

@@ -31,15 +31,12 @@ fn nothing_is_run_when_it_cannot_be_recorded() {
         let lines: Vec<_> = message.lines().collect();
         let last = lines.last().unwrap();
         assert!(
-            last.starts_with("error: nothing was run: the database "),
+            last.starts_with("error: the program was not started: the database "),
             "{message}"
         );
         // Only a server may come back.
         match url {
-            NOWHERE => assert!(
-                lines[0].ends_with("trying again for up to 15 s"),
-                "{message}"
-            ),
+            NOWHERE => assert!(lines[0].ends_with("retrying for up to 15 s"), "{message}"),
             _ => assert_eq!(lines.len(), 1, "{message}"),
         }
         assert!(!message.contains("secret"), "{message}");
@@ -136,7 +133,7 @@ fn with_keep_going_a_url_that_cannot_be_handed_down_keeps_no_program_from_runnin
             (Some(0), "ran\n")
         );
         assert!(
-            stderr(&output).contains("can't be handed down"),
+            stderr(&output).contains("can't be passed to the program"),
             "{}",
             stderr(&output)
         );

@@ -99,7 +99,7 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         for name in ["@last", "@last-failed", "@last:skill"] {
             let message = cli.fails(4, &["show", name]);
-            assert_eq!(message, format!("error: no run is recorded that {name} could mean\n"));
+            assert_eq!(message, format!("error: no recorded run matches {name}\n"));
         }
         some_runs(&cli).await;
         for (given, id) in [
@@ -164,7 +164,7 @@ on_each_backend! {
                 seen.push(run["id"].as_str().unwrap().to_owned());
             }
             let message = stderr(&output);
-            let Some((_, rest)) = message.split_once("there are more: --offset ") else { break };
+            let Some((_, rest)) = message.split_once("there are more runs: --offset ") else { break };
             assert_eq!(lines.lines().count(), 2, "{lines}");
             offset = rest.split_whitespace().next().unwrap().parse().unwrap();
         }

@@ -27,7 +27,7 @@ on_each_backend! {
             ("18446744073709551616", "has more than 64 bits"),
             ("-9223372036854775809", "has more than 64 bits"),
             ("[1,{\"a\":100000000000000000000000000}]", "has more than 64 bits"),
-            ("1e-400", "is too small to be stored"),
+            ("1e-400", "is too small and would be stored as 0"),
             ("0.00e-400", ""),
             ("1e400", "is too large to be stored"),
             ("\"18446744073709551616\"", ""),
@@ -103,7 +103,7 @@ on_each_backend! {
         assert_eq!(output.status.code(), Some(1));
         let message = stderr(&output);
         assert!(message.contains("line 100: ") && !message.contains("line 101: "), "{message}");
-        assert!(message.contains("further lines are only counted\n"), "{message}");
+        assert!(message.contains("more lines can't be imported; they are only counted\n"), "{message}");
         assert!(message.ends_with("error: 5,000 lines could not be imported\n"), "{message}");
     }
 
@@ -132,7 +132,7 @@ on_each_backend! {
             (1, "a run has no field \"unknown-0\""),
             (2, "payload has more than 16777216 bytes"),
             (3, "inputs has more than 16777216 bytes"),
-            (4, "expected a text, a number or null"),
+            (4, "expected a string, a number or null"),
         ] {
             let message = messages.lines().find(|line| line.starts_with(&format!("line {number}: ")));
             assert!(message.unwrap_or_default().contains(reason), "{reason}: {messages}");

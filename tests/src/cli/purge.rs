@@ -44,9 +44,9 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         let told = cli.succeeds(&["purge", "--older-than", "2026-11-02", "--dry-run"]);
-        assert_eq!(told, "would delete 3 runs with 6 events, finished before 2026-11-02T00:00:00.000000Z\n");
+        assert_eq!(told, "would delete 3 runs with 6 events that finished before 2026-11-02T00:00:00.000000Z\n");
         let told = cli.succeeds(&["purge", "--older-than", "2026-11-01T08:00:05Z", "--dry-run", "--yes"]);
-        assert_eq!(told, "would delete 0 runs with 0 events, finished before 2026-11-01T08:00:05.000000Z\n");
+        assert_eq!(told, "would delete 0 runs with 0 events that finished before 2026-11-01T08:00:05.000000Z\n");
         assert_eq!(cli.succeeds(&["count"]), "4\n");
     }
 
@@ -54,7 +54,7 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         let told = cli.succeeds(&["purge", "--older-than", "2026-11-02", "--yes"]);
-        assert_eq!(told, "deleted 3 runs, finished before 2026-11-02T00:00:00.000000Z\n");
+        assert_eq!(told, "deleted 3 runs that finished before 2026-11-02T00:00:00.000000Z\n");
         assert_eq!(cli.run("running").await, running("running"));
         let db = database.connection().await;
         assert_eq!(count(&db, "skill_run_logs").await, 0);
@@ -78,7 +78,7 @@ on_each_backend! {
         execute(&db, "INSERT INTO tickets VALUES ('b')").await;
         let output = cli.output(&["purge", "--older-than", "2026-11-02", "--yes"]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(stdout(&output).starts_with("deleted 2 runs, "), "{}", stdout(&output));
+        assert!(stdout(&output).starts_with("deleted 2 runs that "), "{}", stdout(&output));
         let message = stderr(&output);
         assert!(message.contains("\"b\"") && message.contains("1 run can't be deleted"), "{message}");
         assert_eq!(cli.store.list_logs_by_run("b").await.unwrap().len(), 2);
@@ -104,7 +104,7 @@ on_each_backend! {
         for refusal in ["n\n", "\n", "\u{4}"] {
             let (code, shown) = answer(&cli, refusal);
             assert_eq!(code, 1, "{shown}");
-            let question = "Delete 3 runs with 6 events, finished before 2026-11-02T00:00:00.000000Z? [y/N] ";
+            let question = "Delete 3 runs with 6 events that finished before 2026-11-02T00:00:00.000000Z? [y/N] ";
             assert!(shown.contains(question) && shown.contains("nothing was deleted"), "{shown}");
             assert_eq!(cli.succeeds(&["count"]), "4\n");
         }

@@ -89,7 +89,7 @@ on_each_backend! {
         cli.succeeds(&["purge", "--older-than", "2026-11-02", "--yes"]);
         assert_top(["imported", "child"]);
         let first = cli.output(&["list", "--json", "--top-level", "--limit", "1"]);
-        assert_eq!(stderr(&first), "there are more: --offset 1 goes on, --limit N shows more at once\n");
+        assert_eq!(stderr(&first), "there are more runs: --offset 1 continues, --limit N lists more at once\n");
         assert_eq!(ids_in(&cli.json(&["list", "--json", "--top-level", "--offset", "1"])), ["child"]);
     }
 
@@ -98,7 +98,7 @@ on_each_backend! {
         some_runs(&cli).await;
         for arguments in [vec!["list", "--limit", "2"], vec!["list", "--json", "--limit", "2"]] {
             let output = cli.output(&arguments);
-            assert_eq!(stderr(&output), "there are more: --offset 2 goes on, --limit N shows more at once\n");
+            assert_eq!(stderr(&output), "there are more runs: --offset 2 continues, --limit N lists more at once\n");
         }
         assert_eq!(stderr(&cli.output(&["list", "--limit", "3"])), "");
     }

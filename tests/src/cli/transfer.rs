@@ -110,7 +110,7 @@ on_each_backend! {
         awkward_history(&cli.store).await;
         let output = cli.output(&["export"]);
         assert_eq!(stdout(&output).lines().count(), 5);
-        let told = "exported 5 runs with 703 events\nleft out 1 dry run: --include-dry-run takes them as well\n";
+        let told = "exported 5 runs with 703 events\nleft out 1 dry run; --include-dry-run exports dry runs too\n";
         assert_eq!(stderr(&output), told);
         let of_skill = cli.json(&["export", "--skill", "skill", "--until", "2026-11-02"]);
         let ids: Vec<_> = of_skill.iter().map(|run| run["id"].as_str().unwrap()).collect();
@@ -197,7 +197,7 @@ on_each_backend! {
             ("line 8: ", "unknown field `kind`"),
             ("line 9: ", "missing field `status`"),
             ("line 10: ", "id is empty"),
-            ("line 11: ", "the events are not in the order of their sequence"),
+            ("line 11: ", "the events are not in ascending order of their sequence"),
             ("line 12: ", "payload is nested deeper than 64 levels"),
             ("line 13: ", "run \"other\" is finished and differs from what was given"),
             ("line 14: ", "event 1 of run \"contradicted\" is stored already"),
@@ -226,7 +226,7 @@ on_each_backend! {
         fs::write(cli.path("other.jsonl"), line.to_string()).unwrap();
         let output = cli.output(&["import", "other.jsonl"]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(stderr(&output).starts_with("line 1: run \"r\" is running, and was started otherwise\n"));
+        assert!(stderr(&output).starts_with("line 1: run \"r\" is running, and its start differs from the line\n"));
         assert_eq!(cli.run("r").await, running("r"));
         assert!(cli.events("r").await.is_empty());
     }
@@ -350,7 +350,7 @@ on_each_backend! {
         assert_eq!(output.status.code(), Some(1));
         let told = stderr(&output);
         assert!(told.contains("row \"b\"") && told.contains("row \"c/0\""), "{told}");
-        assert!(told.contains("error: 2 damaged rows could not be exported; everything else was"), "{told}");
+        assert!(told.contains("error: 2 damaged rows could not be exported; all other rows were exported"), "{told}");
         assert_eq!(fs::read_to_string(cli.path("export.jsonl")).unwrap().lines().count(), 2);
     }
 

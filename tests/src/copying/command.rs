@@ -37,11 +37,11 @@ from_each_to_each! {
         source.finish_run("a", &stats()).await.unwrap();
         source.append_log(&event("b", 2)).await.unwrap();
         let told = succeeds(&between);
-        assert_eq!(told, "copied 0 runs and 1 event\nfinished 1 run\nthere already: 1 run and 2 events\n");
+        assert_eq!(told, "copied 0 runs and 1 event\nfinished 1 run\nalready present: 1 run and 2 events\n");
         source.start_run(&running("c")).await.unwrap();
         let told = succeeds(&[&between[..], &["--final"]].concat());
         let lines: Vec<&str> = told.lines().collect();
-        assert_eq!(lines[..3], ["copied 1 run and 0 events", "there already: 2 runs and 3 events", "compared 3 runs and 3 events"]);
+        assert_eq!(lines[..3], ["copied 1 run and 0 events", "already present: 2 runs and 3 events", "compared 3 runs and 3 events"]);
         let digest = lines[3].strip_prefix("source ").unwrap();
         assert_eq!(digest.len(), 64);
         assert_eq!(lines[4..], [format!("target {digest}")]);
@@ -49,7 +49,7 @@ from_each_to_each! {
         let told = succeeds(&[&between[..], &["--verify"]].concat());
         assert!(told.contains("copied 0 runs and 0 events\n") && told.ends_with(&format!("target {digest}\n")), "{told}");
         let told = succeeds(&[&between[..], &["--final", "--no-verify"]].concat());
-        assert_eq!(told, "copied 0 runs and 0 events\nthere already: 3 runs and 3 events\n");
+        assert_eq!(told, "copied 0 runs and 0 events\nalready present: 3 runs and 3 events\n");
     }
 
     async fn large_values_are_copied_in_bounded_memory(from, to) {
@@ -91,14 +91,14 @@ from_each_to_each! {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(stderr(&output), "run \"other\" is in the target with other content\n\
             event 1 of run \"same\" is in the target with other content\n\
-            error: not everything is the same: 2 rows with other content\n");
+            error: the target differs from the source: 2 rows with other content\n");
         let output = copy(&[&between[..], &["--final"]].concat());
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(stderr(&output), "run \"extra\" is only in the target\n\
             run \"other\" is in the target with other content\n\
             event 1 of run \"same\" is in the target with other content\n\
             runs of skill \"skill\" with status \"ok\": 0 in the source, 1 in the target\n\
-            error: not everything is the same: 2 rows with other content, 1 row only in the target\n");
+            error: the target differs from the source: 2 rows with other content, 1 row only in the target\n");
         assert_eq!(target.list_logs_by_run("same").await.unwrap()[0].payload, json!("other"));
         assert_eq!(target.get_run("other").await.unwrap(), finished_at("other", 1));
     }
@@ -155,7 +155,7 @@ fn what_makes_no_sense_is_wrong_usage_and_makes_nothing() {
             (
                 2,
                 vec!["--from", &url, "--to", &other, "-u", &url],
-                "--from and --to name them",
+                "give --from and --to",
             ),
             (
                 2,

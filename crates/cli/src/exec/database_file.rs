@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::database::DatabaseArguments;
 
-/// The SQLite file that a run is recorded in. What is written to a file that was deleted is lost without an error.
+/// The SQLite file that a run is recorded in. Writes to a deleted file are lost without an error.
 pub(super) struct DatabaseFile {
     path: PathBuf,
     identity: (u64, u64),
@@ -18,7 +18,8 @@ impl DatabaseFile {
         Some(Self { path, identity })
     }
 
-    /// Why the run isn't in the file of this name any more.
+    /// Returns the reason if the file has been moved or deleted, so that its path doesn't lead to
+    /// the run any more.
     pub(super) fn replaced(&self) -> Option<String> {
         let is_replaced = match fs::metadata(&self.path) {
             Ok(file) => identity(&file) != self.identity,

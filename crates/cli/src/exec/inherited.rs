@@ -1,4 +1,4 @@
-//! What a `runtrail exec` passes to nested ones through the environment.
+//! Values that a `runtrail exec` passes to nested ones through the environment.
 
 use std::env;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use rustix::process::{Pid, getpid, test_kill_process};
 
 use super::processes::{Process, parse_pid};
 
-/// The id of the surrounding run, the parent of a nested one.
+/// The id of the outer run, which is the parent of a nested one.
 const RUN_ID: &str = "RUNTRAIL_RUN_ID";
 
-/// How many milliseconds after SIGTERM a nested `runtrail exec` must kill its program, to finish its own run before it
-/// is killed itself.
+/// How many milliseconds after SIGTERM a nested `runtrail exec` must kill its program. That leaves
+/// it time to finish its run before it is killed itself.
 const KILL_AFTER: &str = "RUNTRAIL_KILL_AFTER_MS";
 
-/// The `runtrail exec` that has set the variables: its process, the start of that process, and its run. The variables
-/// count only while the process lives, since they outlive it in the environment of a daemon that its program leaves
-/// behind.
+/// The `runtrail exec` that set the variables: its process id, the start time of the process, and
+/// its run. The variables are ignored once that process has ended: a daemon that the program left
+/// behind still has them in its environment.
 const RECORDER: &str = "RUNTRAIL_RECORDER";
 
-/// What this `runtrail exec` has inherited from the surrounding one.
+/// Values that this `runtrail exec` has inherited from the outer one.
 pub(super) struct Inherited {
     pub(super) parent: Option<String>,
     pub(super) kill_after: Option<Duration>,
@@ -31,24 +31,27 @@ impl Inherited {
         let recorder = env::var(RECORDER).unwrap_or_default();
         let recorder = Recorder::parse(&recorder);
         let is_alive = recorder.as_ref().is_some_and(Recorder::is_alive);
-        // An id other than the recorder's was set on purpose, for example by a host that runs this command.
-        let is_its_own = |id: &String| recorder.as_ref().is_some_and(|its| its.run_id == *id);
+        // An id other than the recorder's was set on purpose, for example by a host that runs this
+        // command.
+        let is_of_recorder = |id: &String| recorder.as_ref().is_some_and(|its| its.run_id == *id);
         let kill_after = env::var(KILL_AFTER).ok().filter(|_| is_alive);
         Self {
-            parent: run_id.filter(|id| is_alive || !is_its_own(id)),
+            parent: run_id.filter(|id| is_alive || !is_of_recorder(id)),
             kill_after: kill_after
                 .and_then(|milliseconds| milliseconds.parse().ok())
                 .map(Duration::from_millis),
         }
     }
 
-    /// The variables for a program that is killed this long after the SIGTERM of its timeout.
-    pub(super) fn hand_down(
+    /// Returns the variables for the program. `kill_after` is the time between the SIGTERM and the
+    /// SIGKILL of its timeout.
+    pub(super) fn variables(
         &self,
         run_id: &str,
         kill_after: Option<Duration>,
     ) -> [(&'static str, Option<String>); 3] {
-        // Half of our own time, so that a nested `runtrail exec` can finish its run before we kill it.
+        // Half of this process's own time: a nested `runtrail exec` then finishes its run before it
+        // is killed.
         let kill_after = kill_after.or(self.kill_after).map(|whole| whole / 2);
         let started = Process::find(getpid()).map_or(0, |process| process.started);
         let recorder = format!("{}:{started}:{run_id}", getpid().as_raw_nonzero());

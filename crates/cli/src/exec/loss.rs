@@ -10,25 +10,25 @@ use crate::output::counted;
 pub(super) struct Loss {
     pub(super) events: usize,
     pub(super) is_unfinished: bool,
-    /// Whether nothing of the run is where it is looked for.
-    pub(super) is_elsewhere: bool,
+    /// Whether the database file was moved or deleted, so that the whole run may be lost.
+    pub(super) is_file_replaced: bool,
     /// The reason of the first loss.
     reason: String,
 }
 
 impl Loss {
-    pub(super) fn because(reason: String) -> Self {
+    pub(super) fn new(reason: String) -> Self {
         Self {
             events: 0,
             is_unfinished: false,
-            is_elsewhere: false,
+            is_file_replaced: false,
             reason,
         }
     }
 
     /// Adds a loss to earlier ones.
     pub(super) fn add(before: &mut Option<Self>, events: usize, err: Error) -> &mut Self {
-        let loss = before.get_or_insert_with(|| Self::because(Failure::from(err).in_one_line()));
+        let loss = before.get_or_insert_with(|| Self::new(Failure::from(err).in_one_line()));
         loss.events += events;
         loss
     }
@@ -40,10 +40,10 @@ impl fmt::Display for Loss {
             write!(f, "{} lost, ", counted(self.events as u64, "event"))?;
         }
         if self.is_unfinished {
-            f.write_str("it is not finished, ")?;
+            f.write_str("the run is not finished, ")?;
         }
-        if self.is_elsewhere {
-            f.write_str("nothing of it may be left, ")?;
+        if self.is_file_replaced {
+            f.write_str("the whole run may be lost, ")?;
         }
         write!(f, "since {}", self.reason)
     }

@@ -1,25 +1,26 @@
-//! Running a program as a recorded run.
+//! Runs a program as a recorded run.
 //!
-//! The program's stdout and stderr are pipes that two threads read: what comes is passed on at once, split into
-//! events, and handed to the recorder over a bounded channel. When the database is slower than the program, the
-//! channel fills, the threads wait, and so does the program: memory stays bounded, and nothing is left out.
+//! Two threads read the program's stdout and stderr from pipes. They pass on each chunk
+//! immediately, split it into events, and send those to the recorder over a bounded channel. When
+//! the database is slower than the program, the channel fills, the threads block, and so does the
+//! program: memory stays bounded, and no event is dropped.
 
 mod database_file;
 mod inherited;
+mod lines;
 mod loss;
 mod outcome;
-mod patience;
-mod pieces;
+mod process_tree;
 mod processes;
 mod program;
 mod pseudo_terminal;
 mod pump;
 mod recorder;
-mod shown;
+mod retry_budget;
 mod signals;
 mod start;
-mod target;
 mod terminal;
+mod terminal_lines;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -32,87 +33,93 @@ use serde_json::{Map, Value};
 use tokio::time::{sleep, timeout};
 
 use self::inherited::Inherited;
-use self::outcome::{Ending, after_signal, name};
-use self::patience::IMPATIENCE;
+use self::outcome::{Ending, signal_exit_code, signal_name};
 use self::program::{Program, Streams};
-use self::recorder::{Recorder, Started, tell_unrecorded};
+use self::recorder::{Recorder, Started, report_unrecorded};
+use self::retry_budget::SHORT_TIMEOUT;
 use self::signals::Signals;
 use self::start::Start;
 use crate::Exit;
 use crate::database::DatabaseArguments;
+use crate::database_environment::DatabaseEnvironment;
 use crate::failure::{FAILED, Failure, Result};
-use crate::handed_down::HandedDown;
 use crate::time;
 use crate::warnings::note;
 
-/// The member of the inputs that holds the command line.
+/// The key of the command line among the inputs.
 const COMMAND: &str = "command";
 
-/// The member of the inputs that holds the process id of the recorder: it tells two recorders apart that start the same
-/// command under the same id at the same moment.
+/// The key of the process id of `runtrail exec` among the inputs. It distinguishes two processes
+/// that start the same command under the same id at the same moment.
 const EXEC_PID: &str = "exec_pid";
 
 /// Run a program and record it: each line that it prints is an event of the run.
 ///
-/// What it prints is passed on unchanged and at once, and so is its exit code: 128 + N if signal N has killed it,
-/// 124 after a timeout, 127 if there is no such program, 126 if it can't be run.
+/// The output is passed on unchanged and immediately. The exit code is the program's own: 128 + N
+/// if signal N killed it, 124 after a timeout, 127 if the program doesn't exist, 126 if it can't be
+/// run.
 ///
-/// A line is recorded as a person would see it: only what follows its last carriage return, as progress bars use it.
+/// A line is recorded as a terminal shows it: only the text after its last carriage return, as for
+/// progress bars.
 ///
-/// A `runtrail exec` within the program records a child of this run, if it records into the same database, and
-/// otherwise a top-level run.
+/// A `runtrail exec` inside the program records a child of this run if it uses the same database,
+/// and otherwise a top-level run.
 ///
-/// The command line is stored among the inputs of the run, so keep passwords out of it. So is the process id of
-/// `runtrail exec`.
+/// The command line and the process id of `runtrail exec` are stored among the inputs of the run.
+/// Keep passwords out of the command line.
 #[derive(Args)]
 pub(crate) struct Exec {
-    /// Id of the run [default: a new UUIDv7].
+    /// Id of the run; must be unique [default: a new UUIDv7].
     #[arg(long)]
     id: Option<String>,
     /// Name of the skill, agent or job [default: the program's file name].
     #[arg(long)]
     skill: Option<String>,
-    /// Who it is run for, such as a user or a service.
+    /// Who the program runs for, such as a user or a service.
     #[arg(long, default_value = "", hide_default_value = true)]
     caller: String,
-    /// Where it was asked for, such as cron, cli or chat.
+    /// Where the request came from, such as cron, cli or chat.
     #[arg(long, default_value = "", hide_default_value = true)]
     channel: String,
-    /// Store KEY with VALUE, as text, among the inputs of the run; repeatable. The keys `command` and `exec_pid` are
-    /// taken.
+    /// Store KEY with VALUE, as text, among the inputs of the run; repeatable. The keys `command`
+    /// and `exec_pid` are reserved.
     #[arg(long = "input", value_name = "KEY=VALUE", value_parser = key_and_value)]
     inputs: Vec<(String, String)>,
-    /// End the program after this long, with SIGTERM.
+    /// Send SIGTERM to the program after this time.
     ///
-    /// In the foreground of a terminal only the program itself, and otherwise whatever it has started as well.
-    /// On Linux that includes what has left its process group.
+    /// In the foreground of a terminal only the program itself gets the signal; otherwise also
+    /// every process that it has started, on Linux including those that have left its process
+    /// group.
     #[arg(long, value_name = "DURATION", value_parser = time::duration)]
     timeout: Option<Duration>,
-    /// How long after the SIGTERM of a timeout SIGKILL follows.
+    /// Send SIGKILL this long after the SIGTERM of --timeout.
     #[arg(long, value_name = "DURATION", value_parser = time::duration, default_value = "10s")]
     kill_after: Duration,
-    /// Record the run with the status dry_run, however it ends. The program runs all the same.
+    /// Record the run with the status dry_run, whatever its outcome. The program is run as usual.
     ///
-    /// list, count and export leave such runs out unless they are given --include-dry-run.
+    /// `list`, `count` and `export` leave out such runs unless --include-dry-run is given.
     #[arg(long)]
     dry_run_status: bool,
-    /// Give the program one pipe for stdout and stderr, as `2>&1` does: its lines stay in their order.
+    /// Give the program one pipe for stdout and stderr, as `2>&1` does, so that all lines stay in
+    /// order.
     ///
-    /// They are passed on to stdout, and are events of the type output.
+    /// The lines go to stdout, and are events of the type output.
     #[arg(long)]
     merge: bool,
-    /// Give the program a terminal of its own, for colours, progress bars and prompts.
+    /// Give the program its own terminal, for colours, progress bars and prompts.
     ///
-    /// What it prints is passed on to stdout. Its lines are events of the type output, as a person sees them: without
-    /// colours, and without what was overwritten in the same line. The program gets what is typed, ^C included. A stdin
-    /// that is not a terminal is its own. The terminals have the same size; without one it is 80 by 24.
+    /// The output goes to stdout. Its lines are events of the type output, as a person sees them:
+    /// without colours, and without text that was overwritten in the same line. The program
+    /// receives all keyboard input, ^C included. If stdin is not a terminal, the program inherits
+    /// it. The program's terminal has the size of this one, or 80 by 24 if there is none.
     #[arg(long, conflicts_with = "merge")]
     pty: bool,
-    /// Run the program even when it can't be recorded, and pass on its exit code all the same.
+    /// Run the program even if it can't be recorded, and exit with its code even if events are
+    /// lost.
     ///
-    /// A database that doesn't answer delays the start of the program by a second, and its end by at most 15.
-    /// Without it nothing is run when the run can't be recorded, and a run of which something is lost on the way
-    /// gives exit code 1 unless the program's own says that it has failed.
+    /// A database that doesn't answer delays the start of the program by at most 1 s, and its end
+    /// by at most 15 s. Without this option the program isn't started if the run can't be recorded,
+    /// and if events are lost, exit code 0 becomes 1.
     #[arg(long)]
     keep_going: bool,
     /// The program and its arguments.
@@ -122,13 +129,14 @@ pub(crate) struct Exec {
 
 impl Exec {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<Exit> {
-        // Before anything is recorded: from here on no signal leaves the run unfinished.
+        // Before anything is recorded: from here on, no signal leaves the run unfinished.
         let mut signals = Signals::catch()
-            .map_err(|err| Failure::failed(format!("signals can't be caught: {err}")))?;
+            .map_err(|err| Failure::failed(format!("signal handlers can't be installed: {err}")))?;
         processes::adopt_orphans();
         let run_id = match &self.id {
             Some(id) if id.starts_with('@') => {
-                let message = "--id must not begin with @, as @last does";
+                let message =
+                    "--id must not begin with @, which is reserved for names such as @last";
                 return Err(Failure::usage(message));
             }
             Some(id) => id.clone(),
@@ -143,27 +151,29 @@ impl Exec {
                 .map_err(not_run)?,
             keep_going: self.keep_going,
         };
-        let handed_down = match database.hand_down() {
-            Ok(handed_down) => handed_down,
+        let database_environment = match database.environment() {
+            Ok(database_environment) => database_environment,
             Err(failure) if self.keep_going => {
-                tell(failure.in_one_line());
-                HandedDown::nothing()
+                report(failure.in_one_line());
+                DatabaseEnvironment::cleared()
             }
             Err(failure) => return Err(not_run(failure)),
         };
-        let mut environment = handed_down.variables.to_vec();
-        environment.extend(inherited.hand_down(&run_id, self.timeout.map(|_| self.kill_after)));
+        let mut environment = database_environment.variables.to_vec();
+        environment.extend(inherited.variables(&run_id, self.timeout.map(|_| self.kill_after)));
 
         let (recorder, started) = Recorder::new(&run_id, database.clone(), start.store());
         let recorder = match self.wait_for(started, &mut signals).await? {
-            Beginning::Recorded => Some(recorder),
-            Beginning::Unrecorded => None,
-            Beginning::Forestalled(signal) => {
-                let name = name(signal);
-                note(format!("error: nothing was run: runtrail was sent {name}"));
+            StartOutcome::Recorded => Some(recorder),
+            StartOutcome::Unrecorded => None,
+            StartOutcome::Cancelled(signal) => {
+                let name = signal_name(signal);
+                note(format!(
+                    "error: the program was not started: runtrail received {name}"
+                ));
                 return Ok(match signal {
                     Signal::INT => Exit::Interrupted,
-                    signal => Exit::Code(after_signal(signal.as_raw())),
+                    signal => Exit::Code(signal_exit_code(signal.as_raw())),
                 });
             }
         };
@@ -185,15 +195,15 @@ impl Exec {
         let mut exit_code = outcome.exit_code();
         if !matches!(outcome.ending, Ending::Exited(_)) {
             let program = self.command.first().map(Path::new).unwrap_or(Path::new(""));
-            tell(format!("{}: {}", program.display(), outcome.error()));
+            report(format!("{}: {}", program.display(), outcome.error()));
         }
         if let Some(reason) = &outcome.output_lost {
-            tell(format!("the output was not passed on to its end: {reason}"));
+            report(format!("not all of the output was passed on: {reason}"));
         }
         if let Some(recorder) = recorder {
             let status = self.status_of(outcome.status());
             if let Err(loss) = recorder.finish(status, &outcome, &mut signals).await {
-                tell(format!("run {run_id} is recorded incompletely: {loss}"));
+                report(format!("run {run_id} is recorded incompletely: {loss}"));
                 if exit_code == 0 && !self.keep_going {
                     exit_code = FAILED;
                 }
@@ -205,34 +215,35 @@ impl Exec {
         })
     }
 
-    /// Waits until the start of the run is stored; with --keep-going at most for [`IMPATIENCE`]. A signal ends the
-    /// wait.
-    async fn wait_for(&self, mut started: Started, signals: &mut Signals) -> Result<Beginning> {
+    /// Waits until the start of the run is stored; with --keep-going for at most [`SHORT_TIMEOUT`].
+    /// A signal ends the wait.
+    async fn wait_for(&self, mut started: Started, signals: &mut Signals) -> Result<StartOutcome> {
         let started = tokio::select! {
             started = &mut started => started,
             // If the start fails later, the recorder reports it.
-            () = sleep(IMPATIENCE), if self.keep_going => return Ok(Beginning::Recorded),
+            () = sleep(SHORT_TIMEOUT), if self.keep_going => return Ok(StartOutcome::Recorded),
             received = signals.next_fatal() => {
-                // The program won't run. But if its start is stored at this moment, the run must be finished.
+                // The program won't run. But if its start is being stored right now, the run must
+                // be finished.
                 signals.put_back(received);
-                match timeout(IMPATIENCE, &mut started).await {
+                match timeout(SHORT_TIMEOUT, &mut started).await {
                     Ok(started) => started,
-                    Err(_) => return Ok(Beginning::Forestalled(received.signal)),
+                    Err(_) => return Ok(StartOutcome::Cancelled(received.signal)),
                 }
             }
         };
         match started {
-            Ok(Ok(())) => Ok(Beginning::Recorded),
-            Ok(Err(failure)) if self.keep_going && failure.is_out_of_reach() => {
-                tell_unrecorded(&failure);
-                Ok(Beginning::Unrecorded)
+            Ok(Ok(())) => Ok(StartOutcome::Recorded),
+            Ok(Err(failure)) if self.keep_going && failure.is_database_failure() => {
+                report_unrecorded(&failure);
+                Ok(StartOutcome::Unrecorded)
             }
             Ok(Err(failure)) => Err(Failure::NotRun(Box::new(failure))),
-            Err(err) => Err(Failure::failed(format!("the recorder has ended: {err}"))),
+            Err(err) => Err(Failure::failed(format!("the recorder failed: {err}"))),
         }
     }
 
-    /// The run as it starts.
+    /// Returns the run to store at the start.
     fn as_run(&self, run_id: &str, parent: Option<String>) -> Result<SkillRun> {
         let mut inputs = Map::new();
         let command = self
@@ -244,7 +255,7 @@ impl Exec {
         for (key, value) in &self.inputs {
             if inputs.insert(key.clone(), value.as_str().into()).is_some() {
                 return Err(Failure::usage(format!(
-                    "the input {key:?} is given twice, or is one that exec sets itself"
+                    "the input {key:?} is given twice, or is reserved for exec"
                 )));
             }
         }
@@ -257,7 +268,7 @@ impl Exec {
         Ok(run)
     }
 
-    /// Hidden, if the run shall be.
+    /// Applies `--dry-run-status`.
     fn status_of(&self, status: RunStatus) -> RunStatus {
         match self.dry_run_status {
             true => RunStatus::DRY_RUN,
@@ -272,7 +283,7 @@ impl Exec {
         }
     }
 
-    /// The name of the program, without its folder.
+    /// Returns the file name of the program.
     fn program(&self) -> String {
         let program = self.command.first().map(Path::new);
         let name = program.map(|path| path.file_name().unwrap_or(path.as_os_str()));
@@ -280,21 +291,21 @@ impl Exec {
     }
 }
 
-/// Whether a program runs, and is recorded.
-enum Beginning {
+/// Whether the program is to run, and is recorded.
+enum StartOutcome {
     /// The start is stored, or still being stored.
     Recorded,
     Unrecorded,
-    /// A signal has arrived before the program could run.
-    Forestalled(Signal),
+    /// A signal arrived before the program was started.
+    Cancelled(Signal),
 }
 
-/// Tells something beside what the program prints.
-fn tell(message: String) {
+/// Prints a message on stderr, marked as `runtrail`'s own and not the program's.
+fn report(message: String) {
     note(format!("runtrail: {message}"));
 }
 
-/// As much of a name as fits into an identifier.
+/// Cuts a name to the length of an identifier.
 fn as_identifier(mut name: String) -> String {
     let end = name.floor_char_boundary(rules::MAX_IDENTIFIER_BYTES);
     name.truncate(end);
@@ -302,6 +313,6 @@ fn as_identifier(mut name: String) -> String {
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
-    let (key, value) = text.split_once('=').ok_or("give KEY=VALUE")?;
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }

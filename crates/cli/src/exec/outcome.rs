@@ -6,11 +6,11 @@ use std::time::Duration;
 use runtrail::RunStatus;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use signal_hook::low_level::signal_name;
+use signal_hook::low_level;
 
 use crate::failure::FAILED;
 
-/// What `timeout` of the GNU core utilities gives, so that scripts know it.
+/// The exit code of `timeout` from the GNU core utilities, which scripts know.
 const TIMED_OUT: u8 = 124;
 const CANNOT_BE_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
@@ -19,31 +19,31 @@ const NOT_FOUND: u8 = 127;
 pub(super) struct Outcome {
     pub(super) ending: Ending,
     pub(super) runtime: Duration,
-    /// The time it was given, if it has used it up.
+    /// The timeout, if the program reached it.
     pub(super) timed_out_after: Option<Duration>,
-    /// The last signal that we were sent, and have passed on.
-    pub(super) passed_on: Option<Signal>,
-    /// Why not all of its output was passed on.
+    /// The last signal that this process received and forwarded.
+    pub(super) forwarded_signal: Option<Signal>,
+    /// Why some of the output was not passed on.
     pub(super) output_lost: Option<String>,
 }
 
 pub(super) enum Ending {
     Exited(ExitStatus),
-    /// The system doesn't say how.
+    /// The exit status can't be read.
     Unknown(io::Error),
     NotRun(io::Error),
-    /// We were sent a signal before it was run.
-    Forestalled(Signal),
+    /// This process received a signal before it started the program.
+    Cancelled(Signal),
 }
 
 impl Outcome {
-    /// Of a program that has never run.
+    /// Returns the outcome of a program that never ran.
     pub(super) fn without_running(ending: Ending) -> Self {
         Self {
             ending,
             runtime: Duration::ZERO,
             timed_out_after: None,
-            passed_on: None,
+            forwarded_signal: None,
             output_lost: None,
         }
     }
@@ -52,10 +52,10 @@ impl Outcome {
         match &self.ending {
             Ending::NotRun(err) if err.kind() == io::ErrorKind::NotFound => NOT_FOUND,
             Ending::NotRun(_) => CANNOT_BE_RUN,
-            Ending::Forestalled(signal) => after_signal(signal.as_raw()),
+            Ending::Cancelled(signal) => signal_exit_code(signal.as_raw()),
             _ if self.timed_out_after.is_some() => TIMED_OUT,
             Ending::Exited(status) => match (status.signal(), status.code()) {
-                (Some(signal), _) => after_signal(signal),
+                (Some(signal), _) => signal_exit_code(signal),
                 (None, Some(0)) if self.output_lost.is_some() => FAILED,
                 (None, code) => u8::try_from(code.unwrap_or(1)).unwrap_or(u8::MAX),
             },
@@ -63,13 +63,13 @@ impl Outcome {
         }
     }
 
-    /// Whether SIGINT has killed it, or kept it from being run.
+    /// Whether SIGINT killed the program, or arrived before its start.
     pub(super) fn was_interrupted(&self) -> bool {
         match &self.ending {
             Ending::Exited(status) => {
                 self.timed_out_after.is_none() && status.signal() == Some(Signal::INT.as_raw())
             }
-            Ending::Forestalled(signal) => *signal == Signal::INT,
+            Ending::Cancelled(signal) => *signal == Signal::INT,
             Ending::Unknown(_) | Ending::NotRun(_) => false,
         }
     }
@@ -84,7 +84,7 @@ impl Outcome {
         }
     }
 
-    /// What went wrong, in a line; empty if nothing did.
+    /// Returns what went wrong, in one line; empty if nothing did.
     pub(super) fn error(&self) -> String {
         let mut parts = Vec::new();
         if let Some(timeout) = self.timed_out_after {
@@ -93,39 +93,45 @@ impl Outcome {
                 humantime::format_duration(timeout)
             ));
         }
-        if let Some(signal) = self.passed_on {
+        if let Some(signal) = self.forwarded_signal {
             parts.push(format!(
-                "runtrail was sent {} and passed it on",
-                name(signal)
+                "runtrail received {} and forwarded it",
+                signal_name(signal)
             ));
         }
         match &self.ending {
             Ending::NotRun(err) => parts.push(format!("can't be run: {err}")),
-            Ending::Forestalled(signal) => {
-                parts.push(format!("not run, as runtrail was sent {}", name(*signal)));
+            Ending::Cancelled(signal) => {
+                parts.push(format!(
+                    "not started: runtrail received {}",
+                    signal_name(*signal)
+                ));
             }
-            Ending::Unknown(err) => parts.push(format!("how it ended is not known: {err}")),
+            Ending::Unknown(err) => parts.push(format!("the exit status is unknown: {err}")),
             Ending::Exited(status) => match (status.signal(), status.code()) {
                 (Some(signal), _) => {
-                    parts.push(format!("killed by {} (signal {signal})", name_of(signal)));
+                    parts.push(format!(
+                        "killed by {} (signal {signal})",
+                        raw_signal_name(signal)
+                    ));
                 }
                 (None, Some(0)) => {}
                 (None, code) => parts.push(format!("exit code {}", code.unwrap_or_default())),
             },
         }
         if let Some(reason) = &self.output_lost {
-            parts.push(format!("its output was not passed on to its end: {reason}"));
+            parts.push(format!("not all of the output was passed on: {reason}"));
         }
         parts.join("; ")
     }
 
-    /// The payload of the event that ends the run.
+    /// Returns the payload of the `exit` event.
     pub(super) fn event(&self) -> Value {
         let Ending::Exited(status) = &self.ending else {
             return json!({ "error": self.error() });
         };
         let mut event = match status.signal() {
-            Some(signal) => json!({ "signal": signal, "signal_name": name_of(signal) }),
+            Some(signal) => json!({ "signal": signal, "signal_name": raw_signal_name(signal) }),
             None => json!({ "code": status.code() }),
         };
         event["runtime_seconds"] = self.runtime.as_secs_f64().into();
@@ -136,17 +142,17 @@ impl Outcome {
     }
 }
 
-/// A shell's exit code for a program that a signal has ended.
-pub(super) fn after_signal(signal: i32) -> u8 {
+/// Returns the exit code that a shell reports for a program killed by a signal.
+pub(super) fn signal_exit_code(signal: i32) -> u8 {
     u8::try_from(signal + 128).unwrap_or(u8::MAX)
 }
 
-pub(super) fn name(signal: Signal) -> String {
-    name_of(signal.as_raw())
+pub(super) fn signal_name(signal: Signal) -> String {
+    raw_signal_name(signal.as_raw())
 }
 
-fn name_of(signal: i32) -> String {
-    if let Some(name) = signal_name(signal) {
+fn raw_signal_name(signal: i32) -> String {
+    if let Some(name) = low_level::signal_name(signal) {
         return name.to_owned();
     }
     #[cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! Processes as `/proc` shows them, in the format of Linux.
+//! Reads processes from Linux's `/proc`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,29 +12,30 @@ pub(super) struct Process {
     pub(super) group: Pid,
     parent: Option<Pid>,
     pub(super) is_running: bool,
-    /// In ticks since boot: distinguishes a process from an earlier one with the same id.
+    /// The start time in ticks since boot. It distinguishes a process from an earlier one with the
+    /// same id.
     pub(super) started: u64,
 }
 
 impl Process {
     pub(super) fn find(pid: Pid) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-        // The name before the parenthesis may contain any character.
+        // The process name, which comes before the last parenthesis, may contain any character.
         let mut fields = stat.rsplit_once(") ")?.1.split(' ');
         let state = fields.next()?;
         let parent = parse_pid(fields.next()?);
         Some(Self {
             pid,
-            // A process that is just being reaped has the group -1.
+            // A process that is being reaped has the group -1.
             group: parse_pid(fields.next()?)?,
             parent,
-            // A zombie has ended, and waits for its parent to reap it.
+            // A zombie has ended, and only waits to be reaped.
             is_running: !matches!(state, "Z" | "X"),
             started: fields.nth(16)?.parse().ok()?,
         })
     }
 
-    /// Every process except zombies; `None` without a readable `/proc`.
+    /// Returns every process except zombies; `None` without a readable `/proc`.
     fn all() -> Option<Vec<Self>> {
         let entries = fs::read_dir("/proc").ok()?;
         let pids = entries.filter_map(|entry| parse_pid(entry.ok()?.file_name().to_str()?));
@@ -44,25 +45,27 @@ impl Process {
     }
 }
 
-/// `None` also for a negative number, which signals would take for a group.
+/// Parses a process id. Returns `None` also for 0 and negative numbers, since `kill` treats those
+/// as process groups.
 pub(super) fn parse_pid(text: &str) -> Option<Pid> {
     Pid::from_raw(text.parse().ok().filter(|pid| *pid > 0)?)
 }
 
-/// The running processes that a program has started, directly or indirectly.
+/// The running processes that a program has started directly or indirectly, and the program itself.
 pub(super) struct Descendants {
     pub(super) in_group: Vec<Process>,
-    /// Those outside the group without an ancestor in it that could pass on signals.
+    /// Processes outside the group, without an ancestor in it that could forward signals.
     pub(super) escaped: Vec<Process>,
-    /// Those outside the group with an ancestor in it.
+    /// Processes outside the group, with an ancestor in it.
     pub(super) elsewhere: Vec<Process>,
 }
 
 impl Descendants {
-    /// The descendants of a program with its own process group. `others` are children of ours that don't belong to it.
+    /// Finds the processes of a program that leads its own group. `other_children` are children of
+    /// this process that don't belong to the program.
     ///
-    /// `None` without a readable `/proc`.
-    pub(super) fn find(group: Pid, others: &[Pid]) -> Option<Self> {
+    /// Returns `None` without a readable `/proc`.
+    pub(super) fn find(group: Pid, other_children: &[Pid]) -> Option<Self> {
         let processes = Process::all()?;
         let mut children: HashMap<Option<Pid>, Vec<Process>> = HashMap::new();
         for process in &processes {
@@ -77,7 +80,7 @@ impl Descendants {
         let mut below = vec![(getpid(), false)];
         while let Some((parent, is_below_group)) = below.pop() {
             for child in children.remove(&Some(parent)).unwrap_or_default() {
-                if others.contains(&child.pid) {
+                if other_children.contains(&child.pid) {
                     continue;
                 }
                 let is_in_group = child.group == group;
@@ -97,22 +100,22 @@ impl Descendants {
     }
 }
 
-/// Makes this process the parent of orphaned descendants, so that it can still find them.
+/// Makes this process the parent of orphaned descendants, so that it still finds them.
 pub(super) fn adopt_orphans() {
-    // If that fails, init adopts them, and only their group identifies them.
+    // If this fails, init adopts them, and only their group identifies them.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_child_subreaper(Some(getpid()));
 }
 
-/// The current children of this process.
+/// Returns the current children of this process.
 pub(super) fn children() -> Vec<Pid> {
-    let us = Some(getpid());
+    let this_process = Some(getpid());
     let all = Process::all().unwrap_or_default();
-    let children = all.iter().filter(|process| process.parent == us);
+    let children = all.iter().filter(|process| process.parent == this_process);
     children.map(|process| process.pid).collect()
 }
 
-/// Reaps adopted processes that have ended, but not the program itself.
+/// Reaps adopted processes that have ended, but not the program.
 pub(super) fn reap_orphans(program: Pid) {
     let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     let look = |id| waitid(id, ended | WaitIdOptions::NOWAIT).ok().flatten();

@@ -11,35 +11,35 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::lines::{Lines, Splitter};
 use super::outcome::{Ending, Outcome};
-use super::pieces::{Lines, Splitter};
+use super::process_tree::{POLL_INTERVAL, ProcessTree};
 use super::processes::reap_orphans;
-use super::pseudo_terminal::{self, PseudoTerminal, Typing};
-use super::pump::{LAST_WORDS, pump};
+use super::pseudo_terminal::{self, InputForwarder, PseudoTerminal};
+use super::pump::{DRAIN_TIMEOUT, pump};
 use super::recorder::Events;
-use super::shown::Shown;
-use super::signals::{SAME_CAUSE, Signals};
-use super::target::{LOOK_AGAIN, Target};
-use super::tell;
+use super::report;
+use super::signals::{SAME_CAUSE_WINDOW, Signals};
+use super::terminal_lines::TerminalLines;
 
-/// The types of the events that are lines of output.
+/// The event types of lines of output.
 const STDOUT: &str = "stdout";
 const STDERR: &str = "stderr";
-/// The same where both are one stream.
+/// The event type if stdout and stderr are one stream.
 const OUTPUT: &str = "output";
 
 /// Where a program's output goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Streams {
-    /// Into a pipe for each stream: the order between lines of different streams is unknown.
+    /// To a pipe per stream. The order between lines of different streams is unknown.
     Separate,
-    /// Into one pipe for both, as with `2>&1`.
+    /// To one pipe for both streams, as with `2>&1`.
     Merged,
-    /// To a terminal of the program's own.
+    /// To the program's own terminal.
     Terminal,
 }
 
-/// Where we read a program's output.
+/// Where a program's output is read.
 enum Output {
     Separate,
     Merged(PipeReader),
@@ -49,44 +49,45 @@ enum Output {
 /// A program that was started.
 struct Spawned {
     child: Child,
-    target: Target,
+    tree: ProcessTree,
     output: Output,
-    /// The program's end of its terminal.
-    kept: Option<OwnedFd>,
-    typing: Option<Typing>,
+    /// The program's end of its terminal, kept open.
+    keep_open: Option<OwnedFd>,
+    input: Option<InputForwarder>,
 }
 
 /// A program to run, and how.
 pub(super) struct Program<'a> {
     pub(super) command: &'a [OsString],
     pub(super) streams: Streams,
-    /// What its environment has beside ours; what has no value is taken out.
+    /// Variables to add to the inherited environment, or to remove from it (`None`).
     pub(super) environment: Vec<(&'static str, Option<String>)>,
     pub(super) timeout: Option<Duration>,
-    /// How long after SIGTERM, at the timeout, SIGKILL follows.
+    /// The time between the SIGTERM of the timeout and SIGKILL.
     pub(super) kill_after: Duration,
-    /// The same after a SIGTERM that was sent to us, by a `runtrail exec` that will kill us in turn.
+    /// The time between a forwarded SIGTERM and SIGKILL, inside an outer `runtrail exec` that will
+    /// kill this process later.
     pub(super) inherited_kill_after: Option<Duration>,
 }
 
 impl Program<'_> {
-    /// Runs it to its end, handing what it prints to `events` as well.
+    /// Runs the program to its end. Passes on its output, and sends it to `events`.
     pub(super) async fn run(self, events: Option<Events>, signals: &mut Signals) -> Outcome {
         if let Some(signal) = signals.pending_fatal() {
-            return Outcome::without_running(Ending::Forestalled(signal));
+            return Outcome::without_running(Ending::Cancelled(signal));
         }
         let started = Instant::now();
         let spawned = io::pipe().and_then(|pipe| Ok((self.spawn()?, pipe)));
-        let (spawned, (running, until_it_ends)) = match spawned {
+        let (spawned, (running, end_pipe)) = match spawned {
             Ok(spawned) => spawned,
             Err(err) => return Outcome::without_running(Ending::NotRun(err)),
         };
         let Spawned {
             mut child,
-            mut target,
+            mut tree,
             output,
-            kept,
-            mut typing,
+            keep_open,
+            mut input,
         } = spawned;
         let mut terminal = match &output {
             Output::Terminal(terminal) => Some(Arc::clone(terminal)),
@@ -94,56 +95,59 @@ impl Program<'_> {
         };
         let mut runtime = None;
         let mut timed_out_after = None;
-        let mut passed_on = None;
+        let mut forwarded_signal = None;
 
         let pumps = pump_output(&mut child, output, running, events);
-        let mut until_it_ends = Some((until_it_ends, kept));
-        let ended = wait_until_it_ends(target.program);
+        let mut end_pipe = Some((end_pipe, keep_open));
+        let ended = wait_for_exit(tree.program);
         let deadline = sleep(self.timeout.unwrap_or(Duration::MAX));
-        // Nobody may be reading what we pass on; that must not keep a run open that somebody has ended.
+        // The reader of the output may have stalled. That must not keep a run open after a timeout
+        // or a signal.
         let pump_deadline = sleep(Duration::MAX);
         tokio::pin!(pumps, ended, deadline, pump_deadline);
         let mut at_deadline = self.timeout.map(|_| Signal::TERM);
-        let mut look_again = interval(LOOK_AGAIN);
-        look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut poll_tick = interval(POLL_INTERVAL);
+        poll_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pumped = None;
         while runtime.is_none() || pumped.is_none() {
             tokio::select! {
                 () = &mut ended, if runtime.is_none() => {
                     runtime = Some(started.elapsed());
-                    // The pumps expect no more than last words now.
-                    drop(until_it_ends.take());
-                    // One that ends in time is not timed out by what it leaves behind.
+                    // The pumps now drain the remaining output.
+                    drop(end_pipe.take());
+                    // A program that ends in time doesn't time out because of processes that it
+                    // leaves behind.
                     at_deadline = at_deadline.filter(|_| timed_out_after.is_some());
-                    if timed_out_after.is_some() || passed_on.is_some() {
-                        pump_deadline.set(sleep(2 * LAST_WORDS));
+                    if timed_out_after.is_some() || forwarded_signal.is_some() {
+                        pump_deadline.set(sleep(2 * DRAIN_TIMEOUT));
                     }
                 }
                 outcome = &mut pumps, if pumped.is_none() => {
                     pumped = Some(outcome);
-                    // If nobody reads what it shows, the terminal hangs up, as a pipe would break.
+                    // Hang up the terminal if its output has no reader any more, as a pipe would
+                    // break.
                     terminal = None;
-                    stop_typing(typing.take()).await;
+                    stop_input(input.take()).await;
                 }
-                () = &mut pump_deadline => pumped = Some(Err("nobody has taken it".to_owned())),
+                () = &mut pump_deadline => pumped = Some(Err("its reader has stalled".to_owned())),
                 received = signals.next() => match received.signal {
                     Signal::CHILD => {
-                        reap_orphans(target.program);
-                        target.notice_stop();
+                        reap_orphans(tree.program);
+                        tree.check_stopped();
                     }
                     Signal::CONT => {
-                        target.go_on(runtime.is_none());
-                        typing.iter().for_each(Typing::go_on);
+                        tree.resume(runtime.is_none());
+                        input.iter().for_each(InputForwarder::resume);
                     }
                     Signal::WINCH => terminal.iter().for_each(|terminal| terminal.resize()),
                     signal => {
                         if let Some(runtime) = runtime {
-                            let has_same_cause = started.elapsed() < runtime + SAME_CAUSE;
-                            let patience = if has_same_cause { 2 * LAST_WORDS } else { Duration::ZERO };
-                            pump_deadline.set(sleep(patience));
+                            let has_same_cause = started.elapsed() < runtime + SAME_CAUSE_WINDOW;
+                            let timeout = if has_same_cause { 2 * DRAIN_TIMEOUT } else { Duration::ZERO };
+                            pump_deadline.set(sleep(timeout));
                         }
-                        if target.pass_on(received, runtime.is_none()) {
-                            passed_on = Some(signal);
+                        if tree.forward(received, runtime.is_none()) {
+                            forwarded_signal = Some(signal);
                             if let Some(kill_after) = self.inherited_kill_after
                                 && signal == Signal::TERM
                             {
@@ -153,15 +157,15 @@ impl Program<'_> {
                         }
                     }
                 },
-                () = target.can_have_the_terminal() => target.go_on(runtime.is_none()),
-                _ = look_again.tick(), if at_deadline == Some(Signal::KILL) => {
-                    target.terminate_escaped();
+                () = tree.terminal_available() => tree.resume(runtime.is_none()),
+                _ = poll_tick.tick(), if at_deadline == Some(Signal::KILL) => {
+                    tree.terminate_escaped();
                 }
                 () = &mut deadline, if at_deadline.is_some() => {
                     if at_deadline.take() == Some(Signal::KILL) {
-                        target.kill(runtime.is_none());
+                        tree.kill(runtime.is_none());
                     } else {
-                        target.terminate(runtime.is_none());
+                        tree.terminate(runtime.is_none());
                         timed_out_after = self.timeout;
                         at_deadline = Some(Signal::KILL);
                         deadline.set(sleep(self.kill_after));
@@ -169,16 +173,16 @@ impl Program<'_> {
                 }
             }
         }
-        stop_typing(typing).await;
+        stop_input(input).await;
         let ending = child.wait().map_or_else(Ending::Unknown, Ending::Exited);
         if at_deadline == Some(Signal::KILL) {
-            target.see_off(deadline).await;
+            tree.wait_for_end(deadline).await;
         }
         Outcome {
             ending,
             runtime: runtime.unwrap_or_default(),
             timed_out_after,
-            passed_on,
+            forwarded_signal,
             output_lost: pumped.and_then(Result::err),
         }
     }
@@ -211,47 +215,47 @@ impl Program<'_> {
                 (Output::Terminal(Arc::new(terminal)), Some(program_end))
             }
         };
-        // Made before the program, which a failure would leave behind.
-        let until_typed = program_end.as_ref().map(|_| io::pipe()).transpose()?;
-        let (pts, kept) = program_end.map(|end| (end.pts, end.kept)).unzip();
-        let (child, target) = Target::spawn(command, pts)?;
-        let typing = match (&output, until_typed) {
-            (Output::Terminal(terminal), Some(until)) => terminal.pass_on_typing(until),
+        // Created before the program is spawned: a failure afterwards would leave the program
+        // behind.
+        let input_stop = program_end.as_ref().map(|_| io::pipe()).transpose()?;
+        let (pts, keep_open) = program_end.map(|end| (end.pts, end.keep_open)).unzip();
+        let (child, tree) = ProcessTree::spawn(command, pts)?;
+        let input = match (&output, input_stop) {
+            (Output::Terminal(terminal), Some(stop)) => terminal.forward_input(stop),
             _ => None,
         };
         Ok(Spawned {
             child,
-            target,
+            tree,
             output,
-            kept,
-            typing,
+            keep_open,
+            input,
         })
     }
 }
 
-/// Waits for a program without taking away its exit status, so that its id stays its own.
-fn wait_until_it_ends(program: Pid) -> impl Future<Output = ()> + use<> {
+/// Waits for a program without reaping it, so that its process id isn't reused.
+fn wait_for_exit(program: Pid) -> impl Future<Output = ()> + use<> {
     let waiting = spawn_blocking(move || {
-        let until_it_ends = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while let Err(Errno::INTR) = waitid(WaitId::Pid(program), until_it_ends) {}
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(Errno::INTR) = waitid(WaitId::Pid(program), options) {}
     });
     async move {
-        // It can't fail: there is nothing in it that panics.
+        // It doesn't fail: the task doesn't panic.
         let _ = waiting.await;
     }
 }
 
-async fn stop_typing(typing: Option<Typing>) {
-    if let Some(typing) = typing
-        && let Err(err) = typing.end().await
+async fn stop_input(input: Option<InputForwarder>) {
+    if let Some(input) = input
+        && let Err(err) = input.end().await
     {
-        tell(format!(
-            "what was typed was not passed on to its end: {err}"
-        ));
+        report(format!("not all keyboard input was passed on: {err}"));
     }
 }
 
-/// Passes on what the program prints, until it has had its last words; an error says why not all of it.
+/// Passes on the program's output until [`DRAIN_TIMEOUT`] after its end. An error says why some of
+/// it was not passed on.
 fn pump_output(
     child: &mut Child,
     output: Output,
@@ -276,7 +280,7 @@ fn pump_output(
         )),
         Output::Terminal(terminal) => {
             let from = pseudo_terminal::Output(terminal);
-            Some(start_pump::<Shown>(
+            Some(start_pump::<TerminalLines>(
                 from,
                 &running,
                 io::stdout(),

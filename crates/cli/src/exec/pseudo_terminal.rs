@@ -1,4 +1,4 @@
-//! A terminal of its own for the program, between it and ours.
+//! The program's own terminal: a pseudo-terminal between the program and this process's terminal.
 
 use std::io::{self, IsTerminal, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,30 +14,31 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::terminal;
 
-/// The size where there is no terminal of ours: programs expect to have room.
+/// The size if this process has no terminal.
 const ROWS: u16 = 24;
 const COLUMNS: u16 = 80;
 
-/// How often to check whether our terminal is ours to read from.
-const LOOK_AT_TERMINAL: Timespec = Timespec {
+/// How often to check whether this process has moved to the foreground of its terminal.
+const TERMINAL_POLL_INTERVAL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
 
-/// The end of the terminal at which a person would sit.
+/// The controlling end of the program's terminal.
 pub(super) struct PseudoTerminal {
     pty: Pty,
     keyboard: Option<Keyboard>,
-    /// The modes of our own terminal before what is typed there was passed on.
+    /// The modes of this process's terminal before they were changed.
     modes: OnceLock<Termios>,
 }
 
-/// Our own terminal, to read from. Its descriptor is stdin if that is a terminal, since some systems can't wait for
-/// `/dev/tty`.
+/// This process's terminal, for reading. The descriptor is stdin if that is a terminal, since some
+/// systems can't poll `/dev/tty`.
 struct Keyboard(OwnedFd);
 
 impl Keyboard {
-    /// Also with another stdin: a program asks for passwords at its terminal.
+    /// Finds the terminal even if stdin is something else, since programs ask for passwords on the
+    /// terminal.
     fn find() -> io::Result<Option<Self>> {
         let stdin = io::stdin();
         if stdin.is_terminal() {
@@ -50,18 +51,20 @@ impl Keyboard {
 /// The program's end of the terminal.
 pub(super) struct ProgramEnd {
     pub(super) pts: Pts,
-    /// Kept until the program ends. Otherwise one that closes its streams and goes on would hang up the terminal.
-    pub(super) kept: OwnedFd,
+    /// Kept open until the program ends. Otherwise a program that closes its streams but keeps
+    /// running would hang up the terminal.
+    pub(super) keep_open: OwnedFd,
 }
 
 impl PseudoTerminal {
     pub(super) fn open() -> io::Result<(Self, ProgramEnd)> {
         let (pty, pts) = open().map_err(into_io)?;
-        // Writing to it must not block while the program doesn't read.
+        // Writes must not block while the program doesn't read.
         rustix::io::ioctl_fionbio(&pty, true)?;
         let keyboard = Keyboard::find()?;
-        // In the background they could be those of a shell at its prompt.
-        if let Some(Keyboard(ours)) = keyboard.as_ref().filter(|_| terminal::is_ours()) {
+        // Copy the modes only in the foreground. In the background they may be those of a shell at
+        // its prompt.
+        if let Some(Keyboard(ours)) = keyboard.as_ref().filter(|_| terminal::is_foreground()) {
             tcsetattr(&pts, OptionalActions::Now, &tcgetattr(ours)?)?;
         }
         let terminal = Self {
@@ -70,11 +73,11 @@ impl PseudoTerminal {
             modes: OnceLock::new(),
         };
         terminal.resize();
-        let kept = pts.as_fd().try_clone_to_owned()?;
-        Ok((terminal, ProgramEnd { pts, kept }))
+        let keep_open = pts.as_fd().try_clone_to_owned()?;
+        Ok((terminal, ProgramEnd { pts, keep_open }))
     }
 
-    /// Makes it as large as ours; the program is told by SIGWINCH.
+    /// Sets the size to that of this process's terminal. The kernel sends SIGWINCH to the program.
     pub(super) fn resize(&self) {
         let sizes = [
             tcgetwinsize(io::stdout()),
@@ -88,62 +91,63 @@ impl PseudoTerminal {
         let size = ours.map_or(Size::new(ROWS, COLUMNS), |ours| {
             Size::new_with_pixel(ours.ws_row, ours.ws_col, ours.ws_xpixel, ours.ws_ypixel)
         });
-        // Fails if the terminal has been hung up.
+        // Fails if the terminal has hung up.
         let _ = self.pty.resize(size);
     }
 
-    /// Passes on what is typed into our terminal, as long as we are in its foreground.
-    pub(super) fn pass_on_typing(
+    /// Starts to pass on keyboard input while this process is in the foreground of its terminal.
+    pub(super) fn forward_input(
         self: &Arc<Self>,
-        (until, writer): (PipeReader, PipeWriter),
-    ) -> Option<Typing> {
+        (stop, writer): (PipeReader, PipeWriter),
+    ) -> Option<InputForwarder> {
         self.keyboard.as_ref()?;
         let terminal = Arc::clone(self);
-        Some(Typing {
+        Some(InputForwarder {
             terminal: Arc::clone(self),
-            until: Some(writer),
-            passing_on: spawn_blocking(move || terminal.pass_on_until(&until)),
+            stop: Some(writer),
+            task: spawn_blocking(move || terminal.forward_until(&stop)),
         })
     }
 
-    fn pass_on_until(&self, until: &PipeReader) -> io::Result<()> {
+    fn forward_until(&self, stop: &PipeReader) -> io::Result<()> {
         let Some(Keyboard(keyboard)) = &self.keyboard else {
             return Ok(());
         };
-        let mut typed = [0; 4096];
+        let mut input = [0; 4096];
         loop {
-            if !terminal::is_ours() {
-                if is_over(until, &LOOK_AT_TERMINAL)? {
+            if !terminal::is_foreground() {
+                if is_closed(stop, &TERMINAL_POLL_INTERVAL)? {
                     return Ok(());
                 }
                 continue;
             }
             self.make_raw(keyboard)?;
-            if is_over_before(until, keyboard, PollFlags::IN)? {
+            if wait_until_ready(stop, keyboard, PollFlags::IN)? {
                 return Ok(());
             }
-            // The shell may have taken it back meanwhile, and reading would stop us.
-            if !terminal::is_ours() {
+            // If the shell has moved to the foreground meanwhile, a read would stop this process.
+            if !terminal::is_foreground() {
                 continue;
             }
-            // Not by `Stdin`, whose buffer would keep what comes after the program for nobody.
-            match rustix::io::read(keyboard, &mut typed) {
+            // Not through `Stdin`, whose buffer would swallow input that is typed after the program
+            // has ended.
+            match rustix::io::read(keyboard, &mut input) {
                 Ok(0) | Err(Errno::IO) => return Ok(()),
-                Ok(read) => self.type_in(&typed[..read], until)?,
+                Ok(read) => self.write_input(&input[..read], stop)?,
                 Err(Errno::INTR) => {}
                 Err(err) => return Err(err.into()),
             }
         }
     }
 
-    /// Waits while the program doesn't read what has been typed before.
-    fn type_in(&self, mut typed: &[u8], until: &PipeReader) -> io::Result<()> {
-        while !typed.is_empty() {
-            if is_over_before(until, &self.pty, PollFlags::OUT)? {
+    /// Writes input to the program's terminal. Waits while the program doesn't read earlier input.
+    fn write_input(&self, mut input: &[u8], stop: &PipeReader) -> io::Result<()> {
+        while !input.is_empty() {
+            if wait_until_ready(stop, &self.pty, PollFlags::OUT)? {
                 return Ok(());
             }
-            match rustix::io::write(&self.pty, typed) {
-                Ok(written) => typed = &typed[written..],
+            match rustix::io::write(&self.pty, input) {
+                Ok(written) => input = &input[written..],
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 Err(err) => return Err(err.into()),
             }
@@ -151,7 +155,8 @@ impl PseudoTerminal {
         Ok(())
     }
 
-    /// Lets every key through to the program's terminal, which knows what ^C means there.
+    /// Switches this process's terminal to raw mode: the program's terminal interprets every key,
+    /// such as ^C.
     fn make_raw(&self, keyboard: &OwnedFd) -> io::Result<()> {
         let before = tcgetattr(keyboard)?;
         let mut modes = self.modes.get_or_init(|| before).clone();
@@ -159,16 +164,17 @@ impl PseudoTerminal {
         Ok(tcsetattr(keyboard, OptionalActions::Now, &modes)?)
     }
 
-    /// The keyboard whose modes we have changed, and its own modes. In the background there is none: the shell has
-    /// restored the modes, and setting them would stop us.
-    fn changed(&self) -> Option<(&OwnedFd, &Termios)> {
+    /// Returns the keyboard whose modes were changed, and its original modes; `None` in the
+    /// background, where the shell has restored the modes, and setting them would stop this
+    /// process.
+    fn changed_modes(&self) -> Option<(&OwnedFd, &Termios)> {
         let Keyboard(keyboard) = self.keyboard.as_ref()?;
         let modes = self.modes.get()?;
-        terminal::is_ours().then_some((keyboard, modes))
+        terminal::is_foreground().then_some((keyboard, modes))
     }
 }
 
-/// What the program writes to its terminal.
+/// Reads the program's output from its terminal.
 pub(super) struct Output(pub(super) Arc<PseudoTerminal>);
 
 impl AsFd for Output {
@@ -180,60 +186,63 @@ impl AsFd for Output {
 impl Read for Output {
     fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
         match rustix::io::read(&self.0.pty, chunk) {
-            // Nobody has the other end any more.
+            // All descriptors of the other end are closed.
             Err(Errno::IO) => Ok(0),
             read => Ok(read?),
         }
     }
 }
 
-/// A thread that passes on what is typed. When this is dropped, our terminal is as it was.
-pub(super) struct Typing {
+/// A thread that passes on keyboard input. Dropping this restores the modes of this process's
+/// terminal.
+pub(super) struct InputForwarder {
     terminal: Arc<PseudoTerminal>,
-    until: Option<PipeWriter>,
-    passing_on: JoinHandle<io::Result<()>>,
+    stop: Option<PipeWriter>,
+    task: JoinHandle<io::Result<()>>,
 }
 
-impl Typing {
-    /// After we were stopped: a shell has changed the modes of our terminal.
-    pub(super) fn go_on(&self) {
-        if let Some((keyboard, _)) = self.terminal.changed() {
-            // The thread reports what is wrong with the terminal.
+impl InputForwarder {
+    /// Sets raw mode again after this process was stopped, since the shell has changed the modes.
+    pub(super) fn resume(&self) {
+        if let Some((keyboard, _)) = self.terminal.changed_modes() {
+            // The thread reports errors of the terminal.
             let _ = self.terminal.make_raw(keyboard);
         }
     }
 
     pub(super) async fn end(mut self) -> io::Result<()> {
-        drop(self.until.take());
-        (&mut self.passing_on).await?
+        drop(self.stop.take());
+        (&mut self.task).await?
     }
 }
 
-impl Drop for Typing {
+impl Drop for InputForwarder {
     fn drop(&mut self) {
-        if let Some((keyboard, modes)) = self.terminal.changed() {
+        if let Some((keyboard, modes)) = self.terminal.changed_modes() {
             let _ = tcsetattr(keyboard, OptionalActions::Now, modes);
         }
     }
 }
 
-/// Whether the other end of a pipe that nobody writes to has gone, or goes within a while.
-fn is_over(pipe: &PipeReader, within: &Timespec) -> io::Result<bool> {
+/// Waits up to a timeout for the other end of a pipe to be closed; returns whether it is. Nothing
+/// is written to the pipe.
+fn is_closed(pipe: &PipeReader, within: &Timespec) -> io::Result<bool> {
     match poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(within)) {
         Err(Errno::INTR) => Ok(false),
         polled => Ok(polled? > 0),
     }
 }
 
-/// Waits until a file is ready; returns whether the other end of the pipe has gone by then.
-fn is_over_before(pipe: &PipeReader, file: &impl AsFd, ready: PollFlags) -> io::Result<bool> {
-    let mut waiting_for = [PollFd::new(file, ready), PollFd::new(pipe, PollFlags::IN)];
+/// Waits until a file is ready or the other end of a pipe is closed; returns whether the pipe is
+/// closed.
+fn wait_until_ready(pipe: &PipeReader, file: &impl AsFd, ready: PollFlags) -> io::Result<bool> {
+    let mut polled_files = [PollFd::new(file, ready), PollFd::new(pipe, PollFlags::IN)];
     loop {
-        match poll(&mut waiting_for, None) {
+        match poll(&mut polled_files, None) {
             Err(Errno::INTR) => {}
             polled => {
                 polled?;
-                return Ok(!waiting_for[1].revents().is_empty());
+                return Ok(!polled_files[1].revents().is_empty());
             }
         }
     }
@@ -246,10 +255,10 @@ fn into_io(err: Error) -> io::Error {
     }
 }
 
-/// Starts a program in a session of its own, with this terminal.
+/// Starts a program in its own session, with this terminal.
 pub(super) fn spawn(command: Command, pts: Pts) -> io::Result<Child> {
     let mut command = pty_process::blocking::Command::from(command);
-    // Nothing is lost of it, and its end comes as an end.
+    // The program inherits a stdin that is not a terminal: no bytes are lost, and it sees the end.
     if !io::stdin().is_terminal() {
         command = command.stdin(Stdio::inherit());
     }

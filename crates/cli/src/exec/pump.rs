@@ -6,26 +6,27 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::pieces::Lines;
+use super::lines::Lines;
 use super::recorder::Events;
 
-/// How much is read at a time: all that a pipe holds.
-const CHUNK: usize = 64 << 10;
+/// The most bytes of one read: the capacity of a pipe.
+const CHUNK_BYTES: usize = 64 << 10;
 
-/// How long what a program has left behind may go on printing: it could be for ever.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long to read the output of processes that a program has left behind. They may never end.
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a line may stay unfinished before it is recorded as it is, for example a prompt.
-const UNFINISHED: Duration = Duration::from_secs(1);
+/// How long a line, for example a prompt, may stay unfinished before it is recorded.
+const UNFINISHED_LINE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Makes events of what a program prints, and passes it on, until it has ended and had its last words.
+/// Passes on a program's output and turns it into events, until [`DRAIN_TIMEOUT`] after the
+/// program's end.
 ///
-/// `running` is a pipe that nobody writes to, and that is closed when the program ends.
+/// `running` is a pipe without data, whose other end is closed when the program ends.
 ///
 /// # Errors
 ///
-/// What kept the output from being passed on; it was recorded all the same. That its reader has gone is no error:
-/// the program is then told what it would be told without us.
+/// The error of passing on the output, which is still recorded. A reader that has gone is no error:
+/// reading stops, and the program gets SIGPIPE, as it would without `runtrail`.
 pub(super) fn pump(
     from: impl Read + AsFd,
     running: &PipeReader,
@@ -38,17 +39,17 @@ pub(super) fn pump(
             events.send(event_type, payload);
         }
     };
-    let mut source = Source {
+    let mut output = OutputReader {
         from,
         running,
         ended_at: None,
-        is_over: false,
+        is_last_read: false,
     };
-    let mut chunk = vec![0; CHUNK];
+    let mut chunk = vec![0; CHUNK_BYTES];
     let mut passed_on = Ok(());
     let read = loop {
-        let pause = lines.has_begun().then_some(UNFINISHED);
-        let read = match source.read(&mut chunk, pause) {
+        let pause = lines.has_pending().then_some(UNFINISHED_LINE_TIMEOUT);
+        let read = match output.read(&mut chunk, pause) {
             Ok(None) => {
                 lines.flush(&mut emit);
                 continue;
@@ -59,7 +60,7 @@ pub(super) fn pump(
         };
         lines.push(read, &mut emit);
         if passed_on.is_ok() {
-            passed_on = pass_on(read, &to);
+            passed_on = write_all(read, &to);
         }
         if passed_on == Err(Errno::PIPE) {
             break Ok(());
@@ -72,44 +73,46 @@ pub(super) fn pump(
     }
 }
 
-/// What a program prints, to its last words.
-struct Source<'a, R> {
+/// Reads a program's output, until [`DRAIN_TIMEOUT`] after the program's end.
+struct OutputReader<'a, R> {
     from: R,
     running: &'a PipeReader,
     ended_at: Option<Instant>,
-    is_over: bool,
+    is_last_read: bool,
 }
 
-impl<R: Read + AsFd> Source<'_, R> {
-    /// Waits for output and reads it. Returns 0 bytes at the end, and `None` after a pause without output.
+impl<R: Read + AsFd> OutputReader<'_, R> {
+    /// Waits for output and reads it. Returns 0 at the end, and `None` after a pause without
+    /// output.
     fn read(&mut self, chunk: &mut [u8], pause: Option<Duration>) -> io::Result<Option<usize>> {
         let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
         loop {
-            let mut waiting_for = [
+            let mut polled_files = [
                 PollFd::new(&self.from, PollFlags::IN),
                 PollFd::new(self.running, PollFlags::IN),
             ];
             let polled = match self.ended_at {
-                None => poll(&mut waiting_for, pause.as_ref()),
+                None => poll(&mut polled_files, pause.as_ref()),
                 Some(at) => {
-                    let left = LAST_WORDS.saturating_sub(at.elapsed());
-                    // What was in the pipe by then is read, but no more: there may always be more.
-                    if left.is_zero() && mem::replace(&mut self.is_over, true) {
+                    let left = DRAIN_TIMEOUT.saturating_sub(at.elapsed());
+                    // Read once more what is in the pipe by then, but not longer: output may never
+                    // stop.
+                    if left.is_zero() && mem::replace(&mut self.is_last_read, true) {
                         return Ok(Some(0));
                     }
                     poll(
-                        &mut waiting_for[..1],
+                        &mut polled_files[..1],
                         Timespec::try_from(left).ok().as_ref(),
                     )
                 }
             };
-            let is_readable = !waiting_for[0].revents().is_empty();
+            let is_readable = !polled_files[0].revents().is_empty();
             match polled {
                 Err(Errno::INTR) => {}
                 Err(err) => return Err(err.into()),
                 Ok(0) => return Ok(self.ended_at.map(|_| 0)),
                 Ok(_) if is_readable => match self.from.read(chunk) {
-                    Err(err) if is_passing(&err) => {}
+                    Err(err) if is_transient(&err) => {}
                     read => return read.map(Some),
                 },
                 Ok(_) => self.ended_at = Some(Instant::now()),
@@ -118,12 +121,12 @@ impl<R: Read + AsFd> Source<'_, R> {
     }
 }
 
-fn is_passing(err: &io::Error) -> bool {
+fn is_transient(err: &io::Error) -> bool {
     matches!(err.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
 }
 
-/// Writes all of it, without a buffer in between, and to a file that doesn't block as well.
-fn pass_on(mut bytes: &[u8], to: &impl AsFd) -> Result<(), Errno> {
+/// Writes all bytes, unbuffered. Also works with a nonblocking file.
+fn write_all(mut bytes: &[u8], to: &impl AsFd) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match rustix::io::write(to, bytes) {
             Ok(written) => bytes = &bytes[written..],

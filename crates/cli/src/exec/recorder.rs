@@ -13,31 +13,31 @@ use tokio::time::{Instant, timeout};
 
 use super::database_file::DatabaseFile;
 use super::loss::Loss;
-use super::outcome::{Outcome, name};
-use super::patience::{AFTER_SIGNAL, PATIENCE, Patience};
-use super::signals::{SAME_CAUSE, Signals};
-use super::tell;
+use super::outcome::{Outcome, signal_name};
+use super::report;
+use super::retry_budget::{OUTAGE_TIMEOUT, RetryBudget, TIMEOUT_AFTER_SIGNAL};
+use super::signals::{SAME_CAUSE_WINDOW, Signals};
 use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};
 
-/// Events that may wait to be stored; each has at most 16 KiB of output.
-const WAITING: usize = 256;
+/// How many events may be queued. Each has at most 16 KiB of output.
+const QUEUE_CAPACITY: usize = 256;
 
-/// The timeout of finishing a run on new connections.
-const ANEW: Duration = Duration::from_secs(5);
+/// The timeout for finishing a run on new connections.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The type of the event that tells how the program ended.
+/// The type of the event that says how the program ended.
 const EXIT: &str = "exit";
 
-/// Stores the events of a run as they come, and its outcome.
+/// Stores the events of a run as they arrive, and its outcome.
 pub(super) struct Recorder {
     events: Events,
-    /// Set once the program has ended: the time at which all waiting ends.
-    end: watch::Sender<Option<Instant>>,
+    /// The deadline of all waits. It is set once the program has ended.
+    deadline: watch::Sender<Option<Instant>>,
     recording: JoinHandle<Option<Recording>>,
 }
 
-/// Where events are handed to the [`Recorder`].
+/// Sends events to the [`Recorder`].
 #[derive(Clone)]
 pub(super) struct Events {
     run_id: Arc<str>,
@@ -45,45 +45,51 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Blocks while the database is slower than the program.
+    /// Sends an event. Blocks while the queue is full, because the database is slower than the
+    /// program.
     pub(super) fn send(&self, event_type: &str, payload: Value) {
-        // Fails if the run isn't recorded, or was finished before this event; that is reported elsewhere.
+        // Fails if the run isn't recorded, or is already finished; both are reported elsewhere.
         let _ = self.sender.blocking_send(self.event(event_type, payload));
     }
 
-    /// An event of now. It gets its place among the others when it is stored.
+    /// Returns an event with the current time. Its sequence is set when it is stored.
     fn event(&self, event_type: &str, payload: Value) -> SkillRunLog {
         SkillRunLog::new(&*self.run_id, 0, event_type, payload).created_at(SystemClock.now())
     }
 }
 
-/// Receives whether the start of the run is stored.
+/// Receives the result of storing the start of the run.
 pub(super) type Started = oneshot::Receiver<Result<()>>;
 
 impl Recorder {
-    /// Spawns the recording task, which first awaits `start`, the future that stores the start of the run.
+    /// Spawns the recording task, which first awaits `start`, the future that stores the start of
+    /// the run.
     ///
-    /// If that fails and [`Started`] was dropped, it is reported on stderr.
+    /// If that fails and [`Started`] was dropped, the task reports the failure on stderr.
     pub(super) fn new(
         run_id: &str,
         database: DatabaseArguments,
         start: impl Future<Output = Result<AuditStore>> + Send + 'static,
     ) -> (Self, Started) {
         let run_id: Arc<str> = run_id.into();
-        let (sender, waiting) = mpsc::channel(WAITING);
-        let (end, until) = watch::channel(None);
+        let (sender, queue) = mpsc::channel(QUEUE_CAPACITY);
+        let (deadline, deadline_receiver) = watch::channel(None);
         let (started, is_started) = oneshot::channel();
         let recording = async move {
             match start.await {
                 Ok(store) => {
                     // Notes which file it is, before the program can replace it.
-                    let recording = Recording::new(store, database, Patience::new(until.clone()));
+                    let recording = Recording::new(
+                        store,
+                        database,
+                        RetryBudget::new(deadline_receiver.clone()),
+                    );
                     let _ = started.send(Ok(()));
-                    Some(recording.store_events(waiting, until).await)
+                    Some(recording.store_events(queue, deadline_receiver).await)
                 }
                 Err(failure) => {
                     if let Err(Err(failure)) = started.send(Err(failure)) {
-                        tell_unrecorded(&failure);
+                        report_unrecorded(&failure);
                     }
                     None
                 }
@@ -92,7 +98,7 @@ impl Recorder {
         let recorder = Self {
             recording: tokio::spawn(recording),
             events: Events { run_id, sender },
-            end,
+            deadline,
         };
         (recorder, is_started)
     }
@@ -101,34 +107,36 @@ impl Recorder {
         self.events.clone()
     }
 
-    /// Stores the queued events, then the outcome. A signal ends the wait for the database, or shortens it if it has the
-    /// [same cause](SAME_CAUSE) as the end of the program. Fails if anything could not be stored.
+    /// Stores the queued events, then the outcome. A signal ends the wait for the database, or only
+    /// shortens it if the signal has the [same cause](SAME_CAUSE_WINDOW) as the end of the program.
+    /// Fails if anything could not be stored.
     pub(super) async fn finish(
         self,
         status: RunStatus,
         outcome: &Outcome,
         signals: &mut Signals,
     ) -> Result<(), Loss> {
-        let patience = match outcome.passed_on {
-            None => PATIENCE,
-            Some(_) => AFTER_SIGNAL,
+        let max_wait = match outcome.forwarded_signal {
+            None => OUTAGE_TIMEOUT,
+            Some(_) => TIMEOUT_AFTER_SIGNAL,
         };
-        let begun = Instant::now();
-        let end = self.end.clone();
-        let mut finished = pin!(self.finish_within(patience, status, outcome));
+        let started_at = Instant::now();
+        let deadline = self.deadline.clone();
+        let mut finished = pin!(self.finish_within(max_wait, status, outcome));
         loop {
             tokio::select! {
-                // Polled first, since that sets the end which a signal shortens.
+                // `finished` is polled first, since that sets the deadline, which a signal then
+                // shortens.
                 biased;
                 finished = &mut finished => return finished,
                 received = signals.next_fatal() => {
-                    if begun.elapsed() < SAME_CAUSE {
-                        end.send_replace(Some(begun + AFTER_SIGNAL));
+                    if started_at.elapsed() < SAME_CAUSE_WINDOW {
+                        deadline.send_replace(Some(started_at + TIMEOUT_AFTER_SIGNAL));
                         continue;
                     }
-                    let name = name(received.signal);
-                    let reason = format!("runtrail was sent {name} while it waited for the database");
-                    let mut loss = Loss::because(reason);
+                    let name = signal_name(received.signal);
+                    let reason = format!("runtrail received {name} while it waited for the database");
+                    let mut loss = Loss::new(reason);
                     loss.is_unfinished = true;
                     return Err(loss);
                 }
@@ -138,17 +146,17 @@ impl Recorder {
 
     async fn finish_within(
         self,
-        patience: Duration,
+        max_wait: Duration,
         status: RunStatus,
         outcome: &Outcome,
     ) -> Result<(), Loss> {
-        // Don't wait for threads that still have events to hand over.
-        self.end.send_replace(Some(Instant::now() + patience));
+        // Don't wait for threads that still have events to send.
+        self.deadline.send_replace(Some(Instant::now() + max_wait));
         let recording = match self.recording.await {
             Ok(Some(recording)) => recording,
             Ok(None) => return Ok(()),
             Err(err) => {
-                let mut loss = Loss::because(err.to_string());
+                let mut loss = Loss::new(err.to_string());
                 loss.is_unfinished = true;
                 return Err(loss);
             }
@@ -159,8 +167,8 @@ impl Recorder {
 }
 
 /// Reports why a run isn't recorded.
-pub(super) fn tell_unrecorded(failure: &Failure) {
-    tell(format!(
+pub(super) fn report_unrecorded(failure: &Failure) {
+    report(format!(
         "this run is not recorded: {}",
         failure.in_one_line()
     ));
@@ -171,7 +179,7 @@ struct Recording {
     store: AuditStore,
     database: DatabaseArguments,
     file: Option<DatabaseFile>,
-    patience: Patience,
+    budget: RetryBudget,
     loss: Option<Loss>,
     stores_one_by_one: bool,
     /// The sequence of the next event.
@@ -179,34 +187,34 @@ struct Recording {
 }
 
 impl Recording {
-    fn new(store: AuditStore, database: DatabaseArguments, patience: Patience) -> Self {
+    fn new(store: AuditStore, database: DatabaseArguments, budget: RetryBudget) -> Self {
         Self {
             store,
             file: DatabaseFile::of(&database),
             database,
-            patience,
+            budget,
             loss: None,
             stores_one_by_one: true,
             next: 0,
         }
     }
 
-    /// Stores events in their order, until the channel closes, or until the program has ended and the queued events are
-    /// stored.
+    /// Stores events in order until the channel is closed, or until the program has ended and the
+    /// queued events are stored.
     async fn store_events(
         mut self,
-        mut waiting: mpsc::Receiver<SkillRunLog>,
-        mut end: watch::Receiver<Option<Instant>>,
+        mut queue: mpsc::Receiver<SkillRunLog>,
+        mut deadline: watch::Receiver<Option<Instant>>,
     ) -> Self {
-        let mut events = Vec::with_capacity(WAITING);
+        let mut events = Vec::with_capacity(QUEUE_CAPACITY);
         loop {
             tokio::select! {
                 biased;
-                taken = waiting.recv_many(&mut events, WAITING) => if taken == 0 {
+                received = queue.recv_many(&mut events, QUEUE_CAPACITY) => if received == 0 {
                     return self;
                 },
-                _ = end.wait_for(Option::is_some), if !waiting.is_closed() => {
-                    waiting.close();
+                _ = deadline.wait_for(Option::is_some), if !queue.is_closed() => {
+                    queue.close();
                     continue;
                 }
             }
@@ -222,7 +230,7 @@ impl Recording {
         }
         let events = &*events;
         let store = &self.store;
-        match self.patience.attempt(|| store.append_logs(events)).await {
+        match self.budget.attempt(|| store.append_logs(events)).await {
             Ok(()) => {}
             Err(err) if err.is_transient() || !self.stores_one_by_one => {
                 Loss::add(&mut self.loss, events.len(), err);
@@ -231,13 +239,14 @@ impl Recording {
         }
     }
 
-    /// Counts only those events as lost that can't be stored, such as one whose place another program's event occupies.
+    /// Stores events one by one, so that only those that can't be stored are lost, for example an
+    /// event whose sequence another program has used.
     async fn store_one_by_one(&mut self, events: &[SkillRunLog]) {
         let store = &self.store;
-        // If none of them can be stored, the cause isn't a single event.
+        // If no event can be stored, the cause isn't a single event: don't try one by one again.
         self.stores_one_by_one = false;
         for event in events {
-            match self.patience.attempt(|| store.append_log(event)).await {
+            match self.budget.attempt(|| store.append_log(event)).await {
                 Ok(()) => self.stores_one_by_one = true,
                 Err(err) => {
                     Loss::add(&mut self.loss, 1, err);
@@ -264,22 +273,23 @@ impl Recording {
             .runtime_seconds(outcome.runtime.as_secs_f64());
         let store = &self.store;
         let finish = || store.finish_run(&run_id, &stats);
-        if let Err(err) = self.patience.attempt(finish).await
-            && !self.finish_anew(&run_id, &stats).await
+        if let Err(err) = self.budget.attempt(finish).await
+            && !self.finish_on_new_connections(&run_id, &stats).await
         {
             Loss::add(&mut self.loss, 0, err).is_unfinished = true;
         }
         if let Some(reason) = self.file.as_ref().and_then(DatabaseFile::replaced) {
-            let loss = self.loss.get_or_insert_with(|| Loss::because(reason));
-            loss.is_elsewhere = true;
+            let loss = self.loss.get_or_insert_with(|| Loss::new(reason));
+            loss.is_file_replaced = true;
         }
         self.loss.map_or(Ok(()), Err)
     }
 
-    /// Finishes the run on new connections; returns whether that succeeded. A SQLite file that can't grow has room
-    /// again once the last connection has moved the write-ahead log into it.
-    async fn finish_anew(&self, run_id: &str, stats: &RunStats) -> bool {
-        if !self.patience.has_refused() {
+    /// Finishes the run on new connections; returns whether that succeeded. A SQLite file that
+    /// can't grow has space again once the last connection has moved the write-ahead log into the
+    /// file.
+    async fn finish_on_new_connections(&self, run_id: &str, stats: &RunStats) -> bool {
+        if !self.budget.has_refused() {
             return false;
         }
         let finish = async {
@@ -287,6 +297,6 @@ impl Recording {
             let store = self.database.open().await.ok()?;
             store.finish_run(run_id, stats).await.ok()
         };
-        matches!(timeout(ANEW, finish).await, Ok(Some(())))
+        matches!(timeout(RECONNECT_TIMEOUT, finish).await, Ok(Some(())))
     }
 }

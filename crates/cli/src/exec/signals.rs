@@ -21,12 +21,14 @@ const NOT_FATAL: [Signal; 7] = [
     Signal::TTOU,
 ];
 
-/// Those that we handle anyway: a child has ended or stopped; this process continues; the terminal has another size.
-const NEEDED: [Signal; 3] = [Signal::CHILD, Signal::CONT, Signal::WINCH];
+/// Signals that are handled although they aren't fatal: a child has ended or stopped; this process
+/// has been continued; the terminal has another size.
+const ALSO_HANDLED: [Signal; 3] = [Signal::CHILD, Signal::CONT, Signal::WINCH];
 
-/// How long after the program's end a signal to us counts as what has ended the program: `^C` and `timeout` signal both
-/// of us, and the program may be gone before we receive ours.
-pub(super) const SAME_CAUSE: Duration = Duration::from_secs(1);
+/// How long after the program's end a signal to this process counts as the cause of that end. `^C`
+/// and `timeout` signal both processes, and the program may end before this process receives its
+/// signal.
+pub(super) const SAME_CAUSE_WINDOW: Duration = Duration::from_secs(1);
 
 /// Receives the signals that would otherwise end this process.
 pub(super) struct Signals {
@@ -37,12 +39,13 @@ pub(super) struct Signals {
 #[derive(Clone, Copy)]
 pub(super) struct Received {
     pub(super) signal: Signal,
-    /// A terminal sends ^C to every process of its foreground group at once.
+    /// Whether a terminal sent it, for example on ^C. Then the whole foreground group has received
+    /// it.
     pub(super) is_from_terminal: bool,
 }
 
 impl Received {
-    /// Whether it would have ended this process.
+    /// Whether the signal would have ended this process.
     pub(super) fn is_fatal(self) -> bool {
         is_fatal(self.signal)
     }
@@ -51,20 +54,22 @@ impl Received {
 impl Signals {
     /// Catches every signal that would end this process and leave a run unfinished.
     ///
-    /// The program gets each signal's original disposition: `exec` resets handlers to the default, and signals that
-    /// were ignored, for example by `nohup`, stay ignored. (Only SIGPIPE always has its default action in the program:
-    /// Rust's runtime overwrites its original disposition before `main`.)
+    /// The program inherits each signal's original disposition: execve(2) resets handlers to the
+    /// default, and signals that were ignored, for example because of `nohup`, stay ignored. Only
+    /// SIGPIPE always has its default action in the program, since Rust's runtime overwrites its
+    /// original disposition before `main`.
     pub(super) fn catch() -> io::Result<Self> {
         let ignored = ignored_signals();
-        let is_heeded = |signal: &Signal| {
-            // We need to know when a child ends, even if we were started with SIGCHLD ignored.
-            let is_always_heeded = matches!(*signal, Signal::CHILD | Signal::PIPE);
-            is_always_heeded || ignored & (1 << (signal.as_raw() - 1)) == 0
+        let is_handled = |signal: &Signal| {
+            // Needed even if this process was started with SIGCHLD ignored, to learn when a child
+            // ends.
+            let is_always_handled = matches!(*signal, Signal::CHILD | Signal::PIPE);
+            is_always_handled || ignored & (1 << (signal.as_raw() - 1)) == 0
         };
-        let heeded = catchable()
-            .filter(|&signal| is_fatal(signal) || NEEDED.contains(&signal))
-            .filter(is_heeded);
-        let mut signals = SignalsInfo::<WithOrigin>::new(heeded.map(Signal::as_raw))?;
+        let handled = catchable()
+            .filter(|&signal| is_fatal(signal) || ALSO_HANDLED.contains(&signal))
+            .filter(is_handled);
+        let mut signals = SignalsInfo::<WithOrigin>::new(handled.map(Signal::as_raw))?;
         let (sender, received) = mpsc::unbounded_channel();
         thread::Builder::new()
             .name("signals".to_owned())
@@ -81,7 +86,7 @@ impl Signals {
         })
     }
 
-    /// The first signal so far that would have ended this process.
+    /// Returns the first signal received so far that would have ended this process.
     pub(super) fn pending_fatal(&mut self) -> Option<Signal> {
         let mut pending = || {
             self.put_back
@@ -106,7 +111,7 @@ impl Signals {
         }
     }
 
-    /// The next signal that would have ended this process.
+    /// Waits for the next signal that would have ended this process.
     pub(super) async fn next_fatal(&mut self) -> Received {
         loop {
             let received = self.next().await;
@@ -116,15 +121,15 @@ impl Signals {
         }
     }
 
-    /// Makes the next call return this signal again.
+    /// Makes the next call of [`next`](Self::next) return this signal again.
     pub(super) fn put_back(&mut self, received: Received) {
         self.put_back = Some(received);
     }
 }
 
 fn receive(origin: Origin) -> Option<Received> {
-    // A write to a closed pipe, or beyond the file size limit, fails with an error that is reported anyway. The
-    // signal of such a write has our own process as its sender.
+    // A write to a closed pipe, or beyond the file size limit, fails with an error that is reported
+    // anyway. The sender of its signal is this process.
     let is_our_own = origin
         .process
         .is_some_and(|process| process.pid == getpid().as_raw_nonzero().get());
@@ -140,15 +145,15 @@ fn receive(origin: Origin) -> Option<Received> {
     })
 }
 
-/// A terminal that hangs up sends SIGHUP to the leader of its session alone.
+/// A terminal that hangs up sends SIGHUP only to the leader of its session.
 fn is_session_leader() -> bool {
     getsid(None).is_ok_and(|session| session == getpid())
 }
 
-/// All signals that can be caught.
+/// Returns all signals that can be caught.
 ///
-/// SIGSEGV, SIGBUS, SIGILL and SIGFPE are left out: a handler that returns to the faulty instruction would be called
-/// forever.
+/// SIGSEGV, SIGBUS, SIGILL and SIGFPE are left out: a handler that returns to the faulty
+/// instruction would be called forever.
 fn catchable() -> impl Iterator<Item = Signal> {
     (1..=64)
         .filter_map(from_raw)
@@ -161,7 +166,7 @@ fn is_fatal(signal: Signal) -> bool {
     !NOT_FATAL.contains(&signal) && !is_fatal_on_linux_only
 }
 
-/// Includes real-time signals.
+/// Converts a signal number, including those of real-time signals.
 #[cfg(target_os = "linux")]
 fn from_raw(number: i32) -> Option<Signal> {
     use rustix_libc_wrappers::process::SignalExt;
@@ -174,7 +179,8 @@ fn from_raw(number: i32) -> Option<Signal> {
     Signal::from_named_raw(number)
 }
 
-/// The signals that we were started to ignore, a bit for each; none where the system can't be asked.
+/// Returns the signals that were ignored when this process started, as a bit mask; 0 if `/proc`
+/// can't be read.
 fn ignored_signals() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-/// A file that takes another's place once it is complete: half an export must not look like a whole one.
+/// A file that replaces another once it is complete: a partial export must not look like a whole
+/// one.
 pub(super) enum Replacement {
     File {
         writer: BufWriter<NamedTempFile>,
@@ -17,28 +18,31 @@ pub(super) enum Replacement {
 
 impl Replacement {
     pub(super) fn of(path: &Path) -> io::Result<Self> {
-        let there = fs::metadata(path).ok();
-        if there.as_ref().is_some_and(|there| !there.is_file()) {
+        let existing = fs::metadata(path).ok();
+        if existing
+            .as_ref()
+            .is_some_and(|existing| !existing.is_file())
+        {
             let file = File::options().write(true).open(path)?;
             let writer = BufWriter::new(file);
             return Ok(Self::Device { writer });
         }
-        if there.is_some() && is_of_a_database(path)? {
+        if existing.is_some() && is_database_file(path)? {
             return Err(io::Error::other("it is a SQLite database"));
         }
-        // What a link leads to is replaced, not the link.
+        // Replace the file that a link points to, not the link.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let folder = path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty());
-        // As private as the database that it comes from.
+        // Private, as a new database file is.
         let permissions = Permissions::from_mode(0o600);
         let file = tempfile::Builder::new()
             .prefix(".runtrail-export-")
             .permissions(permissions)
             .tempfile_in(folder.unwrap_or(Path::new(".")))?;
-        if let Some(there) = there {
-            file.as_file().set_permissions(there.permissions())?;
+        if let Some(existing) = existing {
+            file.as_file().set_permissions(existing.permissions())?;
         }
         let writer = BufWriter::new(file);
         Ok(Self::File { writer, path })
@@ -67,7 +71,7 @@ impl Replacement {
 }
 
 /// Whether a file is a SQLite database or its write-ahead log.
-fn is_of_a_database(path: &Path) -> io::Result<bool> {
+fn is_database_file(path: &Path) -> io::Result<bool> {
     const DATABASE: &[u8] = b"SQLite format 3\0";
     const LOGS: [&[u8]; 2] = [b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83"];
 

@@ -6,31 +6,33 @@ use runtrail::Limits;
 
 use super::numbers::Numbers;
 
-/// The most bytes of JSON that a value of the largest size takes, when each of its bytes is an escape.
-const LONGEST: usize = 6 * Limits::MAX_VALUE_BYTES + 4096;
+/// The most bytes of JSON that a valid value can have: each byte of the value may be an escape of
+/// six.
+const MAX_VALUE_JSON_BYTES: usize = 6 * Limits::MAX_VALUE_BYTES + 4096;
 
-/// A reader that fails on a value that is too long to be valid, instead of buffering it in memory, and on a number that
-/// can't be stored.
+/// A reader that fails on a number that can't be stored, and on a value that is too long to be
+/// valid, which would otherwise be buffered in memory.
 pub(super) struct Bounded<R> {
     reader: R,
     budget: Budget,
     numbers: Numbers,
 }
 
-/// How much may still be read; shared by the reader with whoever knows where a value begins.
+/// How many bytes of a value may still be read. The reader shares it with the code that knows where
+/// a value begins.
 #[derive(Clone)]
 pub(super) struct Budget(Rc<Cell<usize>>);
 
 impl Budget {
-    /// Call this at the beginning of each value; returns the length of the previous one.
-    pub(super) fn renew(&self) -> usize {
-        LONGEST - self.0.replace(LONGEST)
+    /// Resets the budget at the beginning of a value. Returns the length of the previous value.
+    pub(super) fn reset(&self) -> usize {
+        MAX_VALUE_JSON_BYTES - self.0.replace(MAX_VALUE_JSON_BYTES)
     }
 }
 
 impl<R: Read> Bounded<R> {
     pub(super) fn new(reader: R) -> (Self, Budget) {
-        let budget = Budget(Rc::new(Cell::new(LONGEST)));
+        let budget = Budget(Rc::new(Cell::new(MAX_VALUE_JSON_BYTES)));
         let bounded = Self {
             reader,
             budget: budget.clone(),
@@ -49,7 +51,7 @@ impl<R: Read> Read for Bounded<R> {
         let within = buffer.len().min(left);
         let read = self.reader.read(&mut buffer[..within])?;
         self.budget.0.set(left - read);
-        self.numbers.look_at(&buffer[..read])?;
+        self.numbers.check(&buffer[..read])?;
         Ok(read)
     }
 }

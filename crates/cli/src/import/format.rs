@@ -1,5 +1,5 @@
-/// The format of a file that can't be imported directly, and the command that converts it; `None` if it may be JSON
-/// lines.
+/// Returns the format of a file that can't be imported directly, and the command that converts it;
+/// `None` if the file may be lines of JSON.
 pub(super) fn other_format(beginning: &[u8]) -> Option<(&'static str, &'static str)> {
     const MAGIC: [(&[u8], &str, &str); 8] = [
         (b"\x1F\x8B", "compressed by gzip", "gzip -dc"),

@@ -15,29 +15,29 @@ use tempfile::SpooledTempFile;
 use tokio::sync::mpsc;
 
 use super::bounded::{Bounded, Budget};
-use super::measured::{Measured, MeasuredEvent, beginning, once};
-use super::{EVENTS_AT_ONCE, Refusal};
+use super::measured::{Measured, MeasuredEvent, insert_unique, shortened};
+use super::{MAX_BATCH_EVENTS, Refusal};
 use crate::transfer::{EVENTS, Event};
 
-/// The member of a run's object that may be any JSON object.
+/// The member of a run's object whose value is an arbitrary JSON object.
 const INPUTS: &str = "inputs";
 
-/// A line that has been read to its end, and found good.
+/// A line that has been validated to its end.
 pub(super) struct Line {
     text: SpooledTempFile,
 }
 
-/// How many bytes of events, as written in the line, are sent at once; a single event may have more.
-const BYTES_AT_ONCE: usize = 4 << 20;
+/// A batch of events is sent once it has this many bytes, as written in the line.
+const FULL_BATCH_BYTES: usize = 4 << 20;
 
 impl Line {
-    /// The run of a line; none for a blank one.
+    /// Validates a line and returns its run; `None` for a blank line.
     pub(super) fn check(mut text: SpooledTempFile) -> Result<Option<(SkillRun, Self)>, Refusal> {
         let mut last = None;
         let check = |event: MeasuredEvent, _size| {
             rules::count("sequence", event.sequence)?;
             if last.replace(event.sequence) >= Some(event.sequence) {
-                let reason = "the events are not in the order of their sequence";
+                let reason = "the events are not in ascending order of their sequence";
                 return Err(Refusal::Line(reason.to_owned()));
             }
             rules::identifier("event_type", &event.event_type)?;
@@ -53,7 +53,7 @@ impl Line {
         Ok(Some((run, Self { text })))
     }
 
-    /// Sends the events, until nobody takes them any more.
+    /// Sends the events in batches; fails if the receiver is dropped.
     pub(super) fn events(
         mut self,
         run_id: &str,
@@ -65,16 +65,16 @@ impl Line {
                 .map_err(|_| Refusal::Line("storing its events failed".to_owned()))
         };
         let (mut events, mut bytes) = (Vec::new(), 0);
-        let gather = |event: Event, size| {
+        let collect = |event: Event, size| {
             events.push(event.of_run(run_id));
             bytes += size;
-            if events.len() == EVENTS_AT_ONCE || bytes >= BYTES_AT_ONCE {
+            if events.len() == MAX_BATCH_EVENTS || bytes >= FULL_BATCH_BYTES {
                 bytes = 0;
                 return send(mem::take(&mut events));
             }
             Ok(())
         };
-        read(&mut self.text, gather)?;
+        read(&mut self.text, collect)?;
         match events.is_empty() {
             true => Ok(()),
             false => send(events),
@@ -82,8 +82,8 @@ impl Line {
     }
 }
 
-/// Reads the object of a line. Passes its events, one by one, to `on_event`, with their length in the line; returns the
-/// other members, with the inputs' value left out. `None` for a blank line.
+/// Reads the object of a line. Passes each event, with its length in the line, to `on_event`.
+/// Returns the other members, without the value of the inputs; `None` for a blank line.
 fn read<E: DeserializeOwned>(
     text: &mut SpooledTempFile,
     on_event: impl FnMut(E, usize) -> Result<(), Refusal>,
@@ -102,7 +102,7 @@ fn read<E: DeserializeOwned>(
         json.end()?;
         Ok(fields)
     });
-    // It says more than that reading has stopped there.
+    // The refusal is the cause; serde_json's error only says that reading has stopped.
     refused?;
     match fields {
         Ok(fields) => Ok(Some(fields)),
@@ -111,12 +111,12 @@ fn read<E: DeserializeOwned>(
     }
 }
 
-/// The inputs of a run, which have already been validated.
+/// Reads the inputs of a run, which have already been validated.
 fn inputs(text: &mut SpooledTempFile) -> Result<Value, Refusal> {
     text.rewind().map_err(cannot_read)?;
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(text));
     let mut inputs = Value::Null;
-    // serde_json fails because the rest is unread, so a parsed value counts in spite of the error.
+    // serde_json fails because the rest is unread. A parsed value counts despite that error.
     let read = json.deserialize_map(InputsVisitor(&mut inputs));
     match read {
         Err(err) if inputs.is_null() => Err(not_json(err)),
@@ -140,7 +140,8 @@ fn not_json(err: serde_json::Error) -> Refusal {
         return Refusal::Line(std::io::Error::from(err).to_string());
     }
     let column = err.column();
-    // The line is known better here: within itself it is always the first.
+    // serde_json counts lines within the line, so it always says line 1. The caller adds the real
+    // number.
     let reason = err.to_string().replace(" at line 1 column", ", column");
     match reason.contains("column") || column == 0 {
         true => Refusal::Line(reason),
@@ -148,7 +149,7 @@ fn not_json(err: serde_json::Error) -> Refusal {
     }
 }
 
-/// Reads a run's object without keeping its events or its inputs in memory.
+/// Reads a run's object without buffering its events or its inputs in memory.
 struct RunVisitor<'a, E, F> {
     on_event: F,
     budget: Budget,
@@ -180,7 +181,7 @@ where
         let mut fields = Map::new();
         let mut names = HashSet::new();
         while let Some(name) = members.next_key::<String>()? {
-            self.budget.renew();
+            self.budget.reset();
             match name.as_str() {
                 EVENTS => members.next_value_seed(&mut self)?,
                 INPUTS => {
@@ -190,14 +191,14 @@ where
                 _ if FIELDS.contains(&name) => {
                     fields.insert(name.clone(), members.next_value_seed(Scalar)?);
                 }
-                // The value stays unread: it may be of any size.
+                // The value is not read, since it may have any size.
                 other => {
-                    let reason = format!("a run has no field {:?}", beginning(other));
+                    let reason = format!("a run has no field {:?}", shortened(other));
                     *self.refused = Err(Refusal::Line(reason));
                     return Err(A::Error::custom("refused"));
                 }
             }
-            once(&mut names, name)?;
+            insert_unique(&mut names, name)?;
         }
         Ok(fields)
     }
@@ -230,7 +231,7 @@ where
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut events: A) -> Result<(), A::Error> {
         while let Some(event) = events.next_element()? {
-            let size = self.0.budget.renew();
+            let size = self.0.budget.reset();
             if let Err(refusal) = (self.0.on_event)(event, size) {
                 *self.0.refused = Err(refusal);
                 return Err(A::Error::custom("refused"));
@@ -240,7 +241,7 @@ where
     }
 }
 
-/// A text, a number or null: the type of every field except the inputs.
+/// A string, a number or null: the type of every field except the inputs.
 struct Scalar;
 
 impl<'de> DeserializeSeed<'de> for Scalar {
@@ -255,7 +256,7 @@ impl Visitor<'_> for Scalar {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a text, a number or null")
+        formatter.write_str("a string, a number or null")
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {

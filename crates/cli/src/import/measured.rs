@@ -1,4 +1,4 @@
-//! Checks JSON values without keeping them in memory.
+//! Checks JSON values without buffering them in memory.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,7 +9,8 @@ use runtrail::rules::MAX_JSON_DEPTH;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
-/// Reads a value to its end, and refuses one that can't be stored: too long as text, too deep, or with a duplicate key.
+/// Reads a value to its end. Refuses a value that can't be stored: too long, nested too deeply, or
+/// with a duplicate key.
 pub(super) struct Measured<'a> {
     field: &'static str,
     size: &'a mut usize,
@@ -17,7 +18,7 @@ pub(super) struct Measured<'a> {
 }
 
 impl<'a> Measured<'a> {
-    /// `size` is 0 at first.
+    /// `size` must be 0.
     pub(super) fn new(field: &'static str, size: &'a mut usize) -> Self {
         let depth = 0;
         Self { field, size, depth }
@@ -35,7 +36,7 @@ impl<'a> Measured<'a> {
         Ok(())
     }
 
-    /// The same for the values within an array or an object.
+    /// Measures a value inside this array or object.
     fn within<E: Error>(&mut self) -> Result<Measured<'_>, E> {
         if self.depth >= MAX_JSON_DEPTH {
             return Err(E::custom(format_args!(
@@ -107,29 +108,29 @@ impl<'de> Visitor<'de> for Measured<'_> {
             let separators = if keys.is_empty() { ":" } else { ":," }.len();
             self.add(length(&key) + separators)?;
             members.next_value_seed(self.within()?)?;
-            once(&mut keys, key)?;
+            insert_unique(&mut keys, key)?;
         }
         Ok(())
     }
 }
 
-/// Refuses a duplicate key: one of the two values would be lost.
-pub(super) fn once<E: Error>(keys: &mut HashSet<String>, key: String) -> Result<(), E> {
+/// Refuses a duplicate key, since one of the two values would be lost.
+pub(super) fn insert_unique<E: Error>(keys: &mut HashSet<String>, key: String) -> Result<(), E> {
     match keys.replace(key) {
         Some(key) => Err(E::custom(format_args!(
             "the key {:?} is given twice",
-            beginning(&key)
+            shortened(&key)
         ))),
         None => Ok(()),
     }
 }
 
-/// The beginning of a name, short enough for a message.
-pub(super) fn beginning(name: &str) -> &str {
+/// Shortens a name for a message.
+pub(super) fn shortened(name: &str) -> &str {
     &name[..name.floor_char_boundary(60)]
 }
 
-/// The length of a text as JSON.
+/// Returns the length of a text as JSON.
 fn length(text: &str) -> usize {
     let escaped = text.bytes().map(|byte| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 2,
@@ -139,7 +140,7 @@ fn length(text: &str) -> usize {
     escaped.sum::<usize>() + 2
 }
 
-/// An event whose payload is only measured.
+/// An event whose payload is measured but not stored in memory.
 pub(super) struct MeasuredEvent {
     pub(super) sequence: u64,
     pub(super) event_type: String,
@@ -171,9 +172,9 @@ impl<'de> Visitor<'de> for EventVisitor {
                 "event_type" => event_type = Some(members.next_value()?),
                 "payload" => members.next_value_seed(Measured::new("payload", &mut 0))?,
                 "created_at" => drop(members.next_value::<DateTime<Utc>>()?),
-                other => return Err(A::Error::unknown_field(beginning(other), FIELDS)),
+                other => return Err(A::Error::unknown_field(shortened(other), FIELDS)),
             }
-            once(&mut keys, key)?;
+            insert_unique(&mut keys, key)?;
         }
         let missing = FIELDS.iter().find(|field| !keys.contains(**field));
         match (missing, sequence, event_type) {

@@ -1,8 +1,9 @@
-//! Numbers that an import would change.
+//! Refuses numbers that an import would change.
 
 use std::io;
 
-/// Checks the numbers of a JSON text while it is read: serde_json changes those that it can't represent.
+/// Checks the numbers of a JSON text as it is read, since serde_json changes those that it can't
+/// represent.
 #[derive(Default)]
 pub(super) struct Numbers {
     column: u64,
@@ -12,10 +13,10 @@ pub(super) struct Numbers {
 }
 
 /// Longer numbers are refused, so that memory stays bounded.
-const LONGEST: usize = 4096;
+const MAX_DIGITS: usize = 4096;
 
 impl Numbers {
-    pub(super) fn look_at(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn check(&mut self, bytes: &[u8]) -> io::Result<()> {
         for &byte in bytes {
             self.column += 1;
             if self.is_in_string {
@@ -33,14 +34,14 @@ impl Numbers {
                 _ => false,
             };
             if is_part {
-                if self.number.len() == LONGEST {
-                    return Err(self.refusal(format!("has more than {LONGEST} digits")));
+                if self.number.len() == MAX_DIGITS {
+                    return Err(self.refusal(format!("has more than {MAX_DIGITS} digits")));
                 }
                 self.number.push(byte);
                 continue;
             }
             if !self.number.is_empty() {
-                if let Some(reason) = what_is_wrong(&self.number) {
+                if let Some(reason) = rejection_reason(&self.number) {
                     return Err(self.refusal(reason.to_owned()));
                 }
                 self.number.clear();
@@ -62,19 +63,19 @@ impl Numbers {
     }
 }
 
-/// Why a number can't be stored exactly; `None` for an invalid number, which serde_json refuses itself.
-fn what_is_wrong(number: &[u8]) -> Option<&'static str> {
+/// Returns why a number can't be stored; `None` also for invalid syntax, which serde_json refuses.
+fn rejection_reason(number: &[u8]) -> Option<&'static str> {
     let text = str::from_utf8(number).ok()?;
     let float: f64 = text.parse().ok()?;
     let is_whole = !number.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
     if is_whole {
         let fits = text.parse::<u64>().is_ok() || text.parse::<i64>().is_ok();
-        return (!fits).then_some("has more than 64 bits, and can't be stored as it is");
+        return (!fits).then_some("has more than 64 bits and can't be stored exactly");
     }
     if float.is_infinite() {
         return Some("is too large to be stored");
     }
     let mantissa = number.split(|byte| matches!(byte, b'e' | b'E')).next()?;
     let is_zero = !mantissa.iter().any(|byte| matches!(byte, b'1'..=b'9'));
-    (float == 0.0 && !is_zero).then_some("is too small to be stored as anything but 0")
+    (float == 0.0 && !is_zero).then_some("is too small and would be stored as 0")
 }

@@ -5,7 +5,7 @@ use runtrail::SkillRunLog;
 
 use super::{payload, printable};
 
-/// One event in one line: its time, its type and what happened.
+/// Prints an event on one line: time, type and payload.
 pub(crate) fn print_event(
     out: &mut impl Write,
     event: &SkillRunLog,

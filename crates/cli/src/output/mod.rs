@@ -1,4 +1,4 @@
-//! How results look: plain for programs, tables and colours for people.
+//! Formats results: plain for programs, with tables and colours for people.
 
 mod event;
 mod printable;
@@ -28,24 +28,24 @@ pub(crate) use run_list::{RunList, run_table};
 pub(crate) use short_id::shorten_ids;
 pub(crate) use table::{Column, Table};
 
-/// Stdout as it is.
+/// Returns stdout without styles.
 pub(crate) fn plain() -> BufWriter<Stdout> {
     BufWriter::new(io::stdout())
 }
 
-/// Stdout for people: colours are left out where they are not wanted.
+/// Returns stdout for people. It strips colours where they aren't wanted.
 pub(crate) fn styled() -> BufWriter<AutoStream<Stdout>> {
     BufWriter::new(anstream::AutoStream::auto(io::stdout()))
 }
 
-/// A table for people, fitted to where it goes.
+/// Prints a table, fitted to the width of the terminal.
 pub(crate) fn show<const N: usize>(table: &Table<N>) -> Result<()> {
     let mut out = styled();
     table.print(&mut out, width())?;
     finish(out)
 }
 
-/// Each record as a line of JSON.
+/// Prints each record as a line of JSON.
 pub(crate) fn json_lines<T: Serialize>(records: impl IntoIterator<Item = T>) -> Result<()> {
     let mut out = plain();
     for record in records {
@@ -54,18 +54,18 @@ pub(crate) fn json_lines<T: Serialize>(records: impl IntoIterator<Item = T>) -> 
     finish(out)
 }
 
-/// Writes what is still held back; without it an error would go unseen.
+/// Flushes the buffer. Dropping it would hide a write error.
 pub(crate) fn finish(mut out: impl Write) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// One line of JSON.
+/// Writes one line of JSON.
 pub(crate) fn json_line(out: &mut impl Write, record: &impl Serialize) -> Result<()> {
     serde_json::to_writer(&mut *out, record).map_err(io::Error::from)?;
     Ok(writeln!(out)?)
 }
 
-/// How many columns there are to fit into; none where nobody looks.
+/// Returns the width in columns: `COLUMNS`, or that of the terminal; `None` without either.
 pub(crate) fn width() -> Option<usize> {
     let given = env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
     given.filter(|columns| *columns > 0).or_else(|| {

@@ -2,7 +2,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
-/// Text from the database in one line that can't move the cursor, change colours or turn the writing around.
+/// Turns text into one line that can't move the cursor, change colours or reverse the direction of
+/// writing.
 pub(crate) fn printable(text: &str) -> String {
     let text = console::strip_ansi_codes(text);
     let mut printable = String::with_capacity(text.len());
@@ -20,12 +21,12 @@ pub(crate) fn printable(text: &str) -> String {
     printable
 }
 
-/// The characters with which a text can show itself in another order than it has.
+/// Whether a character can make a terminal show text in another order.
 fn turns_text_around(character: char) -> bool {
     matches!(character, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The payload of an event: what a program printed, or the JSON.
+/// Formats the payload of an event: the text that a program printed, or else the JSON.
 pub(crate) fn payload(payload: &Value) -> String {
     let member = |name| payload.get(name).and_then(Value::as_str);
     let bytes = member("base64").and_then(|text| BASE64.decode(text).ok());

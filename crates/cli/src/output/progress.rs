@@ -1,6 +1,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A progress bar on stderr, if that is a terminal. `position` is a template of indicatif's: `{pos}/{len} runs`.
+/// Returns a progress bar on stderr, hidden unless that is a terminal. `position` is a template of
+/// indicatif, for example `{pos}/{len} runs`.
 pub(crate) fn progress(total: u64, position: &str) -> ProgressBar {
     let bar = ProgressBar::new(total);
     let template = format!("{{wide_bar}} {position} {{eta}} left");

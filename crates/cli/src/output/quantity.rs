@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use indicatif::{HumanCount, HumanDuration};
 use unit_prefix::NumberPrefix;
 
-/// `3m ago`.
+/// Formats the time since then, for example `3m ago`.
 pub(crate) fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let age = now - time;
     let length = HumanDuration(age.abs().to_std().unwrap_or_default());
@@ -15,7 +15,7 @@ pub(crate) fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     }
 }
 
-/// `120ms`, `1.2s`, `3m 12s`, `2h 5m`, `3d`: as exact as anybody wants to know at a glance.
+/// Formats a duration, rounded for a quick look: `120ms`, `1.2s`, `3m 12s`, `2h 5m`, `3d`.
 pub(crate) fn duration(seconds: f64) -> String {
     if seconds < 1.0 {
         return format!("{:.0}ms", seconds * 1000.0);
@@ -35,12 +35,12 @@ pub(crate) fn duration(seconds: f64) -> String {
     humantime::format_duration(whole).to_string()
 }
 
-/// `1,234,567`.
+/// Formats a number, for example `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
     HumanCount(number).to_string()
 }
 
-/// `1.2M`, where a column has to be narrow.
+/// Formats a number for a narrow column, for example `1.2M`.
 pub(crate) fn rough_count(number: u64) -> String {
     match NumberPrefix::decimal(number as f64) {
         NumberPrefix::Standalone(_) => number.to_string(),
@@ -48,7 +48,7 @@ pub(crate) fn rough_count(number: u64) -> String {
     }
 }
 
-/// `1 run`, `1,234 runs`.
+/// Formats a number with its noun: `1 run`, `1,234 runs`.
 pub(crate) fn counted(number: u64, one: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {one}{plural}", count(number))

@@ -2,7 +2,8 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
-/// One record in full: a name and a value a line, values that are too long wrapped beside their name.
+/// One record in full: a name and a value on each line. Long values are wrapped, and indented past
+/// the name.
 #[derive(Default)]
 pub(crate) struct Record {
     fields: Vec<(&'static str, String)>,
@@ -13,7 +14,7 @@ impl Record {
         self.fields.push((name, value.into()));
     }
 
-    /// Leaves out what is empty.
+    /// Prints the fields that aren't empty.
     pub(crate) fn print(&self, out: &mut impl Write, width: Option<usize>) -> io::Result<()> {
         let heading = Style::new().bold();
         let names = self.fields.iter().map(|(name, _)| name.len());

@@ -4,7 +4,7 @@ use runtrail::{RunStatus, RunSummary};
 
 use super::{duration, printable};
 
-/// The word, in its colour.
+/// Formats a status in its colour.
 pub(crate) fn status(status: &RunStatus) -> String {
     let colour = match status.as_str() {
         "ok" => Some(AnsiColor::Green),
@@ -17,17 +17,17 @@ pub(crate) fn status(status: &RunStatus) -> String {
     format!("{style}{}{style:#}", printable(status.as_str()))
 }
 
-/// How long a run took; how long it has been running, with a `+`, while it does.
+/// Formats how long a run took, or, with a `+`, how long it has been running so far.
 pub(crate) fn run_duration(run: &RunSummary, now: DateTime<Utc>) -> String {
     let sign = if run.finished_at.is_none() { "+" } else { "" };
     duration(run_seconds(run, now)) + sign
 }
 
-/// The same in seconds.
+/// Returns how many seconds a run took, or has been running so far.
 pub(crate) fn run_seconds(run: &RunSummary, now: DateTime<Utc>) -> f64 {
     match run.finished_at {
         Some(_) if run.runtime_seconds > 0.0 => run.runtime_seconds,
-        // A host need not report it.
+        // A host need not report `runtime_seconds`.
         finished_at => {
             let length = finished_at.unwrap_or(now) - run.started_at;
             length.as_seconds_f64().max(0.0)

@@ -15,13 +15,13 @@ const COLUMNS: [Column; 9] = [
     Column::text("STATUS"),
     Column::number("STARTED"),
     Column::number("DURATION"),
-    Column::text("CALLER").weighing(3),
-    Column::text("CHANNEL").weighing(1),
-    Column::number("TOOLS").weighing(2),
-    Column::number("TOKENS").weighing(4),
+    Column::text("CALLER").with_weight(3),
+    Column::text("CHANNEL").with_weight(1),
+    Column::number("TOOLS").with_weight(2),
+    Column::number("TOKENS").with_weight(4),
 ];
 
-/// Runs: as lines of JSON, whole and at once, or as a table at the end.
+/// Prints runs: as lines of JSON, in full and immediately, or as a table at the end.
 pub(crate) enum RunList {
     Json(BufWriter<Stdout>),
     Table {
@@ -55,7 +55,8 @@ impl RunList {
     }
 }
 
-/// A table of runs. If it is too wide, it shows the shortest unambiguous beginning of each id.
+/// Returns a table of runs. If it is too wide, it shows the shortest unambiguous beginning of each
+/// id.
 pub(crate) async fn run_table(
     mut runs: Vec<RunSummary>,
     now: DateTime<Utc>,

@@ -2,10 +2,11 @@ use runtrail::{AuditStore, RunLookup, RunSummary};
 
 use crate::failure::Result;
 
-/// The fewest characters of an id to show: shorter ones would soon become ambiguous.
+/// The fewest characters of an id to show. A shorter id would soon become ambiguous.
 const SHORTEST: usize = 8;
 
-/// Cuts ids to an unambiguous beginning. Ids from one minute share many characters, so little may be cut.
+/// Cuts ids to an unambiguous beginning. Ids from the same minute share many characters, so they
+/// stay long.
 pub(crate) async fn shorten_ids(runs: &mut [RunSummary], store: &AuditStore) -> Result<()> {
     let ids: Vec<_> = runs.iter().map(|run| run.id.clone()).collect();
     let mut all = store.neighbours_of_run_ids(&ids).await?;
@@ -13,13 +14,15 @@ pub(crate) async fn shorten_ids(runs: &mut [RunSummary], store: &AuditStore) -> 
     all.sort_unstable();
     all.dedup();
     for run in runs {
-        // Always found, since the sorted list contains it.
+        // The sorted list contains every id.
         let Ok(place) = all.binary_search(&run.id) else {
             continue;
         };
         let before = place.checked_sub(1).and_then(|place| all.get(place));
-        let beside = before.into_iter().chain(all.get(place + 1));
-        let shared = beside.map(|other| shared_characters(&run.id, other)).max();
+        let neighbours = before.into_iter().chain(all.get(place + 1));
+        let shared = neighbours
+            .map(|other| shared_characters(&run.id, other))
+            .max();
         let shown = (shared.unwrap_or(0) + 1).max(SHORTEST);
         if let Some((end, _)) = run.id.char_indices().nth(shown) {
             run.id.truncate(end);

@@ -7,14 +7,14 @@ use tabled::settings::object::Columns;
 use tabled::settings::style::Style as Borders;
 use tabled::settings::{Alignment, Modify, Padding, Width};
 
-/// What is between two columns.
+/// The spaces between two columns.
 const GAP: usize = 2;
 
-/// How much of a text is shown where there is too little room.
-const LONGEST_TEXT: usize = 24;
+/// If the table is too wide, texts are first cut to this width.
+const LONG_TEXT: usize = 24;
 
-/// Texts are cut to this length before ids are cut.
-const SHORTEST_TEXT: usize = 9;
+/// Ids are cut only once all texts are cut to this width.
+const SHORT_TEXT: usize = 9;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -28,12 +28,12 @@ enum Kind {
 pub(crate) struct Column {
     title: &'static str,
     kind: Kind,
-    /// What the column gives way to, when there is too little room: whatever weighs more.
+    /// If the table is too wide, lighter columns are dropped first; `u8::MAX` is never dropped.
     weight: u8,
 }
 
 impl Column {
-    /// A column of text.
+    /// Returns a column of text.
     pub(crate) const fn text(title: &'static str) -> Self {
         Self {
             title,
@@ -42,7 +42,8 @@ impl Column {
         }
     }
 
-    /// A column of ids, which are cut in the middle where they must be: what tells ids apart is their ends.
+    /// Returns a column of ids. Ids that must be cut are cut in the middle, since their ends
+    /// distinguish them.
     pub(crate) const fn id(title: &'static str) -> Self {
         Self {
             kind: Kind::Id,
@@ -50,7 +51,7 @@ impl Column {
         }
     }
 
-    /// A column that is aligned to the right.
+    /// Returns a column that is aligned to the right.
     pub(crate) const fn number(title: &'static str) -> Self {
         Self {
             kind: Kind::Number,
@@ -58,14 +59,14 @@ impl Column {
         }
     }
 
-    /// A column that is left out where there is too little room, the lightest first.
-    pub(crate) const fn weighing(self, weight: u8) -> Self {
+    /// Lets the column be dropped if the table is too wide, the lightest column first.
+    pub(crate) const fn with_weight(self, weight: u8) -> Self {
         Self { weight, ..self }
     }
 }
 
-/// Rows under titles, fitted into the width there is: long texts are cut, then columns that may be are left out, then
-/// the widest are cut until it fits.
+/// Rows under titles, fitted into a width. If the table is too wide, long texts are cut, then
+/// columns that have a weight are dropped, then the widest columns are cut until it fits.
 pub(crate) struct Table<const N: usize> {
     columns: &'static [Column; N],
     rows: Vec<[String; N]>,
@@ -123,7 +124,7 @@ impl<const N: usize> Table<N> {
         Ok(())
     }
 
-    /// The columns that are shown, each with its room: as much as it needs, if there is as much.
+    /// Returns the columns to show, each with its width.
     fn layout(&self, width: usize) -> Vec<(usize, usize)> {
         let mut layout = self.needed();
         if excess(&layout, width) == 0 {
@@ -132,7 +133,7 @@ impl<const N: usize> Table<N> {
 
         for (column, room) in &mut layout {
             if self.columns[*column].kind == Kind::Text {
-                *room = (*room).min(LONGEST_TEXT);
+                *room = (*room).min(LONG_TEXT);
             }
         }
         let weight = |column: usize| self.columns[column].weight;
@@ -142,13 +143,13 @@ impl<const N: usize> Table<N> {
         {
             layout.retain(|&(column, _)| weight(column) != lightest);
         }
-        // An id is of little use without its end, so texts become short first.
+        // Cut texts before ids, since an id is of little use without its end.
         while excess(&layout, width) > 0 {
             let is_id = |column: usize| self.columns[column].kind == Kind::Id;
             let texts = layout.iter_mut().filter(|(column, _)| !is_id(*column));
             let widest = texts.max_by_key(|(_, room)| *room);
             let widest = match widest {
-                Some((_, room)) if *room > SHORTEST_TEXT => Some(room),
+                Some((_, room)) if *room > SHORT_TEXT => Some(room),
                 _ => layout.iter_mut().map(|(_, room)| room).max(),
             };
             match widest {
@@ -159,7 +160,7 @@ impl<const N: usize> Table<N> {
         layout
     }
 
-    /// Each column with the width that it needs.
+    /// Returns each column with the width that it needs.
     fn needed(&self) -> Vec<(usize, usize)> {
         let needed = |column: usize| {
             let cells = self.rows.iter().map(|row| row[column].as_str());
@@ -170,7 +171,7 @@ impl<const N: usize> Table<N> {
     }
 }
 
-/// By how much columns of these widths are wider than this.
+/// Returns by how much the columns of a layout exceed a width.
 fn excess(layout: &[(usize, usize)], width: usize) -> usize {
     let total: usize = layout.iter().map(|(_, room)| room + GAP).sum();
     total.saturating_sub(GAP).saturating_sub(width)

@@ -15,66 +15,69 @@ use super::processes::{Descendants, children, reap_orphans};
 use super::signals::Received;
 use super::{pseudo_terminal, terminal};
 
-/// How often to look for remaining processes of a program.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How often to check for remaining processes of a program.
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often to check the terminal of a stopped program.
-const LOOK_AT_TERMINAL: Duration = Duration::from_millis(100);
+/// How often to check whether a stopped program can have the terminal.
+const TERMINAL_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long to wait for killed processes to disappear: the system may be busy.
-const KILLED: Duration = Duration::from_secs(1);
+/// How long to wait for killed processes to disappear.
+const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A running program, and the processes that get its signals.
-pub(super) struct Target {
+pub(super) struct ProcessTree {
     pub(super) program: Pid,
-    /// Whether the program is stopped because it needs a terminal that another group has.
+    /// Whether the program is stopped because it needs the terminal while another group is in the
+    /// foreground.
     needs_terminal: bool,
     group: Group,
-    /// Our children from before the program.
-    others: Vec<Pid>,
-    /// Processes that have left the group and already got SIGTERM.
-    asked_to_end: Vec<Pid>,
+    /// Children that this process had before it started the program.
+    other_children: Vec<Pid>,
+    /// Processes that have left the group and have already received SIGTERM.
+    terminated: Vec<Pid>,
 }
 
 /// The process group of a program.
 ///
-/// Its own, so that signals reach every process that it starts. But only the foreground group may read from a terminal:
-/// if that group is ours, the program shares it, and only the program gets signals.
+/// Normally its own, so that signals reach every process that it starts. But only the foreground
+/// group may read from a terminal: if this process is in the foreground, the program shares its
+/// group, and only the program gets signals.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Group {
-    Ours,
+    Shared,
     Own,
-    /// Its own, in a session with a terminal of its own.
+    /// Its own group, in its own session with its own terminal.
     OwnTerminal,
 }
 
-impl Target {
-    /// `pts` is the program's own terminal, if it has one.
+impl ProcessTree {
+    /// Starts the program. `pts` is its own terminal, if it has one.
     pub(super) fn spawn(mut command: Command, pts: Option<Pts>) -> io::Result<(Child, Self)> {
         let group = match pts {
             Some(_) => Group::OwnTerminal,
-            None if terminal::is_ours() => Group::Ours,
+            None if terminal::is_foreground() => Group::Shared,
             None => Group::Own,
         };
-        let others = children();
+        let other_children = children();
         let child = match pts {
             Some(pts) => pseudo_terminal::spawn(command, pts)?,
             None if group == Group::Own => command.process_group(0).spawn()?,
             None => command.spawn()?,
         };
-        let target = Self {
+        let tree = Self {
             program: Pid::from_child(&child),
             group,
             needs_terminal: false,
-            others,
-            asked_to_end: Vec::new(),
+            other_children,
+            terminated: Vec::new(),
         };
-        Ok((child, target))
+        Ok((child, tree))
     }
 
-    /// Passes on a signal that was sent to us; false if the program has had it anyway.
-    pub(super) fn pass_on(&self, received: Received, is_running: bool) -> bool {
-        let is_shared = self.group == Group::Ours && received.is_from_terminal;
+    /// Forwards a signal to the program. Returns false if the program has already received it from
+    /// the terminal.
+    pub(super) fn forward(&self, received: Received, is_running: bool) -> bool {
+        let is_shared = self.group == Group::Shared && received.is_from_terminal;
         if !is_shared {
             self.send(received.signal, is_running);
         }
@@ -88,19 +91,20 @@ impl Target {
     }
 
     fn send_one(&self, signal: Signal, is_running: bool) {
-        // An error means that it has ended meanwhile.
+        // An error means that the program has ended.
         let _ = match self.group {
             Group::Own | Group::OwnTerminal => kill_process_group(self.program, signal),
-            Group::Ours if is_running => kill_process(self.program, signal),
-            Group::Ours => Ok(()),
+            Group::Shared if is_running => kill_process(self.program, signal),
+            Group::Shared => Ok(()),
         };
     }
 
     /// Checks whether the program has stopped, and why.
     ///
-    /// A background program stops when it reads from the terminal, and continues once we are in the foreground. If the
-    /// program has the terminal and stops because of ^Z, we stop as well, so that the shell gets the terminal.
-    pub(super) fn notice_stop(&mut self) {
+    /// A background program stops when it reads from the terminal, and continues once this process
+    /// is in the foreground. If the program has the terminal and stops because of ^Z, this process
+    /// stops as well, so that the shell gets the terminal.
+    pub(super) fn check_stopped(&mut self) {
         let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
         let Ok(Some(status)) = waitid(WaitId::Pid(self.program), stopped) else {
             return;
@@ -109,52 +113,55 @@ impl Target {
         match by {
             _ if self.group != Group::Own => {}
             Some(Signal::TTIN | Signal::TTOU) => self.needs_terminal = true,
-            Some(Signal::TSTP) if terminal::is_of(self.program) => {
+            Some(Signal::TSTP) if terminal::is_foreground_group(self.program) => {
                 let _ = kill_process_group(getpgrp(), Signal::TSTP);
             }
             _ => {}
         }
     }
 
-    /// Waits until the terminal is ours, if the program needs it.
-    pub(super) async fn can_have_the_terminal(&self) {
+    /// If the program needs the terminal, waits until this process is in the foreground; otherwise
+    /// waits forever.
+    pub(super) async fn terminal_available(&self) {
         if !self.needs_terminal {
             return std::future::pending().await;
         }
-        while !terminal::is_ours() {
-            sleep(LOOK_AT_TERMINAL).await;
+        while !terminal::is_foreground() {
+            sleep(TERMINAL_POLL_INTERVAL).await;
         }
     }
 
-    /// Continues the program, in the foreground if the terminal is ours.
-    pub(super) fn go_on(&mut self, is_running: bool) {
-        if is_running && self.group == Group::Own && terminal::is_ours() {
-            terminal::hand_over(self.program);
+    /// Continues the program, in the foreground if this process is there.
+    pub(super) fn resume(&mut self, is_running: bool) {
+        if is_running && self.group == Group::Own && terminal::is_foreground() {
+            terminal::set_foreground(self.program);
             self.needs_terminal = false;
         }
         self.send_one(Signal::CONT, is_running);
     }
 
-    /// Sends SIGTERM to the program. [`terminate_escaped`](Self::terminate_escaped) has to follow until it has ended.
+    /// Sends SIGTERM to the program. The caller must then call
+    /// [`terminate_escaped`](Self::terminate_escaped) until the program has ended.
     pub(super) fn terminate(&self, is_running: bool) {
         self.send(Signal::TERM, is_running);
     }
 
     /// Sends SIGTERM, once, to each process that has left the group and has no ancestor in it.
     ///
-    /// While an ancestor is dying of its own SIGTERM, its descendants still count as its: look again.
+    /// It must be called repeatedly: while an ancestor in the group is still dying, its descendants
+    /// are not signalled.
     pub(super) fn terminate_escaped(&mut self) {
         let escaped = self.descendants().map(|found| found.escaped);
         for process in escaped.into_iter().flatten() {
-            if !self.asked_to_end.contains(&process.pid) {
-                self.asked_to_end.push(process.pid);
+            if !self.terminated.contains(&process.pid) {
+                self.terminated.push(process.pid);
                 let _ = kill_process(process.pid, Signal::TERM);
                 let _ = kill_process(process.pid, Signal::CONT);
             }
         }
     }
 
-    /// Kills the program and everything that it has started.
+    /// Kills the program and every process that it has started.
     pub(super) fn kill(&self, is_running: bool) {
         self.send(Signal::KILL, is_running);
         if let Some(descendants) = self.descendants() {
@@ -164,32 +171,33 @@ impl Target {
         }
     }
 
-    /// Waits for what the program has started to end as well, and kills what is left at the deadline.
-    pub(super) async fn see_off(mut self, mut deadline: Pin<&mut Sleep>) {
-        if self.group == Group::Ours {
+    /// Waits until every process that the program has started has ended, and kills the rest at the
+    /// deadline.
+    pub(super) async fn wait_for_end(mut self, mut deadline: Pin<&mut Sleep>) {
+        if self.group == Group::Shared {
             return;
         }
         tokio::select! {
-            () = self.gone() => return,
+            () = self.all_ended() => return,
             () = &mut deadline => {}
         }
-        let killed = async {
-            while self.is_there() {
+        let kill_all = async {
+            while self.is_any_running() {
                 self.kill(false);
-                sleep(LOOK_AGAIN).await;
+                sleep(POLL_INTERVAL).await;
             }
         };
-        let _ = tokio::time::timeout(KILLED, killed).await;
+        let _ = tokio::time::timeout(KILL_TIMEOUT, kill_all).await;
     }
 
-    async fn gone(&mut self) {
-        while self.is_there() {
+    async fn all_ended(&mut self) {
+        while self.is_any_running() {
             self.terminate_escaped();
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    fn is_there(&self) -> bool {
+    fn is_any_running(&self) -> bool {
         reap_orphans(self.program);
         match self.descendants() {
             Some(descendants) => !descendants.is_empty(),
@@ -198,7 +206,7 @@ impl Target {
     }
 
     fn descendants(&self) -> Option<Descendants> {
-        let has_any = self.group != Group::Ours;
-        has_any.then(|| Descendants::find(self.program, &self.others))?
+        let has_any = self.group != Group::Shared;
+        has_any.then(|| Descendants::find(self.program, &self.other_children))?
     }
 }

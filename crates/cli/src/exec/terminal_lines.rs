@@ -1,49 +1,51 @@
-//! The lines that a terminal shows.
+//! Turns terminal output into the lines that a terminal shows.
 
 use anstyle_parse::{Params, Parser, Perform};
 use serde_json::Value;
 use unicode_width::UnicodeWidthChar;
 
-use super::pieces::{Followed, Lines, payload};
+use super::lines::{LineEnd, Lines, payload};
 
-/// The most cells of one event, 16 KiB of four-byte characters: a longer line goes on in the next.
-const LONGEST: usize = 4 << 10;
+/// The most cells of one event: 16 KiB of four-byte characters. A longer line continues in the next
+/// event.
+const MAX_CELLS: usize = 4 << 10;
 
-/// The most bytes in one cell: a character, and marks that it is combined with.
-const LARGEST_CELL: usize = 16;
+/// The most bytes in one cell: a character and its combining marks.
+const MAX_CELL_BYTES: usize = 16;
 
 const TAB_STOP: usize = 8;
 
-/// Splits what is written to a terminal into the lines that a person sees: overwritten and erased text is left out, and
-/// so are colours.
+/// Splits terminal output into the lines that a person sees, without colours and without
+/// overwritten or erased text.
 ///
-/// It only knows the line of the cursor. A line counts as complete when the cursor leaves it, in whichever direction.
+/// It only models the line of the cursor. A line is complete when the cursor leaves it, up or down.
 #[derive(Default)]
-pub(super) struct Shown {
+pub(super) struct TerminalLines {
     parser: Parser,
     line: Line,
 }
 
 #[derive(Default)]
 struct Line {
-    /// A wide character takes two, of which the second is empty.
+    /// A wide character occupies two cells; the second is empty.
     cells: Vec<String>,
     cursor: usize,
-    /// How many lines were left before this one.
+    /// How many lines the cursor left before this one.
     number: u64,
-    /// A line and a column to which the cursor may be returned.
+    /// The line and the column of the saved cursor.
     saved: (u64, usize),
     last: Option<char>,
-    draws_lines: bool,
-    /// How many cells an event already has.
-    recorded: usize,
+    /// Whether the VT100 line-drawing characters are selected.
+    is_line_drawing: bool,
+    /// How many cells have already been emitted.
+    emitted: usize,
     /// Whether some of those have changed since.
     is_replaced: bool,
     /// Payloads of events.
     complete: Vec<Value>,
 }
 
-impl Lines for Shown {
+impl Lines for TerminalLines {
     fn push(&mut self, bytes: &[u8], emit: &mut dyn FnMut(Value)) {
         for &byte in bytes {
             self.parser.advance(&mut self.line, byte);
@@ -51,14 +53,14 @@ impl Lines for Shown {
         }
     }
 
-    fn has_begun(&self) -> bool {
-        self.line.is_replaced || self.line.cells.len() > self.line.recorded
+    fn has_pending(&self) -> bool {
+        self.line.is_replaced || self.line.cells.len() > self.line.emitted
     }
 
     fn flush(&mut self, emit: &mut dyn FnMut(Value)) {
-        if self.has_begun() {
-            emit(self.line.payload(Followed::ByMore));
-            self.line.recorded = self.line.cells.len();
+        if self.has_pending() {
+            emit(self.line.payload(LineEnd::Unfinished));
+            self.line.emitted = self.line.cells.len();
             self.line.is_replaced = false;
         }
     }
@@ -69,29 +71,30 @@ impl Lines for Shown {
 }
 
 impl Line {
-    /// What no event has yet of the line. If that replaces recorded text, it is the whole line after a carriage return.
-    fn payload(&self, followed: Followed) -> Value {
+    /// Returns the part of the line that has not been emitted. If emitted text has changed, that is
+    /// a carriage return and the whole line.
+    fn payload(&self, end: LineEnd) -> Value {
         let text = match self.is_replaced {
             true => format!("\r{}", self.cells.concat()),
-            false => self.cells.get(self.recorded..).unwrap_or_default().concat(),
+            false => self.cells.get(self.emitted..).unwrap_or_default().concat(),
         };
-        payload(text.as_bytes(), followed)
+        payload(text.as_bytes(), end)
     }
 
-    fn end(&mut self, followed: Followed) {
-        let payload = self.payload(followed);
+    fn finish_line(&mut self, end: LineEnd) {
+        let payload = self.payload(end);
         self.complete.push(payload);
         self.cells.clear();
-        self.recorded = 0;
+        self.emitted = 0;
         self.is_replaced = false;
         self.number += 1;
     }
 
-    /// The cursor moves to another line.
+    /// Completes the line, since the cursor moves to another one.
     fn leave(&mut self) {
         match self.cells.is_empty() {
             true => self.number += 1,
-            false => self.end(Followed::ByNewline),
+            false => self.finish_line(LineEnd::Newline),
         }
     }
 
@@ -108,18 +111,18 @@ impl Line {
     }
 
     fn move_to(&mut self, column: usize) {
-        self.cursor = column.min(LONGEST);
+        self.cursor = column.min(MAX_CELLS);
     }
 
     fn put(&mut self, cell: String) {
-        if self.cursor >= LONGEST {
-            self.end(Followed::ByMore);
+        if self.cursor >= MAX_CELLS {
+            self.finish_line(LineEnd::Unfinished);
             self.cursor = 0;
         }
         if self.cells.len() <= self.cursor {
             self.cells.resize(self.cursor + 1, " ".to_owned());
         }
-        self.is_replaced |= self.cursor < self.recorded && self.cells[self.cursor] != cell;
+        self.is_replaced |= self.cursor < self.emitted && self.cells[self.cursor] != cell;
         self.cells[self.cursor] = cell;
         self.cursor += 1;
     }
@@ -128,15 +131,15 @@ impl Line {
         let before = self.cells.iter_mut().take(self.cursor);
         let last = before.rev().find(|cell| !cell.is_empty());
         if let Some(cell) = last
-            && cell.len() + mark.len_utf8() <= LARGEST_CELL
+            && cell.len() + mark.len_utf8() <= MAX_CELL_BYTES
         {
             cell.push(mark);
         }
     }
 
-    fn cut_off(&mut self, column: usize) {
+    fn truncate(&mut self, column: usize) {
         self.cells.truncate(column);
-        self.is_replaced |= column < self.recorded;
+        self.is_replaced |= column < self.emitted;
     }
 
     fn blank(&mut self, from: usize, to: usize) {
@@ -144,15 +147,15 @@ impl Line {
         for cell in self.cells.get_mut(from..to).unwrap_or_default() {
             " ".clone_into(cell);
         }
-        self.is_replaced |= from < self.recorded;
+        self.is_replaced |= from < self.emitted;
     }
 
     fn insert(&mut self, count: usize) {
         if self.cursor < self.cells.len() {
-            let count = count.min(LONGEST - self.cells.len().min(LONGEST));
+            let count = count.min(MAX_CELLS - self.cells.len().min(MAX_CELLS));
             let blanks = vec![" ".to_owned(); count];
             self.cells.splice(self.cursor..self.cursor, blanks);
-            self.is_replaced |= self.cursor < self.recorded;
+            self.is_replaced |= self.cursor < self.emitted;
         }
     }
 
@@ -160,15 +163,15 @@ impl Line {
         let end = (self.cursor + count).min(self.cells.len());
         if self.cursor < end {
             self.cells.drain(self.cursor..end);
-            self.is_replaced |= self.cursor < self.recorded;
+            self.is_replaced |= self.cursor < self.emitted;
         }
     }
 }
 
 impl Perform for Line {
     fn print(&mut self, character: char) {
-        let character = match self.draws_lines {
-            true => drawn(character),
+        let character = match self.is_line_drawing {
+            true => line_drawing(character),
             false => character,
         };
         self.last = Some(character);
@@ -186,7 +189,7 @@ impl Perform for Line {
 
     fn execute(&mut self, byte: u8) {
         match byte {
-            b'\n' | b'\x0b' | b'\x0c' => self.end(Followed::ByNewline),
+            b'\n' | b'\x0b' | b'\x0c' => self.finish_line(LineEnd::Newline),
             b'\r' => self.cursor = 0,
             b'\x08' => self.cursor = self.cursor.saturating_sub(1),
             b'\t' => self.move_to((self.cursor / TAB_STOP + 1) * TAB_STOP),
@@ -203,9 +206,9 @@ impl Perform for Line {
         let count = first.max(1);
         match action {
             b'K' | b'J' => match first {
-                0 => self.cut_off(self.cursor),
+                0 => self.truncate(self.cursor),
                 1 => self.blank(0, self.cursor + 1),
-                _ => self.cut_off(0),
+                _ => self.truncate(0),
             },
             b'C' | b'a' => self.move_to(self.cursor + count),
             b'D' => self.cursor = self.cursor.saturating_sub(count),
@@ -220,7 +223,7 @@ impl Perform for Line {
                 self.move_to(params.next().unwrap_or(1).max(1) - 1);
             }
             b'b' => {
-                for character in self.last.into_iter().cycle().take(count.min(LONGEST)) {
+                for character in self.last.into_iter().cycle().take(count.min(MAX_CELLS)) {
                     self.print(character);
                 }
             }
@@ -235,12 +238,12 @@ impl Perform for Line {
 
     fn esc_dispatch(&mut self, intermediates: &[u8], _ignore: bool, byte: u8) {
         match (intermediates, byte) {
-            (b"(", _) => self.draws_lines = byte == b'0',
+            (b"(", _) => self.is_line_drawing = byte == b'0',
             (b"", b'7') => self.save(),
             (b"", b'8') => self.restore(),
-            (b"", b'D') => self.end(Followed::ByNewline),
+            (b"", b'D') => self.finish_line(LineEnd::Newline),
             (b"", b'E') => {
-                self.end(Followed::ByNewline);
+                self.finish_line(LineEnd::Newline);
                 self.cursor = 0;
             }
             _ => {}
@@ -248,8 +251,8 @@ impl Perform for Line {
     }
 }
 
-/// What a VT100 shows of its character set for drawing.
-fn drawn(character: char) -> char {
+/// Maps a character to the VT100 line-drawing set.
+fn line_drawing(character: char) -> char {
     const FROM_BACKTICK: [char; 31] = [
         '◆', '▒', '␉', '␌', '␍', '␊', '°', '±', '␤', '␋', '┘', '┐', '┌', '└', '┼', '⎺', '⎻', '─',
         '⎼', '⎽', '├', '┤', '┴', '┬', '│', '≤', '≥', 'π', '≠', '£', '·',

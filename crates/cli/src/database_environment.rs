@@ -1,7 +1,8 @@
 //! Passes the database of a run to nested `runtrail` commands, whatever their working directory.
 //!
-//! No variable contains any part of a password, since agents print their environment. The URL of a PostgreSQL database
-//! is in a file that only the user can read, and that is deleted when the run ends.
+//! No variable contains any part of a password, since agents print their environment. The URL of a
+//! PostgreSQL database is in a file that only the user can read, and that is deleted when the run
+//! ends.
 
 use std::env;
 use std::fs;
@@ -16,27 +17,28 @@ use crate::failure::{Failure, Result};
 
 /// The URL of a SQLite file.
 const INHERITED_URL: &str = "RUNTRAIL_DATABASE_URL";
-/// The path of a file with any other URL.
+/// The path of a file that contains the URL of any other database.
 const INHERITED_URL_FILE: &str = "RUNTRAIL_DATABASE_URL_FILE";
-/// The value of `DATABASE_URL`, without its password: if the program changes that, the new value takes precedence.
-const INHERITED_INSTEAD_OF: &str = "RUNTRAIL_DATABASE_URL_INSTEAD_OF";
+/// The outer value of `DATABASE_URL`, without its password. If the program changes `DATABASE_URL`,
+/// the new value takes precedence over the inherited URL.
+const OUTER_DATABASE_URL: &str = "RUNTRAIL_DATABASE_URL_INSTEAD_OF";
 const INHERITED_SCHEMA: &str = "RUNTRAIL_DATABASE_SCHEMA";
 
-/// Keeps the file with the URL until it is dropped.
-pub(crate) struct HandedDown {
-    /// Variables to set in the environment, or to remove from it (`None`).
+/// Environment variables that name the database of a run. The file with the URL is deleted on drop.
+pub(crate) struct DatabaseEnvironment {
+    /// Variables to set, or to remove (`None`).
     pub(crate) variables: [(&'static str, Option<String>); 5],
     _file: Option<TempPath>,
 }
 
-impl HandedDown {
-    /// Hands down no database: a nested `runtrail` uses the one that its own arguments or environment name.
-    pub(crate) fn nothing() -> Self {
+impl DatabaseEnvironment {
+    /// Names no database: a nested `runtrail` uses the one from its own arguments or environment.
+    pub(crate) fn cleared() -> Self {
         Self {
             variables: [
                 (INHERITED_URL, None),
                 (INHERITED_URL_FILE, None),
-                (INHERITED_INSTEAD_OF, None),
+                (OUTER_DATABASE_URL, None),
                 (INHERITED_SCHEMA, None),
                 (WITHOUT_PREPARED_STATEMENTS, None),
             ],
@@ -49,29 +51,29 @@ impl HandedDown {
         schema: Option<SchemaName>,
         without_prepared_statements: bool,
     ) -> Result<Self> {
-        let there = variable(URL);
-        let (url, secret) = match database_url.starts_with("sqlite:") {
+        let current = variable(URL);
+        let (url, url_in_file) = match database_url.starts_with("sqlite:") {
             true => (Some(database_url.to_owned()), None),
-            // Not if the program already has the same `DATABASE_URL`.
+            // No file is needed if the program's `DATABASE_URL` already is this URL.
             false => (
                 None,
-                Some(database_url).filter(|url| there.as_deref() != Some(*url)),
+                Some(database_url).filter(|url| current.as_deref() != Some(*url)),
             ),
         };
-        let file = secret.map(write_file).transpose().map_err(|err| {
+        let file = url_in_file.map(write_file).transpose().map_err(|err| {
             Failure::failed(format!(
-                "the URL of the database can't be handed down: {err}"
+                "the database URL can't be passed to the program: {err}"
             ))
         })?;
-        let name = file
+        let path = file
             .as_ref()
             .map(|file| file.to_string_lossy().into_owned());
-        let there = there.as_deref().map(without_password);
+        let outer = current.as_deref().map(without_password);
         Ok(Self {
             variables: [
                 (INHERITED_URL, url),
-                (INHERITED_URL_FILE, name),
-                (INHERITED_INSTEAD_OF, Some(there.unwrap_or_default())),
+                (INHERITED_URL_FILE, path),
+                (OUTER_DATABASE_URL, Some(outer.unwrap_or_default())),
                 (INHERITED_SCHEMA, schema.map(|schema| schema.to_string())),
                 (
                     WITHOUT_PREPARED_STATEMENTS,
@@ -83,46 +85,49 @@ impl HandedDown {
     }
 }
 
-/// The inherited URL.
+/// Returns the inherited URL.
 pub(crate) fn url() -> Option<String> {
     inherited(INHERITED_URL).or_else(|| fs::read_to_string(inherited(INHERITED_URL_FILE)?).ok())
 }
 
-/// The inherited schema.
+/// Returns the inherited schema.
 pub(crate) fn schema() -> Option<String> {
     inherited(INHERITED_SCHEMA)
 }
 
-/// Fails if the file with the inherited URL can't be read any more, or if the URL was in `DATABASE_URL` and was removed.
+/// Fails if the file with the inherited URL can't be read any more, or if the outer run's URL was
+/// in a `DATABASE_URL` that the program removed.
 pub(crate) fn ensure_known() -> Result<()> {
-    let is_removed = variable(INHERITED_INSTEAD_OF).is_some() && variable(URL).is_none();
+    let is_removed = variable(OUTER_DATABASE_URL).is_some() && variable(URL).is_none();
     let is_handed_down = variable(INHERITED_URL)
         .or_else(|| variable(INHERITED_URL_FILE))
         .is_some();
     if is_removed && !is_handed_down {
         return Err(Failure::usage(format!(
-            "the database of the run around this one is not known, as {URL} was removed; give --database-url, or set {URL}"
+            "the database of the outer run is unknown, since {URL} was removed from the environment; \
+             give --database-url, or set {URL}"
         )));
     }
     match inherited(INHERITED_URL_FILE).map(fs::read_to_string) {
         Some(Err(err)) => Err(Failure::usage(format!(
-            "the database of the run around this one is not known, as its {INHERITED_URL_FILE} can't be read: {err}; \
+            "the database of the outer run is unknown, since the file in {INHERITED_URL_FILE} can't be read: {err}; \
              give --database-url, or set {URL}"
         ))),
         _ => Ok(()),
     }
 }
 
-/// A variable of the environment; an empty one counts as unset.
+/// Reads an environment variable. An empty one counts as unset.
 pub(crate) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A variable of the surrounding `runtrail exec`. A `DATABASE_URL` that the program has removed names no other database.
+/// Reads a variable that the outer `runtrail exec` has set. Ignores it if the program has changed
+/// `DATABASE_URL`; removing `DATABASE_URL` is no change, since that names no other database.
 fn inherited(name: &str) -> Option<String> {
-    let instead_of = env::var(INHERITED_INSTEAD_OF).ok()?;
-    let there = variable(URL).as_deref().map(without_password);
-    let is_unchanged = there.is_none_or(|there| there == instead_of);
+    let outer = env::var(OUTER_DATABASE_URL).ok()?;
+    let current = variable(URL).as_deref().map(without_password);
+    let is_unchanged = current.is_none_or(|current| current == outer);
     variable(name).filter(|_| is_unchanged)
 }
 
@@ -130,7 +135,7 @@ fn without_password(url: &str) -> String {
     DatabaseOptions::new(url).to_string()
 }
 
-/// Writes a file that only the user can read.
+/// Writes the URL to a temporary file that only the user can read.
 fn write_file(url: &str) -> std::io::Result<TempPath> {
     let folder = variable("XDG_RUNTIME_DIR").map(PathBuf::from);
     let folder = folder.filter(|folder| folder.is_dir());
