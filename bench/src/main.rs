@@ -28,7 +28,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use runtrail_test_servers::{Cluster, install_what_is_missing};
+use runtrail_test_servers::{Cluster, install_missing_programs};
 use serde_json::Value;
 
 use crate::data::History;
@@ -96,7 +96,7 @@ async fn main() -> Result<()> {
         return child.run().await;
     }
     let cli = Cli::parse();
-    install_what_is_missing()?;
+    install_missing_programs()?;
     let history = |runs, events| History { runs, events };
     let server = match cli.postgres {
         None => Some(Cluster::start(&[

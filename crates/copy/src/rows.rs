@@ -110,7 +110,7 @@ impl<M: CopiedRow> Rows<M> {
             }
             // ... or compare keys by a collation.
             Ordering::Less => {
-                let reason = "aren't in byte order: the column may have a collation, or text that isn't UTF-8";
+                let reason = "aren't in byte order; check for a collation or text that isn't UTF-8";
                 return Err(Error::invalid("keys", reason));
             }
         }
