@@ -95,7 +95,7 @@ impl<M: CopiedRow> Rows<M> {
         }
     }
 
-    fn take(&mut self) -> Result<Option<ScannedRow<M>>> {
+    fn pop(&mut self) -> Result<Option<ScannedRow<M>>> {
         let Some(mut row) = self.page.next() else {
             return Ok(None);
         };
@@ -153,10 +153,10 @@ pub(crate) async fn next_pair<M: CopiedRow>(
         (Some(source), Some(target)) => source.key.cmp(&target.key),
     };
     Ok(match order {
-        Ordering::Less => source.take()?.map(Pair::Source),
-        Ordering::Greater => target.take()?.map(Pair::Target),
+        Ordering::Less => source.pop()?.map(Pair::Source),
+        Ordering::Greater => target.pop()?.map(Pair::Target),
         Ordering::Equal => {
-            let both = source.take()?.zip(target.take()?);
+            let both = source.pop()?.zip(target.pop()?);
             both.map(|(source, target)| Pair::Both(source, target))
         }
     })

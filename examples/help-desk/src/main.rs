@@ -5,7 +5,7 @@
 //! help-desk answer "How high is the tide?"
 //! runtrail copy --from sqlite://desk.db --to postgres://localhost/desk
 //! help-desk answer "And tomorrow?"
-//! # Stop the application and copy the rest: `runtrail` copies the history, the application its tickets.
+//! # Stop the application, then copy the rest of the history, and the application's tickets.
 //! runtrail copy --from sqlite://desk.db --to postgres://localhost/desk --final
 //! export DATABASE_URL=postgres://localhost/desk
 //! help-desk fetch-tickets sqlite://desk.db

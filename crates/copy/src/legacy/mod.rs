@@ -9,7 +9,6 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use runtrail_audit::{Error, Limits, Result};
 use runtrail_db::{DatabaseOptions, Pool, Session, Timing, closing_deadline, error};
-use runtrail_entity as ours;
 use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoIden, Query, SelectStatement};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, QueryResult};
 
@@ -219,7 +218,10 @@ impl History for LegacyStore {
         history::existing(&self.session(), runs, Column::Id, run_ids).await
     }
 
-    async fn runs(&self, position: &ScanPosition) -> Result<Page<ours::skill_run::Model>> {
+    async fn runs(
+        &self,
+        position: &ScanPosition,
+    ) -> Result<Page<runtrail_entity::skill_run::Model>> {
         use skill_run::{Column, Entity};
         const KEY: [Column; 2] = [Column::Id, Column::Rowid];
 
@@ -233,7 +235,10 @@ impl History for LegacyStore {
         self.page(Entity, table, has_key, position, read).await
     }
 
-    async fn events(&self, position: &ScanPosition) -> Result<Page<ours::skill_run_log::Model>> {
+    async fn events(
+        &self,
+        position: &ScanPosition,
+    ) -> Result<Page<runtrail_entity::skill_run_log::Model>> {
         use skill_run_log::{Column, Entity};
         const KEY: [Column; 3] = [Column::RunId, Column::Seq, Column::Rowid];
 

@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use runtrail_audit::{Error, Limits, Result, rules};
 use runtrail_db::{error, keyset};
-use runtrail_entity as ours;
 use sea_orm::{IdenStatic, QueryResult, Value};
 use serde_json::json;
 
@@ -40,11 +39,11 @@ impl<'a> Row<'a> {
         }
     }
 
-    pub(super) fn run(&mut self) -> Result<ours::skill_run::Model> {
+    pub(super) fn run(&mut self) -> Result<runtrail_entity::skill_run::Model> {
         use skill_run::Column;
 
         let parent_run_id = self.identifier(Column::ParentRunId)?;
-        Ok(ours::skill_run::Model {
+        Ok(runtrail_entity::skill_run::Model {
             id: self.run_id(Column::Id)?,
             skill_id: self.identifier(Column::SkillId)?,
             caller_id: self.identifier(Column::CallerId)?,
@@ -64,7 +63,7 @@ impl<'a> Row<'a> {
         })
     }
 
-    pub(super) fn event(&mut self) -> Result<ours::skill_run_log::Model> {
+    pub(super) fn event(&mut self) -> Result<runtrail_entity::skill_run_log::Model> {
         use skill_run_log::Column;
 
         let sequence = self.row.try_get("", Column::Seq.as_str());
@@ -73,7 +72,7 @@ impl<'a> Row<'a> {
             let reason = format!("is {sequence}, less than 0");
             return Err(Error::invalid(Column::Seq.as_str(), reason));
         }
-        Ok(ours::skill_run_log::Model {
+        Ok(runtrail_entity::skill_run_log::Model {
             run_id: self.run_id(Column::RunId)?,
             sequence,
             created_at: self.time(Column::CreatedAt),
