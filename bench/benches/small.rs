@@ -1,4 +1,4 @@
-//! What a call costs before it reaches the database: `cargo bench --package runtrail-bench`.
+//! The cost of a call before it reaches the database: `cargo bench --package runtrail-bench`.
 
 use std::hint::black_box;
 
@@ -14,7 +14,7 @@ fn payload(bytes: usize) -> Value {
     json!({"role": "tool", "content": "x".repeat(bytes), "numbers": [1, 2.5, null]})
 }
 
-/// The checks of a payload, and its text.
+/// Validates a payload and serialises it.
 #[divan::bench(args = [100, 1_000, 100_000])]
 fn payload_to_text(bencher: Bencher, bytes: usize) {
     let (payload, limits) = (payload(bytes), Limits::default());

@@ -1,4 +1,5 @@
-//! rusqlite by hand on our schema: prepared statements, the write-ahead log, `synchronous=FULL`.
+//! Hand-written rusqlite on Runtrail's schema: prepared statements, write-ahead log,
+//! `synchronous=FULL`.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Processes of their own, whose memory is measured.
+//! Child processes, which allow memory to be measured.
 
 use std::env;
 use std::path::PathBuf;
@@ -13,18 +13,18 @@ use runtrail_store::AuditStore;
 use serde::{Deserialize, Serialize};
 
 use crate::data;
-use crate::recorder::{Recorder, mixed};
+use crate::recorder::{Recorder, mixed_writes};
 
-/// What such a process has to do, as it finds it in its environment.
+/// The work of a child process, passed in an environment variable.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Child {
-    /// To record so many runs of so many callers.
+    /// Records `runs` runs for each of `callers` concurrent callers.
     Record {
         file: PathBuf,
         callers: usize,
         runs: usize,
     },
-    /// To copy a history, and perhaps to verify the copy.
+    /// Copies a history, and optionally verifies the copy.
     Copy {
         from: String,
         to: String,
@@ -32,27 +32,27 @@ pub(crate) enum Child {
     },
 }
 
-/// What it has done.
+/// The result of a child process.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) seconds: f64,
-    /// The most memory that it has had.
+    /// The peak memory of the process.
     pub(crate) mebibytes: f64,
-    /// Of both sides of a copy that was verified.
+    /// The digests of source and target, if the copy was verified.
     pub(crate) digests: Option<(String, String)>,
 }
 
 const CHILD: &str = "RUNTRAIL_BENCH_CHILD";
 
 impl Child {
-    pub(crate) fn of_this_process() -> Result<Option<Self>> {
+    pub(crate) fn from_env() -> Result<Option<Self>> {
         match env::var(CHILD) {
             Ok(child) => Ok(Some(serde_json::from_str(&child)?)),
             Err(_) => Ok(None),
         }
     }
 
-    /// Has another process do it.
+    /// Runs the work in a child process.
     pub(crate) fn measure(&self) -> Result<Outcome> {
         let output = Command::new(env::current_exe()?)
             .env(CHILD, serde_json::to_string(self)?)
@@ -92,7 +92,7 @@ async fn record(file: PathBuf, callers: usize, runs: usize) -> Result<()> {
     store.initialize().await?;
     if callers > 0 {
         let recorder: Arc<dyn Recorder> = Arc::new(store.clone());
-        mixed(&recorder, callers, runs, &payloads).await?;
+        mixed_writes(&recorder, callers, runs, &payloads).await?;
     }
     store.close().await?;
     Ok(())

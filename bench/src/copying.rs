@@ -1,4 +1,4 @@
-//! From SQLite to PostgreSQL and back, beside the tools of the databases' own makers.
+//! Copies from SQLite to PostgreSQL and back, compared with the databases' own tools.
 
 use std::fs;
 use std::path::Path;
@@ -17,10 +17,10 @@ use crate::{Comparisons, Setup, postgres_by_hand, step};
 
 const NAME: &str = "copy";
 const LIMIT: f64 = 200.0;
-/// Each takes a minute.
-const MOST_ROUNDS: usize = 3;
+/// A round takes a minute.
+const MAX_ROUNDS: usize = 3;
 
-// Into tables that are there, in a transaction each, and with an end at the first error.
+// The scripts write into existing tables, in transactions, and stop at the first error.
 const DUMP: &str = r#"sqlite3 "$FROM" '.dump --data-only skill_runs skill_run_logs' | grep '^INSERT' |
     psql --quiet --single-transaction --set ON_ERROR_STOP=1 "$TO""#;
 const CSV: &str = r#"for table in skill_runs skill_run_logs; do
@@ -31,16 +31,16 @@ const PG_DUMP: &str = r#"{ echo 'PRAGMA foreign_keys = ON; BEGIN;';
     sed -n 's/^INSERT INTO [a-z_]*[.]/INSERT INTO /p'; echo 'COMMIT;'; } | sqlite3 -bail "$TO""#;
 
 pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
-    if !setup.wants_some(NAME) {
+    if !setup.may_be_selected(NAME) {
         return Ok(Vec::new());
     }
     let (source, returned) = (setup.file("copied.db"), setup.file("returned.db"));
-    let there = Way {
+    let outward = Route {
         from: &data::sqlite_url(&source),
         to: &setup.postgres,
         history: setup.written,
     };
-    let back = Way {
+    let back = Route {
         from: &setup.postgres,
         to: &data::sqlite_url(&returned),
         history: setup.written,
@@ -48,31 +48,39 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
     let fill = data::fill_sqlite(&source, setup.written, &setup.payloads);
     step("a history to copy", fill).await?;
 
-    let rounds = setup.rounds.min(MOST_ROUNDS);
+    let rounds = setup.rounds.min(MAX_ROUNDS);
     let mut comparisons = Vec::new();
     let workload = format!("{NAME}, SQLite to PostgreSQL");
     let copied = compare(
         rounds,
         &workload,
-        turn(|| there.by_us()),
+        turn(|| outward.by_runtrail()),
         vec![
-            Baseline::new("sqlite3 .dump, psql", None, turn(|| there.by(DUMP))),
-            Baseline::new("sqlite3 -csv, psql COPY", None, turn(|| there.by(CSV))),
+            Baseline::new(
+                "sqlite3 .dump, psql",
+                None,
+                turn(|| outward.by_script(DUMP)),
+            ),
+            Baseline::new(
+                "sqlite3 -csv, psql COPY",
+                None,
+                turn(|| outward.by_script(CSV)),
+            ),
         ],
     );
     comparisons.extend(step(&workload, copied).await?);
 
-    // What is there now is what others have made of it.
-    there.clear().await?;
-    let first = there.copied(false)?;
-    let again = there.copied(false)?;
-    let last = there.copied(true)?;
+    // The target still contains the rows of the last script.
+    outward.clear().await?;
+    let first = outward.copy(false)?;
+    let again = outward.copy(false)?;
+    let last = outward.copy(true)?;
     for (name, outcome) in [("again", &again), ("again and verified", &last)] {
         comparisons.push(Comparison::of_rates(
             format!("{NAME}, {name}, with nothing new"),
-            there.rate(outcome.seconds),
+            outward.rate(outcome.seconds),
             "the first time",
-            there.rate(first.seconds),
+            outward.rate(first.seconds),
         ));
     }
 
@@ -80,32 +88,32 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
     let copied = compare(
         rounds,
         &workload,
-        turn(|| back.by_us()),
+        turn(|| back.by_runtrail()),
         vec![Baseline::new(
             "pg_dump --inserts, sqlite3",
             None,
-            turn(|| back.by(PG_DUMP)),
+            turn(|| back.by_script(PG_DUMP)),
         )],
     );
     comparisons.extend(step(&workload, copied).await?);
 
     back.clear().await?;
-    let home = back.copied(false)?;
-    let round = Way {
+    let returned_copy = back.copy(false)?;
+    let round_trip = Route {
         to: back.to,
-        ..there
+        ..outward
     };
-    let round = round.copied(true)?;
-    let digests = [&last.digests, &round.digests];
-    let [Some((source, there)), Some((once_more, back))] = digests else {
+    let round_trip = round_trip.copy(true)?;
+    let digests = [&last.digests, &round_trip.digests];
+    let [Some((source, target)), Some((source_again, returned))] = digests else {
         bail!("nothing was verified");
     };
     ensure!(
-        source == there && source == once_more && source == back,
+        source == target && source == source_again && source == returned,
         "the digests differ"
     );
-    eprintln!("there and back: digest {source} everywhere");
-    let memory = [&first, &again, &last, &home, &round].map(|it| it.mebibytes);
+    eprintln!("copied there and back: all digests are {source}");
+    let memory = [&first, &again, &last, &returned_copy, &round_trip].map(|it| it.mebibytes);
     let memory = memory.into_iter().fold(0.0, f64::max);
     comparisons.push(Comparison::of_memory(
         format!("{NAME}, memory"),
@@ -116,22 +124,22 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
     Ok(comparisons)
 }
 
-/// From one database to another.
+/// The source and target of a copy.
 #[derive(Clone, Copy)]
-struct Way<'a> {
+struct Route<'a> {
     from: &'a str,
     to: &'a str,
     history: History,
 }
 
-impl Way<'_> {
-    /// By Runtrail; how many rows it copies in a second.
-    async fn by_us(&self) -> Result<f64> {
+impl Route<'_> {
+    /// Copies with Runtrail; returns rows per second.
+    async fn by_runtrail(&self) -> Result<f64> {
         self.clear().await?;
-        Ok(self.rate(self.copied(false)?.seconds))
+        Ok(self.rate(self.copy(false)?.seconds))
     }
 
-    fn copied(&self, verifies: bool) -> Result<Outcome> {
+    fn copy(&self, verifies: bool) -> Result<Outcome> {
         let child = Child::Copy {
             from: self.from.to_owned(),
             to: self.to.to_owned(),
@@ -140,8 +148,9 @@ impl Way<'_> {
         child.measure()
     }
 
-    /// By a script, into tables that are there, with their indexes and conditions.
-    async fn by(&self, script: &str) -> Result<f64> {
+    /// Copies with a script into existing tables, with their indexes and constraints; returns rows
+    /// per second.
+    async fn by_script(&self, script: &str) -> Result<f64> {
         self.clear().await?;
         let begun = Instant::now();
         let status = Command::new("bash")
@@ -151,7 +160,7 @@ impl Way<'_> {
             .status()?;
         let seconds = begun.elapsed().as_secs_f64();
         ensure!(status.success(), "{script} failed");
-        // A tool that goes on after an error must not look fast.
+        // A tool that ignores errors must not look fast.
         let rows = self.rows_copied().await?;
         ensure!(rows == self.rows(), "{rows} rows were copied");
         Ok(self.rate(seconds))
@@ -177,11 +186,11 @@ impl Way<'_> {
         Ok(client.query_one(COUNT, &[]).await?.get(0))
     }
 
-    /// An empty target, with our schema.
+    /// Creates an empty target with Runtrail's schema.
     async fn clear(&self) -> Result<()> {
         let is_sqlite = self.to.starts_with("sqlite:");
         if is_sqlite && Path::new(file_or_url(self.to)).exists() {
-            // What is beside it went when it was closed.
+            // Closing the database has already removed the write-ahead log.
             fs::remove_file(file_or_url(self.to))?;
         }
         let store = AuditStore::connect(self.to).await?;
@@ -196,7 +205,7 @@ impl Way<'_> {
     }
 }
 
-/// As the databases' own tools take it.
+/// Converts a URL to the form that the databases' own tools accept.
 fn file_or_url(url: &str) -> &str {
     let file = url.strip_prefix("sqlite://").unwrap_or(url);
     file.split_once("?mode").map_or(file, |(file, _)| file)

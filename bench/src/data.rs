@@ -1,4 +1,4 @@
-//! The histories that are measured: runs with the skew of real ones, made anew from the same seed each time.
+//! The histories to measure: runs with a realistic skew, generated from a fixed seed.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -11,25 +11,27 @@ use runtrail_db::DatabaseOptions;
 use runtrail_store::AuditStore;
 use serde_json::{Value, json};
 
-/// Every fourth run has no parent, the others have the run before them.
+/// Every fourth run has no parent; the parent of any other is the run before it.
 const CHAIN: usize = 4;
 const SKILLS: usize = 100;
-/// So many runs have this status, and as many this channel.
+/// The number of runs with the rare status, and of those with the rare channel.
 pub(crate) const RARE: usize = 60;
 pub(crate) const RARE_STATUS: &str = "cancelled";
 pub(crate) const RARE_CHANNEL: &str = "fax";
 
-/// Beside the repository, not in it.
+/// Outside the repository.
 const AGENT_RUNS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../shared/data/tau-bench-airline-gpt-4o.json"
 );
 
-/// Texts of real agents' messages, cut to what most events have; made up where the file isn't there.
+/// Returns messages of real agents, truncated to a typical size; generated texts if the file
+/// doesn't exist.
 pub(crate) fn payloads() -> Result<Vec<Value>> {
     let Ok(text) = std::fs::read_to_string(AGENT_RUNS) else {
-        let made_up = |n: usize| json!({"role": "tool", "content": "made up. ".repeat(n % 40 + 5)});
-        return Ok((0..200).map(made_up).collect());
+        let generated =
+            |n: usize| json!({"role": "tool", "content": "made up. ".repeat(n % 40 + 5)});
+        return Ok((0..200).map(generated).collect());
     };
     let trials: Vec<Value> = serde_json::from_str(&text).context(AGENT_RUNS)?;
     let messages = trials.iter().filter_map(|trial| trial["traj"].as_array());
@@ -45,7 +47,7 @@ pub(crate) fn payloads() -> Result<Vec<Value>> {
     Ok(payloads.collect())
 }
 
-/// A history of so many runs, each with so many events.
+/// A history of `runs` runs, each with `events` events.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct History {
     pub(crate) runs: usize,
@@ -90,18 +92,18 @@ impl History {
         run
     }
 
-    /// A run with as many ancestors as there are.
-    pub(crate) fn end_of_a_chain(&self) -> String {
+    /// Returns the id of a run with the maximum number of ancestors.
+    pub(crate) fn end_of_chain(&self) -> String {
         self.id(self.runs / CHAIN * CHAIN - 1)
     }
 
-    /// When the first run started.
+    /// Returns when the first run started.
     pub(crate) fn start(&self) -> DateTime<Utc> {
         started_at(0)
     }
 }
 
-/// A run that is about to be recorded.
+/// Returns a new run to record.
 pub(crate) fn new_run() -> SkillRun {
     let mut run = SkillRun::new(new_run_id(), skill(0.5), now());
     run.caller_id = "user-1".into();
@@ -109,10 +111,7 @@ pub(crate) fn new_run() -> SkillRun {
     run
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "nothing here depends on the time"
-)]
+#[expect(clippy::disallowed_methods, reason = "no result depends on the time")]
 pub(crate) fn now() -> DateTime<Utc> {
     Utc::now()
 }
@@ -127,7 +126,7 @@ pub(crate) fn skills() -> Vec<String> {
         .collect()
 }
 
-/// Half of all runs are of a tenth of the skills.
+/// Maps a uniform share to a skill, such that few skills have most of the runs.
 pub(crate) fn skill(share: f64) -> String {
     format!("skill-{}", (share.powi(3) * SKILLS as f64) as usize)
 }
@@ -149,7 +148,7 @@ pub(crate) fn stats() -> RunStats {
     stats
 }
 
-/// Makes a SQLite file with our schema and this history.
+/// Creates a SQLite file with Runtrail's schema and this history.
 pub(crate) async fn fill_sqlite(file: &Path, history: History, payloads: &[Value]) -> Result<()> {
     let store = AuditStore::connect(url(file)).await?;
     store.initialize().await?;
@@ -172,12 +171,12 @@ pub(crate) async fn fill_sqlite(file: &Path, history: History, payloads: &[Value
         }
     }
     txn.commit()?;
-    // As a store does by itself from time to time.
+    // A store does this periodically.
     db.execute_batch("PRAGMA optimize=0x10002; PRAGMA wal_checkpoint(TRUNCATE)")?;
     Ok(())
 }
 
-/// Makes a SQLite file with the Go design's schema and the runs of this history.
+/// Creates a SQLite file with the Go design's schema and this history.
 pub(crate) fn fill_go(file: &Path, history: History, payloads: &[Value]) -> Result<()> {
     let mut db = crate::go_design::open(file)?;
     db.pragma_update(None, "synchronous", "OFF")?;
@@ -194,7 +193,7 @@ pub(crate) fn fill_go(file: &Path, history: History, payloads: &[Value]) -> Resu
     Ok(())
 }
 
-/// Fills a PostgreSQL database with our schema and this history.
+/// Fills a PostgreSQL database with Runtrail's schema and this history.
 pub(crate) async fn fill_postgres(url: &str, history: History, payloads: &[Value]) -> Result<()> {
     let store = AuditStore::connect(url).await?;
     store.initialize().await?;

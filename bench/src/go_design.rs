@@ -1,5 +1,5 @@
-//! The design that Runtrail follows: one statement a call, prepared each time as `database/sql` does, its tables and
-//! its four indexes.
+//! The Go design that Runtrail follows: its tables and four indexes, with one statement per call,
+//! prepared each time as `database/sql` does.
 
 use std::path::Path;
 

@@ -1,7 +1,11 @@
-//! Runtrail beside the same work done by hand, by the design that it follows, and by SeaORM used plainly.
+//! Compares Runtrail with hand-written code, with the Go design that it follows, and with plain
+//! SeaORM.
 //!
-//! `cargo xtask bench` runs it; `bench/README.md` has its last table.
-#![expect(clippy::future_not_send, reason = "only what callers do is spawned")]
+//! Run it with `cargo xtask bench`; `bench/README.md` contains the latest results.
+#![expect(
+    clippy::future_not_send,
+    reason = "only the concurrent callers are spawned"
+)]
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -28,7 +32,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use runtrail_test_servers::{Cluster, install_what_is_missing};
+use runtrail_test_servers::{Cluster, install_missing_programs};
 use serde_json::Value;
 
 use crate::data::History;
@@ -39,39 +43,39 @@ const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/baseline.json");
 #[derive(Parser)]
 #[command(name = "cargo xtask bench")]
 struct Cli {
-    /// Measure what is read with a million runs, which takes some GiB of disk; without it with 100,000.
+    /// Read from a million runs instead of 100,000, which needs a few GiB of disk space.
     #[arg(long)]
     large: bool,
-    /// A look that takes a minute: 10,000 runs, few rounds. Its ratios mean little.
+    /// Take about a minute, with 10,000 runs and few rounds. The ratios mean little.
     #[arg(long, conflicts_with = "large")]
     quick: bool,
-    /// How many turns everybody has.
+    /// The number of rounds.
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Only the workloads whose names contain this.
+    /// Run only workloads whose names contain this text.
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
-    /// Write what was measured to this file as well.
+    /// Also write the results to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// An empty PostgreSQL database to measure on; by default a server is started for it.
+    /// Use this empty PostgreSQL database. By default, a server is started.
     #[arg(long, value_name = "URL")]
     postgres: Option<String>,
-    /// Keep these ratios as those that later runs are compared with.
+    /// Save these ratios as the baseline for later runs.
     #[arg(long)]
     keep: bool,
 }
 
-/// What every workload works with.
+/// The settings and data shared by all workloads.
 struct Setup {
     folder: tempfile::TempDir,
     postgres: String,
     payloads: Arc<Vec<Value>>,
     rounds: usize,
     only: String,
-    /// What is in the store while it is written to.
+    /// The history that is in the store before the write workloads.
     written: History,
-    /// What is read.
+    /// The history for the read workloads.
     read: History,
 }
 
@@ -80,23 +84,23 @@ impl Setup {
         self.folder.path().join(name)
     }
 
-    fn wants(&self, workload: &str) -> bool {
+    fn is_selected(&self, workload: &str) -> bool {
         workload.contains(&self.only)
     }
 
-    /// Whether a workload whose name begins like this may be wanted.
-    fn wants_some(&self, beginning: &str) -> bool {
-        beginning.contains(&self.only) || self.only.contains(beginning)
+    /// Whether a workload whose name starts with `prefix` may be selected.
+    fn may_be_selected(&self, prefix: &str) -> bool {
+        prefix.contains(&self.only) || self.only.contains(prefix)
     }
 }
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
-    if let Some(child) = child::Child::of_this_process()? {
+    if let Some(child) = child::Child::from_env()? {
         return child.run().await;
     }
     let cli = Cli::parse();
-    install_what_is_missing()?;
+    install_missing_programs()?;
     let history = |runs, events| History { runs, events };
     let server = match cli.postgres {
         None => Some(Cluster::start(&[
@@ -128,18 +132,18 @@ async fn main() -> Result<()> {
     comparisons.extend(memory::measure(&setup)?);
     comparisons.extend(copying::measure(&setup).await?);
 
-    let baseline = report::baseline(Path::new(BASELINE))?;
+    let baseline = report::load_baseline(Path::new(BASELINE))?;
     println!("{}", report::table(&comparisons, &baseline));
     if let Some(file) = cli.json {
         report::write(&file, &comparisons)?;
     }
     if cli.keep {
-        report::keep_baseline(Path::new(BASELINE), &comparisons)?;
+        report::save_baseline(Path::new(BASELINE), &comparisons)?;
     }
     Ok(())
 }
 
-/// Says what is being done, on the way to the table.
+/// Prints a step and its duration to stderr.
 async fn step<T>(name: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
     let begun = Instant::now();
     let outcome = work.await.with_context(|| name.to_owned());

@@ -1,4 +1,4 @@
-//! How much memory a busy store takes.
+//! The memory that a busy store uses.
 
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ const CALLERS: usize = 32;
 const RUNS: usize = 200;
 
 pub(crate) fn measure(setup: &Setup) -> Result<Comparisons> {
-    if !setup.wants(NAME) {
+    if !setup.is_selected(NAME) {
         return Ok(Vec::new());
     }
     let peak = |callers| {

@@ -1,4 +1,4 @@
-//! SeaORM on our schema, the way its documentation shows first, and with the settings that pay.
+//! SeaORM on Runtrail's schema, as its documentation shows first and with faster settings.
 
 use std::path::Path;
 
@@ -15,12 +15,12 @@ use sea_orm::{
 use crate::by_hand::{object, time};
 use crate::recorder::Recorder;
 
-/// How much is made of it.
+/// How SeaORM is configured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Style {
-    /// As it comes: the rollback journal, a ping before each statement, `RETURNING`.
+    /// The defaults: rollback journal, a ping before each statement, `RETURNING`.
     Straightforward,
-    /// The write-ahead log, no ping, no log of statements, no `RETURNING`.
+    /// Write-ahead log, no ping, no statement logging, no `RETURNING`.
     Tuned,
 }
 
@@ -68,7 +68,7 @@ impl Orm {
         Ok(rows.into_iter().map(run).collect())
     }
 
-    /// One query for each ancestor.
+    /// Runs one query per ancestor.
     pub(crate) async fn chain(&self, id: &str) -> Result<Vec<SkillRun>> {
         let mut chain = vec![self.get_run(id).await?];
         while let Some(parent) = chain.last().and_then(|run| run.parent_run_id.clone()) {
@@ -97,7 +97,10 @@ fn run(row: skill_run::Model) -> SkillRun {
 }
 
 #[async_trait]
-#[expect(clippy::disallowed_methods, reason = "it shows what they cost")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "measures the cost of these methods"
+)]
 impl Recorder for Orm {
     async fn start(&self, _: usize, run: &SkillRun) -> Result<()> {
         let row = skill_run::Model {

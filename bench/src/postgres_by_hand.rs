@@ -1,4 +1,4 @@
-//! tokio-postgres by hand on our schema, with prepared statements.
+//! Hand-written tokio-postgres on Runtrail's schema, with prepared statements.
 
 use anyhow::Result;
 use runtrail_audit::{RunStats, RunStatus, SkillRun, SkillRunLog};
@@ -9,13 +9,13 @@ use crate::by_hand::{RUN_COLUMNS, object, time};
 pub(crate) async fn connect(url: &str) -> Result<Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(async move {
-        // It ends with the client.
+        // The task ends when the client is dropped.
         let _ = connection.await;
     });
     Ok(client)
 }
 
-/// A connection with its statements.
+/// A connection with its prepared statements.
 pub(crate) struct Postgres {
     pub(crate) client: Client,
     start: Statement,
@@ -29,7 +29,7 @@ impl Postgres {
     pub(crate) async fn connect(url: &str) -> Result<Self> {
         let client = connect(url).await?;
         let insert = |sql: &str| {
-            // The text of SQLite has ?1 where PostgreSQL has $1.
+            // Placeholders are ?1 in SQLite and $1 in PostgreSQL.
             sql.replace('?', "$")
         };
         let start = insert(crate::by_hand::INSERT_RUN)

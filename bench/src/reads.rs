@@ -1,4 +1,4 @@
-//! What it costs to look.
+//! The read workloads.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use crate::recorder::GoDesign;
 use crate::rounds::{Baseline, Turn, compare, turn};
 use crate::{Comparisons, Setup, by_hand, data, go_design, step};
 
-/// Rows of a list.
+/// The number of rows of a list.
 const ROWS: u64 = 50;
 
 pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
     let mut comparisons = Vec::new();
-    if setup.wants_some("SQLite, reads") {
+    if setup.may_be_selected("SQLite, reads") {
         comparisons.extend(sqlite(setup).await?);
     }
-    if setup.wants_some("PostgreSQL, reads") {
+    if setup.may_be_selected("PostgreSQL, reads") {
         comparisons.extend(postgres(setup).await?);
     }
     Ok(comparisons)
@@ -52,7 +52,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     let (store, hand, go, plain, tuned) = (&store, &hand, &go, &plain, &tuned);
     let ids: Vec<String> = some_ids(setup);
     let ids = &ids;
-    let mut all = Measured::new(setup, "SQLite");
+    let mut all = Reads::new(setup, "SQLite");
 
     let name = "get_run, 1 caller";
     let ours = our_runs(store, ids);
@@ -60,22 +60,22 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
         Baseline::new(
             "rusqlite",
             None,
-            each(ids, |id| async { by_hand::get_run(hand, id).map(drop) }),
+            for_each(ids, |id| async { by_hand::get_run(hand, id).map(drop) }),
         ),
         Baseline::new(
             "Go design",
             None,
-            each(ids, |id| async { go_design::get_run(go, id).map(drop) }),
+            for_each(ids, |id| async { go_design::get_run(go, id).map(drop) }),
         ),
         Baseline::new(
             "SeaORM straightforward",
             2.0,
-            each(ids, |id| async { plain.get_run(id).await.map(drop) }),
+            for_each(ids, |id| async { plain.get_run(id).await.map(drop) }),
         ),
         Baseline::new(
             "SeaORM tuned",
             None,
-            each(ids, |id| async { tuned.get_run(id).await.map(drop) }),
+            for_each(ids, |id| async { tuned.get_run(id).await.map(drop) }),
         ),
     ];
     all.compare(name, ours, baselines).await?;
@@ -84,7 +84,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     let shared_ids = &Arc::new(ids.clone());
     let ours = turn(|| {
         let store = store.clone();
-        at_once(shared_ids, move |id| {
+        concurrently(shared_ids, move |id| {
             let store = store.clone();
             async move { Ok(store.get_run(&id).await.map(drop)?) }
         })
@@ -92,12 +92,12 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     let one = Arc::new(GoDesign::open(&go_file)?);
     let one_connection = turn(|| {
         let one = Arc::clone(&one);
-        at_once(shared_ids, move |id| {
+        concurrently(shared_ids, move |id| {
             let one = Arc::clone(&one);
             async move { one.get_run(&id).map(drop) }
         })
     });
-    let each_their_own = turn(|| {
+    let separate_connections = turn(|| {
         let file = go_file.clone();
         let ids = Arc::clone(shared_ids);
         async move {
@@ -117,7 +117,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
                     .collect();
                 threads
                     .into_iter()
-                    .try_for_each(|it| it.join().ok().context("it panicked")?)
+                    .try_for_each(|it| it.join().ok().context("a thread panicked")?)
             })?;
             Ok((CALLERS * ids.len()) as f64 / begun.elapsed().as_secs_f64())
         }
@@ -127,7 +127,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
         Baseline::new(
             "Go design, a connection and thread each",
             None,
-            each_their_own,
+            separate_connections,
         ),
     ];
     all.compare(name, ours, baselines).await?;
@@ -140,28 +140,28 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
         Baseline::new(
             "rusqlite",
             1.0 / 3.5,
-            each(skills, |skill| async {
+            for_each(skills, |skill| async {
                 by_hand::list_by_skill(hand, skill, limit).map(drop)
             }),
         ),
         Baseline::new(
             "Go design",
             1.0 / 1.15,
-            each(skills, |skill| async {
+            for_each(skills, |skill| async {
                 go_design::list_by_skill(go, skill, limit).map(drop)
             }),
         ),
         Baseline::new(
             "SeaORM straightforward",
             None,
-            each(skills, |skill| async {
+            for_each(skills, |skill| async {
                 plain.list_by_skill(skill, ROWS).await.map(drop)
             }),
         ),
         Baseline::new(
             "SeaORM tuned",
             None,
-            each(skills, |skill| async {
+            for_each(skills, |skill| async {
                 tuned.list_by_skill(skill, ROWS).await.map(drop)
             }),
         ),
@@ -170,7 +170,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
 
     let name = "last_run_by_skills, 100 skills";
     let ours = our_last_runs(store, skills);
-    let grouped = times(2, || async {
+    let grouped = repeat(2, || async {
         by_hand::last_run_grouped(hand, skills).map(drop)
     });
     all.compare(
@@ -180,30 +180,30 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     )
     .await?;
 
-    let last = &setup.read.end_of_a_chain();
+    let last = &setup.read.end_of_chain();
     let name = "walk_parent_chain of 4";
     let ours = our_chains(store, last);
     let baselines = vec![
         Baseline::new(
             "SeaORM straightforward, a query each",
             3.5,
-            times(200, || async { plain.chain(last).await.map(drop) }),
+            repeat(200, || async { plain.chain(last).await.map(drop) }),
         ),
         Baseline::new(
             "SeaORM tuned, a query each",
             None,
-            times(200, || async { tuned.chain(last).await.map(drop) }),
+            repeat(200, || async { tuned.chain(last).await.map(drop) }),
         ),
     ];
     all.compare(name, ours, baselines).await?;
 
-    pages_and_rarities(&mut all, store, 1_000.0).await?;
+    pages_and_rare_values(&mut all, store, 1_000.0).await?;
     Ok(all.comparisons)
 }
 
 async fn postgres(setup: &Setup) -> Result<Comparisons> {
     let url = setup.postgres.as_str();
-    if setup.read != setup.written || !setup.wants_some("PostgreSQL, mixed writes") {
+    if setup.read != setup.written || !setup.may_be_selected("PostgreSQL, mixed writes") {
         step(
             "filling PostgreSQL",
             data::fill_postgres(url, setup.read, &setup.payloads),
@@ -215,19 +215,19 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
     let tuned = &Orm::connect(url, Style::Tuned).await?;
     let ids = &some_ids(setup);
     let skills = &data::skills();
-    let mut all = Measured::new(setup, "PostgreSQL");
+    let mut all = Reads::new(setup, "PostgreSQL");
 
     let ours = our_runs(store, ids);
     let baselines = vec![
         Baseline::new(
             "tokio-postgres",
             None,
-            each(ids, |id| async { hand.get_run(id).await.map(drop) }),
+            for_each(ids, |id| async { hand.get_run(id).await.map(drop) }),
         ),
         Baseline::new(
             "SeaORM tuned",
             None,
-            each(ids, |id| async { tuned.get_run(id).await.map(drop) }),
+            for_each(ids, |id| async { tuned.get_run(id).await.map(drop) }),
         ),
     ];
     all.compare("get_run, 1 caller", ours, baselines).await?;
@@ -238,14 +238,14 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
         Baseline::new(
             "tokio-postgres",
             1.0 / 1.4,
-            each(skills, |skill| async {
+            for_each(skills, |skill| async {
                 hand.list_by_skill(skill, limit).await.map(drop)
             }),
         ),
         Baseline::new(
             "SeaORM tuned",
             None,
-            each(skills, |skill| async {
+            for_each(skills, |skill| async {
                 tuned.list_by_skill(skill, ROWS).await.map(drop)
             }),
         ),
@@ -253,7 +253,7 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
     all.compare("list 50 of a skill", ours, baselines).await?;
 
     let ours = our_last_runs(store, skills);
-    let grouped = times(2, || async {
+    let grouped = repeat(2, || async {
         hand.last_run_grouped(skills).await.map(drop)
     });
     all.compare(
@@ -263,9 +263,9 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
     )
     .await?;
 
-    let last = &setup.read.end_of_a_chain();
+    let last = &setup.read.end_of_chain();
     let ours = our_chains(store, last);
-    let chain = times(200, || async { tuned.chain(last).await.map(drop) });
+    let chain = repeat(200, || async { tuned.chain(last).await.map(drop) });
     all.compare(
         "walk_parent_chain of 4",
         ours,
@@ -273,36 +273,36 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
     )
     .await?;
 
-    pages_and_rarities(&mut all, store, 500.0).await?;
+    pages_and_rare_values(&mut all, store, 500.0).await?;
     Ok(all.comparisons)
 }
 
 fn our_runs<'a>(store: &'a AuditStore, ids: &'a [String]) -> Turn<'a> {
-    each(ids, |id| async { Ok(store.get_run(id).await.map(drop)?) })
+    for_each(ids, |id| async { Ok(store.get_run(id).await.map(drop)?) })
 }
 
 fn our_lists<'a>(store: &'a AuditStore, skills: &'a [String]) -> Turn<'a> {
-    each(skills, |skill| async {
+    for_each(skills, |skill| async {
         let runs = store.list_runs_by_skill(skill, Some(ROWS)).await;
         Ok(runs.map(drop)?)
     })
 }
 
 fn our_last_runs<'a>(store: &'a AuditStore, skills: &'a [String]) -> Turn<'a> {
-    times(10, || async {
+    repeat(10, || async {
         Ok(store.last_run_by_skills(skills, true).await.map(drop)?)
     })
 }
 
 fn our_chains<'a>(store: &'a AuditStore, id: &'a str) -> Turn<'a> {
-    times(200, || async {
+    repeat(200, || async {
         Ok(store.walk_parent_chain(id).await.map(drop)?)
     })
 }
 
-/// What has to cost the same however much there is.
-async fn pages_and_rarities(
-    all: &mut Measured<'_>,
+/// Queries whose cost must not depend on the size of the history.
+async fn pages_and_rare_values(
+    all: &mut Reads<'_>,
     store: &AuditStore,
     at_least: f64,
 ) -> Result<()> {
@@ -317,10 +317,10 @@ async fn pages_and_rarities(
     };
     let depth = (all.setup.read.runs as u64 / 2).min(10_000 * ROWS);
     let name = format!("page {} by cursor", depth / ROWS);
-    if all.wants(&name) {
-        let far = &far(store, everything, depth).await?;
-        let ours = times(200, || page(Some(far.clone())));
-        let first = times(200, || page(None));
+    if all.is_selected(&name) {
+        let deep = &deep_cursor(store, everything, depth).await?;
+        let ours = repeat(200, || page(Some(deep.clone())));
+        let first = repeat(200, || page(None));
         all.compare(&name, ours, vec![Baseline::new("page 1", 1.0 / 1.5, first)])
             .await?;
     }
@@ -350,7 +350,7 @@ async fn pages_and_rarities(
     ];
     let first = &PageRequest::first(ROWS);
     for (name, query) in &wide {
-        let ours = times(5, || async move {
+        let ours = repeat(5, || async move {
             Ok(store
                 .page_runs(query, ListOrder::NewestFirst, first)
                 .await
@@ -378,7 +378,7 @@ async fn pages_and_rarities(
         ("50 of all", filter()),
     ];
     for (name, filter) in &rare {
-        let ours = times(100, || async move {
+        let ours = repeat(100, || async move {
             Ok(store
                 .list_runs_filtered(filter, Page::first(ROWS))
                 .await
@@ -386,7 +386,7 @@ async fn pages_and_rarities(
         });
         all.limit(name, ours, at_least, 1.0).await?;
     }
-    let ours = times(100, || async {
+    let ours = repeat(100, || async {
         Ok(store
             .list_finished_runs_before(due, Some(ROWS))
             .await
@@ -395,7 +395,7 @@ async fn pages_and_rarities(
     all.limit("50 due to be purged", ours, at_least, 1.0)
         .await?;
     let never = all.setup.read.start() - chrono::TimeDelta::days(1);
-    let ours = times(100, || async {
+    let ours = repeat(100, || async {
         Ok(store.purge_older_than(never).await.map(drop)?)
     });
     all.limit("a purge with nothing due", ours, at_least, 1.0)
@@ -403,8 +403,8 @@ async fn pages_and_rarities(
     Ok(())
 }
 
-/// A cursor so deep in the list.
-async fn far(store: &AuditStore, query: &RunQuery, depth: u64) -> Result<Cursor> {
+/// Returns a cursor `depth` rows into the list.
+async fn deep_cursor(store: &AuditStore, query: &RunQuery, depth: u64) -> Result<Cursor> {
     let mut request = PageRequest::first(PageRequest::MAX_LIMIT);
     let mut seen = 0;
     loop {
@@ -419,13 +419,13 @@ async fn far(store: &AuditStore, query: &RunQuery, depth: u64) -> Result<Cursor>
     }
 }
 
-struct Measured<'a> {
+struct Reads<'a> {
     setup: &'a Setup,
     backend: &'a str,
     comparisons: Comparisons,
 }
 
-impl<'a> Measured<'a> {
+impl<'a> Reads<'a> {
     fn new(setup: &'a Setup, backend: &'a str) -> Self {
         Self {
             setup,
@@ -438,8 +438,8 @@ impl<'a> Measured<'a> {
         format!("{}, reads, {workload}", self.backend)
     }
 
-    fn wants(&self, workload: &str) -> bool {
-        self.setup.wants(&self.name(workload))
+    fn is_selected(&self, workload: &str) -> bool {
+        self.setup.is_selected(&self.name(workload))
     }
 
     async fn compare(
@@ -448,7 +448,7 @@ impl<'a> Measured<'a> {
         ours: Turn<'_>,
         baselines: Vec<Baseline<'_>>,
     ) -> Result<()> {
-        if self.wants(workload) {
+        if self.is_selected(workload) {
             let name = self.name(workload);
             let measured = compare(self.setup.rounds, &name, ours, baselines);
             self.comparisons.extend(step(&name, measured).await?);
@@ -456,7 +456,7 @@ impl<'a> Measured<'a> {
         Ok(())
     }
 
-    /// Compares with a time that it is to stay below.
+    /// Compares with a time limit.
     async fn limit(
         &mut self,
         workload: &str,
@@ -477,8 +477,8 @@ fn some_ids(setup: &Setup) -> Vec<String> {
         .collect()
 }
 
-/// Once with each of these, one after the other.
-fn each<'a, F>(items: &'a [String], work: impl Fn(&'a str) -> F + 'a) -> Turn<'a>
+/// Runs the work once for each item, sequentially.
+fn for_each<'a, F>(items: &'a [String], work: impl Fn(&'a str) -> F + 'a) -> Turn<'a>
 where
     F: Future<Output = Result<()>> + 'a,
 {
@@ -495,8 +495,8 @@ where
     })
 }
 
-/// So many times.
-fn times<'a, F>(times: usize, work: impl Fn() -> F + 'a) -> Turn<'a>
+/// Runs the work `times` times.
+fn repeat<'a, F>(times: usize, work: impl Fn() -> F + 'a) -> Turn<'a>
 where
     F: Future<Output = Result<()>> + 'a,
 {
@@ -515,8 +515,8 @@ where
 
 const CALLERS: usize = 8;
 
-/// By eight callers, each once with each of these.
-async fn at_once<F>(
+/// Runs the work once for each id in each of eight concurrent callers.
+async fn concurrently<F>(
     ids: &Arc<Vec<String>>,
     work: impl Fn(String) -> F + Clone + Send + Sync + 'static,
 ) -> Result<f64>

@@ -1,4 +1,4 @@
-//! Whoever records runs, and a number of callers who do so at once.
+//! The candidates that record runs, and the workload of concurrent callers.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,8 +25,8 @@ pub(crate) trait Recorder: Send + Sync {
     async fn finish(&self, caller: usize, run_id: &str, stats: &RunStats) -> Result<()>;
 }
 
-/// So many callers, who each record so many runs, one after the other; returns calls a second.
-pub(crate) async fn mixed(
+/// Records `runs` runs for each of `callers` concurrent callers; returns calls per second.
+pub(crate) async fn mixed_writes(
     recorder: &Arc<dyn Recorder>,
     callers: usize,
     runs: usize,
@@ -72,7 +72,7 @@ impl Recorder for AuditStore {
     }
 }
 
-/// A connection for which everybody waits in turn.
+/// A connection behind a mutex.
 struct Locked(Mutex<Connection>);
 
 impl Locked {
@@ -81,7 +81,7 @@ impl Locked {
     }
 }
 
-/// rusqlite by hand, one call after the other.
+/// Hand-written rusqlite, one call at a time.
 pub(crate) struct OneByOne(Locked);
 
 impl OneByOne {
@@ -133,7 +133,7 @@ impl Recorder for GoDesign {
     }
 }
 
-/// rusqlite by hand on a thread of its own, which commits what has gathered in one transaction.
+/// Hand-written rusqlite on a dedicated thread, which commits all queued calls in one transaction.
 pub(crate) struct Grouped(mpsc::Sender<(Record, oneshot::Sender<Result<()>>)>);
 
 enum Record {
@@ -189,7 +189,7 @@ impl Grouped {
             .send((record, answer))
             .await
             .ok()
-            .context("it has ended")?;
+            .context("the writer thread has ended")?;
         answered.await?
     }
 }
@@ -210,7 +210,7 @@ impl Recorder for Grouped {
     }
 }
 
-/// tokio-postgres by hand, a connection for each caller.
+/// Hand-written tokio-postgres, with one connection per caller.
 pub(crate) struct PostgresByHand(Vec<Postgres>);
 
 impl PostgresByHand {

@@ -1,4 +1,4 @@
-//! What was measured beside what was hoped for: as a table, as JSON, and beside the last time.
+//! Reports the results with their targets and the saved baseline, as a table and as JSON.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use tabled::builder::Builder;
 use tabled::settings::Style;
 
-/// One workload, by us and by somebody else, in the same rounds.
+/// One workload, measured for Runtrail and for another candidate in the same rounds.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Comparison {
     pub(crate) workload: String,
@@ -16,15 +16,15 @@ pub(crate) struct Comparison {
     pub(crate) baseline: String,
     pub(crate) theirs: f64,
     pub(crate) unit: Unit,
-    /// How many times as good as the baseline we are.
+    /// How many times as good as the other candidate Runtrail is.
     pub(crate) ratio: f64,
     pub(crate) at_least: Option<f64>,
 }
 
-/// What the figures count.
+/// The unit of the figures.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) enum Unit {
-    /// How much is done in a second: more is better.
+    /// Operations or rows per second: more is better.
     PerSecond,
     /// MiB of memory: less is better.
     Mebibytes,
@@ -52,15 +52,15 @@ impl Comparison {
         }
     }
 
-    /// Memory, with what it may be at most.
-    pub(crate) fn of_memory(workload: String, ours: f64, limit: &str, most: f64) -> Self {
+    /// Compares memory with its limit.
+    pub(crate) fn of_memory(workload: String, ours: f64, limit: &str, max: f64) -> Self {
         Self {
             workload,
             ours,
             baseline: limit.to_owned(),
-            theirs: most,
+            theirs: max,
             unit: Unit::Mebibytes,
-            ratio: most / ours,
+            ratio: max / ours,
             at_least: Some(1.0),
         }
     }
@@ -78,13 +78,20 @@ impl Comparison {
     }
 }
 
-/// A ratio below this share of the last one is pointed out.
+/// A ratio below this share of the saved one is marked as worse.
 const WORSE: f64 = 0.8;
 
 pub(crate) fn table(comparisons: &[Comparison], baseline: &BTreeMap<String, f64>) -> String {
     let mut table = Builder::default();
     table.push_record([
-        "workload", "Runtrail", "beside", "", "ratio", "at least", "met", "before",
+        "workload",
+        "Runtrail",
+        "compared with",
+        "",
+        "ratio",
+        "at least",
+        "met",
+        "before",
     ]);
     for comparison in comparisons {
         let before = baseline.get(&comparison.key());
@@ -112,7 +119,7 @@ pub(crate) fn table(comparisons: &[Comparison], baseline: &BTreeMap<String, f64>
     table.build().with(Style::markdown()).to_string()
 }
 
-/// Many small things by how many there are in a second, others by how long one takes.
+/// Formats fast operations as a rate, and slow ones as a duration.
 fn rate(per_second: f64) -> String {
     if per_second >= 10_000.0 {
         format!("{:.1}k/s", per_second / 1e3)
@@ -123,16 +130,16 @@ fn rate(per_second: f64) -> String {
     }
 }
 
-/// The ratios of the last time that were kept.
-pub(crate) fn baseline(file: &Path) -> Result<BTreeMap<String, f64>> {
+/// Loads the saved ratios.
+pub(crate) fn load_baseline(file: &Path) -> Result<BTreeMap<String, f64>> {
     let Ok(text) = std::fs::read_to_string(file) else {
         return Ok(BTreeMap::new());
     };
     serde_json::from_str(&text).with_context(|| file.display().to_string())
 }
 
-pub(crate) fn keep_baseline(file: &Path, comparisons: &[Comparison]) -> Result<()> {
-    let mut ratios = baseline(file)?;
+pub(crate) fn save_baseline(file: &Path, comparisons: &[Comparison]) -> Result<()> {
+    let mut ratios = load_baseline(file)?;
     let rounded = |ratio: f64| (ratio * 100.0).round() / 100.0;
     ratios.extend(comparisons.iter().map(|it| (it.key(), rounded(it.ratio))));
     write(file, &ratios)

@@ -1,11 +1,11 @@
-//! Several rounds in which everybody has a turn, so that a slow minute of the machine hits all alike.
+//! Rounds in which each candidate has a turn, so a slow period of the machine affects all of them.
 
 use anyhow::Result;
 use futures_util::future::LocalBoxFuture;
 
 use crate::report::Comparison;
 
-/// Does a piece of work once; returns how much of it there would be in a second.
+/// Performs a workload once; returns its rate per second.
 pub(crate) type Turn<'a> = Box<dyn FnMut() -> LocalBoxFuture<'a, Result<f64>> + 'a>;
 
 pub(crate) fn turn<'a, F>(mut work: impl FnMut() -> F + 'a) -> Turn<'a>
@@ -15,7 +15,7 @@ where
     Box::new(move || Box::pin(work()))
 }
 
-/// Others who do the same work, each with the ratio that we want to reach.
+/// Another candidate for the same work, with the target for Runtrail's ratio.
 pub(crate) struct Baseline<'a> {
     pub(crate) name: &'a str,
     pub(crate) at_least: Option<f64>,

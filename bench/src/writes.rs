@@ -1,4 +1,4 @@
-//! What it costs to record.
+//! The write workloads.
 
 use std::fs;
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use runtrail_store::AuditStore;
 use tokio::runtime::Handle;
 
 use crate::orm::{Orm, Style};
-use crate::recorder::{GoDesign, Grouped, OneByOne, PostgresByHand, Recorder, mixed};
+use crate::recorder::{GoDesign, Grouped, OneByOne, PostgresByHand, Recorder, mixed_writes};
 use crate::rounds::{Baseline, Turn, compare, turn};
 use crate::{Comparisons, Setup, by_hand, data, step};
 
 pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
     let mut comparisons = Vec::new();
-    if setup.wants_some("SQLite, mixed writes") || setup.wants_some("SQLite, append") {
+    if setup.may_be_selected("SQLite, mixed writes") || setup.may_be_selected("SQLite, append") {
         comparisons.extend(sqlite(setup).await?);
     }
-    if setup.wants_some("PostgreSQL, mixed writes") {
+    if setup.may_be_selected("PostgreSQL, mixed writes") {
         comparisons.extend(postgres(setup).await?);
     }
     Ok(comparisons)
@@ -41,7 +41,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
         copy("plain.db")?,
         copy("tuned.db")?,
     );
-    // As SeaORM makes a file: with the rollback journal.
+    // SeaORM's default journal mode is the rollback journal.
     rusqlite::Connection::open(&plain)?.pragma_update(None, "journal_mode", "DELETE")?;
     let go = setup.file("go.db");
     step("filling the Go design", async {
@@ -64,10 +64,10 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
         (32, 20, Some(3.0), Some(0.65), None),
     ] {
         let name = format!("SQLite, mixed writes, {callers} callers");
-        if !setup.wants(&name) {
+        if !setup.is_selected(&name) {
             continue;
         }
-        let of = |recorder| records(setup, recorder, callers, runs);
+        let of = |recorder| recording(setup, recorder, callers, runs);
         let baselines = vec![
             Baseline::new("rusqlite, one by one", one_by_one, of(&by_hand)),
             Baseline::new("rusqlite, grouped", group, of(&grouped)),
@@ -79,21 +79,21 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
         comparisons.extend(step(&name, measured).await?);
     }
     let name = "SQLite, append_logs of 100";
-    if setup.wants(name) {
+    if setup.is_selected(name) {
         comparisons.extend(step(name, append_logs(setup, &store, name)).await?);
     }
     let name = "SQLite, appends beside two who count";
-    if setup.wants(name) {
-        comparisons.extend(step(name, beside_counts(setup, &store, name)).await?);
+    if setup.is_selected(name) {
+        comparisons.extend(step(name, appends_during_counts(setup, &store, name)).await?);
         let name = format!("{name}, by rusqlite");
-        comparisons.extend(step(&name, beside_counts_by_hand(setup, &name)).await?);
+        comparisons.extend(step(&name, appends_during_counts_by_hand(setup, &name)).await?);
     }
     store.close().await?;
     Ok(comparisons)
 }
 
-/// So many callers who each record so many runs.
-fn records(
+/// A turn in which each of `callers` callers records `runs` runs.
+fn recording(
     setup: &Setup,
     recorder: &Arc<dyn Recorder>,
     callers: usize,
@@ -102,11 +102,11 @@ fn records(
     let (recorder, payloads) = (Arc::clone(recorder), Arc::clone(&setup.payloads));
     turn(move || {
         let (recorder, payloads) = (Arc::clone(&recorder), Arc::clone(&payloads));
-        async move { mixed(&recorder, callers, runs, &payloads).await }
+        async move { mixed_writes(&recorder, callers, runs, &payloads).await }
     })
 }
 
-/// Events in batches of a hundred, each batch to a run of its own.
+/// Appends batches of a hundred events, each to its own run.
 async fn append_logs(setup: &Setup, store: &AuditStore, name: &str) -> Result<Comparisons> {
     const BATCHES: usize = 50;
     const EVENTS: usize = 100;
@@ -159,11 +159,15 @@ async fn append_logs(setup: &Setup, store: &AuditStore, name: &str) -> Result<Co
     .await
 }
 
-/// What is appended beside those who count.
+/// The number of events that are appended while other callers count runs.
 const EVENTS: usize = 1_000;
 
-/// One caller who appends, alone and beside two who count every run all the time.
-async fn beside_counts(setup: &Setup, store: &AuditStore, name: &str) -> Result<Comparisons> {
+/// One caller appends events, alone and while two callers repeatedly count all runs.
+async fn appends_during_counts(
+    setup: &Setup,
+    store: &AuditStore,
+    name: &str,
+) -> Result<Comparisons> {
     let appends = || async {
         let run = data::new_run();
         store.start_run(&run).await?;
@@ -175,11 +179,11 @@ async fn beside_counts(setup: &Setup, store: &AuditStore, name: &str) -> Result<
         }
         anyhow::Ok(EVENTS as f64 / begun.elapsed().as_secs_f64())
     };
-    let beside = turn(|| async {
+    let during_counts = turn(|| async {
         let counting = || {
             let store = store.clone();
             tokio::spawn(async move {
-                // There are always some.
+                // The count is never 0, so this loop only ends when aborted.
                 while store.count_runs_filtered(&RunFilter::new()).await? > 0 {}
                 anyhow::Ok(())
             })
@@ -194,14 +198,14 @@ async fn beside_counts(setup: &Setup, store: &AuditStore, name: &str) -> Result<
     compare(
         setup.rounds,
         name,
-        beside,
+        during_counts,
         vec![Baseline::new("the same alone", 0.6, turn(appends))],
     )
     .await
 }
 
-/// The same by hand, on threads: what the machine leaves to whoever writes.
-async fn beside_counts_by_hand(setup: &Setup, name: &str) -> Result<Comparisons> {
+/// Does the same with rusqlite on threads, to show how much the machine leaves to a writer.
+async fn appends_during_counts_by_hand(setup: &Setup, name: &str) -> Result<Comparisons> {
     let file = setup.file("hand.db");
     let db = by_hand::open(&file)?;
     let appends = || async {
@@ -213,7 +217,7 @@ async fn beside_counts_by_hand(setup: &Setup, name: &str) -> Result<Comparisons>
         }
         anyhow::Ok(EVENTS as f64 / begun.elapsed().as_secs_f64())
     };
-    let beside = turn(|| async {
+    let during_counts = turn(|| async {
         let is_over = AtomicBool::new(false);
         let count = || -> Result<()> {
             let db = by_hand::open(&file)?;
@@ -229,7 +233,7 @@ async fn beside_counts_by_hand(setup: &Setup, name: &str) -> Result<Comparisons>
                 let rate = Handle::current().block_on(appends());
                 is_over.store(true, Ordering::Relaxed);
                 for thread in counting {
-                    thread.join().ok().context("it panicked")??;
+                    thread.join().ok().context("a counting thread panicked")??;
                 }
                 rate
             })
@@ -238,7 +242,7 @@ async fn beside_counts_by_hand(setup: &Setup, name: &str) -> Result<Comparisons>
     compare(
         setup.rounds,
         name,
-        beside,
+        during_counts,
         vec![Baseline::new("the same alone", None, turn(appends))],
     )
     .await
@@ -256,10 +260,10 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
     let mut comparisons = Vec::new();
     for (callers, runs, at_least) in [(1, 100, Some(0.8)), (8, 40, None), (32, 40, Some(1.5))] {
         let name = format!("PostgreSQL, mixed writes, {callers} callers");
-        if !setup.wants(&name) {
+        if !setup.is_selected(&name) {
             continue;
         }
-        let of = |recorder| records(setup, recorder, callers, runs);
+        let of = |recorder| recording(setup, recorder, callers, runs);
         let baselines = vec![
             Baseline::new("tokio-postgres", at_least, of(&by_hand)),
             Baseline::new("SeaORM tuned", None, of(&tuned)),

@@ -1,4 +1,4 @@
-//! The public API of each library crate as text, so that a change of it is a visible line in a review.
+//! The public API of each library crate as text, which makes API changes visible in a review.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ use crate::cargo;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// The library crates, and the features with which they have most of their API.
+/// The library crates, with the features that expose most of their API.
 const CRATES: [(&str, &str); 7] = [
     ("runtrail-audit", ""),
     ("runtrail-db", "sqlite,postgres"),
@@ -26,7 +26,7 @@ const CRATES: [(&str, &str); 7] = [
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Fail if the API differs from the files in `api`, and change none of them.
+    /// Fail if the API differs from the files in `api`, without changing them.
     #[arg(long)]
     pub(crate) check: bool,
 }
@@ -34,19 +34,19 @@ pub(crate) struct Options {
 /// Writes `api/*.txt`, or compares them with the API.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let root = fs::canonicalize(ROOT)?;
-    let rustdoc = with_json_output(&root)?;
+    let rustdoc = rustdoc_with_json(&root)?;
     let mut differing = Vec::new();
     for (package, features) in CRATES {
-        let api = of_package(&root, &rustdoc, package, features)?;
+        let api = package_api(&root, &rustdoc, package, features)?;
         let file = root.join("api").join(format!("{package}.txt"));
-        if fs::read_to_string(&file).is_ok_and(|there| there == api) {
+        if fs::read_to_string(&file).is_ok_and(|recorded| recorded == api) {
             continue;
         }
         if options.check {
             let actual = root.join("target").join(format!("{package}.txt"));
             fs::write(&actual, api)?;
             let mut diff = Command::new("diff");
-            // It fails, since there are differences.
+            // diff exits with 1 if the files differ.
             diff.arg("-u").arg(&file).arg(&actual).status()?;
         } else {
             fs::write(&file, api)?;
@@ -56,13 +56,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     ensure!(
         !options.check || differing.is_empty(),
-        "the API of {} has changed: `cargo xtask api` writes it anew",
+        "the API of {} has changed; run `cargo xtask api` to update api/*.txt",
         differing.join(", ")
     );
     Ok(())
 }
 
-fn of_package(root: &Path, rustdoc: &Path, package: &str, features: &str) -> Result<String> {
+fn package_api(root: &Path, rustdoc: &Path, package: &str, features: &str) -> Result<String> {
     let mut doc = cargo();
     doc.current_dir(root)
         .env("RUSTDOC", rustdoc)
@@ -78,18 +78,18 @@ fn of_package(root: &Path, rustdoc: &Path, package: &str, features: &str) -> Res
         .omit_auto_derived_impls(true)
         .build();
     let api = api.with_context(|| {
-        format!("{package}: the crate `public-api` has to fit the version of rustdoc")
+        format!("{package}: the crate `public-api` must support this version of rustdoc")
     })?;
     let mut lines: Vec<String> = api.items().map(ToString::to_string).collect();
-    // The order of some items depends on that of a hash table.
+    // The order of some items depends on a hash table.
     lines.sort();
     lines.dedup();
     Ok(lines.join("\n") + "\n")
 }
 
-/// A stable rustdoc that writes JSON. The variable that allows it is set for rustdoc alone: set for cargo, it would
-/// build most dependencies anew.
-fn with_json_output(root: &Path) -> Result<PathBuf> {
+/// Creates a script that lets a stable rustdoc write JSON. It sets RUSTC_BOOTSTRAP only for
+/// rustdoc: for cargo, the variable would rebuild most dependencies.
+fn rustdoc_with_json(root: &Path) -> Result<PathBuf> {
     let script = root.join("target/rustdoc-json");
     fs::create_dir_all(root.join("target"))?;
     fs::write(

@@ -1,8 +1,8 @@
 use anyhow::Result;
 
-use crate::{cargo, hand_over};
+use crate::{cargo, run_or_exit};
 
-/// Hands everything to the benchmarks.
+/// Runs the benchmarks with these arguments.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let run = [
         "run",
@@ -12,5 +12,5 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         "runtrail-bench",
         "--",
     ];
-    hand_over(cargo().args(run).args(arguments))
+    run_or_exit(cargo().args(run).args(arguments))
 }

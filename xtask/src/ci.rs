@@ -8,8 +8,8 @@ use runtrail_test_servers::succeed;
 
 use crate::{api, cargo, packages, test};
 
-/// The invariants of ARCHITECTURE.md: packages, and what they must not depend on.
-const FORBIDDEN: [(&str, &[&str]); 6] = [
+/// Invariants of ARCHITECTURE.md: packages, and the dependencies that they must not have.
+const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 6] = [
     (
         "runtrail-audit",
         &["sea-orm", "sea-query", "sqlx", "tokio", "runtrail-db"],
@@ -35,11 +35,11 @@ const FORBIDDEN: [(&str, &[&str]); 6] = [
     ("xtask", &["sea-orm", "sqlx", "tokio"]),
 ];
 
-/// What no file of `runtrail-db` has in it: it knows no table of ours.
-const UNKNOWN_TO_DB: [&str; 3] = ["skill_run", "SkillRun", "run_id"];
+/// Words that must not occur in `runtrail-db`, which is independent of Runtrail's tables.
+const FORBIDDEN_IN_DB: [&str; 3] = ["skill_run", "SkillRun", "run_id"];
 
-/// The crates below a host, each of which has to build with either database and with both.
-const OF_A_HOST: [&str; 5] = [
+/// The crates that a host builds. Each must build with either database and with both.
+const HOST_CRATES: [&str; 5] = [
     "runtrail-db",
     "runtrail-migration",
     "runtrail-store",
@@ -48,7 +48,7 @@ const OF_A_HOST: [&str; 5] = [
 ];
 const DATABASES: [&str; 3] = ["sqlite", "postgres", "sqlite,postgres"];
 
-/// Further features.
+/// Other combinations of features that must build.
 const WITH_FEATURES: [(&str, &str); 3] = [
     ("runtrail-migration", "sqlite,sea-orm-migration"),
     ("runtrail", "sqlite,sea-orm-migration,serde"),
@@ -70,7 +70,7 @@ pub(crate) fn run() -> Result<()> {
     test::run(&test::Options::default())?;
     let doc = ["doc", "--workspace", "--no-deps"];
     step("docs", cargo().args(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
-    let either = OF_A_HOST.map(|package| DATABASES.map(|features| (package, features)));
+    let either = HOST_CRATES.map(|package| DATABASES.map(|features| (package, features)));
     for (package, features) in either.into_iter().flatten().chain(WITH_FEATURES) {
         let clippy = [
             "clippy",
@@ -86,25 +86,26 @@ pub(crate) fn run() -> Result<()> {
             cargo().args(clippy).args(deny),
         )?;
     }
-    eprintln!("== directions");
-    for (package, forbidden) in FORBIDDEN {
-        check_direction(package, forbidden)?;
+    eprintln!("== dependencies between packages");
+    for (package, forbidden) in FORBIDDEN_DEPENDENCIES {
+        check_dependencies(package, forbidden)?;
     }
-    check_what_db_knows()?;
-    eprintln!("== crates of a small host");
-    crates_of_a_small_host()?;
+    check_db_names_no_table()?;
+    eprintln!("== crates added to a small host");
+    check_added_crates()?;
     eprintln!("== public API");
     api::run(&api::Options { check: true })?;
     eprintln!("== packages");
     packages::check()?;
-    licences()
+    check_licences()
 }
 
-/// The most crates that we add to a small host on SQLite beyond those of SeaORM, our own included; as in the README.
-const CRATES_OF_A_SMALL_HOST: usize = 19;
+/// The maximum number of crates that Runtrail adds to a small SQLite host beyond SeaORM's, its own
+/// included. The README states it.
+const MAX_ADDED_CRATES: usize = 19;
 
-/// The dependencies of `runtrail` that `sea-orm` with the same features doesn't have.
-fn crates_of_a_small_host() -> Result<()> {
+/// Counts the dependencies of `runtrail` that `sea-orm` with the same features doesn't have.
+fn check_added_crates() -> Result<()> {
     let packages = |package: &str, features: &str| -> Result<BTreeSet<String>> {
         let mut tree = cargo();
         tree.args(["tree", "--package", package, "--no-default-features"])
@@ -116,21 +117,21 @@ fn crates_of_a_small_host() -> Result<()> {
         let names = text.lines().filter_map(|line| line.split(' ').next());
         Ok(names.map(str::to_owned).collect())
     };
-    // The entities need SeaORM and nothing else.
+    // The entities depend on nothing but SeaORM.
     let of_sea_orm = packages("runtrail-entity", "sea-orm/sqlx-sqlite")?;
     let ours = packages("runtrail", "sqlite")?;
     let mut added: Vec<&str> = ours.difference(&of_sea_orm).map(String::as_str).collect();
     added.push("runtrail-entity");
     ensure!(
-        added.len() <= CRATES_OF_A_SMALL_HOST,
-        "a small host gets {} crates from us, more than {CRATES_OF_A_SMALL_HOST}: {}",
+        added.len() <= MAX_ADDED_CRATES,
+        "Runtrail adds {} crates to a small host, more than {MAX_ADDED_CRATES}: {}",
         added.len(),
         added.join(", ")
     );
     Ok(())
 }
 
-fn check_what_db_knows() -> Result<()> {
+fn check_db_names_no_table() -> Result<()> {
     const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/db/src");
 
     let mut folders = vec![PathBuf::from(SOURCE)];
@@ -142,8 +143,8 @@ fn check_what_db_knows() -> Result<()> {
                 continue;
             }
             let text = fs::read_to_string(&path)?;
-            for word in UNKNOWN_TO_DB {
-                ensure!(!text.contains(word), "{} has {word}", path.display());
+            for word in FORBIDDEN_IN_DB {
+                ensure!(!text.contains(word), "{} contains {word}", path.display());
             }
         }
     }
@@ -155,11 +156,11 @@ fn step(name: &str, command: &mut Command) -> Result<()> {
     succeed(command)
 }
 
-/// What the dependencies may bring along, where the tool that knows is installed.
-fn licences() -> Result<()> {
+/// Checks the licences, bans and sources of the dependencies if cargo-deny is installed.
+fn check_licences() -> Result<()> {
     let is_installed = Command::new("cargo-deny").arg("--version").output().is_ok();
     if !is_installed {
-        eprintln!("NOT RUN: cargo deny check, since cargo-deny is not installed");
+        eprintln!("NOT RUN: cargo deny check, because cargo-deny is not installed");
         return Ok(());
     }
     step(
@@ -168,7 +169,7 @@ fn licences() -> Result<()> {
     )
 }
 
-fn check_direction(package: &str, forbidden: &[&str]) -> Result<()> {
+fn check_dependencies(package: &str, forbidden: &[&str]) -> Result<()> {
     let tree = [
         "tree",
         "--package",

@@ -1,22 +1,22 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use runtrail_test_servers::{install_what_is_missing, succeed};
+use runtrail_test_servers::{install_missing_programs, succeed};
 
 use crate::{cargo, test};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// Applications on frameworks, in `tests/hosts`.
+/// The applications in `tests/hosts`.
 const HOSTS: [&str; 2] = ["loco", "graphql"];
 
-/// Builds each application and runs it on a new SQLite file, and on a PostgreSQL server that is started for it.
+/// Builds each application, and runs it on a new SQLite file and on a new PostgreSQL server.
 pub(crate) fn run() -> Result<()> {
-    install_what_is_missing()?;
+    install_missing_programs()?;
     let root = Path::new(ROOT);
     let target = root.join("target/hosts");
     for host in HOSTS {
-        // One server for each application, so that each starts with an empty database.
+        // One server per application: each must start with an empty database.
         let server = test::start_new()?;
         std::fs::create_dir_all(&target)?;
         let file = target.join(format!("{host}.db"));

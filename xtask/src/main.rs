@@ -1,6 +1,7 @@
-//! The repository's own commands; `cargo xtask --help` lists them.
+//! The commands of this repository; `cargo xtask --help` lists them.
 //!
-//! It runs cargo, the migration binary, the benchmarks and servers, and links none of them, so that it builds in seconds.
+//! xtask runs cargo, the migration binary, the benchmarks and servers, but links none of them, so
+//! it builds in seconds.
 #![expect(clippy::print_stderr, reason = "this is a command")]
 
 mod api;
@@ -17,7 +18,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "The repository's own commands")]
+#[command(name = "cargo xtask", about = "The commands of this repository")]
 struct Cli {
     #[command(subcommand)]
     task: Task,
@@ -25,24 +26,26 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Migrate a database: `up` (the default), `down`, `status` or `print-sql`, with `--database-url`.
+    /// Migrate a database: `up` (the default), `down`, `status` or `print-sql`, with
+    /// `--database-url`.
     #[command(disable_help_flag = true)]
     Migrate {
-        /// What the migration command takes; `--help` lists it.
+        /// Arguments of the migration command; `--help` lists them.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Run every test on SQLite and on a real PostgreSQL, which is started for it.
+    /// Run all tests on SQLite and on a PostgreSQL server, which is started for them.
     ///
-    /// RUNTRAIL_TEST_POSTGRES_URL names another PostgreSQL to use, on which databases and roles may be created.
+    /// Set RUNTRAIL_TEST_POSTGRES_URL to use another server. Its role must be allowed to create
+    /// databases and roles.
     Test {
         #[command(flatten)]
         options: test::Options,
     },
-    /// Measure Runtrail beside the same work done by hand; `--help` lists the options.
+    /// Compare Runtrail with hand-written code for the same work; `--help` lists the options.
     #[command(disable_help_flag = true)]
     Bench {
-        /// What the benchmarks take.
+        /// Arguments of the benchmarks.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -51,11 +54,13 @@ enum Task {
         #[command(flatten)]
         options: api::Options,
     },
-    /// Package every crate, and build an empty host on the packaged facade.
+    /// Package every crate, and build an empty host with the packaged facade.
     Packages,
-    /// Build and run the applications in tests/hosts, on SQLite and on a PostgreSQL that is started for them.
+    /// Build and run the applications in tests/hosts, on SQLite and on a PostgreSQL server, which
+    /// is started for them.
     Hosts,
-    /// Check everything that has to hold before a change lands: format, lints, tests, docs, features, packages.
+    /// Check everything that must hold before a change lands: format, lints, tests, docs, features,
+    /// packages.
     Ci,
 }
 
@@ -78,8 +83,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a command that says itself what is wrong, and ends with its exit code if there is something.
-fn hand_over(command: &mut Command) -> Result<()> {
+/// Runs a command that reports its own errors. If it fails, exits with its exit code.
+fn run_or_exit(command: &mut Command) -> Result<()> {
     let status = command.status().context("cargo can't be run")?;
     match status.code() {
         Some(0) => Ok(()),
@@ -87,7 +92,7 @@ fn hand_over(command: &mut Command) -> Result<()> {
     }
 }
 
-/// The cargo that runs us.
+/// Returns a command for the cargo that runs xtask.
 fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }

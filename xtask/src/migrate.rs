@@ -1,10 +1,10 @@
 use anyhow::Result;
 
-use crate::{cargo, hand_over};
+use crate::{cargo, run_or_exit};
 
-/// Hands everything to the migration binary.
+/// Runs the migration binary with these arguments.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../migration/Cargo.toml");
     let run = ["run", "--quiet", "--manifest-path", manifest, "--"];
-    hand_over(cargo().args(run).args(arguments))
+    run_or_exit(cargo().args(run).args(arguments))
 }

@@ -1,4 +1,4 @@
-//! What would be published: each crate as a package, and the facade as a host gets it.
+//! Checks what would be published: the package of each crate, and the facade in a host.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,14 +22,15 @@ const PUBLISHED: [&str; 8] = [
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// The features with which a host may use the facade.
+/// Dependency settings with which a host may use the facade.
 const FEATURES: [&str; 3] = [
     "features = []",
     r#"default-features = false, features = ["postgres"]"#,
     r#"features = ["postgres"]"#,
 ];
 
-/// Packages every crate, which must give no warning, and builds an empty host on the packaged facade.
+/// Packages every crate, which must cause no warnings, and builds an empty host with the packaged
+/// facade.
 pub(crate) fn check() -> Result<()> {
     let root = fs::canonicalize(ROOT)?;
     let target = root.join("target");
@@ -62,7 +63,7 @@ pub(crate) fn check() -> Result<()> {
     fs::write(host.join("src/lib.rs"), source)?;
     for features in FEATURES {
         fs::write(host.join("Cargo.toml"), manifest(features, &unpacked))?;
-        // The same versions as in the workspace.
+        // Use the versions of the workspace.
         fs::copy(root.join("Cargo.lock"), host.join("Cargo.lock"))?;
         eprintln!("== the packaged facade with {features}");
         let mut check = cargo();

@@ -5,18 +5,18 @@ use std::process::Command;
 use anyhow::Result;
 use clap::Args;
 use runtrail_test_servers::{
-    Cluster, PgBouncer, install_postgres, install_what_is_missing, succeed, variables,
+    Cluster, PgBouncer, install_missing_programs, install_postgres, succeed, variables,
 };
 
 use crate::cargo;
 
-/// Beside the repository, not in it.
+/// Outside the repository.
 const AGENT_RUNS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../shared/data/tau-bench-airline-gpt-4o.json"
 );
 
-/// These tests never cut the power, and a killed process loses nothing without fsync.
+/// The tests never cut the power, and a killed process loses nothing without fsync.
 const SETTINGS: [&str; 2] = ["fsync=off", "max_connections=200"];
 
 /// The folder for other versions of PostgreSQL.
@@ -24,25 +24,25 @@ const POSTGRES_BUILDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/po
 
 #[derive(Args, Default)]
 pub(crate) struct Options {
-    /// The fault suite only, telling what it has found.
+    /// Run only the fault suite, and print its findings.
     #[arg(long)]
     faults: bool,
-    /// The fault suite in its long form, which takes hours.
+    /// Run the long form of the fault suite, which takes hours.
     #[arg(long, requires = "faults")]
     long: bool,
-    /// Another count for a fault, say `kills=50`; tests/README.md lists them.
+    /// Override the count of a fault, such as `kills=50`; tests/README.md lists the faults.
     #[arg(long, value_name = "FAULT=N", requires = "faults")]
     count: Vec<String>,
-    /// On this major version of PostgreSQL, 14 to 18, which is fetched with npm into the target folder.
+    /// Test this major version of PostgreSQL, 14 to 18, which npm downloads into the target folder.
     #[arg(long, value_name = "N")]
     postgres_version: Option<u32>,
-    /// Only the cases whose names contain one of these, and other options of the test runner.
+    /// Run only cases whose names contain one of these. Other options of the test runner also work.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     filters: Vec<String>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    install_what_is_missing()?;
+    install_missing_programs()?;
     let programs = match options.postgres_version {
         Some(version) => Some(install_postgres(version, Path::new(POSTGRES_BUILDS))?),
         None => None,
@@ -68,12 +68,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     outcome
 }
 
-/// Starts a new server, whatever the environment names.
+/// Starts a new server, even if the environment names one.
 pub(crate) fn start_new() -> Result<Cluster> {
     Cluster::start(&SETTINGS)
 }
 
-/// Starts a server for the tests; `None` if the environment names one.
+/// Starts a server for the tests; returns `None` if the environment names one.
 pub(crate) fn start_unless_given(programs: Option<&Path>) -> Result<Option<Cluster>> {
     match programs {
         Some(programs) => Cluster::start_from(programs, &SETTINGS).map(Some),
@@ -103,7 +103,8 @@ fn command(options: &Options) -> Command {
         }
     }
     if *long {
-        // Some have no short form. What else is ignored are the processes that tests start.
+        // Some cases have no short form and are ignored. The other ignored ones are child processes
+        // of tests.
         command.args(["--include-ignored", "--skip", "::child_"]);
     }
     let form = if *long { "long" } else { "short" };
@@ -114,7 +115,7 @@ fn command(options: &Options) -> Command {
     command.env(variables::FAULTS, counts.join(","));
     command.args(filters);
     if !Path::new(AGENT_RUNS).exists() {
-        eprintln!("NOT RUN: of_tau_bench, since {AGENT_RUNS} is not there");
+        eprintln!("NOT RUN: of_tau_bench, because {AGENT_RUNS} doesn't exist");
         command.args(["--skip", "of_tau_bench"]);
     }
     command

@@ -4,14 +4,15 @@ use sea_orm::EntityTrait;
 use sea_orm::{Iterable, ModelTrait, Value};
 use sha2::{Digest as _, Sha256};
 
-/// A digest of rows, over all their columns; the same for the same rows, in whatever order and database.
+/// A digest of rows, over all their columns. Equal rows have equal digests in any order and in
+/// either database.
 ///
-/// It is the sum of each row's SHA-256, and meant to find mistakes, not forgers.
+/// It is the sum of the SHA-256 of each row. It detects mistakes, not forgery.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Digest([u64; 4]);
 
 impl Digest {
-    /// Of one row.
+    /// Computes the digest of one row.
     pub(crate) fn of<M: ModelTrait>(row: &M) -> Self {
         let mut hash = Sha256::new();
         for column in <M::Entity as EntityTrait>::Column::iter() {
@@ -26,14 +27,14 @@ impl Digest {
         digest
     }
 
-    /// Adds rows to those that it is of.
+    /// Adds rows to the digest.
     pub(crate) fn add(&mut self, other: Self) {
         for (word, other) in self.0.iter_mut().zip(other.0) {
             *word = word.wrapping_add(other);
         }
     }
 
-    /// Takes rows out of those that it is of.
+    /// Removes rows from the digest.
     pub(crate) fn remove(&mut self, other: Self) {
         for (word, other) in self.0.iter_mut().zip(other.0) {
             *word = word.wrapping_sub(other);
@@ -41,7 +42,7 @@ impl Digest {
     }
 }
 
-/// Each value begins with its kind and its length, so that no two rows are the same bytes.
+/// Hashes the kind and length before each value, so different rows never hash the same bytes.
 fn hash_value(hash: &mut Sha256, value: &Value) {
     let mut part = |kind: u8, bytes: &[u8]| {
         hash.update([kind]);
@@ -50,11 +51,11 @@ fn hash_value(hash: &mut Sha256, value: &Value) {
     };
     match value {
         Value::BigInt(Some(number)) => part(b'i', &number.to_be_bytes()),
-        // As its bits: two floats that compare equal may be different ones.
+        // Hash the bits: 0.0 and -0.0 compare equal but are different values.
         Value::Double(Some(number)) => part(b'f', &number.to_bits().to_be_bytes()),
         Value::String(Some(text)) => part(b't', text.as_bytes()),
         Value::BigInt(None) | Value::Double(None) | Value::String(None) => part(b'n', &[]),
-        // No column is of another type; if one will be, it must not be left out.
+        // No column has another type. If one is added, it must still be hashed.
         other => part(b'?', format!("{other:?}").as_bytes()),
     }
 }

@@ -1,4 +1,4 @@
-//! What can be copied: rows in the order of their keys, some at a time.
+//! Histories whose rows are read in key order, page by page.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,27 +13,27 @@ use sea_orm::{ColumnTrait, ModelTrait, QueryResult};
 
 use crate::report::{Counts, PassSummary, RowKey, Tally};
 
-/// A history whose rows can be gone through.
+/// A history whose rows can be scanned.
 #[async_trait]
 pub(crate) trait History: fmt::Debug + Send + Sync {
-    /// How many runs and events there are now.
+    /// Returns the current numbers of runs and events.
     async fn size(&self) -> Result<(u64, u64)>;
 
-    /// How many runs there are for each skill and status.
+    /// Returns the number of runs for each skill and status.
     async fn counts(&self) -> Result<Counts>;
 
-    /// How many events the runs of a range have.
+    /// Counts the events of the runs of a range.
     async fn count_events(&self, range: &Range) -> Result<u64>;
 
-    /// Which of these runs there are.
+    /// Returns those of these ids that belong to a run.
     async fn existing(&self, run_ids: &[String]) -> Result<HashSet<String>>;
 
-    async fn runs(&self, stretch: &Stretch) -> Result<Page<skill_run::Model>>;
+    async fn runs(&self, position: &ScanPosition) -> Result<Page<skill_run::Model>>;
 
-    async fn events(&self, stretch: &Stretch) -> Result<Page<skill_run_log::Model>>;
+    async fn events(&self, position: &ScanPosition) -> Result<Page<skill_run_log::Model>>;
 }
 
-/// The rows of these runs: of those with greater ids than the one, and none greater than the other.
+/// The runs whose ids are greater than `after` and at most `until`, and their events.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Range {
     pub(crate) after: Option<String>,
@@ -41,7 +41,7 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    /// Leaves of a query's rows those of these runs.
+    /// Restricts a query to the rows of these runs.
     pub(crate) fn restrict(&self, query: &mut SelectStatement, run_id: impl ColumnTrait) {
         if let Some(after) = &self.after {
             query.and_where(run_id.gt(after.as_str()));
@@ -52,55 +52,55 @@ impl Range {
     }
 }
 
-/// Some rows of a range, from where the last ones ended.
+/// Where the next page of a range starts, and its size.
 #[derive(Clone, Debug)]
-pub(crate) struct Stretch {
+pub(crate) struct ScanPosition {
     range: Range,
-    /// The key of the last row, of whatever type it is.
-    place: Option<Vec<Expr>>,
-    /// How many rows to try to read.
+    /// The key of the last row that was read, of any type.
+    after_key: Option<Vec<Expr>>,
+    /// The number of rows to try to read.
     limit: u64,
 }
 
-impl Stretch {
-    const MOST_ROWS: u64 = 1_000;
-    /// What the texts of a page may hold together, unless a single row has more.
-    const MOST_BYTES: u64 = 4 << 20;
+impl ScanPosition {
+    const MAX_ROWS: u64 = 1_000;
+    /// The limit for the texts of a page together, unless a single row exceeds it.
+    const MAX_BYTES: u64 = 4 << 20;
 
-    /// Whether nothing comes before it in the whole table.
-    pub(crate) fn is_first(&self) -> bool {
-        self.range.after.is_none() && self.place.is_none()
+    /// Whether this is the first page of the whole table.
+    pub(crate) fn is_table_start(&self) -> bool {
+        self.range.after.is_none() && self.after_key.is_none()
     }
 
-    /// The beginning of a range.
-    pub(crate) fn beginning(range: Range) -> Self {
+    /// Returns the start of a range.
+    pub(crate) fn start(range: Range) -> Self {
         Self {
             range,
-            place: None,
-            limit: Self::MOST_ROWS,
+            after_key: None,
+            limit: Self::MAX_ROWS,
         }
     }
 }
 
-/// Rows as they come, and where to go on.
-pub(crate) struct Page<M: Copied> {
-    pub(crate) rows: Vec<Found<M>>,
-    /// None at the end of the range.
-    pub(crate) next: Option<Stretch>,
+/// The rows of a page, and the position of the next.
+pub(crate) struct Page<M: CopiedRow> {
+    pub(crate) rows: Vec<ScannedRow<M>>,
+    /// `None` at the end of the range.
+    pub(crate) next: Option<ScanPosition>,
 }
 
-/// A row that was found.
-pub(crate) struct Found<M: Copied> {
-    /// None where it is nothing that could be a key.
+/// A row that was read, whether it is valid or not.
+pub(crate) struct ScannedRow<M: CopiedRow> {
+    /// `None` if the row has no usable key.
     pub(crate) key: Option<M::Key>,
     /// The row, or why it can't be read or stored.
     pub(crate) content: Result<M>,
-    /// What had to be changed for it to be stored.
+    /// Descriptions of the values that were converted.
     pub(crate) adapted: Vec<String>,
 }
 
-impl<M: Copied> Found<M> {
-    /// Something that is no row that could be copied.
+impl<M: CopiedRow> ScannedRow<M> {
+    /// A row without a usable key or content.
     pub(crate) fn refused(reason: Error) -> Self {
         Self {
             key: None,
@@ -110,34 +110,35 @@ impl<M: Copied> Found<M> {
     }
 }
 
-/// A kind of rows that are copied.
-pub(crate) trait Copied: ModelTrait + Send + Sync + 'static {
+/// A type of row that is copied.
+pub(crate) trait CopiedRow: ModelTrait + Send + Sync + 'static {
     type Key: Clone + Ord + Send + Sync + 'static;
 
     fn key(&self) -> Self::Key;
 
-    /// For people; none is a key that can't be used.
-    fn name(key: Option<Self::Key>) -> RowKey;
+    /// Converts the key for notices; `None` is an unusable key.
+    fn row_key(key: Option<Self::Key>) -> RowKey;
 
-    /// Whether it is a row that this library could have written, so far as any database will do.
+    /// Checks that Runtrail could have written this row, as far as that doesn't depend on the
+    /// database.
     fn check(&self) -> Result<()>;
 
     fn read(row: &QueryResult) -> Result<Self>;
 
-    /// The key of a row that can't be read otherwise.
+    /// Reads the key of a row, whose other columns may be invalid.
     fn read_key(row: &QueryResult) -> Option<Self::Key>;
 
     fn tally(summary: &mut PassSummary) -> &mut Tally;
 }
 
-impl Copied for skill_run::Model {
+impl CopiedRow for skill_run::Model {
     type Key = String;
 
     fn key(&self) -> String {
         self.id.clone()
     }
 
-    fn name(id: Option<String>) -> RowKey {
+    fn row_key(id: Option<String>) -> RowKey {
         id.map_or(RowKey::UnusableRun, |id| RowKey::Run { id })
     }
 
@@ -169,14 +170,14 @@ impl Copied for skill_run::Model {
     }
 }
 
-impl Copied for skill_run_log::Model {
+impl CopiedRow for skill_run_log::Model {
     type Key = (String, i64);
 
     fn key(&self) -> (String, i64) {
         (self.run_id.clone(), self.sequence)
     }
 
-    fn name(key: Option<(String, i64)>) -> RowKey {
+    fn row_key(key: Option<(String, i64)>) -> RowKey {
         key.map_or(RowKey::UnusableEvent, |(run_id, sequence)| RowKey::Event {
             run_id,
             sequence,
@@ -203,41 +204,41 @@ impl Copied for skill_run_log::Model {
     }
 }
 
-/// A table, as it is gone through.
+/// A table and how it is scanned.
 pub(crate) struct Table<C: 'static> {
-    /// Its rows, the columns of the key first.
+    /// Selects the rows, with the columns of the key first.
     pub(crate) rows: SelectStatement,
-    /// The id of the run, and what else the key has.
+    /// The columns of the key, the id of the run first.
     pub(crate) key: &'static [C],
-    /// The columns that may be long.
+    /// The columns whose values may be long.
     pub(crate) texts: &'static [C],
 }
 
 impl<C: ColumnTrait> Table<C> {
-    /// Reads a stretch of it: as many rows as fit, and at least one.
-    pub(crate) async fn page<M: Copied>(
+    /// Reads a page: as many rows as fit, and at least one.
+    pub(crate) async fn page<M: CopiedRow>(
         &self,
         db: &Session<'_, Pool>,
-        stretch: &Stretch,
-        read: impl Fn(&QueryResult) -> Found<M>,
+        position: &ScanPosition,
+        read: impl Fn(&QueryResult) -> ScannedRow<M>,
     ) -> Result<Page<M>> {
         let mut query = self.rows.clone();
-        stretch.range.restrict(&mut query, self.key[0]);
-        if let Some(place) = &stretch.place {
+        position.range.restrict(&mut query, self.key[0]);
+        if let Some(after_key) = &position.after_key {
             query.and_where(keyset::beyond(
                 self.key,
-                place.clone(),
+                after_key.clone(),
                 ListOrder::OldestFirst,
             ));
         }
         keyset::order_by(&mut query, self.key, ListOrder::OldestFirst);
-        let limit = self.fitting(db, &query, stretch.limit).await?;
+        let limit = self.limit_by_bytes(db, &query, position.limit).await?;
         let rows = db.fetch(query.limit(limit)).await?;
         let next = match rows.last().filter(|_| rows.len() as u64 == limit) {
-            Some(last) => Some(Stretch {
-                range: stretch.range.clone(),
-                place: Some(keyset::position(last, self.key)?),
-                limit: Ord::min(limit * 2, Stretch::MOST_ROWS),
+            Some(last) => Some(ScanPosition {
+                range: position.range.clone(),
+                after_key: Some(keyset::position(last, self.key)?),
+                limit: Ord::min(limit * 2, ScanPosition::MAX_ROWS),
             }),
             None => None,
         };
@@ -247,9 +248,9 @@ impl<C: ColumnTrait> Table<C> {
         })
     }
 
-    /// How many of the next rows can be read at once. It is the database that adds up how long they are: what has been
-    /// read takes memory already.
-    async fn fitting(
+    /// Reduces `limit` until the texts of the rows fit into a page. The database adds up their
+    /// lengths, because rows that were read would already use memory.
+    async fn limit_by_bytes(
         &self,
         db: &Session<'_, Pool>,
         query: &SelectStatement,
@@ -275,17 +276,17 @@ impl<C: ColumnTrait> Table<C> {
             let sums = rows.iter().map(|row| row.try_get::<i64>("", "bytes"));
             let bytes: i64 = sums.sum::<Result<_, _>>().map_err(error::database)?;
             let bytes = bytes.unsigned_abs();
-            if bytes <= Stretch::MOST_BYTES {
+            if bytes <= ScanPosition::MAX_BYTES {
                 break;
             }
-            let fitting = limit * Stretch::MOST_BYTES / bytes;
+            let fitting = limit * ScanPosition::MAX_BYTES / bytes;
             limit = fitting.clamp(1, limit / 2);
         }
         Ok(limit)
     }
 }
 
-/// Which of these ids are those of runs.
+/// Returns those of these ids that belong to a run.
 pub(crate) async fn existing(
     db: &Session<'_, Pool>,
     mut runs: SelectStatement,
@@ -299,7 +300,7 @@ pub(crate) async fn existing(
     ids.collect::<Result<_, _>>().map_err(error::database)
 }
 
-/// How many of these rows there are for each skill and status, whose texts `read` makes of what is there.
+/// Counts these runs for each skill and status; `read` returns both from a row.
 pub(crate) async fn counts(
     db: &Session<'_, Pool>,
     runs: SelectStatement,
@@ -335,8 +336,8 @@ impl History for AuditStore {
         let stored = self.stored_rows();
         let db = stored.read().await?;
         let by = [skill_run::Column::SkillId, skill_run::Column::Status];
-        // A run that somebody has damaged counts as well; it is told of where it is read.
-        let text = |row: &QueryResult, place| row.try_get_by_index(place).unwrap_or_default();
+        // A damaged run counts too; the scan reports it.
+        let text = |row: &QueryResult, index| row.try_get_by_index(index).unwrap_or_default();
         let read = |row: &QueryResult| (text(row, 0), text(row, 1));
         counts(&db, Query::select().from(stored.runs()).take(), by, read).await
     }
@@ -356,7 +357,7 @@ impl History for AuditStore {
         existing(&db, runs, skill_run::Column::Id, run_ids).await
     }
 
-    async fn runs(&self, stretch: &Stretch) -> Result<Page<skill_run::Model>> {
+    async fn runs(&self, position: &ScanPosition) -> Result<Page<skill_run::Model>> {
         use skill_run::Column;
         const KEY: [Column; 1] = [Column::Id];
         const TEXTS: [Column; 3] = [Column::Inputs, Column::Output, Column::Error];
@@ -368,10 +369,10 @@ impl History for AuditStore {
             key: &KEY,
             texts: &TEXTS,
         };
-        table.page(&db, stretch, as_it_is).await
+        table.page(&db, position, read_unchanged).await
     }
 
-    async fn events(&self, stretch: &Stretch) -> Result<Page<skill_run_log::Model>> {
+    async fn events(&self, position: &ScanPosition) -> Result<Page<skill_run_log::Model>> {
         use skill_run_log::Column;
         const KEY: [Column; 2] = [Column::RunId, Column::Sequence];
         const TEXTS: [Column; 1] = [Column::Payload];
@@ -383,12 +384,12 @@ impl History for AuditStore {
             key: &KEY,
             texts: &TEXTS,
         };
-        table.page(&db, stretch, as_it_is).await
+        table.page(&db, position, read_unchanged).await
     }
 }
 
-fn as_it_is<M: Copied>(row: &QueryResult) -> Found<M> {
-    Found {
+fn read_unchanged<M: CopiedRow>(row: &QueryResult) -> ScannedRow<M> {
+    ScannedRow {
         key: M::read_key(row),
         content: M::read(row),
         adapted: Vec::new(),

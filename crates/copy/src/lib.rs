@@ -1,8 +1,9 @@
-//! Copying a history from one database to another, and making sure that it is the same.
+//! Copies a history from one database to another, and verifies the copy.
 //!
-//! A copy goes through both histories in the order of their keys, compares each row by its digest, and writes those that
-//! the target hasn't: so it needs no notes about how far it has come. Ended at any moment and run again, it writes the
-//! rest; run twice, it changes nothing; and while the source is written to, each further one carries over what has come.
+//! A copy reads both histories in key order, compares rows by digest, and writes the rows that the
+//! target lacks. It stores no progress: a copy that was interrupted is run again and writes the
+//! rest. Running it twice changes nothing. While the source is still written to, each further copy
+//! adds the new rows.
 //!
 //! ```no_run
 //! use runtrail_store::AuditStore;
@@ -13,7 +14,7 @@
 //! let from = AuditStore::connect("sqlite://runtrail.db").await?;
 //! let to = AuditStore::connect("postgres://me@db/app").await?;
 //! to.initialize().await?;
-//! // While the host goes on.
+//! // While the host is running.
 //! HistoryCopy::new(from.clone(), to.clone()).run(&|_| {}).await?;
 //! // Once it has stopped.
 //! let summary = HistoryCopy::new(from, to).last().run(&|_| {}).await?;
@@ -22,7 +23,6 @@
 //! # }
 //! ```
 
-mod account;
 mod digest;
 mod history;
 mod legacy;
@@ -30,15 +30,16 @@ mod pass;
 mod report;
 mod rows;
 mod target;
+mod tracker;
 
 use std::sync::Arc;
 
 use runtrail_audit::Result;
 use runtrail_store::AuditStore;
 
-use self::account::{Account, Purpose};
 use self::history::History;
 use self::pass::Pass;
+use self::tracker::{PassTracker, Purpose};
 
 pub use self::digest::Digest;
 pub use self::legacy::LegacyStore;
@@ -49,13 +50,16 @@ pub use self::report::{
 
 /// A copy of all runs and events from one history into another.
 ///
-/// Rows are copied as they are stored, to the byte: identifiers, sequence numbers and times stay what they are, and
-/// cursors of the source go on in the target.
-/// A row that the target has with other content is never overwritten; it is a [conflict](DifferenceKind::Conflict).
-/// The one change that a row of the target sees is that a run is finished there which has finished in the source since.
+/// Rows are copied byte for byte: identifiers, sequence numbers and times don't change, and cursors
+/// of the source are valid in the target.
+/// A row whose content differs in the target is never overwritten; it is a
+/// [conflict](DifferenceKind::Conflict).
+/// The only update to a row of the target finishes a run that has finished in the source since it
+/// was copied.
 ///
-/// However much there is to copy, a few pages of 1,000 rows or 4 MiB are held in memory, whichever is less: some 40 MiB in
-/// all with small values, and less than 200 with values of 1 MiB.
+/// Memory use doesn't depend on the size of the history. A few pages are in memory at a time, each
+/// of 1,000 rows or 4 MiB, whichever is less: about 40 MiB in all with small values, and less than
+/// 200 MiB with values of 1 MiB.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct HistoryCopy {
@@ -67,9 +71,9 @@ pub struct HistoryCopy {
 }
 
 impl HistoryCopy {
-    /// A copy that may be made while the source is written to.
+    /// Creates a copy that may run while the source is written to.
     ///
-    /// The target has to be [initialized](runtrail_audit::Storage::initialize).
+    /// The target must be [initialized](runtrail_audit::Storage::initialize).
     pub fn new(source: impl Into<Source>, target: AuditStore) -> Self {
         let (source, is_legacy): (Arc<dyn History>, bool) = match source.into() {
             Source::Store(store) => (Arc::new(store), false),
@@ -84,7 +88,8 @@ impl HistoryCopy {
         }
     }
 
-    /// The last pass, after the host has stopped: nothing may be missing, and it is [verified](Self::verified).
+    /// Makes this the last pass, to run after the host has stopped: missing rows make the copy
+    /// incomplete, and the copy is [verified](Self::verified).
     pub fn last(self) -> Self {
         Self {
             is_last: true,
@@ -93,11 +98,13 @@ impl HistoryCopy {
         }
     }
 
-    /// Reads both histories once more after the copy, and compares every row and the number of runs for each skill and
-    /// status.
+    /// Reads both histories again after the copy, and compares every row and the number of runs for
+    /// each skill and status.
     ///
-    /// Any difference counts, also what the source has been given in the meantime. The copy before it passes over events of
-    /// which both sides have as many: should some be missing there for all that, one that isn't verified brings them.
+    /// Any difference makes the copy incomplete, even rows that were written to the source in the
+    /// meantime. Before a verification, the copy doesn't compare the events of a range of runs if
+    /// both sides have the same number of them. If the verification finds events missing from such
+    /// a range, an unverified copy writes them.
     pub fn verified(self) -> Self {
         Self {
             verifies: true,
@@ -105,7 +112,7 @@ impl HistoryCopy {
         }
     }
 
-    /// Leaves that out of the last pass, say where the target has other runs besides.
+    /// Skips the verification of the last pass, for example because the target also has other runs.
     pub fn unverified(self) -> Self {
         Self {
             verifies: false,
@@ -113,29 +120,29 @@ impl HistoryCopy {
         }
     }
 
-    /// Copies, on a tokio runtime, and tells the observer of each difference and of the way it goes.
+    /// Copies, and reports differences and progress to the observer. Needs a tokio runtime.
     ///
-    /// What can't be copied keeps nothing else from being copied: whether all has been is in the
-    /// [summary](CopySummary::shortfall).
+    /// A row that can't be copied doesn't stop the copy; the [summary](CopySummary::shortfall) says
+    /// whether everything was copied.
     ///
-    /// When the future is dropped, what has been written stays, and the next copy writes what is still missing.
+    /// If the future is dropped, rows already written stay, and the next copy writes the rest.
     ///
     /// # Errors
     ///
-    /// The failures of either database that don't pass by themselves, among them the `Schema…` variants of
-    /// [`Error`](runtrail_audit::Error) where one isn't a history or isn't initialized. A
-    /// [deadline](AuditStore::with_deadline) has to allow for counting all rows.
-    /// [`InvalidInput`](runtrail_audit::Error::InvalidInput) for a legacy database whose keys aren't in the order of
-    /// their bytes.
+    /// Permanent failures of either database, among them the `Schema…` variants of
+    /// [`Error`](runtrail_audit::Error) if one isn't a history or isn't initialized. A
+    /// [deadline](AuditStore::with_deadline) must leave time to count all rows.
+    /// [`InvalidInput`](runtrail_audit::Error::InvalidInput) for a legacy database whose keys
+    /// aren't in byte order.
     pub async fn run(&self, observer: &(dyn Fn(Notice) + Sync)) -> Result<CopySummary> {
         let pass = |purpose| {
-            let account = Account {
+            let tracker = PassTracker {
                 observer,
                 purpose,
                 is_last: self.is_last,
                 summary: PassSummary::default(),
             };
-            Pass::new(Arc::clone(&self.source), &self.target, account).run()
+            Pass::new(Arc::clone(&self.source), &self.target, tracker).run()
         };
         let mut summary = CopySummary {
             is_legacy: self.is_legacy,
@@ -145,11 +152,11 @@ impl HistoryCopy {
             counts: Vec::new(),
         };
         if self.verifies {
-            summary.copied = pass(Purpose::CopyToVerify).await?;
+            summary.copied = pass(Purpose::CopyBeforeVerify).await?;
             summary.verified = Some(pass(Purpose::Verify).await?);
             let source = self.source.counts().await?;
             let target = History::counts(&self.target).await?;
-            summary.counts = report::differing(source, target);
+            summary.counts = report::count_differences(source, target);
         } else {
             summary.copied = pass(Purpose::Copy).await?;
         }
@@ -157,22 +164,22 @@ impl HistoryCopy {
     }
 }
 
-/// Where a copy comes from.
+/// The source of a copy.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Source {
-    /// A history of this library.
+    /// A Runtrail history.
     Store(AuditStore),
-    /// One of the design that this library follows.
+    /// A history of the legacy Go store.
     Legacy(LegacyStore),
 }
 
 impl Source {
-    /// Closes its connections, as [`AuditStore::close`] does.
+    /// Closes the source's connections, as [`AuditStore::close`] does.
     ///
     /// # Errors
     ///
-    /// The database's own failures.
+    /// Failures of the database.
     pub async fn close(self) -> Result<()> {
         match self {
             Self::Store(store) => store.close().await,

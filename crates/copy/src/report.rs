@@ -1,54 +1,54 @@
-//! What a copy tells, on the way and at its end.
+//! The notices of a copy in progress, and its summary.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::Digest;
 
-/// What a copy tells on its way.
+/// A notice from a copy in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
-    /// It begins to go through the source.
+    /// A pass over the source begins.
     Begun {
-        /// Whether it only compares.
+        /// Whether the pass only compares.
         is_verification: bool,
-        /// How many runs there are now.
+        /// The current number of runs in the source.
         runs: u64,
-        /// How many events there are now.
+        /// The current number of events in the source.
         events: u64,
     },
-    /// It has come further.
+    /// More rows were read.
     Read {
-        /// Runs of the source since it last told.
+        /// Runs read from the source since the last notice.
         runs: u64,
-        /// Events of the source since it last told.
+        /// Events read from the source since the last notice.
         events: u64,
     },
-    /// A row isn't the same on both sides, or not stored as it was. Where a copy is verified, it is the verification that
-    /// tells.
+    /// A row differs between the sides, or was stored in another form. If the copy is verified,
+    /// only the verification reports differences.
     Difference(Difference),
 }
 
-/// A row, by its key.
+/// The key of a row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RowKey {
     /// A run.
     Run {
-        /// Its id.
+        /// The id of the run.
         id: String,
     },
     /// An event.
     Event {
         /// The id of its run.
         run_id: String,
-        /// Its place within the run.
+        /// Its sequence number within the run.
         sequence: i64,
     },
-    /// A run whose id is none.
+    /// A run without a usable id.
     UnusableRun,
-    /// An event whose key is none.
+    /// An event without a usable key.
     UnusableEvent,
 }
 
@@ -63,20 +63,20 @@ impl fmt::Display for RowKey {
     }
 }
 
-/// A row that isn't the same on both sides, or not stored as it was.
+/// A row that differs between the sides, or was stored in another form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The row.
+    /// The key of the row.
     pub row: RowKey,
-    /// What is the matter with it.
+    /// How it differs.
     pub kind: DifferenceKind,
 }
 
-/// What is the matter with a row.
+/// How a row differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DifferenceKind {
-    /// The target has it with other content, which stays.
+    /// The content differs in the target, and is not overwritten.
     Conflict,
     /// Only the source has it.
     Missing,
@@ -84,12 +84,13 @@ pub enum DifferenceKind {
     Unfinished,
     /// Only the target has it.
     Extra,
-    /// It can't be read, or not be stored in the target; in words that follow the row.
+    /// The row can't be read, or can't be stored in the target. The text is the reason.
     Refused(String),
-    /// An event whose run isn't in the source; no history has a place for it. It doesn't make a copy incomplete.
+    /// An event whose run isn't in the source, so that no history can store it. It makes a copy
+    /// incomplete unless the source is a legacy store.
     Orphan,
-    /// A value of a legacy store was stored in another form; in words that follow the row. It doesn't make a copy
-    /// incomplete.
+    /// A value of a legacy store was stored in another form, which the text describes. It doesn't
+    /// make a copy incomplete.
     Adapted(String),
 }
 
@@ -98,37 +99,37 @@ impl fmt::Display for Difference {
         let Self { row, kind } = self;
         match kind {
             DifferenceKind::Unfinished => write!(f, "{row} is still running in the target"),
-            DifferenceKind::Conflict => write!(f, "{row} is in the target with other content"),
-            DifferenceKind::Missing => write!(f, "{row} is missing in the target"),
-            DifferenceKind::Extra => write!(f, "{row} is only in the target"),
+            DifferenceKind::Conflict => write!(f, "{row} has different content in the target"),
+            DifferenceKind::Missing => write!(f, "{row} is missing from the target"),
+            DifferenceKind::Extra => write!(f, "{row} exists only in the target"),
             DifferenceKind::Refused(reason) => write!(f, "{row} can't be copied: {reason}"),
-            DifferenceKind::Orphan => write!(f, "{row} has no run, and is left out"),
+            DifferenceKind::Orphan => write!(f, "{row} has no run and is skipped"),
             DifferenceKind::Adapted(reason) => write!(f, "{row} was adapted: {reason}"),
         }
     }
 }
 
-/// What has become of the rows of one table.
+/// Counts the outcomes for the rows of one table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tally {
     /// Rows of the source that were read.
     pub read: u64,
-    /// Rows that were the same on both sides already. Before a verification, events of which both sides have as many are
-    /// taken for that.
+    /// Rows that were already the same on both sides. Before a verification, this includes events
+    /// that were only counted: those of a range where both sides have the same number.
     pub same: u64,
     /// Rows that were written.
     pub copied: u64,
-    /// Runs that were finished in the target, since they have finished in the source.
+    /// Runs that the copy finished in the target, because they have finished in the source.
     pub finished: u64,
-    /// Rows that the target has with other content.
+    /// Rows whose content differs in the target.
     pub conflicts: u64,
-    /// Rows that can't be read, or not be stored in the target.
+    /// Rows that can't be read, or can't be stored in the target.
     pub refused: u64,
-    /// Rows that the target hasn't as they are now, and that a further copy brings: those that came to the source, or were
-    /// finished there, after this one had passed them.
+    /// Rows that are missing or unfinished in the target and that a further copy writes: they were
+    /// written or finished in the source after this copy had read past them.
     pub behind: u64,
-    /// Events that were left out since their run couldn't be copied.
+    /// Events that were skipped because their run couldn't be copied.
     pub blocked: u64,
     /// Rows that only the target has.
     pub extra: u64,
@@ -138,21 +139,22 @@ pub struct Tally {
     pub adapted: u64,
 }
 
-/// What going through both histories once has given.
+/// The result of one pass over both histories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PassSummary {
-    /// Of runs.
+    /// Counts of runs.
     pub runs: Tally,
-    /// Of events.
+    /// Counts of events.
     pub events: Tally,
-    /// All that was read from the source but orphans, as it is to be stored.
+    /// The digest of all rows read from the source, in the form in which they are stored, without
+    /// orphans.
     pub source: Digest,
-    /// All that was read from the target.
+    /// The digest of all rows read from the target.
     pub target: Digest,
 }
 
-/// How many runs of a skill have a status, where that differs.
+/// A skill and status whose number of runs differs between the sides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CountDifference {
@@ -160,9 +162,9 @@ pub struct CountDifference {
     pub skill_id: String,
     /// The status.
     pub status: String,
-    /// How many the source has.
+    /// The number of runs in the source.
     pub source: u64,
-    /// How many the target has.
+    /// The number of runs in the target.
     pub target: u64,
 }
 
@@ -181,31 +183,31 @@ impl fmt::Display for CountDifference {
     }
 }
 
-/// What a copy has done and found.
+/// The result of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CopySummary {
-    /// Whether the source is a legacy history. Its events without a run are left out; from a history of this library they
-    /// would be lost, so they count as refused.
+    /// Whether the source is a legacy history. Events without a run are skipped if it is; otherwise
+    /// they would be lost, so they count as refused.
     pub is_legacy: bool,
     /// Whether it was the last pass.
     pub is_last: bool,
-    /// What was copied.
+    /// The pass that copied.
     pub copied: PassSummary,
-    /// What was found when both were read once more.
+    /// The pass that verified, if any.
     pub verified: Option<PassSummary>,
-    /// Skills and statuses whose number of runs differs; looked at where both are read once more.
+    /// Skills and statuses whose number of runs differs. Empty without a verification.
     pub counts: Vec<CountDifference>,
 }
 
 impl CopySummary {
-    /// Whether everything that can be copied has been.
+    /// Whether the copy has no [shortfall](Self::shortfall).
     pub fn is_complete(&self) -> bool {
         self.shortfall().is_none()
     }
 
-    /// In what the target falls short of the source, if it does: by conflicts and by what can't be copied; in the last
-    /// pass by what is missing; and, where both were compared, by any difference at all.
+    /// What the target lacks, if anything. Conflicts and rows that can't be copied always count;
+    /// missing rows count in the last pass; after a verification, any difference counts.
     pub fn shortfall(&self) -> Option<Shortfall> {
         let pass = self.verified.as_ref().unwrap_or(&self.copied);
         let rows = |count: fn(&Tally) -> u64| count(&pass.runs) + count(&pass.events);
@@ -232,15 +234,15 @@ impl CopySummary {
     }
 }
 
-/// In what a target falls short of its source; `Display` says it in words.
+/// What a target lacks compared with its source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shortfall {
-    /// Rows that the target has with other content.
+    /// Rows whose content differs in the target.
     pub conflicts: u64,
-    /// Rows that can't be read, or not be stored in the target.
+    /// Rows that can't be read, or can't be stored in the target.
     pub refused: u64,
-    /// Rows that the target hasn't, or has unfinished.
+    /// Rows that are missing or unfinished in the target.
     pub missing: u64,
     /// Rows that only the target has.
     pub extra: u64,
@@ -249,7 +251,7 @@ pub struct Shortfall {
 impl fmt::Display for Shortfall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
-            (self.conflicts, "with other content"),
+            (self.conflicts, "with different content"),
             (self.refused, "that can't be copied"),
             (self.missing, "missing or unfinished"),
             (self.extra, "only in the target"),
@@ -261,17 +263,17 @@ impl fmt::Display for Shortfall {
             separator = ", ";
         }
         match separator {
-            // Which nothing explains.
-            "" => f.write_str("the digests or the numbers of runs differ"),
+            // No row accounts for the difference.
+            "" => f.write_str("the digests or the run counts differ"),
             _ => Ok(()),
         }
     }
 }
 
-/// How many runs there are for each skill and status.
+/// The number of runs for each skill and status.
 pub(crate) type Counts = BTreeMap<(String, String), u64>;
 
-pub(crate) fn differing(source: Counts, mut target: Counts) -> Vec<CountDifference> {
+pub(crate) fn count_differences(source: Counts, mut target: Counts) -> Vec<CountDifference> {
     let mut differences = Vec::new();
     let mut compare = |(skill_id, status), source, target| {
         if source != target {
@@ -283,12 +285,12 @@ pub(crate) fn differing(source: Counts, mut target: Counts) -> Vec<CountDifferen
             });
         }
     };
-    for (of, source) in source {
-        let target = target.remove(&of).unwrap_or(0);
-        compare(of, source, target);
+    for (key, source) in source {
+        let target = target.remove(&key).unwrap_or(0);
+        compare(key, source, target);
     }
-    for (of, target) in target {
-        compare(of, 0, target);
+    for (key, target) in target {
+        compare(key, 0, target);
     }
     differences
 }

@@ -1,4 +1,4 @@
-//! Rows of two histories, side by side in the order of their keys.
+//! Merges the rows of two histories in key order.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -8,31 +8,32 @@ use runtrail_audit::{Error, ErrorSource, Result};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::history::{Copied, Found, History, Page, Range, Stretch};
+use crate::history::{CopiedRow, History, Page, Range, ScanPosition, ScannedRow};
 
-/// The pages of a range, of which the next one is read while this one is worked on; at least one, which may be empty.
-pub(crate) struct Pages<M: Copied> {
+/// The pages of a range: at least one, which may be empty. A task reads the next page while the
+/// current one is processed.
+pub(crate) struct Pages<M: CopiedRow> {
     pages: mpsc::Receiver<Result<Page<M>>>,
-    is_ended: bool,
-    /// Which ends with this.
-    _reading: JoinSet<()>,
+    is_finished: bool,
+    /// Aborts the task when dropped.
+    _reader: JoinSet<()>,
 }
 
-impl<M: Copied> Pages<M> {
-    pub(crate) fn of<F>(
+impl<M: CopiedRow> Pages<M> {
+    pub(crate) fn new<F>(
         history: Arc<dyn History>,
         range: Range,
-        read: impl Fn(Arc<dyn History>, Stretch) -> F + Send + 'static,
+        read: impl Fn(Arc<dyn History>, ScanPosition) -> F + Send + 'static,
     ) -> Self
     where
         F: Future<Output = Result<Page<M>>> + Send,
     {
         let (sender, receiver) = mpsc::channel(1);
-        let mut reading = JoinSet::new();
-        reading.spawn(async move {
-            let mut next = Some(Stretch::beginning(range));
-            while let Some(stretch) = next {
-                let page = read(Arc::clone(&history), stretch).await;
+        let mut reader = JoinSet::new();
+        reader.spawn(async move {
+            let mut next = Some(ScanPosition::start(range));
+            while let Some(position) = next {
+                let page = read(Arc::clone(&history), position).await;
                 next = page.as_ref().ok().and_then(|page| page.next.clone());
                 if sender.send(page).await.is_err() {
                     return;
@@ -41,44 +42,44 @@ impl<M: Copied> Pages<M> {
         });
         Self {
             pages: receiver,
-            is_ended: false,
-            _reading: reading,
+            is_finished: false,
+            _reader: reader,
         }
     }
 
     pub(crate) async fn next(&mut self) -> Result<Option<Page<M>>> {
-        if self.is_ended {
+        if self.is_finished {
             return Ok(None);
         }
         let Some(page) = self.pages.recv().await else {
-            // Not before its last page, unless something has ended the task.
-            return Err(ended("the task that reads has ended"));
+            // The last page has not been received, so the task has failed.
+            return Err(task_failed("the reading task has ended"));
         };
         let page = page?;
-        self.is_ended = page.next.is_none();
+        self.is_finished = page.next.is_none();
         Ok(Some(page))
     }
 }
 
-/// A task was ended by a panic, or by the end of its runtime.
-pub(crate) fn ended(source: impl Into<ErrorSource>) -> Error {
+/// The error for a task that panicked, or whose runtime was shut down.
+pub(crate) fn task_failed(source: impl Into<ErrorSource>) -> Error {
     Error::Backend {
         transient: false,
         source: source.into(),
     }
 }
 
-/// Rows one by one.
-pub(crate) struct Rows<M: Copied> {
-    page: vec::IntoIter<Found<M>>,
+/// A peekable stream of rows.
+pub(crate) struct Rows<M: CopiedRow> {
+    page: vec::IntoIter<ScannedRow<M>>,
     rest: Option<Pages<M>>,
-    /// The key of the last row that was taken.
+    /// The key of the last row that was returned.
     last: Option<M::Key>,
 }
 
-impl<M: Copied> Rows<M> {
-    /// Those of a page, which come after the row with this key.
-    pub(crate) fn of_page(rows: Vec<Found<M>>, after: Option<M::Key>) -> Self {
+impl<M: CopiedRow> Rows<M> {
+    /// The rows of one page, whose keys must be greater than `after`.
+    pub(crate) fn from_page(rows: Vec<ScannedRow<M>>, after: Option<M::Key>) -> Self {
         Self {
             page: rows.into_iter(),
             rest: None,
@@ -86,7 +87,7 @@ impl<M: Copied> Rows<M> {
         }
     }
 
-    pub(crate) fn of(pages: Pages<M>) -> Self {
+    pub(crate) fn from_pages(pages: Pages<M>) -> Self {
         Self {
             page: Vec::new().into_iter(),
             rest: Some(pages),
@@ -94,30 +95,30 @@ impl<M: Copied> Rows<M> {
         }
     }
 
-    fn take(&mut self) -> Result<Option<Found<M>>> {
-        let Some(mut found) = self.page.next() else {
+    fn pop(&mut self) -> Result<Option<ScannedRow<M>>> {
+        let Some(mut row) = self.page.next() else {
             return Ok(None);
         };
-        if found.key.is_none() {
-            return Ok(Some(found));
+        if row.key.is_none() {
+            return Ok(Some(row));
         }
-        match found.key.cmp(&self.last) {
+        match row.key.cmp(&self.last) {
             Ordering::Greater => {}
-            // A table of somebody else's need not have a key that is unique ...
+            // A legacy table may lack a unique key ...
             Ordering::Equal => {
-                found.content = Err(Error::invalid("key", "belongs to another row as well"));
+                row.content = Err(Error::invalid("key", "is a duplicate"));
             }
-            // ... nor compare it as we do.
+            // ... or compare keys by a collation.
             Ordering::Less => {
-                let reason = "don't come in the order of their bytes: a collation, or not UTF-8?";
+                let reason = "aren't in byte order; check for a collation or text that isn't UTF-8";
                 return Err(Error::invalid("keys", reason));
             }
         }
-        self.last.clone_from(&found.key);
-        Ok(Some(found))
+        self.last.clone_from(&row.key);
+        Ok(Some(row))
     }
 
-    async fn peek(&mut self) -> Result<Option<&Found<M>>> {
+    async fn peek(&mut self) -> Result<Option<&ScannedRow<M>>> {
         while self.page.as_slice().is_empty() {
             let Some(pages) = &mut self.rest else {
                 return Ok(None);
@@ -131,15 +132,15 @@ impl<M: Copied> Rows<M> {
     }
 }
 
-/// What has the next key: a row of one side, or of both.
-pub(crate) enum Pair<M: Copied> {
-    Source(Found<M>),
-    Target(Found<M>),
-    Both(Found<M>, Found<M>),
+/// The rows with the next key, of one side or of both.
+pub(crate) enum Pair<M: CopiedRow> {
+    Source(ScannedRow<M>),
+    Target(ScannedRow<M>),
+    Both(ScannedRow<M>, ScannedRow<M>),
 }
 
-/// The next rows of both sides.
-pub(crate) async fn next<M: Copied>(
+/// Returns the next pair, or `None` at the end of both sides.
+pub(crate) async fn next_pair<M: CopiedRow>(
     source: &mut Rows<M>,
     target: &mut Rows<M>,
 ) -> Result<Option<Pair<M>>> {
@@ -147,15 +148,15 @@ pub(crate) async fn next<M: Copied>(
         (None, None) => return Ok(None),
         (Some(_), None) => Ordering::Less,
         (None, Some(_)) => Ordering::Greater,
-        // Rows without a key come by themselves.
+        // A row without a key never forms a pair.
         (Some(source), Some(_)) if source.key.is_none() => Ordering::Less,
         (Some(source), Some(target)) => source.key.cmp(&target.key),
     };
     Ok(match order {
-        Ordering::Less => source.take()?.map(Pair::Source),
-        Ordering::Greater => target.take()?.map(Pair::Target),
+        Ordering::Less => source.pop()?.map(Pair::Source),
+        Ordering::Greater => target.pop()?.map(Pair::Target),
         Ordering::Equal => {
-            let both = source.take()?.zip(target.take()?);
+            let both = source.pop()?.zip(target.pop()?);
             both.map(|(source, target)| Pair::Both(source, target))
         }
     })

@@ -1,14 +1,14 @@
-//! What a target can hold.
+//! Checks whether the target can store a row.
 
 use runtrail_audit::Error;
 use runtrail_store::AuditStore;
 use sea_orm::{EntityTrait, IdenStatic, Iterable, Value};
 
-use crate::history::Copied;
+use crate::history::CopiedRow;
 
-/// Why the target can't hold this row, or shouldn't: SQLite has values that neither this library writes nor PostgreSQL
-/// takes.
-pub(crate) fn refusal<M: Copied>(target: &AuditStore, row: &M) -> Option<Error> {
+/// Returns why the target can't or shouldn't store this row, if so. SQLite can contain values that
+/// Runtrail never writes and PostgreSQL doesn't accept.
+pub(crate) fn refusal<M: CopiedRow>(target: &AuditStore, row: &M) -> Option<Error> {
     if let Err(err) = row.check() {
         return Some(err);
     }
@@ -17,6 +17,6 @@ pub(crate) fn refusal<M: Copied>(target: &AuditStore, row: &M) -> Option<Error> 
     }
     let has_nul = |column: &<M::Entity as EntityTrait>::Column| matches!(row.get(*column), Value::String(Some(text)) if text.contains('\0'));
     let column = <M::Entity as EntityTrait>::Column::iter().find(has_nul)?;
-    let reason = "contains a NUL character, which PostgreSQL can't hold";
+    let reason = "contains a NUL character, which PostgreSQL can't store";
     Some(Error::invalid(column.as_str(), reason))
 }

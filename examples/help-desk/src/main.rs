@@ -1,20 +1,20 @@
-//! A help desk: a small SeaORM application that keeps its tickets, and the history of how they were answered, in one
-//! database. It begins on SQLite, and goes on with PostgreSQL once it is given that URL:
+//! A help desk: a small SeaORM application that stores its tickets, and the history of how they
+//! were answered, in one database. It starts on SQLite and later moves to PostgreSQL:
 //!
 //! ```sh
 //! help-desk answer "How high is the tide?"
 //! runtrail copy --from sqlite://desk.db --to postgres://localhost/desk
 //! help-desk answer "And tomorrow?"
-//! # Now it is stopped, and the rest is copied: the history by Runtrail, and its own tickets by itself.
+//! # Stop the application, then copy the rest of the history, and the application's tickets.
 //! runtrail copy --from sqlite://desk.db --to postgres://localhost/desk --final
 //! export DATABASE_URL=postgres://localhost/desk
 //! help-desk fetch-tickets sqlite://desk.db
 //! help-desk list
 //! ```
-#![expect(clippy::print_stdout, reason = "it is what the program is for")]
+#![expect(clippy::print_stdout, reason = "the program prints its answers")]
 #![expect(
     clippy::disallowed_methods,
-    reason = "those are rules for the library: an application has transactions of its own"
+    reason = "these rules are for the library; an application uses its own transactions"
 )]
 
 mod migrator;
@@ -36,10 +36,10 @@ use serde_json::json;
 
 use crate::migrator::Migrator;
 
-/// Answers questions, and keeps how.
+/// Answers questions, and records how.
 #[derive(Parser)]
 struct Cli {
-    /// The database.
+    /// The URL of the database.
     #[arg(long, env, default_value = "sqlite://desk.db?mode=rwc")]
     database_url: String,
     #[command(subcommand)]
@@ -48,11 +48,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Take a question and answer it.
+    /// Answer a question.
     Answer { question: String },
-    /// List all questions with their answers, in the order in which they came.
+    /// List all questions with their answers, the oldest first.
     List,
-    /// Bring all tickets of another database into this one.
+    /// Copy all tickets from another database into this one.
     FetchTickets { from: String },
 }
 
@@ -70,7 +70,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// One pool for the application and the history.
+/// Opens one pool for the application and the history.
 async fn open(url: &str) -> Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(url);
     discard_open_transactions(&mut options);
@@ -88,7 +88,7 @@ async fn answer(db: &DatabaseConnection, question: String) -> Result<()> {
         question,
     };
 
-    // Neither a ticket without a run nor a run without a ticket.
+    // Write the ticket and its run atomically.
     let txn = db.begin().await?;
     ticket::Entity::insert(ticket.clone().into_active_model())
         .exec_without_returning(&txn)
@@ -118,13 +118,13 @@ async fn list(db: &DatabaseConnection) -> Result<()> {
     Ok(())
 }
 
-/// The application's own table is its own to move; `runtrail copy` moves the history.
+/// Copies the application's own table; `runtrail copy` copies only the history.
 async fn fetch_tickets(from: &DatabaseConnection, to: &DatabaseConnection) -> Result<()> {
-    const AT_ONCE: u64 = 1_000;
+    const PAGE_SIZE: u64 = 1_000;
 
     let mut pages = ticket::Entity::find()
         .order_by_asc(ticket::Column::RunId)
-        .paginate(from, AT_ONCE);
+        .paginate(from, PAGE_SIZE);
     while let Some(tickets) = pages.fetch_and_next().await? {
         let tickets = tickets.into_iter().map(IntoActiveModel::into_active_model);
         ticket::Entity::insert_many(tickets)

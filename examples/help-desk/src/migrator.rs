@@ -6,8 +6,9 @@ pub(crate) struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        // Runtrail's come first: the application's tables may refer to Runtrail's, and a step down should undo the
-        // application's last migration.
+        // Runtrail's migrations come first, because the application's tables may refer to
+        // Runtrail's tables, and because a step down should revert the application's last
+        // migration.
         let mut all = runtrail::migration::migrations();
         all.push(Box::new(CreateTickets));
         all

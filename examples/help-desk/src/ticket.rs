@@ -1,4 +1,4 @@
-//! The application's own table: what was asked, and which run has answered it.
+//! The application's own table: the questions, and the runs that answered them.
 
 use sea_orm::entity::prelude::*;
 

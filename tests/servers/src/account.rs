@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-/// The account that servers run as: they refuse to run as root.
-pub(crate) struct Account(Option<(u32, u32)>);
+/// The account for server processes, which refuse to run as root.
+pub(crate) struct ServerAccount(Option<(u32, u32)>);
 
-impl Account {
-    pub(crate) fn for_servers() -> Result<Self> {
+impl ServerAccount {
+    pub(crate) fn choose() -> Result<Self> {
         if !is_root() {
             return Ok(Self(None));
         }
@@ -27,35 +27,35 @@ impl Account {
             .iter()
             .find_map(|name| Some((id(name, "-u")?, id(name, "-g")?)))
             .map(|ids| Self(Some(ids)))
-            .context("there is neither an account `postgres` nor `nobody` to run servers as")
+            .context("found no account `postgres` or `nobody` to run servers as")
     }
 
-    /// A folder of this account's, for one server.
+    /// Creates a folder for one server, owned by this account.
     pub(crate) fn new_folder(&self, prefix: &str) -> Result<TempDir> {
         let folder = tempfile::Builder::new().prefix(prefix).tempdir()?;
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
-        self.own(folder.path())?;
+        self.set_owner(folder.path())?;
         Ok(folder)
     }
 
-    fn own(&self, path: &Path) -> Result<()> {
+    fn set_owner(&self, path: &Path) -> Result<()> {
         if let Self(Some((user, group))) = self {
             chown(path, Some(*user), Some(*group))?;
         }
         Ok(())
     }
 
-    /// A file that this account alone can read.
+    /// Writes a file that only this account can read.
     pub(crate) fn write_secret(&self, path: &Path, text: &str) -> Result<()> {
         fs::write(path, "")?;
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         fs::write(path, text)?;
-        self.own(path)
+        self.set_owner(path)
     }
 
     pub(crate) fn command(&self, program: &Path, folder: &Path) -> Command {
         let mut command = Command::new(program);
-        // The current folder may be closed to that account.
+        // The account may lack access to the current folder.
         command.current_dir(folder).env("LC_ALL", "C");
         if let Self(Some((user, group))) = self {
             command.uid(*user).gid(*group);

@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::account::Account;
-use crate::programs::{find, how_to_install};
+use crate::account::ServerAccount;
+use crate::programs::{find, install_hint};
 use crate::{on_free_port, succeed, variables};
 
 const USER: &str = "runtrail";
 
-/// A PostgreSQL server with databases of its own. Dropping it stops the server and deletes its databases, unless
-/// [`keep`](Self::keep) was called.
+/// A PostgreSQL server with its own data folder. Dropping it stops the server and deletes the
+/// folder, unless [`keep`](Self::keep) was called.
 pub struct Cluster {
     programs: PathBuf,
-    account: Account,
+    account: ServerAccount,
     folder: TempDir,
     password: String,
     settings: Vec<String>,
@@ -29,11 +29,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes a new one, with these settings (`name=value`), and starts it.
+    /// Creates and starts a new server with these settings (`name=value`).
     ///
     /// # Errors
     ///
-    /// If PostgreSQL isn't installed, or doesn't start; it then says what its log says.
+    /// If PostgreSQL isn't installed or doesn't start; the latter error contains the server's log.
     pub fn start(settings: &[&str]) -> Result<Self> {
         let programs = match env::var_os(variables::POSTGRES_PROGRAMS) {
             Some(folder) => folder.into(),
@@ -42,7 +42,7 @@ impl Cluster {
         Self::start_from(&programs, settings)
     }
 
-    /// The same with the programs in this folder.
+    /// Like [`start`](Self::start), with the programs in this folder.
     ///
     /// # Errors
     ///
@@ -55,10 +55,11 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A standby of this server, that follows it by streaming. The server is restarted for it, and must have no
-    /// tablespaces.
+    /// Starts a standby that follows this server by streaming replication. This restarts the
+    /// server, which must have no tablespaces.
     ///
-    /// It begins as a copy of the stopped server's files, since not every build has `pg_basebackup`.
+    /// The standby starts from a copy of the stopped server's files, because not every build
+    /// includes `pg_basebackup`.
     ///
     /// # Errors
     ///
@@ -82,7 +83,7 @@ impl Cluster {
         Ok(standby)
     }
 
-    /// The URL of its database `postgres`, for a role that may do everything; with the password.
+    /// The URL of the database `postgres`, with the password, for a superuser.
     pub fn url(&self) -> String {
         format!(
             "postgres://{USER}:{}@127.0.0.1:{}/postgres",
@@ -90,40 +91,41 @@ impl Cluster {
         )
     }
 
-    /// Stops it at once, as a crash would: it has to recover when it is started again.
+    /// Stops the server immediately, like a crash: it must recover at the next start.
     ///
     /// # Errors
     ///
-    /// If it wasn't running.
+    /// If the server isn't running.
     pub fn crash(&mut self) -> Result<()> {
-        let mut server = self.server.take().context("it isn't running")?;
+        let mut server = self.server.take().context("the server isn't running")?;
         // An immediate shutdown. SIGKILL would leave its children and shared memory behind.
         stop(&mut server, "QUIT")
     }
 
-    /// Starts it again on its port, and waits until it takes connections.
+    /// Starts the stopped server on the same port, and waits until it accepts connections.
     ///
     /// # Errors
     ///
     /// If it doesn't start.
     pub fn start_again(&mut self) -> Result<()> {
-        ensure!(self.server.is_none(), "it is running");
+        ensure!(self.server.is_none(), "the server is already running");
         ensure!(self.serve()?, "PostgreSQL did not start:\n{}", self.log());
         Ok(())
     }
 
-    /// Stops all processes of the server, like a host that has run out of memory: connections stay open, the system
-    /// accepts new ones, and nothing answers. [`thaw`](Self::thaw) the server before it is dropped.
+    /// Suspends all processes of the server, like a host that has run out of memory: connections
+    /// stay open, the kernel accepts new ones, and nothing answers. Call [`thaw`](Self::thaw)
+    /// before dropping the server.
     ///
     /// # Errors
     ///
     /// If it isn't running.
     pub fn freeze(&self) -> Result<()> {
-        // The main process first, so that it starts no others.
+        // Suspend the main process first, so it starts no others.
         self.signal_all("STOP")
     }
 
-    /// Continues a frozen server.
+    /// Resumes a frozen server.
     ///
     /// # Errors
     ///
@@ -133,7 +135,11 @@ impl Cluster {
     }
 
     fn signal_all(&self, signal: &str) -> Result<()> {
-        let server = self.server.as_ref().context("it isn't running")?.id();
+        let server = self
+            .server
+            .as_ref()
+            .context("the server isn't running")?
+            .id();
         let signal = format!("-{signal}");
         succeed(Command::new("kill").args([&signal, &server.to_string()]))?;
         let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children"))?;
@@ -146,7 +152,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Makes a standby a primary, and waits until it is.
+    /// Promotes a standby to primary, and waits until it is promoted.
     ///
     /// # Errors
     ///
@@ -159,11 +165,11 @@ impl Cluster {
         succeed(&mut promote)
     }
 
-    /// Stops it, keeps the databases, and says how to look at them.
+    /// Stops the server but keeps its databases. Returns instructions to start it again.
     pub fn keep(mut self) -> String {
         self.folder.disable_cleanup(true);
         format!(
-            "PostgreSQL's databases were kept in {}; to start it again, as the owner of that folder: {} -D {}",
+            "PostgreSQL's databases were kept in {}; to start it again, run as the owner of that folder: {} -D {}",
             self.folder.path().display(),
             self.programs.join("postgres").display(),
             self.data().display(),
@@ -171,7 +177,7 @@ impl Cluster {
     }
 
     fn in_new_folder(programs: &Path, password: String, settings: &[&str]) -> Result<Self> {
-        let account = Account::for_servers()?;
+        let account = ServerAccount::choose()?;
         Ok(Self {
             programs: programs.to_owned(),
             folder: account.new_folder("runtrail-postgres-")?,
@@ -190,7 +196,7 @@ impl Cluster {
     fn command(&self, program: &str) -> Result<Command> {
         let mut path = self.programs.join(program);
         if !path.exists() {
-            path = find(program).with_context(how_to_install)?;
+            path = find(program).with_context(install_hint)?;
         }
         Ok(self.account.command(&path, self.folder.path()))
     }
@@ -198,7 +204,7 @@ impl Cluster {
     fn initdb(&self) -> Result<()> {
         let password_file = self.folder.path().join("password");
         self.account.write_secret(&password_file, &self.password)?;
-        let make = |locale: &[&str]| -> Result<()> {
+        let run_initdb = |locale: &[&str]| -> Result<()> {
             let mut initdb = self.command("initdb")?;
             initdb
                 .arg("--pgdata")
@@ -211,13 +217,14 @@ impl Cluster {
                 .stdout(Stdio::null());
             succeed(&mut initdb)
         };
-        // Sorting by the rules of a language shows whether a query minds it; not every build can.
-        if make(&["--locale-provider=icu", "--icu-locale=en"]).is_err() {
+        // A linguistic sort order reveals queries that depend on byte order; not every build has
+        // ICU.
+        if run_initdb(&["--locale-provider=icu", "--icu-locale=en"]).is_err() {
             eprintln!(
-                "this PostgreSQL has no ICU: its databases get the locale C instead of English"
+                "this PostgreSQL has no ICU: its databases use the locale C instead of English"
             );
             let _ = fs::remove_dir_all(self.data());
-            make(&["--locale=C"])?;
+            run_initdb(&["--locale=C"])?;
         }
         fs::remove_file(&password_file)?;
         Ok(())
@@ -232,7 +239,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts the server; returns whether it takes connections, or has ended by itself.
+    /// Starts the server. Returns true once it accepts connections, and false if it has exited.
     fn serve(&mut self) -> Result<bool> {
         let log = File::create(self.folder.path().join("log"))?;
         let mut command = self.command("postgres")?;
@@ -249,14 +256,14 @@ impl Cluster {
         let mut server = command.spawn().context("postgres can't be run")?;
 
         let begun = Instant::now();
-        // Of a standby they are read-only ones.
+        // A standby logs "... accept read-only connections".
         while !self.log().contains("database system is ready to accept") {
             if server.try_wait()?.is_some() {
                 return Ok(false);
             }
             if begun.elapsed() > Duration::from_secs(60) {
                 stop(&mut server, "QUIT")?;
-                bail!("PostgreSQL did not get ready:\n{}", self.log());
+                bail!("PostgreSQL was not ready within 60 s:\n{}", self.log());
             }
             sleep(Duration::from_millis(20));
         }
@@ -286,10 +293,10 @@ impl fmt::Debug for Cluster {
     }
 }
 
-/// The folder of the machine's server programs.
+/// Returns the folder of the installed server programs.
 fn installed() -> Result<PathBuf> {
-    let initdb = find("initdb").with_context(how_to_install)?;
-    let programs = initdb.parent().context("a program is in a folder")?;
+    let initdb = find("initdb").with_context(install_hint)?;
+    let programs = initdb.parent().context("initdb is not in a folder")?;
     Ok(programs.to_owned())
 }
 

@@ -1,8 +1,11 @@
-//! The servers that the tests need: found or installed, started on a free port of loopback in a temporary folder,
-//! and stopped when they go.
+//! The servers that the tests need. Finds or installs them, starts them in a temporary folder on a
+//! free loopback port, and stops them when dropped.
 //!
-//! It links neither SeaORM nor a runtime: `xtask` builds it too.
-#![expect(clippy::print_stderr, reason = "installing takes a while and says so")]
+//! It links neither SeaORM nor an async runtime, because `xtask` depends on it.
+#![expect(
+    clippy::print_stderr,
+    reason = "it reports installations, which take a while"
+)]
 
 mod account;
 mod cluster;
@@ -12,7 +15,7 @@ mod versions;
 
 pub use cluster::Cluster;
 pub use pgbouncer::PgBouncer;
-pub use programs::install_what_is_missing;
+pub use programs::install_missing_programs;
 pub use versions::install_postgres;
 
 use std::net::TcpListener;
@@ -20,20 +23,20 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// The environment variables by which the tests find their servers, and how much of each fault they are to make.
+/// Environment variables that configure the tests.
 pub mod variables {
-    /// The URL of a PostgreSQL on which databases and roles may be created.
+    /// The URL of a PostgreSQL server, for a role that may create databases and roles.
     pub const POSTGRES_URL: &str = "RUNTRAIL_TEST_POSTGRES_URL";
-    /// The URL of a PgBouncer in front of it.
+    /// The URL of a PgBouncer in front of that server.
     pub const PGBOUNCER_URL: &str = "RUNTRAIL_TEST_PGBOUNCER_URL";
-    /// The folder of the server programs to use instead of the installed ones.
+    /// The folder with the PostgreSQL programs to use instead of the installed ones.
     pub const POSTGRES_PROGRAMS: &str = "RUNTRAIL_TEST_POSTGRES_PROGRAMS";
-    /// `short` or `long`, and single counts behind it: `long,kills=50`.
+    /// `short` or `long`, optionally followed by single counts: `long,kills=50`.
     pub const FAULTS: &str = "RUNTRAIL_TEST_FAULTS";
 }
 
-/// Starts something on a port that is free, until it says that it listens there: another program may take the port
-/// between the asking and the starting.
+/// Calls `start` with a free port until it returns true. It retries because another program may
+/// take the port before the server binds it.
 fn on_free_port(mut start: impl FnMut(u16) -> Result<bool>) -> Result<u16> {
     for _ in 0..5 {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -41,14 +44,14 @@ fn on_free_port(mut start: impl FnMut(u16) -> Result<bool>) -> Result<u16> {
             return Ok(port);
         }
     }
-    bail!("it ended by itself on five ports")
+    bail!("the server exited on each of five ports")
 }
 
-/// Runs a command to its end, with its output going where ours goes.
+/// Runs a command that must succeed. It inherits stdout and stderr unless they are redirected.
 ///
 /// # Errors
 ///
-/// If it can't be run, or fails.
+/// If the command can't be run, or fails.
 pub fn succeed(command: &mut Command) -> Result<()> {
     let program = command.get_program().display().to_string();
     let status = command

@@ -8,12 +8,12 @@ use percent_encoding::percent_decode_str;
 use tempfile::TempDir;
 use url::Url;
 
-use crate::account::Account;
+use crate::account::ServerAccount;
 use crate::on_free_port;
-use crate::programs::{find, how_to_install};
+use crate::programs::{find, install_hint};
 
-/// PgBouncer in transaction mode, in front of every database of a server; two connections to each. Dropping it stops
-/// it.
+/// PgBouncer in transaction mode, in front of every database of a server, with two connections to
+/// each. Dropping it stops it.
 #[derive(Debug)]
 pub struct PgBouncer {
     process: Child,
@@ -22,19 +22,19 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts one in front of the server that this URL names.
+    /// Starts PgBouncer in front of the server at this URL.
     ///
     /// # Errors
     ///
-    /// If it isn't installed or doesn't start.
+    /// If PgBouncer isn't installed or doesn't start.
     pub fn start(server: &str) -> Result<Self> {
-        let program = find("pgbouncer").with_context(how_to_install)?;
-        let server = Url::parse(server).context("the server's URL")?;
+        let program = find("pgbouncer").with_context(install_hint)?;
+        let server = Url::parse(server).context("the server's URL is invalid")?;
         let host = server.host_str().context("the server's URL has no host")?;
         let user = quoted(server.username());
         let password = server.password().map(quoted);
         let password = password.map(|password| format!("password={password}"));
-        let account = Account::for_servers()?;
+        let account = ServerAccount::choose()?;
         let folder = account.new_folder("runtrail-pgbouncer-")?;
         let config = folder.path().join("pgbouncer.ini");
 
@@ -57,9 +57,9 @@ impl PgBouncer {
                 .stderr(Stdio::null())
                 .spawn()
                 .context("pgbouncer can't be run")?;
-            let listens = listens(&mut process, port)?;
-            running = listens.then_some(process);
-            Ok(listens)
+            let is_listening = wait_until_listening(&mut process, port)?;
+            running = is_listening.then_some(process);
+            Ok(is_listening)
         })?;
         Ok(Self {
             process: running.context("PgBouncer did not start")?,
@@ -68,19 +68,20 @@ impl PgBouncer {
         })
     }
 
-    /// The URL of the database `postgres` behind it; the others have the same with another path.
+    /// The URL of the database `postgres`; only the path differs for other databases.
     pub fn url(&self) -> &str {
         &self.url
     }
 }
 
-/// A part of a URL as PgBouncer wants it.
+/// Quotes a part of a URL for PgBouncer's configuration.
 fn quoted(part: &str) -> String {
     let part = percent_decode_str(part).decode_utf8_lossy();
     format!("'{}'", part.replace('\'', "''"))
 }
 
-fn listens(process: &mut Child, port: u16) -> Result<bool> {
+/// Returns false if the process has exited.
+fn wait_until_listening(process: &mut Child, port: u16) -> Result<bool> {
     let started = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         if process.try_wait()?.is_some() {
@@ -88,7 +89,7 @@ fn listens(process: &mut Child, port: u16) -> Result<bool> {
         }
         ensure!(
             started.elapsed() < Duration::from_secs(20),
-            "PgBouncer did not start"
+            "PgBouncer did not listen within 20 s"
         );
         sleep(Duration::from_millis(20));
     }

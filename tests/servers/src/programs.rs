@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::account::is_root;
 use crate::succeed;
 
-/// Where distributions put what is not on everybody's PATH; `*` is a version.
+/// Folders of programs that distributions don't put on the PATH; `*` is a version.
 const FOLDERS: [&str; 6] = [
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
@@ -17,7 +17,7 @@ const FOLDERS: [&str; 6] = [
     "/usr/sbin",
 ];
 
-/// What the tests start, and the Debian package that has it.
+/// The programs that the tests start, and their Debian packages.
 const PROGRAMS: [(&str, &str); 4] = [
     ("initdb", "postgresql"),
     ("psql", "postgresql-client"),
@@ -25,12 +25,12 @@ const PROGRAMS: [(&str, &str); 4] = [
     ("sqlite3", "sqlite3"),
 ];
 
-/// Makes sure that the programs which the tests start are there.
+/// Installs the programs that the tests start, if they are missing.
 ///
 /// # Errors
 ///
-/// If some are missing and can't be installed; it says how to.
-pub fn install_what_is_missing() -> Result<()> {
+/// If some are missing and can't be installed; the error says how to install them.
+pub fn install_missing_programs() -> Result<()> {
     let is_missing = |(program, _): &&(&str, &str)| find(program).is_none();
     let packages: Vec<&str> = PROGRAMS
         .iter()
@@ -42,7 +42,7 @@ pub fn install_what_is_missing() -> Result<()> {
     }
     ensure!(
         is_root() && Path::new("/etc/debian_version").exists(),
-        how_to_install()
+        install_hint()
     );
     eprintln!("installing {}", packages.join(", "));
     let apt = || {
@@ -58,21 +58,22 @@ pub fn install_what_is_missing() -> Result<()> {
     )
 }
 
-pub(crate) fn how_to_install() -> String {
-    let is_there = |program: &str| find(program).is_some();
+pub(crate) fn install_hint() -> String {
+    let is_installed = |program: &str| find(program).is_some();
     let command = if cfg!(target_os = "macos") {
         "brew install postgresql pgbouncer sqlite"
-    } else if is_there("dnf") {
+    } else if is_installed("dnf") {
         "sudo dnf install postgresql-server pgbouncer sqlite"
     } else {
         "sudo apt-get install postgresql pgbouncer sqlite3"
     };
     format!(
-        "the tests need the server programs of PostgreSQL, PgBouncer and the sqlite3 command: {command}"
+        "the tests need PostgreSQL's server programs, PgBouncer and the sqlite3 command; install them with: {command}"
     )
 }
 
-/// A program: on PATH, where `pg_config` says, or where distributions put it.
+/// Finds a program on the PATH, in the folder that `pg_config` reports, or where distributions put
+/// it.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let on_path = env::split_paths(&path);
@@ -90,11 +91,12 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .chain(usual)
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
-        // Programs look for the rest of their installation beside their real selves.
+        // PostgreSQL's programs look for their installation relative to their real path, not to a
+        // link.
         .and_then(|file| fs::canonicalize(file).ok())
 }
 
-/// The folders that a pattern with one `*` stands for, the latest version first.
+/// Returns the folders that match a pattern with at most one `*`, in descending order.
 fn expand(pattern: &str) -> Vec<PathBuf> {
     let Some((before, after)) = pattern.split_once('*') else {
         return vec![PathBuf::from(pattern)];

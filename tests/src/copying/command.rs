@@ -89,16 +89,16 @@ from_each_to_each! {
 
         let output = copy(&between);
         assert_eq!(output.status.code(), Some(1));
-        assert_eq!(stderr(&output), "run \"other\" is in the target with other content\n\
-            event 1 of run \"same\" is in the target with other content\n\
-            error: the target differs from the source: 2 rows with other content\n");
+        assert_eq!(stderr(&output), "run \"other\" has different content in the target\n\
+            event 1 of run \"same\" has different content in the target\n\
+            error: the target differs from the source: 2 rows with different content\n");
         let output = copy(&[&between[..], &["--final"]].concat());
         assert_eq!(output.status.code(), Some(1));
-        assert_eq!(stderr(&output), "run \"extra\" is only in the target\n\
-            run \"other\" is in the target with other content\n\
-            event 1 of run \"same\" is in the target with other content\n\
+        assert_eq!(stderr(&output), "run \"extra\" exists only in the target\n\
+            run \"other\" has different content in the target\n\
+            event 1 of run \"same\" has different content in the target\n\
             runs of skill \"skill\" with status \"ok\": 0 in the source, 1 in the target\n\
-            error: the target differs from the source: 2 rows with other content, 1 row only in the target\n");
+            error: the target differs from the source: 2 rows with different content, 1 row only in the target\n");
         assert_eq!(target.list_logs_by_run("same").await.unwrap()[0].payload, json!("other"));
         assert_eq!(target.get_run("other").await.unwrap(), finished_at("other", 1));
     }

@@ -104,7 +104,7 @@ from_each_to_each! {
         ];
         let (summary, mut told) = copied(HistoryCopy::new(source.clone(), target.clone())).await;
         told.sort_by_key(|difference| difference.to_string());
-        assert_eq!(summary.shortfall().unwrap().to_string(), "5 rows with other content");
+        assert_eq!(summary.shortfall().unwrap().to_string(), "5 rows with different content");
         assert_eq!(told, conflicts);
         assert_eq!((summary.copied.events.behind, summary.copied.events.blocked), (0, 4));
         assert_eq!(target.list_runs_filtered(&Default::default(), Default::default()).await.unwrap(), before);
@@ -119,7 +119,7 @@ from_each_to_each! {
         assert!(told.contains(&difference(event_of("finished", 1), DifferenceKind::Missing)), "{told:?}");
         assert!(conflicts.iter().all(|conflict| told.contains(conflict)), "{told:?}");
         assert_eq!(told.len(), 5 + 1 + 4);
-        let shortfall = "5 rows with other content, 4 rows missing or unfinished, 1 row only in the target";
+        let shortfall = "5 rows with different content, 4 rows missing or unfinished, 1 row only in the target";
         assert_eq!(summary.shortfall().unwrap().to_string(), shortfall);
         assert!(!summary.counts.is_empty());
     }
@@ -309,8 +309,8 @@ fn what_cannot_be_stored_is_refused_and_keeps_nothing_else_away() {
                 .filter(|it| it.contains("can't be copied"))
                 .collect();
             let expected = [
-                "event 1 of run \"a\" can't be copied: payload contains a NUL character, which PostgreSQL can't hold",
-                "run \"b\" can't be copied: output contains a NUL character, which PostgreSQL can't hold",
+                "event 1 of run \"a\" can't be copied: payload contains a NUL character, which PostgreSQL can't store",
+                "run \"b\" can't be copied: output contains a NUL character, which PostgreSQL can't store",
                 "run \"c\" can't be copied: ",
                 "run \"d\" can't be copied: ",
                 "run \"e\" can't be copied: caller_id has 256 bytes, more than 255",

@@ -130,15 +130,15 @@ on_each_backend! {
         assert!(summary.is_complete(), "{told:?}");
         let of_run = |id, reason| adapted(run(id), reason);
         let mut expected = vec![
-            of_run("a", "inputs was empty, and is its member \"legacy_inputs\" now"),
-            of_run("b", "inputs was no JSON that can be read, and is its member \"legacy_inputs\" now"),
-            of_run("c", "inputs was no JSON object, and is its member \"legacy_inputs\" now"),
-            of_run("d", "inputs was null, and is an empty object now"),
-            of_run("e", "inputs was no JSON that can be read, and is its member \"legacy_inputs\" now"),
+            of_run("a", "inputs was empty; stored in the member \"legacy_inputs\""),
+            of_run("b", "inputs was not usable JSON; stored in the member \"legacy_inputs\""),
+            of_run("c", "inputs was not a JSON object; stored in the member \"legacy_inputs\""),
+            of_run("d", "inputs was null; stored as an empty object"),
+            of_run("e", "inputs was not usable JSON; stored in the member \"legacy_inputs\""),
         ];
-        expected.push(adapted(event_of("a", 0), "payload was empty, and is a JSON string now"));
+        expected.push(adapted(event_of("a", 0), "payload was empty; stored as a JSON string"));
         expected.extend((1..6).map(|seq| {
-            adapted(event_of("a", seq), "payload was no JSON that can be read, and is a JSON string now")
+            adapted(event_of("a", seq), "payload was not usable JSON; stored as a JSON string")
         }));
         assert_eq!(told, expected);
         assert_eq!((summary.copied.runs.adapted, summary.copied.events.adapted), (5, 6));
@@ -187,14 +187,14 @@ on_each_backend! {
         assert_eq!((summary.copied.runs.adapted, summary.copied.events.adapted), (2, 2));
         let reasons: Vec<String> = told.iter().map(ToString::to_string).collect();
         for reason in [
-            "run \"a\" was adapted: total_input_tokens was 'many', and is 0 now",
-            "run \"a\" was adapted: tool_calls was -1, and is 0 now",
-            "run \"a\" was adapted: started_at was 'soon', which is no time",
-            "run \"a\" was adapted: started_at was none, and is the beginning of 1970 now",
-            "run \"a\" was adapted: caller_id was bytes, and is text now",
-            "run \"a\" was adapted: output had NUL characters, which are U+FFFD now",
-            "run \"a\" was adapted: skill_id was no UTF-8, which has U+FFFD in its place, and is text now",
-            "event 2 of run \"a\" was adapted: payload was no UTF-8, which has U+FFFD in its place, and is text now",
+            "run \"a\" was adapted: total_input_tokens was 'many'; stored as 0",
+            "run \"a\" was adapted: tool_calls was -1; stored as 0",
+            "run \"a\" was adapted: started_at was 'soon', which is not a time",
+            "run \"a\" was adapted: started_at was missing; stored as 1970-01-01",
+            "run \"a\" was adapted: caller_id was bytes; stored as text",
+            "run \"a\" was adapted: output had NUL characters; stored as U+FFFD",
+            "run \"a\" was adapted: skill_id was not UTF-8 (invalid bytes became U+FFFD); stored as text",
+            "event 2 of run \"a\" was adapted: payload was not UTF-8 (invalid bytes became U+FFFD); stored as text",
         ] {
             assert!(reasons.iter().any(|told| told == reason), "{reason}: {reasons:#?}");
         }
@@ -223,14 +223,14 @@ on_each_backend! {
         let mut told: Vec<String> = told.iter().map(ToString::to_string).collect();
         told.sort();
         assert_eq!(told, [
-            "a run without a usable id can't be copied: id is no UTF-8 text",
-            "a run without a usable id can't be copied: key is of a wrong type; there are 2 of them",
-            "an event without a usable key can't be copied: key is of a wrong type; there are 2 of them",
+            "a run without a usable id can't be copied: id is not UTF-8 text",
+            "a run without a usable id can't be copied: key has the wrong type; affected rows: 2",
+            "an event without a usable key can't be copied: key has the wrong type; affected rows: 2",
             "event -1 of run \"a\" can't be copied: seq is -1, less than 0",
-            "event 1 of run \"a\" can't be copied: key belongs to another row as well",
-            "event 1 of run \"d\" is missing in the target",
+            "event 1 of run \"a\" can't be copied: key is a duplicate",
+            "event 1 of run \"d\" is missing from the target",
             "run \"\" can't be copied: id is empty",
-            "run \"c\" can't be copied: key belongs to another row as well",
+            "run \"c\" can't be copied: key is a duplicate",
             "run \"d\" can't be copied: skill_id has 256 bytes, more than 255",
         ]);
         let store = database.store().await;
@@ -375,7 +375,7 @@ fn what_is_no_such_database_is_told() {
         database.store().await.close().await.unwrap();
         let url = database.url();
         let err = LegacyStore::connect(&url).await.unwrap_err();
-        let expected = "url leads to no legacy database: it has no skill_run_logs.seq";
+        let expected = "url doesn't name a legacy database: skill_run_logs.seq doesn't exist";
         assert_eq!(err.to_string(), expected);
         let of_views = Legacy::with_tables(&format!(
             "CREATE TABLE r ({RUNS}); CREATE TABLE l ({EVENTS}); \
@@ -384,7 +384,7 @@ fn what_is_no_such_database_is_told() {
         let err = LegacyStore::connect(&of_views.url()).await.unwrap_err();
         assert_eq!(
             err.to_string(),
-            "url leads to no legacy database: skill_runs is no table"
+            "url doesn't name a legacy database: skill_runs is not a table"
         );
         for url in [
             "postgres://localhost/x",
@@ -428,8 +428,7 @@ fn keys_in_another_order_are_told() {
             let copy = HistoryCopy::new(source, database.store().await);
             let err = copy.run(&|_| {}).await.unwrap_err();
             assert!(
-                err.to_string()
-                    .starts_with("keys don't come in the order of their bytes"),
+                err.to_string().starts_with("keys aren't in byte order"),
                 "{err}"
             );
         }
@@ -461,8 +460,8 @@ fn the_command_copies_it_too() {
         let warnings = stderr(&output);
         for part in [
             "mood",
-            "run \"a\" was adapted: inputs was empty, and is its member \"legacy_inputs\" now\n",
-            "event 1 of run \"gone\" has no run, and is left out\n",
+            "run \"a\" was adapted: inputs was empty; stored in the member \"legacy_inputs\"\n",
+            "event 1 of run \"gone\" has no run and is skipped\n",
         ] {
             assert!(warnings.contains(part), "{part}: {warnings}");
         }

@@ -1,4 +1,4 @@
-//! The store whose design ours follows, as a source: times in seconds, 0 and empty texts for what there isn't.
+//! The legacy Go store as a source. Its times are in seconds; 0 or an empty text means no value.
 
 mod row;
 mod skill_run;
@@ -9,25 +9,28 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use runtrail_audit::{Error, Limits, Result};
 use runtrail_db::{DatabaseOptions, Pool, Session, Timing, closing_deadline, error};
-use runtrail_entity as ours;
 use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoIden, Query, SelectStatement};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, QueryResult};
 
 use self::row::Row;
-use crate::history::{self, Copied, Found, History, Page, Range, Stretch, Table};
+use crate::history::{self, CopiedRow, History, Page, Range, ScanPosition, ScannedRow, Table};
 use crate::report::Counts;
 
-/// A legacy database: that of the store whose design this one follows, to be copied from.
+/// A database of the legacy Go store, as the source of a copy.
 ///
-/// It is a SQLite file with the tables `skill_runs` and `skill_run_logs`, whose times are whole seconds. Nothing in it is
-/// changed, and its program may be running: without a write-ahead log it waits for each page that is read.
+/// It is a SQLite file with the tables `skill_runs` and `skill_run_logs`, whose times are whole
+/// seconds. The copy doesn't change it. Its program may be running; without a write-ahead log, its
+/// writes wait while a page is read.
 ///
-/// What our store holds in another form is brought into it: no value (NULL) is an empty text, 0, `{}` or `null`, and where
-/// anything else changes, that is told. Text that is not the JSON that it should be is kept as a JSON string, the inputs
-/// of a run in the member `legacy_inputs`, and a number that is none becomes 0.
-/// A row that no run or event can be made of is refused, and makes the copy incomplete: one without a key, or with that of
-/// another row; one whose identifiers are too long, or whose texts have more than 16 MiB; an event before the first place.
-/// Columns that it has besides are left out, with a warning through `tracing`.
+/// Values are converted to Runtrail's form. NULL becomes an empty text, 0, `{}` or `null`. Any
+/// other change is reported as [`Adapted`](crate::DifferenceKind::Adapted): text that isn't valid
+/// JSON becomes a JSON string, in the member `legacy_inputs` for the inputs of a run, and an
+/// invalid number becomes 0.
+///
+/// Rows that can't be converted are refused, and make the copy incomplete: rows without a key or
+/// with the key of another row, rows with too long identifiers or with a text of more than 16 MiB,
+/// and events with a negative sequence number.
+/// Unknown columns aren't copied, with a warning through `tracing`.
 ///
 /// ```no_run
 /// use runtrail_store::AuditStore;
@@ -52,14 +55,17 @@ pub struct LegacyStore {
 }
 
 impl LegacyStore {
-    /// What the URL of such a database begins with where it could also be another one's: `legacy+sqlite://old.db`.
+    /// The URL prefix that marks a legacy database where any database is accepted, as in
+    /// `legacy+sqlite://old.db`.
     pub const URL_PREFIX: &str = "legacy+";
 
-    /// Opens it, by its URL as a SQLite file, with or without the [prefix](Self::URL_PREFIX).
+    /// Opens a legacy database by the URL of its SQLite file, with or without the
+    /// [prefix](Self::URL_PREFIX).
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] for a URL that isn't one of such a database, and the database's own failures.
+    /// [`Error::InvalidInput`] if the URL doesn't name a legacy database, and failures of the
+    /// database.
     pub async fn connect(url: &str) -> Result<Self> {
         let url = url.strip_prefix(Self::URL_PREFIX).unwrap_or(url);
         let db = DatabaseOptions::new(url).open_as_it_is().await;
@@ -70,41 +76,41 @@ impl LegacyStore {
             runs_have_rowids: false,
             events_have_rowids: false,
         };
-        store.runs_have_rowids = store.check(skill_run::Entity).await?;
-        store.events_have_rowids = store.check(skill_run_log::Entity).await?;
+        store.runs_have_rowids = store.check_table(skill_run::Entity).await?;
+        store.events_have_rowids = store.check_table(skill_run_log::Entity).await?;
         Ok(store)
     }
 
-    /// Closes its connections.
+    /// Closes all connections.
     ///
     /// # Errors
     ///
-    /// The database's own failures.
+    /// Failures of the database.
     pub async fn close(self) -> Result<()> {
         self.db.close(closing_deadline(None)).await
     }
 
-    /// Whether the rows of a table have numbers; an error if it isn't one of such a store.
-    async fn check<E: EntityTrait>(&self, entity: E) -> Result<bool> {
-        let about = |function: &'static str| {
+    /// Returns whether a table has rowids; an error if it isn't a table of the legacy store.
+    async fn check_table<E: EntityTrait>(&self, entity: E) -> Result<bool> {
+        let pragma = |function: &'static str| {
             let function = Func::cust(function).arg(entity.table_name());
             Query::select().from_function(function, "about").take()
         };
         let db = self.session();
-        let rows = db.fetch(about("pragma_table_info").column("name")).await?;
+        let rows = db.fetch(pragma("pragma_table_info").column("name")).await?;
         let names = rows.iter().map(|row| row.try_get_by_index(0));
         let names: HashSet<String> = names.collect::<Result<_, _>>().map_err(error::database)?;
         let known: Vec<_> = E::Column::iter().skip(1).map(|it| it.as_str()).collect();
         let table = entity.table_name();
         if let Some(column) = known.iter().find(|column| !names.contains(**column)) {
-            let reason = format!("leads to no legacy database: it has no {table}.{column}");
+            let reason = format!("doesn't name a legacy database: {table}.{column} doesn't exist");
             return Err(Error::invalid("url", reason));
         }
         for column in names.iter().filter(|name| !known.contains(&name.as_str())) {
             tracing::warn!(table, column, "the column isn't copied");
         }
         let rows = db
-            .fetch(about("pragma_table_list").columns(["type", "wr"]))
+            .fetch(pragma("pragma_table_list").columns(["type", "wr"]))
             .await?;
         let kinds = rows.iter().map(|row| {
             let kind: String = row.try_get("", "type")?;
@@ -115,7 +121,7 @@ impl LegacyStore {
         match kinds.as_slice() {
             [(kind, has_rowids)] if kind == "table" => Ok(*has_rowids),
             _ => {
-                let reason = format!("leads to no legacy database: {table} is no table");
+                let reason = format!("doesn't name a legacy database: {table} is not a table");
                 Err(Error::invalid("url", reason))
             }
         }
@@ -129,33 +135,33 @@ impl LegacyStore {
         Row::new(row, &self.limits)
     }
 
-    /// A page of a table, in which only some rows have a key.
-    async fn page<E: EntityTrait, M: Copied>(
+    /// Reads a page. Rows whose key has the wrong type are counted on the first page and not read.
+    async fn page<E: EntityTrait, M: CopiedRow>(
         &self,
         entity: E,
         mut table: Table<E::Column>,
         has_key: Expr,
-        stretch: &Stretch,
-        read: impl Fn(&QueryResult) -> Found<M>,
+        position: &ScanPosition,
+        read: impl Fn(&QueryResult) -> ScannedRow<M>,
     ) -> Result<Page<M>> {
         let db = self.session();
         table.rows.and_where(has_key.clone());
-        let mut page = table.page(&db, stretch, read).await?;
-        if stretch.is_first() {
+        let mut page = table.page(&db, position, read).await?;
+        if position.is_table_start() {
             let mut without_key = Query::select();
             without_key.from(entity).and_where(has_key.not());
             let count = db.count(without_key).await?;
             if count > 0 {
-                let reason = format!("is of a wrong type; there are {count} of them");
+                let reason = format!("has the wrong type; affected rows: {count}");
                 page.rows
-                    .insert(0, Found::refused(Error::invalid("key", reason)));
+                    .insert(0, ScannedRow::refused(Error::invalid("key", reason)));
             }
         }
         Ok(page)
     }
 }
 
-/// The columns of a table, and the number of each row if it has one.
+/// Selects the columns of a table, and the rowid if it has one.
 fn select<E: EntityTrait>(entity: E, has_rowids: bool) -> SelectStatement {
     let mut columns = E::Column::iter();
     let rowid = columns.next().filter(|_| has_rowids);
@@ -164,13 +170,13 @@ fn select<E: EntityTrait>(entity: E, has_rowids: bool) -> SelectStatement {
         .columns(columns.map(|column| column.as_column_ref()))
         .from(entity);
     if let Some(rowid) = rowid {
-        // Under this name also where it is a column that has another one.
+        // An INTEGER PRIMARY KEY is the rowid under its own name, so set the alias.
         query.expr_as(Expr::col(rowid.as_column_ref()), rowid.into_iden());
     }
     query
 }
 
-/// Whether a value is of this type: any may be in any column.
+/// Whether a value has this type: in SQLite, any column may contain any type.
 fn is_of_type(column: impl ColumnTrait, name: &'static str) -> Expr {
     let of = Func::cust("typeof").arg(Expr::col(column.as_column_ref()));
     Expr::expr(of).eq(Expr::Constant(name.into()))
@@ -212,7 +218,10 @@ impl History for LegacyStore {
         history::existing(&self.session(), runs, Column::Id, run_ids).await
     }
 
-    async fn runs(&self, stretch: &Stretch) -> Result<Page<ours::skill_run::Model>> {
+    async fn runs(
+        &self,
+        position: &ScanPosition,
+    ) -> Result<Page<runtrail_entity::skill_run::Model>> {
         use skill_run::{Column, Entity};
         const KEY: [Column; 2] = [Column::Id, Column::Rowid];
 
@@ -222,11 +231,14 @@ impl History for LegacyStore {
             texts: &[Column::Inputs, Column::Output, Column::Error],
         };
         let has_key = is_of_type(Column::Id, TEXT);
-        let read = |row: &QueryResult| self.row(row).found(Row::run);
-        self.page(Entity, table, has_key, stretch, read).await
+        let read = |row: &QueryResult| self.row(row).scan(Row::run);
+        self.page(Entity, table, has_key, position, read).await
     }
 
-    async fn events(&self, stretch: &Stretch) -> Result<Page<ours::skill_run_log::Model>> {
+    async fn events(
+        &self,
+        position: &ScanPosition,
+    ) -> Result<Page<runtrail_entity::skill_run_log::Model>> {
         use skill_run_log::{Column, Entity};
         const KEY: [Column; 3] = [Column::RunId, Column::Seq, Column::Rowid];
 
@@ -236,7 +248,7 @@ impl History for LegacyStore {
             texts: &[Column::Payload],
         };
         let has_key = is_of_type(Column::RunId, TEXT).and(is_of_type(Column::Seq, INTEGER));
-        let read = |row: &QueryResult| self.row(row).found(Row::event);
-        self.page(Entity, table, has_key, stretch, read).await
+        let read = |row: &QueryResult| self.row(row).scan(Row::event);
+        self.page(Entity, table, has_key, position, read).await
     }
 }

@@ -1,19 +1,18 @@
-//! What a row of the legacy store says, in our terms.
+//! Converts rows of the legacy store into runs and events.
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{Error, Limits, Result, rules};
 use runtrail_db::{error, keyset};
-use runtrail_entity as ours;
 use sea_orm::{IdenStatic, QueryResult, Value};
 use serde_json::json;
 
 use super::{skill_run, skill_run_log};
-use crate::history::{Copied, Found};
+use crate::history::{CopiedRow, ScannedRow};
 
-/// The member of a run's inputs that holds what was no JSON object.
+/// The member of a run's inputs that contains legacy inputs that weren't a JSON object.
 const LEGACY_INPUTS: &str = "legacy_inputs";
 
-/// A row, and what of it had to be changed.
+/// A legacy row, and descriptions of the values that were converted.
 pub(super) struct Row<'a> {
     row: &'a QueryResult,
     limits: &'a Limits,
@@ -29,26 +28,29 @@ impl<'a> Row<'a> {
         }
     }
 
-    pub(super) fn found<M: Copied>(mut self, read: impl Fn(&mut Self) -> Result<M>) -> Found<M> {
-        Found {
+    pub(super) fn scan<M: CopiedRow>(
+        mut self,
+        read: impl Fn(&mut Self) -> Result<M>,
+    ) -> ScannedRow<M> {
+        ScannedRow {
             key: M::read_key(self.row),
             content: read(&mut self),
             adapted: self.adapted,
         }
     }
 
-    pub(super) fn run(&mut self) -> Result<ours::skill_run::Model> {
+    pub(super) fn run(&mut self) -> Result<runtrail_entity::skill_run::Model> {
         use skill_run::Column;
 
         let parent_run_id = self.identifier(Column::ParentRunId)?;
-        Ok(ours::skill_run::Model {
+        Ok(runtrail_entity::skill_run::Model {
             id: self.run_id(Column::Id)?,
             skill_id: self.identifier(Column::SkillId)?,
             caller_id: self.identifier(Column::CallerId)?,
             channel_id: self.identifier(Column::ChannelId)?,
             parent_run_id: Some(parent_run_id).filter(|id| !id.is_empty()),
             started_at: self.time(Column::StartedAt),
-            finished_at: self.time_if_any(Column::FinishedAt),
+            finished_at: self.optional_time(Column::FinishedAt),
             status: self.identifier(Column::Status)?,
             tool_calls: self.count(Column::ToolCalls),
             runtime_seconds: self.seconds(Column::RuntimeSeconds)?,
@@ -61,7 +63,7 @@ impl<'a> Row<'a> {
         })
     }
 
-    pub(super) fn event(&mut self) -> Result<ours::skill_run_log::Model> {
+    pub(super) fn event(&mut self) -> Result<runtrail_entity::skill_run_log::Model> {
         use skill_run_log::Column;
 
         let sequence = self.row.try_get("", Column::Seq.as_str());
@@ -70,7 +72,7 @@ impl<'a> Row<'a> {
             let reason = format!("is {sequence}, less than 0");
             return Err(Error::invalid(Column::Seq.as_str(), reason));
         }
-        Ok(ours::skill_run_log::Model {
+        Ok(runtrail_entity::skill_run_log::Model {
             run_id: self.run_id(Column::RunId)?,
             sequence,
             created_at: self.time(Column::CreatedAt),
@@ -79,7 +81,7 @@ impl<'a> Row<'a> {
         })
     }
 
-    /// The skill and the status of a group of runs.
+    /// Reads the skill and status of a group of runs.
     pub(super) fn skill_and_status(&mut self) -> (String, String) {
         use skill_run::Column;
 
@@ -88,7 +90,7 @@ impl<'a> Row<'a> {
 
     fn run_id(&self, column: impl IdenStatic) -> Result<String> {
         let id = self.row.try_get::<String>("", column.as_str());
-        let id = id.map_err(|_| Error::invalid(column.as_str(), "is no UTF-8 text"))?;
+        let id = id.map_err(|_| Error::invalid(column.as_str(), "is not UTF-8 text"))?;
         rules::run_id(column.as_str(), &id)?;
         Ok(id)
     }
@@ -110,16 +112,16 @@ impl<'a> Row<'a> {
         Ok(self.without_nul(column, text))
     }
 
-    /// JSON stays the text that it is.
+    /// Returns valid JSON unchanged, and other text as a JSON string.
     fn json(&mut self, column: impl IdenStatic) -> Result<String> {
-        let Some(text) = self.some_text(column) else {
+        let Some(text) = self.optional_text(column) else {
             return Ok(json!(null).to_string());
         };
-        let text = match self.parsed(column, &text) {
+        let text = match self.parse_storable(column, &text) {
             Some(_) => text,
             None => {
-                let damage = damage(&text);
-                self.adapt(column, format!("{damage}, and is a JSON string now"));
+                let problem = invalid_json(&text);
+                self.adapt(column, format!("{problem}; stored as a JSON string"));
                 json!(text).to_string()
             }
         };
@@ -128,21 +130,22 @@ impl<'a> Row<'a> {
     }
 
     fn json_object(&mut self, column: impl IdenStatic) -> Result<String> {
-        let Some(text) = self.some_text(column) else {
+        let Some(text) = self.optional_text(column) else {
             return Ok(json!({}).to_string());
         };
-        let text = match self.parsed(column, &text) {
+        let text = match self.parse_storable(column, &text) {
             Some(serde_json::Value::Object(_)) => text,
-            // How a map that was never made is written.
+            // How Go writes a nil map.
             Some(serde_json::Value::Null) => {
-                self.adapt(column, "was null, and is an empty object now");
+                self.adapt(column, "was null; stored as an empty object");
                 json!({}).to_string()
             }
             parsed => {
-                let damage = parsed.map_or_else(|| damage(&text), |_| "was no JSON object");
+                let problem =
+                    parsed.map_or_else(|| invalid_json(&text), |_| "was not a JSON object");
                 self.adapt(
                     column,
-                    format!("{damage}, and is its member {LEGACY_INPUTS:?} now"),
+                    format!("{problem}; stored in the member {LEGACY_INPUTS:?}"),
                 );
                 json!({LEGACY_INPUTS: text}).to_string()
             }
@@ -151,11 +154,11 @@ impl<'a> Row<'a> {
         Ok(text)
     }
 
-    /// None if it isn't JSON that can be stored.
-    fn parsed(&self, column: impl IdenStatic, text: &str) -> Option<serde_json::Value> {
+    /// Returns `None` if the text isn't JSON that can be stored.
+    fn parse_storable(&self, column: impl IdenStatic, text: &str) -> Option<serde_json::Value> {
         let value = serde_json::from_str(text).ok()?;
         let is_storable = match rules::json(column.as_str(), &value, self.limits) {
-            // Its size is that of the text, and isn't mended by making a string of it.
+            // A JSON string of the same text would be too large as well.
             Ok(_) | Err(Error::TooLarge { .. }) => true,
             Err(_) => false,
         };
@@ -169,11 +172,11 @@ impl<'a> Row<'a> {
             Some(Value::Double(Some(number))) if number >= 0.0 => {
                 let whole = number as i64;
                 if whole as f64 != number {
-                    self.adapt(column, format!("was {number}, and is {whole} now"));
+                    self.adapt(column, format!("was {number}; stored as {whole}"));
                 }
                 whole
             }
-            Some(other) => self.instead_of(column, &other, 0),
+            Some(other) => self.replace_invalid(column, &other, 0),
         }
     }
 
@@ -182,21 +185,21 @@ impl<'a> Row<'a> {
             None => 0.0,
             Some(Value::BigInt(Some(number))) if number >= 0 => number as f64,
             Some(Value::Double(Some(number))) if number >= 0.0 && number.is_finite() => number,
-            Some(other) => self.instead_of(column, &other, 0.0),
+            Some(other) => self.replace_invalid(column, &other, 0.0),
         };
         rules::seconds(column.as_str(), seconds)
     }
 
-    /// When something happened, which it always has.
+    /// Reads a required time.
     fn time(&mut self, column: impl IdenStatic) -> i64 {
-        self.time_if_any(column).unwrap_or_else(|| {
-            self.adapt(column, "was none, and is the beginning of 1970 now");
+        self.optional_time(column).unwrap_or_else(|| {
+            self.adapt(column, "was missing; stored as 1970-01-01");
             0
         })
     }
 
-    /// Seconds since the epoch as microseconds; 0 is none.
-    fn time_if_any(&mut self, column: impl IdenStatic) -> Option<i64> {
+    /// Converts seconds since the epoch to microseconds; 0 is no time.
+    fn optional_time(&mut self, column: impl IdenStatic) -> Option<i64> {
         let value = self.value(column)?;
         let micros = match value {
             Value::BigInt(Some(seconds)) => seconds.checked_mul(1_000_000),
@@ -205,16 +208,16 @@ impl<'a> Row<'a> {
         };
         let in_range = micros.filter(|it| DateTime::<Utc>::from_timestamp_micros(*it).is_some());
         if in_range.is_none() {
-            self.adapt(column, format!("was {value}, which is no time"));
+            self.adapt(column, format!("was {value}, which is not a time"));
         }
         in_range.filter(|micros| *micros != 0)
     }
 
     fn text(&mut self, column: impl IdenStatic) -> String {
-        self.some_text(column).unwrap_or_default()
+        self.optional_text(column).unwrap_or_default()
     }
 
-    fn some_text(&mut self, column: impl IdenStatic) -> Option<String> {
+    fn optional_text(&mut self, column: impl IdenStatic) -> Option<String> {
         let (text, was) = match self.value(column)? {
             Value::String(Some(text)) => return Some(text),
             Value::BigInt(Some(number)) => (number.to_string(), "was a number"),
@@ -223,12 +226,12 @@ impl<'a> Row<'a> {
                 Ok(text) => (text, "was bytes"),
                 Err(err) => {
                     let text = String::from_utf8_lossy(err.as_bytes()).into_owned();
-                    (text, "was no UTF-8, which has U+FFFD in its place")
+                    (text, "was not UTF-8 (invalid bytes became U+FFFD)")
                 }
             },
             other => (other.to_string(), "was of another type"),
         };
-        self.adapt(column, format!("{was}, and is text now"));
+        self.adapt(column, format!("{was}; stored as text"));
         Some(text)
     }
 
@@ -236,7 +239,7 @@ impl<'a> Row<'a> {
         if !text.contains('\0') {
             return text;
         }
-        self.adapt(column, "had NUL characters, which are U+FFFD now");
+        self.adapt(column, "had NUL characters; stored as U+FFFD");
         text.replace('\0', "\u{FFFD}")
     }
 
@@ -244,17 +247,14 @@ impl<'a> Row<'a> {
         rules::free_text(column.as_str(), text, self.limits).map(drop)
     }
 
-    fn instead_of<T: Into<Value> + Copy>(
+    fn replace_invalid<T: Into<Value> + Copy>(
         &mut self,
         column: impl IdenStatic,
         value: &Value,
-        instead: T,
+        default: T,
     ) -> T {
-        self.adapt(
-            column,
-            format!("was {value}, and is {} now", instead.into()),
-        );
-        instead
+        self.adapt(column, format!("was {value}; stored as {}", default.into()));
+        default
     }
 
     fn adapt(&mut self, column: impl IdenStatic, change: impl AsRef<str>) {
@@ -262,7 +262,7 @@ impl<'a> Row<'a> {
         self.adapted.push(format!("{} {change}", column.as_str()));
     }
 
-    /// None where there is none.
+    /// Returns `None` for NULL.
     fn value(&self, column: impl IdenStatic) -> Option<Value> {
         if let Ok(None) = self.row.try_get::<Option<i64>>("", column.as_str()) {
             return None;
@@ -271,9 +271,9 @@ impl<'a> Row<'a> {
     }
 }
 
-fn damage(text: &str) -> &'static str {
+fn invalid_json(text: &str) -> &'static str {
     match text {
         "" => "was empty",
-        _ => "was no JSON that can be read",
+        _ => "was not usable JSON",
     }
 }

@@ -1,4 +1,4 @@
-//! Its table of runs. The types are those that it declares: a value may be of any other.
+//! The legacy table of runs. These are its declared types; a stored value may have any type.
 
 use sea_orm::entity::prelude::*;
 
@@ -11,11 +11,11 @@ pub(super) struct Model {
     pub(super) skill_id: String,
     pub(super) caller_id: String,
     pub(super) channel_id: String,
-    /// Empty for none.
+    /// Empty if the run has no parent.
     pub(super) parent_run_id: String,
     pub(super) inputs: String,
     pub(super) started_at: i64,
-    /// 0 for none.
+    /// 0 if the run has not finished.
     pub(super) finished_at: i64,
     pub(super) status: String,
     pub(super) output: String,

@@ -1,4 +1,4 @@
-//! Its table of events.
+//! The legacy table of events.
 
 use sea_orm::entity::prelude::*;
 

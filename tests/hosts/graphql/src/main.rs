@@ -1,5 +1,5 @@
-//! A Seaography application whose GraphQL schema has its own table and Runtrail's: up, a query over all of them, and
-//! down again.
+//! A Seaography application whose GraphQL schema contains its own table and Runtrail's. It migrates
+//! up, queries all tables, and migrates down.
 
 mod migrator;
 mod ticket;
@@ -30,7 +30,7 @@ fn schema(db: &DatabaseConnection) -> Result<Schema> {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let url = env::var("DATABASE_URL").context("DATABASE_URL")?;
+    let url = env::var("DATABASE_URL").context("DATABASE_URL is not set")?;
     let db = Database::connect(ConnectOptions::new(url)).await?;
     locked(&db, |txn| Box::pin(Migrator::up(txn, None))).await?;
 
@@ -42,7 +42,7 @@ async fn main() -> Result<()> {
     store
         .append_log(&SkillRunLog::new("r", 0, "thought", json!({"words": 5})))
         .await?;
-    // This program can represent the number; others that read the history can't.
+    // With arbitrary_precision this program can represent the number, but other readers can't.
     let huge = serde_json::from_str(r#"{"words": 1e400}"#)?;
     let refused = store
         .append_log(&SkillRunLog::new("r", 1, "thought", huge))
@@ -74,7 +74,7 @@ async fn main() -> Result<()> {
     }]}});
     ensure!(answer == expected, "{answer}");
 
-    // An entity with what it refers to, as the application serialises it.
+    // Serialise an entity together with the run that it refers to.
     let found = ticket::Entity::load()
         .with(skill_run::Entity)
         .one(&db)

@@ -1,4 +1,5 @@
-//! A Loco application whose migrations are composed with Runtrail's: up, some writes, and down again.
+//! A Loco application that composes its migrations with Runtrail's. It migrates up, writes, and
+//! migrates down.
 
 mod migrator;
 
@@ -55,7 +56,7 @@ impl Hooks for App {
     }
 }
 
-/// What a new Loco application has in `config/development.yaml`.
+/// The `config/development.yaml` of a new Loco application.
 fn config(url: &str) -> Result<Config> {
     let config = json!({
         "logger": {"enable": false, "level": "off", "format": "compact"},
@@ -71,7 +72,7 @@ fn config(url: &str) -> Result<Config> {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let url = env::var("DATABASE_URL").context("DATABASE_URL")?;
+    let url = env::var("DATABASE_URL").context("DATABASE_URL is not set")?;
     let booted = App::boot(StartMode::ServerOnly, &Environment::Test, config(&url)?).await?;
     let ctx = booted.app_context;
 
@@ -89,7 +90,7 @@ async fn main() -> Result<()> {
     )
     .await?;
 
-    // One step down is the application's; the history stays.
+    // One step down reverts the application's migration and leaves the history.
     run_db::<App, Migrator>(&ctx, RunDbCommand::Down(1)).await?;
     ensure!(store.list_logs_by_run("r").await?.len() == 1);
     let refused = run_db::<App, Migrator>(&ctx, RunDbCommand::Down(1)).await;
@@ -97,7 +98,7 @@ async fn main() -> Result<()> {
     run_db::<App, Migrator>(&ctx, RunDbCommand::Migrate).await?;
     store.get_run("r").await?;
 
-    // And all the way, once the history is deleted on purpose.
+    // All steps down work once the history has been deleted.
     execute(&ctx, "DELETE FROM skill_run_logs").await?;
     execute(&ctx, "DELETE FROM skill_runs").await?;
     run_db::<App, Migrator>(&ctx, RunDbCommand::Down(3)).await?;
