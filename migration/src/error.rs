@@ -25,7 +25,8 @@ pub enum Error {
     Unfit(SchemaState),
     /// Rolling back would delete the history.
     #[error(
-        "table {table} has rows, and rolling back would delete them: delete them first, or force the rollback"
+        "table {table} has rows, and rolling back would delete them: \
+         delete them first, or force the rollback"
     )]
     NotEmpty {
         /// The table.

@@ -15,10 +15,15 @@
 //!
 //! struct HostMigrator;
 //!
-//! impl MigratorTrait for HostMigrator { fn migrations() -> Vec<Box<dyn MigrationTrait>> { //
-//! First, so that the host's tables can refer to ours, and a step down reverts the host's last
-//! migration. let mut all = runtrail_migration::migrations(); all.extend(vec![/* the host's own
-//! */]); all } }
+//! impl MigratorTrait for HostMigrator {
+//!     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+//!         // First, so that the host's tables can refer to ours, and a step down reverts the
+//!         // host's last migration.
+//!         let mut all = runtrail_migration::migrations();
+//!         all.extend(vec![/* the host's own */]);
+//!         all
+//!     }
+//! }
 //! # assert_eq!(HostMigrator::migrations().len(), 2);
 //! ```
 

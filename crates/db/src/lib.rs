@@ -4,7 +4,7 @@
 //! tables.
 //!
 //! - [`DatabaseOptions`] opens a database.
-//! - [`Pool`] is a database that was opened with them, or a host's. [`Borrowed`] is a host's open
+//! - [`Pool`] is a database that Runtrail or a host has opened. [`Borrowed`] is a host's open
 //!   transaction.
 //! - [`Session`] executes the statements of one call on either of them, within the limits of the
 //!   call's [`Timing`].

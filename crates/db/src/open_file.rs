@@ -82,7 +82,8 @@ impl DatabaseOptions {
             return Err(err);
         }
         tracing::warn!(
-            "{self} is opened as immutable, since its folder can't be written: no program may change it meanwhile"
+            "{self} is opened as immutable, since its folder can't be written: \
+             no program may change it meanwhile"
         );
         Ok(db)
     }

@@ -37,8 +37,8 @@ pub fn discard_open_transactions(options: &mut PoolOptions) -> &mut PoolOptions 
         pool.after_release(|connection, _| {
             Box::pin(async move {
                 use sea_orm::sqlx::{Executor, Row, raw_sql};
-                // now() is when the transaction began. Preparing a statement would begin a
-                // transaction.
+                // now() is when the transaction began. The query isn't prepared, since preparing it
+                // would begin a transaction.
                 let query = raw_sql("SELECT now() = statement_timestamp()");
                 connection.fetch_one(query).await?.try_get(0)
             })

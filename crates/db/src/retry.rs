@@ -102,8 +102,8 @@ impl Retry {
     }
 }
 
-/// Returns whether a retry is worthwhile: not after a timeout of the caller or of the server, but
-/// after a wait for a free connection.
+/// Returns whether a retry is worthwhile. A timeout of the caller or of the server is final; a
+/// timeout of the wait for a free connection isn't.
 fn is_retryable(err: &Error) -> bool {
     let is_timeout = matches!(err, Error::Timeout { .. });
     err.is_transient() && (!is_timeout || error::is_without_connection(err))
