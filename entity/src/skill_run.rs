@@ -1,8 +1,8 @@
-//! The table `skill_runs`: one row a run.
+//! The table `skill_runs`: one row per run.
 
 use sea_orm::entity::prelude::*;
 
-/// One run, as it is stored.
+/// A stored run.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -11,26 +11,26 @@ pub struct Model {
     /// Chosen by the host.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub id: String,
-    /// What ran.
+    /// The skill that ran.
     #[sea_orm(column_type = "Text")]
     pub skill_id: String,
-    /// For whom it ran.
+    /// The caller on whose behalf it ran.
     #[sea_orm(column_type = "Text")]
     pub caller_id: String,
-    /// Where it was asked for.
+    /// The channel through which it was requested.
     #[sea_orm(column_type = "Text")]
     pub channel_id: String,
-    /// The run that spawned this one; it need not be stored.
+    /// The run that spawned this one; that run need not be stored.
     #[sea_orm(column_type = "Text", nullable)]
     pub parent_run_id: Option<String>,
     /// When it started, in microseconds since the epoch.
     pub started_at: i64,
-    /// When it finished, in microseconds since the epoch; none while it runs.
+    /// When it finished, in microseconds since the epoch; `None` while it runs.
     pub finished_at: Option<i64>,
-    /// How it stands, or how it ended.
+    /// Its current status, or how it ended.
     #[sea_orm(column_type = "Text")]
     pub status: String,
-    /// How many tools it called.
+    /// The number of tool calls.
     pub tool_calls: i64,
     /// How long it took, in seconds.
     pub runtime_seconds: f64,
@@ -43,10 +43,10 @@ pub struct Model {
     /// Its arguments: the text of a JSON object.
     #[sea_orm(column_type = "Text")]
     pub inputs: String,
-    /// What it produced.
+    /// Its output.
     #[sea_orm(column_type = "Text")]
     pub output: String,
-    /// What went wrong.
+    /// What went wrong; empty if nothing did.
     #[sea_orm(column_type = "Text")]
     pub error: String,
     /// Its events.

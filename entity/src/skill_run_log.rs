@@ -1,8 +1,8 @@
-//! The table `skill_run_logs`: one row an event.
+//! The table `skill_run_logs`: one row per event.
 
 use sea_orm::entity::prelude::*;
 
-/// One event, as it is stored.
+/// A stored event.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -11,12 +11,12 @@ pub struct Model {
     /// The run it belongs to.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub run_id: String,
-    /// Its place within the run.
+    /// Its position within the run.
     #[sea_orm(primary_key, auto_increment = false)]
     pub sequence: i64,
     /// When it happened, in microseconds since the epoch.
     pub created_at: i64,
-    /// What kind of event.
+    /// The type of event.
     #[sea_orm(column_type = "Text")]
     pub event_type: String,
     /// What happened: the text of a JSON value.

@@ -1,11 +1,11 @@
-//! Queries of the database's catalog. They only read, and need no write privileges.
+//! Queries of the database's catalog. They only read and need no write privileges.
 
 use sea_orm::sea_query::{BinOper, Expr, ExprTrait, Func, FunctionCall, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr};
 
 use crate::SchemaName;
 
-/// The columns of a table; none if it doesn't exist.
+/// Returns the columns of a table; none if it doesn't exist.
 pub(crate) async fn columns(
     db: &impl ConnectionTrait,
     schema: Option<&SchemaName>,
@@ -26,7 +26,7 @@ pub(crate) async fn columns(
     strings(db, &query).await
 }
 
-/// The columns of a table's primary key, in any order.
+/// Returns the columns of a table's primary key, in any order.
 pub(crate) async fn primary_key(
     db: &impl ConnectionTrait,
     schema: Option<&SchemaName>,
@@ -56,7 +56,7 @@ pub(crate) async fn primary_key(
     strings(db, &query).await
 }
 
-/// The names of a table's indexes.
+/// Returns the names of a table's indexes.
 pub(crate) async fn indexes(
     db: &impl ConnectionTrait,
     schema: Option<&SchemaName>,
@@ -83,7 +83,7 @@ pub(crate) async fn indexes(
     strings(db, &query).await
 }
 
-/// The columns that don't compare by bytes; PostgreSQL only.
+/// Returns the columns that don't compare by bytes; PostgreSQL only.
 pub(crate) async fn columns_in_another_collation(
     db: &impl ConnectionTrait,
     schema: Option<&SchemaName>,
@@ -100,8 +100,8 @@ pub(crate) async fn columns_in_another_collation(
     strings(db, &query).await
 }
 
-/// The foreign keys of a table to `parent` with this `ON DELETE` action. On PostgreSQL the names of all of them, quoted
-/// for `ALTER TABLE`; on SQLite only those of this column.
+/// Returns the foreign keys of a table to `parent` with this `ON DELETE` action: on PostgreSQL the
+/// names of all of them, quoted for `ALTER TABLE`; on SQLite only those of this column.
 pub(crate) async fn foreign_keys(
     db: &impl ConnectionTrait,
     schema: Option<&SchemaName>,
@@ -145,7 +145,7 @@ pub(crate) enum OnDelete {
     Other,
 }
 
-/// The encoding of this database, if it can't hold every character.
+/// Returns the encoding of this database, if it can't hold every character.
 pub(crate) async fn unsupported_encoding(
     db: &impl ConnectionTrait,
 ) -> Result<Option<String>, DbErr> {
@@ -160,7 +160,7 @@ pub(crate) async fn unsupported_encoding(
         .find(|encoding| !["UTF8", "SQL_ASCII"].contains(&encoding.as_str())))
 }
 
-/// Whether this role may read the table. A refused SELECT would abort the transaction.
+/// Returns whether this role may read the table. A refused SELECT would abort the transaction.
 pub(crate) async fn is_readable(
     db: &impl ConnectionTrait,
     schema: Option<&SchemaName>,
@@ -182,7 +182,8 @@ fn regclass(schema: Option<&SchemaName>, table: &str) -> FunctionCall {
     Func::cust("to_regclass").arg(qualified(schema, table))
 }
 
-/// A table's name for PostgreSQL's `to_regclass`. Our names and [`SchemaName`]s need no escaping.
+/// Returns a table's name for PostgreSQL's `to_regclass`. Our names and [`SchemaName`]s need no
+/// escaping.
 fn qualified(schema: Option<&SchemaName>, table: &str) -> String {
     match schema {
         Some(schema) => format!(r#""{schema}"."{table}""#),
@@ -194,7 +195,7 @@ pub(crate) fn is_postgres(db: &impl ConnectionTrait) -> bool {
     db.get_database_backend() == DbBackend::Postgres
 }
 
-/// The first column of every row.
+/// Returns the first column of every row.
 pub(crate) async fn strings(
     db: &impl ConnectionTrait,
     query: &SelectStatement,

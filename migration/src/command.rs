@@ -1,4 +1,4 @@
-//! The migration command, as `runtrail-migration` and `runtrail migrate` have it.
+//! The migration commands of `runtrail-migration` and `runtrail migrate`.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -9,28 +9,28 @@ use sea_orm::DatabaseConnection;
 
 use crate::{Migrator, SchemaName, script};
 
-/// The database that the commands use when none is named.
+/// The database that the commands use by default.
 pub const DEFAULT_URL: &str = "sqlite://runtrail.db?mode=rwc";
 
-/// What the command can do. `fresh`, `refresh` and `reset` are left out: they delete a history in one careless
-/// word.
+/// A migration command. There is no `fresh`, `refresh` or `reset`: each would delete the history
+/// with one careless word.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Apply pending migrations (the default).
     Up {
-        /// Only the next N.
+        /// Apply only the next N.
         #[arg(short = 'n', long = "num", value_name = "N")]
         steps: Option<u32>,
     },
-    /// Roll back migrations, which drops their tables: only if they have no rows.
+    /// Roll back migrations and drop their tables, unless a table has rows.
     Down {
-        /// How many.
+        /// How many to roll back.
         #[arg(value_name = "N", default_value_t = 1, conflicts_with = "num")]
         steps: u32,
-        /// The same, as sea-orm-cli passes it on.
+        /// The same number, in the form that sea-orm-cli passes on.
         #[arg(short = 'n', long, value_name = "N", hide = true)]
         num: Option<u32>,
-        /// Drop tables that have rows too; this deletes the history.
+        /// Also drop tables that have rows; this deletes the history.
         #[arg(long)]
         force: bool,
     },
@@ -46,7 +46,8 @@ impl Default for Command {
     }
 }
 
-/// Does it, telling on stdout what has changed and how things stand, and on stderr on which database.
+/// Runs a command. Prints the changes and the resulting status on stdout, and the database on
+/// stderr.
 ///
 /// # Errors
 ///
@@ -65,7 +66,7 @@ pub async fn run(
         None => Migrator::new(),
     };
 
-    // Not among the results, and no reason to fail: a reader who has gone away must not keep us from migrating.
+    // A closed stderr must not prevent the migration.
     let _ = writeln!(io::stderr(), "Database {options}");
     // Neither status nor a rollback creates a database.
     let options = match command {
@@ -73,12 +74,12 @@ pub async fn run(
         Command::Down { .. } => options.existing_only(),
         Command::Status | Command::PrintSql => options.read_only(),
     };
-    // One is enough, and all that some roles may have.
+    // One connection is enough, and some roles are limited to one.
     let db = options.max_connections(1).open().await?;
-    let done = run_on(&db, command, &migrator).await;
-    // Also after a failure, so that a SQLite file has no files beside it.
+    let result = run_on(&db, command, &migrator).await;
+    // Also after a failure, so that SQLite removes the `-wal` and `-shm` files.
     let closed = db.close().await;
-    done?;
+    result?;
     Ok(closed?)
 }
 
@@ -106,7 +107,7 @@ async fn run_on(
             let is_composed =
                 rolled_back.is_empty() && migrator.status(db).await?.iter().any(|it| it.is_applied);
             if is_composed {
-                writeln!(io::stdout(), "  nothing rolled back: {OF_A_HOST}")?;
+                writeln!(io::stdout(), "  nothing rolled back: {APPLIED_BY_HOST}")?;
             } else {
                 print_changes("rolled back", &rolled_back)?;
             }
@@ -134,8 +135,8 @@ fn with_advice(err: crate::Error) -> Box<dyn Error + Send + Sync> {
 }
 
 /// Explains why nothing is rolled back although migrations are applied.
-const OF_A_HOST: &str =
-    "the migrator of an application has applied these, keeps their records, and rolls them back";
+const APPLIED_BY_HOST: &str =
+    "the migrator of an application has applied these migrations: roll them back with it";
 
 fn print_changes(verb: &str, names: &[String]) -> io::Result<()> {
     for name in names {

@@ -5,10 +5,11 @@ use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 use crate::schema_migration::{Rows, SchemaMigration};
 use crate::{Error, MIGRATIONS};
 
-/// All migrations in their order, for a host's own migrator; they belong before the host's own.
+/// Returns all migrations in order, for a host's own migrator, where they precede the host's
+/// migrations.
 ///
-/// A host's table that refers to ours can only be created after it, and `down` undoes the last migration in the list
-/// first: with ours last, a careless step down would target the history.
+/// A host's table that refers to ours can only be created after it. `down` reverts the last
+/// migration in the list first: if ours were last, a careless step down would target the history.
 ///
 /// `down` refuses to drop a table that has rows. To drop a history from a host's migrator, delete its rows first:
 /// `DELETE FROM skill_run_logs`, then `DELETE FROM skill_runs`.
@@ -37,7 +38,8 @@ impl MigrationTrait for SchemaMigration {
         reverted.map_err(for_host)
     }
 
-    /// Otherwise SQLite would keep the first half of a migration whose second half failed.
+    /// Without a transaction, SQLite would keep the first half of a migration whose second half
+    /// failed.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }

@@ -5,25 +5,28 @@ use crate::{SchemaName, SchemaState};
 /// The result of every fallible call here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong with migrating. No message holds a password.
+/// Why a migration can't run or has failed. No message contains a password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The name of a PostgreSQL schema is out of bounds.
-    #[error("a schema name has 1 to 63 of a-z, 0-9 and _, and doesn't begin with a digit")]
+    /// The name of a PostgreSQL schema is invalid.
+    #[error(
+        "a schema name has 1 to 63 characters of a-z, 0-9 and _, and doesn't begin with a digit"
+    )]
     InvalidSchemaName,
-    /// There is no such schema in the PostgreSQL database.
-    #[error("there is no schema {schema} in the database: create it first")]
+    /// The schema doesn't exist in the PostgreSQL database.
+    #[error("the schema {schema} doesn't exist in the database: create it first")]
     NoSuchSchema {
         /// The schema.
         schema: SchemaName,
     },
-    /// What is in the database can't be migrated by this version.
+    /// This version can't migrate the database in its current state.
     #[error("{0}")]
     Unfit(SchemaState),
-    /// Rolling back would delete a history.
+    /// Rolling back would delete the history.
     #[error(
-        "table {table} has rows, and rolling back would delete them: delete them first, or force it"
+        "table {table} has rows, and rolling back would delete them: \
+         delete them first, or force the rollback"
     )]
     NotEmpty {
         /// The table.

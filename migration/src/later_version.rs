@@ -1,9 +1,10 @@
-//! Migrations that no version has, one of each further kind: a column, an index and data, for tests of rolling updates.
+//! Migrations of a fictitious later version, for tests of rolling updates: a column, an index and
+//! data.
 
 use sea_orm::sea_query::{ColumnDef, ConditionalStatement, Expr, ExprTrait, Index, Query};
 use sea_orm::{DbBackend, Statement};
 
-use crate::schema_migration::{Makes, SchemaMigration};
+use crate::schema_migration::{Change, SchemaMigration};
 
 const TABLE: &str = "skill_run_logs";
 const COLUMN: &str = "note";
@@ -11,7 +12,7 @@ const INDEX: &str = "runtrail_skill_run_logs_by_note";
 
 pub(crate) const ADD_COLUMN: SchemaMigration = SchemaMigration {
     name: "runtrail_m29991231_000001_add_note@0.1.0",
-    makes: Makes::Columns {
+    change: Change::Columns {
         table: TABLE,
         names: &[COLUMN],
         definition: |_, name| ColumnDef::new(name).text().take(),
@@ -22,7 +23,7 @@ pub(crate) const ADD_COLUMN: SchemaMigration = SchemaMigration {
 
 pub(crate) const ADD_INDEX: SchemaMigration = SchemaMigration {
     name: "runtrail_m29991231_000002_index_note@0.1.0",
-    makes: Makes::Index {
+    change: Change::Index {
         table: TABLE,
         name: INDEX,
     },
@@ -32,7 +33,7 @@ pub(crate) const ADD_INDEX: SchemaMigration = SchemaMigration {
 
 pub(crate) const FILL_COLUMN: SchemaMigration = SchemaMigration {
     name: "runtrail_m29991231_000003_fill_note@0.1.0",
-    makes: Makes::Data { table: TABLE },
+    change: Change::Data { table: TABLE },
     up: fill,
     down: |_| Vec::new(),
 };

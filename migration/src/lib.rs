@@ -1,11 +1,13 @@
-//! Runtrail's schema: how it comes about, changes and is checked.
+//! Creates, changes and checks Runtrail's schema.
 //!
-//! There are two ways to use it, and a database may see both, in any order:
+//! There are two ways to migrate, and a database may be migrated in both, in any order:
 //!
-//! - **standalone**: [`Migrator`] (behind `cargo xtask migrate` and `AuditStore::initialize`) applies what is
-//!   pending, in one transaction, under a lock, and keeps its records in its own table, `runtrail_migrations`;
-//! - **composed**: with the cargo feature `sea-orm-migration`, a host adds [`migrations()`] to its own migrator, before
-//!   the host's own. Hosts whose processes may start at the same time run it under [`locked`].
+//! - **standalone**: [`Migrator`] (behind `cargo xtask migrate` and `AuditStore::initialize`)
+//!   applies pending migrations in one transaction, under a lock, and records them in its own
+//!   table, `runtrail_migrations`;
+//! - **composed**: with the cargo feature `sea-orm-migration`, a host adds [`migrations()`] to its
+//!   own migrator, before the host's own. Hosts whose processes may start at the same time run
+//!   their migrator under [`locked`].
 //!
 #![cfg_attr(feature = "sea-orm-migration", doc = "```")]
 #![cfg_attr(not(feature = "sea-orm-migration"), doc = "```ignore")]
@@ -15,7 +17,8 @@
 //!
 //! impl MigratorTrait for HostMigrator {
 //!     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-//!         // First, so that the host's tables can refer to ours, and a step down undoes the host's last migration.
+//!         // First, so that the host's tables can refer to ours, and a step down reverts the
+//!         // host's last migration.
 //!         let mut all = runtrail_migration::migrations();
 //!         all.extend(vec![/* the host's own */]);
 //!         all
@@ -27,7 +30,7 @@
 #[cfg(not(any(feature = "sqlite", feature = "postgres")))]
 compile_error!("runtrail-migration needs one of the features `sqlite` and `postgres`");
 
-// How to change the schema is written in migration/README.md.
+// migration/README.md explains how to change the schema.
 mod later_version;
 mod m20261124_000001_create_skill_runs;
 mod m20261124_000002_create_skill_run_logs;
@@ -63,7 +66,7 @@ pub use script::script;
 
 use schema_migration::SchemaMigration;
 
-/// What the name of every migration here begins with, so that no host's migration has the same.
+/// The prefix of every migration's name, which distinguishes it from a host's migrations.
 pub const NAME_PREFIX: &str = "runtrail_";
 
 /// All migrations in their order.
@@ -72,7 +75,7 @@ const MIGRATIONS: &[SchemaMigration] = &[
     m20261124_000002_create_skill_run_logs::MIGRATION,
 ];
 
-/// The same, and some that this version doesn't know.
+/// The same migrations, and some of a fictitious later version.
 const LATER_MIGRATIONS: [SchemaMigration; 5] = [
     MIGRATIONS[0],
     MIGRATIONS[1],

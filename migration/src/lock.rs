@@ -12,17 +12,18 @@ use crate::{Error, Result};
 /// The key of PostgreSQL's advisory lock: "runtrail" in ASCII.
 const LOCK_KEY: i64 = i64::from_be_bytes(*b"runtrail");
 
-/// The future of the work within a transaction.
+/// The future of the work in a transaction.
 pub type InTransaction<'t, T, E = DbErr> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 't>>;
 
 /// Runs a host's own migrator in one transaction, under the lock of [`Migrator`](crate::Migrator).
 ///
-/// SeaORM's migrator takes no lock: of several processes that start at once on an empty database, one succeeds and
-/// the others fail. Under the lock they run one after the other, and all succeed.
+/// SeaORM's migrator acquires no lock: if several processes start at the same time on an empty
+/// database, one succeeds and the others fail. Under the lock they run one after the other, and all
+/// succeed.
 ///
-/// The migrations run on the transaction, so all of them are applied or none is. A migration that can't run in a
-/// transaction (`CREATE INDEX CONCURRENTLY`) can't run here.
-/// Once begun, it continues to its end even when the future is dropped.
+/// The migrations run in the transaction, so all of them are applied or none is. A migration that
+/// can't run in a transaction (`CREATE INDEX CONCURRENTLY`) can't run here. Once started, `migrate`
+/// runs to completion even if the future is dropped.
 ///
 #[cfg_attr(feature = "sea-orm-migration", doc = "```no_run")]
 #[cfg_attr(not(feature = "sea-orm-migration"), doc = "```ignore")]
@@ -64,7 +65,7 @@ where
         let outcome = run(&db, work).await;
         #[cfg(feature = "sqlite")]
         if outcome.is_err() {
-            discard_connections_in_doubt(&db).await;
+            close_broken_connections(&db).await;
         }
         outcome
     };
@@ -78,12 +79,14 @@ async fn run<T, E>(
 where
     Error: From<E>,
 {
-    #[expect(clippy::disallowed_methods, reason = "nobody can cancel this task")]
+    #[expect(clippy::disallowed_methods, reason = "this task can't be cancelled")]
     let txn = db
         .begin_with_options(TransactionOptions {
-            // Locks at BEGIN: SQLite refuses to upgrade a read lock to a write lock without a wait.
+            // Locks at BEGIN: SQLite may refuse a later upgrade from a read lock to a write lock
+            // without waiting.
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            // A waiter sees the changes of the previous holder of the lock, whatever the server's default is.
+            // A migrator that waited sees the previous one's changes, whatever the server's default
+            // is.
             isolation_level: is_postgres(db).then_some(IsolationLevel::ReadCommitted),
             ..TransactionOptions::default()
         })
@@ -92,18 +95,18 @@ where
         let lock = Func::cust("pg_advisory_xact_lock").arg(LOCK_KEY);
         txn.query_all(&Query::select().expr(lock).take()).await?;
     }
-    let done = work(&txn).await?;
+    let result = work(&txn).await?;
     txn.commit().await?;
-    Ok(done)
+    Ok(result)
 }
 
-/// Closes connections that still count a transaction as open, after one has failed.
+/// Closes connections on which the driver still considers a failed transaction open.
 ///
 /// If a commit fails or the disk is full, SQLite ends the transaction and the driver doesn't notice. The driver would
 /// begin the next transaction on that connection as a savepoint, and once that is dropped, writes on the connection
 /// would be acknowledged and lost.
 #[cfg(feature = "sqlite")]
-async fn discard_connections_in_doubt(db: &DatabaseConnection) {
+async fn close_broken_connections(db: &DatabaseConnection) {
     use sea_orm::DbBackend;
     use sea_orm::sqlx::Connection;
     use std::time::Duration;
@@ -112,9 +115,10 @@ async fn discard_connections_in_doubt(db: &DatabaseConnection) {
         return;
     }
     let pool = db.get_sqlite_connection_pool();
-    let mut sound = Vec::new();
-    // The connection in doubt is about to return to the pool; connections that stay checked out are not in doubt.
-    while sound.len() < pool.size() as usize {
+    let mut healthy = Vec::new();
+    // The broken connection is about to return to the pool; connections that stay checked out
+    // aren't affected.
+    while healthy.len() < pool.size() as usize {
         let acquired = tokio::time::timeout(Duration::from_secs(1), pool.acquire()).await;
         let Ok(Ok(mut connection)) = acquired else {
             return;
@@ -122,7 +126,7 @@ async fn discard_connections_in_doubt(db: &DatabaseConnection) {
         // The rollback of the dropped transaction runs before the ping.
         let answers = connection.ping().await.is_ok();
         if answers && !connection.is_in_transaction() {
-            sound.push(connection);
+            healthy.push(connection);
         } else {
             // Even if closing fails, the connection doesn't return to the pool.
             let _ = connection.close().await;

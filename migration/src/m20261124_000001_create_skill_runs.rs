@@ -5,11 +5,11 @@ use sea_orm::sea_query::{
 };
 use sea_orm::{DbBackend, DeriveIden, Statement};
 
-use crate::schema_migration::{Makes, SchemaMigration, identifier};
+use crate::schema_migration::{Change, SchemaMigration, identifier};
 
 pub(crate) const MIGRATION: SchemaMigration = SchemaMigration {
     name: "runtrail_m20261124_000001_create_skill_runs",
-    makes: Makes::Table {
+    change: Change::Table {
         name: "skill_runs",
         columns: &[
             "id",
@@ -97,7 +97,7 @@ fn up(backend: DbBackend) -> Vec<Statement> {
                 .big_integer()
                 .not_null(),
         )
-        // The long texts come last, so that reading the short columns never leaves the first page of a row.
+        // The long texts are last, so that the short columns are always on the first page of a row.
         .col(ColumnDef::new(SkillRuns::Inputs).text().not_null())
         .col(ColumnDef::new(SkillRuns::Output).text().not_null())
         .col(ColumnDef::new(SkillRuns::Error).text().not_null())
@@ -130,8 +130,8 @@ fn up(backend: DbBackend) -> Vec<Statement> {
             .table(SkillRuns::Table)
             .col(SkillRuns::StartedAt)
             .take(),
-        // purge_older_than, list_finished_runs_before. With the id, a batch of a purge begins where the last one
-        // ended, even among a million runs that finished in the same microsecond.
+        // purge_older_than, list_finished_runs_before. With the id, a purge continues where its
+        // previous batch ended, even among a million runs that finished in the same microsecond.
         Index::create()
             .if_not_exists()
             .name("runtrail_skill_runs_by_finish")

@@ -3,11 +3,11 @@
 use sea_orm::sea_query::{ColumnDef, ForeignKey, ForeignKeyAction, Index, Table};
 use sea_orm::{DbBackend, DeriveIden, Statement};
 
-use crate::schema_migration::{Makes, SchemaMigration, identifier};
+use crate::schema_migration::{Change, SchemaMigration, identifier};
 
 pub(crate) const MIGRATION: SchemaMigration = SchemaMigration {
     name: "runtrail_m20261124_000002_create_skill_run_logs",
-    makes: Makes::Table {
+    change: Change::Table {
         name: "skill_run_logs",
         columns: &["run_id", "sequence", "created_at", "event_type", "payload"],
     },
@@ -54,7 +54,8 @@ fn up(backend: DbBackend) -> Vec<Statement> {
                 .col(SkillRunLogs::RunId)
                 .col(SkillRunLogs::Sequence),
         )
-        // Only this keeps PostgreSQL from storing an event whose run a concurrent purge is deleting.
+        // Only the key prevents PostgreSQL from storing an event whose run a concurrent purge is
+        // deleting.
         .foreign_key(
             ForeignKey::create()
                 .name("runtrail_skill_run_logs_run")

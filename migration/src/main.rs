@@ -1,7 +1,7 @@
 //! `runtrail-migration`: migrates a database from the command line.
 //!
-//! `cargo xtask migrate` runs it, and so does `sea-orm-cli migrate -d migration`, whose arguments it
-//! understands.
+//! `cargo xtask migrate` runs it, and so does `sea-orm-cli migrate -d migration`, whose arguments
+//! it accepts.
 #![expect(clippy::print_stderr, reason = "this is a command")]
 
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 
-    /// The database.
+    /// The database URL.
     #[arg(
         short = 'u',
         long,
@@ -33,7 +33,7 @@ struct Cli {
     #[arg(short = 's', long, global = true, env = "DATABASE_SCHEMA")]
     database_schema: Option<SchemaName>,
 
-    /// Taken because sea-orm-cli passes it on; the output is the same.
+    /// Accepted because sea-orm-cli passes it on; no effect.
     #[arg(short = 'v', long, global = true, hide = true)]
     verbose: bool,
 }

@@ -8,7 +8,7 @@ use crate::catalog::{is_postgres, strings};
 use crate::lock::in_locked_transaction;
 use crate::records::{self, MIGRATION_TABLE};
 use crate::schema_migration::{Rows, SchemaMigration};
-use crate::schema_state::{Parts, recorded, recorded_in, unknown_to};
+use crate::schema_state::{PartCheck, recorded, recorded_in, unknown_to};
 use crate::shape::Shape;
 use crate::{Error, LATER_MIGRATIONS, MIGRATIONS, Result, SchemaName, SchemaState};
 
@@ -21,9 +21,10 @@ pub struct MigrationEntry {
     pub is_applied: bool,
 }
 
-/// Migrates Runtrail's own tables: all in one transaction, which holds a lock against every other migrator.
+/// Migrates Runtrail's own tables in one transaction, which holds a lock against every other
+/// migrator.
 ///
-/// There is no `fresh`: nothing here drops a table that isn't ours.
+/// There is no `fresh`: no method drops a table that isn't ours.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Migrator {
@@ -43,12 +44,12 @@ impl Default for Migrator {
 }
 
 impl Migrator {
-    /// Migrates where the connection's own queries would look for the tables.
+    /// Migrates the schema in which the connection's own queries would find the tables.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Migrates in this schema of a PostgreSQL database, which must exist; ignored on SQLite.
+    /// Migrates this schema of a PostgreSQL database, which must exist; ignored on SQLite.
     pub fn in_schema(schema: SchemaName) -> Self {
         Self {
             schema: Some(schema),
@@ -56,7 +57,8 @@ impl Migrator {
         }
     }
 
-    /// The migrator of a later version with changes that this one can live with: for tests of rolling updates.
+    /// Creates the migrator of a fictitious later, compatible version, for tests of rolling
+    /// updates.
     #[doc(hidden)]
     pub fn of_later_version() -> Self {
         Self {
@@ -71,13 +73,14 @@ impl Migrator {
         self
     }
 
-    /// Where the database stands, by the records of its migrations. Reads only; works in a transaction too.
+    /// Returns the state of the schema according to the recorded migrations. Only reads; also works
+    /// in a transaction.
     ///
     /// # Errors
     ///
     /// [`Error::Database`].
     pub async fn state(&self, db: &impl ConnectionTrait) -> Result<SchemaState> {
-        Ok(SchemaState::inspect(db, self.schema_on(db), self.migrations, Parts::Recorded).await?)
+        Ok(SchemaState::inspect(db, self.schema_on(db), self.migrations, PartCheck::Skip).await?)
     }
 
     /// Like [`state`](Self::state), but also checks the keys, indexes and collations of the tables: a table that has
@@ -88,10 +91,11 @@ impl Migrator {
     ///
     /// [`Error::Database`].
     pub async fn full_state(&self, db: &impl ConnectionTrait) -> Result<SchemaState> {
-        Ok(SchemaState::inspect(db, self.schema_on(db), self.migrations, Parts::Checked).await?)
+        Ok(SchemaState::inspect(db, self.schema_on(db), self.migrations, PartCheck::Run).await?)
     }
 
-    /// Fails if an event would outlive its run: its table has lost the foreign key. Reads only.
+    /// Fails if events would outlive their runs because their table has lost its foreign key. Only
+    /// reads.
     ///
     /// # Errors
     ///
@@ -103,15 +107,15 @@ impl Migrator {
         }
     }
 
-    /// Every migration with whether it was applied. Reads only.
+    /// Returns every migration and whether it was applied. Only reads.
     ///
     /// # Errors
     ///
     /// [`Error::Database`], and [`Error::Unfit`] when the database is too new or not ours.
     pub async fn status(&self, db: &impl ConnectionTrait) -> Result<Vec<MigrationEntry>> {
-        // Another process may be migrating a SQLite file.
-        let look = || self.full_state(db);
-        let state = DriverErrorKind::retry_while_busy(TRIES, PAUSE / 10, look).await?;
+        // Retries, since another process may be migrating the SQLite file.
+        let inspect = || self.full_state(db);
+        let state = DriverErrorKind::retry_while_busy(TRIES, PAUSE / 10, inspect).await?;
         let pending = match state {
             SchemaState::Current => Vec::new(),
             SchemaState::Outdated { pending } => pending,
@@ -130,10 +134,10 @@ impl Migrator {
 
     /// Applies pending migrations, all or the next `steps`, and returns their names.
     ///
-    /// It works on a live database: on PostgreSQL it waits for the lock on a table for two seconds at a time, and up to
-    /// 30 times, so that other statements don't queue up behind it.
-    /// A try that has begun goes on to its end even when the future is dropped.
-    /// What a host's migrator has already applied is taken over into our own table.
+    /// It works on a live database: on PostgreSQL it waits for a table's lock for only two seconds
+    /// at a time, up to 30 times, to let statements that queue behind it proceed in between. A try
+    /// that has started runs to completion even if the future is dropped. Migrations that a host's
+    /// migrator has applied are also recorded in our own table.
     ///
     /// # Errors
     ///
@@ -145,9 +149,9 @@ impl Migrator {
 
     /// Rolls back the last `steps` migrations and returns their names.
     ///
-    /// That drops their tables, which must be empty unless [`deleting_rows`](Self::deleting_rows) is set. It fails on a
-    /// schema with newer migrations than this version knows.
-    /// A try that has begun continues to its end even when the future is dropped.
+    /// This drops their tables, which must be empty unless [`deleting_rows`](Self::deleting_rows)
+    /// is set. It fails if the schema has migrations that this version doesn't know. A try that has
+    /// started runs to completion even if the future is dropped.
     ///
     /// # Errors
     ///
@@ -189,7 +193,8 @@ impl Migrator {
         steps: Option<u32>,
     ) -> Result<Vec<String>> {
         let mut recorded = recorded_in(txn, None, MIGRATION_TABLE).await?;
-        let gone: Vec<String> = match state {
+        // Another program, such as a host's migrator, may have dropped tables or parts of them.
+        let obsolete: Vec<String> = match state {
             SchemaState::Current => Vec::new(),
             SchemaState::Missing => std::mem::take(&mut recorded),
             SchemaState::Outdated { pending } => recorded
@@ -197,7 +202,7 @@ impl Migrator {
                 .collect(),
             unfit => return Err(Error::Unfit(unfit)),
         };
-        forget(txn, gone).await?;
+        delete_records(txn, obsolete).await?;
 
         let steps = steps.map_or(usize::MAX, |steps| steps as usize);
         let pending: Vec<&SchemaMigration> = self
@@ -206,7 +211,8 @@ impl Migrator {
             .filter(|migration| !recorded.iter().any(|name| name == migration.name))
             .take(steps)
             .collect();
-        // Even `CREATE TABLE IF NOT EXISTS` needs the right to create tables.
+        // `CREATE TABLE IF NOT EXISTS` needs the privilege to create tables even if the table
+        // exists.
         if !pending.is_empty() {
             txn.execute(&records::create_table()).await?;
         }
@@ -226,7 +232,7 @@ impl Migrator {
         if let SchemaState::Foreign { .. } | SchemaState::TooNew { .. } = state {
             return Err(Error::Unfit(state));
         }
-        // What newer migrations have made depends on what is rolled back here.
+        // Newer migrations depend on those that would be rolled back.
         let unknown = unknown_to(self.migrations, &recorded(txn, None).await?);
         if !unknown.is_empty() {
             return Err(Error::Unfit(SchemaState::TooNew { unknown }));
@@ -241,18 +247,18 @@ impl Migrator {
             .collect();
         for migration in &applied {
             migration.revert(txn, self.rows).await?;
-            forget(txn, vec![migration.name.to_owned()]).await?;
+            delete_records(txn, vec![migration.name.to_owned()]).await?;
         }
         Ok(names(applied.into_iter()))
     }
 
-    /// Sets the schema of the transaction, since the statements of migrations name none.
+    /// Sets the schema for the transaction, since the statements of migrations name none.
     async fn enter_schema(&self, txn: &DatabaseTransaction) -> Result<()> {
         if !is_postgres(txn) {
             return Ok(());
         }
         let schema = match &self.schema {
-            Some(schema) => Some(existing(txn, schema).await?),
+            Some(schema) => Some(verify_schema(txn, schema).await?),
             None => schema_of_our_tables(txn).await?,
         };
         if let Some(schema) = schema {
@@ -266,16 +272,16 @@ impl Migrator {
     }
 }
 
-/// How long a migration waits for a lock on a table. While it waits, everybody else waits behind it.
+/// How long a migration waits for a lock on a table. Other statements on the table queue behind it.
 const LOCK_TIMEOUT: &str = "2s";
 
-/// How often a migration is tried on a table that others use.
+/// How often a migration is tried while others lock its tables.
 const TRIES: u32 = 30;
-/// Each of them waits for the driver's own timeout.
+/// Each try waits for the busy timeout.
 const TRIES_ON_SQLITE: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Changes a setting until the end of this transaction only, so that a pooler between us and the server sees nothing.
+/// Changes a setting for this transaction only. It doesn't leak into other sessions of a pooler.
 async fn set_for_transaction(
     txn: &DatabaseTransaction,
     setting: &str,
@@ -286,13 +292,13 @@ async fn set_for_transaction(
     Ok(())
 }
 
-/// The schema in which the connection's own queries find our tables, quoted where it has to be.
+/// Returns the schema in which the connection's own queries find our tables, quoted if necessary.
 ///
-/// They look in every schema of the search path, while tables are created in its first: without this, a role with a
-/// schema of its own would get a second, empty history there.
+/// Queries look in every schema of the search path, but tables are created in the first. Without
+/// this function, a role with a schema of its own would get a second, empty history there.
 async fn schema_of_our_tables(txn: &DatabaseTransaction) -> Result<Option<String>> {
     for migration in MIGRATIONS {
-        let table = Func::cust("to_regclass").arg(migration.makes.table());
+        let table = Func::cust("to_regclass").arg(migration.change.table());
         let schema = Expr::col("relnamespace")
             .cast_as("regnamespace")
             .cast_as("text");
@@ -308,7 +314,8 @@ async fn schema_of_our_tables(txn: &DatabaseTransaction) -> Result<Option<String
     Ok(None)
 }
 
-async fn existing(txn: &DatabaseTransaction, schema: &SchemaName) -> Result<String> {
+/// Returns the schema's name, or an error if the schema doesn't exist.
+async fn verify_schema(txn: &DatabaseTransaction, schema: &SchemaName) -> Result<String> {
     let query = Query::select()
         .expr(Expr::col("nspname").cast_as("text"))
         .from(("pg_catalog", "pg_namespace"))
@@ -326,17 +333,17 @@ enum Direction {
     Down(u32),
 }
 
-/// Seconds since the epoch, as SeaORM's migrator records them. No decision depends on them, so they need no `Clock`.
+/// Returns the seconds since the epoch, as SeaORM's migrator records them. No decision depends on
+/// them, so they need no `Clock`.
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs() as i64)
 }
 
-/// Drops the records of migrations whose tables, or parts of them, somebody else has dropped: a host's migrator going
-/// down, say.
-async fn forget(txn: &DatabaseTransaction, gone: Vec<String>) -> Result<(), DbErr> {
-    if !gone.is_empty() {
-        txn.execute(&records::delete(gone)).await?;
+/// Deletes the records of these migrations.
+async fn delete_records(txn: &DatabaseTransaction, names: Vec<String>) -> Result<(), DbErr> {
+    if !names.is_empty() {
+        txn.execute(&records::delete(names)).await?;
     }
     Ok(())
 }

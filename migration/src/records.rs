@@ -8,7 +8,7 @@ use sea_orm::sea_query::{
 /// The table of applied migrations: our own, never a host's `seaql_migrations`.
 pub const MIGRATION_TABLE: &str = "runtrail_migrations";
 
-/// The statement for the table, with the columns of SeaORM's own.
+/// Returns the statement that creates the table, with the same columns as SeaORM's.
 pub(crate) fn create_table() -> TableCreateStatement {
     Table::create()
         .table(MIGRATION_TABLE)
@@ -18,7 +18,7 @@ pub(crate) fn create_table() -> TableCreateStatement {
         .take()
 }
 
-/// Records a migration; an existing record doesn't change.
+/// Returns the statement that records a migration; an existing record doesn't change.
 pub(crate) fn insert(name: &str, applied_at: i64) -> InsertStatement {
     Query::insert()
         .into_table(MIGRATION_TABLE)
@@ -28,6 +28,7 @@ pub(crate) fn insert(name: &str, applied_at: i64) -> InsertStatement {
         .take()
 }
 
+/// Returns the statement that deletes records.
 pub(crate) fn delete(names: Vec<String>) -> DeleteStatement {
     Query::delete()
         .from_table(MIGRATION_TABLE)

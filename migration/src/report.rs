@@ -1,15 +1,15 @@
-//! How a command tells an error.
+//! Formats the errors of a command.
 
 use std::error::Error;
 use std::io;
 
-/// Whether somebody who was reading the results, `head` say, has seen enough.
+/// Returns whether the reader of the output, such as `head`, has closed the pipe.
 pub fn is_broken_pipe(err: &(dyn Error + 'static)) -> bool {
     err.downcast_ref::<io::Error>()
         .is_some_and(|err| err.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The message of an error and those of its causes, in one line, without the ones that SeaORM repeats.
+/// Returns the messages of an error and its causes on one line, without SeaORM's repetitions.
 pub fn with_causes(err: &dyn Error) -> String {
     let mut innermost = err;
     while let Some(cause) = innermost.source() {
@@ -20,7 +20,7 @@ pub fn with_causes(err: &dyn Error) -> String {
     let mut cause = err.source();
     while let Some(err) = cause {
         let message = err.to_string();
-        // What is between only repeats the innermost in other words.
+        // Errors in between only repeat the innermost one in other words.
         if !text.contains(&innermost) && !text.contains(&message) {
             text = format!("{text}: {message}");
         }

@@ -4,49 +4,50 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, Iden, Statement};
 use crate::shape::{Completeness, Shape};
 use crate::{Error, Result, SchemaName, SchemaState, catalog};
 
-/// A migration as data: what it makes, and the statements that make and unmake it.
+/// A migration as data: its change, and the statements that apply and revert it.
 ///
-/// Every statement can be repeated (`IF NOT EXISTS`), since a database may be migrated by a host's migrator
-/// first and by ours later, or the other way round.
+/// Every statement can be repeated (`IF NOT EXISTS`), since a host's migrator may migrate a
+/// database first, and ours later, or the other way round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SchemaMigration {
-    /// Begins with [`NAME_PREFIX`](crate::NAME_PREFIX). One that older versions of the library can live with ends with
-    /// the oldest of them, such as `@0.1.0` ([`is_compatible`]).
+    /// Begins with [`NAME_PREFIX`](crate::NAME_PREFIX). If older versions of the library can use
+    /// the changed schema, ends with the oldest of them, such as `@0.1.0` ([`is_compatible`]).
     pub(crate) name: &'static str,
-    pub(crate) makes: Makes,
-    /// What it does beside that, or all of it for a table.
+    pub(crate) change: Change,
+    /// All statements, except those that add [`Change::Columns`].
     pub(crate) up: fn(DbBackend) -> Vec<Statement>,
-    /// Undoes [`up`](Self::up).
+    /// Reverts [`up`](Self::up).
     pub(crate) down: fn(DbBackend) -> Vec<Statement>,
 }
 
-/// What a migration makes. A database without records shows by this whether it was applied.
+/// What a migration changes. In a database without records, it shows whether the migration was
+/// applied.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Makes {
+pub(crate) enum Change {
     /// A table, which [`SchemaMigration::up`] creates.
     Table {
         name: &'static str,
-        /// The columns that tell this table from a host's table with the same name.
+        /// The columns that distinguish this table from a host's table with the same name.
         columns: &'static [&'static str],
     },
-    /// Nullable columns of a table of ours. SQLite can't add a column only if it is missing, so they aren't in
-    /// [`SchemaMigration::up`].
+    /// Nullable columns of one of our tables. They aren't in [`SchemaMigration::up`], since SQLite
+    /// has no `ADD COLUMN IF NOT EXISTS`.
     Columns {
         table: &'static str,
         names: &'static [&'static str],
         definition: fn(DbBackend, &'static str) -> ColumnDef,
     },
-    /// An index of a table of ours, which [`SchemaMigration::up`] creates.
+    /// An index of one of our tables, which [`SchemaMigration::up`] creates.
     Index {
         table: &'static str,
         name: &'static str,
     },
-    /// Changed data of a table of ours: only a record shows that.
+    /// Data of one of our tables. Only a record shows whether it was changed.
     Data { table: &'static str },
 }
 
-impl Makes {
-    /// The table that it makes or changes.
+impl Change {
+    /// Returns the table that is created or changed.
     pub(crate) fn table(&self) -> &'static str {
         match self {
             Self::Table { name, .. } => name,
@@ -54,8 +55,8 @@ impl Makes {
         }
     }
 
-    /// Whether it is there, as far as the database shows it.
-    pub(crate) async fn is_there(
+    /// Returns whether the change was made, as far as the database shows it.
+    pub(crate) async fn exists(
         &self,
         db: &impl ConnectionTrait,
         schema: Option<&SchemaName>,
@@ -71,13 +72,13 @@ impl Makes {
             }
             Self::Columns { .. } => {
                 let found = catalog::columns(db, schema, table).await?;
-                self.missing_from(&found).is_empty()
+                self.missing_columns(&found).is_empty()
             }
         })
     }
 
-    /// Its columns that aren't among these.
-    fn missing_from(&self, found: &[String]) -> Vec<&'static str> {
+    /// Returns its columns that aren't among these.
+    fn missing_columns(&self, found: &[String]) -> Vec<&'static str> {
         let (Self::Table { columns, .. } | Self::Columns { names: columns, .. }) = self else {
             return Vec::new();
         };
@@ -85,7 +86,7 @@ impl Makes {
         columns.iter().copied().filter(is_missing).collect()
     }
 
-    /// Its table, if that is there and somebody else's.
+    /// Returns [`SchemaState::Foreign`] if its table exists and isn't ours.
     pub(crate) async fn foreign_table(
         &self,
         db: &impl ConnectionTrait,
@@ -95,7 +96,7 @@ impl Makes {
             return Ok(None);
         };
         let found = catalog::columns(db, schema, name).await?;
-        let missing = self.missing_from(&found);
+        let missing = self.missing_columns(&found);
         let is_foreign = !found.is_empty() && !missing.is_empty();
         Ok(is_foreign.then(|| SchemaState::Foreign {
             table: (*name).to_owned(),
@@ -104,7 +105,8 @@ impl Makes {
     }
 }
 
-/// Whether a library of this version can read and write a schema with a migration that it doesn't know.
+/// Returns whether this version of the library can read and write a schema with a migration that it
+/// doesn't know.
 pub(crate) fn is_compatible(migration: &str, library: &str) -> bool {
     fn version(text: &str) -> Option<[u64; 3]> {
         let parts: Option<Vec<u64>> = text.split('.').map(|part| part.parse().ok()).collect();
@@ -119,28 +121,28 @@ pub(crate) fn is_compatible(migration: &str, library: &str) -> bool {
 }
 
 impl SchemaMigration {
-    /// Makes what the migration makes, or completes a table that was created from the entities.
+    /// Applies the migration, or completes a table that was created from the entities.
     pub(crate) async fn apply(&self, db: &impl ConnectionTrait) -> Result<()> {
-        self.refuse_unfit(db).await?;
-        if let Makes::Columns { table, .. } = self.makes {
+        self.verify_fitness(db).await?;
+        if let Change::Columns { table, .. } = self.change {
             let found = catalog::columns(db, None, table).await?;
-            for name in self.makes.missing_from(&found) {
+            for name in self.change.missing_columns(&found) {
                 if let Some(add) = self.add_column(db.get_database_backend(), name) {
                     db.execute_raw(add).await?;
                 }
             }
         }
         execute(db, self.up).await?;
-        match Shape::of(self.makes.table()) {
-            Some(shape) if matches!(self.makes, Makes::Table { .. }) => shape.complete(db).await,
+        match Shape::of(self.change.table()) {
+            Some(shape) if matches!(self.change, Change::Table { .. }) => shape.complete(db).await,
             _ => Ok(()),
         }
     }
 
-    /// All that the migration does to a database that has had nothing of it.
+    /// Returns all statements of the migration, for a database to which it hasn't been applied.
     pub(crate) fn statements(&self, backend: DbBackend) -> Vec<Statement> {
-        let names = match self.makes {
-            Makes::Columns { names, .. } => names,
+        let names = match self.change {
+            Change::Columns { names, .. } => names,
             _ => &[],
         };
         let columns = names
@@ -150,9 +152,9 @@ impl SchemaMigration {
     }
 
     fn add_column(&self, backend: DbBackend, name: &'static str) -> Option<Statement> {
-        let Makes::Columns {
+        let Change::Columns {
             table, definition, ..
-        } = self.makes
+        } = self.change
         else {
             return None;
         };
@@ -161,19 +163,19 @@ impl SchemaMigration {
         Some(backend.build(&alter))
     }
 
-    /// Undoes the migration; by default only if no row is lost, and no value of a column.
+    /// Reverts the migration; with [`Rows::Refuse`], only if no row or column value is lost.
     pub(crate) async fn revert(&self, db: &impl ConnectionTrait, rows: Rows) -> Result<()> {
         // Otherwise `DROP` could drop a host's table of the same name.
-        if let Some(foreign) = self.makes.foreign_table(db, None).await? {
+        if let Some(foreign) = self.change.foreign_table(db, None).await? {
             return Err(Error::Unfit(foreign));
         }
-        if rows == Rows::Refuse && self.would_lose(db).await? {
+        if rows == Rows::Refuse && self.would_lose_data(db).await? {
             return Err(Error::NotEmpty {
-                table: self.makes.table(),
+                table: self.change.table(),
             });
         }
         execute(db, self.down).await?;
-        if let Makes::Columns { table, names, .. } = self.makes {
+        if let Change::Columns { table, names, .. } = self.change {
             let found = catalog::columns(db, None, table).await?;
             for name in names {
                 if found.iter().any(|column| column == name) {
@@ -186,16 +188,17 @@ impl SchemaMigration {
         Ok(())
     }
 
-    /// `IF NOT EXISTS` would accept a host's table of the same name.
-    async fn refuse_unfit(&self, db: &impl ConnectionTrait) -> Result<()> {
+    /// Fails on a database that the migration can't be applied to. `IF NOT EXISTS` would accept a
+    /// host's table of the same name.
+    async fn verify_fitness(&self, db: &impl ConnectionTrait) -> Result<()> {
         if let Some(encoding) = catalog::unsupported_encoding(db).await? {
             return Err(Error::Unfit(SchemaState::UnsupportedEncoding { encoding }));
         }
-        if let Some(foreign) = self.makes.foreign_table(db, None).await? {
+        if let Some(foreign) = self.change.foreign_table(db, None).await? {
             return Err(Error::Unfit(foreign));
         }
-        if let Some(shape) = Shape::of(self.makes.table())
-            && self.makes.is_there(db, None).await?
+        if let Some(shape) = Shape::of(self.change.table())
+            && self.change.exists(db, None).await?
             && let Completeness::Unfit(state) = shape.completeness(db, None).await?
         {
             return Err(Error::Unfit(state));
@@ -203,15 +206,15 @@ impl SchemaMigration {
         Ok(())
     }
 
-    /// Whether a row would go with its table, or a value with its column.
-    async fn would_lose(&self, db: &impl ConnectionTrait) -> Result<bool> {
+    /// Returns whether reverting would delete a row with its table, or a value with its column.
+    async fn would_lose_data(&self, db: &impl ConnectionTrait) -> Result<bool> {
         let mut query = Query::select();
-        query.expr(Expr::val(1)).from(self.makes.table()).limit(1);
-        match self.makes {
-            Makes::Index { .. } | Makes::Data { .. } => return Ok(false),
-            _ if !self.makes.is_there(db, None).await? => return Ok(false),
-            Makes::Table { .. } => {}
-            Makes::Columns { names, .. } => {
+        query.expr(Expr::val(1)).from(self.change.table()).limit(1);
+        match self.change {
+            Change::Index { .. } | Change::Data { .. } => return Ok(false),
+            _ if !self.change.exists(db, None).await? => return Ok(false),
+            Change::Table { .. } => {}
+            Change::Columns { names, .. } => {
                 let mut any = Condition::any();
                 for name in names {
                     any = any.add(Expr::col(*name).is_not_null());
@@ -220,8 +223,12 @@ impl SchemaMigration {
             }
         }
         if catalog::is_postgres(db) {
-            // Otherwise DROP would delete what was written after the check. SQLite has one writer.
-            let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", self.makes.table());
+            // Otherwise DROP could delete rows that are written after the check. SQLite has only
+            // one writer.
+            let lock = format!(
+                "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
+                self.change.table()
+            );
             #[expect(
                 clippy::disallowed_methods,
                 reason = "the query builder has no LOCK TABLE"
@@ -251,7 +258,7 @@ async fn execute(
     Ok(())
 }
 
-/// A column of short text that compares by bytes on both backends.
+/// Returns a column of short text that compares by bytes on both backends.
 pub(crate) fn identifier(backend: DbBackend, column: impl Iden + 'static) -> ColumnDef {
     let mut definition = ColumnDef::new(column);
     definition.text();
@@ -266,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_migration_says_which_older_libraries_can_live_with_it() {
+    fn a_migration_names_the_oldest_compatible_library() {
         for (migration, library, expected) in [
             ("runtrail_m1_add@0.1.0", "0.1.0", true),
             ("runtrail_m1_add@0.1.0", "0.10.0", true),
@@ -274,7 +281,7 @@ mod tests {
             ("runtrail_m1_add@1.0.0", "0.9.0", false),
             ("runtrail_m1_add@0.1.0", "0.2.0-rc.1", true),
             ("runtrail_m1_add@0.1.0.x", "9.0.0", false),
-            // Nothing is said, or nothing that can be read.
+            // No version, or one that can't be parsed.
             ("runtrail_m1_add", "9.0.0", false),
             ("runtrail_m1_add@", "9.0.0", false),
             ("runtrail_m1_add@0.1", "9.0.0", false),

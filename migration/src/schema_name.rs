@@ -8,23 +8,23 @@ use crate::{Error, Result};
 pub struct SchemaName(String);
 
 impl SchemaName {
-    /// Checks a name.
+    /// Validates a name.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidSchemaName`].
     pub fn new(name: impl Into<String>) -> Result<Self> {
         let name = name.into();
-        let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
-        let goes_on_well = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        if name.len() <= 63 && starts_well && name.chars().all(goes_on_well) {
+        let has_valid_start = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+        let is_valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if name.len() <= 63 && has_valid_start && name.chars().all(is_valid) {
             Ok(Self(name))
         } else {
             Err(Error::InvalidSchemaName)
         }
     }
 
-    /// The name itself.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -4,24 +4,24 @@ use sea_orm::sea_query::Query;
 use sea_orm::{ConnectionTrait, DbErr};
 
 use crate::catalog::{columns, is_readable, strings, unsupported_encoding};
-use crate::schema_migration::{Makes, SchemaMigration, is_compatible};
+use crate::schema_migration::{Change, SchemaMigration, is_compatible};
 use crate::shape::{Completeness, Shape};
 use crate::{MIGRATION_TABLE, NAME_PREFIX, SchemaName};
 
-/// Where a database stands, seen from this version of the library.
+/// The state of a database's schema, compared with what this version of the library needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SchemaState {
-    /// None of our tables is there.
+    /// None of our tables exist.
     Missing,
-    /// Ours, but older than this version.
+    /// Our schema, but older than this version.
     Outdated {
-        /// Migrations still to be applied.
+        /// Migrations that are yet to be applied.
         pending: Vec<String>,
     },
-    /// Just what this version needs.
+    /// Exactly what this version needs.
     Current,
-    /// Ours, but newer than this version.
+    /// Our schema, but newer than this version.
     TooNew {
         /// Applied migrations that this version doesn't know.
         unknown: Vec<String>,
@@ -33,7 +33,7 @@ pub enum SchemaState {
         /// Columns that it would have if it were ours.
         missing: Vec<String>,
     },
-    /// A table that our migrations haven't created lacks parts that can't be added.
+    /// A table that wasn't created by our migrations lacks parts that can't be added.
     Incomplete {
         /// The table.
         table: String,
@@ -86,29 +86,31 @@ impl fmt::Display for SchemaState {
     }
 }
 
-/// Whether to look for the keys, indexes and collations of tables that our migrations have made.
+/// Whether to check the keys, indexes and collations of tables that our migrations have created.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Parts {
-    /// The records of the migrations are enough.
-    Recorded,
-    /// Somebody may have dropped one, or restored only a part of a dump.
-    Checked,
+pub(crate) enum PartCheck {
+    /// Trusts the records of the migrations.
+    Skip,
+    /// Detects parts that were dropped, or that are missing from a restored dump.
+    Run,
 }
 
-/// Migration tables that may hold records of ours: our own, and the one of a host that has composed us.
+/// Migration tables that may contain our records: our own, and SeaORM's default, for a host that
+/// has added our migrations to its own.
 ///
-/// A host's table with a name of its own can't be known; then the tables themselves have to tell.
+/// A host may use another name, which we can't know. The tables themselves then show what was
+/// applied.
 const MIGRATION_TABLES: [&str; 2] = [MIGRATION_TABLE, "seaql_migrations"];
 
 impl SchemaState {
-    /// Looks, with reading queries only and no right to change the schema needed.
+    /// Inspects the schema. Only reads, and needs no privilege to change the schema.
     ///
     /// Without a schema name, tables are looked up where the connection's own queries would find them.
     pub(crate) async fn inspect(
         db: &impl ConnectionTrait,
         schema: Option<&SchemaName>,
         migrations: &[SchemaMigration],
-        parts: Parts,
+        parts: PartCheck,
     ) -> Result<Self, DbErr> {
         if let Some(encoding) = unsupported_encoding(db).await? {
             return Ok(Self::UnsupportedEncoding { encoding });
@@ -122,23 +124,23 @@ impl SchemaState {
 
         let has_record =
             |migration: &SchemaMigration| recorded.iter().any(|name| name == migration.name);
-        // A host's schema sync may have created tables that no migration is recorded for. A database that is yet to
-        // be migrated lacks parts that its next migrations add.
-        let is_by_parts =
-            recorded.is_empty() || parts == Parts::Checked && migrations.iter().all(has_record);
+        // Without records, a host's schema sync may have created the tables. While migrations are
+        // pending, missing parts may be those that they will add.
+        let checks_parts =
+            recorded.is_empty() || parts == PartCheck::Run && migrations.iter().all(has_record);
         let mut pending = Vec::new();
         let mut has_tables = false;
         for migration in migrations {
-            let makes = &migration.makes;
-            if let Some(foreign) = makes.foreign_table(db, schema).await? {
+            let change = &migration.change;
+            if let Some(foreign) = change.foreign_table(db, schema).await? {
                 return Ok(foreign);
             }
-            let mut is_applied = makes.is_there(db, schema).await?;
-            has_tables |= is_applied && matches!(makes, Makes::Table { .. });
-            if let Makes::Table { name, .. } = makes
+            let mut is_applied = change.exists(db, schema).await?;
+            has_tables |= is_applied && matches!(change, Change::Table { .. });
+            if let Change::Table { name, .. } = change
                 && let Some(shape) = Shape::of(name)
                 && is_applied
-                && is_by_parts
+                && checks_parts
             {
                 match shape.completeness(db, schema).await? {
                     Completeness::Unfit(state) => return Ok(state),
@@ -157,10 +159,11 @@ impl SchemaState {
     }
 }
 
-/// The version of this library, in whose terms a migration says what it is compatible with.
+/// The version of this library, to compare with the oldest version in the name of a compatible
+/// migration.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// All recorded migrations of ours, whoever has applied them.
+/// Returns all recorded migrations of ours, whether our migrator or a host's has applied them.
 pub(crate) async fn recorded(
     db: &impl ConnectionTrait,
     schema: Option<&SchemaName>,
@@ -172,13 +175,14 @@ pub(crate) async fn recorded(
     Ok(recorded)
 }
 
-/// The recorded migrations that aren't among these.
+/// Returns the recorded migrations that aren't among these.
 pub(crate) fn unknown_to(migrations: &[SchemaMigration], recorded: &[String]) -> Vec<String> {
     let is_unknown = |name: &&String| migrations.iter().all(|known| known.name != name.as_str());
     recorded.iter().filter(is_unknown).cloned().collect()
 }
 
-/// The names of our migrations in a migration table; none where it isn't there or may not be read.
+/// Returns the names of our migrations in a migration table; none if it doesn't exist or isn't
+/// readable.
 pub(crate) async fn recorded_in(
     db: &impl ConnectionTrait,
     schema: Option<&SchemaName>,

@@ -2,10 +2,11 @@ use sea_orm::DbBackend;
 
 use crate::{MIGRATIONS, SchemaName, records};
 
-/// All migrations as one SQL script, for whoever has to apply them by hand.
+/// Returns all migrations as one SQL script, to apply by hand.
 ///
-/// A database that it was run on counts as migrated: it records what it does, with the time 0.
-/// The schema, which must exist, is PostgreSQL's; without one the tables go where the session would make them.
+/// The script also records the migrations, with the time 0, so the database counts as migrated. The
+/// schema is for PostgreSQL only, and must exist. Without it, the session's search path determines
+/// the schema.
 pub fn script(backend: DbBackend, schema: Option<&SchemaName>) -> String {
     let mut lines = vec!["BEGIN;".to_owned()];
     if let (DbBackend::Postgres, Some(schema)) = (backend, schema) {

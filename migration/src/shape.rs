@@ -63,15 +63,15 @@ const SHAPES: [Shape; 2] = [
 ];
 
 /// A missing part of a table.
-enum Lack {
+enum MissingPart {
     PrimaryKey(&'static [&'static str]),
     Index(&'static str),
     Collation(&'static str),
     Cascade(&'static Parent),
 }
 
-impl Lack {
-    /// Whether a migration can add it to an existing table. SQLite can't add keys.
+impl MissingPart {
+    /// Returns whether a migration can add it to an existing table. SQLite can't add keys.
     fn can_be_added(&self, backend: DbBackend) -> bool {
         match self {
             Self::PrimaryKey(_) => false,
@@ -81,7 +81,7 @@ impl Lack {
     }
 }
 
-impl fmt::Display for Lack {
+impl fmt::Display for MissingPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PrimaryKey(columns) => write!(f, "the primary key ({})", columns.join(", ")),
@@ -111,20 +111,20 @@ impl Shape {
         SHAPES.iter().find(|shape| shape.table == table)
     }
 
-    /// How complete an existing table is.
+    /// Returns how complete an existing table is.
     pub(crate) async fn completeness(
         &'static self,
         db: &impl ConnectionTrait,
         schema: Option<&SchemaName>,
     ) -> Result<Completeness, DbErr> {
-        let lacks = self.lacks(db, schema).await?;
+        let missing = self.missing_parts(db, schema).await?;
         let backend = db.get_database_backend();
-        let unfit: Vec<String> = lacks
+        let unfit: Vec<String> = missing
             .iter()
-            .filter(|lack| !lack.can_be_added(backend))
-            .map(Lack::to_string)
+            .filter(|part| !part.can_be_added(backend))
+            .map(MissingPart::to_string)
             .collect();
-        Ok(match (lacks.is_empty(), unfit.is_empty()) {
+        Ok(match (missing.is_empty(), unfit.is_empty()) {
             (true, _) => Completeness::Complete,
             (false, true) => Completeness::Completable,
             (false, false) => Completeness::Unfit(SchemaState::Incomplete {
@@ -134,13 +134,14 @@ impl Shape {
         })
     }
 
-    /// Adds the parts that a migration doesn't create, since the table already exists: all except the indexes.
+    /// Adds the missing parts of a table that already existed, except indexes, which the
+    /// migration's statements create.
     pub(crate) async fn complete(&'static self, db: &impl ConnectionTrait) -> Result<()> {
-        let lacks = self.lacks(db, None).await?;
-        let collations: Vec<String> = lacks
+        let missing = self.missing_parts(db, None).await?;
+        let collations: Vec<String> = missing
             .iter()
-            .filter_map(|lack| match lack {
-                Lack::Collation(column) => {
+            .filter_map(|part| match part {
+                MissingPart::Collation(column) => {
                     Some(format!(r#"ALTER COLUMN {column} TYPE text COLLATE "C""#))
                 }
                 _ => None,
@@ -149,15 +150,16 @@ impl Shape {
         if !collations.is_empty() {
             self.alter(db, &collations.join(", ")).await?;
         }
-        for lack in lacks {
-            if let Lack::Cascade(parent) = lack {
+        for part in missing {
+            if let MissingPart::Cascade(parent) = part {
                 self.add_cascade(db, parent).await?;
             }
         }
         Ok(())
     }
 
-    /// Replaces other keys to the same table, which would still refuse the deletion of a run.
+    /// Adds the foreign key. Drops other keys to the same table, which would still prevent the
+    /// deletion of a run.
     async fn add_cascade(&self, db: &impl ConnectionTrait, parent: &Parent) -> Result<()> {
         let Parent {
             column,
@@ -178,7 +180,7 @@ impl Shape {
         self.alter(db, &changes.join(", ")).await
     }
 
-    /// `changes` contains only our own names, or names quoted by the server.
+    /// Alters the table. `changes` contains only our own names, or names quoted by the server.
     async fn alter(&self, db: &impl ConnectionTrait, changes: &str) -> Result<()> {
         let sql = format!("ALTER TABLE {} {changes}", self.table);
         #[expect(
@@ -190,7 +192,8 @@ impl Shape {
         Ok(())
     }
 
-    /// The state of a schema with a table whose rows would outlive their parents.
+    /// Returns the state of a schema in which the rows of a table would outlive their parents;
+    /// `None` if there is none.
     pub(crate) async fn without_cascade(
         db: &impl ConnectionTrait,
         schema: Option<&SchemaName>,
@@ -204,43 +207,43 @@ impl Shape {
             if keys.is_empty() {
                 return Ok(Some(SchemaState::Incomplete {
                     table: shape.table.to_owned(),
-                    lacks: vec![Lack::Cascade(parent).to_string()],
+                    lacks: vec![MissingPart::Cascade(parent).to_string()],
                 }));
             }
         }
         Ok(None)
     }
 
-    async fn lacks(
+    async fn missing_parts(
         &'static self,
         db: &impl ConnectionTrait,
         schema: Option<&SchemaName>,
-    ) -> Result<Vec<Lack>, DbErr> {
-        let mut lacks = Vec::new();
+    ) -> Result<Vec<MissingPart>, DbErr> {
+        let mut parts = Vec::new();
         let mut key = primary_key(db, schema, self.table).await?;
         let mut expected = self.primary_key.to_vec();
         key.sort();
         expected.sort_unstable();
         if key != expected {
-            lacks.push(Lack::PrimaryKey(self.primary_key));
+            parts.push(MissingPart::PrimaryKey(self.primary_key));
         }
         let found = indexes(db, schema, self.table).await?;
         let missing = self.indexes.iter().filter(|name| !has(&found, name));
-        lacks.extend(missing.map(|name| Lack::Index(name)));
+        parts.extend(missing.map(|name| MissingPart::Index(name)));
         if is_postgres(db) {
             let found = columns_in_another_collation(db, schema, self.table).await?;
             let columns = self.identifiers.iter().filter(|name| has(&found, name));
-            lacks.extend(columns.map(|column| Lack::Collation(column)));
+            parts.extend(columns.map(|column| MissingPart::Collation(column)));
         }
         if let Some(parent) = &self.parent {
             let from = (self.table, parent.column);
             let own = foreign_keys(db, schema, from, parent.table, OnDelete::Cascade).await?;
             let others = foreign_keys(db, schema, from, parent.table, OnDelete::Other).await?;
             if own.is_empty() || !others.is_empty() {
-                lacks.push(Lack::Cascade(parent));
+                parts.push(MissingPart::Cascade(parent));
             }
         }
-        Ok(lacks)
+        Ok(parts)
     }
 }
 

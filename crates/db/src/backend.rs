@@ -1,4 +1,5 @@
-//! The only place that asks which backend a statement or a connection is for.
+//! SQL that depends on the backend. No other module asks which one a statement or a connection is
+//! for.
 
 use std::time::Duration;
 
@@ -14,27 +15,28 @@ use serde::{Serialize, Serializer};
 
 use crate::error;
 
-/// Whether a database has schemas, to which a table's name can be qualified.
+/// Returns whether a database has schemas that can qualify a table's name.
 pub fn has_schemas(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() == DbBackend::Postgres
 }
 
-/// Whether a statement may wait for the lock of a single row.
+/// Returns whether a statement may wait for the lock of a single row.
 pub fn has_row_locks(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() == DbBackend::Postgres
 }
 
-/// Whether a database has only one writer at a time, whatever connection it writes through.
+/// Returns whether a database allows only one writer at a time, across all connections.
 pub fn has_one_writer(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() == DbBackend::Sqlite
 }
 
-/// Whether a text may have a NUL character.
+/// Returns whether text may contain a NUL character.
 pub fn holds_nul(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() != DbBackend::Postgres
 }
 
-/// Whether the connection that runs the statement enforces foreign keys. SQLite only, where a host can switch them off.
+/// Returns a condition that is true if the statement's connection enforces foreign keys. SQLite
+/// only, where a host can disable them.
 pub fn enforces_foreign_keys(connection: &impl ConnectionTrait) -> Option<Expr> {
     const PRAGMA: &str = "pragma_foreign_keys";
 
@@ -46,7 +48,7 @@ pub fn enforces_foreign_keys(connection: &impl ConnectionTrait) -> Option<Expr> 
     (!has_schemas(connection)).then(|| setting.eq(1))
 }
 
-/// The pool below a connection to PostgreSQL.
+/// Returns the driver's pool of a connection to PostgreSQL.
 #[cfg(feature = "postgres")]
 pub fn postgres_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx::PgPool> {
     match &db.inner {
@@ -57,7 +59,7 @@ pub fn postgres_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx:
     }
 }
 
-/// Whether SQLite holds a value as text, be it UTF-8 or not.
+/// Returns whether SQLite stores a value as text, UTF-8 or not.
 #[cfg(feature = "sqlite")]
 pub fn is_text(row: &sea_orm::QueryResult, column: &str) -> bool {
     use sea_orm::sqlx::{Row, TypeInfo, ValueRef};
@@ -67,13 +69,13 @@ pub fn is_text(row: &sea_orm::QueryResult, column: &str) -> bool {
     value.is_some_and(|value| value.type_info().name() == "TEXT")
 }
 
-/// PostgreSQL's values have the type of their column.
+/// Always returns `false`: PostgreSQL's values have the type of their column.
 #[cfg(not(feature = "sqlite"))]
 pub fn is_text(_row: &sea_orm::QueryResult, _column: &str) -> bool {
     false
 }
 
-/// The pool below a connection to SQLite.
+/// Returns the driver's pool of a connection to SQLite.
 #[cfg(feature = "sqlite")]
 pub fn sqlite_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx::SqlitePool> {
     match &db.inner {
@@ -84,7 +86,7 @@ pub fn sqlite_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx::S
     }
 }
 
-/// How many connections a pool has at most, and how long it lets others wait for one.
+/// Returns a pool's maximum number of connections and its acquire timeout.
 pub fn pool_size(db: &sea_orm::DatabaseConnection) -> Option<(u32, Duration)> {
     #[cfg(feature = "sqlite")]
     if let Some(pool) = sqlite_pool(db) {
@@ -99,11 +101,12 @@ pub fn pool_size(db: &sea_orm::DatabaseConnection) -> Option<(u32, Duration)> {
     None
 }
 
-/// Has the planner's statistics brought up to date, if they are far from it: without any, SQLite takes every index for
-/// an equally good one. PostgreSQL does this by itself.
+/// Returns a statement that refreshes outdated planner statistics. Without statistics, SQLite
+/// considers all indexes equally good. PostgreSQL refreshes them automatically.
 pub fn optimize(connection: &impl ConnectionTrait) -> Option<Statement> {
-    /// To run ANALYZE on every table that has none yet or has grown or shrunk tenfold. A bound on what it reads would be
-    /// worth little: it reads the beginning of an index, which says nothing where some values are common and others not.
+    /// Runs ANALYZE on each table that has no statistics yet or has grown or shrunk tenfold. A
+    /// limit on the rows that it reads would make it useless for skewed values: it would read only
+    /// the beginning of each index.
     const OPTIMIZE: &str = "PRAGMA optimize=0x10002";
 
     #[expect(clippy::disallowed_methods, reason = "a pragma can't be built")]
@@ -111,18 +114,20 @@ pub fn optimize(connection: &impl ConnectionTrait) -> Option<Statement> {
     (connection.get_database_backend() == DbBackend::Sqlite).then_some(optimize)
 }
 
-/// Switches a SQLite file to the write-ahead log, if it isn't in that mode yet.
+/// Returns a statement that switches a SQLite file to the write-ahead log, if it isn't in that mode
+/// yet.
 pub fn write_ahead_log() -> Statement {
     #[expect(clippy::disallowed_methods, reason = "a pragma can't be built")]
     let write_ahead_log = Statement::from_string(DbBackend::Sqlite, "PRAGMA journal_mode = WAL");
     write_ahead_log
 }
 
-/// A table of one row, whose statement fails when it has waited so long for a lock, and so leaves the connection to
-/// others. PostgreSQL only, where somebody's open transaction may lock a row for as long as it likes.
+/// Returns a table of one row that adds a lock timeout to the statement that selects from it. The
+/// statement then fails early and frees its connection. PostgreSQL only, where an open transaction
+/// may lock a row indefinitely.
 ///
-/// The setting ends with the statement, which is a transaction by itself, and no row is read, locked or written before
-/// it holds. So it works behind a pooler too.
+/// The setting applies before any row is read, locked or written. It ends with the statement, which
+/// is a transaction of its own, so it also works behind a pooler.
 pub fn lock_timeout(connection: &impl ConnectionTrait) -> Option<TableRef> {
     const MILLISECONDS: &str = "50";
 
@@ -133,11 +138,12 @@ pub fn lock_timeout(connection: &impl ConnectionTrait) -> Option<TableRef> {
     has_schemas(connection).then(|| TableRef::FunctionCall(set, "patience".into_iden()))
 }
 
-/// The table that [`unfold`] and [`unfold_rows`] give, and its only column.
+/// The table that [`unfold`] and [`unfold_rows`] return, and its only column.
 pub const LIST: (&str, &str) = ("list", "value");
 
-/// A list of texts as a table, `LIST`: one parameter however long the list is. A parameter for each would stop
-/// at 32,766 of them, and give every length of the list a statement of its own to prepare.
+/// Returns a list of texts as the table `LIST`, in one parameter whatever its length. With one
+/// parameter per text, the list would be limited to 32,766 texts, and each length would need its
+/// own prepared statement.
 pub fn unfold(
     connection: &impl ConnectionTrait,
     texts: &[impl AsRef<str>],
@@ -150,8 +156,9 @@ pub fn unfold(
         .take())
 }
 
-/// Whether a column has one of these values, which is found out row by row: an index of the column would lead to the
-/// rows in the order of the values, and all of them would have to be sorted for the first page.
+/// Returns a condition that is true if a column has one of these values. It doesn't use an index on
+/// the column, which would return the rows in the order of the values: all of them would have to be
+/// sorted for the first page.
 pub fn is_in(
     connection: &impl ConnectionTrait,
     column: Expr,
@@ -159,28 +166,30 @@ pub fn is_in(
 ) -> Result<Expr> {
     let values = unfold(connection, values)?;
     Ok(match connection.get_database_backend() {
-        // As an array it is made once, and looked up by a hash.
+        // An array is built once, and its values are looked up by hash.
         DbBackend::Postgres => {
             let array = Func::cust("ARRAY").arg(Expr::SubQuery(None, Box::new(values.into())));
             column.eq(Func::cust("ANY").arg(array))
         }
-        // The cast hides the column from the planner.
+        // The cast keeps the planner from using an index.
         _ => column.cast_as("text").in_subquery(values),
     })
 }
 
-/// A limit for all rows: more than any table has, and the largest number that the drivers can bind.
+/// A limit that no table reaches: the largest number that the drivers can bind.
 pub const ALL: u64 = i64::MAX.unsigned_abs();
 
-/// A list of rows as a table, `LIST`, of which [`field`] takes the values; one parameter as well.
+/// Returns a list of rows as the table `LIST`, in one parameter. [`field`] reads their values.
 pub fn unfold_rows(connection: &impl ConnectionTrait, rows: &[impl Serialize]) -> Result<TableRef> {
     let list = list(connection, "jsonb_array_elements", rows)?;
     if !has_schemas(connection) {
         return Ok(TableRef::FunctionCall(list, LIST.0.into_iden()));
     }
-    // The limit leaves nothing out. But of one that it doesn't know PostgreSQL's planner expects a tenth of the list, which
-    // it takes for 100 rows: for so many it would rather read up to 10,000 rows than look each of them up. It is the same
-    // for every list, for with a small one a plan for just this list would seem worth making each time.
+    // The limit excludes no row; it lowers the planner's estimate. PostgreSQL estimates that the
+    // list has 100 rows, for which it would rather scan up to 10,000 rows than look each one up.
+    // With a limit whose value it doesn't know, it expects a tenth of them. The value is the same
+    // for every list: with a small one, PostgreSQL would consider it worth making a new plan for
+    // each execution.
     let rows = Query::select()
         .column(LIST.1)
         .from_function(list, "rows")
@@ -189,12 +198,12 @@ pub fn unfold_rows(connection: &impl ConnectionTrait, rows: &[impl Serialize]) -
     Ok(TableRef::SubQuery(Box::new(rows), LIST.0.into_iden()))
 }
 
-/// The value at this place of a row of [`unfold_rows`], or by this name, as text.
+/// Returns the value at this index, or under this key, in a row of [`unfold_rows`], as text.
 pub fn field(connection: &impl ConnectionTrait, key: impl Into<Value>) -> Expr {
     text_of(connection, Expr::col(LIST), key)
 }
 
-/// The number that stands there as [`serialize_fraction`] has written it.
+/// Returns the number that [`serialize_fraction`] has written at this index or under this key.
 pub fn fraction(connection: &impl ConnectionTrait, key: impl Into<Value>) -> Expr {
     let row = Expr::col(LIST);
     let key = Expr::Constant(key.into());
@@ -202,39 +211,40 @@ pub fn fraction(connection: &impl ConnectionTrait, key: impl Into<Value>) -> Exp
         DbBackend::Postgres => row.binary(PgBinOper::GetJsonField, key),
         _ => row.binary(SqliteBinOper::GetJsonField, key),
     };
-    let part = |place: i32| text_of(connection, parts.clone(), place).cast_as("double precision");
+    let part = |index: i32| text_of(connection, parts.clone(), index).cast_as("double precision");
     part(0).div(part(1)).div(part(2))
 }
 
-/// A float as three integers, the first of which it is when divided by the others; none if it is no such quotient: one of
-/// 2^63 or more, or hardly more than nothing.
+/// Returns a float as three integers: the float is the first divided by the second and by the
+/// third. `None` if there are none: the float is larger than 2^62, or too close to zero.
 pub fn quotient(float: f64) -> Option<(i64, i64, i64)> {
-    const LARGEST: i64 = 1 << 62;
+    const MAX: i64 = 1 << 62;
 
     let (mut numerator, mut denominators) = (float, (1_i64, 1_i64));
-    while numerator.fract() != 0.0 && denominators.1 < LARGEST {
+    while numerator.fract() != 0.0 && denominators.1 < MAX {
         numerator *= 2.0;
         match denominators.0 {
-            LARGEST => denominators.1 *= 2,
+            MAX => denominators.1 *= 2,
             _ => denominators.0 *= 2,
         }
     }
-    let is_exact = numerator.fract() == 0.0 && numerator.abs() <= LARGEST as f64;
+    let is_exact = numerator.fract() == 0.0 && numerator.abs() <= MAX as f64;
     is_exact.then_some((numerator as i64, denominators.0, denominators.1))
 }
 
-/// Writes a float as its [`quotient`]: SQLite doesn't always read a float as the nearest one. It fails if there is none.
+/// Serialises a float as its [`quotient`], since SQLite doesn't always parse a decimal number as
+/// the nearest float. Fails if there is none.
 pub fn serialize_fraction<S: Serializer>(
     float: &f64,
     serializer: S,
 ) -> std::result::Result<S::Ok, S::Error> {
     match quotient(*float) {
         Some(quotient) => quotient.serialize(serializer),
-        None => Err(S::Error::custom("a number that is no quotient of integers")),
+        None => Err(S::Error::custom("the number isn't a quotient of integers")),
     }
 }
 
-/// The same for an optional float.
+/// Serialises an optional float like [`serialize_fraction`].
 pub fn serialize_fraction_if_any<S: Serializer>(
     float: &Option<f64>,
     serializer: S,

@@ -10,23 +10,26 @@ use crate::abandoned::AbandonedStatements;
 use crate::database_url::DatabaseUrl;
 use crate::sqlite_url::{self, Mode, SqliteUrl};
 
-/// What survives a power cut. Killing the process loses nothing either way.
+/// Which writes survive a power cut. Killing the process loses none either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// Every acknowledged write does: SQLite waits for the disk at each commit (`synchronous=FULL`).
+    /// All acknowledged writes: SQLite waits for the disk at each commit (`synchronous=FULL`).
     #[default]
     Full,
-    /// Several times faster: SQLite waits for the disk only now and then (`synchronous=NORMAL`), so a power cut
-    /// may take the last acknowledged writes. The database stays consistent.
+    /// Several times faster: SQLite waits for the disk only occasionally (`synchronous=NORMAL`), so
+    /// a power cut may lose the last acknowledged writes. The database stays consistent.
     Normal,
 }
 
-/// How Runtrail opens a database of its own.
+/// How Runtrail opens a database.
 ///
-/// On SQLite: write-ahead log, foreign keys on, one connection that writes and a few that only read. Only its owner can
-/// read a new file (mode 0600), and the file can shrink again (`auto_vacuum=INCREMENTAL`). Only a migration switches an
-/// existing file to the write-ahead log.
-/// On PostgreSQL: one pool, and one connection more that writes; [`Durability`] is the server's business there.
+/// On SQLite, it uses the write-ahead log, enforces foreign keys, and opens one connection that
+/// writes and a few that only read. A new file is accessible only to its owner (mode 0600) and can
+/// shrink (`auto_vacuum=INCREMENTAL`). Only a migration switches an existing file to the
+/// write-ahead log.
+///
+/// On PostgreSQL, it opens one pool and one additional connection that writes. The server's
+/// settings determine [`Durability`].
 ///
 /// ```
 /// use runtrail_db::{DatabaseOptions, Durability};
@@ -50,14 +53,14 @@ pub struct DatabaseOptions {
 /// What a SQLite file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Intent {
-    /// As the URL says.
+    /// Whatever the URL says.
     Any,
-    /// To write, if it exists.
+    /// Writing, without creating the file.
     WriteExisting,
     Read,
 }
 
-/// How connections use a file.
+/// How connections access a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     not(feature = "sqlite"),
@@ -65,23 +68,24 @@ pub(crate) enum Intent {
 )]
 pub(crate) enum Access {
     Write,
-    /// Writes no data, but may create the files that a writer needs beside it; the last connection removes them.
-    ReadBesideWriter,
+    /// Writes no data, but may create the `-wal` and `-shm` files; the last connection removes
+    /// them.
+    ReadAlongsideWriter,
     /// Opened read-only.
     Read,
-    /// Opened read-only, and without the files beside it.
-    ReadAlone,
+    /// Opened read-only and immutable, without `-wal` and `-shm` files.
+    ReadImmutable,
 }
 
 impl DatabaseOptions {
-    /// A connection to this database: `sqlite://FILE?mode=rwc` (`rwc` creates the file), `sqlite::memory:` (for
-    /// tests), `postgres://USER:PASSWORD@HOST/DATABASE`.
+    /// Creates options for this database: `sqlite://FILE?mode=rwc` (`rwc` creates the file),
+    /// `sqlite::memory:` (for tests), or `postgres://USER:PASSWORD@HOST/DATABASE`.
     ///
     /// The path of a SQLite file is read literally, except for `%XX` and the `?` that begins the parameters. A
-    /// PostgreSQL URL may leave out any part, as in psql: `postgres://USER@/DATABASE?host=/FOLDER`.
+    /// PostgreSQL URL may omit any part, as in psql: `postgres://USER@/DATABASE?host=/FOLDER`.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
-            url: DatabaseUrl::read(&url.into()),
+            url: DatabaseUrl::parse(&url.into()),
             intent: Intent::Any,
             durability: Durability::default(),
             max_connections: 8,
@@ -92,10 +96,11 @@ impl DatabaseOptions {
         }
     }
 
-    /// Opens a SQLite file to read it, as `mode=ro` in its URL does: it is never created, converted or written.
+    /// Opens a SQLite file read-only, like `mode=ro` in its URL: it is never created, converted or
+    /// written.
     ///
-    /// In a folder that can't be written, a file without a `-wal` file is read as immutable (`immutable=1`), with a
-    /// warning through `tracing`. No effect on PostgreSQL.
+    /// In a folder that can't be written, a file without a `-wal` file is opened as immutable
+    /// (`immutable=1`), with a warning through `tracing`. No effect on PostgreSQL.
     pub fn read_only(mut self) -> Self {
         self.intent = Intent::Read;
         self
@@ -107,60 +112,65 @@ impl DatabaseOptions {
         self
     }
 
-    /// What survives a power cut; [`Durability::Full`] by default. SQLite only.
+    /// Sets which writes survive a power cut; [`Durability::Full`] by default. No effect on
+    /// PostgreSQL.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// The most connections that are open at a time; 8 by default, from 1 to 10,000.
+    /// Sets the maximum number of open connections; 8 by default, from 1 to 10,000.
     ///
-    /// One more connection writes: on SQLite every statement, on PostgreSQL the store's grouped calls. With 1, the
-    /// store opens exactly one connection to PostgreSQL, for roles that are limited to one, and writes each call alone.
+    /// One additional connection writes: all statements on SQLite, the store's group commits on
+    /// PostgreSQL. With 1, the store opens exactly one connection to PostgreSQL, for roles that are
+    /// limited to one, and doesn't group commits.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections.clamp(1, 10_000);
         self
     }
 
-    /// How long a call waits for a free connection before it fails with a timeout; 5 s by default, at most a year.
+    /// Sets how long a call waits for a free connection before it fails with a timeout; 5 s by
+    /// default, at most a year.
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
-        /// The pool adds it to the time of day.
-        const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+        /// The pool adds the timeout to the current time, which must not overflow.
+        const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-        self.acquire_timeout = timeout.min(A_YEAR);
+        self.acquire_timeout = timeout.min(MAX_TIMEOUT);
         self
     }
 
-    /// How long a SQLite statement waits for another process's lock before it fails; 10 s by default, at most 24 days.
+    /// Sets how long a SQLite statement waits for another process's lock before it fails; 10 s by
+    /// default, at most 24 days.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        /// SQLite counts milliseconds, and in 31 bits.
-        const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+        /// SQLite counts milliseconds in an `i32`.
+        const MAX_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
-        self.busy_timeout = timeout.min(LONGEST);
+        self.busy_timeout = timeout.min(MAX_TIMEOUT);
         self
     }
 
-    /// Which kind of database the URL names.
+    /// Returns the kind of database that the URL names.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl), which never repeats the URL: there may be a password in it.
+    /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl), which never repeats the URL,
+    /// since it may contain a password.
     pub fn backend(&self) -> Result<DbBackend> {
         self.url.backend()
     }
 
-    /// Whether the URL names a SQLite database.
+    /// Returns whether the URL names a SQLite database.
     pub fn is_sqlite(&self) -> bool {
         matches!(self.backend(), Ok(DbBackend::Sqlite))
     }
 
-    /// Whether a SQLite file is opened read-only.
+    /// Returns whether a SQLite file is opened read-only.
     pub fn is_read_only(&self) -> bool {
         let by_url = self.url.sqlite().is_ok_and(|url| url.mode == Mode::Read);
         by_url || self.intent == Intent::Read
     }
 
-    /// Whether a store has a connection that writes for all callers.
+    /// Returns whether a store has a connection that writes for all callers.
     #[doc(hidden)]
     pub fn has_writer(&self) -> bool {
         match &self.url {
@@ -169,30 +179,31 @@ impl DatabaseOptions {
         }
     }
 
-    /// Whether both name the same file, or the same database of a server, even by different spellings.
+    /// Returns whether both name the same file, or the same database of a server, even in different
+    /// spellings.
     pub fn is_same_database(&self, other: &Self) -> bool {
         match (&self.url, &other.url) {
             (DatabaseUrl::Sqlite(one), DatabaseUrl::Sqlite(other)) => {
-                let place = |url: &SqliteUrl| url.file().and_then(sqlite_url::canonical);
-                place(one).is_some_and(|file| place(other).as_ref() == Some(&file))
+                let path = |url: &SqliteUrl| url.file().and_then(sqlite_url::canonical);
+                path(one).is_some_and(|file| path(other).as_ref() == Some(&file))
             }
             #[cfg(feature = "postgres")]
             (DatabaseUrl::Postgres(one), DatabaseUrl::Postgres(other)) => {
-                let (one, other) = (one.place(), other.place());
+                let (one, other) = (one.location(), other.location());
                 one.is_ok_and(|one| other.is_ok_and(|other| one == other))
             }
             _ => false,
         }
     }
 
-    /// Who uses these pools tells it which statements are abandoned.
+    /// Returns the tracker to which users of these pools report abandoned statements.
     #[doc(hidden)]
     pub fn abandoned(&self) -> &AbandonedStatements {
         &self.abandoned
     }
 
-    /// Opens SQLite's only writing connection, or the only pool (on PostgreSQL, and for a SQLite file that is only
-    /// read).
+    /// Opens the only writing connection to a SQLite database. On PostgreSQL, and for a read-only
+    /// SQLite file, opens the only pool.
     ///
     /// # Errors
     ///
@@ -209,53 +220,58 @@ impl DatabaseOptions {
             return self.open_to_read().await;
         }
         let mut options = self.pool_options();
-        // Writers would only wait for each other inside SQLite, and less fairly than in the pool's queue.
+        // Several writers would wait for each other inside SQLite, less fairly than in the pool's
+        // queue.
         options.min_connections(1).max_connections(1);
         self.open_file(options, Access::Write, busy_timeout).await
     }
 
-    /// The same for a queue of writers with a time limit each: on SQLite a statement fails early while another process
-    /// holds the lock.
+    /// Like [`open`](Self::open), for a queue of writers with a deadline each: on SQLite, a
+    /// statement fails early while another process holds the lock.
     ///
     /// # Errors
     ///
     /// Those of [`open`](Self::open).
     #[doc(hidden)]
     pub async fn open_for_queue(&self) -> Result<DatabaseConnection> {
-        /// Long enough that repeated tries cost next to nothing.
-        const SLICE: Duration = Duration::from_millis(200);
+        /// Long enough to make the cost of retries negligible.
+        const SHORT_BUSY_TIMEOUT: Duration = Duration::from_millis(200);
 
-        self.open_with(self.busy_timeout.min(SLICE)).await
+        self.open_with(self.busy_timeout.min(SHORT_BUSY_TIMEOUT))
+            .await
     }
 
-    /// How long each writer of the queue waits for that lock; `None` on PostgreSQL, which has no such lock.
+    /// Returns how long each writer of the queue waits for that lock; `None` on PostgreSQL, which
+    /// has no such lock.
     #[doc(hidden)]
     pub fn queue_timeout(&self) -> Option<Duration> {
         let is_sqlite = self.backend().is_ok_and(|kind| kind == DbBackend::Sqlite);
         is_sqlite.then_some(self.busy_timeout)
     }
 
-    /// Opens connections that only read, in addition to the one from [`open`](Self::open). `None` if that one serves
-    /// every statement: on PostgreSQL, for a database in memory, and for a SQLite file that is only read.
+    /// Opens connections that only read, in addition to the one from [`open`](Self::open). Returns
+    /// `None` if that one serves all statements: on PostgreSQL, for a database in memory, and for a
+    /// read-only SQLite file.
     ///
     /// # Errors
     ///
     /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl), [`ConnectError::Database`](crate::ConnectError::Database).
     pub async fn open_readers(&self) -> Result<Option<DatabaseConnection>> {
-        let is_alone = self.is_in_memory() || self.is_read_only();
-        if self.backend()? != DbBackend::Sqlite || is_alone {
+        let has_one_pool = self.is_in_memory() || self.is_read_only();
+        if self.backend()? != DbBackend::Sqlite || has_one_pool {
             return Ok(None);
         }
         let opened = self.open_file(
             self.pool_options(),
-            Access::ReadBesideWriter,
+            Access::ReadAlongsideWriter,
             self.busy_timeout,
         );
         opened.await.map(Some)
     }
 
-    /// Opens connections that read a SQLite file of somebody else's, and change nothing in it: not even what makes it
-    /// ours. What another program has begun and was killed in is rolled back, as by whoever opens it next.
+    /// Opens connections that read another program's SQLite file without changing anything in it,
+    /// not even its journal mode. SQLite still rolls back a transaction during which that program
+    /// was killed.
     ///
     /// # Errors
     ///
@@ -264,25 +280,26 @@ impl DatabaseOptions {
         self.url.sqlite()?;
         self.open_file(
             self.pool_options(),
-            Access::ReadBesideWriter,
+            Access::ReadAlongsideWriter,
             self.busy_timeout,
         )
         .await
     }
 
-    /// Whether the driver logs each statement at debug level, and at warn level each that takes longer than a second,
-    /// both under the target `sqlx::query`; off by default, since formatting the text costs more than some statements.
+    /// Enables the driver's statement log; off by default, since formatting a statement costs more
+    /// than executing some statements.
     ///
-    /// The text holds no values, except in a store
-    /// [without prepared statements](crate::Pool::without_prepared_statements): there it holds all of them. The spans of
-    /// this library, which need no switch, never hold any.
-    pub fn log_statements(mut self, is_wanted: bool) -> Self {
-        self.logs_statements = is_wanted;
+    /// The target is `sqlx::query`. Each statement is logged at debug level, and at warn level if it
+    /// takes longer than a second. The text holds no values, except in a store
+    /// [without prepared statements](crate::Pool::without_prepared_statements), where it holds all of
+    /// them. The spans of this library need no switch, and never hold values.
+    pub fn log_statements(mut self, enabled: bool) -> Self {
+        self.logs_statements = enabled;
         self
     }
 
-    /// A pool of one connection for somebody who holds it while writing: on SQLite the one that
-    /// [`open`](Self::open) gave, on PostgreSQL one more, which connects when it is first used.
+    /// Returns a pool of one connection for a task that writes: on SQLite the one from
+    /// [`open`](Self::open), on PostgreSQL an additional one, which connects on first use.
     ///
     /// # Errors
     ///
@@ -296,8 +313,9 @@ impl DatabaseOptions {
         self.open_server(options).await
     }
 
-    /// The pool's own options. SeaORM writes their URL into spans and messages, so it only names the kind of database;
-    /// the driver's options, which have the rest, never appear there.
+    /// Returns the pool's options. SeaORM writes their URL into spans and messages, so it only
+    /// names the kind of database. The driver's options, which contain the rest, never appear
+    /// there.
     pub(crate) fn pool_options(&self) -> PoolOptions {
         let mut options = PoolOptions::new(match self.url {
             DatabaseUrl::Postgres(_) => "postgres://",
@@ -308,11 +326,11 @@ impl DatabaseOptions {
             .acquire_timeout(self.acquire_timeout)
             // A ping before each statement would double the round trips.
             .test_before_acquire_if_idle_for(Duration::from_secs(30))
-            // The driver's own options decide about the log; see with_statement_log.
+            // with_statement_log decides.
             .sqlx_logging(false)
             .record_stmt_in_spans(false);
         #[cfg(feature = "postgres")]
-        self.abandoned.bound_releases(&mut options);
+        self.abandoned.limit_release_wait(&mut options);
         options
     }
 
@@ -325,7 +343,7 @@ impl DatabaseOptions {
 
     #[cfg(not(feature = "postgres"))]
     async fn open_server(&self, _options: PoolOptions) -> Result<DatabaseConnection> {
-        Err(self.without_feature())
+        Err(self.missing_feature())
     }
 
     #[cfg(not(feature = "sqlite"))]
@@ -335,27 +353,27 @@ impl DatabaseOptions {
         _access: Access,
         _busy_timeout: Duration,
     ) -> Result<DatabaseConnection> {
-        Err(self.without_feature())
+        Err(self.missing_feature())
     }
 
     #[cfg(not(feature = "sqlite"))]
     async fn open_to_read(&self) -> Result<DatabaseConnection> {
-        Err(self.without_feature())
+        Err(self.missing_feature())
     }
 
     #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
-    fn without_feature(&self) -> ConnectError {
+    fn missing_feature(&self) -> ConnectError {
         self.backend().err().unwrap_or(ConnectError::InvalidUrl {
             reason: crate::database_url::MISSING_FEATURE,
         })
     }
 
-    /// The SQLite file; `None` for a database in memory, and for PostgreSQL.
+    /// Returns the SQLite file; `None` for a database in memory, and for PostgreSQL.
     pub fn sqlite_file(&self) -> Option<&std::path::Path> {
         self.url.sqlite().ok()?.file()
     }
 
-    /// Whether this is a SQLite database in memory, of which nothing is left when the process ends.
+    /// Returns whether this is a SQLite database in memory, which is lost when the process ends.
     pub fn is_in_memory(&self) -> bool {
         self.url.sqlite().is_ok_and(|url| url.file().is_none())
     }
@@ -379,7 +397,8 @@ impl From<String> for DatabaseOptions {
     }
 }
 
-/// Where the database is: never the password, nor anything that may be one in a mistyped URL.
+/// Prints where the database is, but never the password, nor anything that may be one in a mistyped
+/// URL.
 impl fmt::Display for DatabaseOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.url.fmt(f)

@@ -4,31 +4,32 @@ use std::time::Duration;
 
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlxError};
 
-/// What an error of the database or its driver means to us: the only place that knows their codes.
+/// Classifies the errors of the database and its driver. No other module knows their codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriverErrorKind {
-    /// Somebody else holds a lock.
+    /// Another transaction holds a lock.
     Busy,
-    /// No answer in time.
+    /// The database didn't answer in time.
     Timeout,
-    /// No connection in time.
+    /// No connection became free in time.
     NoConnection,
     /// The disk is full.
     Full,
-    /// The database takes no writes: a standby, or a file that may not be written.
+    /// The database accepts no writes: a standby, or a read-only file.
     ReadOnly,
-    /// A table isn't there.
+    /// A table doesn't exist.
     NoSuchTable,
     /// A constraint or a trigger refuses the statement.
     Refused,
-    /// The connection, the server or the order of things failed: the same statement may succeed later.
+    /// The connection or the server failed, or transactions conflicted: the same statement may
+    /// succeed later.
     Transient,
     /// Anything else.
     Permanent,
 }
 
 impl DriverErrorKind {
-    /// What this error means.
+    /// Classifies an error.
     pub fn of(err: &DbErr) -> Self {
         match err {
             DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => Self::NoConnection,
@@ -39,16 +40,18 @@ impl DriverErrorKind {
         }
     }
 
-    /// What an error means if it is one of the database or its driver, as the source of another error may be.
+    /// Classifies the source of another error; `None` if it isn't an error of the database or its
+    /// driver.
     pub fn of_source(err: &(dyn Error + 'static)) -> Option<Self> {
         err.downcast_ref().map(Self::of)
     }
 
-    /// Repeats an attempt that fails on somebody else's lock, at most `tries` times, with a pause after each.
+    /// Repeats an attempt that fails on another transaction's lock, at most `tries` times, with a
+    /// pause in between.
     ///
     /// # Errors
     ///
-    /// That of the last attempt, or the first for another reason than a lock.
+    /// The error of the last attempt, or the first one that isn't caused by a lock.
     pub async fn retry_while_busy<T, E, F>(
         tries: u32,
         pause: Duration,
@@ -62,14 +65,14 @@ impl DriverErrorKind {
         for _ in 1..tries {
             match attempt().await {
                 Err(err) if is_busy(&err) => tokio::time::sleep(pause).await,
-                done => return done,
+                result => return result,
             }
         }
         attempt().await
     }
 
-    /// Whether a prepared statement is missing, or its name is already in use: a pooler between the driver and the
-    /// server switches connections.
+    /// Returns whether a prepared statement is missing, or its name is already in use: a sign of a
+    /// pooler that switches between servers.
     pub fn is_about_prepared_statements(err: &(dyn Error + 'static)) -> bool {
         let Some(err) = err.downcast_ref::<DbErr>() else {
             return false;
@@ -88,7 +91,7 @@ impl DriverErrorKind {
     fn of_sqlx(err: &SqlxError) -> Self {
         match err {
             SqlxError::Database(err) => match err.code().unwrap_or(Cow::Borrowed("")).as_ref() {
-                // PostgreSQL has five characters, SQLite a number.
+                // PostgreSQL's codes have five characters, SQLite's are numbers.
                 state if state.len() == 5 => Self::of_sqlstate(state),
                 code => code
                     .parse()
@@ -123,7 +126,7 @@ impl DriverErrorKind {
             "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Self::Transient,
             // insufficient_resources: too many connections, out of memory
             _ if state.starts_with("53") => Self::Transient,
-            // protocol_violation: also what a pooler says of a startup parameter that it doesn't know
+            // protocol_violation: poolers also report an unknown startup parameter with it
             "08P01" => Self::Permanent,
             // connection_exception
             _ if state.starts_with("08") => Self::Transient,
@@ -138,7 +141,7 @@ impl DriverErrorKind {
             5 | 6 => Self::Busy,
             // SQLITE_FULL
             13 => Self::Full,
-            // SQLITE_IOERR_SHMSIZE: there is no room for the index of the write-ahead log.
+            // SQLITE_IOERR_SHMSIZE: no space for the index of the write-ahead log
             _ if code == 4874 => Self::Full,
             // SQLITE_READONLY
             8 => Self::ReadOnly,
@@ -146,7 +149,7 @@ impl DriverErrorKind {
             19 => Self::Refused,
             // SQLITE_NOMEM, SQLITE_INTERRUPT, SQLITE_IOERR, SQLITE_PROTOCOL, SQLITE_SCHEMA
             7 | 9 | 10 | 15 | 17 => Self::Transient,
-            // SQLITE_ERROR says it in words only.
+            // SQLITE_ERROR: only the message says more
             1 if message.starts_with("no such table") => Self::NoSuchTable,
             _ => Self::Permanent,
         }

@@ -1,4 +1,4 @@
-//! What the errors of a database and its driver mean to a caller.
+//! Maps errors of the database and its driver to the errors that callers get.
 
 use runtrail_audit::{Error, Result};
 use sea_orm::DbErr;
@@ -7,11 +7,11 @@ use tokio::time::error::Elapsed;
 
 use crate::{ConnectError, DriverErrorKind};
 
-/// An error of the database or the way to it.
+/// Maps an error of the database or of the connection to it.
 pub fn database(err: DbErr) -> Error {
-    let cause = DriverErrorKind::of(&err);
+    let kind = DriverErrorKind::of(&err);
     let source = err.into();
-    match cause {
+    match kind {
         DriverErrorKind::Busy => Error::Busy { source },
         DriverErrorKind::Timeout | DriverErrorKind::NoConnection => Error::Timeout { source },
         DriverErrorKind::Full => Error::StorageFull { source },
@@ -28,7 +28,7 @@ pub fn database(err: DbErr) -> Error {
     }
 }
 
-/// An error of opening a database.
+/// Maps an error of opening a database.
 pub fn connecting(err: ConnectError) -> Error {
     match err {
         ConnectError::InvalidUrl { reason } => Error::invalid("url", reason),
@@ -40,27 +40,27 @@ pub fn connecting(err: ConnectError) -> Error {
     }
 }
 
-/// Whether a constraint or a trigger has refused the statement.
+/// Returns whether a constraint or a trigger refused the statement.
 pub fn is_refused(err: &Error) -> bool {
     driver_error(err).map(DriverErrorKind::of) == Some(DriverErrorKind::Refused)
 }
 
-/// Whether no connection became free, or could be opened, in time.
+/// Returns whether no connection became free, or could be opened, in time.
 pub fn is_without_connection(err: &Error) -> bool {
     driver_error(err).map(DriverErrorKind::of) == Some(DriverErrorKind::NoConnection)
 }
 
-/// Flattens the outcome of a timed operation.
+/// Flattens the result of an operation with a timeout.
 pub fn in_time(outcome: Result<Result<(), DbErr>, Elapsed>) -> Result<()> {
     match outcome {
         Ok(outcome) => outcome.map_err(database),
-        Err(late) => Err(Error::Timeout {
-            source: late.into(),
+        Err(elapsed) => Err(Error::Timeout {
+            source: elapsed.into(),
         }),
     }
 }
 
-/// The caller has no tokio runtime.
+/// Maps the error of a call outside a tokio runtime.
 pub fn runtime(err: TryCurrentError) -> Error {
     Error::Backend {
         transient: false,
@@ -68,17 +68,17 @@ pub fn runtime(err: TryCurrentError) -> Error {
     }
 }
 
-/// The database's own message.
+/// Returns the driver's message, or the error's own if it has no driver error as its source.
 pub fn cause(err: &Error) -> String {
     driver_error(err).map_or_else(|| err.to_string(), ToString::to_string)
 }
 
-/// The driver's error.
+/// Returns the driver error that is the source of this error, if any.
 pub fn driver_error(err: &Error) -> Option<&DbErr> {
     std::error::Error::source(err).and_then(|source| source.downcast_ref::<DbErr>())
 }
 
-/// An error of the query builder: a statement was put together wrongly, which is ours to mend.
+/// Maps an error of the query builder: a bug in the code that built the statement.
 pub fn statement(err: sea_orm::sea_query::error::Error) -> Error {
     Error::Backend {
         transient: false,
@@ -86,7 +86,7 @@ pub fn statement(err: sea_orm::sea_query::error::Error) -> Error {
     }
 }
 
-/// A value that can't be written as JSON.
+/// Maps the error of a value that can't be serialised as JSON.
 pub fn json(err: serde_json::Error) -> Error {
     Error::Backend {
         transient: false,

@@ -1,4 +1,4 @@
-//! Going on in a list from the key of a row, rather than from a number of rows.
+//! Keyset pagination: a list continues after the key of a row, not after a number of rows.
 
 use runtrail_audit::{ListOrder, Result};
 use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
@@ -6,14 +6,16 @@ use sea_orm::{ColumnTrait, IdenStatic, QueryResult};
 
 use crate::{backend, error};
 
-/// What comes after this key in the order. As a comparison of rows, which an index is entered by; the comparisons of
-/// each column that mean the same would read it from its start.
+/// Selects the rows after this key in the order.
+///
+/// It compares row values, which lets the database seek in an index. The equivalent comparisons of
+/// single columns would scan the index from its start.
 pub fn beyond(key: &[impl ColumnTrait], values: Vec<impl Into<Expr>>, order: ListOrder) -> Expr {
-    let place = Expr::tuple(key.iter().map(|column| Expr::col(column.as_column_ref())));
+    let columns = Expr::tuple(key.iter().map(|column| Expr::col(column.as_column_ref())));
     let values = Expr::tuple(values.into_iter().map(Into::into));
     match order {
-        ListOrder::NewestFirst => place.lt(values),
-        ListOrder::OldestFirst => place.gt(values),
+        ListOrder::NewestFirst => columns.lt(values),
+        ListOrder::OldestFirst => columns.gt(values),
     }
 }
 
@@ -28,8 +30,8 @@ pub fn order_by(query: &mut SelectStatement, key: &[impl ColumnTrait], order: Li
     }
 }
 
-/// The values of these columns, of whatever type they are: SQLite holds any in any column, and has an order for
-/// them all.
+/// Returns the values of these columns, whatever their types: SQLite stores any type in any column,
+/// and orders them all.
 pub fn raw_values(row: &QueryResult, columns: &[impl IdenStatic]) -> Result<Vec<sea_orm::Value>> {
     let raw = |column: &str| {
         let number = row.try_get::<i64>("", column).map(sea_orm::Value::from);
@@ -42,11 +44,12 @@ pub fn raw_values(row: &QueryResult, columns: &[impl IdenStatic]) -> Result<Vec<
     values.collect::<Result<_, _>>().map_err(error::database)
 }
 
-/// The values of these columns, for rows to be compared with them by the database.
+/// Returns the values of these columns as operands that the database compares rows with.
 pub fn position(row: &QueryResult, columns: &[impl IdenStatic]) -> Result<Vec<Expr>> {
     let values = raw_values(row, columns)?;
     let operand = |(value, column): (sea_orm::Value, &_)| {
-        // Text that isn't UTF-8 comes as bytes, and those would be compared with text by their type alone.
+        // Text that isn't UTF-8 is read as bytes, which SQLite would compare with text by type
+        // alone.
         let is_text = matches!(value, sea_orm::Value::Bytes(_))
             && backend::is_text(row, IdenStatic::as_str(column));
         let value = Expr::val(value);

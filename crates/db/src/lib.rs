@@ -1,10 +1,13 @@
-//! How a statement reaches SQLite or PostgreSQL.
+//! The database layer for SQLite and PostgreSQL.
 //!
-//! This crate knows URLs, pragmas, pools, the codes of drivers' errors, retries and deadlines. It knows no table.
+//! This crate handles URLs, pragmas, pools, driver error codes, retries and deadlines. It knows no
+//! tables.
 //!
 //! - [`DatabaseOptions`] opens a database.
-//! - A [`Pool`] is a database that was opened here, or a host's. [`Borrowed`] is a host's open transaction.
-//! - A [`Session`] runs the statements of one call on one of them, within the call's [`Timing`].
+//! - [`Pool`] is a database that Runtrail or a host has opened. [`Borrowed`] is a host's open
+//!   transaction.
+//! - [`Session`] executes the statements of one call on either of them, within the limits of the
+//!   call's [`Timing`].
 
 #[cfg(not(any(feature = "sqlite", feature = "postgres")))]
 compile_error!("runtrail-db needs one of the features `sqlite` and `postgres`");

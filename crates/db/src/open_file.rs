@@ -12,7 +12,7 @@ use crate::sqlite_url::Mode;
 use crate::{DatabaseOptions, DriverErrorKind, Durability, Result};
 
 impl DatabaseOptions {
-    /// Opens the file with this access and our settings.
+    /// Opens the file with this access and Runtrail's settings.
     pub(crate) async fn open_file(
         &self,
         mut options: PoolOptions,
@@ -34,7 +34,8 @@ impl DatabaseOptions {
         });
         let driver = self.with_statement_log(driver);
         options
-            // An open file costs nothing, and a database in memory ends with its last connection.
+            // An open file costs nothing, and a database in memory is lost with its last
+            // connection.
             .idle_timeout(None)
             .max_lifetime(None)
             .map_sqlx_sqlite_opts(move |_| driver.clone());
@@ -50,7 +51,7 @@ impl DatabaseOptions {
             let db = self
                 .open_file(self.pool_options(), access, self.busy_timeout)
                 .await?;
-            // SQLite opens the files beside the database only when it reads the first page.
+            // SQLite opens the `-wal` and `-shm` files only when it reads the first page.
             match sqlite_file::read_first_page(&db).await {
                 Ok(()) => Ok(db),
                 Err(err) => {
@@ -63,19 +64,24 @@ impl DatabaseOptions {
             Ok(db) => return Ok(db),
             Err(err) => err,
         };
-        let is_alone = !sqlite_file::beside(file, "-wal").exists()
-            && !sqlite_file::beside(file, "-journal").exists();
-        if access == Access::ReadAlone || !is_alone || !sqlite_file::is_wal(file) {
+        let has_journal = sqlite_file::with_suffix(file, "-wal").exists()
+            || sqlite_file::with_suffix(file, "-journal").exists();
+        if access == Access::ReadImmutable || has_journal || !sqlite_file::is_wal(file) {
             return Err(err);
         }
         let db = self
-            .open_file(self.pool_options(), Access::ReadAlone, self.busy_timeout)
+            .open_file(
+                self.pool_options(),
+                Access::ReadImmutable,
+                self.busy_timeout,
+            )
             .await?;
         if sqlite_file::read_first_page(&db).await.is_err() {
             return Err(err);
         }
         tracing::warn!(
-            "{self} is read as a file that nothing changes meanwhile, since its folder can't be written"
+            "{self} is opened as immutable, since its folder can't be written: \
+             no program may change it meanwhile"
         );
         Ok(db)
     }
@@ -83,14 +89,14 @@ impl DatabaseOptions {
     /// Retries while the file is busy: SQLite's busy timeout doesn't cover the switch of a new file to the write-ahead
     /// log.
     async fn connect(&self, options: PoolOptions) -> Result<DatabaseConnection> {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             let err: DbErr = match Database::connect(options.clone()).await {
                 Ok(connection) => return Ok(connection),
                 Err(err) => err,
             };
             if DriverErrorKind::of(&err) != DriverErrorKind::Busy
-                || begun.elapsed() >= self.busy_timeout
+                || started.elapsed() >= self.busy_timeout
             {
                 return Err(err.into());
             }

@@ -12,8 +12,8 @@ use crate::{ConnectError, DatabaseOptions, Result};
 
 impl DatabaseOptions {
     pub(crate) async fn open_server(&self, mut options: PoolOptions) -> Result<DatabaseConnection> {
-        /// How long a server with a free connection takes at most.
-        const PROMPTLY: Duration = Duration::from_millis(500);
+        /// A server with a free connection accepts it within this time.
+        const CONNECT_TIME: Duration = Duration::from_millis(500);
 
         let DatabaseUrl::Postgres(url) = &self.url else {
             return Err(ConnectError::InvalidUrl {
@@ -21,15 +21,15 @@ impl DatabaseOptions {
             });
         };
         let driver = self.with_statement_log(url.options()?);
-        let of_the_pool = driver.clone();
-        options.map_sqlx_postgres_opts(move |_| of_the_pool.clone());
+        let pool_driver = driver.clone();
+        options.map_sqlx_postgres_opts(move |_| pool_driver.clone());
         let mut connecting = pin!(Database::connect(options));
-        if let Ok(opened) = timeout(PROMPTLY, &mut connecting).await {
+        if let Ok(opened) = timeout(CONNECT_TIME, &mut connecting).await {
             return Ok(opened?);
         }
 
-        // A refused pool retries until its timeout, and then reports only that. A separate connection gets the server's
-        // reason.
+        // A pool whose connection is refused retries until its timeout, and then reports only the
+        // timeout. A separate connection gets the server's reason.
         let refusal = tokio::select! {
             opened = &mut connecting => return Ok(opened?),
             probed = driver.connect() => match probed {
@@ -40,8 +40,8 @@ impl DatabaseOptions {
                 Err(refusal) => refusal,
             },
         };
-        // The pool itself may have the only connection that the role is allowed.
-        match timeout(PROMPTLY, connecting).await {
+        // The pool itself may have the only connection that the role allows.
+        match timeout(CONNECT_TIME, connecting).await {
             Ok(Ok(opened)) => Ok(opened),
             _ => Err(DbErr::Conn(RuntimeErr::SqlxError(refusal.into())).into()),
         }

@@ -1,11 +1,11 @@
 use sea_orm::ConnectOptions as PoolOptions;
 
-/// Makes a pool close every connection that comes back inside of an open transaction.
+/// Makes a pool close every connection that is returned inside an open transaction.
 ///
-/// SeaORM over sqlx leaves such connections behind where a `begin()` is cancelled (by a timeout, a `select!`, a client
-/// that hangs up), or where a full disk has ended a transaction on SQLite. Whatever is written next on such a
-/// connection is acknowledged, and lost when it is closed. A host that gives its own pool to a store, or has any other
-/// reason to keep what it writes, calls this before it connects:
+/// With SeaORM over sqlx, this happens if a `begin()` is cancelled (by a timeout, a `select!`, or a
+/// client that disconnects), or if a full disk has ended a transaction on SQLite. Later writes on
+/// such a connection are acknowledged, and lost when it is closed. A host that passes its own pool
+/// to a store, or that must not lose writes of its own, calls this function before it connects:
 ///
 /// ```
 /// # async fn example() -> Result<(), sea_orm::DbErr> {
@@ -16,18 +16,18 @@ use sea_orm::ConnectOptions as PoolOptions;
 /// # }
 /// ```
 ///
-/// It costs a statement each time a connection comes back, on PostgreSQL a round trip. A database in memory
-/// (`sqlite::memory:`) is gone with a connection that is thrown away.
+/// It costs a statement each time a connection is returned, on PostgreSQL a round trip. A database
+/// in memory (`sqlite::memory:`) is lost with a discarded connection.
 ///
-/// It takes the place of what the options had for `map_sqlx_sqlite_pool_opts` and `map_sqlx_postgres_pool_opts`.
+/// It replaces the callbacks of `map_sqlx_sqlite_pool_opts` and `map_sqlx_postgres_pool_opts`.
 pub fn discard_open_transactions(options: &mut PoolOptions) -> &mut PoolOptions {
     #[cfg(feature = "sqlite")]
     options.map_sqlx_sqlite_pool_opts(|pool| {
         pool.after_release(|connection, _| {
             Box::pin(async move {
                 use sea_orm::sqlx::{Executor, raw_sql};
-                // It succeeds where there is a transaction, and nowhere else. The driver doesn't know that it has
-                // ended now, so the connection is of no use any more.
+                // Succeeds only inside a transaction. The driver doesn't notice that the
+                // transaction has ended, so the connection can't be reused.
                 Ok(connection.execute(raw_sql("ROLLBACK")).await.is_err())
             })
         })
@@ -37,7 +37,8 @@ pub fn discard_open_transactions(options: &mut PoolOptions) -> &mut PoolOptions 
         pool.after_release(|connection, _| {
             Box::pin(async move {
                 use sea_orm::sqlx::{Executor, Row, raw_sql};
-                // The first is when the transaction began. Not a prepared statement: preparing it begins one.
+                // now() is when the transaction began. The query isn't prepared, since preparing it
+                // would begin a transaction.
                 let query = raw_sql("SELECT now() = statement_timestamp()");
                 connection.fetch_one(query).await?.try_get(0)
             })

@@ -8,11 +8,12 @@ use url::form_urlencoded;
 #[derive(Clone)]
 pub(crate) struct PostgresUrl {
     parameters: Vec<(&'static str, String)>,
-    shown: String,
+    /// The URL without anything that may be a password.
+    redacted: String,
 }
 
-/// Parameters that the driver accepts; some have several spellings.
-const KNOWN: [(&str, &str); 17] = [
+/// Spellings of the parameters that the driver accepts, with their names.
+const PARAMETERS: [(&str, &str); 17] = [
     ("host", "host"),
     ("hostaddr", "host"),
     ("port", "port"),
@@ -32,23 +33,24 @@ const KNOWN: [(&str, &str); 17] = [
     ("statement-cache-capacity", "statement-cache-capacity"),
 ];
 
-const NOT_ENCODED: &str = "has a #, or an @ after a / or ?: \
+const UNENCODED_PASSWORD: &str = "has a #, or an @ after a / or ?: \
     in a password write %23 for #, %3F for ?, %2F for / and %40 for @";
 
 impl PostgresUrl {
-    /// Parses the text after `postgres:` as psql does: each part is optional, and a parameter may replace it.
-    pub(crate) fn read(scheme: &str, rest: &str) -> Result<Self, &'static str> {
+    /// Parses the text after `postgres:` as psql does: each part is optional, and a query parameter
+    /// may replace it.
+    pub(crate) fn parse(scheme: &str, rest: &str) -> Result<Self, &'static str> {
         let rest = rest
             .strip_prefix("//")
-            .ok_or("lacks the // after its kind")?;
+            .ok_or("lacks the // after its scheme")?;
         // A # has no meaning in such a URL. It is a mistake, or part of a password that isn't encoded.
         if rest.contains('#') {
-            return Err(NOT_ENCODED);
+            return Err(UNENCODED_PASSWORD);
         }
         let (before_query, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = before_query.split_once('/').unwrap_or((before_query, ""));
         if path.contains('@') {
-            return Err(NOT_ENCODED);
+            return Err(UNENCODED_PASSWORD);
         }
         let (login, address) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
@@ -56,35 +58,38 @@ impl PostgresUrl {
 
         let mut url = Self {
             parameters: Vec::new(),
-            shown: String::new(),
+            redacted: String::new(),
         };
         for (name, part) in [("host", host), ("user", user), ("password", password)] {
             url.push(name, &decoded(part)?)?;
         }
         url.push("port", port)?;
         url.push("dbname", &decoded(path)?)?;
-        for (place, (name, value)) in (1_u32..).zip(form_urlencoded::parse(query.as_bytes())) {
+        for (number, (name, value)) in (1_u32..).zip(form_urlencoded::parse(query.as_bytes())) {
             if name == "options" || name.starts_with("options[") {
                 url.push_options(&name, &value)?;
-            } else if let Some((_, known)) = KNOWN.iter().find(|(spelling, _)| *spelling == name) {
+            } else if let Some((_, known)) =
+                PARAMETERS.iter().find(|(spelling, _)| *spelling == name)
+            {
                 url.push(known, &value)?;
             } else if name.contains('@') || value.contains('@') {
-                return Err(NOT_ENCODED);
+                return Err(UNENCODED_PASSWORD);
             } else {
                 // The message omits the name, which may be part of a password.
-                tracing::warn!("parameter {place} of the database URL is unknown, and ignored");
+                tracing::warn!("parameter {number} of the database URL is unknown and ignored");
             }
         }
-        // With an @ in the query, its ? may belong to a password, and the text before the ? may be part of it too.
-        url.shown = match query.contains('@') {
+        // If the query has an @, its ? and the text before it may belong to a password.
+        url.redacted = match query.contains('@') {
             true => format!("{scheme}://…"),
-            false => url.describe(scheme, user, address, path),
+            false => url.redacted_url(scheme, user, address, path),
         };
         Ok(url)
     }
 
-    /// Shows a host from a parameter in the query, as in psql: `postgres://me@/app?host=/run/postgresql`.
-    fn describe(&self, scheme: &str, user: &str, address: &str, path: &str) -> String {
+    /// Returns the URL without secrets. A host given as a parameter is included:
+    /// `postgres://me@/app?host=/run/postgresql`.
+    fn redacted_url(&self, scheme: &str, user: &str, address: &str, path: &str) -> String {
         let user = match user.is_empty() || user.to_ascii_lowercase().contains("%3a") {
             true => String::new(),
             false => format!("{user}@"),
@@ -106,7 +111,7 @@ impl PostgresUrl {
             "port" if !value.is_empty() && !value.parse().is_ok_and(|port: u16| port > 0) => {
                 return Err("has a port that is not a number from 1 to 65535");
             }
-            "host" if value.contains(',') => return Err("names several hosts: give one"),
+            "host" if value.contains(',') => return Err("names several hosts: use one"),
             "sslmode" if !SSL_MODES.contains(&value.to_ascii_lowercase().as_str()) => {
                 return Err("has an unknown sslmode: \
                      use disable, allow, prefer, require, verify-ca or verify-full");
@@ -117,7 +122,7 @@ impl PostgresUrl {
             _ => {}
         }
         if !value.is_empty() {
-            // The last value wins, except that options add up.
+            // The last value wins, except that options accumulate.
             if name != "options" {
                 self.parameters.retain(|(given, _)| *given != name);
             }
@@ -126,7 +131,7 @@ impl PostgresUrl {
         Ok(())
     }
 
-    /// `options=-c x=y`, or `options[x]=y`.
+    /// Accepts `options=-c x=y` and `options[x]=y`.
     fn push_options(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
         if name == "options" {
             return self.push("options", value);
@@ -143,7 +148,8 @@ impl PostgresUrl {
         Some(host)
     }
 
-    /// The driver's options, passed only as parameters, so that an IPv6 address needs no brackets.
+    /// Returns the driver's options. All parts are passed as parameters, in which an IPv6 address
+    /// needs no brackets.
     #[cfg(feature = "postgres")]
     pub(crate) fn options(&self) -> crate::Result<sea_orm::sqlx::postgres::PgConnectOptions> {
         use sea_orm::sqlx::ConnectOptions;
@@ -162,9 +168,9 @@ impl PostgresUrl {
         })
     }
 
-    /// The server and its database, without the other parts of a URL.
+    /// Returns the host, the port and the database.
     #[cfg(feature = "postgres")]
-    pub(crate) fn place(&self) -> crate::Result<(String, u16, String)> {
+    pub(crate) fn location(&self) -> crate::Result<(String, u16, String)> {
         let options = self.options()?;
         let host = match options.get_socket() {
             Some(socket) => socket.to_string_lossy().into_owned(),
@@ -185,12 +191,12 @@ const SSL_MODES: [&str; 6] = [
     "verify-full",
 ];
 
-/// `host`, `host:port`, `[::1]:port`.
+/// Splits `host`, `host:port` or `[::1]:port` into host and port.
 fn split_address(address: &str) -> Result<(&str, &str), &'static str> {
     let Some(bracketed) = address.strip_prefix('[') else {
         return match address.split_once(':') {
             Some((_, port)) if port.contains(':') => Err(
-                "has several colons in its host: an IPv6 address stands in brackets, as in [::1]",
+                "has several colons in its host: write an IPv6 address in brackets, as in [::1]",
             ),
             Some((host, port)) => Ok((host, port)),
             None => Ok((address, "")),
@@ -199,7 +205,7 @@ fn split_address(address: &str) -> Result<(&str, &str), &'static str> {
     let (host, port) = bracketed
         .split_once(']')
         .ok_or("has a host without its closing bracket")?;
-    // The system resolves a zone, as in fe80::1%eth0.
+    // The operating system resolves a zone, as in fe80::1%eth0.
     let number = host.split('%').next().unwrap_or_default();
     if !number
         .parse()
@@ -210,7 +216,7 @@ fn split_address(address: &str) -> Result<(&str, &str), &'static str> {
     match port.strip_prefix(':') {
         Some(port) => Ok((host, port)),
         None if port.is_empty() => Ok((host, "")),
-        None => Err("has more than a port after the bracket of its host"),
+        None => Err("has text other than a port after the bracket of its host"),
     }
 }
 
@@ -227,6 +233,6 @@ fn escaped(value: &str) -> String {
 
 impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
+        f.write_str(&self.redacted)
     }
 }

@@ -5,15 +5,17 @@ use tokio::time::sleep;
 
 use crate::error;
 
-/// How often a store tries a statement again that has failed for a reason which passes by itself: a connection that
-/// was lost, a server that is restarting, a deadlock, a lock.
+/// How often a store retries a statement after a transient failure: a lost connection, a restarting
+/// server, a deadlock or a lock.
 ///
-/// It waits in between: 10 to 20 ms at first, then twice as long each time, up to 100 to 200 ms; how long within these
-/// bounds is random, so that many callers don't come back all at once.
+/// The first delay is 10 to 20 ms. It doubles with each retry, up to 100 to 200 ms. The delays are
+/// random within these bounds, to keep callers from retrying all at once.
 ///
-/// Two things are never tried again: a call that has run into a timeout of its caller or of the server, since that says
-/// how long to wait; and a statement on a [`Borrowed`](crate::Borrowed) connection, since a transaction is its owner's to
-/// repeat, from the start.
+/// Two kinds of failure are never retried:
+///
+/// - a timeout of the caller or of the server, since it already limits the wait;
+/// - any failure on a [`Borrowed`](crate::Borrowed) connection, since only the owner of a
+///   transaction can repeat it.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -29,8 +31,8 @@ pub struct Retry {
 }
 
 impl Default for Retry {
-    /// 12 tries, of which none begins more than 5 s after the first, but for the pause before it. Where each fails at
-    /// once, they take a second or two.
+    /// 12 tries. No retry follows a failure more than 5 s after the first try. If every try fails
+    /// immediately, all of them take one to two seconds.
     fn default() -> Self {
         Self {
             tries: 12,
@@ -40,29 +42,31 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// Never retry.
+    /// Disables retries.
     pub fn never() -> Self {
         Self::default().tries(1)
     }
 
-    /// The most tries of one statement, the first included; 12 by default, at least 1.
+    /// Sets the maximum number of tries of one statement, including the first; 12 by default, at
+    /// least 1.
     pub fn tries(mut self, tries: usize) -> Self {
         self.tries = tries.max(1);
         self
     }
 
-    /// How long after the first try of a statement a failure is still followed by another; 5 s by default.
+    /// Sets how long after the first try of a statement a failure is still retried; 5 s by default.
     ///
-    /// The pause before that try and the try itself come on top. The limit of a whole call is
-    /// [`Timing::call_timeout`](crate::Timing::call_timeout).
+    /// The delay before the last retry and the retry itself may exceed this time. To limit a whole
+    /// call, set [`Timing::call_timeout`](crate::Timing::call_timeout).
     pub fn within(mut self, time: Duration) -> Self {
         self.within = time;
         self
     }
 
-    /// The first answer that isn't worth another try, or the last one.
+    /// Returns the first result that isn't retryable, or the last one.
     ///
-    /// If statements fail early on a lock of the whole database, they are repeated until `lock_timeout` has passed.
+    /// If statements fail early on a lock of the whole database, they are retried until
+    /// `lock_timeout` has passed.
     pub(crate) async fn run<T, F>(
         &self,
         lock_timeout: Option<Duration>,
@@ -72,23 +76,25 @@ impl Retry {
         T: Send,
         F: Future<Output = Result<T>> + Send,
     {
-        /// Before jitter, which adds up to as much again.
+        /// Before jitter, which adds up to 100 %.
         const MIN_DELAY: Duration = Duration::from_millis(10);
         const MAX_DELAY: Duration = Duration::from_millis(100);
 
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut delay = MIN_DELAY;
         let mut tries = 1;
         loop {
-            let answer = attempt().await;
-            match (&answer, lock_timeout) {
-                (Err(Error::Busy { .. }), Some(timeout)) if begun.elapsed() < timeout => {}
+            let result = attempt().await;
+            match (&result, lock_timeout) {
+                (Err(Error::Busy { .. }), Some(timeout)) if started.elapsed() < timeout => {}
                 (Err(err), _)
-                    if is_retryable(err) && tries < self.tries && begun.elapsed() < self.within =>
+                    if is_retryable(err)
+                        && tries < self.tries
+                        && started.elapsed() < self.within =>
                 {
                     tries += 1;
                 }
-                _ => return answer,
+                _ => return result,
             }
             sleep(delay + delay.mul_f32(fastrand::f32())).await;
             delay = MAX_DELAY.min(delay * 2);
@@ -96,7 +102,8 @@ impl Retry {
     }
 }
 
-/// A timeout of the caller or of the server is final; the lack of a free connection is worth another try.
+/// Returns whether a retry is worthwhile. A timeout of the caller or of the server is final; a
+/// timeout of the wait for a free connection isn't.
 fn is_retryable(err: &Error) -> bool {
     let is_timeout = matches!(err, Error::Timeout { .. });
     err.is_transient() && (!is_timeout || error::is_without_connection(err))

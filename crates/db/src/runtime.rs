@@ -6,15 +6,16 @@ use std::time::Duration;
 use runtrail_audit::{Error, Result};
 use tokio::runtime::Handle;
 
-/// Refuses a runtime without timers, on which the first wait would panic.
+/// Fails outside a runtime, and on a runtime without timers, where the first wait would panic.
 ///
-/// Tokio has no query for this. Creating a timer panics on a runtime without timers, and has no other effect.
+/// Tokio has no query for timers. Creating one panics on a runtime without them, and has no other
+/// effect.
 pub fn verify() -> Result<()> {
-    let unfit = |reason: &str| Error::Backend {
+    let error = |reason: &str| Error::Backend {
         transient: false,
         source: reason.into(),
     };
-    Handle::try_current().map_err(|err| unfit(&err.to_string()))?;
+    Handle::try_current().map_err(|err| error(&err.to_string()))?;
     let timer = panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO)));
-    timer.map_err(|_| unfit("the tokio runtime has no timers: build it with enable_all()"))
+    timer.map_err(|_| error("the tokio runtime has no timers: build it with enable_all()"))
 }

@@ -8,25 +8,25 @@ use tracing::{Instrument, Span, field, trace_span};
 
 use crate::{Connection, Timing, backend, error};
 
-/// One call of a method: a connection, the settings that statements on it go by, and the time it has to end.
+/// One call of a store method: its connection, its settings and its deadline.
 ///
-/// The caller's settings `S` have a [`Timing`] in them; a session dereferences to them.
+/// The settings `S` contain a [`Timing`]; a session dereferences to `S`.
 #[derive(Debug)]
 pub struct Session<'a, C, S = Timing> {
     connection: &'a C,
     settings: &'a S,
     deadline: Option<Instant>,
-    /// Whether others wait for this connection.
+    /// Whether other calls wait for this connection.
     is_shared: bool,
 }
 
 impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
-    /// A call that begins now.
+    /// Starts a call; its timeout begins now.
     pub fn new(connection: &'a C, settings: &'a S) -> Self {
         Self {
             connection,
             settings,
-            // None where it is too far away to be told.
+            // None if an `Instant` can't represent it.
             deadline: connection
                 .pool()
                 .and(settings.as_ref().call_timeout)
@@ -35,7 +35,7 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
         }
     }
 
-    /// On a connection that others wait for.
+    /// Starts a call on a connection that other calls wait for.
     pub fn shared(connection: &'a C, settings: &'a S) -> Self {
         Self {
             is_shared: true,
@@ -43,7 +43,7 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
         }
     }
 
-    /// A query that doesn't wait long for a lock if others wait for its connection.
+    /// Adds a lock timeout to a query if its connection is shared.
     pub fn with_lock_timeout(&self, mut query: SelectStatement) -> SelectStatement {
         if let Some(lock_timeout) = self.lock_timeout_table() {
             query.from(lock_timeout);
@@ -51,7 +51,8 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
         query
     }
 
-    /// What a statement selects from as well, so that it doesn't wait long for a lock while others wait for it.
+    /// Returns a table that adds a lock timeout to the statement that selects from it; `None` if
+    /// the connection isn't shared, and on SQLite.
     pub fn lock_timeout_table(&self) -> Option<TableRef> {
         if self.is_shared {
             backend::lock_timeout(self.connection)
@@ -60,12 +61,13 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
         }
     }
 
-    /// The same with all its time ahead: for the next step of a call that is as long as its data.
+    /// Restarts the timeout, for the next step of a call whose duration depends on the amount of
+    /// data.
     pub fn with_fresh_deadline(&self) -> Self {
         Self::new(self.connection, self.settings)
     }
 
-    /// The same call on another connection.
+    /// Continues the call on another connection.
     pub fn through(&self, connection: &'a C) -> Self {
         Self {
             connection,
@@ -73,7 +75,7 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
         }
     }
 
-    /// The same call with other settings.
+    /// Continues the call with other settings.
     pub fn with_settings<T>(&self, settings: &'a T) -> Session<'a, C, T> {
         Session {
             connection: self.connection,
@@ -83,13 +85,13 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
         }
     }
 
-    /// The connection.
+    /// Returns the connection.
     pub fn connection(&self) -> &C {
         self.connection
     }
 
-    /// Does something that can be repeated, as often as it has to be, until the deadline; or once on a connection that
-    /// is somebody else's.
+    /// Runs a repeatable operation, with retries until the deadline. Without a pool (see
+    /// [`Connection::pool`]), it runs once.
     pub async fn attempt<T, F>(&self, mut attempt: impl FnMut() -> F + Send) -> Result<T>
     where
         T: Send,
@@ -107,16 +109,19 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
             }
         });
         match self.deadline {
-            Some(deadline) => timeout_at(deadline, attempts).await.unwrap_or_else(|late| {
-                Err(Error::Timeout {
-                    source: late.into(),
-                })
-            }),
+            Some(deadline) => timeout_at(deadline, attempts)
+                .await
+                .unwrap_or_else(|elapsed| {
+                    Err(Error::Timeout {
+                        source: elapsed.into(),
+                    })
+                }),
             None => attempts.await,
         }
     }
 
-    /// Executes one statement that gives no rows; returns how many it has written or deleted.
+    /// Executes a statement that returns no rows; returns the number of rows that it has written or
+    /// deleted.
     pub async fn execute(&self, statement: &impl StatementBuilder) -> Result<u64> {
         let result = self
             .attempt(|| async {
@@ -132,8 +137,8 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
         Ok(result.rows_affected())
     }
 
-    /// Fetches every row of a query: stopping after the first would leave the statement half read, which costs
-    /// SQLite more than it saves.
+    /// Fetches all rows of a query. Stopping after the first row would leave the statement
+    /// unfinished, which costs SQLite more than it saves.
     pub async fn fetch(&self, query: &impl StatementBuilder) -> Result<Vec<QueryResult>> {
         self.attempt(|| async {
             let span = self.statement_span(query);
@@ -150,7 +155,7 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
         .await
     }
 
-    /// A span for one statement, at trace level. Its text, which may hold values, is no part of it.
+    /// Opens a trace span for one statement. Its text isn't included, since it may hold values.
     fn statement_span(&self, statement: &impl StatementBuilder) -> Span {
         let span = trace_span!("statement", summary = field::Empty, rows = field::Empty);
         if !span.is_disabled() {
@@ -160,13 +165,13 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
         span
     }
 
-    /// How many rows a query without columns has.
+    /// Counts the rows of a query that has no columns yet.
     pub async fn count(&self, mut query: SelectStatement) -> Result<u64> {
         query.expr_as(Expr::col(Asterisk).count(), "count");
         let rows = self.fetch(&query).await?;
         let counts = rows.iter().map(|row| row.try_get::<i64>("", "count"));
         let count: i64 = counts.sum::<Result<_, _>>().map_err(error::database)?;
-        // Not negative: the database has counted.
+        // A count is never negative.
         Ok(count.unsigned_abs())
     }
 }

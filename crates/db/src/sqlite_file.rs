@@ -10,23 +10,24 @@ use sea_orm::sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJourna
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxError};
 
 use crate::connect::Access;
-use crate::sqlite_url::{Place, SqliteUrl};
+use crate::sqlite_url::{Location, SqliteUrl};
 use crate::{ConnectError, DriverErrorKind, Result};
 
 impl Access {
-    /// How to read a file without leaving files behind.
+    /// Returns how to read a file without leaving other files behind.
     ///
-    /// On a database in WAL mode, a read-only connection creates missing files beside it, and can't remove them.
-    /// Without a `-wal` file, the connection is therefore a writable one that is restricted by `query_only`.
+    /// On a database in WAL mode, a read-only connection creates missing `-wal` and `-shm` files,
+    /// and can't remove them. Without a `-wal` file, the connection is therefore a writable one,
+    /// restricted by `query_only`.
     pub(crate) fn to_read(url: &SqliteUrl) -> Self {
         let Some(file) = url.file() else {
             return Self::Read;
         };
         if url.is_immutable {
-            return Self::ReadAlone;
+            return Self::ReadImmutable;
         }
-        match is_wal(file) && !beside(file, "-wal").exists() {
-            true => Self::ReadBesideWriter,
+        match is_wal(file) && !with_suffix(file, "-wal").exists() {
+            true => Self::ReadAlongsideWriter,
             false => Self::Read,
         }
     }
@@ -35,11 +36,11 @@ impl Access {
         /// The size limit of the WAL file after a checkpoint: 64 MiB.
         const JOURNAL_SIZE_LIMIT: &str = "67108864";
 
-        let mut options = match &url.place {
-            Place::File(file) => SqliteConnectOptions::new().filename(file),
+        let mut options = match &url.location {
+            Location::File(file) => SqliteConnectOptions::new().filename(file),
             // The driver gives each in-memory database a unique name.
-            Place::Memory(None) => "sqlite::memory:".parse().unwrap_or_default(),
-            Place::Memory(Some(name)) => SqliteConnectOptions::new()
+            Location::Memory(None) => "sqlite::memory:".parse().unwrap_or_default(),
+            Location::Memory(Some(name)) => SqliteConnectOptions::new()
                 .filename(name)
                 .in_memory(true)
                 .shared_cache(true),
@@ -52,28 +53,30 @@ impl Access {
         }
         options = options
             .foreign_keys(true)
-            .immutable(url.is_immutable || self == Self::ReadAlone)
+            .immutable(url.is_immutable || self == Self::ReadImmutable)
             .pragma("journal_size_limit", JOURNAL_SIZE_LIMIT);
         match (self, url.file()) {
-            // Only for an empty file: a migration decides about an existing one. On a file with content, auto_vacuum
-            // has no effect, but still acquires the write lock.
+            // Only for an empty file: a migration converts an existing one. On a file with content,
+            // auto_vacuum has no effect, but still acquires the write lock.
             (Self::Write, Some(file)) if is_new(file) => options
                 .journal_mode(SqliteJournalMode::Wal)
                 .auto_vacuum(SqliteAutoVacuum::Incremental),
             (Self::Write, _) => options,
-            (Self::ReadBesideWriter, _) => options.pragma("query_only", "ON"),
-            (Self::Read | Self::ReadAlone, _) => options.read_only(true).pragma("query_only", "ON"),
+            (Self::ReadAlongsideWriter, _) => options.pragma("query_only", "ON"),
+            (Self::Read | Self::ReadImmutable, _) => {
+                options.read_only(true).pragma("query_only", "ON")
+            }
         }
     }
 }
 
-/// Creates the file before SQLite does, so that only its owner can read it. SQLite gives the files beside it the same
-/// mode.
+/// Creates the file before SQLite does, so that only its owner can read it. SQLite gives its `-wal`
+/// and `-shm` files the same mode.
 pub(crate) fn prepare(file: &Path, may_create: bool) -> Result<()> {
     // Another process may have created the file in the meantime.
-    let is_linked = || fs::symlink_metadata(file).is_ok_and(|there| there.is_symlink());
+    let is_linked = || fs::symlink_metadata(file).is_ok_and(|metadata| metadata.is_symlink());
     match fs::metadata(file) {
-        Ok(there) if there.is_file() => return Ok(()),
+        Ok(metadata) if metadata.is_file() => return Ok(()),
         // Opening a named pipe would wait for its other end.
         Ok(_) => return Err(unusable("it is not a regular file")),
         Err(err) if err.kind() != io::ErrorKind::NotFound => {
@@ -108,14 +111,15 @@ fn unusable(reason: &'static str) -> ConnectError {
     ConnectError::NotUsable(io::Error::other(reason))
 }
 
-/// The path of a file that SQLite creates beside this one, by the ending of its name.
-pub(crate) fn beside(file: &Path, ending: &str) -> PathBuf {
+/// Returns the path with a suffix, as in the names of SQLite's `-wal` and `-journal` files.
+pub(crate) fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(file);
-    name.push(ending);
+    name.push(suffix);
     name.into()
 }
 
-/// Whether the file's header declares a write-ahead log: <https://www.sqlite.org/fileformat2.html>.
+/// Returns whether the file's header declares a write-ahead log:
+/// <https://www.sqlite.org/fileformat2.html>.
 pub(crate) fn is_wal(file: &Path) -> bool {
     let mut header = [0; 20];
     let read = File::open(file).and_then(|mut file| file.read_exact(&mut header));
@@ -126,17 +130,18 @@ fn is_new(file: &Path) -> bool {
     fs::metadata(file).map_or(true, |file| file.len() == 0)
 }
 
-/// Reads the first page.
+/// Reads the first page of the database.
 pub(crate) async fn read_first_page(db: &DatabaseConnection) -> Result<()> {
     query(db, "PRAGMA schema_version").await
 }
 
-/// Switches a SQLite file from another program to the write-ahead log; no effect on PostgreSQL.
+/// Switches another program's SQLite file to the write-ahead log; no effect on PostgreSQL.
 pub async fn switch_to_write_ahead_log(db: &DatabaseConnection) -> Result<()> {
     if db.get_database_backend() != sea_orm::DbBackend::Sqlite {
         return Ok(());
     }
-    // SQLite refuses it at once, without the busy timeout, while another connection reads.
+    // While another connection reads, SQLite refuses the switch immediately, without the busy
+    // timeout.
     const PAUSE: Duration = Duration::from_millis(50);
     const TRIES: u32 = 100;
 

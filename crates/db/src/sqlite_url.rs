@@ -7,19 +7,20 @@ use url::form_urlencoded;
 /// A parsed URL of a SQLite database.
 #[derive(Clone, Debug)]
 pub(crate) struct SqliteUrl {
-    pub(crate) place: Place,
+    pub(crate) location: Location,
     pub(crate) mode: Mode,
     pub(crate) is_cache_shared: Option<bool>,
     pub(crate) is_immutable: bool,
     pub(crate) vfs: Option<String>,
-    shown: String,
+    /// The path without anything that may be a password.
+    redacted: String,
 }
 
 /// Where a SQLite database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Location {
     File(PathBuf),
-    /// In memory: shared within the process by a name, or private.
+    /// In memory: shared within the process under this name, or private.
     Memory(Option<PathBuf>),
 }
 
@@ -33,22 +34,22 @@ pub(crate) enum Mode {
 
 impl SqliteUrl {
     /// Parses the text after `sqlite:`: a path, read literally except for `%XX`, and parameters.
-    pub(crate) fn read(rest: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(rest: &str) -> Result<Self, &'static str> {
         let rest = rest.strip_prefix("//").unwrap_or(rest);
         let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
         let decoded = percent_decode_str(path)
             .decode_utf8()
-            .map_err(|_| "names a file in bytes that are not UTF-8")?;
+            .map_err(|_| "has a path that is not UTF-8")?;
         if decoded.contains('\0') {
-            return Err("names a file with a NUL character");
+            return Err("has a path with a NUL character");
         }
         let mut url = Self {
-            place: Place::File(file(&decoded)),
+            location: Location::File(file(&decoded)),
             mode: Mode::default(),
             is_cache_shared: None,
             is_immutable: false,
             vfs: None,
-            shown: shown(path),
+            redacted: redact(path),
         };
         let mut is_in_memory = decoded == ":memory:";
         for (name, value) in form_urlencoded::parse(parameters.as_bytes()) {
@@ -70,18 +71,18 @@ impl SqliteUrl {
         }
         if is_in_memory {
             let name = (!decoded.is_empty() && decoded != ":memory:").then(|| file(&decoded));
-            url.place = Place::Memory(name);
+            url.location = Location::Memory(name);
         } else if decoded.is_empty() {
             return Err("names no file");
         }
         Ok(url)
     }
 
-    /// The file, unless the database is in memory.
+    /// Returns the file, unless the database is in memory.
     pub(crate) fn file(&self) -> Option<&Path> {
-        match &self.place {
-            Place::File(file) => Some(file),
-            Place::Memory(_) => None,
+        match &self.location {
+            Location::File(file) => Some(file),
+            Location::Memory(_) => None,
         }
     }
 }
@@ -95,7 +96,7 @@ fn file(path: &str) -> PathBuf {
 }
 
 /// Hides the text before an @ if it contains a colon: it may be a login meant for a server.
-fn shown(path: &str) -> String {
+fn redact(path: &str) -> String {
     match path.rsplit_once('@') {
         Some((login, rest)) if login.contains(':') => format!("…@{rest}"),
         _ => path.to_owned(),
@@ -104,14 +105,14 @@ fn shown(path: &str) -> String {
 
 impl fmt::Display for SqliteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Memory(None) => f.write_str("sqlite::memory:"),
-            _ => write!(f, "sqlite://{}", self.shown),
+        match &self.location {
+            Location::Memory(None) => f.write_str("sqlite::memory:"),
+            _ => write!(f, "sqlite://{}", self.redacted),
         }
     }
 }
 
-/// The canonical path of a file, whether or not it exists yet.
+/// Returns the canonical path of a file, whether or not the file exists yet.
 pub(crate) fn canonical(file: &Path) -> Option<PathBuf> {
     if let Ok(file) = file.canonicalize() {
         return Some(file);

@@ -2,12 +2,13 @@ use std::time::Duration;
 
 use crate::Retry;
 
-/// How long a call goes on trying.
+/// How long a call may take, and how it is retried.
 #[derive(Clone, Debug, Default)]
 pub struct Timing {
-    /// How often each of its statements is tried again after a failure that passes.
+    /// How each of its statements is retried after a transient failure.
     pub retry: Retry,
-    /// How long the call may take, with all its tries and the wait for a connection; none is as long as it needs.
+    /// How long the call may take, including retries and the wait for a connection; `None` is
+    /// unlimited.
     pub call_timeout: Option<Duration>,
 }
 

@@ -180,7 +180,7 @@ fn the_reason_why_a_url_cannot_be_used_is_given() {
             "postgres://h:0/x",
             "a port that is not a number from 1 to 65535",
         ),
-        ("postgres://::1/x", "an IPv6 address stands in brackets"),
+        ("postgres://::1/x", "write an IPv6 address in brackets"),
         ("postgres://[::1/x", "without its closing bracket"),
         ("postgres://[h]/x", "not an IPv6 address"),
         ("postgres://a,b/x", "several hosts"),

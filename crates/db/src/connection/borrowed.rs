@@ -5,11 +5,12 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statem
 
 use super::{Connection, Pool};
 
-/// Somebody else's open transaction or connection, on which statements are issued and nothing else.
+/// A host's open transaction or connection. A store only executes statements on it, and never
+/// commits or rolls back.
 pub struct Borrowed<'a, C>(&'a C);
 
 impl<'a, C> Borrowed<'a, C> {
-    /// Borrows it.
+    /// Borrows a connection.
     pub fn new(connection: &'a C) -> Self {
         Self(connection)
     }

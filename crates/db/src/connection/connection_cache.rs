@@ -11,21 +11,23 @@ use tokio::time::timeout;
 use super::PooledConnection;
 use crate::{DriverErrorKind, backend};
 
-/// Connections of a pool that are in use all the time, cached from one statement to the next.
+/// Caches a pool's busy connections between statements.
 ///
-/// The pool asks each connection that comes back whether it still works, which on SQLite takes as long as reading a
-/// row. Here one comes back unasked if its statement has succeeded. One whose statement failed, or was given up, goes
-/// back to the pool; so does one that has been idle a while, since the pool knows what becomes of those.
+/// The pool pings each connection that is returned to it, which on SQLite takes as long as reading
+/// a row. A connection whose statement has succeeded is cached without a ping. One whose statement
+/// has failed or was abandoned returns to the pool, and so does one that has been idle for a while,
+/// since the pool manages idle connections.
 pub(super) struct ConnectionCache {
     db: DatabaseConnection,
-    /// As many as the pool has connections: more would wait for one that is cached here.
+    /// One per connection of the pool: further checkouts would wait there for a connection that is
+    /// cached here.
     permits: Semaphore,
-    /// Half as many: writes may wait for locks, and must leave connections for readers.
+    /// Half as many: writes may wait for locks, and must leave connections to reads.
     write_permits: Semaphore,
     acquire_timeout: Duration,
-    /// The one used last at the end: it is the warmest.
+    /// The most recently used connection is last, and is used first.
     idle: Mutex<Vec<IdleConnection>>,
-    /// How many want connections from the pool itself.
+    /// The number of existing [`CachePause`]s.
     pauses: AtomicUsize,
 }
 
@@ -35,21 +37,22 @@ struct IdleConnection {
 }
 
 impl IdleConnection {
-    /// To the pool, which asks it whether it still works; one that nobody may be listening to any more is closed, since
-    /// the question could take as long as the network likes.
-    fn go_back(self) {
-        if self.since.elapsed() > LONG {
+    /// Returns the connection to the pool, which pings it. After a long idle time it is closed
+    /// instead, since a ping without an answer has no timeout.
+    fn return_to_pool(self) {
+        if self.since.elapsed() > MAX_SILENCE {
             self.connection.discard();
         }
     }
 }
 
-/// One of them in use.
+/// A checked-out connection.
 pub(super) struct Checkout<'a> {
     pub(super) connection: PooledConnection,
     _permits: (SemaphorePermit<'a>, Option<SemaphorePermit<'a>>),
 }
 
+/// While it exists, connections are not cached.
 pub(super) struct CachePause<'a>(&'a ConnectionCache);
 
 impl Drop for CachePause<'_> {
@@ -58,21 +61,22 @@ impl Drop for CachePause<'_> {
     }
 }
 
-/// What a connection is taken for.
+/// What a connection is checked out for.
 #[derive(Clone, Copy, PartialEq)]
 enum Purpose {
     Read,
     Write,
 }
 
-/// How long a connection may rest and still be used unasked.
-const REST: Duration = Duration::from_secs(1);
+/// How long a connection may be idle and still be used without a ping.
+const MAX_IDLE: Duration = Duration::from_secs(1);
 
-/// How long a network is trusted to remember a connection that says nothing.
-const LONG: Duration = Duration::from_secs(30);
+/// How long a network is trusted not to drop an idle connection.
+const MAX_SILENCE: Duration = Duration::from_secs(30);
 
 impl ConnectionCache {
-    /// Those of a pool that nobody else uses; none of a pool of another kind.
+    /// Creates a cache for a pool that only the store uses; `None` if the pool is of an unknown
+    /// kind.
     pub(super) fn of(db: &DatabaseConnection) -> Option<Self> {
         let (connections, acquire_timeout) = backend::pool_size(db)?;
         Some(Self {
@@ -85,7 +89,7 @@ impl ConnectionCache {
         })
     }
 
-    /// For a statement that waits for no lock.
+    /// Checks out a connection for a statement that waits for no lock.
     pub(super) async fn checkout_for_read(
         &self,
         has_prepared_statements: bool,
@@ -93,7 +97,7 @@ impl ConnectionCache {
         self.checkout(Purpose::Read, has_prepared_statements).await
     }
 
-    /// For a statement that may wait for a lock.
+    /// Checks out a connection for a statement that may wait for a lock.
     pub(super) async fn checkout_for_write(
         &self,
         has_prepared_statements: bool,
@@ -109,20 +113,20 @@ impl ConnectionCache {
         // A permit is usually free, and a timer would cost as much as the rest.
         if purpose == Purpose::Read
             && let Ok(permit) = self.permits.try_acquire()
-            && let Some(connection) = self.warm()
+            && let Some(connection) = self.pop_idle()
         {
             return Ok(Checkout {
                 connection: connection.prepares_statements(has_prepared_statements),
                 _permits: (permit, None),
             });
         }
-        let take = async {
+        let checkout = async {
             let write_permit = match purpose {
                 Purpose::Write => Some(permit(&self.write_permits).await?),
                 Purpose::Read => None,
             };
             let permit = permit(&self.permits).await?;
-            let connection = match self.warm() {
+            let connection = match self.pop_idle() {
                 Some(connection) => connection,
                 None => PooledConnection::acquire(&self.db).await?,
             };
@@ -131,17 +135,17 @@ impl ConnectionCache {
                 _permits: (permit, write_permit),
             })
         };
-        timeout(self.acquire_timeout, take)
+        timeout(self.acquire_timeout, checkout)
             .await
             .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?
     }
 
-    /// After a statement, to be cached if that has succeeded. One whose statement was given up is just dropped, and so goes
-    /// to the pool.
+    /// Caches the connection if its statement has succeeded. A checkout whose statement was
+    /// abandoned is dropped instead, which returns the connection to the pool.
     pub(super) fn check_in(&self, checkout: Checkout<'_>, failure: Option<&DbErr>) {
         match failure.map(DriverErrorKind::of) {
             None => {}
-            // It has gone itself, or leads to where nothing can be written.
+            // The connection is broken, or its server is read-only.
             Some(DriverErrorKind::Transient | DriverErrorKind::ReadOnly) => {
                 return checkout.connection.discard();
             }
@@ -157,7 +161,7 @@ impl ConnectionCache {
         }
     }
 
-    /// Gives up those that rest here, after a failure that may be theirs too.
+    /// Discards the idle connections after a failure that may affect them too.
     #[cfg(feature = "postgres")]
     pub(super) fn discard(&self) {
         for idle in self.idle().drain(..) {
@@ -165,32 +169,32 @@ impl ConnectionCache {
         }
     }
 
-    /// Lets the pool have those that rest here.
+    /// Returns the idle connections to the pool.
     fn clear(&self) {
         for idle in self.idle().drain(..) {
-            idle.go_back();
+            idle.return_to_pool();
         }
     }
 
-    /// Keeps none while this lives, for somebody who takes connections from the pool itself.
+    /// Stops caching while the returned value exists, for a caller that uses the pool directly.
     pub(super) fn pause(&self) -> CachePause<'_> {
         self.pauses.fetch_add(1, Ordering::Relaxed);
         self.clear();
         CachePause(self)
     }
 
-    /// Keeps none any more, and lends none.
+    /// Stops caching, and refuses further checkouts.
     pub(super) fn close(&self) {
         self.permits.close();
         self.write_permits.close();
         self.clear();
     }
 
-    fn warm(&self) -> Option<PooledConnection> {
+    fn pop_idle(&self) -> Option<PooledConnection> {
         let mut idle = self.idle();
-        let is_warm = |idle: &IdleConnection| idle.since.elapsed() < REST;
-        for idle in idle.extract_if(.., |idle| !is_warm(idle)) {
-            idle.go_back();
+        let is_fresh = |idle: &IdleConnection| idle.since.elapsed() < MAX_IDLE;
+        for idle in idle.extract_if(.., |idle| !is_fresh(idle)) {
+            idle.return_to_pool();
         }
         idle.pop().map(|idle| idle.connection)
     }
@@ -206,7 +210,7 @@ async fn permit(permits: &Semaphore) -> Result<SemaphorePermit<'_>, DbErr> {
 }
 
 impl Drop for ConnectionCache {
-    /// A connection that goes back to its pool needs the runtime for it, and panics without one.
+    /// Returning a connection to its pool needs a runtime, and panics without one.
     fn drop(&mut self) {
         if Handle::try_current().is_err() {
             for idle in self.idle().drain(..) {

@@ -19,10 +19,10 @@ pub use pooled_connection::PooledConnection;
 
 /// A connection that statements run on: a [`Pool`], a [`PooledConnection`], or a [`Borrowed`] transaction.
 ///
-/// Sealed: any other `ConnectionTrait` is [borrowed](Borrowed).
+/// Sealed: any other `ConnectionTrait` is wrapped in [`Borrowed`].
 pub trait Connection: ConnectionTrait + Send + fmt::Debug + sealed::Sealed {
-    /// The pool, on which each statement commits by itself and can be repeated; none inside of somebody else's
-    /// transaction.
+    /// Returns the pool, on which each statement commits on its own and can be repeated. `None` for
+    /// a borrowed or checked-out connection, whose owner decides what is retried.
     #[doc(hidden)]
     fn pool(&self) -> Option<&Pool>;
 }

@@ -16,15 +16,16 @@ use super::{Connection, OnlyWriter};
 use super::{pooled_connection, simple_protocol};
 use crate::{AbandonedStatements, backend, error};
 
-/// When `close` gives up pending calls: after the timeout of a call, if there is one.
+/// Returns when `close` stops waiting for pending calls: after the call timeout, and at most after
+/// 15 s.
 pub fn closing_deadline(call_timeout: Option<Duration>) -> Instant {
-    /// Longer than a call waits for another process's lock.
-    const LONGEST: Duration = Duration::from_secs(15);
+    /// Longer than a call waits for another process's lock by default.
+    const MAX_WAIT: Duration = Duration::from_secs(15);
 
-    Instant::now() + call_timeout.unwrap_or(LONGEST).min(LONGEST)
+    Instant::now() + call_timeout.unwrap_or(MAX_WAIT).min(MAX_WAIT)
 }
 
-/// A database: one that was opened here, or a host's `DatabaseConnection`.
+/// A database: one that Runtrail has opened, or a host's `DatabaseConnection`.
 #[derive(Clone, Debug)]
 pub struct Pool {
     db: DatabaseConnection,
@@ -35,19 +36,20 @@ pub struct Pool {
 /// How a statement gets a connection.
 #[derive(Clone, Debug)]
 enum Kind {
-    /// A host's: the driver's pool gives it one.
+    /// A host's pool: the driver provides the connection.
     Host,
-    /// One of our own: idle connections are cached, for at most as long as nobody else needs them.
+    /// Runtrail's own pool: connections are cached between statements.
     Own {
         cache: Arc<ConnectionCache>,
         abandoned: AbandonedStatements,
     },
-    /// One of our own with a single connection, which the writer holds: the statement goes through it.
+    /// Runtrail's own pool with a single connection: the writer, which owns it, executes the
+    /// statement.
     Single(Arc<dyn OnlyWriter>),
 }
 
 impl Pool {
-    /// Over a host's connection.
+    /// Wraps a host's connection.
     pub fn new(db: DatabaseConnection) -> Self {
         Self {
             db,
@@ -56,7 +58,7 @@ impl Pool {
         }
     }
 
-    /// Over one of our own, whose pool asks what was abandoned.
+    /// Wraps a pool that Runtrail has opened with these [`AbandonedStatements`].
     pub fn own(db: DatabaseConnection, abandoned: AbandonedStatements) -> Self {
         let kind = match ConnectionCache::of(&db).map(Arc::new) {
             Some(cache) => Kind::Own { cache, abandoned },
@@ -68,7 +70,7 @@ impl Pool {
         }
     }
 
-    /// Over one of our own, whose only connection this writer holds.
+    /// Wraps a pool that Runtrail has opened and whose only connection this writer owns.
     pub fn single(db: DatabaseConnection, writer: Arc<dyn OnlyWriter>) -> Self {
         Self {
             kind: Kind::Single(writer),
@@ -76,7 +78,7 @@ impl Pool {
         }
     }
 
-    /// The same database, whose PostgreSQL statements are sent in one message each.
+    /// Sends each PostgreSQL statement in one message, without preparing it.
     pub fn without_prepared_statements(self) -> Self {
         Self {
             has_prepared_statements: false,
@@ -84,7 +86,8 @@ impl Pool {
         }
     }
 
-    /// How long a call waits while another process locks the whole database, where statements fail early.
+    /// Returns how long a call waits while another process locks the whole database, if its
+    /// statements fail earlier.
     pub fn lock_timeout(&self) -> Option<Duration> {
         match &self.kind {
             Kind::Single(writer) => writer.lock_timeout(),
@@ -92,12 +95,12 @@ impl Pool {
         }
     }
 
-    /// Whether PostgreSQL statements are prepared.
+    /// Returns whether PostgreSQL statements are prepared.
     pub fn has_prepared_statements(&self) -> bool {
         self.has_prepared_statements
     }
 
-    /// The connections that are cached here, rather than in the driver's pool.
+    /// Returns the connection cache, if there is one.
     fn cache(&self) -> Option<&ConnectionCache> {
         match &self.kind {
             Kind::Own { cache, .. } => Some(cache),
@@ -107,7 +110,7 @@ impl Pool {
 
     /// Closes each connection once its pending statements have finished, or at the deadline.
     ///
-    /// An [`OnlyWriter`] has to be closed before.
+    /// An [`OnlyWriter`] has to be closed first.
     ///
     /// # Errors
     ///
@@ -120,7 +123,8 @@ impl Pool {
         error::in_time(closed)
     }
 
-    /// The driver's pool, to begin a transaction on: while the answer lives, no connection is cached elsewhere.
+    /// Returns the driver's pool, to begin a transaction on it. While the returned value exists,
+    /// connections are not cached.
     pub fn uncached(&self) -> Uncached<'_> {
         Uncached {
             db: &self.db,
@@ -128,7 +132,8 @@ impl Pool {
         }
     }
 
-    /// Switches a SQLite file with a writer of our own to the write-ahead log; doesn't change the mode of a host's.
+    /// Switches a SQLite file that Runtrail has opened to the write-ahead log; a host's file keeps
+    /// its mode.
     ///
     /// # Errors
     ///
@@ -140,19 +145,20 @@ impl Pool {
         Ok(())
     }
 
-    /// Lets go of idle connections that are of no more use than the one that has just failed: a server that restarts
-    /// ends them all, and each would cost another try; those to a standby would stay standbys for as long as they live.
+    /// Closes idle connections that are as useless as the one that has just failed. A restarting
+    /// server ends all of them, and each would cost another try. Connections to a standby stay
+    /// read-only for as long as they exist.
     #[cfg(feature = "postgres")]
     pub(crate) fn check_idle_connections(&self, failure: &Error) {
         use sea_orm::sqlx::Connection;
         use tokio::time::timeout;
 
-        const PATIENCE: Duration = Duration::from_secs(1);
+        const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
         let Some(pool) = backend::postgres_pool(&self.db) else {
             return;
         };
-        let leads_to_standby = match failure {
+        let is_standby = match failure {
             Error::ReadOnly { .. } => true,
             Error::Backend {
                 transient: true, ..
@@ -164,28 +170,28 @@ impl Pool {
         }
         for mut connection in (0..pool.num_idle()).map_while(|_| pool.try_acquire()) {
             tokio::spawn(async move {
-                let is_fit = !leads_to_standby
-                    && matches!(timeout(PATIENCE, connection.ping()).await, Ok(Ok(())));
-                if !is_fit {
-                    // Without a farewell, which nobody may be there to take.
+                let is_usable = !is_standby
+                    && matches!(timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())));
+                if !is_usable {
+                    // Sends no termination message, since the server may be gone.
                     drop(connection.detach());
                 }
             });
         }
     }
 
-    /// SQLite's can't be lost.
+    /// Does nothing: connections to SQLite can't be lost.
     #[cfg(not(feature = "postgres"))]
     pub(crate) fn check_idle_connections(&self, _failure: &Error) {}
 
-    /// The PostgreSQL pool, if nothing may be prepared on it.
+    /// Returns the PostgreSQL pool if no statement may be prepared on it.
     #[cfg(feature = "postgres")]
-    fn unprepared(&self) -> Option<&sea_orm::sqlx::PgPool> {
+    fn unprepared_pool(&self) -> Option<&sea_orm::sqlx::PgPool> {
         backend::postgres_pool(&self.db).filter(|_| !self.has_prepared_statements)
     }
 }
 
-/// The driver's pool with all its connections; see [`Pool::uncached`].
+/// The driver's pool without the connection cache; see [`Pool::uncached`].
 pub struct Uncached<'a> {
     db: &'a DatabaseConnection,
     _pause: Option<CachePause<'a>>,
@@ -233,11 +239,11 @@ impl ConnectionTrait for Pool {
             Kind::Host => {}
         }
         #[cfg(feature = "postgres")]
-        if let Some(pool) = self.unprepared() {
+        if let Some(pool) = self.unprepared_pool() {
             let result = simple_protocol::query(&statement).execute(pool).await;
             return result
                 .map(Into::into)
-                .map_err(|err| DbErr::Exec(pooled_connection::runtime(err)));
+                .map_err(|err| DbErr::Exec(pooled_connection::runtime_error(err)));
         }
         self.db.execute_raw(statement).await
     }
@@ -267,11 +273,11 @@ impl ConnectionTrait for Pool {
             Kind::Host => {}
         }
         #[cfg(feature = "postgres")]
-        if let Some(pool) = self.unprepared() {
+        if let Some(pool) = self.unprepared_pool() {
             let rows = simple_protocol::query(&statement).fetch_all(pool).await;
             return rows
-                .map(pooled_connection::results)
-                .map_err(|err| DbErr::Query(pooled_connection::runtime(err)));
+                .map(pooled_connection::query_results)
+                .map_err(|err| DbErr::Query(pooled_connection::runtime_error(err)));
         }
         self.db.query_all_raw(statement).await
     }

@@ -21,8 +21,8 @@ use super::simple_protocol;
 use super::{Connection, Pool};
 use crate::backend;
 
-/// One connection of a pool, checked out for many statements: to take it from the pool and give it back costs as much as some
-/// of them.
+/// A connection that is checked out of its pool for many statements, since a checkout costs as much
+/// as some statements.
 pub struct PooledConnection {
     connection: Inner,
     #[cfg_attr(
@@ -33,49 +33,50 @@ pub struct PooledConnection {
     has_failed: AtomicBool,
     since: Instant,
     #[cfg(feature = "postgres")]
-    plans: Plans,
+    plan_age: PlanAge,
 }
 
-/// How old the plans of prepared statements are, in rows that were written since.
+/// Measures the age of prepared statements' plans in rows that were written since.
 ///
-/// PostgreSQL keeps a plan that it has made while there were few rows, and would read whole tables by it until it looks at
-/// their sizes by itself, which may take it a minute.
+/// PostgreSQL keeps a plan that it has made while a table had few rows. With that plan it would
+/// scan the whole table until its automatic ANALYZE, which may take a minute to start.
 #[cfg(feature = "postgres")]
-struct Plans {
+struct PlanAge {
     written: AtomicU64,
-    /// After how many rows they are made anew.
-    last_until: AtomicU64,
+    /// The number of written rows at which the plans are renewed.
+    renew_at: AtomicU64,
 }
 
 #[cfg(feature = "postgres")]
-impl Plans {
-    /// Fewer rows than any plan is bad for.
-    const FEW: u64 = 1_000;
+impl PlanAge {
+    /// With fewer rows, no plan is slow.
+    const FEW_ROWS: u64 = 1_000;
 
     fn new() -> Self {
         Self {
             written: AtomicU64::new(0),
-            last_until: AtomicU64::new(Self::FEW),
+            renew_at: AtomicU64::new(Self::FEW_ROWS),
         }
     }
 
-    /// Has them made anew each time that twice as much has been written on this connection.
-    async fn renew(&self, connection: &mut sqlx::PgConnection) -> Result<(), SqlxError> {
+    /// Renews the plans each time the number of rows written on this connection has doubled.
+    async fn renew_plans(&self, connection: &mut sqlx::PgConnection) -> Result<(), SqlxError> {
         let written = self.written.load(Ordering::Relaxed);
-        if written >= self.last_until.load(Ordering::Relaxed) {
+        if written >= self.renew_at.load(Ordering::Relaxed) {
             connection.clear_cached_statements().await?;
-            self.last_until.store(2 * written, Ordering::Relaxed);
+            self.renew_at.store(2 * written, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    fn have_written(&self, rows: u64) {
+    fn add_written(&self, rows: u64) {
         self.written.fetch_add(rows, Ordering::Relaxed);
     }
 }
 
-/// How long one is used without the pool seeing it, which has limits of its own to how old they get.
-const OLD: Duration = Duration::from_secs(300);
+/// How long a connection is used before it returns to the pool, which limits the lifetime of its
+/// connections.
+const MAX_CHECKOUT: Duration = Duration::from_secs(300);
 
 enum Inner {
     #[cfg(feature = "sqlite")]
@@ -85,7 +86,7 @@ enum Inner {
 }
 
 impl PooledConnection {
-    /// Checks one out.
+    /// Checks out a connection.
     pub async fn acquire(db: &DatabaseConnection) -> Result<Self, DbErr> {
         Ok(Self {
             connection: Inner::acquire(db).await?,
@@ -93,11 +94,11 @@ impl PooledConnection {
             has_failed: AtomicBool::new(false),
             since: Instant::now(),
             #[cfg(feature = "postgres")]
-            plans: Plans::new(),
+            plan_age: PlanAge::new(),
         })
     }
 
-    /// Whether statements are prepared on it from here on; SQLite always does.
+    /// Sets whether statements are prepared from now on; SQLite always prepares them.
     pub fn prepares_statements(self, has_prepared_statements: bool) -> Self {
         Self {
             has_prepared_statements,
@@ -105,27 +106,28 @@ impl PooledConnection {
         }
     }
 
-    /// Whether any statement has failed on it.
+    /// Returns whether any statement has failed on this connection.
     pub fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::Relaxed)
     }
 
-    /// Whether its pool should see it again.
+    /// Returns whether the connection should return to its pool.
     pub fn is_old(&self) -> bool {
-        self.since.elapsed() > OLD
+        self.since.elapsed() > MAX_CHECKOUT
     }
 
-    /// Gives it up after a failure, or with a statement under way.
+    /// Discards the connection after a failure, or with a statement in progress.
     ///
-    /// To PostgreSQL it is closed: there may be no server behind it any more, or one that has become a standby. One to
-    /// SQLite goes back: nothing can be wrong with it, and a database in memory would be gone.
+    /// On PostgreSQL it is closed: its server may be gone, or may have become a standby. On SQLite
+    /// it returns to the pool: it can't be broken, and closing it could lose a database in memory.
     pub fn discard(self) {
         if backend::has_schemas(&self) {
             self.detach();
         }
     }
 
-    /// Takes it out of its pool and closes it, without a farewell, which nobody may be there to take.
+    /// Removes the connection from its pool and closes it, without a termination message, since the
+    /// server may be gone.
     pub fn detach(self) {
         match self.connection {
             #[cfg(feature = "sqlite")]
@@ -135,7 +137,7 @@ impl PooledConnection {
         }
     }
 
-    fn remember<T>(&self, result: Result<T, DbErr>) -> Result<T, DbErr> {
+    fn note_failure<T>(&self, result: Result<T, DbErr>) -> Result<T, DbErr> {
         if result.is_err() {
             self.has_failed.store(true, Ordering::Relaxed);
         }
@@ -157,12 +159,12 @@ impl Inner {
         }
         Err(DbErr::BackendNotSupported {
             db: "a connection of another kind",
-            ctx: "keeping a connection",
+            ctx: "checking out a connection",
         })
     }
 }
 
-/// A statement with its values, prepared once for each connection.
+/// Returns a statement with its values, to be prepared once per connection.
 fn query<DB>(statement: Statement) -> sqlx::query::Query<'static, DB, SqlxValues>
 where
     DB: sqlx::Database,
@@ -173,7 +175,7 @@ where
 }
 
 impl Connection for PooledConnection {
-    /// None: whoever holds it decides what is tried again.
+    /// Returns `None`: the owner of the connection decides what is retried.
     fn pool(&self) -> Option<&Pool> {
         None
     }
@@ -202,19 +204,19 @@ impl ConnectionTrait for PooledConnection {
             Inner::Postgres(connection) => {
                 let connection = &mut **connection.lock().await;
                 let result = match self.has_prepared_statements {
-                    true => match self.plans.renew(connection).await {
+                    true => match self.plan_age.renew_plans(connection).await {
                         Ok(()) => query(statement).execute(connection).await,
                         Err(err) => Err(err),
                     },
                     false => simple_protocol::query(&statement).execute(connection).await,
                 };
                 if let Ok(result) = &result {
-                    self.plans.have_written(result.rows_affected());
+                    self.plan_age.add_written(result.rows_affected());
                 }
                 result.map(Into::into)
             }
         };
-        self.remember(result.map_err(|err| DbErr::Exec(runtime(err))))
+        self.note_failure(result.map_err(|err| DbErr::Exec(runtime_error(err))))
     }
 
     #[expect(clippy::disallowed_methods, reason = "forwarding, not calling")]
@@ -233,7 +235,7 @@ impl ConnectionTrait for PooledConnection {
             Inner::Sqlite(connection) => {
                 let mut connection = connection.lock().await;
                 let rows = query(statement).fetch_all(&mut **connection).await;
-                rows.map(results)
+                rows.map(query_results)
             }
             #[cfg(feature = "postgres")]
             Inner::Postgres(connection) => {
@@ -246,14 +248,14 @@ impl ConnectionTrait for PooledConnection {
                             .await
                     }
                 };
-                rows.map(results)
+                rows.map(query_results)
             }
         };
-        self.remember(rows.map_err(|err| DbErr::Query(runtime(err))))
+        self.note_failure(rows.map_err(|err| DbErr::Query(runtime_error(err))))
     }
 }
 
-pub(super) fn results(rows: Vec<impl Into<QueryResult>>) -> Vec<QueryResult> {
+pub(super) fn query_results(rows: Vec<impl Into<QueryResult>>) -> Vec<QueryResult> {
     rows.into_iter().map(Into::into).collect()
 }
 
@@ -261,11 +263,11 @@ fn acquire_error(err: SqlxError) -> DbErr {
     match err {
         SqlxError::PoolTimedOut => DbErr::ConnectionAcquire(ConnAcquireErr::Timeout),
         SqlxError::PoolClosed => DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),
-        err => DbErr::Conn(runtime(err)),
+        err => DbErr::Conn(runtime_error(err)),
     }
 }
 
-pub(super) fn runtime(err: SqlxError) -> RuntimeErr {
+pub(super) fn runtime_error(err: SqlxError) -> RuntimeErr {
     RuntimeErr::SqlxError(err.into())
 }
 

@@ -1,8 +1,9 @@
-//! Statements without preparing them, for poolers that can't keep prepared statements.
+//! Executes statements without preparing them, for poolers that don't support prepared statements.
 //!
-//! The driver prepares in one message and executes in the next. A pooler in transaction mode may send the two to
-//! different servers, and only newer ones (PgBouncer from 1.21 on) notice. PostgreSQL's simple protocol does it
-//! in a single message, with the values written into the text: by the query builder, which quotes them.
+//! The driver prepares in one message and executes in the next. A pooler in transaction mode may
+//! send the two to different server connections; only newer poolers (PgBouncer since 1.21) prevent
+//! that. PostgreSQL's simple protocol needs a single message, which contains the values. The query
+//! builder quotes them.
 
 use sea_orm::Statement;
 use sea_orm::sqlx::{self, AssertSqlSafe, RawSql};
