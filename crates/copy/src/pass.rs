@@ -147,7 +147,7 @@ impl<'a> Pass<'a> {
             if batch.is_full() {
                 self.append(&mut batch).await?;
             }
-            if without_run.len() >= StoredRows::MOST_AT_ONCE {
+            if without_run.len() >= StoredRows::MAX_BATCH_ROWS {
                 self.look_for_runs(&mut without_run).await?;
             }
             let read = self.account.summary.events.read - told;
@@ -272,8 +272,7 @@ impl Batch {
     }
 
     fn is_full(&self) -> bool {
-        self.events.len() >= StoredRows::MOST_AT_ONCE
-            || self.bytes >= StoredRows::MOST_BYTES_AT_ONCE
+        self.events.len() >= StoredRows::MAX_BATCH_ROWS || self.bytes >= StoredRows::MAX_BATCH_BYTES
     }
 }
 
