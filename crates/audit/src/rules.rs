@@ -156,7 +156,7 @@ fn check_depth(field: &'static str, value: &Value, allowed: usize) -> Result<()>
         Value::Number(number) if number.as_f64().is_none_or(|float| !float.is_finite()) => {
             Err(Error::invalid(
                 field,
-                format!("has the number {number}, which is out of range"),
+                format!("contains the number {number}, which is out of range"),
             ))
         }
         _ => Ok(()),

@@ -65,7 +65,7 @@ impl RunSummary {
         }
     }
 
-    /// Adds the texts, which gives the complete run.
+    /// Returns the complete run, with these texts.
     pub fn with_texts(self, inputs: Map<String, Value>, output: String, error: String) -> SkillRun {
         let Self {
             id,

@@ -14,9 +14,9 @@ use crate::{Page, Result, RunFilter, RunStats, SkillRun, SkillRunLog};
 /// descending. The order is total, so two pages of a list never overlap or skip a run.
 ///
 /// **Writes.** `Ok` means that the database has committed.
-/// If a future is dropped before it completes, its write has happened either completely or not at
-/// all, and repeating the call returns `Ok` and leaves one row. A dropped purge stops between two
-/// batches; calling it again deletes the rest.
+/// If a future is dropped before it completes, its write happens either completely or not at all,
+/// and repeating the call returns `Ok` and leaves one row. A dropped purge stops between two batches;
+/// calling it again deletes the rest.
 ///
 /// **Times** are stored and compared in whole microseconds; smaller fractions are truncated, in
 /// arguments too.

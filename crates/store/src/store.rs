@@ -30,8 +30,8 @@ use crate::statements::{logs, runs};
 ///
 /// # When a future is dropped
 ///
-/// Every write is a single statement, which is committed on its own. When its future is dropped, the
-/// write has happened either completely or not at all, and repeating the call returns `Ok` and leaves
+/// Every write is a single statement, which is committed on its own. If its future is dropped, the
+/// write happens either completely or not at all, and repeating the call returns `Ok` and leaves
 /// one row. If the store owns its connections, a dropped call that is still queued is never started.
 /// A purge, and `append_logs` with very many events, are a series of such statements; calling them
 /// again completes them.

@@ -82,8 +82,8 @@ fn summaries(db: &Session<'_, impl Connection>) -> SelectStatement {
         .take()
 }
 
-/// Restricts `query` to this run and its relatives: the next run's column `to` equals the column
-/// `from` of the run before it.
+/// Restricts `query` to this run and all runs reached from it. A step leads from a run to those whose
+/// column `to` equals its column `from`.
 fn relatives(
     db: &Session<'_, impl Connection>,
     mut query: SelectStatement,

@@ -39,7 +39,7 @@ pub(crate) async fn ids(
         .collect())
 }
 
-/// The number of ids per query, each of which needs two subqueries: SQLite allows 500 in a union.
+/// The number of ids per query. Each id needs two subqueries, and SQLite allows 500 in a union.
 const IDS_PER_QUERY: usize = 200;
 
 pub(crate) async fn neighbours(

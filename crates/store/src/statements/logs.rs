@@ -73,9 +73,9 @@ pub(crate) async fn append_all(
 /// Appends the events of a batch, with the same results as appending one after another. Returns the
 /// result of each event.
 ///
-/// If another caller starts the run between the insert and the query that follows, the query may find
-/// a different event with the key of one of these, although others of these are missing that should
-/// have been stored.
+/// Another caller may start the run between the insert and the query that follows, and append events
+/// to it. Some events of the batch are then missing although the run exists, while others conflict.
+/// The missing events are appended again.
 async fn append_batch(
     db: &Session<'_, impl Connection>,
     batch: &[&Model],
