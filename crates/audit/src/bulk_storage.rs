@@ -5,36 +5,39 @@ use crate::{
     ListOrder, LogFilter, Page, Result, RunFilter, RunQuery, SkillRun, SkillRunLog, Storage,
 };
 
-/// Many records at a time, in bounded memory.
+/// Reads and writes many records in bounded memory.
 ///
-/// **Streams** read some rows at a time, each time with a query of its own, so that they hold no connection and
-/// no lock while their consumer is busy. What is written meanwhile is seen if it comes later in the order.
+/// **Streams** read a few rows at a time, with a separate query each time. They occupy no connection
+/// and no lock while their consumer is busy. A record that is written meanwhile is included if its
+/// position is after the rows that were already read.
 ///
-/// A damaged row is an item, [`Corrupt`](crate::Error::Corrupt), after which the stream goes on. Any other error
-/// is its last item.
+/// A damaged row is an item, [`Corrupt`](crate::Error::Corrupt), and the stream continues after it.
+/// Any other error ends the stream.
 #[async_trait]
 pub trait BulkStorage: Storage {
-    /// Stores many events, as if by [`append_log`](Storage::append_log) for each in turn, but much faster: one
-    /// statement takes up to 1,000 events, or 4 MiB.
+    /// Stores many events. The result is the same as calling [`append_log`](Storage::append_log) for
+    /// each event in turn, but this is much faster: one statement writes a batch of up to 1,000
+    /// events, or 4 MiB.
     ///
-    /// Each statement commits by itself. When the future is dropped, those that were sent are there; the same
-    /// call again completes the rest.
+    /// Each batch is committed separately. If the future is dropped, the batches sent so far are
+    /// stored; repeating the call stores the rest.
     ///
     /// # Errors
     ///
-    /// Those of [`append_log`](Storage::append_log), for the first event that earns one.
-    /// [`InvalidInput`](crate::Error::InvalidInput) and [`TooLarge`](crate::Error::TooLarge) are found out before
-    /// anything is stored; a [`Conflict`](crate::Error::Conflict) or [`NotFound`](crate::Error::NotFound) keeps
-    /// none of the other events from being stored.
+    /// Those of [`append_log`](Storage::append_log), for the first event that fails.
+    /// [`InvalidInput`](crate::Error::InvalidInput) and [`TooLarge`](crate::Error::TooLarge) are
+    /// returned before anything is stored. After a [`Conflict`](crate::Error::Conflict) or
+    /// [`NotFound`](crate::Error::NotFound), all other events are stored.
     async fn append_logs(&self, events: &[SkillRunLog]) -> Result<()>;
 
-    /// The runs of a page of those that a filter takes, one by one.
+    /// Streams one page of the runs that match a filter.
     ///
-    /// Some 25 are held at a time.
+    /// Each query reads up to 25 runs.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::Error::InvalidInput), as the only item, for a filter that nothing can match.
+    /// [`InvalidInput`](crate::Error::InvalidInput), as the only item, for a filter with a value that
+    /// no run can have.
     fn stream_runs(
         &self,
         filter: &RunFilter,
@@ -42,7 +45,8 @@ pub trait BulkStorage: Storage {
         page: Page,
     ) -> BoxStream<'_, Result<SkillRun>>;
 
-    /// The same as [`stream_runs`](Self::stream_runs), by a wider filter.
+    /// Streams one page of the runs that match a query; otherwise like
+    /// [`stream_runs`](Self::stream_runs).
     fn stream_runs_by_query(
         &self,
         query: &RunQuery,
@@ -50,14 +54,14 @@ pub trait BulkStorage: Storage {
         page: Page,
     ) -> BoxStream<'_, Result<SkillRun>>;
 
-    /// The events of a run, one by one; none for an unknown run.
+    /// Streams the events of a run; empty for an unknown run.
     ///
-    /// Some 100 are held at a time.
+    /// Each query reads up to 100 events.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::Error::InvalidInput), as the only item, for a run id, an event type or a sequence
-    /// that can't be.
+    /// [`InvalidInput`](crate::Error::InvalidInput), as the only item, for an invalid run id, event
+    /// type or sequence.
     fn stream_logs(
         &self,
         run_id: &str,

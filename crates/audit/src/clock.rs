@@ -2,13 +2,13 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
-/// Where a store takes "now" from: the end of a run, and the time of an event that brings none.
+/// The source of the current time, for the finish of runs and for events without a time.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The time now.
+    /// Returns the current time.
     fn now(&self) -> DateTime<Utc>;
 }
 
-/// The clock of the machine.
+/// The system clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

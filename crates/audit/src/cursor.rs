@@ -4,23 +4,24 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A place in a list, as a text to hand out and take back: letters, digits, `-` and `_`.
+/// A position in a list, as opaque text for clients: letters, digits, `-` and `_`.
 ///
-/// It belongs to the filter and the order of the list that it came from, and stays valid for as long as those do: over
-/// restarts, and in a copy of the history. What is in it is nobody's business, and no secret.
+/// A cursor is valid only for the filter and the order of the list that it came from. With these it
+/// stays valid indefinitely: across restarts, and in a copy of the history. Its content is an
+/// implementation detail, but not secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cursor(String);
 
 impl Cursor {
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl From<String> for Cursor {
-    /// A text that came back. Whether it is a cursor is checked when it is used.
+    /// Accepts any text; a malformed cursor is reported when it is used.
     fn from(text: String) -> Self {
         Self(text)
     }
@@ -46,7 +47,7 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// Which page of a list is wanted: how many records, and from where on.
+/// Selects a page of a list: the number of records and the cursor to start from.
 ///
 /// ```
 /// # use runtrail_audit::{Cursor, PageRequest};
@@ -57,18 +58,19 @@ impl fmt::Display for Cursor {
 #[non_exhaustive]
 #[must_use]
 pub struct PageRequest {
-    /// At most so many records: from 1 to [`MAX_LIMIT`](Self::MAX_LIMIT).
+    /// The maximum number of records, from 1 to [`MAX_LIMIT`](Self::MAX_LIMIT).
     pub limit: u64,
-    /// From here on, forward or back as the cursor says; from the beginning of the list without one.
+    /// Where the page starts; `None` for the beginning of the list. The cursor also determines the
+    /// direction.
     #[serde(default)]
     pub cursor: Option<Cursor>,
 }
 
 impl PageRequest {
-    /// The most records of a page.
+    /// The maximum number of records of a page.
     pub const MAX_LIMIT: u64 = 1_000;
 
-    /// The first page.
+    /// Requests the first page.
     pub const fn first(limit: u64) -> Self {
         Self {
             limit,
@@ -76,7 +78,8 @@ impl PageRequest {
         }
     }
 
-    /// The page after this cursor, or before it, as the cursor says; the first page for `None`.
+    /// Sets the cursor. The page lies after it or before it, depending on the cursor; `None`
+    /// requests the first page.
     pub fn at(mut self, cursor: impl Into<Option<Cursor>>) -> Self {
         self.cursor = cursor.into();
         self
@@ -84,33 +87,33 @@ impl PageRequest {
 }
 
 impl Default for PageRequest {
-    /// The first 50.
+    /// Requests the first 50 records.
     fn default() -> Self {
         Self::first(50)
     }
 }
 
-/// Some records of a list, in its order whichever way they were reached.
+/// One page of a list. Its records are in the order of the list, even if it was reached backwards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CursorPage<T> {
     /// The records.
     pub items: Vec<T>,
-    /// The page that follows; `None` if no record follows, or on an empty page.
+    /// The cursor of the next page; `None` if no record follows, or if this page is empty.
     pub next: Option<Cursor>,
-    /// The page before this one; `None` on the first page and on an empty one. The records on it may have been purged
-    /// in the meantime.
+    /// The cursor of the previous page; `None` if this page is the first one, or empty. The records
+    /// of the previous page may have been purged in the meantime.
     pub previous: Option<Cursor>,
-    /// The place before the first record, for records that are stored there later; on an empty page it is
-    /// set only in the direction in which the page was reached.
+    /// The position before the first record, to look for records that are stored there later. On an
+    /// empty page it is set only if the page was reached backwards.
     pub start_cursor: Option<Cursor>,
-    /// The place after the last record, for records that are stored there later; on an empty page it is
-    /// set only in the direction in which the page was reached.
+    /// The position after the last record, to look for records that are stored there later. On an
+    /// empty page it is set only if the page was reached forwards from a cursor.
     pub end_cursor: Option<Cursor>,
 }
 
 impl<T> CursorPage<T> {
-    /// A page with these records, and nothing before or after them.
+    /// Creates a page of these records, without cursors.
     pub fn new(items: Vec<T>) -> Self {
         Self {
             items,

@@ -3,9 +3,9 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// The error beneath an [`Error`], shared by its clones.
+/// The underlying error of an [`Error`], shared by its clones.
 ///
-/// It dereferences to the error itself, which [`source`](std::error::Error::source) returns as well.
+/// It dereferences to the error that [`source`](std::error::Error::source) returns.
 #[derive(Clone)]
 pub struct ErrorSource(Arc<dyn std::error::Error + Send + Sync + 'static>);
 
@@ -29,47 +29,49 @@ impl fmt::Debug for ErrorSource {
     }
 }
 
-/// The result of every fallible call here.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong, one variant for each thing a caller may want to do about it.
+/// The errors of a history. Each variant calls for a different reaction of the caller.
 ///
-/// Every write can be repeated after any of these: it then succeeds once, or says the same again.
+/// It is safe to repeat a write after any of them: the write takes effect once, or fails again.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no such run.
+    /// No run with this id is stored.
     #[error("there is no run with id {run_id:?}")]
     NotFound {
-        /// The id that was asked for.
+        /// The requested id.
         run_id: String,
     },
-    /// Another event is stored at this place of the run; it stays as it is.
-    #[error("event {sequence} of run {run_id:?} is stored already, with another type or payload")]
+    /// A different event is stored under this sequence of the run; the stored event is unchanged.
+    #[error(
+        "event {sequence} of run {run_id:?} is already stored with a different type or payload"
+    )]
     Conflict {
         /// The run of the event.
         run_id: String,
-        /// The place within the run.
+        /// The sequence within the run.
         sequence: u64,
     },
-    /// The run is finished and differs from what was given; it stays as it is.
-    #[error("run {run_id:?} is finished and differs from what was given")]
+    /// The stored run is finished and differs from the given one; the stored run is unchanged.
+    #[error("run {run_id:?} is finished and differs from the given one")]
     RunFinished {
         /// The id of the run.
         run_id: String,
     },
-    /// Another run is stored under this id; that run is unchanged.
-    #[error("there is a run {run_id:?} already, and it differs from what was given")]
+    /// A different run is stored under this id; the stored run is unchanged.
+    #[error("run {run_id:?} already exists and differs from the given one")]
     RunExists {
         /// The id of the run.
         run_id: String,
     },
-    /// An argument is out of bounds.
+    /// An argument is invalid.
     #[error("{field} {reason}")]
     InvalidInput {
         /// The field or argument.
         field: &'static str,
-        /// What is wrong with it, in words that follow the field's name.
+        /// What is wrong, as a predicate of the field: the message is "{field} {reason}".
         reason: Cow<'static, str>,
     },
     /// A value is larger than the store's [`Limits`](crate::Limits).
@@ -82,7 +84,7 @@ pub enum Error {
         /// The limit in bytes.
         limit: usize,
     },
-    /// A stored row can't be read: something other than this library has written it.
+    /// A stored row can't be decoded: another program has written it.
     #[error("row {id:?} of table {table} is damaged: {column} {reason}")]
     Corrupt {
         /// The table of the row.
@@ -91,34 +93,36 @@ pub enum Error {
         id: String,
         /// The first column that can't be read.
         column: &'static str,
-        /// What is wrong with it, in words that follow the column's name.
+        /// What is wrong, as a predicate of the column.
         reason: String,
     },
-    /// The database has none of Runtrail's tables: it was never migrated.
+    /// The database has none of Runtrail's tables; call
+    /// [`initialize`](crate::Storage::initialize) first.
     #[error("the database has no Runtrail tables: migrate it first")]
     SchemaMissing,
-    /// The schema is older than this version of the library.
+    /// The schema is older than this version of the library; migrate it.
     #[error("the Runtrail schema is older than this version: pending {}", .pending.join(", "))]
     SchemaOutdated {
-        /// Migrations that are still to be applied.
+        /// Migrations that are not yet applied.
         pending: Vec<String>,
     },
-    /// The schema is newer than this version of the library.
+    /// The schema is newer than this version of the library; upgrade the library.
     #[error("the Runtrail schema is newer than this version: it has {}", .unknown.join(", "))]
     SchemaTooNew {
         /// Applied migrations that this version doesn't know.
         unknown: Vec<String>,
     },
-    /// A table with one of Runtrail's names belongs to something else.
+    /// A table has one of Runtrail's names but belongs to another application.
     #[error("table {table} is not Runtrail's: it has no column {}", .missing.join(", "))]
     SchemaForeign {
         /// The table.
         table: String,
-        /// Columns that it would have if it were Runtrail's.
+        /// The columns that Runtrail's table would have.
         missing: Vec<String>,
     },
-    /// A key of this table is missing: something other than our migrations created the table, such as SeaORM's schema
-    /// sync, or changed it. On PostgreSQL, migrating adds a foreign key.
+    /// A key of this table is missing. The table was created or changed by something other than
+    /// Runtrail's migrations, such as SeaORM's schema sync. On PostgreSQL, migrating adds a missing
+    /// foreign key.
     #[error("table {table} lacks {}", .lacks.join(" and "))]
     SchemaIncomplete {
         /// The table.
@@ -126,53 +130,53 @@ pub enum Error {
         /// The missing parts.
         lacks: Vec<String>,
     },
-    /// The PostgreSQL database has an encoding that can't hold every character.
+    /// The encoding of the PostgreSQL database doesn't support every character.
     ///
-    /// A database keeps the encoding that it was created with: `CREATE DATABASE … ENCODING 'UTF8'`. `SQL_ASCII` works
-    /// too.
+    /// The encoding of a database can't be changed later. Create one with
+    /// `CREATE DATABASE … ENCODING 'UTF8'`; `SQL_ASCII` works too.
     #[error(
-        "the database has the encoding {encoding}, which can't hold every character: use one with UTF8"
+        "the database has the encoding {encoding}, which doesn't support every character: use a database with UTF8"
     )]
     UnsupportedEncoding {
         /// The encoding, as PostgreSQL names it.
         encoding: String,
     },
-    /// The disk, or the space given to the database, is full.
+    /// The disk is full, or the database has reached its size limit.
     #[error("the database has no space left: {}", root_cause(source))]
     StorageFull {
-        /// The database's own words.
+        /// The error that the database or its driver reported.
         source: ErrorSource,
     },
-    /// The database takes no writes.
+    /// The database rejects writes.
     ///
-    /// On PostgreSQL the server is a standby, as may happen after a failover, or read-only by its settings: connect to
-    /// the primary, or promote the standby. On SQLite the file is read-only.
+    /// On PostgreSQL, the server is a standby, for example after a failover, or its settings make it
+    /// read-only: connect to the primary, or promote the standby. On SQLite, the file is read-only.
     #[error("the database is read-only: {}", root_cause(source))]
     ReadOnly {
-        /// The database's own words.
+        /// The error that the database or its driver reported.
         source: ErrorSource,
     },
-    /// Others kept the row or the database locked; try again.
+    /// Another transaction has locked the row or the database; try again.
     ///
-    /// If the caller itself has a transaction open on the SQLite file, the store has waited for the caller's own lock:
-    /// write through that transaction instead, with `AuditStore::on`.
+    /// On SQLite, the lock may belong to an open transaction of the caller itself: write through that
+    /// transaction instead, with `AuditStore::on`.
     #[error("the database is busy: {}", root_cause(source))]
     Busy {
-        /// The database's own words.
+        /// The error that the database or its driver reported.
         source: ErrorSource,
     },
-    /// No connection was free, or the database didn't answer, in time; try again.
+    /// No connection became available in time, or the database didn't answer in time; try again.
     #[error("the database did not answer in time: {}", root_cause(source))]
     Timeout {
-        /// The database's own words.
+        /// The error that the database or its driver reported.
         source: ErrorSource,
     },
-    /// Any other failure of the database or the way to it.
+    /// Any other failure of the database or of the connection to it.
     #[error("the database failed: {}", root_cause(source))]
     Backend {
         /// Whether the same call may succeed later.
         transient: bool,
-        /// The database's own words.
+        /// The error that the database or its driver reported.
         source: ErrorSource,
     },
 }
@@ -205,7 +209,7 @@ pub enum ErrorKind {
     Backend,
 }
 
-/// The message of the innermost error: the outer ones only repeat it, or say less.
+/// Returns the message of the innermost error; the outer errors repeat it or are less specific.
 fn root_cause(source: &ErrorSource) -> String {
     let mut cause: &(dyn std::error::Error + 'static) = &**source;
     while let Some(inner) = cause.source() {
@@ -215,7 +219,7 @@ fn root_cause(source: &ErrorSource) -> String {
 }
 
 impl Error {
-    /// [`Error::InvalidInput`]: `reason` follows the field's name in the message.
+    /// Creates an [`Error::InvalidInput`] with the message "{field} {reason}".
     pub fn invalid(field: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
         Self::InvalidInput {
             field,
@@ -223,14 +227,14 @@ impl Error {
         }
     }
 
-    /// [`Error::NotFound`] for this run.
+    /// Creates an [`Error::NotFound`] for this run.
     pub fn not_found(run_id: &str) -> Self {
         Self::NotFound {
             run_id: run_id.to_owned(),
         }
     }
 
-    /// Which error it is, to compare or to match without the details.
+    /// Returns the variant without its details, for comparisons.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound { .. } => ErrorKind::NotFound,
@@ -254,7 +258,7 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed later without anybody mending anything.
+    /// Returns whether the same call may succeed later without intervention.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Busy { .. } | Self::Timeout { .. } => true,

@@ -1,4 +1,4 @@
-//! Every trait of a history for references, boxes and shared pointers to one.
+//! Implements every trait of a history for `&T`, `Box<T>` and `Arc<T>`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::{
     RunStats, RunSummary, RunTree, SkillRun, SkillRunLog, Storage,
 };
 
-/// Implements a trait for each kind of pointer. `clippy::missing_trait_methods` finds a method that is left out here,
-/// also one with a default.
+/// Implements a trait for each kind of pointer. `clippy::missing_trait_methods` reports a missing
+/// method, even if the trait has a default for it.
 macro_rules! forward {
     ($name:ident { $($methods:tt)* }) => {
         forward!(@for &T, $name { $($methods)* });

@@ -1,8 +1,9 @@
 use crate::{BulkStorage, PagedStorage, Retention, RunCreation, RunLookup, RunTree, Storage};
 
-/// Everything that a history can do: [`Storage`] and all traits that extend it.
+/// All operations of a history: [`Storage`] and all traits that extend it.
 ///
-/// Every type with these traits has it, so that a host can keep one `Arc<dyn History>`:
+/// Every type that implements these traits implements `History`, so a host can hold a single
+/// `Arc<dyn History>`:
 ///
 /// ```
 /// use std::sync::Arc;

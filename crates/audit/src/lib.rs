@@ -1,15 +1,14 @@
-//! The port of Runtrail: what a run history stores and promises, without saying how.
+//! The storage interface of Runtrail: what a run history stores and guarantees, without any SQL.
 //!
-//! A *run* is one execution of a skill, agent or job; an *event* is one line of what it did.
-//! [`Storage`] is the contract that every implementation keeps; `runtrail-store` keeps it on SQLite and
-//! PostgreSQL.
-//! This crate has no SQL and needs no async runtime.
+//! A *run* is one execution of a skill, agent or job; an *event* is one step recorded during a run.
+//! [`Storage`] is the contract of every implementation; `runtrail-store` implements it on SQLite
+//! and PostgreSQL. This crate needs no async runtime.
 //!
-//! Reading order: [`SkillRun`], [`RunStats`] and [`SkillRunLog`] are the records, [`RunFilter`] and [`Page`]
-//! choose among them, [`Storage`] says what can be done with them, [`Error`] what can go wrong.
-//! [`BulkStorage`], [`PagedStorage`], [`RunTree`], [`RunCreation`], [`RunLookup`] and [`Retention`] add further
-//! operations, and [`History`] is all of them.
-//! An implementer also uses [`rules`], the checks that make two implementations refuse the same input.
+//! Reading order: [`SkillRun`], [`RunStats`] and [`SkillRunLog`] are the records, [`RunFilter`] and
+//! [`Page`] select some of them, [`Storage`] defines the operations, and [`Error`] their failures.
+//! [`BulkStorage`], [`PagedStorage`], [`RunTree`], [`RunCreation`], [`RunLookup`] and [`Retention`]
+//! add further operations, and [`History`] combines all of these traits.
+//! Implementers also use [`rules`], the checks that make all implementations reject the same input.
 
 mod run;
 mod run_log;

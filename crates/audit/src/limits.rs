@@ -1,6 +1,6 @@
 use crate::{Error, Result};
 
-/// How large one value may be: a payload, the inputs, an output or an error text.
+/// The maximum size of one value: a payload, the inputs, an output or an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Limits {
@@ -8,12 +8,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// 1 MiB a value.
+    /// The default limit: 1 MiB.
     pub const DEFAULT_VALUE_BYTES: usize = 1 << 20;
-    /// 16 MiB a value: as far as the limit can be raised.
+    /// The highest possible limit: 16 MiB.
     pub const MAX_VALUE_BYTES: usize = 16 << 20;
 
-    /// Values of at most `value_bytes` bytes (UTF-8; for JSON, of its text).
+    /// Limits values to `value_bytes` bytes of UTF-8. The size of a JSON value is that of its text.
     ///
     /// # Errors
     ///
@@ -28,7 +28,7 @@ impl Limits {
         Ok(Self { value_bytes })
     }
 
-    /// The size of the largest value that is taken, in bytes.
+    /// Returns the limit in bytes.
     pub const fn value_bytes(&self) -> usize {
         self.value_bytes
     }

@@ -1,11 +1,12 @@
 use serde::{Deserialize, Serialize};
 
-/// Which end of a list comes first.
+/// The sort direction of a list.
 ///
-/// Runs go by `started_at`, then by `id`; the events of a run by their sequence. Either way the order is total.
+/// Runs are sorted by `started_at`, then by `id`; the events of a run by their sequence. Both orders
+/// are total.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ListOrder {
-    /// Descending, as every list of [`Storage`](crate::Storage) does it.
+    /// Descending, like every list of runs in [`Storage`](crate::Storage).
     #[default]
     NewestFirst,
     /// Ascending.
@@ -13,7 +14,7 @@ pub enum ListOrder {
 }
 
 impl ListOrder {
-    /// The other one.
+    /// Returns the opposite order.
     pub fn reversed(self) -> Self {
         match self {
             Self::NewestFirst => Self::OldestFirst,

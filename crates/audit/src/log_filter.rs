@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-/// Which events of a run a stream or a page takes; the default takes all.
+/// Selects events of a run; the default matches all events.
 ///
-/// All parts that are set must hold.
+/// An event must match every part that is set.
 ///
 /// ```
 /// use runtrail_audit::LogFilter;
@@ -15,25 +15,25 @@ use serde::{Deserialize, Serialize};
 #[non_exhaustive]
 #[must_use]
 pub struct LogFilter {
-    /// Only events of this type.
+    /// Matches only events of this type.
     pub event_type: Option<String>,
-    /// Only events with a larger sequence than this.
+    /// Matches only events with a larger sequence than this.
     pub after: Option<u64>,
 }
 
 impl LogFilter {
-    /// Every event.
+    /// Creates a filter that matches all events.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only events of this type.
+    /// Restricts the filter to events of this type.
     pub fn event_type(mut self, event_type: impl Into<String>) -> Self {
         self.event_type = Some(event_type.into());
         self
     }
 
-    /// Only events with a larger sequence than this.
+    /// Restricts the filter to events with a larger sequence than this.
     pub fn after(mut self, sequence: u64) -> Self {
         self.after = Some(sequence);
         self

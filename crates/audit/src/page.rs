@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-/// A stretch of a list: how many rows, after skipping how many; the default is the whole list.
+/// A part of a list, as the number of rows to skip and a limit; the default is the whole list.
 ///
-/// Any number is fine: beyond the end of the list there are simply no rows.
+/// All values are valid: beyond the end of the list, a page is empty.
 ///
 /// ```
 /// use runtrail_audit::Page;
@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 #[non_exhaustive]
 #[must_use]
 pub struct Page {
-    /// At most this many rows; `None` means all.
+    /// The maximum number of rows; `None` means no limit.
     pub limit: Option<u64>,
-    /// Rows to skip first, with and without a limit.
+    /// The number of rows to skip first; it also applies without a limit.
     pub offset: u64,
 }
 
@@ -28,7 +28,7 @@ impl Page {
         offset: 0,
     };
 
-    /// The first `limit` rows.
+    /// Selects the first `limit` rows.
     pub const fn first(limit: u64) -> Self {
         Self {
             limit: Some(limit),
@@ -36,7 +36,7 @@ impl Page {
         }
     }
 
-    /// The same number of rows, after skipping `offset`.
+    /// Skips `offset` rows first.
     pub const fn skip(self, offset: u64) -> Self {
         Self {
             limit: self.limit,
@@ -46,7 +46,7 @@ impl Page {
 }
 
 impl From<Option<u64>> for Page {
-    /// From the start, with a limit or without.
+    /// Starts at the first row, with this limit if it is set.
     fn from(limit: Option<u64>) -> Self {
         Self { limit, offset: 0 }
     }

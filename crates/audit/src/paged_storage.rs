@@ -5,29 +5,33 @@ use crate::{
     SkillRunLog, Storage,
 };
 
-/// Pages that go on from a place in the list instead of counting rows from its start.
+/// Lists in pages that start at a cursor instead of a row number (keyset pagination).
 ///
-/// The page after ten thousand others costs what the first one costs, and nothing is skipped or shown twice when
-/// records come in meanwhile: those that come later in the order than the cursor are on the pages that follow.
+/// A page deep in the list costs the same as the first one. Records that are stored between two
+/// pages never cause a record to be skipped or repeated: those that sort after the cursor appear on
+/// the following pages.
 ///
-/// Runs go by `started_at`, then by `id`; events by their sequence. A damaged row is left out and reported through
-/// `tracing`, so a page may have fewer records than were asked for with more to come.
+/// Runs are sorted by `started_at`, then by `id`; events by their sequence. A damaged row is left out
+/// and reported through `tracing`, so a page can have fewer records than requested although more
+/// follow.
 ///
-/// # What a page costs
+/// # Cost of a page
 ///
-/// A page reads little more than its rows when one index leads to them: with one skill, one caller, one channel or one
-/// status, top-level runs, the children of a run, bounds of the start, or nothing at all. What else is asked for is
-/// looked up in each row on the way: lists and exclusions, the finish, runtimes and tokens cost as many rows as there
-/// are until enough fit, up to all that the index leads to. For runs without a stored parent, the parent of each row is
-/// looked up by its id as well. An id prefix reads the runs with such ids.
+/// A page reads few rows beyond its own if an index covers the filter: one skill, one caller, one
+/// channel or one status, top-level runs, the children of a run, bounds of the start, or no filter.
+/// All other conditions are checked on each row of that index: lists, exclusions, and bounds of the
+/// finish, duration and tokens. Such a page reads rows until enough of them match, in the worst case
+/// all that the index yields. For runs without a stored parent, the parent of each row is also
+/// looked up by its id. An id prefix reads the runs with such ids.
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](crate::Error::InvalidInput) for a limit out of bounds, a value in the filter that no run can have
-/// (too long, with a NUL, negative, not finite), and a cursor that is damaged or belongs to another filter, order or list.
+/// [`InvalidInput`](crate::Error::InvalidInput) for a limit out of bounds, a filter value that no run
+/// can have (too long, containing a NUL, negative, not finite), and a cursor that is malformed or
+/// belongs to another filter, order or list.
 #[async_trait]
 pub trait PagedStorage: Storage {
-    /// A page of runs.
+    /// Lists one page of the runs that match a query.
     ///
     /// ```
     /// # use runtrail_audit::{ListOrder, PageRequest, PagedStorage, Result, RunQuery};
@@ -50,9 +54,10 @@ pub trait PagedStorage: Storage {
         request: &PageRequest,
     ) -> Result<CursorPage<SkillRun>>;
 
-    /// The same without their long texts: the inputs, the output and the error are not even read.
+    /// Lists one page of runs without their inputs, output and error, which are not read from the
+    /// database.
     ///
-    /// Cursors of the one are cursors of the other.
+    /// Its cursors and those of [`page_runs`](Self::page_runs) are interchangeable.
     async fn page_run_summaries(
         &self,
         query: &RunQuery,
@@ -60,10 +65,10 @@ pub trait PagedStorage: Storage {
         request: &PageRequest,
     ) -> Result<CursorPage<RunSummary>>;
 
-    /// How many runs a query takes, damaged rows counted.
+    /// Counts the runs that match a query, damaged rows included.
     async fn count_runs_by_query(&self, query: &RunQuery) -> Result<u64>;
 
-    /// A page of the events of a run; empty for an unknown run.
+    /// Lists one page of the events of a run; empty for an unknown run.
     async fn page_logs(
         &self,
         run_id: &str,

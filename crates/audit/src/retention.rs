@@ -3,20 +3,20 @@ use chrono::{DateTime, Utc};
 
 use crate::{Result, Storage};
 
-/// What surrounds a purge: how much would go, and how far it has come.
+/// Purging with a preview and progress reports.
 #[async_trait]
 pub trait Retention: Storage {
-    /// What [`purge_older_than`](Storage::purge_older_than) would delete now: the runs that finished strictly
-    /// before `cutoff`, and their events.
+    /// Counts what [`purge_older_than`](Storage::purge_older_than) would delete now: the runs that
+    /// finished strictly before `cutoff`, and their events.
     async fn measure_purge(&self, cutoff: DateTime<Utc>) -> Result<PurgeSize>;
 
-    /// [`purge_older_than`](Storage::purge_older_than), which calls `on_batch` after each batch of at most 100 runs;
-    /// never, if no run is due.
+    /// Purges like [`purge_older_than`](Storage::purge_older_than), and calls `on_batch` after each
+    /// batch of at most 100 runs. If no run is due, `on_batch` is never called.
     ///
     /// # Errors
     ///
-    /// The database's own failures. In a transaction of the caller's (`AuditStore::on`) a run that can't be deleted is
-    /// one of them, since PostgreSQL has ended the transaction by then.
+    /// The database's own failures. In a transaction of the caller (`AuditStore::on`), a run that the
+    /// database refuses to delete is an error as well, since PostgreSQL aborts the transaction.
     async fn purge_in_batches(
         &self,
         cutoff: DateTime<Utc>,
@@ -28,25 +28,25 @@ pub trait Retention: Storage {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PurgeBatch {
-    /// Runs that were deleted with their events.
+    /// The number of runs that were deleted with their events.
     pub runs: u64,
-    /// Runs that couldn't be deleted; they stay, with all their events.
+    /// Runs that couldn't be deleted. They remain stored with all their events.
     pub skipped: Vec<SkippedRun>,
 }
 
-/// A run that a purge can't delete.
+/// A run that a purge couldn't delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SkippedRun {
     /// The id of the run; `?` if it can't be read.
     pub run_id: String,
-    /// Why it stays: the column that can't be read, or the database's message when it refused the deletion, for example
-    /// because of another table's foreign key.
+    /// Why it wasn't deleted: a column that can't be read, or the database's message when it refused
+    /// the deletion, for example because of a foreign key in another table.
     pub reason: String,
 }
 
 impl SkippedRun {
-    /// A skipped run with its reason.
+    /// Creates a skipped run with its reason.
     pub fn new(run_id: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
             run_id: run_id.into(),
@@ -59,9 +59,9 @@ impl SkippedRun {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PurgeSummary {
-    /// Runs that were deleted with their events.
+    /// The number of runs that were deleted with their events.
     pub runs: u64,
-    /// Runs that were due and couldn't be deleted.
+    /// The number of runs that were due but couldn't be deleted.
     pub skipped: u64,
 }
 
@@ -69,9 +69,9 @@ pub struct PurgeSummary {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PurgeSize {
-    /// Runs that finished before the cutoff.
+    /// The number of runs that finished before the cutoff.
     pub runs: u64,
-    /// The events of those runs.
+    /// The number of events of those runs.
     pub events: u64,
 }
 

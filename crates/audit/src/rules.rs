@@ -1,7 +1,7 @@
-//! What every implementation of [`Storage`](crate::Storage) refuses, rewrites or takes as it is.
+//! The input checks that are common to all implementations of [`Storage`](crate::Storage).
 //!
-//! What can be refused takes the name of its field, for the error; what can be rewritten is given back as it is to
-//! be stored.
+//! Each function returns the value in the form in which it is stored. `field` names the value in
+//! errors.
 
 use std::borrow::Cow;
 
@@ -11,17 +11,18 @@ use serde_json::{Map, Value};
 
 use crate::{Error, Limits, Result, RunStatus};
 
-/// The longest identifier, in bytes: PostgreSQL's index rows would refuse much longer ones.
+/// The maximum length of an identifier in bytes. PostgreSQL can't index much longer ones.
 pub const MAX_IDENTIFIER_BYTES: usize = 255;
 
-/// The deepest nesting of JSON that is taken: parsers give up at 128 and would then never read the row.
+/// The maximum nesting of JSON. Some parsers fail at a depth of 128 and could never read the row.
 pub const MAX_JSON_DEPTH: usize = 64;
 
-/// An identifier: at most [`MAX_IDENTIFIER_BYTES`], no NUL (which PostgreSQL can't hold); may be empty.
+/// Checks an identifier, which may be empty.
 ///
 /// # Errors
 ///
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if it is longer than [`MAX_IDENTIFIER_BYTES`] or contains a NUL, which
+/// PostgreSQL can't store.
 pub fn identifier<'a>(field: &'static str, value: &'a str) -> Result<&'a str> {
     if value.len() > MAX_IDENTIFIER_BYTES {
         let reason = format!(
@@ -36,11 +37,11 @@ pub fn identifier<'a>(field: &'static str, value: &'a str) -> Result<&'a str> {
     Ok(value)
 }
 
-/// The id of a run: an identifier that is not empty.
+/// Checks the id of a run.
 ///
 /// # Errors
 ///
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if it is empty or not a valid [`identifier`].
 pub fn run_id<'a>(field: &'static str, value: &'a str) -> Result<&'a str> {
     if value.is_empty() {
         return Err(Error::invalid(field, "is empty"));
@@ -48,44 +49,47 @@ pub fn run_id<'a>(field: &'static str, value: &'a str) -> Result<&'a str> {
     identifier(field, value)
 }
 
-/// The status of a run's outcome: any word but [`RunStatus::RUNNING`].
+/// Checks the status of an outcome.
 ///
 /// # Errors
 ///
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if it is [`RunStatus::RUNNING`].
 pub fn outcome(field: &'static str, status: &RunStatus) -> Result<()> {
     if *status == RunStatus::RUNNING {
-        return Err(Error::invalid(field, "is `running`, which is no outcome"));
+        return Err(Error::invalid(
+            field,
+            "is `running`, which is not an outcome",
+        ));
     }
     Ok(())
 }
 
-/// Free text, with each NUL character (which PostgreSQL can't hold) replaced by U+FFFD.
-///
-/// The limit is on the text as given, so that a NUL never makes it too large.
+/// Replaces each NUL character, which PostgreSQL can't store, by U+FFFD.
 ///
 /// # Errors
 ///
-/// [`Error::TooLarge`].
+/// [`Error::TooLarge`] if the given text exceeds the limit. The replacement, which is longer, doesn't
+/// count.
 pub fn free_text<'a>(field: &'static str, value: &'a str, limits: &Limits) -> Result<Cow<'a, str>> {
-    size(field, value, limits)?;
+    check_size(field, value, limits)?;
     if value.contains('\0') {
         return Ok(Cow::Owned(value.replace('\0', "\u{FFFD}")));
     }
     Ok(Cow::Borrowed(value))
 }
 
-/// The text of a JSON value, as it is stored.
+/// Serializes a JSON value.
 ///
 /// # Errors
 ///
-/// [`Error::InvalidInput`] when it is nested deeper than [`MAX_JSON_DEPTH`], [`Error::TooLarge`].
+/// [`Error::InvalidInput`] if it is nested deeper than [`MAX_JSON_DEPTH`] or contains a number out of
+/// range, [`Error::TooLarge`] if the text exceeds the limit.
 pub fn json(field: &'static str, value: &Value, limits: &Limits) -> Result<String> {
-    depth(field, value, MAX_JSON_DEPTH)?;
+    check_depth(field, value, MAX_JSON_DEPTH)?;
     json_text(field, value, limits)
 }
 
-/// The text of a JSON object, as it is stored.
+/// Serializes a JSON object.
 ///
 /// # Errors
 ///
@@ -96,26 +100,26 @@ pub fn json_object(
     limits: &Limits,
 ) -> Result<String> {
     for value in object.values() {
-        depth(field, value, MAX_JSON_DEPTH - 1)?;
+        check_depth(field, value, MAX_JSON_DEPTH - 1)?;
     }
     json_text(field, object, limits)
 }
 
-/// A count as databases hold it: signed, 64 bits.
+/// Converts a count to a signed integer of 64 bits, as databases store it.
 ///
 /// # Errors
 ///
-/// [`Error::InvalidInput`] beyond [`i64::MAX`].
+/// [`Error::InvalidInput`] above [`i64::MAX`].
 pub fn count(field: &'static str, value: u64) -> Result<i64> {
     i64::try_from(value)
         .map_err(|_| Error::invalid(field, format!("is {value}, more than {}", i64::MAX)))
 }
 
-/// A duration in seconds: finite, not negative, and zero without a sign.
+/// Checks a duration in seconds, and removes the sign of a negative zero.
 ///
 /// # Errors
 ///
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if it is negative or not finite.
 pub fn seconds(field: &'static str, value: f64) -> Result<f64> {
     if !value.is_finite() || value < 0.0 {
         return Err(Error::invalid(
@@ -123,18 +127,19 @@ pub fn seconds(field: &'static str, value: f64) -> Result<f64> {
             format!("is {value}, not a finite number of at least 0"),
         ));
     }
-    // SQLite keeps no sign on zero, PostgreSQL does.
+    // PostgreSQL stores the sign of a zero, SQLite doesn't.
     Ok(value + 0.0)
 }
 
-/// A time as databases hold it: whole microseconds since the epoch, the rest cut off.
+/// Returns the microseconds since the Unix epoch, as databases store them; truncates smaller fractions.
 pub fn micros(time: DateTime<Utc>) -> i64 {
     time.timestamp_micros()
 }
 
-/// Refuses numbers that not every program can read, and values nested deeper than `allowed`. It descends no deeper than
-/// that, since a value that a program has built can be deep enough to overflow the stack.
-fn depth(field: &'static str, value: &Value, allowed: usize) -> Result<()> {
+/// Rejects numbers that not every program can read, and values nested deeper than `allowed`. It
+/// doesn't descend any further, since a value built in memory can be deep enough to overflow the
+/// stack.
+fn check_depth(field: &'static str, value: &Value, allowed: usize) -> Result<()> {
     match value {
         Value::Array(_) | Value::Object(_) if allowed == 0 => {
             let reason = format!("is nested deeper than {MAX_JSON_DEPTH} levels");
@@ -142,16 +147,16 @@ fn depth(field: &'static str, value: &Value, allowed: usize) -> Result<()> {
         }
         Value::Array(items) => items
             .iter()
-            .try_for_each(|item| depth(field, item, allowed - 1)),
+            .try_for_each(|item| check_depth(field, item, allowed - 1)),
         Value::Object(object) => object
             .values()
-            .try_for_each(|member| depth(field, member, allowed - 1)),
-        // Any crate of a program may enable serde_json's feature `arbitrary_precision`. A number may then be one that
-        // programs without the feature can't read.
+            .try_for_each(|member| check_depth(field, member, allowed - 1)),
+        // Any crate in the program may enable serde_json's feature `arbitrary_precision`. It allows
+        // numbers that programs without the feature can't read.
         Value::Number(number) if number.as_f64().is_none_or(|float| !float.is_finite()) => {
             Err(Error::invalid(
                 field,
-                format!("has the number {number}, which is out of range"),
+                format!("contains the number {number}, which is out of range"),
             ))
         }
         _ => Ok(()),
@@ -161,11 +166,11 @@ fn depth(field: &'static str, value: &Value, allowed: usize) -> Result<()> {
 fn json_text(field: &'static str, value: &impl Serialize, limits: &Limits) -> Result<String> {
     let text = serde_json::to_string(value)
         .map_err(|err| Error::invalid(field, format!("is not JSON: {err}")))?;
-    size(field, &text, limits)?;
+    check_size(field, &text, limits)?;
     Ok(text)
 }
 
-fn size(field: &'static str, text: &str, limits: &Limits) -> Result<()> {
+fn check_size(field: &'static str, text: &str, limits: &Limits) -> Result<()> {
     if text.len() > limits.value_bytes() {
         return Err(Error::TooLarge {
             field,

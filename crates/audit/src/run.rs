@@ -6,7 +6,7 @@ use crate::{RunStats, RunStatus, rfc3339, rules};
 
 /// One execution of a skill, agent or job.
 ///
-/// A run is *running* while it has no [`finished_at`](Self::finished_at), whatever its status says.
+/// A run is *running* as long as it has no [`finished_at`](Self::finished_at), whatever its status.
 ///
 /// ```
 /// use chrono::Utc;
@@ -24,46 +24,50 @@ use crate::{RunStats, RunStatus, rfc3339, rules};
 pub struct SkillRun {
     /// Chosen by the host, unique in the history; 1 to 255 bytes.
     ///
-    /// Time-ordered ids (UUIDv7, ULID) are stored faster than random ones.
+    /// Time-ordered ids (UUIDv7, ULID) are stored faster than random ones; see
+    /// [`new_run_id`](crate::new_run_id).
     pub id: String,
-    /// What ran; at most 255 bytes, may be empty.
+    /// The skill, agent or job that ran; at most 255 bytes, may be empty.
     pub skill_id: String,
-    /// For whom it ran; at most 255 bytes, may be empty.
+    /// The user or program that the run was for; at most 255 bytes, may be empty.
     pub caller_id: String,
-    /// Where it was asked for; at most 255 bytes, may be empty.
+    /// The channel that the request came through; at most 255 bytes, may be empty.
     pub channel_id: String,
     /// The run that spawned this one; `None` for a top-level run.
     ///
     /// The parent need not be stored: a child may be recorded first.
     pub parent_run_id: Option<String>,
-    /// The arguments of the run: at most [`Limits`](crate::Limits) as JSON text, at most 64 levels deep.
+    /// The arguments of the run, nested at most 64 levels deep; [`Limits`](crate::Limits) bounds
+    /// the size of their JSON text.
     pub inputs: Map<String, Value>,
-    /// When it started; kept to the microsecond.
+    /// When the run started, in whole microseconds.
     #[serde(serialize_with = "rfc3339::serialize")]
     pub started_at: DateTime<Utc>,
-    /// When it finished, kept to the microsecond; `None` while it runs.
+    /// When the run finished, in whole microseconds; `None` while it is running.
     #[serde(serialize_with = "rfc3339::serialize_option")]
     pub finished_at: Option<DateTime<Utc>>,
-    /// How it stands, or how it ended.
+    /// The current status, or the final one of a finished run.
     pub status: RunStatus,
-    /// What it produced: at most [`Limits`](crate::Limits); a NUL character becomes U+FFFD.
+    /// The result as text; [`Limits`](crate::Limits) bounds its size. A NUL character is replaced
+    /// by U+FFFD.
     pub output: String,
-    /// What went wrong: at most [`Limits`](crate::Limits); a NUL character becomes U+FFFD.
+    /// The error message; [`Limits`](crate::Limits) bounds its size. A NUL character is replaced by
+    /// U+FFFD.
     pub error: String,
-    /// How many tools it called; like all counts at most [`i64::MAX`].
+    /// The number of tool calls; like every count, at most [`i64::MAX`].
     pub tool_calls: u64,
-    /// How long it took, in seconds; finite and not negative.
+    /// The duration in seconds; finite and not negative.
     pub runtime_seconds: f64,
-    /// Tokens it read.
+    /// The number of input tokens.
     pub total_input_tokens: u64,
-    /// Tokens it wrote.
+    /// The number of output tokens.
     pub total_output_tokens: u64,
-    /// Tokens it spent on thinking.
+    /// The number of tokens spent on reasoning.
     pub total_thinking_tokens: u64,
 }
 
 impl SkillRun {
-    /// A top-level run that has just started: no inputs, no outcome, everything else empty.
+    /// Creates a running top-level run without inputs; all other fields are empty or zero.
     pub fn new(
         id: impl Into<String>,
         skill_id: impl Into<String>,
@@ -89,49 +93,50 @@ impl SkillRun {
         }
     }
 
-    /// For whom it runs.
+    /// Sets [`caller_id`](Self::caller_id).
     #[must_use]
     pub fn caller(mut self, caller_id: impl Into<String>) -> Self {
         self.caller_id = caller_id.into();
         self
     }
 
-    /// Where it was asked for.
+    /// Sets [`channel_id`](Self::channel_id).
     #[must_use]
     pub fn channel(mut self, channel_id: impl Into<String>) -> Self {
         self.channel_id = channel_id.into();
         self
     }
 
-    /// The run that spawned this one.
+    /// Sets the run that spawned this one.
     #[must_use]
     pub fn parent(mut self, run_id: impl Into<String>) -> Self {
         self.parent_run_id = Some(run_id.into());
         self
     }
 
-    /// All arguments of the run, in place of any that were set before.
+    /// Replaces all arguments of the run.
     #[must_use]
     pub fn inputs(mut self, inputs: Map<String, Value>) -> Self {
         self.inputs = inputs;
         self
     }
 
-    /// One argument of the run; it replaces an earlier one with this name.
+    /// Sets one argument of the run; replaces an earlier one with the same name.
     #[must_use]
     pub fn input(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.inputs.insert(name.into(), value.into());
         self
     }
 
-    /// The status, for a run that begins with another than [`RunStatus::RUNNING`], such as a dry run.
+    /// Sets the initial status, for a run such as a dry run that doesn't start as
+    /// [`RunStatus::RUNNING`].
     #[must_use]
     pub fn status(mut self, status: impl Into<RunStatus>) -> Self {
         self.status = status.into();
         self
     }
 
-    /// The outcome and its time, for a run that is recorded after it has finished.
+    /// Sets the outcome and its time, for a run that is recorded after it has finished.
     #[must_use]
     pub fn finished(self, finished_at: DateTime<Utc>, stats: RunStats) -> Self {
         let RunStats {
@@ -158,12 +163,13 @@ impl SkillRun {
         }
     }
 
-    /// Whether the run has not finished yet.
+    /// Returns whether the run has no [`finished_at`](Self::finished_at).
     pub fn is_running(&self) -> bool {
         self.finished_at.is_none()
     }
 
-    /// Whether both tell of the same start, as far as it is stored: times to the microsecond.
+    /// Returns whether both runs have the same start: skill, caller, channel, parent, inputs, and
+    /// `started_at` in whole microseconds.
     pub fn is_same_start(&self, other: &Self) -> bool {
         self.skill_id == other.skill_id
             && self.caller_id == other.caller_id
@@ -173,7 +179,8 @@ impl SkillRun {
             && rules::micros(self.started_at) == rules::micros(other.started_at)
     }
 
-    /// The outcome fields of this run, as [`Storage::finish_run`](crate::Storage::finish_run) takes them.
+    /// Returns the outcome fields, as arguments for
+    /// [`Storage::finish_run`](crate::Storage::finish_run).
     pub fn stats(&self) -> RunStats {
         RunStats {
             status: self.status.clone(),

@@ -16,23 +16,25 @@ use crate::rfc3339;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SkillRunLog {
-    /// The run it belongs to; 1 to 255 bytes.
+    /// The id of the run that the event belongs to; 1 to 255 bytes.
     pub run_id: String,
-    /// Its place within the run: chosen by the host, unique there, at most [`i64::MAX`]; gaps are fine.
+    /// The position within the run: chosen by the host, unique within the run, at most
+    /// [`i64::MAX`]. Gaps are allowed.
     pub sequence: u64,
-    /// What kind of event; at most 255 bytes, may be empty.
+    /// The kind of event, such as `tool_call`; at most 255 bytes, may be empty.
     pub event_type: String,
-    /// What happened: at most [`Limits`](crate::Limits) as JSON text, at most 64 levels deep.
+    /// What happened, nested at most 64 levels deep; [`Limits`](crate::Limits) bounds the size of
+    /// the JSON text.
     pub payload: Value,
-    /// When it happened, kept to the microsecond; `None` lets the store's clock say.
+    /// When the event happened, in whole microseconds; for `None`, the store uses its clock.
     ///
-    /// An event that was read from a store always has it.
+    /// Events read from a store always have a time.
     #[serde(serialize_with = "rfc3339::serialize_option")]
     pub created_at: Option<DateTime<Utc>>,
 }
 
 impl SkillRunLog {
-    /// An event whose time the store's clock says.
+    /// Creates an event that gets its time from the store's clock.
     pub fn new(
         run_id: impl Into<String>,
         sequence: u64,
@@ -48,7 +50,7 @@ impl SkillRunLog {
         }
     }
 
-    /// When it happened.
+    /// Sets the time at which the event happened.
     #[must_use]
     pub fn created_at(mut self, time: DateTime<Utc>) -> Self {
         self.created_at = Some(time);

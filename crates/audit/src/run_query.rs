@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Result, RunFilter, RunStatus};
 
-/// Which runs a page takes; the default takes every run that is not a dry run.
+/// Selects runs for a page or a stream; the default matches every run that is not a dry run.
 ///
-/// It says more than a [`RunFilter`], and every such filter is one of these. All parts that are set must hold.
+/// A run must match every part that is set. Every [`RunFilter`] can be converted to a query.
 ///
 /// ```
 /// use runtrail_audit::{RunQuery, RunStatus};
@@ -19,72 +19,74 @@ use crate::{Result, RunFilter, RunStatus};
 /// assert_eq!(slow_failures.callers.except, ["ci"]);
 /// ```
 ///
-/// An empty list matches nothing, so a list of the tenants that somebody may see never shows all of them:
+/// An empty list matches nothing. A list of permitted tenants can therefore be passed on as it is:
+/// if it is empty, no run is shown.
 ///
 /// ```
 /// # use runtrail_audit::RunQuery;
-/// let of_nobody = RunQuery::new().callers(Vec::<String>::new());
-/// assert_ne!(of_nobody, RunQuery::new());
+/// let no_callers = RunQuery::new().callers(Vec::<String>::new());
+/// assert_ne!(no_callers, RunQuery::new());
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 #[must_use]
 pub struct RunQuery {
-    /// By status. [`RunStatus::DRY_RUN`] finds nothing unless [`include_dry_run`](Self::include_dry_run) is set too.
+    /// The statuses to match. [`RunStatus::DRY_RUN`] matches nothing unless
+    /// [`include_dry_run`](Self::include_dry_run) is set too.
     pub statuses: Choice<RunStatus>,
-    /// By skill.
+    /// The skills to match.
     pub skills: Choice<String>,
-    /// By caller.
+    /// The callers to match.
     pub callers: Choice<String>,
-    /// By channel.
+    /// The channels to match.
     pub channels: Choice<String>,
-    /// By the run that spawned them.
+    /// The parent to match.
     pub parent: Parent,
-    /// By when they started.
+    /// Bounds of the start time.
     pub started: Bounds<DateTime<Utc>>,
-    /// By when they finished; a running one is in no bounds.
+    /// Bounds of the finish time. If one is set, running runs don't match.
     pub finished: Bounds<DateTime<Utc>>,
-    /// By how long they took, in seconds.
+    /// Bounds of the duration in seconds.
     pub runtime_seconds: Bounds<f64>,
-    /// By how many tokens of every kind they took together.
+    /// Bounds of the sum of input, output and thinking tokens.
     pub total_tokens: Bounds<u64>,
-    /// By how their ids begin.
+    /// The prefix of the run ids.
     pub id_prefix: String,
-    /// Takes dry runs as well, which are hidden otherwise.
+    /// Matches dry runs as well.
     pub include_dry_run: bool,
 }
 
-/// Values of which one must match, and values of which none may match.
+/// A list of accepted values and a list of excluded values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Choice<T> {
-    /// One of these: nothing matches an empty list, and everything matches `None`.
+    /// The accepted values: `None` accepts every value, an empty list accepts none.
     pub only: Option<Vec<T>>,
-    /// None of these.
+    /// The excluded values.
     pub except: Vec<T>,
 }
 
-/// A lowest and a highest value, both still within; each may be missing.
+/// An inclusive lower and an inclusive upper bound; each is optional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 #[must_use]
 pub struct Bounds<T> {
-    /// The lowest.
+    /// The lower bound.
     pub from: Option<T>,
-    /// The highest.
+    /// The upper bound.
     pub to: Option<T>,
 }
 
 impl<T> Bounds<T> {
-    /// From the lowest to the highest value, both included; `None` for no bound on that side.
+    /// Creates bounds, both inclusive; `None` leaves that side open.
     pub fn new(from: Option<T>, to: Option<T>) -> Self {
         Self { from, to }
     }
 
-    /// The same bounds of what the values are mapped to.
+    /// Applies a function to each bound that is set.
     pub fn map<U>(self, value: impl Fn(T) -> U) -> Bounds<U> {
         Bounds {
             from: self.from.map(&value),
@@ -92,11 +94,11 @@ impl<T> Bounds<T> {
         }
     }
 
-    /// The same, unless one of the values can't be mapped.
+    /// Applies a fallible function to each bound that is set.
     ///
     /// # Errors
     ///
-    /// That of the mapping.
+    /// The first error of the function.
     pub fn try_map<U>(self, value: impl Fn(T) -> Result<U>) -> Result<Bounds<U>> {
         Ok(Bounds {
             from: self.from.map(&value).transpose()?,
@@ -105,36 +107,37 @@ impl<T> Bounds<T> {
     }
 }
 
-/// What the parent of a run has to be.
+/// Selects runs by their parent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Parent {
-    /// Anything or nothing.
+    /// Every run, with or without a parent.
     #[default]
     Any,
-    /// Nothing: top-level runs.
+    /// Runs without a parent, that is, top-level runs.
     None,
-    /// Nothing, or a run that isn't stored: it was purged, or the child was imported without it.
+    /// Runs without a parent, and runs whose parent isn't stored: it was purged, or the child was
+    /// imported without it.
     ///
-    /// A run that is its own parent has a stored one.
+    /// A run that is its own parent doesn't match, since its parent is stored.
     NoneStored,
-    /// The run with this id.
+    /// The children of the run with this id.
     Run(String),
 }
 
 impl RunQuery {
-    /// Every run that is not a dry run.
+    /// Creates a query that matches every run that is not a dry run.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only runs with one of these statuses; none for an empty list.
+    /// Restricts the query to runs with one of these statuses; an empty list matches no run.
     pub fn statuses(mut self, statuses: impl IntoIterator<Item = impl Into<RunStatus>>) -> Self {
         self.statuses.only = Some(all(statuses));
         self
     }
 
-    /// No runs with one of these statuses.
+    /// Excludes runs with one of these statuses.
     pub fn except_statuses(
         mut self,
         statuses: impl IntoIterator<Item = impl Into<RunStatus>>,
@@ -143,37 +146,37 @@ impl RunQuery {
         self
     }
 
-    /// Only runs of these skills; none for an empty list.
+    /// Restricts the query to runs of these skills; an empty list matches no run.
     pub fn skills(mut self, skills: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.skills.only = Some(all(skills));
         self
     }
 
-    /// No runs of these skills.
+    /// Excludes runs of these skills.
     pub fn except_skills(mut self, skills: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.skills.except = all(skills);
         self
     }
 
-    /// Only runs for these callers; none for an empty list.
+    /// Restricts the query to runs of these callers; an empty list matches no run.
     pub fn callers(mut self, callers: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.callers.only = Some(all(callers));
         self
     }
 
-    /// No runs for these callers.
+    /// Excludes runs of these callers.
     pub fn except_callers(mut self, callers: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.callers.except = all(callers);
         self
     }
 
-    /// Only runs from these channels; none for an empty list.
+    /// Restricts the query to runs from these channels; an empty list matches no run.
     pub fn channels(mut self, channels: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.channels.only = Some(all(channels));
         self
     }
 
-    /// No runs from these channels.
+    /// Excludes runs from these channels.
     pub fn except_channels(
         mut self,
         channels: impl IntoIterator<Item = impl Into<String>>,
@@ -182,57 +185,58 @@ impl RunQuery {
         self
     }
 
-    /// Only runs without a parent.
+    /// Restricts the query to runs without a parent.
     ///
-    /// [`without_stored_parent`](Self::without_stored_parent) also takes runs whose parent was purged.
+    /// [`without_stored_parent`](Self::without_stored_parent) also matches runs whose parent was
+    /// purged.
     pub fn top_level_only(mut self) -> Self {
         self.parent = Parent::None;
         self
     }
 
-    /// Only runs without a parent, or whose parent isn't stored.
+    /// Restricts the query to runs without a parent and runs whose parent isn't stored.
     pub fn without_stored_parent(mut self) -> Self {
         self.parent = Parent::NoneStored;
         self
     }
 
-    /// Only runs that this run spawned itself.
+    /// Restricts the query to the direct children of this run.
     pub fn children_of(mut self, run_id: impl Into<String>) -> Self {
         self.parent = Parent::Run(run_id.into());
         self
     }
 
-    /// Only runs that started within these bounds.
+    /// Restricts the query to runs that started within these bounds.
     pub fn started(mut self, times: impl Into<Bounds<DateTime<Utc>>>) -> Self {
         self.started = times.into();
         self
     }
 
-    /// Only runs that finished within these bounds.
+    /// Restricts the query to runs that finished within these bounds.
     pub fn finished(mut self, times: impl Into<Bounds<DateTime<Utc>>>) -> Self {
         self.finished = times.into();
         self
     }
 
-    /// Only runs that took so long, in seconds.
+    /// Restricts the query to runs with a duration within these bounds, in seconds.
     pub fn runtime_seconds(mut self, seconds: impl Into<Bounds<f64>>) -> Self {
         self.runtime_seconds = seconds.into();
         self
     }
 
-    /// Only runs that took so many tokens, of every kind together.
+    /// Restricts the query to runs whose total number of tokens is within these bounds.
     pub fn total_tokens(mut self, tokens: impl Into<Bounds<u64>>) -> Self {
         self.total_tokens = tokens.into();
         self
     }
 
-    /// Only runs whose ids begin like this.
+    /// Restricts the query to runs whose ids begin with this prefix.
     pub fn id_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.id_prefix = prefix.into();
         self
     }
 
-    /// Takes dry runs as well.
+    /// Extends the query to dry runs.
     pub fn include_dry_run(mut self) -> Self {
         self.include_dry_run = true;
         self
@@ -240,7 +244,7 @@ impl RunQuery {
 }
 
 impl RunQuery {
-    /// The same query with its values in order, each once: two that take the same values are then equal.
+    /// Sorts the lists and removes duplicates, so that queries with the same values are equal.
     pub fn sorted(mut self) -> Self {
         self.statuses.sort();
         for choice in [&mut self.skills, &mut self.callers, &mut self.channels] {
@@ -304,7 +308,7 @@ impl<T> Default for Choice<T> {
 }
 
 impl<T> From<Option<T>> for Choice<T> {
-    /// Only this value; everything for `None`.
+    /// Accepts only this value; `None` accepts every value.
     fn from(only: Option<T>) -> Self {
         Self {
             only: only.map(|only| vec![only]),
@@ -366,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_list_is_asked_for_survives_json() {
+    fn filters_queries_and_pages_survive_json() {
         let filter = RunFilter::new().caller("alice").since(DateTime::UNIX_EPOCH);
         assert_survives_json(&filter);
         let query = RunQuery::from(&filter)
@@ -384,11 +388,11 @@ mod tests {
 
     #[test]
     fn an_empty_list_is_not_an_absent_one_in_json_either() {
-        let nobody = RunQuery::new().callers(Vec::<String>::new());
-        assert_ne!(nobody, RunQuery::new());
-        assert_survives_json(&nobody);
+        let no_callers = RunQuery::new().callers(Vec::<String>::new());
+        assert_ne!(no_callers, RunQuery::new());
+        assert_survives_json(&no_callers);
         let given = r#"{"callers": {"only": []}}"#;
-        assert_eq!(serde_json::from_str::<RunQuery>(given).unwrap(), nobody);
+        assert_eq!(serde_json::from_str::<RunQuery>(given).unwrap(), no_callers);
     }
 
     #[test]

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::RunStatus;
 
-/// What a finished run reports to [`Storage::finish_run`](crate::Storage::finish_run).
+/// The outcome of a run, for [`Storage::finish_run`](crate::Storage::finish_run).
 ///
 /// ```
 /// use runtrail_audit::{RunStats, RunStatus};
@@ -13,27 +13,29 @@ use crate::RunStatus;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RunStats {
-    /// How the run ended; anything but [`RunStatus::RUNNING`].
+    /// The final status; anything but [`RunStatus::RUNNING`].
     pub status: RunStatus,
-    /// What it produced: at most [`Limits`](crate::Limits); a NUL character becomes U+FFFD.
+    /// The result as text; [`Limits`](crate::Limits) bounds its size. A NUL character is replaced
+    /// by U+FFFD.
     pub output: String,
-    /// What went wrong: at most [`Limits`](crate::Limits); a NUL character becomes U+FFFD.
+    /// The error message; [`Limits`](crate::Limits) bounds its size. A NUL character is replaced by
+    /// U+FFFD.
     pub error: String,
-    /// How many tools it called; like all counts at most [`i64::MAX`].
+    /// The number of tool calls; like every count, at most [`i64::MAX`].
     pub tool_calls: u64,
-    /// The runtime in seconds; finite and not negative. For 0, the default, the store records the time from
-    /// `started_at` to `finished_at`.
+    /// The duration in seconds; finite and not negative. For 0, the default, the store records the
+    /// time from `started_at` to `finished_at`.
     pub runtime_seconds: f64,
-    /// Tokens it read.
+    /// The number of input tokens.
     pub input_tokens: u64,
-    /// Tokens it wrote.
+    /// The number of output tokens.
     pub output_tokens: u64,
-    /// Tokens it spent on thinking.
+    /// The number of tokens spent on reasoning.
     pub thinking_tokens: u64,
 }
 
 impl RunStats {
-    /// An outcome of which only the status is known: texts empty, counts zero.
+    /// Creates an outcome with this status, empty texts and zero counts.
     pub fn new(status: impl Into<RunStatus>) -> Self {
         Self {
             status: status.into(),
@@ -47,49 +49,49 @@ impl RunStats {
         }
     }
 
-    /// What it produced.
+    /// Sets the result.
     #[must_use]
     pub fn output(mut self, output: impl Into<String>) -> Self {
         self.output = output.into();
         self
     }
 
-    /// What went wrong.
+    /// Sets the error message.
     #[must_use]
     pub fn error(mut self, error: impl Into<String>) -> Self {
         self.error = error.into();
         self
     }
 
-    /// How many tools it called.
+    /// Sets the number of tool calls.
     #[must_use]
     pub fn tool_calls(mut self, tool_calls: u64) -> Self {
         self.tool_calls = tool_calls;
         self
     }
 
-    /// How long it took, in seconds.
+    /// Sets the duration in seconds.
     #[must_use]
     pub fn runtime_seconds(mut self, runtime_seconds: f64) -> Self {
         self.runtime_seconds = runtime_seconds;
         self
     }
 
-    /// Tokens it read.
+    /// Sets the number of input tokens.
     #[must_use]
     pub fn input_tokens(mut self, input_tokens: u64) -> Self {
         self.input_tokens = input_tokens;
         self
     }
 
-    /// Tokens it wrote.
+    /// Sets the number of output tokens.
     #[must_use]
     pub fn output_tokens(mut self, output_tokens: u64) -> Self {
         self.output_tokens = output_tokens;
         self
     }
 
-    /// Tokens it spent on thinking.
+    /// Sets the number of tokens spent on reasoning.
     #[must_use]
     pub fn thinking_tokens(mut self, thinking_tokens: u64) -> Self {
         self.thinking_tokens = thinking_tokens;

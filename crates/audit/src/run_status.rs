@@ -3,9 +3,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How a run stands or how it ended: an open set of words.
+/// The status of a run: one of the words below, or any word that the host chooses.
 ///
-/// The words below have a meaning to the queries; any other word a host uses round-trips unchanged.
+/// Queries treat some of the words below specially. Any other word is stored unchanged.
 ///
 /// ```
 /// use runtrail_audit::RunStatus;
@@ -18,21 +18,23 @@ use serde::{Deserialize, Serialize};
 pub struct RunStatus(Cow<'static, str>);
 
 impl RunStatus {
-    /// Under way; the status of a new run, and no outcome.
+    /// In progress: the default status of a new run. A run can't be finished with it.
     pub const RUNNING: Self = Self(Cow::Borrowed("running"));
-    /// A rehearsal: hidden from lists and counts unless they ask for it.
+    /// A rehearsal: left out of lists and counts unless dry runs are requested.
     pub const DRY_RUN: Self = Self(Cow::Borrowed("dry_run"));
-    /// Ended well. A convention among hosts, without a meaning to the queries.
+    /// Succeeded. A convention among hosts; queries don't treat it specially.
     pub const OK: Self = Self(Cow::Borrowed("ok"));
-    /// Failed; not counted as a last run unless failed ones are asked for.
+    /// Failed. [`last_run_by_skills`](crate::Storage::last_run_by_skills) ignores such a run unless
+    /// failed runs are requested.
     pub const ERROR: Self = Self(Cow::Borrowed("error"));
-    /// Ran out of time; not counted as a last run unless failed ones are asked for.
+    /// Ran out of time. [`last_run_by_skills`](crate::Storage::last_run_by_skills) ignores such a run
+    /// unless failed runs are requested.
     pub const TIMEOUT: Self = Self(Cow::Borrowed("timeout"));
 
     /// The statuses of runs that failed.
     pub const FAILED: [Self; 2] = [Self::ERROR, Self::TIMEOUT];
 
-    /// The word itself.
+    /// Returns the word.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::{RunStatus, SkillRun, rfc3339};
 
-/// A run without its long texts, the inputs, the output and the error: what it takes to show many at once.
+/// A run without its inputs, output and error, for lists of many runs.
 ///
 /// The fields are those of [`SkillRun`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,36 +13,36 @@ use crate::{RunStatus, SkillRun, rfc3339};
 pub struct RunSummary {
     /// Chosen by the host, unique in the history.
     pub id: String,
-    /// What ran.
+    /// The skill, agent or job that ran.
     pub skill_id: String,
-    /// For whom it ran.
+    /// The user or program that the run was for.
     pub caller_id: String,
-    /// Where it was asked for.
+    /// The channel that the request came through.
     pub channel_id: String,
     /// The run that spawned this one; `None` for a top-level run.
     pub parent_run_id: Option<String>,
-    /// When it started.
+    /// When the run started.
     #[serde(serialize_with = "rfc3339::serialize")]
     pub started_at: DateTime<Utc>,
-    /// When it finished; `None` while it runs.
+    /// When the run finished; `None` while it is running.
     #[serde(serialize_with = "rfc3339::serialize_option")]
     pub finished_at: Option<DateTime<Utc>>,
-    /// How it stands, or how it ended.
+    /// The current status, or the final one of a finished run.
     pub status: RunStatus,
-    /// How many tools it called.
+    /// The number of tool calls.
     pub tool_calls: u64,
-    /// How long it took, in seconds.
+    /// The duration in seconds.
     pub runtime_seconds: f64,
-    /// Tokens it read.
+    /// The number of input tokens.
     pub total_input_tokens: u64,
-    /// Tokens it wrote.
+    /// The number of output tokens.
     pub total_output_tokens: u64,
-    /// Tokens it spent on thinking.
+    /// The number of tokens spent on reasoning.
     pub total_thinking_tokens: u64,
 }
 
 impl RunSummary {
-    /// A top-level run that has just started, like [`SkillRun::new`].
+    /// Creates a running top-level run, like [`SkillRun::new`].
     pub fn new(
         id: impl Into<String>,
         skill_id: impl Into<String>,
@@ -65,7 +65,7 @@ impl RunSummary {
         }
     }
 
-    /// The whole run, with its texts.
+    /// Returns the complete run, with these texts.
     pub fn with_texts(self, inputs: Map<String, Value>, output: String, error: String) -> SkillRun {
         let Self {
             id,
@@ -102,7 +102,7 @@ impl RunSummary {
         }
     }
 
-    /// Tokens of every kind.
+    /// Returns the sum of input, output and thinking tokens; saturates at [`u64::MAX`].
     pub fn total_tokens(&self) -> u64 {
         self.total_input_tokens
             .saturating_add(self.total_output_tokens)

@@ -2,24 +2,24 @@ use async_trait::async_trait;
 
 use crate::{Result, RunSummary, Storage};
 
-/// What a run has spawned, and that in turn; dry runs included.
+/// Lists the descendants of a run, dry runs included.
 #[async_trait]
 pub trait RunTree: Storage {
-    /// The runs that a run spawned itself, newest first: those of
-    /// [`list_children_by_parent`](Storage::list_children_by_parent), without their texts.
+    /// Lists the direct children of a run, newest first, without inputs, output and error; see
+    /// [`list_children_by_parent`](Storage::list_children_by_parent) for complete runs.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::Error::InvalidInput) for an id that can't be.
+    /// [`InvalidInput`](crate::Error::InvalidInput) for an invalid run id.
     async fn list_children(&self, run_id: &str) -> Result<Vec<RunSummary>>;
 
-    /// The run and every run below it, each once, newest first; empty for an unknown run.
+    /// Lists the run and all its descendants, each once, newest first; empty for an unknown run.
     ///
-    /// One query, however deep it goes, and safe on cycles.
+    /// A single query reads the tree, whatever its depth. Cycles are handled.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::Error::InvalidInput) for an id that can't be.
+    /// [`InvalidInput`](crate::Error::InvalidInput) for an invalid run id.
     async fn list_subtree(&self, run_id: &str) -> Result<Vec<RunSummary>>;
 }
 

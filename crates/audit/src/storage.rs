@@ -8,88 +8,94 @@ use crate::{Page, Result, RunFilter, RunStats, SkillRun, SkillRunLog};
 
 /// A durable history of runs and their events.
 ///
-/// The trait is object-safe: hosts hold an `Arc<dyn Storage>`.
+/// The trait is object-safe: hosts can share one `Arc<dyn Storage>`.
 ///
-/// **Order.** Runs come newest first: by `started_at` descending, then by `id` descending, so that two pages
-/// never overlap or skip.
+/// **Order.** Lists of runs are sorted newest first: by `started_at` descending, then by `id`
+/// descending. The order is total, so two pages of a list never overlap or skip a run.
 ///
 /// **Writes.** `Ok` means that the database has committed.
-/// A future that is dropped half way leaves its write wholly there or wholly absent, and the same call again
-/// gives `Ok` and one row; a purge leaves off between two batches, and goes on when it is called again.
+/// If a future is dropped before it completes, its write happens either completely or not at all,
+/// and repeating the call returns `Ok` and leaves one row. A dropped purge stops between two batches;
+/// calling it again deletes the rest.
 ///
-/// **Times** are kept, and compared, to the microsecond: what is below is cut off, in arguments too.
+/// **Times** are stored and compared in whole microseconds; smaller fractions are truncated, in
+/// arguments too.
 ///
-/// **Damaged rows.** A row that something else has written and that can't be read never hides the others: lists
-/// leave it out and report it through `tracing`.
-/// Counts, which read no rows, still count it.
+/// **Damaged rows.** A row that another program wrote and that can't be decoded never hides the
+/// others: lists leave it out and report it through `tracing`. Counts decode no rows, so they
+/// include it.
 ///
-/// **Errors.** Beside those named at each method, every method gives
-/// [`InvalidInput`](crate::Error::InvalidInput) for an identifier that can't exist (longer than 255 bytes, with
-/// a NUL, or an empty run id), one of the `Schema…` errors when the database is not at this version's schema,
-/// and the database's own failures.
+/// **Errors.** In addition to the errors listed for each method, every method returns
+/// [`InvalidInput`](crate::Error::InvalidInput) for an invalid identifier (longer than 255 bytes,
+/// containing a NUL, or an empty run id), one of the `Schema…` errors if the schema of the database
+/// doesn't match this version, and the database's own failures.
 #[async_trait]
 pub trait Storage: Send + Sync + fmt::Debug {
-    /// Brings the schema up to date: applies all pending migrations.
+    /// Brings the schema up to date by applying all pending migrations.
     ///
-    /// Safe to call from many processes at once, and again and again.
-    /// A migration that has begun is finished even when this future is dropped.
+    /// Safe to call repeatedly, and from many processes at once.
+    /// Once a migration has begun, it completes even if this future is dropped.
     async fn initialize(&self) -> Result<()>;
 
-    /// Records that a run has started.
+    /// Records the start of a run.
     ///
-    /// A new run is inserted as given; one that is already finished can be recorded in one call.
-    /// If a run with this id is still running, its `skill_id`, `caller_id`, `channel_id`, `parent_run_id`,
-    /// `inputs` and `started_at` are updated, and nothing else: an outcome that is given then is left out, it
-    /// takes [`finish_run`](Self::finish_run) to record it.
-    /// If it is finished, the same start again is `Ok` and changes nothing.
-    /// A record that is itself finished is the same only if its outcome is the same too.
+    /// A new run is inserted as given, so a run that has already finished can be recorded in one
+    /// call.
+    /// If a run with this id is still running, only its `skill_id`, `caller_id`, `channel_id`,
+    /// `parent_run_id`, `inputs` and `started_at` are updated. An outcome in `run` is then ignored:
+    /// call [`finish_run`](Self::finish_run) to record it.
+    /// If the stored run is finished, repeating its start returns `Ok` and changes nothing. If `run`
+    /// is finished as well, its outcome must match too.
     ///
     /// # Errors
     ///
-    /// [`RunFinished`](crate::Error::RunFinished) when a finished run differs,
-    /// [`InvalidInput`](crate::Error::InvalidInput) and [`TooLarge`](crate::Error::TooLarge) for a field that
-    /// can't be stored. Nothing changes then.
+    /// [`RunFinished`](crate::Error::RunFinished) if the stored run is finished and differs,
+    /// [`InvalidInput`](crate::Error::InvalidInput) and [`TooLarge`](crate::Error::TooLarge) for a
+    /// field that can't be stored. These errors leave the history unchanged.
     async fn start_run(&self, run: &SkillRun) -> Result<()>;
 
-    /// Records the outcome of a run; `finished_at` becomes the time by the store's clock.
+    /// Records the outcome of a run, and sets `finished_at` to the current time of the store's clock.
     ///
-    /// With the same stats as before: `Ok`, and the first `finished_at` is kept.
-    /// The status is set as well, so a dry run that shall stay hidden is finished as
+    /// Repeating the call with the same stats returns `Ok`; `finished_at` doesn't change.
+    /// The status is replaced as well: to keep a dry run hidden, finish it with the status
     /// [`DRY_RUN`](crate::RunStatus::DRY_RUN).
     ///
     /// # Errors
     ///
-    /// [`NotFound`](crate::Error::NotFound), [`RunFinished`](crate::Error::RunFinished) when it was finished
-    /// with other stats, [`InvalidInput`](crate::Error::InvalidInput) (also for the status `running`) and
-    /// [`TooLarge`](crate::Error::TooLarge). Nothing changes then.
+    /// [`NotFound`](crate::Error::NotFound), [`RunFinished`](crate::Error::RunFinished) if the run
+    /// was finished with other stats, [`InvalidInput`](crate::Error::InvalidInput) (also for the
+    /// status `running`) and [`TooLarge`](crate::Error::TooLarge). These errors leave the history
+    /// unchanged.
     async fn finish_run(&self, run_id: &str, stats: &RunStats) -> Result<()>;
 
-    /// Stores one event of a run, running or finished.
+    /// Stores one event of a run, whether the run is running or finished.
     ///
-    /// The same event again (same run, sequence, type and payload, whatever its time) is `Ok`.
+    /// Repeating the call with the same event returns `Ok`. Events are the same if their run,
+    /// sequence, type and payload match; their times may differ.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](crate::Error::NotFound) for an unknown run, [`Conflict`](crate::Error::Conflict) when
-    /// another event is stored there, [`InvalidInput`](crate::Error::InvalidInput) and
-    /// [`TooLarge`](crate::Error::TooLarge). Nothing changes then.
+    /// [`NotFound`](crate::Error::NotFound) for an unknown run,
+    /// [`Conflict`](crate::Error::Conflict) if the sequence belongs to a different event,
+    /// [`InvalidInput`](crate::Error::InvalidInput) and [`TooLarge`](crate::Error::TooLarge). These
+    /// errors leave the history unchanged.
     async fn append_log(&self, event: &SkillRunLog) -> Result<()>;
 
-    /// The run with this id.
+    /// Returns the run with this id.
     ///
     /// # Errors
     ///
     /// [`NotFound`](crate::Error::NotFound), [`Corrupt`](crate::Error::Corrupt).
     async fn get_run(&self, run_id: &str) -> Result<SkillRun>;
 
-    /// All events of a run in the order of their sequence; none for an unknown run.
+    /// Lists all events of a run by ascending sequence; empty for an unknown run.
     async fn list_logs_by_run(&self, run_id: &str) -> Result<Vec<SkillRunLog>>;
 
-    /// The newest runs of a skill, without dry runs.
+    /// Lists the newest runs of a skill, at most `limit`, without dry runs.
     async fn list_runs_by_skill(&self, skill_id: &str, limit: Option<u64>)
     -> Result<Vec<SkillRun>>;
 
-    /// One page of the runs of a skill.
+    /// Lists one page of the runs of a skill.
     async fn list_runs_by_skill_paginated(
         &self,
         skill_id: &str,
@@ -97,50 +103,52 @@ pub trait Storage: Send + Sync + fmt::Debug {
         include_dry_run: bool,
     ) -> Result<Vec<SkillRun>>;
 
-    /// How many runs of a skill there are: the length of the unlimited list, damaged rows counted.
+    /// Counts the runs of a skill, damaged rows included.
     async fn count_runs_by_skill(&self, skill_id: &str, include_dry_run: bool) -> Result<u64>;
 
-    /// The newest runs for a caller, without dry runs.
+    /// Lists the newest runs of a caller, at most `limit`, without dry runs.
     async fn list_runs_by_caller(
         &self,
         caller_id: &str,
         limit: Option<u64>,
     ) -> Result<Vec<SkillRun>>;
 
-    /// One page of the runs that a filter takes.
+    /// Lists one page of the runs that match a filter.
     async fn list_runs_filtered(&self, filter: &RunFilter, page: Page) -> Result<Vec<SkillRun>>;
 
-    /// How many runs a filter takes.
+    /// Counts the runs that match a filter, damaged rows included.
     async fn count_runs_filtered(&self, filter: &RunFilter) -> Result<u64>;
 
-    /// Deletes the runs that finished before `cutoff` (strictly), with their events; never a running one.
+    /// Deletes the runs that finished strictly before `cutoff`, with their events. A running run is
+    /// never deleted.
     ///
-    /// Returns how many runs went; fewer if the reply to a deletion was lost on the way.
-    /// Works in bounded batches, each committed by itself: dropped or killed half way and called again, it
-    /// completes, and no event is ever left without its run.
-    /// A run that is given new events all the while may be left for the next purge.
+    /// Returns the number of deleted runs, which is too low if the reply to a deletion was lost.
+    /// The purge works in bounded batches and commits each one separately. If it is interrupted,
+    /// calling it again completes it, and no event is ever left without its run.
+    /// A run that keeps receiving new events during the purge may be left for the next one.
     async fn purge_older_than(&self, cutoff: DateTime<Utc>) -> Result<u64>;
 
-    /// The runs that a run spawned itself, newest first, dry runs included.
+    /// Lists the direct children of a run, newest first, dry runs included.
     async fn list_children_by_parent(&self, parent_run_id: &str) -> Result<Vec<SkillRun>>;
 
-    /// The run, its parent, its parent's parent, and so on.
+    /// Lists the run, its parent, its parent's parent, and so on.
     ///
-    /// Stops at a parent that isn't stored, and before a run that came already; empty for an unknown run.
+    /// Stops at a parent that isn't stored, and before a run that is already listed; empty for an
+    /// unknown run.
     async fn walk_parent_chain(&self, run_id: &str) -> Result<Vec<SkillRun>>;
 
-    /// The newest of the runs that finished before `cutoff` (strictly): what
-    /// [`purge_older_than`](Self::purge_older_than) would delete, dry runs included.
+    /// Lists the newest runs that finished strictly before `cutoff`, at most `limit`, dry runs
+    /// included: the runs that [`purge_older_than`](Self::purge_older_than) would delete.
     async fn list_finished_runs_before(
         &self,
         cutoff: DateTime<Utc>,
         limit: Option<u64>,
     ) -> Result<Vec<SkillRun>>;
 
-    /// For each of these skills that has ever run, the newest `started_at`.
+    /// Returns the newest `started_at` of each of these skills; a skill without runs is left out.
     ///
-    /// Any number of skills; dry runs count.
-    /// Without `include_failed`, runs with the status `error` or `timeout` don't.
+    /// The number of skills is not limited. Dry runs count. Without `include_failed`, runs with the
+    /// status `error` or `timeout` don't count.
     async fn last_run_by_skills(
         &self,
         skill_ids: &[String],

@@ -156,7 +156,7 @@ impl<'a> Pass<'a> {
             if batch.is_full() {
                 self.append(&mut batch).await?;
             }
-            if without_run.len() >= StoredRows::MOST_AT_ONCE {
+            if without_run.len() >= StoredRows::MAX_BATCH_ROWS {
                 self.recheck_runs(&mut without_run).await?;
             }
             let read = self.tracker.summary.events.read - reported;
@@ -284,8 +284,7 @@ impl Batch {
     }
 
     fn is_full(&self) -> bool {
-        self.events.len() >= StoredRows::MOST_AT_ONCE
-            || self.bytes >= StoredRows::MOST_BYTES_AT_ONCE
+        self.events.len() >= StoredRows::MAX_BATCH_ROWS || self.bytes >= StoredRows::MAX_BATCH_BYTES
     }
 }
 

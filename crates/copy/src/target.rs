@@ -12,7 +12,7 @@ pub(crate) fn refusal<M: CopiedRow>(target: &AuditStore, row: &M) -> Option<Erro
     if let Err(err) = row.check() {
         return Some(err);
     }
-    if target.stored_rows().hold_nul() {
+    if target.stored_rows().can_store_nul() {
         return None;
     }
     let has_nul = |column: &<M::Entity as EntityTrait>::Column| matches!(row.get(*column), Value::String(Some(text)) if text.contains('\0'));

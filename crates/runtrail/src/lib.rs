@@ -1,7 +1,8 @@
-//! A durable history of runs, in a SQLite or PostgreSQL database.
+//! A durable run history in a SQLite or PostgreSQL database.
 //!
-//! A *run* is one execution of a skill, agent or job; an *event* is one line of what it did.
-//! [`AuditStore`] keeps both. Its methods are those of [`Storage`] and of the other traits here.
+//! A *run* is one execution of a skill, agent or job; an *event* is one step recorded during a run.
+//! [`AuditStore`] stores both. Its methods are those of [`Storage`] and the other traits of this
+//! crate.
 //!
 //! ```
 //! use runtrail::{AuditStore, RunStats, RunStatus, SkillRun, Storage};
@@ -19,10 +20,10 @@
 //! # }
 //! ```
 //!
-//! This crate is a host's only dependency on Runtrail. It has no code of its own: the crates below it are for tools
-//! and for other implementations.
+//! Hosts depend only on this crate. It has no code of its own and re-exports the other Runtrail
+//! crates, which are meant for tools and for other implementations.
 
-/// The README's examples, as tests.
+/// Runs the README's examples as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;

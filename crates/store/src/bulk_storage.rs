@@ -9,7 +9,7 @@ use runtrail_audit::{
 use runtrail_db::Connection;
 use tracing::{Instrument, debug_span, instrument};
 
-use crate::read::{list, stretch};
+use crate::read::{chunk, list};
 use crate::statements::logs;
 use crate::store::AuditStore;
 
@@ -36,17 +36,17 @@ impl<C: Connection> BulkStorage for AuditStore<C> {
         page: Page,
     ) -> BoxStream<'_, Result<SkillRun>> {
         let query = Arc::new(query.clone());
-        let runs = stretch::stream(move |after| {
+        let runs = chunk::stream(move |after| {
             let query = Arc::clone(&query);
             let read = async move {
                 let db = self.reading().await?;
-                list::stretch(&db, &query, order, page, after).await
+                list::chunk(&db, &query, order, page, after).await
             };
             read.instrument(debug_span!("stream_runs"))
         });
         match page.limit.map(usize::try_from) {
             Some(Ok(limit)) => runs.take(limit).boxed(),
-            // More than there can be.
+            // No list is that long.
             Some(Err(_)) | None => runs,
         }
     }
@@ -57,13 +57,13 @@ impl<C: Connection> BulkStorage for AuditStore<C> {
         filter: &LogFilter,
         order: ListOrder,
     ) -> BoxStream<'_, Result<SkillRunLog>> {
-        let of = Arc::new((run_id.to_owned(), filter.clone()));
-        stretch::stream(move |after| {
-            let of = Arc::clone(&of);
+        let arguments = Arc::new((run_id.to_owned(), filter.clone()));
+        chunk::stream(move |after| {
+            let arguments = Arc::clone(&arguments);
             let read = async move {
-                let (run_id, filter) = &*of;
+                let (run_id, filter) = &*arguments;
                 let db = self.reading().await?;
-                logs::stretch(&db, run_id, filter, order, after).await
+                logs::chunk(&db, run_id, filter, order, after).await
             };
             read.instrument(debug_span!("stream_logs"))
         })

@@ -1,4 +1,4 @@
-//! What the errors of the layers below mean to a caller of the store.
+//! Converts the errors of lower layers to errors of the store.
 
 use runtrail_audit::{Error, Result};
 pub(crate) use runtrail_db::error::{
@@ -6,14 +6,14 @@ pub(crate) use runtrail_db::error::{
 };
 use runtrail_migration::SchemaState;
 
-/// An error of migrating.
+/// Converts an error of the migrator.
 pub(crate) fn migration(err: runtrail_migration::Error) -> Error {
     use runtrail_migration::Error as Migration;
     match err {
         Migration::InvalidSchemaName | Migration::NoSuchSchema { .. } => {
             Error::invalid("schema", format!("can't be used: {err}"))
         }
-        Migration::Unfit(state) => unfit(state),
+        Migration::Unfit(state) => schema_error(state),
         Migration::Database(err) => database(err),
         err => Error::Backend {
             transient: matches!(err, Migration::Interrupted),
@@ -22,15 +22,15 @@ pub(crate) fn migration(err: runtrail_migration::Error) -> Error {
     }
 }
 
-/// Whether a schema in this state can be used.
-pub(crate) fn fitness(state: SchemaState) -> Result<()> {
+/// Fails unless the schema is current.
+pub(crate) fn require_current(state: SchemaState) -> Result<()> {
     match state {
         SchemaState::Current => Ok(()),
-        state => Err(unfit(state)),
+        state => Err(schema_error(state)),
     }
 }
 
-fn unfit(state: SchemaState) -> Error {
+fn schema_error(state: SchemaState) -> Error {
     match state {
         SchemaState::Missing => Error::SchemaMissing,
         SchemaState::Outdated { pending } => Error::SchemaOutdated { pending },

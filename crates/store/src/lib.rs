@@ -1,11 +1,11 @@
 //! Runtrail's run history on SQLite and PostgreSQL.
 //!
-//! [`AuditStore`] implements [`Storage`](runtrail_audit::Storage) through SeaORM's query builder.
-//! It has three doors:
+//! [`AuditStore`] implements [`Storage`](runtrail_audit::Storage) with SeaORM's query builder.
+//! There are three ways to open one:
 //!
-//! - [`AuditStore::connect`]: a database of its own, by URL;
-//! - [`AuditStore::new`]: a host's `DatabaseConnection`;
-//! - [`AuditStore::on`]: a host's open transaction, or any other `ConnectionTrait`.
+//! - [`AuditStore::connect`] opens a database by URL, with connections of its own;
+//! - [`AuditStore::new`] uses a host's `DatabaseConnection`;
+//! - [`AuditStore::on`] uses a host's open transaction, or any other `ConnectionTrait`.
 //!
 //! ```
 //! use runtrail_audit::{RunStats, RunStatus, SkillRun, Storage};
@@ -24,8 +24,8 @@
 //! # }
 //! ```
 //!
-//! The files mirror the traits: each trait of `runtrail-audit` has a file here, which calls what knows the SQL, in a
-//! file named after its noun.
+//! The files mirror those of `runtrail-audit`: each trait has a file of the same name, which calls
+//! the SQL in files named after their nouns.
 
 mod store;
 

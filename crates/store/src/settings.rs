@@ -10,7 +10,7 @@ use sea_orm::{EntityName, Iden, Iterable};
 /// One call of a method of a store.
 pub(crate) type Session<'a, C> = runtrail_db::Session<'a, C, Settings>;
 
-/// What a store goes by, whichever door it was opened through.
+/// Settings shared by every kind of store.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
@@ -44,29 +44,30 @@ impl Settings {
         }
     }
 
-    /// The table of runs, in its schema.
+    /// The table of runs, qualified with its schema.
     pub(crate) fn runs(&self) -> TableRef {
         self.qualified(skill_run::Entity)
     }
 
-    /// The table of events, in its schema.
+    /// The table of events, qualified with its schema.
     pub(crate) fn logs(&self) -> TableRef {
         self.qualified(skill_run_log::Entity)
     }
 
-    /// All columns of runs.
+    /// Selects all columns of runs.
     pub(crate) fn select_runs(&self) -> SelectStatement {
         let columns = skill_run::Column::iter().map(|column| (skill_run::Entity, column));
         Query::select().columns(columns).from(self.runs()).take()
     }
 
-    /// All columns of events.
+    /// Selects all columns of events.
     pub(crate) fn select_logs(&self) -> SelectStatement {
         let columns = skill_run_log::Column::iter().map(|column| (skill_run_log::Entity, column));
         Query::select().columns(columns).from(self.logs()).take()
     }
 
-    /// Named in every statement rather than set on the connection: a pooler may give the next statement another.
+    /// Names the schema in the statement instead of setting it on the connection: behind a pooler, the
+    /// next statement may use another connection.
     fn qualified(&self, entity: impl EntityName + Iden) -> TableRef {
         match &self.schema {
             Some(schema) => (schema.as_str().to_owned(), entity.into_iden()).into_table_ref(),

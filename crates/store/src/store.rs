@@ -26,51 +26,54 @@ use crate::statements::{logs, runs};
 /// A run history in a SQLite or PostgreSQL database.
 ///
 /// Cheap to clone; clones share their connections.
-/// Before its first statement a store looks at the schema, and refuses one that is missing, older, newer or not
-/// Runtrail's.
+/// Before its first statement, a store checks the schema and refuses one that is missing, older,
+/// newer or not Runtrail's.
 ///
 /// # When a future is dropped
 ///
-/// Every write is a statement that commits by itself: it is then wholly there or wholly absent, and the same call again
-/// gives `Ok` and one row. In a store with connections of its own, a call that waits for its turn isn't begun any more. A purge, and `append_logs` with very many events, are a series of such statements,
-/// and go on when they are called again.
+/// Every write is a single statement, which is committed on its own. If its future is dropped, the
+/// write happens either completely or not at all, and repeating the call returns `Ok` and leaves
+/// one row. If the store owns its connections, a dropped call that is still queued is never started.
+/// A purge, and `append_logs` with very many events, are a series of such statements; calling them
+/// again completes them.
 #[derive(Clone, Debug)]
 pub struct AuditStore<C = Pool> {
     writer: C,
     reader: C,
-    /// Writes the calls of all clones together; none on connections of a host's.
+    /// Writes the calls of all clones together; `None` on a host's connections.
     task: Option<Writer>,
     pub(crate) settings: Settings,
-    schema: Arc<Schema>,
+    schema: Arc<SchemaCheck>,
 }
 
-/// Whether the schema has been found fit. Whoever comes while somebody looks waits for the answer and takes it, and those
-/// who come one after the other go on one after the other.
+/// The state of the schema check. Concurrent callers share one check, and its error if it fails; a
+/// later caller checks again.
 #[derive(Debug, Default)]
-struct Schema {
-    is_fit: AtomicBool,
-    /// PooledConnection by whoever looks, with what the last one has found wrong, and when.
-    looking: Mutex<Option<(Instant, Error)>>,
+struct SchemaCheck {
+    has_passed: AtomicBool,
+    /// The error of the last failed check, and its time. Locked while a check is in progress.
+    last_failure: Mutex<Option<(Instant, Error)>>,
 }
 
-impl Schema {
-    fn is_fit(&self) -> bool {
-        self.is_fit.load(Ordering::Relaxed)
+impl SchemaCheck {
+    fn has_passed(&self) -> bool {
+        self.has_passed.load(Ordering::Relaxed)
     }
 }
 
 impl AuditStore {
-    /// Opens a database of the store's own, by URL or with [`DatabaseOptions`].
+    /// Opens a database by URL or with [`DatabaseOptions`]; the store owns its connections.
     ///
-    /// It doesn't migrate, and doesn't change an existing file: call [`initialize`](Storage::initialize).
-    /// With [`read_only`](DatabaseOptions::read_only), or `mode=ro` in the URL of a SQLite file, nothing can be written.
+    /// This neither migrates nor changes an existing file: call
+    /// [`initialize`](Storage::initialize). With [`read_only`](DatabaseOptions::read_only), or
+    /// `mode=ro` in the URL of a SQLite file, the store can't write.
     ///
-    /// Calls of [`start_run`](Storage::start_run), [`finish_run`](Storage::finish_run) and
-    /// [`append_log`](Storage::append_log) that are made at the same time are written together, by one task on one
-    /// connection; a single one is written at once. The task runs on the tokio runtime of whoever makes the first
-    /// call, and anew on another one if that has ended. At most 256 calls wait for it, and further ones for a place.
-    /// Calls about the same run are written in the order in which they came, unless one has to be repeated after a
-    /// failure.
+    /// **Group commit.** One task writes concurrent calls of [`start_run`](Storage::start_run),
+    /// [`finish_run`](Storage::finish_run) and [`append_log`](Storage::append_log) together, on one
+    /// connection. A single call is written immediately. The task runs on the tokio runtime of the
+    /// first caller; if that runtime has ended, the next caller starts the task again. At most 256
+    /// calls are queued, and further callers wait for a free place. Calls about the same run are
+    /// written in the order in which they were made, unless one is retried after a failure.
     ///
     /// ```
     /// # use runtrail_db::{DatabaseOptions, Durability};
@@ -85,8 +88,8 @@ impl AuditStore {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](runtrail_audit::Error::InvalidInput) for a URL that can't be used, and the database's
-    /// own failures. No message holds a password.
+    /// [`InvalidInput`](runtrail_audit::Error::InvalidInput) for an unusable URL, and the database's
+    /// own failures. No message contains a password.
     pub async fn connect(options: impl Into<DatabaseOptions>) -> Result<Self> {
         runtime::verify()?;
         let options = options.into();
@@ -94,7 +97,7 @@ impl AuditStore {
         let own = |db| Pool::own(db, options.abandoned().clone());
         if !options.has_writer() {
             let pool = own(db);
-            return Ok(Self::over(pool.clone(), pool, None));
+            return Ok(Self::from_pools(pool.clone(), pool, None));
         }
         let readers = options.open_readers();
         let readers = readers.await.map_err(error::connecting)?;
@@ -108,21 +111,21 @@ impl AuditStore {
             false => own(db),
         };
         let readers = readers.map_or_else(|| pool.clone(), own);
-        Ok(Self::over(pool, readers, Some(writer)))
+        Ok(Self::from_pools(pool, readers, Some(writer)))
     }
 
-    /// Uses a connection of the host's.
+    /// Uses a host's connection.
     ///
-    /// What happens to that connection elsewhere happens to the history too: a transaction that is cancelled while it
-    /// begins can make later writes on the same pool vanish. A host prevents that by
-    /// [`discard_open_transactions`](runtrail_db::discard_open_transactions) before it connects; a store of its own
-    /// ([`connect`](Self::connect)) needs nothing.
+    /// The host's use of that connection also affects the history: if the host cancels a transaction
+    /// while it begins, later writes on the same pool can be lost. To prevent this, the host calls
+    /// [`discard_open_transactions`](runtrail_db::discard_open_transactions) before it connects. A
+    /// store that owns its connections ([`connect`](Self::connect)) is not affected.
     pub fn new(connection: DatabaseConnection) -> Self {
         let pool = Pool::new(connection);
-        Self::over(pool.clone(), pool, None)
+        Self::from_pools(pool.clone(), pool, None)
     }
 
-    fn over(writer: Pool, reader: Pool, task: Option<Writer>) -> Self {
+    fn from_pools(writer: Pool, reader: Pool, task: Option<Writer>) -> Self {
         Self {
             writer,
             reader,
@@ -132,73 +135,76 @@ impl AuditStore {
         }
     }
 
-    /// The largest values that are taken; 1 MiB each by default.
+    /// Sets the maximum size of a value; 1 MiB by default.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.settings.limits = limits;
         self
     }
 
-    /// The clock that says "now"; the machine's by default.
+    /// Sets the clock; the system clock by default.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.settings.clock = clock;
         self
     }
 
-    /// How often a statement is tried again after a failure that passes by itself; up to 12 tries within 5 s by
-    /// default. Not on a connection given to [`on`](Self::on).
+    /// Sets how often a statement is retried after a transient failure; by default, up to 12 attempts
+    /// within 5 s. There are no retries on a connection passed to [`on`](Self::on).
     #[must_use]
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.settings.timing.retry = retry;
         self
     }
 
-    /// How long a call may take, all its tries and the wait for a free connection included; by default as long as it
-    /// needs.
+    /// Limits the duration of a call, including all its attempts and the wait for a connection;
+    /// unlimited by default.
     ///
-    /// Beyond it a call fails with [`Timeout`](runtrail_audit::Error::Timeout), as if its future had been dropped: a
-    /// write may have got there or not, and the same call again tells. A purge and `append_logs` have this time for
-    /// each of their batches, and a stream for each of its queries. A migration that has begun goes on to its end.
-    /// What is called on a connection given to [`on`](Self::on) has no deadline: its owner may set one for the whole.
+    /// A call that takes longer fails with [`Timeout`](runtrail_audit::Error::Timeout). As with a
+    /// dropped future, a write may or may not have happened; repeat the call to be sure. The limit
+    /// applies to each batch of a purge and of `append_logs`, and to each query of a stream. A
+    /// migration that has begun always completes. Calls on a connection passed to [`on`](Self::on)
+    /// have no deadline: the owner of that connection may set one for its transaction.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.settings.timing.call_timeout = Some(deadline);
         self
     }
 
-    /// The PostgreSQL schema of the tables; by default where the connection's own queries look. Ignored on
-    /// SQLite.
+    /// Sets the PostgreSQL schema of the tables; by default, the connection's search path determines
+    /// it. Ignored on SQLite.
     ///
-    /// Every statement names it, so it works behind a pooler that changes connections.
+    /// Every statement names the schema, so this works behind a pooler that switches connections.
     pub fn in_schema(mut self, schema: SchemaName) -> Self {
         self.settings.schema = backend::has_schemas(&self.writer).then_some(schema);
         self.schema = Arc::default();
         self
     }
 
-    /// Sends each PostgreSQL statement in one message instead of preparing it first; no effect on SQLite.
+    /// Sends each PostgreSQL statement in a single message, without preparing it first; no effect on
+    /// SQLite.
     ///
-    /// For poolers in transaction mode that don't know prepared statements: PgBouncer before 1.21, or with
-    /// `max_prepared_statements = 0`. Migrate past the pooler then.
+    /// This is for poolers in transaction mode without support for prepared statements: PgBouncer
+    /// before 1.21, or with `max_prepared_statements = 0`. Migrate through a direct connection then.
     pub fn without_prepared_statements(mut self) -> Self {
         self.writer = self.writer.without_prepared_statements();
         self.reader = self.reader.without_prepared_statements();
         self
     }
 
-    /// Closes the connections of this store and of all its clones, once every call that was made before is answered; a
-    /// host's connection too. Later calls fail with [`Backend`](runtrail_audit::Error::Backend), which isn't transient.
+    /// Closes the connections of this store and of all its clones, including a host's connection,
+    /// after all pending calls have been answered. Later calls fail with a
+    /// [`Backend`](runtrail_audit::Error::Backend) error that isn't transient.
     ///
-    /// Closing ends within the store's [deadline](Self::with_deadline), or 15 s: beside a server that is frozen, or a
-    /// lock that isn't released. Calls that are not answered by then fail.
+    /// Closing takes at most the store's [deadline](Self::with_deadline), or 15 s without one, even if
+    /// the server is frozen or a lock isn't released. Calls that are still pending then fail.
     ///
-    /// Dropping a store without closing it loses nothing that was acknowledged.
+    /// Dropping a store without closing it loses no acknowledged write.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](runtrail_audit::Error::Timeout), with the number of calls that were given up; the database's own
-    /// failures.
+    /// [`Timeout`](runtrail_audit::Error::Timeout), with the number of calls that were still pending;
+    /// the database's own failures.
     pub async fn close(self) -> Result<()> {
         let deadline = closing_deadline(self.settings.timing.call_timeout);
         let task = match &self.task {
@@ -212,10 +218,11 @@ impl AuditStore {
 }
 
 impl<C: Connection> AuditStore<C> {
-    /// The same store on somebody else's open transaction, or any other `ConnectionTrait`.
+    /// Returns this store on a host's open transaction, or on any other `ConnectionTrait`.
     ///
-    /// It has to be to the same database. Writes are part of that transaction: they are there once it commits.
-    /// Only statements are issued on it, never a `begin`; [`initialize`](Storage::initialize) only checks.
+    /// The connection must be to the same database. Writes become part of that transaction and are
+    /// committed with it. The store only issues statements on it, never a `begin`;
+    /// [`initialize`](Storage::initialize) only checks the schema.
     ///
     /// ```
     /// # use runtrail_audit::{SkillRun, Storage};
@@ -235,26 +242,26 @@ impl<C: Connection> AuditStore<C> {
             reader: Borrowed::new(connection),
             task: None,
             settings: self.settings.clone(),
-            // Its own from here on: what it finds may be rolled back with the transaction.
-            schema: Arc::new(Schema {
-                is_fit: AtomicBool::new(self.schema.is_fit()),
-                ..Schema::default()
+            // Not shared: the transaction may contain a migration that is rolled back.
+            schema: Arc::new(SchemaCheck {
+                has_passed: AtomicBool::new(self.schema.has_passed()),
+                ..SchemaCheck::default()
             }),
         }
     }
 
-    /// Looks whether the schema fits this version, and changes nothing; every other call does so by itself before
-    /// its first statement.
+    /// Checks that the schema matches this version, without changing anything. A store also does this
+    /// automatically before its first statement.
     ///
     /// # Errors
     ///
     /// The `Schema…` variants of [`Error`](runtrail_audit::Error), and the database's own failures.
     pub async fn verify_schema(&self) -> Result<()> {
-        self.inspect_schema(&Session::new(&self.reader, &self.settings))
+        self.check_schema_with_retries(&Session::new(&self.reader, &self.settings))
             .await
     }
 
-    /// What the store's clock says.
+    /// Returns the current time of the store's clock.
     pub fn now(&self) -> DateTime<Utc> {
         self.settings.clock.now()
     }
@@ -275,22 +282,22 @@ impl<C: Connection> AuditStore<C> {
     async fn session<'a>(&'a self, connection: &'a C) -> Result<Session<'a, C>> {
         runtime::verify()?;
         let session = Session::new(connection, &self.settings);
-        if !self.schema.is_fit() {
-            let look_once = || async {
+        if !self.schema.has_passed() {
+            let check_once = || async {
                 let begun = Instant::now();
-                let mut looking = self.schema.looking.lock().await;
-                match &*looking {
-                    _ if self.schema.is_fit() => return Ok(()),
+                let mut last_failure = self.schema.last_failure.lock().await;
+                match &*last_failure {
+                    _ if self.schema.has_passed() => return Ok(()),
                     Some((at, err)) if *at > begun => return Err(err.clone()),
                     _ => {}
                 }
-                let looked = self.look_at_schema().await;
-                if let Err(err) = &looked {
-                    *looking = Some((Instant::now(), err.clone()));
+                let checked = self.check_schema().await;
+                if let Err(err) = &checked {
+                    *last_failure = Some((Instant::now(), err.clone()));
                 }
-                looked
+                checked
             };
-            session.through(&self.reader).attempt(look_once).await?;
+            session.through(&self.reader).attempt(check_once).await?;
         }
         Ok(session)
     }
@@ -299,12 +306,13 @@ impl<C: Connection> AuditStore<C> {
         dispatch(db, self.task.as_ref(), write).await
     }
 
-    async fn inspect_schema(&self, session: &Session<'_, C>) -> Result<()> {
+    async fn check_schema_with_retries(&self, session: &Session<'_, C>) -> Result<()> {
         let session = session.through(&self.reader);
-        session.attempt(|| self.look_at_schema()).await
+        session.attempt(|| self.check_schema()).await
     }
 
-    /// For a SQLite file of the store's own pool that another program has created.
+    /// Switches a SQLite file that another program created to the write-ahead log, if this store owns
+    /// its connections.
     async fn use_write_ahead_log(&self, session: &Session<'_, C>) -> Result<()> {
         let Some(pool) = self.writer.pool() else {
             return Ok(());
@@ -313,11 +321,11 @@ impl<C: Connection> AuditStore<C> {
         session.attempt(switch).await
     }
 
-    /// Through a reading connection: the writing one may be waiting for a lock.
-    async fn look_at_schema(&self) -> Result<()> {
+    /// Uses the reading connection, since the writing one may be waiting for a lock.
+    async fn check_schema(&self) -> Result<()> {
         let state = self.settings.migrator().state(&self.reader).await;
-        error::fitness(state.map_err(error::migration)?)?;
-        self.schema.is_fit.store(true, Ordering::Relaxed);
+        error::require_current(state.map_err(error::migration)?)?;
+        self.schema.has_passed.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -327,14 +335,14 @@ impl<C: Connection> Storage for AuditStore<C> {
     #[instrument(level = "debug", skip_all)]
     async fn initialize(&self) -> Result<()> {
         let session = Session::new(&self.writer, &self.settings);
-        // Afresh: the tables may have gone since this store last looked.
-        let unfit = match self.inspect_schema(&session).await {
-            Err(unfit @ (Error::SchemaMissing | Error::SchemaOutdated { .. })) => unfit,
+        // Always checks again: the tables may have been dropped since the last check.
+        let pending = match self.check_schema_with_retries(&session).await {
+            Err(err @ (Error::SchemaMissing | Error::SchemaOutdated { .. })) => err,
             Ok(()) => return self.use_write_ahead_log(&session).await,
             otherwise => return otherwise,
         };
         let Some(pool) = self.writer.pool() else {
-            return Err(unfit);
+            return Err(pending);
         };
         let migrator = self.settings.migrator();
         session
@@ -343,7 +351,7 @@ impl<C: Connection> Storage for AuditStore<C> {
                 applied.map(drop).map_err(error::migration)
             })
             .await?;
-        self.inspect_schema(&session).await?;
+        self.check_schema_with_retries(&session).await?;
         self.use_write_ahead_log(&session).await
     }
 

@@ -1,4 +1,4 @@
-//! Rows as they are stored, for a copy of a whole history.
+//! Raw access to the stored rows, for copying a whole history.
 
 use runtrail_audit::Result;
 use runtrail_db::{Pool, Session, backend};
@@ -10,27 +10,27 @@ use crate::codec;
 use crate::statements::{self, finishes, logs, starts};
 use crate::store::AuditStore;
 
-/// The rows of a store as they are stored, neither decoded nor encoded.
+/// Reads and writes the rows of a store without decoding or encoding them.
 ///
-/// They are for a copy of a whole history. Everything else reads and writes through the traits of `runtrail_audit`.
+/// This is for copying a whole history. All other code uses the traits of `runtrail_audit`.
 #[derive(Clone, Copy, Debug)]
 pub struct StoredRows<'a>(&'a AuditStore);
 
 impl AuditStore {
-    /// The rows of this store, for a copy of the whole history.
+    /// Returns raw access to the rows of this store, for copying the whole history.
     pub fn stored_rows(&self) -> StoredRows<'_> {
         StoredRows(self)
     }
 }
 
 impl<'a> StoredRows<'a> {
-    /// The most rows that are given to one call here.
-    pub const MOST_AT_ONCE: usize = statements::MOST_AT_ONCE;
+    /// The maximum number of rows that may be passed to one call.
+    pub const MAX_BATCH_ROWS: usize = statements::MAX_BATCH_ROWS;
 
-    /// The most bytes of text that these rows have together, unless it is a single one.
-    pub const MOST_BYTES_AT_ONCE: usize = statements::MOST_BYTES_AT_ONCE;
+    /// The maximum total size of the texts in these rows, in bytes; a single row may be larger.
+    pub const MAX_BATCH_BYTES: usize = statements::MAX_BATCH_BYTES;
 
-    /// Begins a call that reads.
+    /// Begins a call that only reads.
     ///
     /// # Errors
     ///
@@ -40,27 +40,27 @@ impl<'a> StoredRows<'a> {
         Ok(session.with_settings(&self.0.settings.timing))
     }
 
-    /// The table of runs.
+    /// Returns the table of runs.
     pub fn runs(&self) -> TableRef {
         self.0.settings.runs()
     }
 
-    /// The table of events.
+    /// Returns the table of events.
     pub fn logs(&self) -> TableRef {
         self.0.settings.logs()
     }
 
-    /// All columns of runs, for [`run`](Self::run).
+    /// Selects all columns of runs; [`run`](Self::run) reads the resulting rows.
     pub fn select_runs(&self) -> SelectStatement {
         self.0.settings.select_runs()
     }
 
-    /// All columns of events, for [`log`](Self::log).
+    /// Selects all columns of events; [`log`](Self::log) reads the resulting rows.
     pub fn select_logs(&self) -> SelectStatement {
         self.0.settings.select_logs()
     }
 
-    /// The run of a row.
+    /// Reads a run from a row.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl<'a> StoredRows<'a> {
         codec::read_run(row)
     }
 
-    /// The event of a row.
+    /// Reads an event from a row.
     ///
     /// # Errors
     ///
@@ -78,13 +78,13 @@ impl<'a> StoredRows<'a> {
         codec::read_log(row)
     }
 
-    /// Whether a text may have a NUL character.
-    pub fn hold_nul(&self) -> bool {
+    /// Returns whether the database can store a NUL character in a text.
+    pub fn can_store_nul(&self) -> bool {
         backend::holds_nul(self.0.connection())
     }
 
-    /// Inserts runs with distinct ids, and returns for each whether it is stored as it is. A run that is there already
-    /// doesn't change.
+    /// Inserts runs with distinct ids; existing runs don't change. Returns for each run whether the
+    /// stored run now equals it.
     ///
     /// # Errors
     ///
@@ -96,7 +96,8 @@ impl<'a> StoredRows<'a> {
         starts::insert(&self.0.writing().await?, rows).await
     }
 
-    /// Finishes running runs as these are finished, and returns for each whether it is.
+    /// Finishes the stored runs that are still running with the outcomes and times of these rows.
+    /// Returns for each run whether it is now finished this way.
     ///
     /// # Errors
     ///
@@ -105,10 +106,10 @@ impl<'a> StoredRows<'a> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        finishes::finish_as(&self.0.writing().await?, rows).await
+        finishes::finish_copied(&self.0.writing().await?, rows).await
     }
 
-    /// Appends events, and returns the answer to each.
+    /// Appends events, and returns a result for each one.
     ///
     /// # Errors
     ///

@@ -199,8 +199,8 @@ on_each_backend! {
             ("line 10: ", "id is empty"),
             ("line 11: ", "the events are not in ascending order of their sequence"),
             ("line 12: ", "payload is nested deeper than 64 levels"),
-            ("line 13: ", "run \"other\" is finished and differs from what was given"),
-            ("line 14: ", "event 1 of run \"contradicted\" is stored already"),
+            ("line 13: ", "run \"other\" is finished and differs from the given one"),
+            ("line 14: ", "event 1 of run \"contradicted\" is already stored"),
             ("line 15: ", "trailing characters"),
             ("imported 3 runs with 4 events", ""),
             ("error: 13 lines could not be imported", ""),
@@ -242,7 +242,7 @@ on_each_backend! {
         execute(&db, "UPDATE skill_run_logs SET payload = '1'").await;
         let output = cli.output(&["import", "whole.jsonl"]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(stderr(&output).starts_with("line 1: event 250 of run \"r\" is stored already"), "{}", stderr(&output));
+        assert!(stderr(&output).starts_with("line 1: event 250 of run \"r\" is already stored"), "{}", stderr(&output));
         assert_eq!(count(&db, "skill_run_logs").await, 500);
     }
 

@@ -1,10 +1,10 @@
-//! From recorded conversations to runs: what a host does, in small.
+//! Converts recorded conversations to runs: a host in miniature.
 //!
-//! The recordings hold no times, no token counts and no status. What a record needs is derived:
+//! The recordings contain no times, token counts or statuses. They are derived:
 //!
-//! - time: one second a message, beginning at a fixed time; each task has an hour of its own;
-//! - status: `ok` for a reward of 1, else `error`;
-//! - tokens: none, since they are not known.
+//! - times: one second per message, from a fixed start; each task gets its own hour;
+//! - status: `ok` for a reward of 1, otherwise `error`;
+//! - tokens: zero, since the counts are unknown.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use serde_json::{Map, Value, json};
 
 /// The skill of a trial.
 pub(crate) const SKILL: &str = "airline support";
-/// The skill of the run that stands for a task and has its trials as children.
+/// The skill of the run that represents a task; its children are the trials.
 pub(crate) const TASK_SKILL: &str = "airline benchmark";
 
-/// How much was recorded.
+/// The number of records that were stored.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Imported {
     /// Parent runs.
@@ -29,7 +29,7 @@ pub(crate) struct Imported {
     pub(crate) events: usize,
 }
 
-/// Records every trial of the file as a run, with one parent run for each task and one event for each message.
+/// Records every trial of the file as a run, with one parent run per task and one event per message.
 pub(crate) async fn import(store: &impl Storage, text: &str) -> anyhow::Result<Imported> {
     let trials: Vec<Value> = serde_json::from_str(text).context("not a JSON array")?;
     let mut by_task: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
@@ -69,12 +69,12 @@ pub(crate) async fn import(store: &impl Storage, text: &str) -> anyhow::Result<I
     Ok(imported)
 }
 
-/// The run of a task.
+/// Returns the run id of a task.
 pub(crate) fn task_run_id(task: u64) -> String {
     format!("task {task:03}")
 }
 
-/// The run of one trial of a task.
+/// Returns the run id of one trial of a task.
 pub(crate) fn trial_run_id(task: u64, trial: u64) -> String {
     format!("task {task:03} trial {trial}")
 }

@@ -1,12 +1,12 @@
-//! Records agent runs from a file, and looks at the history.
+//! Records agent runs from a file, then queries the history.
 //!
 //! ```sh
 //! cargo run -p runtrail --example agent_runs [FILE] [DATABASE_URL]
 //! ```
 //!
-//! FILE has the format of tau-bench's historical trajectories; by default it is the small sample beside this
-//! file. DATABASE_URL is by default a database in memory, gone when the program ends.
-#![expect(clippy::print_stdout, reason = "an example shows what it finds")]
+//! FILE has the format of tau-bench's historical trajectories and defaults to the small sample next
+//! to this file. DATABASE_URL defaults to an in-memory database, which is lost when the program ends.
+#![expect(clippy::print_stdout, reason = "an example prints its results")]
 
 mod import;
 
@@ -28,7 +28,7 @@ async fn main() -> anyhow::Result<()> {
         .next()
         .unwrap_or_else(|| "sqlite::memory:".to_owned());
 
-    let text = fs::read_to_string(&file).with_context(|| format!("{file} can't be read"))?;
+    let text = fs::read_to_string(&file).with_context(|| format!("can't read {file}"))?;
     let store = AuditStore::connect(url).await?;
     store.initialize().await?;
     let imported = import::import(&store, &text).await?;
@@ -41,7 +41,7 @@ async fn main() -> anyhow::Result<()> {
         .status(RunStatus::ERROR)
         .skill(import::SKILL);
     println!("{} runs failed", store.count_runs_filtered(&failed).await?);
-    println!("the newest:");
+    println!("newest runs:");
     let trials = RunFilter::new().skill(import::SKILL);
     for run in store.list_runs_filtered(&trials, Page::first(5)).await? {
         println!(

@@ -12,15 +12,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::error;
 
-/// What a cursor says.
+/// A decoded cursor.
 pub(crate) struct Bookmark {
-    /// Whether it leads to what comes before, instead of what comes after.
+    /// Whether the page lies before the key instead of after it.
     pub(crate) is_backward: bool,
-    /// The key of a row, which itself is not included.
+    /// The key of a row; the page doesn't include that row.
     pub(crate) key: Vec<Value>,
 }
 
-/// Which list a cursor belongs to.
+/// Identifies the list that a cursor belongs to.
 #[derive(Clone, Copy)]
 pub(crate) struct ListId(u64);
 
@@ -40,7 +40,7 @@ impl ListId {
         Self::of(&("logs", run_id, filter, order))
     }
 
-    /// By FNV, whose result is the same in every build.
+    /// Hashes with FNV, which has the same result in every build.
     fn of(list: &impl Serialize) -> Result<Self> {
         let mut hasher = FnvHasher::default();
         hasher.write(&serde_json::to_vec(list).map_err(error::json)?);
@@ -48,8 +48,8 @@ impl ListId {
     }
 }
 
-/// What a list's id is made of. A new part of a query must be left out while it is unset, or every cursor that clients
-/// have stored becomes invalid.
+/// The input of a list's hash. A new part of a query must be left out while it is unset; otherwise
+/// all cursors that clients have stored become invalid.
 #[derive(Serialize)]
 struct QueryKey<'a> {
     statuses: ChoiceKey<'a, RunStatus>,
@@ -65,7 +65,7 @@ struct QueryKey<'a> {
     include_dry_run: bool,
 }
 
-/// An absent list and an empty one are the same here: nothing matches an empty one, so no cursor belongs to it.
+/// Treats an absent list like an empty one: an empty list matches nothing, so it has no cursors.
 #[derive(Serialize)]
 struct ChoiceKey<'a, T> {
     only: &'a [T],
@@ -105,7 +105,7 @@ impl<'a, T> ChoiceKey<'a, T> {
     }
 }
 
-/// The form of the text, which databases and clients keep: what changes it needs another version.
+/// The JSON inside a cursor. Clients store cursors, so any change of the format needs a new version.
 #[derive(Serialize, Deserialize)]
 struct Token {
     #[serde(rename = "v")]
@@ -120,7 +120,7 @@ struct Token {
 
 const VERSION: u8 = 1;
 
-/// A value of a key; of another type than it should be where a row is damaged.
+/// A value of a key. In a damaged row, its type may differ from the column's.
 #[derive(Serialize, Deserialize)]
 enum Part {
     #[serde(rename = "i")]
@@ -148,9 +148,9 @@ pub(crate) fn decode_cursor(list: ListId, cursor: &Cursor, key_length: usize) ->
     let invalid = |reason: &'static str| Error::invalid("cursor", reason);
     let token = URL_SAFE_NO_PAD.decode(cursor.as_str()).ok();
     let token = token.and_then(|json| serde_json::from_slice::<Token>(&json).ok());
-    let token = token.ok_or_else(|| invalid("is not one that a page has given"))?;
+    let token = token.ok_or_else(|| invalid("is malformed: pass one that a page returned"))?;
     if token.version != VERSION {
-        return Err(invalid("is of another version of Runtrail"));
+        return Err(invalid("was created by another version of Runtrail"));
     }
     if token.list != list.0 || token.key.len() != key_length {
         return Err(invalid("belongs to another filter, order or list"));

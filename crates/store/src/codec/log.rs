@@ -3,9 +3,9 @@ use runtrail_audit::{Limits, Result, SkillRunLog, rules};
 use runtrail_entity::skill_run_log::{Column, Entity, Model};
 use sea_orm::{EntityName, QueryResult};
 
-use super::{Place, is_same_json};
+use super::{RowDecoder, is_same_json};
 
-/// The row of an event, as it is to be stored.
+/// Encodes an event as a row; `now` is its time if it has none.
 pub(crate) fn encode_log(
     event: &SkillRunLog,
     now: DateTime<Utc>,
@@ -20,33 +20,33 @@ pub(crate) fn encode_log(
     })
 }
 
-/// The columns of a row, each of its type.
+/// Reads the columns of a row; fails if one has the wrong type.
 pub(crate) fn read_log(row: &QueryResult) -> Result<Model> {
-    let run_id: String = place("?").get(row, Column::RunId)?;
-    let sequence: i64 = place(&run_id).get(row, Column::Sequence)?;
+    let run_id: String = decoder("?").get(row, Column::RunId)?;
+    let sequence: i64 = decoder(&run_id).get(row, Column::Sequence)?;
     let id = key(&run_id, sequence);
-    let place = place(&id);
+    let decoder = decoder(&id);
     Ok(Model {
-        created_at: place.get(row, Column::CreatedAt)?,
-        event_type: place.get(row, Column::EventType)?,
-        payload: place.get(row, Column::Payload)?,
+        created_at: decoder.get(row, Column::CreatedAt)?,
+        event_type: decoder.get(row, Column::EventType)?,
+        payload: decoder.get(row, Column::Payload)?,
         run_id,
         sequence,
     })
 }
 
-/// The event of a row.
+/// Decodes a row.
 pub(crate) fn decode_log(row: &QueryResult) -> Result<SkillRunLog> {
     let row = read_log(row)?;
     let id = key(&row.run_id, row.sequence);
-    let place = place(&id);
-    let sequence = place.count(row.sequence, Column::Sequence)?;
-    let payload = place.json(&row.payload, Column::Payload)?;
-    let created_at = place.time(row.created_at, Column::CreatedAt)?;
+    let decoder = decoder(&id);
+    let sequence = decoder.count(row.sequence, Column::Sequence)?;
+    let payload = decoder.json(&row.payload, Column::Payload)?;
+    let created_at = decoder.time(row.created_at, Column::CreatedAt)?;
     Ok(SkillRunLog::new(row.run_id, sequence, row.event_type, payload).created_at(created_at))
 }
 
-/// Whether two rows at one place tell of the same event, whenever it was.
+/// Whether two rows with the same key are the same event; their times may differ.
 pub(crate) fn is_same_event(left: &Model, right: &Model) -> bool {
     left.event_type == right.event_type && is_same_json(&left.payload, &right.payload)
 }
@@ -55,8 +55,8 @@ fn key(run_id: &str, sequence: i64) -> String {
     format!("{run_id}/{sequence}")
 }
 
-fn place(id: &str) -> Place<'_> {
-    Place {
+fn decoder(id: &str) -> RowDecoder<'_> {
+    RowDecoder {
         table: Entity.table_name(),
         id,
     }

@@ -1,4 +1,4 @@
-//! Records to rows and back. Encoding refuses what can't be stored, decoding what can't be read.
+//! Converts records to rows and back. Encoding rejects invalid values, decoding reports damaged rows.
 
 mod cursor;
 mod log;
@@ -17,22 +17,22 @@ pub(crate) use run::{
     read_finish, read_run, run_values,
 };
 
-/// Decodes every row, leaving out and reporting the damaged ones: one of them must not hide the others.
-pub(crate) fn readable<T>(
+/// Decodes all rows. Damaged rows are reported and left out, so that they don't hide the others.
+pub(crate) fn decode_readable<T>(
     rows: &[QueryResult],
     decode: impl Fn(&QueryResult) -> Result<T>,
 ) -> Result<Vec<T>> {
     let mut records = Vec::with_capacity(rows.len());
     for row in rows {
-        if let Some(record) = unless_damaged(decode(row))? {
+        if let Some(record) = skip_damaged(decode(row))? {
             records.push(record);
         }
     }
     Ok(records)
 }
 
-/// The record, or a report of the damage.
-pub(crate) fn unless_damaged<T>(decoded: Result<T>) -> Result<Option<T>> {
+/// Reports a damaged row through `tracing`, and returns `None` for it.
+pub(crate) fn skip_damaged<T>(decoded: Result<T>) -> Result<Option<T>> {
     match decoded {
         Ok(record) => Ok(Some(record)),
         Err(Error::Corrupt {
@@ -48,13 +48,13 @@ pub(crate) fn unless_damaged<T>(decoded: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// Where a row stands, for the error that it can't be read.
-struct Place<'a> {
+/// Decodes the columns of a row, and identifies the row in a `Corrupt` error.
+struct RowDecoder<'a> {
     table: &'static str,
     id: &'a str,
 }
 
-impl Place<'_> {
+impl RowDecoder<'_> {
     fn get<T: TryGetable>(&self, row: &QueryResult, column: impl IdenStatic) -> Result<T> {
         row.try_get_by(column.as_str())
             .map_err(|err| self.corrupt(column, format!("can't be read: {err}")))
@@ -74,8 +74,9 @@ impl Place<'_> {
         text: &str,
         column: impl IdenStatic,
     ) -> Result<T> {
-        serde_json::from_str(text)
-            .map_err(|err| self.corrupt(column, format!("is not the JSON it should be: {err}")))
+        serde_json::from_str(text).map_err(|err| {
+            self.corrupt(column, format!("doesn't contain the expected JSON: {err}"))
+        })
     }
 
     fn corrupt(&self, column: impl IdenStatic, reason: impl Into<String>) -> Error {
@@ -88,7 +89,7 @@ impl Place<'_> {
     }
 }
 
-/// Whether two JSON texts hold the same value, whatever the order of their keys.
+/// Whether two JSON texts have the same value; the order of keys doesn't matter.
 fn is_same_json(left: &str, right: &str) -> bool {
     let value = |text| serde_json::from_str::<Value>(text).ok();
     left == right || (value(left).is_some() && value(left) == value(right))

@@ -5,14 +5,14 @@ use sea_orm::Set;
 use sea_orm::sea_query::{Expr, ExprTrait, Func};
 use serde::Serialize;
 
-/// The columns that say how a run ended.
+/// The columns that describe the outcome of a run.
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) status: String,
     pub(crate) output: String,
     pub(crate) error: String,
     pub(crate) tool_calls: i64,
-    /// `None` if the caller gave none: the runtime is then the time from start to finish.
+    /// `None` if the caller didn't report it: the database then computes the time from start to finish.
     #[serde(serialize_with = "backend::serialize_fraction_if_any")]
     pub(crate) runtime_seconds: Option<f64>,
     pub(crate) total_input_tokens: i64,
@@ -20,11 +20,10 @@ pub(crate) struct Outcome {
     pub(crate) total_thinking_tokens: i64,
 }
 
-/// Microseconds of a second.
-const MICROS: f64 = 1_000_000.0;
+const MICROS_PER_SECOND: f64 = 1_000_000.0;
 
 impl Outcome {
-    /// What finishing a run sets: its outcome, and the time.
+    /// The columns that finishing a run sets: its outcome and its finish time.
     pub(crate) const COLUMNS: [Column; 9] = [
         Column::FinishedAt,
         Column::Status,
@@ -37,7 +36,7 @@ impl Outcome {
         Column::TotalThinkingTokens,
     ];
 
-    /// The outcome of a run that is finished.
+    /// Encodes the outcome of a run that finishes now; a runtime of 0 counts as not reported.
     pub(crate) fn encode_finished(stats: &RunStats, limits: &Limits) -> Result<Self> {
         rules::outcome("status", &stats.status)?;
         let outcome = Self::encode(stats, limits)?;
@@ -84,12 +83,12 @@ impl Outcome {
         }
     }
 
-    /// Whether the outcome of a finished run equals this one.
-    pub(crate) fn is_of(&self, row: &Model) -> bool {
+    /// Whether the finished run in `row` has this outcome.
+    pub(crate) fn is_outcome_of(&self, row: &Model) -> bool {
         let mut stored = Self::of_row(row);
         let is_measured = |finished_at: i64| {
             let micros = Ord::max(finished_at.saturating_sub(row.started_at), 0);
-            row.runtime_seconds == 0.0 || row.runtime_seconds == micros as f64 / MICROS
+            row.runtime_seconds == 0.0 || row.runtime_seconds == micros as f64 / MICROS_PER_SECOND
         };
         if self.runtime_seconds.is_none() && row.finished_at.is_some_and(is_measured) {
             stored.runtime_seconds = None;
@@ -97,19 +96,19 @@ impl Outcome {
         *self == stored
     }
 
-    /// The runtime of a run that finishes at the time of this expression.
+    /// The runtime of a run: `given`, or the time from its start to `finished_at` if that is null.
     pub(crate) fn runtime(given: Expr, finished_at: Expr) -> Expr {
         let started_at = Expr::col((Entity, Column::StartedAt));
         let micros = finished_at.clone().sub(started_at.clone());
         let seconds = micros
             .cast_as("double precision")
-            .div(Expr::Constant(MICROS.into()));
+            .div(Expr::Constant(MICROS_PER_SECOND.into()));
         let measured =
             Expr::case(started_at.lt(finished_at), seconds).finally(Expr::Constant(0.0.into()));
         Func::coalesce([given, measured.into()]).into()
     }
 
-    /// The values that finish a run, without its runtime.
+    /// The new values of a run that is finished, except for its runtime.
     pub(crate) fn finish(&self, finished_at: i64) -> ActiveModel {
         ActiveModel {
             finished_at: Set(Some(finished_at)),

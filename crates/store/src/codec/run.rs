@@ -5,9 +5,9 @@ use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{EntityName, QueryResult};
 use serde::Serialize;
 
-use super::{Outcome, Place, is_same_json};
+use super::{Outcome, RowDecoder, is_same_json};
 
-/// The row of a run, as it is to be stored.
+/// Encodes a run as a row.
 pub(crate) fn encode_run(run: &SkillRun, limits: &Limits) -> Result<Model> {
     let outcome = Outcome::encode(&run.stats(), limits)?;
     let parent_run_id = run.parent_run_id.as_deref();
@@ -32,7 +32,7 @@ pub(crate) fn encode_run(run: &SkillRun, limits: &Limits) -> Result<Model> {
     })
 }
 
-/// A row as an object, for many of them to be one parameter; its keys are the names of the columns.
+/// A row as a JSON object with the column names as keys, so that one parameter can carry many rows.
 pub(crate) fn run_values(row: &Model) -> impl Serialize {
     #[derive(Serialize)]
     struct Values<'a> {
@@ -75,38 +75,39 @@ pub(crate) fn run_values(row: &Model) -> impl Serialize {
     }
 }
 
-/// The columns of a row, each of its type.
+/// Reads the columns of a row; fails if one has the wrong type.
 pub(crate) fn read_run(row: &QueryResult) -> Result<Model> {
-    let id: String = place("?").get(row, Column::Id)?;
-    let place = place(&id);
+    let id: String = decoder("?").get(row, Column::Id)?;
+    let decoder = decoder(&id);
     Ok(Model {
-        skill_id: place.get(row, Column::SkillId)?,
-        caller_id: place.get(row, Column::CallerId)?,
-        channel_id: place.get(row, Column::ChannelId)?,
-        parent_run_id: place.get(row, Column::ParentRunId)?,
-        started_at: place.get(row, Column::StartedAt)?,
-        finished_at: place.get(row, Column::FinishedAt)?,
-        status: place.get(row, Column::Status)?,
-        tool_calls: place.get(row, Column::ToolCalls)?,
-        runtime_seconds: place.get(row, Column::RuntimeSeconds)?,
-        total_input_tokens: place.get(row, Column::TotalInputTokens)?,
-        total_output_tokens: place.get(row, Column::TotalOutputTokens)?,
-        total_thinking_tokens: place.get(row, Column::TotalThinkingTokens)?,
-        inputs: place.get(row, Column::Inputs)?,
-        output: place.get(row, Column::Output)?,
-        error: place.get(row, Column::Error)?,
+        skill_id: decoder.get(row, Column::SkillId)?,
+        caller_id: decoder.get(row, Column::CallerId)?,
+        channel_id: decoder.get(row, Column::ChannelId)?,
+        parent_run_id: decoder.get(row, Column::ParentRunId)?,
+        started_at: decoder.get(row, Column::StartedAt)?,
+        finished_at: decoder.get(row, Column::FinishedAt)?,
+        status: decoder.get(row, Column::Status)?,
+        tool_calls: decoder.get(row, Column::ToolCalls)?,
+        runtime_seconds: decoder.get(row, Column::RuntimeSeconds)?,
+        total_input_tokens: decoder.get(row, Column::TotalInputTokens)?,
+        total_output_tokens: decoder.get(row, Column::TotalOutputTokens)?,
+        total_thinking_tokens: decoder.get(row, Column::TotalThinkingTokens)?,
+        inputs: decoder.get(row, Column::Inputs)?,
+        output: decoder.get(row, Column::Output)?,
+        error: decoder.get(row, Column::Error)?,
         id,
     })
 }
 
-/// The id of a finished run and when it finished.
+/// Reads the id of a finished run and its finish time.
 pub(crate) fn read_finish(row: &QueryResult) -> Result<(String, i64)> {
-    let id: String = place("?").get(row, Column::Id)?;
-    let finished_at = place(&id).get(row, Column::FinishedAt)?;
+    let id: String = decoder("?").get(row, Column::Id)?;
+    let finished_at = decoder(&id).get(row, Column::FinishedAt)?;
     Ok((id, finished_at))
 }
 
-/// Whether a column holds what it should: SQLite lets fractions and texts in, and sorts them among the times.
+/// Whether the value of a column is an integer. SQLite accepts fractions and texts in such columns,
+/// and sorts them among the times.
 pub(crate) fn is_whole_number(column: Column) -> Expr {
     let column = Expr::col((Entity, column));
     column.clone().eq(column.cast_as("bigint"))
@@ -129,33 +130,33 @@ pub(crate) const SUMMARY: [Column; 13] = [
     Column::TotalThinkingTokens,
 ];
 
-/// The run of a row, without its texts.
+/// Decodes a row without the inputs, output and error.
 pub(crate) fn decode_summary(row: &QueryResult) -> Result<RunSummary> {
-    let id: String = place("?").get(row, Column::Id)?;
-    let place = place(&id);
-    let time = |micros, column| place.time(micros, column);
-    let count = |column| place.count(place.get(row, column)?, column);
-    let started_at = place.get(row, Column::StartedAt)?;
-    let finished_at: Option<i64> = place.get(row, Column::FinishedAt)?;
+    let id: String = decoder("?").get(row, Column::Id)?;
+    let decoder = decoder(&id);
+    let time = |micros, column| decoder.time(micros, column);
+    let count = |column| decoder.count(decoder.get(row, column)?, column);
+    let started_at = decoder.get(row, Column::StartedAt)?;
+    let finished_at: Option<i64> = decoder.get(row, Column::FinishedAt)?;
     let finished_at = finished_at.map(|at| time(at, Column::FinishedAt));
-    let runtime_seconds = place.get(row, Column::RuntimeSeconds)?;
+    let runtime_seconds = decoder.get(row, Column::RuntimeSeconds)?;
     if rules::seconds("runtime_seconds", runtime_seconds).is_err() {
-        return Err(place.corrupt(
+        return Err(decoder.corrupt(
             Column::RuntimeSeconds,
             "is not a finite number of at least 0",
         ));
     }
-    let skill_id: String = place.get(row, Column::SkillId)?;
+    let skill_id: String = decoder.get(row, Column::SkillId)?;
     let mut run = RunSummary::new(
         String::new(),
         skill_id,
         time(started_at, Column::StartedAt)?,
     );
-    run.caller_id = place.get(row, Column::CallerId)?;
-    run.channel_id = place.get(row, Column::ChannelId)?;
-    run.parent_run_id = place.get(row, Column::ParentRunId)?;
+    run.caller_id = decoder.get(row, Column::CallerId)?;
+    run.channel_id = decoder.get(row, Column::ChannelId)?;
+    run.parent_run_id = decoder.get(row, Column::ParentRunId)?;
     run.finished_at = finished_at.transpose()?;
-    run.status = RunStatus::from(place.get::<String>(row, Column::Status)?);
+    run.status = RunStatus::from(decoder.get::<String>(row, Column::Status)?);
     run.tool_calls = count(Column::ToolCalls)?;
     run.runtime_seconds = runtime_seconds;
     run.total_input_tokens = count(Column::TotalInputTokens)?;
@@ -165,18 +166,18 @@ pub(crate) fn decode_summary(row: &QueryResult) -> Result<RunSummary> {
     Ok(run)
 }
 
-/// The run of a row.
+/// Decodes a row.
 pub(crate) fn decode_run(row: &QueryResult) -> Result<SkillRun> {
     let summary = decode_summary(row)?;
-    let place = place(&summary.id);
-    let inputs: String = place.get(row, Column::Inputs)?;
-    let inputs = place.json(&inputs, Column::Inputs)?;
-    let output = place.get(row, Column::Output)?;
-    let error = place.get(row, Column::Error)?;
+    let decoder = decoder(&summary.id);
+    let inputs: String = decoder.get(row, Column::Inputs)?;
+    let inputs = decoder.json(&inputs, Column::Inputs)?;
+    let output = decoder.get(row, Column::Output)?;
+    let error = decoder.get(row, Column::Error)?;
     Ok(summary.with_texts(inputs, output, error))
 }
 
-/// Whether two rows of one run tell of the same start.
+/// Whether two rows of one run have the same start.
 pub(crate) fn is_same_start(left: &Model, right: &Model) -> bool {
     left.skill_id == right.skill_id
         && left.caller_id == right.caller_id
@@ -186,15 +187,15 @@ pub(crate) fn is_same_start(left: &Model, right: &Model) -> bool {
         && is_same_json(&left.inputs, &right.inputs)
 }
 
-/// Whether two rows of one run tell of the same start and the same end.
+/// Whether two rows of one run have the same start, the same finish time and the same outcome.
 pub(crate) fn is_same_run(left: &Model, right: &Model) -> bool {
     is_same_start(left, right)
         && left.finished_at == right.finished_at
         && Outcome::of_row(left) == Outcome::of_row(right)
 }
 
-fn place(id: &str) -> Place<'_> {
-    Place {
+fn decoder(id: &str) -> RowDecoder<'_> {
+    RowDecoder {
         table: Entity.table_name(),
         id,
     }

@@ -1,4 +1,4 @@
-//! A filter as a condition: the one place that knows what its parts mean in SQL.
+//! Translates a filter to an SQL condition. No other file knows the SQL of its parts.
 
 use runtrail_audit::{Bounds, Choice, Error, Parent, Result, RunQuery, RunStatus, rules};
 use runtrail_db::{Connection, backend};
@@ -26,10 +26,10 @@ pub(crate) fn condition(db: &Session<'_, impl Connection>, query: &RunQuery) -> 
 
     let mut all = Condition::all();
     let choices = [
-        (Column::Status, "status", texts(statuses)),
-        (Column::SkillId, "skill_id", texts(skills)),
-        (Column::CallerId, "caller_id", texts(callers)),
-        (Column::ChannelId, "channel_id", texts(channels)),
+        (Column::Status, "status", as_strs(statuses)),
+        (Column::SkillId, "skill_id", as_strs(skills)),
+        (Column::CallerId, "caller_id", as_strs(callers)),
+        (Column::ChannelId, "channel_id", as_strs(channels)),
     ];
     for (column, field, (only, except)) in choices {
         for value in only.iter().flatten().chain(&except) {
@@ -50,34 +50,34 @@ pub(crate) fn condition(db: &Session<'_, impl Connection>, query: &RunQuery) -> 
             let id = rules::identifier("parent_run_id", id)?;
             all = all.add(Column::ParentRunId.eq(id));
         }
-        // To pass it over would match too much.
+        // Ignoring an unknown variant would match too many runs.
         _ => {
             return Err(Error::invalid(
                 "parent",
-                "is of a kind that this store doesn't know",
+                "has a variant that this store doesn't support",
             ));
         }
     }
-    all = within(
+    all = add_bounds(
         all,
         Expr::col(Column::StartedAt),
         started.map(rules::micros),
     );
-    all = within(
+    all = add_bounds(
         all,
         Expr::col(Column::FinishedAt),
         finished.map(rules::micros),
     );
     let seconds = |seconds| rules::seconds("runtime_seconds", seconds);
-    all = within(
+    all = add_bounds(
         all,
         Expr::col(Column::RuntimeSeconds),
         runtime_seconds.try_map(seconds)?,
     );
     let tokens = |tokens| rules::count("total_tokens", tokens);
-    all = within(all, total_tokens_of_a_run(), total_tokens.try_map(tokens)?);
+    all = add_bounds(all, total_tokens_of_run(), total_tokens.try_map(tokens)?);
     if !id_prefix.is_empty() {
-        all = all.add(with_prefix(rules::identifier("id_prefix", id_prefix)?));
+        all = all.add(has_id_prefix(rules::identifier("id_prefix", id_prefix)?));
     }
     if !include_dry_run {
         all = all.add(Column::Status.ne(RunStatus::DRY_RUN.as_str()));
@@ -85,20 +85,20 @@ pub(crate) fn condition(db: &Session<'_, impl Connection>, query: &RunQuery) -> 
     Ok(all)
 }
 
-/// Ids that begin with this one, as a range of the primary key.
-pub(crate) fn with_prefix(first: &str) -> Condition {
-    let before = end_of_prefix(first).map(|end| Column::Id.lt(end));
+/// Matches ids with this prefix, as a range of the primary key.
+pub(crate) fn has_id_prefix(prefix: &str) -> Condition {
+    let before_end = end_of_prefix(prefix).map(|end| Column::Id.lt(end));
     Condition::all()
-        .add(Column::Id.gte(first))
-        .add_option(before)
+        .add(Column::Id.gte(prefix))
+        .add_option(before_end)
 }
 
-/// The values of which one must match, and those of which none may.
-fn texts<T: AsRef<str>>(choice: &Choice<T>) -> (Option<Vec<&str>>, Vec<&str>) {
-    fn texts<T: AsRef<str>>(values: &[T]) -> Vec<&str> {
+/// The accepted values and the excluded ones.
+fn as_strs<T: AsRef<str>>(choice: &Choice<T>) -> (Option<Vec<&str>>, Vec<&str>) {
+    fn as_strs<T: AsRef<str>>(values: &[T]) -> Vec<&str> {
         values.iter().map(AsRef::as_ref).collect()
     }
-    (choice.only.as_deref().map(texts), texts(&choice.except))
+    (choice.only.as_deref().map(as_strs), as_strs(&choice.except))
 }
 
 fn is_one_of(db: &impl ConnectionTrait, column: Column, values: &[&str]) -> Result<Expr> {
@@ -109,8 +109,9 @@ fn is_one_of(db: &impl ConnectionTrait, column: Column, values: &[&str]) -> Resu
     }
 }
 
-/// Looks each parent up by the primary key. With `NOT EXISTS`, PostgreSQL may hash the ids of all runs before it reads
-/// the first row: at 100,000 runs a page then takes 50 to 100 ms, instead of less than one.
+/// Looks up each parent by its primary key. With `NOT EXISTS`, PostgreSQL may hash the ids of all runs
+/// before it reads the first row: with 100,000 runs, a page then takes 50 to 100 ms instead of less
+/// than 1 ms.
 fn has_no_stored_parent(db: &Session<'_, impl Connection>) -> Condition {
     const PARENT: &str = "parent";
 
@@ -125,25 +126,26 @@ fn has_no_stored_parent(db: &Session<'_, impl Connection>) -> Condition {
         .add(Expr::SubQuery(None, Box::new(parent.into())).is_null())
 }
 
-fn within<T: Into<Value>>(condition: Condition, value: Expr, bounds: Bounds<T>) -> Condition {
+fn add_bounds<T: Into<Value>>(condition: Condition, value: Expr, bounds: Bounds<T>) -> Condition {
     let from = bounds.from.map(|from| value.clone().gte(from.into()));
     let to = bounds.to.map(|to| value.lte(to.into()));
     condition.add_option(from).add_option(to)
 }
 
-/// As a number that the sum of three large ones doesn't leave.
-fn total_tokens_of_a_run() -> Expr {
+/// The sum as `numeric`, since three large counts can exceed 64 bits.
+fn total_tokens_of_run() -> Expr {
     let tokens = |column| Expr::col(column).cast_as("numeric");
     tokens(Column::TotalInputTokens)
         .add(tokens(Column::TotalOutputTokens))
         .add(tokens(Column::TotalThinkingTokens))
 }
 
-/// The first text after all those that begin with this one, by the order of their bytes; none if there is no such.
+/// The smallest text in byte order that is greater than every text with this prefix; `None` if all
+/// greater texts have the prefix.
 fn end_of_prefix(prefix: &str) -> Option<String> {
     let mut end = prefix.to_owned();
     while let Some(last) = end.pop() {
-        // The step over the surrogates is the range's.
+        // The range skips the surrogates.
         if let Some(next) = (last..=char::MAX).nth(1) {
             end.push(next);
             return Some(end);
@@ -156,7 +158,7 @@ fn end_of_prefix(prefix: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// A pattern can't name every field of a type of another crate and be checked for it.
+    /// The compiler can't check this: `RunQuery` is `non_exhaustive`, so a pattern needs `..`.
     #[test]
     fn every_part_of_a_query_is_in_its_condition() {
         const PARTS: [&str; 11] = [
@@ -177,7 +179,7 @@ mod tests {
         parts.sort();
         assert_eq!(
             parts, PARTS,
-            "`condition` and `ListId::of_runs` have to heed a new part"
+            "add the new part to `condition` and `ListId::of_runs`"
         );
     }
 

@@ -1,4 +1,4 @@
-//! When skills ran last.
+//! The last run of each skill.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use sea_orm::{IdenStatic, Order};
 use crate::settings::Session;
 use crate::{codec, error};
 
-/// One seek in the index for each skill; a grouped maximum would read every run of each.
+/// Needs one index lookup per skill; `GROUP BY` with a maximum would read all runs of each skill.
 pub(crate) async fn by_skills(
     db: &Session<'_, impl Connection>,
     skill_ids: &[String],
@@ -31,7 +31,7 @@ pub(crate) async fn by_skills(
         .column((Entity, Column::StartedAt))
         .from(db.runs())
         .and_where(Expr::col((Entity, Column::SkillId)).equals(LIST))
-        // A damaged row would win with a time that is none.
+        // A damaged row would sort first if its time isn't an integer.
         .and_where(codec::is_whole_number(Column::StartedAt))
         .and_where(
             COLUMN

@@ -1,4 +1,4 @@
-//! A run with its ancestors, and with its descendants.
+//! The ancestors and descendants of a run.
 
 use std::collections::HashMap;
 
@@ -14,8 +14,9 @@ use sea_orm::{IdenStatic, Order, QueryResult};
 use crate::codec;
 use crate::settings::Session;
 
-/// One query however long the chain is. `UNION` drops rows that came before, so a cycle ends it; and since no
-/// depth can be counted beside it (a cycle would give the same run ever new depths), the order is made here.
+/// Reads the whole chain with one query. `UNION` drops rows that were already found, which ends a
+/// cycle. It also rules out a depth column, since a run in a cycle would get a new depth each time;
+/// the rows are therefore ordered here.
 pub(crate) async fn chain(
     db: &Session<'_, impl Connection>,
     run_id: &str,
@@ -28,17 +29,17 @@ pub(crate) async fn chain(
         Column::ParentRunId,
         Column::Id,
     );
-    in_order(run_id, &db.fetch(&query).await?, codec::decode_run)
+    order_chain(run_id, &db.fetch(&query).await?, codec::decode_run)
 }
 
-/// The same without the run itself and without long texts.
+/// Like [`chain`], without the run itself and without inputs, output and error.
 pub(crate) async fn ancestors(
     db: &Session<'_, impl Connection>,
     run_id: &str,
 ) -> Result<Vec<RunSummary>> {
     let run_id = rules::run_id("run_id", run_id)?;
     let query = relatives(db, summaries(db), run_id, Column::ParentRunId, Column::Id);
-    let chain = in_order(run_id, &db.fetch(&query).await?, codec::decode_summary)?;
+    let chain = order_chain(run_id, &db.fetch(&query).await?, codec::decode_summary)?;
     Ok(chain.into_iter().filter(|run| run.id != run_id).collect())
 }
 
@@ -51,7 +52,7 @@ pub(crate) async fn count_children(db: &Session<'_, impl Connection>, run_id: &s
     db.count(query).await
 }
 
-/// What a run has spawned itself.
+/// The direct children of a run.
 pub(crate) async fn children(
     db: &Session<'_, impl Connection>,
     run_id: &str,
@@ -59,17 +60,17 @@ pub(crate) async fn children(
     let run_id = rules::run_id("run_id", run_id)?;
     let mut query = summaries(db);
     query.and_where(COLUMN.parent_run_id.eq(run_id));
-    codec::readable(&db.fetch(&query).await?, codec::decode_summary)
+    codec::decode_readable(&db.fetch(&query).await?, codec::decode_summary)
 }
 
-/// The run and everything below it, by the same means as its ancestors.
+/// The run and its descendants, found like the ancestors in [`chain`].
 pub(crate) async fn subtree(
     db: &Session<'_, impl Connection>,
     run_id: &str,
 ) -> Result<Vec<RunSummary>> {
     let run_id = rules::run_id("run_id", run_id)?;
     let query = relatives(db, summaries(db), run_id, Column::Id, Column::ParentRunId);
-    codec::readable(&db.fetch(&query).await?, codec::decode_summary)
+    codec::decode_readable(&db.fetch(&query).await?, codec::decode_summary)
 }
 
 fn summaries(db: &Session<'_, impl Connection>) -> SelectStatement {
@@ -81,8 +82,8 @@ fn summaries(db: &Session<'_, impl Connection>) -> SelectStatement {
         .take()
 }
 
-/// Of the runs in `query`, this one and those found by going from the column `from` of each to the column `to`
-/// of the next.
+/// Restricts `query` to this run and all runs reached from it. A step leads from a run to those whose
+/// column `to` equals its column `from`.
 fn relatives(
     db: &Session<'_, impl Connection>,
     mut query: SelectStatement,
@@ -116,8 +117,9 @@ fn relatives(
         .with(WithClause::new().recursive(true).cte(family).to_owned())
 }
 
-/// Follows the parents from `run_id` on, past damaged runs as far as their parent can be read.
-fn in_order<T>(
+/// Orders the rows along the chain of parents from `run_id`. Damaged runs are left out, but the chain
+/// continues as long as their parent can be read.
+fn order_chain<T>(
     run_id: &str,
     rows: &[QueryResult],
     decode: impl Fn(&QueryResult) -> Result<T>,
@@ -132,7 +134,7 @@ fn in_order<T>(
     let mut chain = Vec::with_capacity(rows.len());
     let mut next = Some(run_id.to_owned());
     while let Some(row) = next.and_then(|id| by_id.remove(&id)) {
-        chain.extend(codec::unless_damaged(decode(row))?);
+        chain.extend(codec::skip_damaged(decode(row))?);
         next = text(row, Column::ParentRunId);
     }
     Ok(chain)

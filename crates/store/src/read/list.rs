@@ -1,4 +1,4 @@
-//! Lists of runs, newest first, and their lengths.
+//! Lists and counts of runs.
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{
@@ -13,12 +13,12 @@ use sea_orm::sea_query::{Expr, Query, SelectStatement};
 
 use crate::codec;
 use crate::codec::ListId;
+use crate::read::chunk::Chunk;
 use crate::read::filter;
 use crate::read::page::List;
-use crate::read::stretch::Stretch;
 use crate::settings::Session;
 
-/// What runs are ordered by.
+/// The sort key of runs.
 const KEY: [Column; 2] = [Column::StartedAt, Column::Id];
 
 pub(crate) async fn filtered(
@@ -52,12 +52,12 @@ pub(crate) async fn finished_before(
     cutoff: DateTime<Utc>,
     limit: Option<u64>,
 ) -> Result<Vec<SkillRun>> {
-    // A running one has no time to compare, and so is not before anything.
+    // The condition excludes running runs, whose finish time is null.
     let finished = COLUMN.finished_at.lt(rules::micros(cutoff));
     newest_first(db, Condition::all().add(finished), limit.into()).await
 }
 
-/// A page that goes on from a place.
+/// Reads a page that starts at a cursor.
 pub(crate) async fn page(
     db: &Session<'_, impl Connection>,
     query: &RunQuery,
@@ -68,7 +68,7 @@ pub(crate) async fn page(
     list.page(db, request, codec::decode_run).await
 }
 
-/// The same, of which the long texts aren't read.
+/// Like [`page`], without reading the inputs, output and error.
 pub(crate) async fn page_of_summaries(
     db: &Session<'_, impl Connection>,
     query: &RunQuery,
@@ -98,32 +98,33 @@ fn list_of(
     })
 }
 
-pub(crate) fn within(rows: u64) -> u64 {
+/// Limits a number of rows to what drivers can bind.
+pub(crate) fn clamp(rows: u64) -> u64 {
     Ord::min(rows, ALL)
 }
 
-/// Runs that [`stretch`] fetches at a time, each perhaps with three texts of the largest size.
-const RUNS_AT_ONCE: u64 = 25;
+/// The number of runs that [`chunk`] fetches; each may have three texts of the maximum size.
+const CHUNK_RUNS: u64 = 25;
 
-/// The first runs of a page, or some after the run with this key: its start and its id.
-pub(crate) async fn stretch(
+/// Reads the first runs of a page, or those after the run with the key `after`.
+pub(crate) async fn chunk(
     db: &Session<'_, impl Connection>,
     query: &RunQuery,
     order: ListOrder,
     page: Page,
     after: Option<Vec<Expr>>,
-) -> Result<Stretch<SkillRun>> {
+) -> Result<Chunk<SkillRun>> {
     let mut condition = filter::condition(db, query)?;
     let mut offset = page.offset;
     if let Some(key) = after {
-        // What comes before the page has been skipped by now.
+        // The first chunk has already skipped the rows before the page.
         offset = 0;
         condition = condition.add(keyset::beyond(&KEY, key, order));
     }
-    let limit = Ord::min(page.limit.unwrap_or(RUNS_AT_ONCE), RUNS_AT_ONCE);
+    let limit = Ord::min(page.limit.unwrap_or(CHUNK_RUNS), CHUNK_RUNS);
     let page = Page::first(limit).skip(offset);
     let query = ordered(db, condition, order, page);
-    Stretch::of(&db.fetch(&query).await?, limit, &KEY, codec::decode_run)
+    Chunk::from_rows(&db.fetch(&query).await?, limit, &KEY, codec::decode_run)
 }
 
 async fn newest_first(
@@ -132,7 +133,7 @@ async fn newest_first(
     page: Page,
 ) -> Result<Vec<SkillRun>> {
     let query = ordered(db, condition, ListOrder::NewestFirst, page);
-    codec::readable(&db.fetch(&query).await?, codec::decode_run)
+    codec::decode_readable(&db.fetch(&query).await?, codec::decode_run)
 }
 
 fn ordered(
@@ -145,8 +146,8 @@ fn ordered(
     keyset::order_by(&mut query, &KEY, order);
     query
         .cond_where(condition)
-        // Always there, as SQLite knows no OFFSET without LIMIT; and so the text is the same for every page.
-        .limit(page.limit.map_or(ALL, within))
-        .offset(within(page.offset))
+        // Always set: SQLite has no OFFSET without LIMIT, and all pages then share one SQL text.
+        .limit(page.limit.map_or(ALL, clamp))
+        .offset(clamp(page.offset))
         .take()
 }

@@ -1,4 +1,4 @@
-//! Finding ids of runs by prefix and suffix.
+//! Looks up ids of runs.
 
 use runtrail_audit::{Result, rules};
 use runtrail_db::Connection;
@@ -7,7 +7,7 @@ use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr, Query, SelectStatement, Unio
 use sea_orm::{IdenStatic, QueryResult};
 
 use crate::read::filter;
-use crate::read::list::within;
+use crate::read::list::clamp;
 use crate::settings::Session;
 
 pub(crate) async fn ids(
@@ -22,9 +22,9 @@ pub(crate) async fn ids(
         .column(Column::Id)
         .from(db.runs())
         .order_by(Column::Id, sea_orm::Order::Asc)
-        .limit(within(limit))
+        .limit(clamp(limit))
         .take();
-    query.cond_where(filter::with_prefix(prefix));
+    query.cond_where(filter::has_id_prefix(prefix));
     if !suffix.is_empty() {
         let escaped = suffix.replace('\\', "\\\\");
         let escaped = escaped.replace('%', "\\%").replace('_', "\\_");
@@ -34,34 +34,34 @@ pub(crate) async fn ids(
     let rows = db.fetch(&query).await?;
     let shortest = prefix.len() + suffix.len();
     // SQLite's LIKE ignores the case of ASCII letters.
-    Ok(texts(&rows)
+    Ok(readable_ids(&rows)
         .filter(|id| id.ends_with(suffix) && id.len() >= shortest)
         .collect())
 }
 
-/// How many ids one statement looks up: SQLite allows 500 queries in a union.
-const IDS_AT_ONCE: usize = 200;
+/// The number of ids per query. Each id needs two subqueries, and SQLite allows 500 in a union.
+const IDS_PER_QUERY: usize = 200;
 
 pub(crate) async fn neighbours(
     db: &Session<'_, impl Connection>,
     ids: &[String],
 ) -> Result<Vec<String>> {
     let mut neighbours = Vec::with_capacity(2 * ids.len());
-    for ids in ids.chunks(IDS_AT_ONCE) {
-        let mut queries = ids.iter().flat_map(|id| beside(db, id));
+    for ids in ids.chunks(IDS_PER_QUERY) {
+        let mut queries = ids.iter().flat_map(|id| select_neighbours(db, id));
         let Some(mut query) = queries.next() else {
             continue;
         };
         for other in queries {
             query.union(UnionType::All, other);
         }
-        neighbours.extend(texts(&db.fetch(&query).await?));
+        neighbours.extend(readable_ids(&db.fetch(&query).await?));
     }
     Ok(neighbours)
 }
 
-/// The id before this one, and the one after it.
-fn beside(db: &Session<'_, impl Connection>, id: &str) -> [SelectStatement; 2] {
+/// Queries the id before this one, and the id after it.
+fn select_neighbours(db: &Session<'_, impl Connection>, id: &str) -> [SelectStatement; 2] {
     let column = || Expr::col(Column::Id);
     let select = |value: Expr, condition: Expr| {
         Query::select()
@@ -76,8 +76,8 @@ fn beside(db: &Session<'_, impl Connection>, id: &str) -> [SelectStatement; 2] {
     ]
 }
 
-/// The ids that are texts: SQLite stores any value in any column.
-fn texts(rows: &[QueryResult]) -> impl Iterator<Item = String> {
+/// The ids of these rows. Ids that aren't texts are left out: SQLite can store any value in any column.
+fn readable_ids(rows: &[QueryResult]) -> impl Iterator<Item = String> {
     let text = |row: &QueryResult| row.try_get::<Option<String>>("", Column::Id.as_str());
     rows.iter().filter_map(move |row| text(row).ok().flatten())
 }

@@ -1,10 +1,10 @@
-//! The queries that read many runs, and what they have in common.
+//! Queries that read many runs, and their shared parts.
 
 pub(crate) mod last_run;
 pub(crate) mod lineage;
 pub(crate) mod list;
 pub(crate) mod lookup;
 
+pub(crate) mod chunk;
 mod filter;
 pub(crate) mod page;
-pub(crate) mod stretch;

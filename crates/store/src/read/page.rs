@@ -1,4 +1,4 @@
-//! Reading a list page by page, each from a place in it.
+//! Keyset pagination: each page starts at a cursor.
 
 use runtrail_audit::{CursorPage, Error, ListOrder, PageRequest, Result};
 use runtrail_db::{Connection, backend, keyset};
@@ -8,12 +8,12 @@ use sea_orm::{ColumnTrait, ColumnType, QueryResult, Value};
 use crate::codec::{self, Bookmark, ListId};
 use crate::settings::Session;
 
-/// A list, of which a page is a stretch.
+/// A list that is read in pages.
 pub(crate) struct List<K: 'static> {
-    /// Its rows, without order and limit.
+    /// Selects the rows, without order and limit.
     pub(crate) query: SelectStatement,
     pub(crate) id: ListId,
-    /// What it is ordered by: a row's key.
+    /// The columns of the sort key.
     pub(crate) key: &'static [K],
     pub(crate) order: ListOrder,
 }
@@ -39,12 +39,12 @@ impl<K: ColumnTrait> List<K> {
             false => self.order,
         };
         if let Some(bookmark) = from {
-            self.check(db, &bookmark.key)?;
+            self.verify_types(db, &bookmark.key)?;
             self.query
                 .and_where(keyset::beyond(self.key, bookmark.key, direction));
         }
         keyset::order_by(&mut self.query, self.key, direction);
-        // One more, which tells that there are more.
+        // One more row than requested, which shows whether more rows follow.
         self.query.limit(limit + 1);
 
         let mut rows = db.fetch(&self.query).await?;
@@ -55,19 +55,20 @@ impl<K: ColumnTrait> List<K> {
         if is_backward {
             rows.reverse();
         }
-        let beside = |row: Option<&QueryResult>, to_previous: bool| match row {
+        let cursor_at = |row: Option<&QueryResult>, to_previous: bool| match row {
             Some(row) => self.cursor(row, to_previous).map(Some),
-            // At an end of the list, the place stays the one that was asked for.
+            // An empty page is at an end of the list, where the requested cursor remains valid.
             None => Ok(cursor.clone().filter(|_| is_backward == to_previous)),
         };
-        let (start, end) = (beside(rows.first(), true)?, beside(rows.last(), false)?);
-        // Beyond the place that was asked for is the row that it was taken from.
-        let came_from = cursor.is_some() && !rows.is_empty();
+        let start = cursor_at(rows.first(), true)?;
+        let end = cursor_at(rows.last(), false)?;
+        // The row that the requested cursor was made from is on the page before, in its direction.
+        let has_origin = cursor.is_some() && !rows.is_empty();
         let (has_previous, has_next) = match is_backward {
-            true => (has_more, came_from),
-            false => (came_from, has_more),
+            true => (has_more, has_origin),
+            false => (has_origin, has_more),
         };
-        let mut page = CursorPage::new(codec::readable(&rows, decode)?);
+        let mut page = CursorPage::new(codec::decode_readable(&rows, decode)?);
         page.previous = start.clone().filter(|_| has_previous);
         page.next = end.clone().filter(|_| has_next);
         page.start_cursor = start;
@@ -75,14 +76,15 @@ impl<K: ColumnTrait> List<K> {
         Ok(page)
     }
 
-    /// A cursor to what comes after this row, or before.
+    /// Creates a cursor to the rows after this one, or before it.
     fn cursor(&self, row: &QueryResult, is_backward: bool) -> Result<runtrail_audit::Cursor> {
         let key = keyset::raw_values(row, self.key)?;
         codec::encode_cursor(self.id, Bookmark { is_backward, key })
     }
 
-    /// SQLite compares values of any type; PostgreSQL would refuse the query.
-    fn check(&self, db: &Session<'_, impl Connection>, key: &[Value]) -> Result<()> {
+    /// Checks the types of a cursor's key for PostgreSQL, which would reject the query. SQLite compares
+    /// values of any types.
+    fn verify_types(&self, db: &Session<'_, impl Connection>, key: &[Value]) -> Result<()> {
         let fits = |(column, value): (&K, &Value)| match value {
             Value::BigInt(_) => *column.def().get_column_type() == ColumnType::BigInteger,
             Value::String(Some(text)) => {
@@ -91,7 +93,10 @@ impl<K: ColumnTrait> List<K> {
             _ => false,
         };
         if backend::has_schemas(db.connection()) && !self.key.iter().zip(key).all(fits) {
-            return Err(Error::invalid("cursor", "is not one that a page has given"));
+            return Err(Error::invalid(
+                "cursor",
+                "is malformed: pass one that a page returned",
+            ));
         }
         Ok(())
     }

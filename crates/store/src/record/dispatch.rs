@@ -1,4 +1,4 @@
-//! Decides how a call that records is written: together with others, or alone.
+//! Decides whether a write is part of a group commit.
 
 use std::sync::Arc;
 
@@ -6,34 +6,34 @@ use runtrail_audit::Result;
 use runtrail_db::{Connection, backend};
 
 use crate::record::write::{Request, Write};
-use crate::record::writer::{Place, Writer};
+use crate::record::writer::{WriteTarget, Writer};
 use crate::settings::Session;
 
-/// Writes one call: through the task that groups them, where there is one.
+/// Writes one call: through the group-commit task, if the store has one, or in a separate statement.
 pub(crate) async fn dispatch(
     db: &Session<'_, impl Connection>,
     writer: Option<&Writer>,
     write: Write,
 ) -> Result<()> {
     let Some((pool, writer)) = db.connection().pool().zip(writer) else {
-        return write.alone(db).await;
+        return write.execute(db).await;
     };
-    let _waiting = writer.begin()?;
-    let place = Place {
+    let _pending = writer.register_call()?;
+    let target = WriteTarget {
         schema: db.schema.clone(),
         has_prepared_statements: pool.has_prepared_statements(),
     };
     let (write, _caller) = Request::new(write);
     if !writer.is_blocked(write.run_id()) {
-        let written = db.attempt(|| writer.write(Arc::clone(&write), place.clone()));
+        let written = db.attempt(|| writer.write(Arc::clone(&write), target.clone()));
         if let Some(()) = written.await? {
             return Ok(());
         }
     }
     if backend::has_row_locks(db.connection()) {
-        db.attempt(|| writer.write_apart(pool, db, Arc::clone(&write)))
+        db.attempt(|| writer.write_ungrouped(pool, db, Arc::clone(&write)))
             .await
     } else {
-        write.alone(db).await
+        write.execute(db).await
     }
 }

@@ -1,4 +1,4 @@
-//! The calls that record what runs do: together with others where there is a task for it, or alone.
+//! The calls that record runs and events, and their group commit.
 
 mod dispatch;
 mod write;

@@ -1,4 +1,4 @@
-//! The three calls that record what runs do, as values: so that many can be written together.
+//! The three recording calls as values, so that one statement can write many of them.
 
 use std::mem::discriminant;
 use std::ops::Deref;
@@ -13,7 +13,7 @@ use crate::settings::{Session, Settings};
 use crate::statements::finishes::Finish;
 use crate::statements::{finishes, logs, starts};
 
-/// One call, encoded: what can be refused without the database has been refused.
+/// An encoded call; its arguments are already validated.
 #[derive(Debug)]
 pub(crate) enum Write {
     Start(skill_run::Model),
@@ -21,7 +21,7 @@ pub(crate) enum Write {
     Finish(Finish),
 }
 
-/// A call whose caller may give up while it is being written.
+/// A call whose caller may give up before the write completes.
 #[derive(Debug)]
 pub(crate) struct Request {
     write: Write,
@@ -29,7 +29,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The caller counts as waiting for as long as it holds the second value.
+    /// The caller counts as waiting until it drops the second value.
     pub(crate) fn new(write: Write) -> (Arc<Self>, Arc<()>) {
         let caller = Arc::new(());
         let request = Self {
@@ -39,14 +39,14 @@ impl Request {
         (Arc::new(request), caller)
     }
 
-    /// Whether the caller still waits. It may have given up, or another of its attempts may have succeeded.
-    fn is_wanted(&self) -> bool {
+    /// Whether the caller still waits. It may have given up, or another attempt may have succeeded.
+    fn is_caller_waiting(&self) -> bool {
         self.caller.strong_count() > 0
     }
 
-    /// Writes the call by a statement of its own; if that changes nothing, a query finds the reason.
-    pub(crate) async fn alone(&self, db: &Session<'_, impl Connection>) -> Result<()> {
-        self.write.alone_if(db, || self.is_wanted()).await
+    /// Writes the call in a separate statement; if that changes nothing, a query determines why.
+    pub(crate) async fn execute(&self, db: &Session<'_, impl Connection>) -> Result<()> {
+        self.write.execute_if(db, || self.is_caller_waiting()).await
     }
 }
 
@@ -80,11 +80,11 @@ impl Write {
         }
     }
 
-    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_kind(&self, other: &Self) -> bool {
         discriminant(self) == discriminant(other)
     }
 
-    /// How much its texts hold.
+    /// The total size of its texts.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Start(row) => row.inputs.len() + row.output.len() + row.error.len(),
@@ -93,43 +93,44 @@ impl Write {
         }
     }
 
-    /// Writes the call by a statement of its own; if that changes nothing, a query finds the reason.
-    pub(crate) async fn alone(&self, db: &Session<'_, impl Connection>) -> Result<()> {
-        self.alone_if(db, || true).await
+    /// Writes the call in a separate statement; if that changes nothing, a query determines why.
+    pub(crate) async fn execute(&self, db: &Session<'_, impl Connection>) -> Result<()> {
+        self.execute_if(db, || true).await
     }
 
-    async fn alone_if(
+    async fn execute_if(
         &self,
         db: &Session<'_, impl Connection>,
-        is_wanted: impl Fn() -> bool + Send,
+        is_caller_waiting: impl Fn() -> bool + Send,
     ) -> Result<()> {
         match self {
-            Self::Start(row) => starts::start_alone(db, row, is_wanted).await,
-            Self::Append(row) => logs::append_alone(db, row).await,
-            Self::Finish(finish) => finishes::finish_alone(db, finish).await,
+            Self::Start(row) => starts::start_one(db, row, is_caller_waiting).await,
+            Self::Append(row) => logs::append_one(db, row).await,
+            Self::Finish(finish) => finishes::finish_one(db, finish).await,
         }
     }
 }
 
-/// Writes calls of one kind, no two of them to the same row, by a single statement, which commits by itself; returns the
-/// answer to each that is certain.
+/// Writes calls of one kind to distinct rows with a single statement, which is committed on its own.
+/// Returns the result of each call, or `None` if it is unknown.
 ///
-/// Who gets none has to write alone, as a call may that has been written already. That leaves the connection to the
-/// others: a call may wait for a lock, or may need a question to find out what is wrong with it.
-pub(crate) async fn together(
+/// A caller without a result must write its call in a separate statement, which is safe even if the
+/// call was already written. This keeps the shared connection free: the separate statement may have
+/// to wait for a lock, or be followed by a query for the reason of a failure.
+pub(crate) async fn write_group(
     db: &Session<'_, impl Connection>,
     writes: &[Arc<Request>],
 ) -> Vec<Option<Result<()>>> {
     if let [write] = writes {
-        return vec![unless_locked(db, write.alone(db).await)];
+        return vec![unless_locked(db, write.execute(db).await)];
     }
-    match at_once(db, writes).await {
+    match write_batch(db, writes).await {
         Ok(answers) => answers,
-        // One of the rows is locked, but the error doesn't say which. The others are still written.
+        // One of the rows is locked, but the error doesn't say which. Write the calls one by one.
         Err(err) if is_about_a_row(db, &err) => {
             let mut answers = Vec::with_capacity(writes.len());
             for write in writes {
-                answers.push(unless_locked(db, write.alone(db).await));
+                answers.push(unless_locked(db, write.execute(db).await));
             }
             answers
         }
@@ -141,20 +142,20 @@ pub(crate) async fn together(
     }
 }
 
-/// Whether an error may come from the lock of a single row, or from how much there is to write. SQLite has no such
-/// locks, and no such limits.
+/// Whether an error may be due to the lock of a single row, or to the size of the group. SQLite has
+/// neither row locks nor such limits.
 fn is_about_a_row(db: &Session<'_, impl Connection>, err: &Error) -> bool {
     backend::has_row_locks(db.connection())
         && matches!(err, Error::Busy { .. } | Error::Timeout { .. })
 }
 
-/// The answer, or `None` if the row is locked: the caller then waits for the lock alone.
+/// Returns the result, or `None` if the row is locked: the caller then waits for the lock separately.
 fn unless_locked(db: &Session<'_, impl Connection>, answer: Result<()>) -> Option<Result<()>> {
     let is_locked = answer.as_ref().is_err_and(|err| is_about_a_row(db, err));
     (!is_locked).then_some(answer)
 }
 
-/// Whether an error says something about the database, and nothing about what was written.
+/// Whether an error concerns the database rather than the written rows.
 fn is_about_the_database(err: &Error) -> bool {
     err.is_transient()
         || matches!(
@@ -163,16 +164,16 @@ fn is_about_the_database(err: &Error) -> bool {
         )
 }
 
-/// Writes them, and gives those answers that are certain.
-async fn at_once(
+/// Writes the calls with one statement; the result of a call is `None` if it is unknown.
+async fn write_batch(
     db: &Session<'_, impl Connection>,
     writes: &[Arc<Request>],
 ) -> Result<Vec<Option<Result<()>>>> {
-    // All but one of these stay empty.
+    // The calls are of one kind, so two of these lists stay empty.
     let (mut starts, mut events, mut finishes) = (Vec::new(), Vec::new(), Vec::new());
     for write in writes {
         match &write.write {
-            Write::Start(row) => starts.push((row, || write.is_wanted())),
+            Write::Start(row) => starts.push((row, || write.is_caller_waiting())),
             Write::Append(row) => events.push(row),
             Write::Finish(finish) => finishes.push(finish),
         }

@@ -1,4 +1,4 @@
-//! Finishing a run.
+//! Finishing runs.
 
 use runtrail_audit::{Error, Result, RunStats, rules};
 use runtrail_db::{Connection, backend};
@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use crate::codec::Outcome;
 use crate::settings::{Session, Settings};
-use crate::statements::runs::{confirmed, confirmed_many, fits_many, given};
+use crate::statements::runs::{confirmed_run, confirmed_runs, fits_batch, unfolded_value};
 
-/// How a run ended, and when.
+/// The outcome of a run and its finish time.
 #[derive(Debug, Serialize)]
 pub(crate) struct Finish {
     #[serde(rename = "id")]
@@ -22,7 +22,7 @@ pub(crate) struct Finish {
 }
 
 impl Finish {
-    /// The run finishes now.
+    /// Encodes the finish of a run at the current time.
     pub(crate) fn encode(run_id: &str, stats: &RunStats, settings: &Settings) -> Result<Self> {
         Ok(Self {
             run_id: rules::run_id("run_id", run_id)?.to_owned(),
@@ -41,7 +41,7 @@ impl Finish {
     }
 }
 
-pub(crate) async fn finish_alone(db: &Session<'_, impl Connection>, finish: &Finish) -> Result<()> {
+pub(crate) async fn finish_one(db: &Session<'_, impl Connection>, finish: &Finish) -> Result<()> {
     let Finish {
         run_id,
         finished_at,
@@ -62,12 +62,12 @@ pub(crate) async fn finish_alone(db: &Session<'_, impl Connection>, finish: &Fin
         return Ok(());
     }
 
-    match confirmed(db, run_id).await? {
+    match confirmed_run(db, run_id).await? {
         Some(stored) if stored.finished_at.is_none() => {
-            // The run didn't exist when the update ran, and was started afterwards.
+            // The run was started after the update, which therefore didn't find it.
             Err(Error::not_found(run_id))
         }
-        Some(stored) if outcome.is_of(&stored) => Ok(()),
+        Some(stored) if outcome.is_outcome_of(&stored) => Ok(()),
         Some(_) => Err(Error::RunFinished {
             run_id: run_id.clone(),
         }),
@@ -75,16 +75,16 @@ pub(crate) async fn finish_alone(db: &Session<'_, impl Connection>, finish: &Fin
     }
 }
 
-/// Finishes distinct runs, and returns for each whether it is certainly stored.
+/// Finishes runs with distinct ids. Returns for each run whether this finish is certainly stored.
 pub(crate) async fn finish_many(
     db: &Session<'_, impl Connection>,
     finishes: &[&Finish],
 ) -> Result<Vec<bool>> {
     let mut update = Query::update()
         .table(db.runs())
-        .values(Outcome::COLUMNS.map(|column| (column, finished(db, column))))
+        .values(Outcome::COLUMNS.map(|column| (column, new_value(db, column))))
         .from(backend::unfold_rows(db.connection(), finishes)?)
-        .and_where(Expr::col((Entity, Column::Id)).eq(given(db, Column::Id)))
+        .and_where(Expr::col((Entity, Column::Id)).eq(unfolded_value(db, Column::Id)))
         .and_where(COLUMN.finished_at.is_null())
         .take();
     if let Some(lock_timeout) = db.lock_timeout_table() {
@@ -93,27 +93,28 @@ pub(crate) async fn finish_many(
     if db.execute(&update).await? == finishes.len() as u64 {
         return Ok(vec![true; finishes.len()]);
     }
-    let stored = confirmed_many(db, finishes.iter().map(|finish| &finish.run_id)).await?;
+    let stored = confirmed_runs(db, finishes.iter().map(|finish| &finish.run_id)).await?;
     let is_stored = |finish: &&Finish| {
         let stored = stored.get(&finish.run_id);
         let finished = stored.filter(|stored| stored.finished_at.is_some());
-        finished.is_some_and(|stored| finish.outcome.is_of(stored))
+        finished.is_some_and(|stored| finish.outcome.is_outcome_of(stored))
     };
     Ok(finishes.iter().map(is_stored).collect())
 }
 
-/// Finishes runs as another history has finished them, and returns which of them are finished.
-pub(crate) async fn finish_as(
+/// Finishes runs with the outcomes and times of another history. Returns for each finished run whether
+/// this finish is stored.
+pub(crate) async fn finish_copied(
     db: &Session<'_, impl Connection>,
     rows: &[Model],
 ) -> Result<Vec<bool>> {
     let finishes: Vec<_> = rows.iter().filter_map(Finish::of_row).collect();
-    if rows.iter().all(fits_many) {
+    if rows.iter().all(fits_batch) {
         return finish_many(db, &finishes.iter().collect::<Vec<_>>()).await;
     }
     let mut stored = Vec::with_capacity(finishes.len());
     for finish in &finishes {
-        stored.push(match finish_alone(db, finish).await {
+        stored.push(match finish_one(db, finish).await {
             Ok(()) => true,
             Err(Error::RunFinished { .. } | Error::NotFound { .. }) => false,
             Err(err) => return Err(err),
@@ -123,11 +124,12 @@ pub(crate) async fn finish_as(
 }
 
 /// The new value of this column, from an unfolded row.
-fn finished(db: &Session<'_, impl Connection>, column: Column) -> Expr {
+fn new_value(db: &Session<'_, impl Connection>, column: Column) -> Expr {
     match column {
-        Column::RuntimeSeconds => {
-            Outcome::runtime(given(db, column), given(db, Column::FinishedAt))
-        }
-        column => given(db, column),
+        Column::RuntimeSeconds => Outcome::runtime(
+            unfolded_value(db, column),
+            unfolded_value(db, Column::FinishedAt),
+        ),
+        column => unfolded_value(db, column),
     }
 }

@@ -1,4 +1,4 @@
-//! Writing the events of a run, and reading them.
+//! Writing and reading the events of runs.
 
 use std::collections::HashMap;
 
@@ -13,18 +13,18 @@ use sea_orm::sea_query::{
 };
 
 use crate::codec::ListId;
+use crate::read::chunk::Chunk;
 use crate::read::page::List;
-use crate::read::stretch::Stretch;
 use crate::settings::Session;
-use crate::statements::{MOST_AT_ONCE, MOST_BYTES_AT_ONCE};
+use crate::statements::{MAX_BATCH_BYTES, MAX_BATCH_ROWS};
 use crate::{codec, error};
 
 const KEY: [Column; 2] = [Column::RunId, Column::Sequence];
 
-/// What the events of a run are ordered by.
+/// The sort key of the events of a run.
 const SEQUENCE: [Column; 1] = [Column::Sequence];
 
-pub(crate) async fn append_alone(db: &Session<'_, impl Connection>, row: &Model) -> Result<()> {
+pub(crate) async fn append_one(db: &Session<'_, impl Connection>, row: &Model) -> Result<()> {
     let event_of_run = Query::select()
         .expr(Expr::val(row.run_id.as_str()))
         .expr(Expr::val(row.sequence))
@@ -63,17 +63,19 @@ pub(crate) async fn append_all(
     let mut rest = rows.as_slice();
     while !rest.is_empty() {
         let batch;
-        (batch, rest) = rest.split_at(length_of_batch(rest));
+        (batch, rest) = rest.split_at(batch_length(rest));
         let answers = append_batch(&db.with_fresh_deadline(), batch).await?;
         refusal = refusal.and(answers.into_iter().collect());
     }
     refusal
 }
 
-/// Appends the events of a batch, as if one after the other; returns the answer to each.
+/// Appends the events of a batch, with the same results as appending one after another. Returns the
+/// result of each event.
 ///
-/// Another caller may start the run between the insert and the query that follows. The query may then find a different
-/// event in the place of one of these, while another of these, which should have been stored, is missing.
+/// Another caller may start the run between the insert and the query that follows, and append events
+/// to it. Some events of the batch are then missing although the run exists, while others conflict.
+/// The missing events are appended again.
 async fn append_batch(
     db: &Session<'_, impl Connection>,
     batch: &[&Model],
@@ -82,16 +84,16 @@ async fn append_batch(
     loop {
         let is_missing = |answer: &Result<()>| matches!(answer, Err(Error::NotFound { .. }));
         let missing: Vec<usize> = (0..batch.len())
-            .filter(|&place| is_missing(&answers[place]))
+            .filter(|&index| is_missing(&answers[index]))
             .collect();
         if missing.is_empty() || missing.len() == batch.len() {
             return Ok(answers);
         }
-        let rows: Vec<_> = missing.iter().map(|&place| batch[place]).collect();
+        let rows: Vec<_> = missing.iter().map(|&index| batch[index]).collect();
         let again = append_many(db, &rows).await?;
         let is_settled = again.iter().all(is_missing);
-        for (place, answer) in missing.into_iter().zip(again) {
-            answers[place] = answer;
+        for (index, answer) in missing.into_iter().zip(again) {
+            answers[index] = answer;
         }
         if is_settled {
             return Ok(answers);
@@ -99,17 +101,17 @@ async fn append_batch(
     }
 }
 
-/// As many rows as fit into a batch, but at least one.
-fn length_of_batch(rows: &[&Model]) -> usize {
+/// The number of rows that fit into one batch; at least one.
+fn batch_length(rows: &[&Model]) -> usize {
     let mut bytes = 0;
-    let fitting = rows.iter().take(MOST_AT_ONCE).take_while(|row| {
+    let fitting = rows.iter().take(MAX_BATCH_ROWS).take_while(|row| {
         bytes += row.payload.len();
-        bytes <= MOST_BYTES_AT_ONCE
+        bytes <= MAX_BATCH_BYTES
     });
     fitting.count().max(1)
 }
 
-/// Appends events by one statement; returns the answer to each.
+/// Appends events with one statement. Returns the result of each event.
 pub(crate) async fn append_many(
     db: &Session<'_, impl Connection>,
     rows: &[&Model],
@@ -161,15 +163,16 @@ pub(crate) async fn append_many(
     Ok(rows.iter().map(answer).collect())
 }
 
-/// An insert of the selected events, which does nothing about those that are there already.
+/// Inserts the selected events, except those that are already stored.
 ///
-/// Selecting from the runs asks whether they are there in the same statement. To let the foreign key refuse would
-/// end a host's transaction on PostgreSQL.
+/// The selection joins the runs, so the same statement checks that they exist. Relying on the foreign
+/// key instead would abort a host's transaction on PostgreSQL.
 fn insert_unless_stored(
     db: &Session<'_, impl Connection>,
     mut events_of_runs: SelectStatement,
 ) -> Result<InsertStatement> {
-    // PostgreSQL then waits for whoever is deleting a run, and finds it or not. SQLite has no such locks.
+    // If another transaction is deleting the run, PostgreSQL then waits for its end and finds the run
+    // or not. SQLite has no such locks.
     events_of_runs.lock(LockType::KeyShare);
     let events_of_runs = db.with_lock_timeout(events_of_runs);
     let mut insert = Query::insert();
@@ -187,7 +190,7 @@ fn insert_unless_stored(
     Ok(insert.map_err(error::statement)?.take())
 }
 
-/// What it means that an event was not inserted, given what is stored in its place.
+/// The result of an event that was not inserted, given the stored event with its key.
 fn compare(event: &Model, stored: Option<&Model>) -> Result<()> {
     match stored {
         Some(stored) if codec::is_same_event(event, stored) => Ok(()),
@@ -206,31 +209,31 @@ pub(crate) async fn list(
 ) -> Result<Vec<SkillRunLog>> {
     let mut query = of_run(db, run_id, &LogFilter::new())?;
     keyset::order_by(&mut query, &SEQUENCE, ListOrder::OldestFirst);
-    codec::readable(&db.fetch(&query).await?, codec::decode_log)
+    codec::decode_readable(&db.fetch(&query).await?, codec::decode_log)
 }
 
-/// Events that [`stretch`] fetches at a time, each perhaps with a payload of the largest size.
-const EVENTS_OF_A_STRETCH: u64 = 100;
+/// The number of events that [`chunk`] fetches; each may have a payload of the maximum size.
+const CHUNK_EVENTS: u64 = 100;
 
-/// Some events of a run, after the one with this key: its sequence.
-pub(crate) async fn stretch(
+/// Reads the first events of a run, or those after the event with the key `after`.
+pub(crate) async fn chunk(
     db: &Session<'_, impl Connection>,
     run_id: &str,
     filter: &LogFilter,
     order: ListOrder,
     after: Option<Vec<Expr>>,
-) -> Result<Stretch<SkillRunLog>> {
+) -> Result<Chunk<SkillRunLog>> {
     let mut query = of_run(db, run_id, filter)?;
     if let Some(key) = after {
         query.and_where(keyset::beyond(&SEQUENCE, key, order));
     }
     keyset::order_by(&mut query, &SEQUENCE, order);
-    query.limit(EVENTS_OF_A_STRETCH);
+    query.limit(CHUNK_EVENTS);
     let rows = db.fetch(&query).await?;
-    Stretch::of(&rows, EVENTS_OF_A_STRETCH, &SEQUENCE, codec::decode_log)
+    Chunk::from_rows(&rows, CHUNK_EVENTS, &SEQUENCE, codec::decode_log)
 }
 
-/// A page of the events of a run, which goes on from a place.
+/// Reads a page of the events of a run that starts at a cursor.
 pub(crate) async fn page(
     db: &Session<'_, impl Connection>,
     run_id: &str,
@@ -247,7 +250,7 @@ pub(crate) async fn page(
     list.page(db, request, codec::decode_log).await
 }
 
-/// The events of a run that a filter takes.
+/// Selects the events of a run that match a filter.
 fn of_run(
     db: &Session<'_, impl Connection>,
     run_id: &str,

@@ -1,4 +1,4 @@
-//! The statements that write, and those that tell whether a write has been done; a file for each noun.
+//! The statements that write, and those that check whether a write has been done; one file per noun.
 
 pub(crate) mod finishes;
 pub(crate) mod logs;
@@ -6,6 +6,7 @@ pub(crate) mod purge;
 pub(crate) mod runs;
 pub(crate) mod starts;
 
-/// The most that one statement takes.
-pub(crate) const MOST_AT_ONCE: usize = 1_000;
-pub(crate) const MOST_BYTES_AT_ONCE: usize = 4 << 20;
+/// The maximum number of rows that one statement writes.
+pub(crate) const MAX_BATCH_ROWS: usize = 1_000;
+/// The maximum total size of the texts that one statement writes, unless it writes a single row.
+pub(crate) const MAX_BATCH_BYTES: usize = 4 << 20;

@@ -11,13 +11,14 @@ use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 use crate::settings::Session;
 use crate::{codec, error};
 
-/// Runs of one batch: few enough that other writers to a SQLite file don't notice.
-const RUNS_AT_ONCE: u64 = 100;
+/// The number of runs per batch: small enough not to delay other writers to a SQLite file.
+const BATCH_RUNS: u64 = 100;
 
-/// The most events that one statement deletes, which bounds its duration. Only a single run may have more.
-const EVENTS_AT_ONCE: u64 = 1_000;
+/// The maximum number of events that one statement deletes, which bounds its duration. Only a single
+/// run may have more.
+const STATEMENT_EVENTS: u64 = 1_000;
 
-/// The columns that order a purge.
+/// The sort key of a purge.
 const KEY: [skill_run::Column; 2] = [skill_run::Column::FinishedAt, skill_run::Column::Id];
 
 pub(crate) async fn older_than(
@@ -38,8 +39,8 @@ pub(crate) async fn older_than(
         // The next batch begins after this run even if it can't be deleted, so the purge terminates.
         after = Some(keyset::position(last, &KEY)?);
         let mut batch = PurgeBatch::default();
-        let runs = due(&rows, &mut batch)?;
-        for runs in bounded(&runs) {
+        let runs = decode_due(&rows, &mut batch)?;
+        for runs in split_by_events(&runs) {
             delete(db, cutoff, runs, &mut batch).await?;
         }
         for run in &batch.skipped {
@@ -66,7 +67,7 @@ async fn verify_cascade(db: &Session<'_, impl Connection>) -> Result<()> {
     db.attempt(verify).await
 }
 
-/// What [`older_than`] would delete.
+/// Counts what [`older_than`] would delete.
 pub(crate) async fn measure(
     db: &Session<'_, impl Connection>,
     cutoff: DateTime<Utc>,
@@ -99,7 +100,7 @@ struct Due {
     events: u64,
 }
 
-/// The next runs that are due, damaged rows included.
+/// Reads the next runs that are due, damaged rows included.
 async fn due_runs(
     db: &Session<'_, impl Connection>,
     cutoff: i64,
@@ -123,7 +124,7 @@ async fn due_runs(
         .and_where(codec::is_whole_number(Column::FinishedAt))
         .order_by(Column::FinishedAt, Order::Asc)
         .order_by(Column::Id, Order::Asc)
-        .limit(RUNS_AT_ONCE)
+        .limit(BATCH_RUNS)
         .take();
     if let Some(key) = after {
         query.and_where(keyset::beyond(
@@ -138,8 +139,8 @@ async fn due_runs(
 /// The alias of the number of a run's events.
 const EVENTS: &str = "events";
 
-/// The runs of these rows; those without a readable id are skipped.
-fn due(rows: &[QueryResult], batch: &mut PurgeBatch) -> Result<Vec<Due>> {
+/// Decodes these rows; damaged rows are added to the skipped runs of the batch.
+fn decode_due(rows: &[QueryResult], batch: &mut PurgeBatch) -> Result<Vec<Due>> {
     let mut runs = Vec::with_capacity(rows.len());
     for row in rows {
         match codec::read_finish(row) {
@@ -160,14 +161,14 @@ fn due(rows: &[QueryResult], batch: &mut PurgeBatch) -> Result<Vec<Due>> {
     Ok(runs)
 }
 
-/// Splits runs so that one statement deletes at most [`EVENTS_AT_ONCE`], or a single run.
-fn bounded(runs: &[Due]) -> impl Iterator<Item = &[Due]> {
+/// Splits runs so that one statement deletes at most [`STATEMENT_EVENTS`], or a single run.
+fn split_by_events(runs: &[Due]) -> impl Iterator<Item = &[Due]> {
     let mut rest = runs;
     std::iter::from_fn(move || {
         let mut events = 0;
         let fitting = rest.iter().take_while(|run| {
             events += run.events;
-            events <= EVENTS_AT_ONCE
+            events <= STATEMENT_EVENTS
         });
         let chunk = fitting.count().max(1).min(rest.len());
         let (chunk, others) = rest.split_at(chunk);
@@ -184,11 +185,11 @@ async fn delete(
     batch: &mut PurgeBatch,
 ) -> Result<()> {
     let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
-    match delete_at_once(db, cutoff, &ids).await {
+    match delete_batch(db, cutoff, &ids).await {
         Ok(deleted) => {
             batch.runs += deleted;
             if deleted < ids.len() as u64 {
-                skip_kept(db, cutoff, &ids, batch).await?;
+                skip_undeleted(db, cutoff, &ids, batch).await?;
             }
         }
         // On PostgreSQL an error aborts the caller's transaction, so no further statement can run in it.
@@ -197,8 +198,8 @@ async fn delete(
         }
         Err(_) => {
             for id in ids {
-                match delete_at_once(db, cutoff, &[id]).await {
-                    Ok(0) => skip_kept(db, cutoff, &[id], batch).await?,
+                match delete_batch(db, cutoff, &[id]).await {
+                    Ok(0) => skip_undeleted(db, cutoff, &[id], batch).await?,
                     Ok(deleted) => batch.runs += deleted,
                     Err(err) if error::is_refused(&err) => {
                         batch.skipped.push(SkippedRun::new(id, error::cause(&err)))
@@ -211,9 +212,9 @@ async fn delete(
     Ok(())
 }
 
-/// Skips those of these runs that a deletion without an error has left in place, as a trigger can do. Others were
-/// purged or started anew by somebody else meanwhile.
-async fn skip_kept(
+/// Skips those of these runs that are still due although their deletion succeeded, for example because
+/// of a trigger. All others were purged or started again by other callers in the meantime.
+async fn skip_undeleted(
     db: &Session<'_, impl Connection>,
     cutoff: i64,
     ids: &[&str],
@@ -221,7 +222,7 @@ async fn skip_kept(
 ) -> Result<()> {
     use skill_run::{COLUMN, Column};
 
-    let kept = Query::select()
+    let undeleted = Query::select()
         .column(Column::Id)
         .from(db.runs())
         .and_where(
@@ -231,25 +232,22 @@ async fn skip_kept(
         )
         .and_where(COLUMN.finished_at.lt(cutoff))
         .take();
-    for row in db.fetch(&kept).await? {
+    for row in db.fetch(&undeleted).await? {
         let id: String = row.try_get("", "id").map_err(error::database)?;
         batch.skipped.push(SkippedRun::new(
             id,
-            "the database has kept it without an error, as a trigger can do",
+            "the database did not delete it and reported no error; a trigger may have prevented it",
         ));
     }
     Ok(())
 }
 
-/// Deletes runs by one statement, which also deletes their events through the foreign key: all of them, or none. So if
-/// a host's row refers to a run, both the run and its events stay.
+/// Deletes runs with one statement, which also deletes their events through the foreign key: all of
+/// them, or none. If a host's row refers to a run, both the run and its events remain.
 ///
-/// Every statement asks again whether the run is due: its id may have been purged and started anew meanwhile.
-async fn delete_at_once(
-    db: &Session<'_, impl Connection>,
-    cutoff: i64,
-    ids: &[&str],
-) -> Result<u64> {
+/// Every statement checks again that the run is due, since the run may have been purged and started
+/// again in the meantime.
+async fn delete_batch(db: &Session<'_, impl Connection>, cutoff: i64, ids: &[&str]) -> Result<u64> {
     use skill_run::COLUMN;
 
     let batch = backend::unfold(db.connection(), ids)?;
@@ -271,13 +269,14 @@ async fn delete_at_once(
     }
 }
 
-/// Deletes events, then the runs that have none left, on a SQLite connection whose host has switched foreign keys off;
-/// does nothing on any other. No foreign key can keep a run from being deleted there.
+/// Deletes events, then the runs that have none left, on a SQLite connection whose host has switched
+/// foreign keys off; does nothing on any other connection. There, no foreign key prevents the deletion
+/// of a run.
 async fn delete_without_foreign_keys(
     db: &Session<'_, impl Connection>,
     cutoff: i64,
     batch: &SelectStatement,
-    has_none: Expr,
+    not_enforced: Expr,
 ) -> Result<u64> {
     use skill_run::{COLUMN, Column, Entity};
 
@@ -291,18 +290,18 @@ async fn delete_without_foreign_keys(
         skill_run_log::Column::RunId,
         skill_run_log::Column::Sequence,
     ];
-    let some = Query::select()
+    let some_events = Query::select()
         .columns(key)
         .from(db.logs())
         .and_where(skill_run_log::COLUMN.run_id.in_subquery(due))
-        .limit(EVENTS_AT_ONCE)
+        .limit(STATEMENT_EVENTS)
         .take();
     let delete_events = Query::delete()
         .from_table(db.logs())
-        .and_where(Expr::tuple(key.map(Expr::col)).in_subquery(some))
-        .and_where(has_none.clone())
+        .and_where(Expr::tuple(key.map(Expr::col)).in_subquery(some_events))
+        .and_where(not_enforced.clone())
         .take();
-    while db.execute(&delete_events).await? == EVENTS_AT_ONCE {}
+    while db.execute(&delete_events).await? == STATEMENT_EVENTS {}
 
     let events = Query::select()
         .expr(Expr::val(1))
@@ -317,7 +316,7 @@ async fn delete_without_foreign_keys(
         .and_where(COLUMN.id.in_subquery(batch.clone()))
         .and_where(COLUMN.finished_at.lt(cutoff))
         .and_where(Expr::exists(events).not())
-        .and_where(has_none)
+        .and_where(not_enforced)
         .take();
     db.execute(&delete_runs).await
 }

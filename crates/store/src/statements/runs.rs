@@ -20,11 +20,12 @@ pub(crate) async fn get(db: &Session<'_, impl Connection>, run_id: &str) -> Resu
     }
 }
 
-/// What a write that has found nothing to do is judged by.
+/// Reads the stored run after a write that changed nothing, to determine the result of the write.
 ///
-/// It locks the row, and so is a write itself on PostgreSQL: with synchronous replication it waits until the standby
-/// has the row. Else the repetition of a write that was cut off while it waited would acknowledge what no standby has.
-pub(crate) async fn confirmed(
+/// The query locks the row, which makes it a write on PostgreSQL: with synchronous replication, it
+/// waits until the standby has the row. Otherwise, retrying a write that was interrupted during that
+/// wait would acknowledge a row that no standby has.
+pub(crate) async fn confirmed_run(
     db: &Session<'_, impl Connection>,
     run_id: &str,
 ) -> Result<Option<Model>> {
@@ -34,8 +35,8 @@ pub(crate) async fn confirmed(
     rows.first().map(codec::read_run).transpose()
 }
 
-/// The same for many runs; without those that can't be read.
-pub(crate) async fn confirmed_many(
+/// Like [`confirmed_run`] for many runs, without damaged rows.
+pub(crate) async fn confirmed_runs(
     db: &Session<'_, impl Connection>,
     run_ids: impl Iterator<Item = &String>,
 ) -> Result<HashMap<String, Model>> {
@@ -48,7 +49,7 @@ pub(crate) async fn confirmed_many(
                 .in_subquery(backend::unfold(db.connection(), &run_ids)?),
         )
         .lock(LockType::KeyShare);
-    let rows = codec::readable(&db.fetch(&query).await?, codec::read_run)?;
+    let rows = codec::decode_readable(&db.fetch(&query).await?, codec::read_run)?;
     Ok(rows.into_iter().map(|row| (row.id.clone(), row)).collect())
 }
 
@@ -58,13 +59,13 @@ fn by_id(db: &Settings, run_id: &str) -> SelectStatement {
     query
 }
 
-/// Whether a run fits into a statement whose rows are one parameter.
-pub(crate) fn fits_many(row: &Model) -> bool {
+/// Whether a statement that passes many rows in one parameter can carry this run.
+pub(crate) fn fits_batch(row: &Model) -> bool {
     backend::quotient(row.runtime_seconds).is_some()
 }
 
 /// The value of this column in an unfolded row.
-pub(crate) fn given(db: &Session<'_, impl Connection>, column: Column) -> Expr {
+pub(crate) fn unfolded_value(db: &Session<'_, impl Connection>, column: Column) -> Expr {
     let value = backend::field(db.connection(), column.as_str());
     match column.def().get_column_type() {
         ColumnType::BigInteger => value.cast_as("bigint"),

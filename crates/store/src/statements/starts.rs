@@ -1,4 +1,4 @@
-//! Starting a run.
+//! Starting runs.
 
 use runtrail_audit::{Error, Result, SkillRun};
 use runtrail_db::{Connection, backend};
@@ -9,25 +9,25 @@ use sea_orm::{Iterable, ModelTrait, Value};
 use crate::codec;
 use crate::error;
 use crate::settings::{Session, Settings};
-use crate::statements::runs::{confirmed, confirmed_many, fits_many, given};
+use crate::statements::runs::{confirmed_run, confirmed_runs, fits_batch, unfolded_value};
 
-pub(crate) async fn start_alone(
+pub(crate) async fn start_one(
     db: &Session<'_, impl Connection>,
     row: &Model,
-    is_wanted: impl Fn() -> bool + Send,
+    is_caller_waiting: impl Fn() -> bool + Send,
 ) -> Result<()> {
     let insert = insert_one(db, row)?;
     if db.execute(&insert).await? > 0 {
         return Ok(());
     }
-    match confirmed(db, &row.id).await? {
-        Some(stored) => start_again(db, row, &stored, is_wanted).await,
-        None => Err(deleted_meanwhile()),
+    match confirmed_run(db, &row.id).await? {
+        Some(stored) => start_again(db, row, &stored, is_caller_waiting).await,
+        None => Err(deleted_concurrently()),
     }
 }
 
-/// Starts runs with distinct ids, and returns the answers that are certain. The function beside each row says whether
-/// its caller still waits.
+/// Starts runs with distinct ids. Returns the result of each start, or `None` if it is unknown. The
+/// function next to each row returns whether its caller still waits.
 pub(crate) async fn start_many(
     db: &Session<'_, impl Connection>,
     starts: &[(&Model, impl Fn() -> bool + Send + Sync)],
@@ -37,41 +37,41 @@ pub(crate) async fn start_many(
     if db.execute(&insert).await? == rows.len() as u64 {
         return Ok(rows.iter().map(|_| Some(Ok(()))).collect());
     }
-    let stored = confirmed_many(db, rows.iter().map(|row| &row.id)).await?;
+    let stored = confirmed_runs(db, rows.iter().map(|row| &row.id)).await?;
     let mut answers = Vec::with_capacity(rows.len());
-    for (row, is_wanted) in starts {
+    for (row, is_caller_waiting) in starts {
         answers.push(match stored.get(&row.id) {
-            Some(stored) => Some(start_again(db, row, stored, is_wanted).await),
+            Some(stored) => Some(start_again(db, row, stored, is_caller_waiting).await),
             None => None,
         });
     }
     Ok(answers)
 }
 
-/// Starts a run whose id must be free.
+/// Starts a run under an id that must be unused.
 pub(crate) async fn create(db: &Session<'_, impl Connection>, run: &SkillRun) -> Result<()> {
     let row = codec::encode_run(run, &db.limits)?;
     let insert = insert_one(db, &row)?;
     if db.execute(&insert).await? > 0 {
         return Ok(());
     }
-    match confirmed(db, &row.id).await? {
+    match confirmed_run(db, &row.id).await? {
         Some(stored) if is_started(&row, &stored) => Ok(()),
         Some(_) => Err(Error::RunExists { run_id: row.id }),
-        None => Err(deleted_meanwhile()),
+        None => Err(deleted_concurrently()),
     }
 }
 
 /// Starts a run that is already stored: a running run gets the new start, and a finished run doesn't change.
 ///
-/// The statement names the start that it replaces. An older attempt that reaches the database late, from a stalled
-/// connection or a dropped future, therefore never replaces a start that was acknowledged since. For the same reason
-/// the statement isn't sent once the caller has given up.
+/// The statement only replaces the start that was read. An older attempt that reaches the database
+/// late, from a stalled connection or a dropped future, therefore never replaces a start that was
+/// acknowledged since. For the same reason, the statement isn't sent once the caller has given up.
 async fn start_again(
     db: &Session<'_, impl Connection>,
     row: &Model,
     stored: &Model,
-    is_wanted: impl Fn() -> bool + Send,
+    is_caller_waiting: impl Fn() -> bool + Send,
 ) -> Result<()> {
     if stored.finished_at.is_some() {
         return compare_with_finished(row, stored);
@@ -79,7 +79,7 @@ async fn start_again(
     if codec::is_same_start(row, stored) {
         return Ok(());
     }
-    if !is_wanted() {
+    if !is_caller_waiting() {
         return Err(Error::Busy {
             source: "the caller has given up".into(),
         });
@@ -87,14 +87,14 @@ async fn start_again(
     if db.execute(&replace_start(db, row, stored)).await? > 0 {
         return Ok(());
     }
-    match confirmed(db, &row.id).await? {
-        None => Err(deleted_meanwhile()),
-        // A later start has replaced what we read. An earlier attempt of this call, whose answer was lost, may have
-        // stored this start before that, so storing it now could undo the later one.
+    match confirmed_run(db, &row.id).await? {
+        None => Err(deleted_concurrently()),
+        // A later start has replaced the one that was read. An earlier attempt of this call, whose
+        // answer was lost, may have stored this start before. Storing it now could undo the later one.
         Some(now) if start_values(&now) != start_values(stored) => Ok(()),
         Some(now) if now.finished_at.is_some() => compare_with_finished(row, &now),
         Some(_) => Err(Error::Busy {
-            source: "the run is being started by others at the same time".into(),
+            source: "other callers are starting the run at the same time".into(),
         }),
     }
 }
@@ -109,9 +109,9 @@ fn compare_with_finished(row: &Model, stored: &Model) -> Result<()> {
     }
 }
 
-fn deleted_meanwhile() -> Error {
+fn deleted_concurrently() -> Error {
     Error::Busy {
-        source: "the run was deleted meanwhile".into(),
+        source: "the run was deleted in the meantime".into(),
     }
 }
 
@@ -140,7 +140,7 @@ fn replace_start(
     update
 }
 
-/// The columns that a start sets, and that a restart replaces.
+/// The columns that a repeated start replaces.
 const START: [Column; 6] = [
     Column::SkillId,
     Column::CallerId,
@@ -154,13 +154,13 @@ fn start_values(row: &Model) -> [Value; 6] {
     START.map(|column| row.get(column))
 }
 
-/// Inserts rows of another history unchanged, with distinct ids, and returns which of them are stored. An existing row
-/// doesn't change.
+/// Inserts rows of another history unchanged; their ids are distinct. Existing rows don't change.
+/// Returns for each row whether the stored row now equals it.
 pub(crate) async fn insert(db: &Session<'_, impl Connection>, rows: &[Model]) -> Result<Vec<bool>> {
-    let (rows_of_many, others): (Vec<_>, Vec<_>) = rows.iter().partition(|row| fits_many(row));
+    let (batch, others): (Vec<_>, Vec<_>) = rows.iter().partition(|row| fits_batch(row));
     let mut written = 0;
-    if !rows_of_many.is_empty() {
-        let insert = insert_many(db, &rows_of_many)?;
+    if !batch.is_empty() {
+        let insert = insert_many(db, &batch)?;
         written += db.execute(&insert).await?;
     }
     for row in others {
@@ -169,7 +169,7 @@ pub(crate) async fn insert(db: &Session<'_, impl Connection>, rows: &[Model]) ->
     if written == rows.len() as u64 {
         return Ok(vec![true; rows.len()]);
     }
-    let stored = confirmed_many(db, rows.iter().map(|row| &row.id)).await?;
+    let stored = confirmed_runs(db, rows.iter().map(|row| &row.id)).await?;
     Ok(rows
         .iter()
         .map(|row| stored.get(&row.id) == Some(row))
@@ -192,7 +192,7 @@ fn insert_one(db: &Session<'_, impl Connection>, row: &Model) -> Result<InsertSt
 fn insert_many(db: &Session<'_, impl Connection>, rows: &[&Model]) -> Result<InsertStatement> {
     let values: Vec<_> = rows.iter().map(|row| codec::run_values(row)).collect();
     let runs = Query::select()
-        .exprs(Column::iter().map(|column| given(db, column)))
+        .exprs(Column::iter().map(|column| unfolded_value(db, column)))
         .from(backend::unfold_rows(db.connection(), &values)?)
         // Without a WHERE, SQLite parses the ON of ON CONFLICT as that of a join.
         .and_where(Expr::Constant(true.into()))

@@ -8,32 +8,32 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::{GIVEN_UP, task_has_ended};
+use super::{GRACE_PERIOD, task_ended};
 use crate::error;
 use crate::record::write::Request;
 use crate::settings::{Session, Settings};
 
 /// Runs whose rows another transaction has locked on PostgreSQL.
 ///
-/// Calls about these runs are written outside the groups, one at a time for each run, so that a lock delays only the
-/// calls that need the row. They wait for the lock in short statements, so they occupy no connection for long after
-/// their callers have given up.
+/// Calls about these runs are written outside the groups, one at a time for each run, so a lock delays
+/// only the calls that need the row. They wait for the lock in short statements, so they don't occupy
+/// a connection for long after their callers have given up.
 #[derive(Default)]
 pub(super) struct Blocked(Mutex<HashMap<String, Run>>);
 
 #[derive(Default)]
 struct Run {
-    /// Locked by the call that is being written.
+    /// Locked while one of the calls is being written.
     turn: Arc<tokio::sync::Mutex<()>>,
     /// The number of calls that are being written or wait for their turn.
     calls: usize,
-    /// The row counts as locked until then, even if no call waits for it.
+    /// Until then the row counts as locked, even if no call waits for it.
     until: Option<Instant>,
 }
 
 impl Run {
-    /// How long a row counts as locked after the last call gave up: a caller with a short deadline may try again.
-    const MEMORY: Duration = Duration::from_secs(5);
+    /// How long a row counts as locked after the last call gave up, in case its caller retries.
+    const COOLDOWN: Duration = Duration::from_secs(5);
 
     fn is_blocked(&self) -> bool {
         self.calls > 0 || self.until.is_some_and(|until| Instant::now() < until)
@@ -45,8 +45,8 @@ impl Blocked {
         self.runs().get(run_id).is_some_and(Run::is_blocked)
     }
 
-    /// Writes a call in the turn of its run. Like a group, it continues for at most a second after the caller has given
-    /// up.
+    /// Writes a call when it is its turn among the calls about its run. Like a group, it continues for
+    /// at most a second after the caller has given up.
     pub(super) async fn write(
         self: &Arc<Self>,
         pool: &Pool,
@@ -65,9 +65,7 @@ impl Blocked {
         let pool = pool.clone();
         let (answer, answered) = oneshot::channel();
         runtime.spawn(async move { visit.write(&pool, &settings, &write, answer).await });
-        answered
-            .await
-            .map_err(|_| error::database(task_has_ended()))?
+        answered.await.map_err(|_| error::database(task_ended()))?
     }
 
     /// Marks a run as blocked after its row was locked: calls about it stay out of the groups for a while.
@@ -75,7 +73,7 @@ impl Blocked {
         let mut runs = self.runs();
         runs.retain(|_, run| run.is_blocked());
         let run = runs.entry(run_id.to_owned()).or_default();
-        run.until = Some(Instant::now() + Run::MEMORY);
+        run.until = Some(Instant::now() + Run::COOLDOWN);
     }
 
     fn enter(self: &Arc<Self>, run_id: &str) -> Visit {
@@ -101,7 +99,7 @@ struct Visit {
     blocked: Arc<Blocked>,
     run_id: String,
     turn: Arc<tokio::sync::Mutex<()>>,
-    /// Whether the row was locked at the last try; assumed at first.
+    /// Whether the row was locked at the last attempt; initially true.
     is_locked: bool,
 }
 
@@ -113,7 +111,7 @@ impl Visit {
         write: &Request,
         mut answer: oneshot::Sender<Result<()>>,
     ) {
-        /// The pause between two tries, since a lock may be refused without a wait.
+        /// The pause between two attempts, since the database may report a lock without waiting for it.
         const PAUSE: Duration = Duration::from_millis(5);
 
         let turn = Arc::clone(&self.turn);
@@ -122,11 +120,11 @@ impl Visit {
             let session = Session::shared(pool, settings);
             let given_up = async {
                 answer.closed().await;
-                sleep(GIVEN_UP).await;
+                sleep(GRACE_PERIOD).await;
             };
             let written = tokio::select! {
                 biased;
-                written = write.alone(&session) => written,
+                written = write.execute(&session) => written,
                 () = given_up => return,
             };
             if !matches!(written, Err(Error::Busy { .. })) {
@@ -145,7 +143,7 @@ impl Drop for Visit {
         let mut runs = self.blocked.runs();
         if let Some(run) = runs.get_mut(&self.run_id) {
             run.calls -= 1;
-            run.until = self.is_locked.then(|| Instant::now() + Run::MEMORY);
+            run.until = self.is_locked.then(|| Instant::now() + Run::COOLDOWN);
         }
     }
 }

@@ -1,10 +1,12 @@
-//! The task that writes for everybody: what has gathered while it was busy travels as one statement.
+//! Group commit: calls that queue up while the task is busy are written by one statement.
 //!
-//! A commit costs the same for one row as for a hundred, and callers who each wait for their own wait for each other as
-//! well. So [`AuditStore::connect`](crate::AuditStore::connect) gives a store one task on one connection, to which its
-//! callers hand what they want written. It never waits for more to come: a single caller is served at once.
+//! A commit costs the same for one row as for a hundred, and callers that commit separately also wait
+//! for each other. [`AuditStore::connect`](crate::AuditStore::connect) therefore gives a store one
+//! task with one connection, to which callers send their writes. The task never waits for further
+//! calls: a single call is written immediately.
 //!
-//! A caller who goes away takes nothing with it: the task isn't cancelled, and each of its statements commits by itself.
+//! A caller that gives up doesn't affect other calls: the task isn't cancelled, and each of its
+//! statements is committed on its own.
 
 mod blocked;
 mod group;
@@ -34,21 +36,21 @@ use crate::error;
 use crate::record::write::Request;
 use crate::settings::Settings;
 
-/// How many calls may wait to be taken up before the next ones wait for a place.
-const QUEUE: usize = 256;
+/// The number of jobs that can be queued; further callers wait for a free place.
+const QUEUE_LENGTH: usize = 256;
 
 /// How long a statement continues after all its callers have given up.
-const GIVEN_UP: Duration = Duration::from_secs(1);
+const GRACE_PERIOD: Duration = Duration::from_secs(1);
 
-/// Lanes in which calls wait for a place in the queue; runs share them.
+/// The number of lanes in front of the queue; each run belongs to one lane.
 const LANES: u64 = 256;
 
-/// The way to the task; clones lead to the same one.
+/// A handle to the task; clones share one task.
 #[derive(Clone)]
 pub(crate) struct Writer(Arc<Inner>);
 
 struct Inner {
-    /// A pool of one connection, which the task holds while it has something to do.
+    /// A pool of one connection, which the task checks out while it has work.
     db: DatabaseConnection,
     lock_timeout: Option<Duration>,
     task: Mutex<Task>,
@@ -56,8 +58,9 @@ struct Inner {
     /// The number of calls that wait for an answer.
     calls: AtomicUsize,
     answered: Notify,
-    /// Where the calls about a run line up for a place, which only the first of a lane waits for: the queue gives its
-    /// places to whoever has waited longest, but each takes its own when it is polled, and in between a later call may.
+    /// Preserve the order of the calls about a run: only the first call of a lane waits for a place in
+    /// the queue. The queue assigns places in order, but a caller uses its place only when it is
+    /// polled, and without lanes a later call could be sent before that.
     lanes: Vec<tokio::sync::Mutex<()>>,
 }
 
@@ -65,40 +68,41 @@ impl Inner {
     fn lane(&self, run_id: &str) -> &tokio::sync::Mutex<()> {
         let mut hasher = DefaultHasher::new();
         run_id.hash(&mut hasher);
-        // Within the list, since it is that long.
+        // In bounds: there are `LANES` lanes.
         &self.lanes[(hasher.finish() % LANES) as usize]
     }
 }
 
-/// It begins with the first call, and anew if it has ended: with its runtime, or by a panic.
+/// The task starts with the first call, and again after it has ended with its runtime or by a panic.
 enum Task {
     None,
     Running {
         queue: mpsc::Sender<Job>,
         handle: JoinHandle<()>,
     },
-    Closed(Ended),
+    Closed(ClosingTask),
 }
 
-/// Whoever closes a store waits for this: several may, or one who gives up and another.
-type Ended = Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>;
+/// The task of a closed store, for all callers of `close`: several may wait for it at once, or one may
+/// give up and another continue.
+type ClosingTask = Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>;
 
-/// Something to do on the connection.
+/// A job for the task.
 enum Job {
     Write(Call),
     Forward(Forward),
-    /// The last one: what has gathered behind it is done, and nothing is taken any more.
+    /// Closes the queue; jobs that are already queued are still done.
     Close,
 }
 
-/// A statement that is executed in its turn.
+/// A statement that is executed in the order of the queue.
 struct Forward {
     statement: Statement,
     since: Instant,
     answer: Answer,
 }
 
-/// Who waits for what a statement gives.
+/// Where to send the result of a forwarded statement.
 enum Answer {
     Result(oneshot::Sender<Result<ExecResult, DbErr>>),
     Rows(oneshot::Sender<Result<Vec<QueryResult>, DbErr>>),
@@ -106,7 +110,7 @@ enum Answer {
 
 impl Answer {
     fn fail(self, err: DbErr) {
-        // Nobody may be waiting for it any more.
+        // The caller may have given up.
         match self {
             Self::Result(answer) => drop(answer.send(Err(err))),
             Self::Rows(answer) => drop(answer.send(Err(err))),
@@ -115,8 +119,8 @@ impl Answer {
 }
 
 impl Job {
-    /// Whether nobody waits for it any more.
-    fn is_given_up(&self) -> bool {
+    /// Whether no caller waits for the result any more.
+    fn is_abandoned(&self) -> bool {
         match self {
             Self::Write(call) => call.answer.is_closed(),
             Self::Forward(forward) => match &forward.answer {
@@ -148,7 +152,7 @@ impl Job {
 /// A call that can be written together with others.
 struct Call {
     write: Arc<Request>,
-    place: Place,
+    target: WriteTarget,
     since: Instant,
     answer: oneshot::Sender<Result<Option<()>>>,
 }
@@ -160,16 +164,16 @@ impl Call {
     }
 }
 
-/// Where and how a call is to be written, on which clones of a store may differ.
+/// Where and how a call is written; clones of a store may differ in this.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct WriteTarget {
     pub(crate) schema: Option<SchemaName>,
     pub(crate) has_prepared_statements: bool,
 }
 
 impl Writer {
-    /// A writer over a pool of one connection. With a `lock_timeout`, statements fail early while the whole database is
-    /// locked, and are repeated until a call has waited that long.
+    /// Creates a writer on a pool of one connection. With a `lock_timeout`, statements fail early while
+    /// the whole database is locked, and are retried until a call has waited that long.
     pub(crate) fn new(db: DatabaseConnection, lock_timeout: Option<Duration>) -> Self {
         Self(Arc::new(Inner {
             db,
@@ -187,22 +191,22 @@ impl Writer {
     /// # Errors
     ///
     /// The store is closed.
-    pub(crate) fn begin(&self) -> Result<Waiting> {
+    pub(crate) fn register_call(&self) -> Result<PendingCall> {
         self.0.calls.fetch_add(1, Ordering::AcqRel);
-        let waiting = Waiting(Arc::clone(&self.0));
+        let pending = PendingCall(Arc::clone(&self.0));
         match &*self.task() {
-            Task::Closed(_) => Err(error::database(closed())),
-            Task::None | Task::Running { .. } => Ok(waiting),
+            Task::Closed(_) => Err(error::database(store_closed())),
+            Task::None | Task::Running { .. } => Ok(pending),
         }
     }
 
-    /// Whether another transaction locks the row of a run, so that calls about it stay out of the groups.
+    /// Whether another transaction has locked the row of a run; calls about it then stay out of groups.
     pub(crate) fn is_blocked(&self, run_id: &str) -> bool {
         self.0.blocked.has(run_id)
     }
 
     /// Writes a call outside the groups, on a connection of this pool.
-    pub(crate) async fn write_apart(
+    pub(crate) async fn write_ungrouped(
         &self,
         pool: &Pool,
         settings: &Settings,
@@ -211,36 +215,42 @@ impl Writer {
         self.0.blocked.write(pool, settings, write).await
     }
 
-    /// Writes a call, perhaps together with others; none if it has to be written alone, by somebody else.
-    pub(crate) async fn write(&self, write: Arc<Request>, place: Place) -> Result<Option<()>> {
+    /// Writes a call, possibly together with others. Returns `None` if the caller must write it in a
+    /// separate statement.
+    pub(crate) async fn write(
+        &self,
+        write: Arc<Request>,
+        target: WriteTarget,
+    ) -> Result<Option<()>> {
         let (answer, answered) = oneshot::channel();
         let since = Instant::now();
         let lane = self.0.lane(write.run_id()).lock().await;
         let job = Job::Write(Call {
             write,
-            place,
+            target,
             since,
             answer,
         });
         self.send(job).await.map_err(error::database)?;
         drop(lane);
-        let answer = answered.await.map_err(|_| task_has_ended());
+        let answer = answered.await.map_err(|_| task_ended());
         answer.map_err(error::database)?
     }
 
-    /// Lets the task end after everything that it was given, then closes its connection.
+    /// Finishes all queued jobs, ends the task, then closes its connection.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](runtrail_audit::Error::Timeout) if calls are pending at the deadline; they are then given up.
+    /// [`Timeout`](runtrail_audit::Error::Timeout) if calls are still pending at the deadline; they are
+    /// abandoned.
     pub(crate) async fn close(&self, deadline: tokio::time::Instant) -> Result<()> {
-        let (queue, ended) = self.end();
+        let (queue, closing) = self.start_closing();
         let finish = async {
             if let Some(queue) = queue {
                 // If the task has already ended, its callers have their answers.
                 let _ = queue.send(Job::Close).await;
             }
-            let mut task = ended.lock().await;
+            let mut task = closing.lock().await;
             if let Some(handle) = &mut *task {
                 let _ = handle.await;
                 *task = None;
@@ -249,21 +259,19 @@ impl Writer {
             self.all_answered().await;
         };
         let is_finished = timeout_at(deadline, finish).await.is_ok();
-        let given_up = self.0.calls.load(Ordering::Acquire);
+        let pending = self.0.calls.load(Ordering::Acquire);
         if !is_finished
-            && let Ok(task) = ended.try_lock()
+            && let Ok(task) = closing.try_lock()
             && let Some(handle) = &*task
         {
             handle.abort();
         }
         let closed = timeout_at(deadline, self.0.db.close_by_ref()).await;
-        if given_up > 0 {
-            tracing::warn!(
-                calls = given_up,
-                "closed a store before these calls were answered"
-            );
+        if pending > 0 {
+            tracing::warn!(calls = pending, "closed a store with calls still pending");
             return Err(Error::Timeout {
-                source: format!("{given_up} calls were given up when the store was closed").into(),
+                source: format!("{pending} calls were still pending when the store was closed")
+                    .into(),
             });
         }
         error::in_time(closed)
@@ -279,22 +287,22 @@ impl Writer {
         }
     }
 
-    /// Takes nothing more; the way to the task, for the first who closes it.
-    fn end(&self) -> (Option<mpsc::Sender<Job>>, Ended) {
+    /// Makes the task reject new jobs. Returns its queue, only to the first caller, and its handle.
+    fn start_closing(&self) -> (Option<mpsc::Sender<Job>>, ClosingTask) {
         let mut task = self.task();
-        let (queue, ended) = match std::mem::replace(&mut *task, Task::None) {
-            Task::None => (None, Ended::default()),
+        let (queue, closing) = match std::mem::replace(&mut *task, Task::None) {
+            Task::None => (None, ClosingTask::default()),
             Task::Running { queue, handle } => {
                 let handle = tokio::sync::Mutex::new(Some(handle));
                 (Some(queue), Arc::new(handle))
             }
-            Task::Closed(ended) => (None, ended),
+            Task::Closed(closing) => (None, closing),
         };
-        *task = Task::Closed(Arc::clone(&ended));
-        (queue, ended)
+        *task = Task::Closed(Arc::clone(&closing));
+        (queue, closing)
     }
 
-    async fn ask<T>(
+    async fn forward<T>(
         &self,
         statement: Statement,
         answer: impl FnOnce(oneshot::Sender<T>) -> Answer,
@@ -306,21 +314,21 @@ impl Writer {
             answer: answer(sender),
         });
         self.send(job).await?;
-        answered.await.map_err(|_| task_has_ended())
+        answered.await.map_err(|_| task_ended())
     }
 
-    /// Waits for a place in the queue, and takes it.
+    /// Sends a job as soon as the queue has a free place.
     async fn send(&self, job: Job) -> Result<(), DbErr> {
         let queue = self.queue()?;
         let sent = queue.send(job).await;
         if queue.is_closed() {
-            self.forget_ended();
+            self.forget_ended_task();
         }
-        sent.map_err(|_| task_has_ended())
+        sent.map_err(|_| task_ended())
     }
 
-    /// Lets go of a task that has ended by itself, and of what was sent to it in that moment.
-    fn forget_ended(&self) {
+    /// Forgets a task that has ended on its own, and the jobs that were sent to it at that moment.
+    fn forget_ended_task(&self) {
         let mut task = self.task();
         if matches!(&*task, Task::Running { queue, .. } if queue.is_closed()) {
             *task = Task::None;
@@ -332,10 +340,10 @@ impl Writer {
         match &*task {
             Task::Running { queue, .. } if !queue.is_closed() => return Ok(queue.clone()),
             Task::Running { .. } | Task::None => {}
-            Task::Closed(_) => return Err(closed()),
+            Task::Closed(_) => return Err(store_closed()),
         }
         let runtime = Handle::try_current().map_err(|err| DbErr::Custom(err.to_string()))?;
-        let (queue, jobs) = mpsc::channel(QUEUE);
+        let (queue, jobs) = mpsc::channel(QUEUE_LENGTH);
         let blocked = Arc::clone(&self.0.blocked);
         let work = task::run(self.0.db.clone(), self.0.lock_timeout, blocked, jobs);
         let handle = runtime.spawn(work);
@@ -351,15 +359,15 @@ impl Writer {
     }
 }
 
-/// On SQLite, everything else that writes waits for its turn in the same queue.
+/// On SQLite, all other writes go through the same queue.
 #[async_trait]
 impl OnlyWriter for Writer {
     async fn execute(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.ask(statement, Answer::Result).await?
+        self.forward(statement, Answer::Result).await?
     }
 
     async fn query_all(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.ask(statement, Answer::Rows).await?
+        self.forward(statement, Answer::Rows).await?
     }
 
     fn lock_timeout(&self) -> Option<Duration> {
@@ -368,9 +376,9 @@ impl OnlyWriter for Writer {
 }
 
 /// A call that waits for its answer.
-pub(crate) struct Waiting(Arc<Inner>);
+pub(crate) struct PendingCall(Arc<Inner>);
 
-impl Drop for Waiting {
+impl Drop for PendingCall {
     fn drop(&mut self) {
         if self.0.calls.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.answered.notify_waiters();
@@ -378,12 +386,13 @@ impl Drop for Waiting {
     }
 }
 
-fn closed() -> DbErr {
+fn store_closed() -> DbErr {
     DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)
 }
 
-/// The task has ended without an answer, and so nobody knows whether it has written; asking again tells.
-fn task_has_ended() -> DbErr {
+/// The task has ended without an answer, so it is unknown whether it has written the call; retrying
+/// the call determines that.
+fn task_ended() -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(Arc::new(SqlxError::WorkerCrashed)))
 }
 

@@ -9,21 +9,22 @@ use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use super::blocked::Blocked;
-use super::{Answer, Call, Forward, GIVEN_UP, Job, group};
+use super::{Answer, Call, Forward, GRACE_PERIOD, Job, group};
 use crate::error;
 use crate::record::write;
 use crate::settings::{Session, Settings};
-use crate::statements::MOST_AT_ONCE;
+use crate::statements::MAX_BATCH_ROWS;
 
-/// How long the connection is connection with nothing to do, or up to twice as long: enough not to be given back between two
-/// calls of a single caller, and so short that a migration hardly waits for it.
-const IDLE: Duration = Duration::from_millis(100);
+/// How long an idle connection stays checked out; it may be up to twice as long. This is long enough
+/// to keep the connection between two calls of a single caller, and so short that a migration hardly
+/// waits for it.
+const IDLE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// After so many rows it is asked whether the planner's statistics are still good. If they aren't, which is so after a
-/// tenfold growth, it takes a tenth of a second with 100,000 runs.
-const ROWS_BETWEEN_LOOKS: u64 = 10_000;
+/// The number of written rows after which SQLite checks the planner's statistics. It updates them after
+/// a tenfold growth, which takes 0.1 s with 100,000 runs.
+const ROWS_PER_STATISTICS_CHECK: u64 = 10_000;
 
-/// Does what it is asked for, until nobody can ask any more.
+/// Does the jobs of the queue until it is closed and empty.
 pub(super) async fn run(
     db: DatabaseConnection,
     lock_timeout: Option<Duration>,
@@ -36,36 +37,37 @@ pub(super) async fn run(
         blocked,
         db,
         connection: None,
-        rest: rests(),
+        idle_timer: idle_timer(),
         settings: Settings::default(),
         rows: 0,
     };
     let mut waiting = Vec::new();
     loop {
         if waiting.is_empty() {
-            if task.rows >= ROWS_BETWEEN_LOOKS {
-                task.look_at_statistics().await;
+            if task.rows >= ROWS_PER_STATISTICS_CHECK {
+                task.check_statistics().await;
             }
             if !task.wait(&mut queue, &mut waiting).await {
                 break;
             }
         }
-        while waiting.len() < MOST_AT_ONCE
+        while waiting.len() < MAX_BATCH_ROWS
             && let Ok(job) = queue.try_recv()
         {
             waiting.push(job);
         }
-        // Whoever has given up may have said the same in another way since, and that must not be undone.
-        waiting.retain(|job| !job.is_given_up());
+        // A caller that gave up may since have written the same row differently. Writing the abandoned
+        // job now would undo that.
+        waiting.retain(|job| !job.is_abandoned());
         if let Some(Job::Close) = waiting.first() {
             waiting.remove(0);
             queue.close();
         } else {
-            task.step(&mut waiting).await;
+            task.process(&mut waiting).await;
         }
     }
     if task.rows > 0 {
-        task.look_at_statistics().await;
+        task.check_statistics().await;
     }
 }
 
@@ -77,17 +79,17 @@ struct Task {
     lock_timeout: Option<Duration>,
     blocked: Arc<Blocked>,
     connection: Option<PooledConnection>,
-    /// One clock for all pauses: to set it for each would cost a system call.
-    rest: Interval,
+    /// One timer for all pauses: a new timer for each pause would cost a system call.
+    idle_timer: Interval,
     settings: Settings,
-    /// Written, or meant to be, since the planner's statistics were looked at.
+    /// Rows written since the planner's statistics were checked, including failed attempts.
     rows: u64,
 }
 
 impl Task {
-    /// Waits for something to do; false if there will never be anything.
+    /// Waits for a job; returns false if the queue is closed and empty.
     async fn wait(&mut self, queue: &mut mpsc::Receiver<Job>, waiting: &mut Vec<Job>) -> bool {
-        let mut has_rested = false;
+        let mut has_ticked = false;
         while self.connection.is_some() {
             tokio::select! {
                 biased;
@@ -95,11 +97,11 @@ impl Task {
                     waiting.extend(job);
                     return !waiting.is_empty();
                 }
-                _ = self.rest.tick() => {
-                    if has_rested {
+                _ = self.idle_timer.tick() => {
+                    if has_ticked {
                         self.connection = None;
                     }
-                    has_rested = true;
+                    has_ticked = true;
                 }
             }
         }
@@ -107,8 +109,8 @@ impl Task {
         !waiting.is_empty()
     }
 
-    /// Does the first of what is waiting, with what can be done together with it.
-    async fn step(&mut self, waiting: &mut Vec<Job>) {
+    /// Does the first waiting job, together with those that can share its statement.
+    async fn process(&mut self, waiting: &mut Vec<Job>) {
         if let Some(Job::Write(_)) = waiting.first() {
             self.write(waiting).await;
         } else if !waiting.is_empty()
@@ -119,16 +121,16 @@ impl Task {
     }
 
     async fn write(&mut self, waiting: &mut Vec<Job>) {
-        let mut calls = group::take(waiting);
-        let Some(Call { place, since, .. }) = calls.first() else {
+        let mut calls = group::take_first(waiting);
+        let Some(Call { target, since, .. }) = calls.first() else {
             return;
         };
-        let (place, since) = (place.clone(), *since);
-        let connection = match self.connection(place.has_prepared_statements, since).await {
+        let (target, since) = (target.clone(), *since);
+        let connection = match self.connection(target.has_prepared_statements, since).await {
             Ok(connection) => connection,
             Err(err) if DriverErrorKind::of(&err) == DriverErrorKind::NoConnection => {
-                wait_on(waiting, calls);
-                return fail_together(waiting, &err, self.acquire_timeout);
+                requeue(waiting, calls);
+                return fail_overdue(waiting, &err, self.acquire_timeout);
             }
             Err(err) => {
                 for call in calls {
@@ -137,18 +139,18 @@ impl Task {
                 return;
             }
         };
-        self.settings.schema = place.schema;
+        self.settings.schema = target.schema;
         let writes: Vec<_> = calls.iter().map(|call| Arc::clone(&call.write)).collect();
         let answers = {
             let session = Session::shared(&connection, &self.settings);
-            let written = write::together(&session, &writes);
+            let written = write::write_group(&session, &writes);
             tokio::select! {
                 biased;
                 answers = written => Some(answers),
-                () = given_up(&connection, &mut calls) => None,
+                () = all_given_up(&connection, &mut calls) => None,
             }
         };
-        self.keep(connection, answers.is_some());
+        self.put_back(connection, answers.is_some());
         self.rows += writes.len() as u64;
         let mut locked_out = Vec::new();
         let mut lock = None;
@@ -166,9 +168,9 @@ impl Task {
                 }
             }
         }
-        wait_on(waiting, locked_out);
+        requeue(waiting, locked_out);
         if let (Some(lock), Some(timeout)) = (lock, self.lock_timeout) {
-            fail_together(waiting, &lock, timeout);
+            fail_overdue(waiting, &lock, timeout);
         }
     }
 
@@ -181,7 +183,7 @@ impl Task {
         let connection = match self.connection(true, since).await {
             Ok(connection) => connection,
             Err(err) => {
-                fail_together(waiting, &err, self.acquire_timeout);
+                fail_overdue(waiting, &err, self.acquire_timeout);
                 return answer.fail(err);
             }
         };
@@ -195,10 +197,10 @@ impl Task {
                 let _ = answer.send(connection.query_all_raw(statement).await);
             }
         }
-        self.keep(connection, true);
+        self.put_back(connection, true);
     }
 
-    async fn look_at_statistics(&mut self) {
+    async fn check_statistics(&mut self) {
         self.rows = 0;
         let Some(optimize) = backend::optimize(&self.db) else {
             return;
@@ -209,13 +211,13 @@ impl Task {
         if let Err(err) = connection.execute_raw(optimize).await {
             tracing::debug!(
                 error = &err as &dyn std::error::Error,
-                "the planner's statistics stay as they are"
+                "could not update the planner's statistics"
             );
         }
-        self.keep(connection, true);
+        self.put_back(connection, true);
     }
 
-    /// The connection, for a call that has waited since `since`.
+    /// Returns the connection; checks it out if necessary, for a call that was made at `since`.
     async fn connection(
         &mut self,
         has_prepared_statements: bool,
@@ -224,7 +226,8 @@ impl Task {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                // A call may have waited for the lock of a file. That connection is never checked out for long.
+                // With a lock timeout, a call may have waited for the lock of the file instead. Its
+                // connection is never checked out for long.
                 let waited = match self.lock_timeout {
                     Some(_) => Duration::ZERO,
                     None => since.elapsed(),
@@ -238,7 +241,7 @@ impl Task {
         Ok(connection.prepares_statements(has_prepared_statements))
     }
 
-    fn keep(&mut self, connection: PooledConnection, is_answered: bool) {
+    fn put_back(&mut self, connection: PooledConnection, is_answered: bool) {
         if !is_answered || connection.has_failed() {
             connection.discard();
         } else if !connection.is_old() {
@@ -248,32 +251,32 @@ impl Task {
 }
 
 /// Puts calls back at the front of the queue.
-fn wait_on(waiting: &mut Vec<Job>, calls: Vec<Call>) {
+fn requeue(waiting: &mut Vec<Job>, calls: Vec<Call>) {
     waiting.splice(0..0, calls.into_iter().map(Job::Write));
 }
 
-/// After a failure that every waiting call would also get: answers the calls that have waited at least `time` with it,
-/// so that waiting times don't add up.
-fn fail_together(waiting: &mut Vec<Job>, err: &DbErr, time: Duration) {
+/// Answers all jobs that have waited at least `time` with a failure that they would all get, so that
+/// their waiting times don't add up.
+fn fail_overdue(waiting: &mut Vec<Job>, err: &DbErr, time: Duration) {
     for job in waiting.extract_if(.., |job| job.has_waited(time)) {
         job.fail(err.clone());
     }
 }
 
-fn rests() -> Interval {
-    let mut rests = interval(IDLE);
-    // Those that were missed while there was no connection to give back mean nothing.
-    rests.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    rests
+fn idle_timer() -> Interval {
+    let mut timer = interval(IDLE_TIMEOUT);
+    // Ticks that were missed while no connection was checked out don't matter.
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    timer
 }
 
-/// Waits until nobody waits for any of these calls, and a little longer.
+/// Waits until all callers have given up, plus the grace period.
 ///
-/// A PostgreSQL server may never answer. SQLite does, and what it has begun can't be stopped.
-async fn given_up(connection: &PooledConnection, calls: &mut [Call]) {
+/// A PostgreSQL server may never answer. SQLite always does, and its statements can't be interrupted.
+async fn all_given_up(connection: &PooledConnection, calls: &mut [Call]) {
     if !backend::has_schemas(connection) {
         return std::future::pending().await;
     }
     join_all(calls.iter_mut().map(|call| call.answer.closed())).await;
-    sleep(GIVEN_UP).await;
+    sleep(GRACE_PERIOD).await;
 }
