@@ -214,9 +214,9 @@ on_each_backend! {
     async fn a_timeout_ends_processes_that_have_left_the_group(database) {
         let cli = Cli::on(database).await;
         let started = Instant::now();
-        let heeding = "setsid sh -c 'trap \": >asked; exit\" TERM; echo $$; while :; do sleep 0.05; done' & sleep 600";
+        let handling = "setsid sh -c 'trap \": >asked; exit\" TERM; echo $$; while :; do sleep 0.05; done' & sleep 600";
         let ignoring = "setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.05; done' & sleep 600";
-        for (id, script) in [("heeding", heeding), ("ignoring", ignoring)] {
+        for (id, script) in [("handling", handling), ("ignoring", ignoring)] {
             let arguments = ["--id", id, "--timeout", "5s", "--kill-after", "5s", "--", "sh", "-c", script];
             let mut child = cli.spawn_exec(&arguments);
             let daemon = first_line(&mut child);
@@ -318,10 +318,10 @@ on_each_backend! {
         let started = Instant::now();
         let script = "sleep 600 & echo $!; wait";
         let mut child = cli.spawn_exec(&["--id", "r", "--timeout", "3s", "--", "sh", "-c", script]);
-        let below = first_line(&mut child);
+        let grandchild = first_line(&mut child);
         assert_eq!(ended(&mut child).code(), Some(124));
         assert!(started.elapsed() > Duration::from_secs(3));
-        wait_for_end(&below);
+        wait_for_end(&grandchild);
         let run = cli.run("r").await;
         assert_eq!((run.status.as_str(), run.is_running()), ("timeout", false));
         assert_eq!(run.error, "timed out after 3s; killed by SIGTERM (signal 15)");
@@ -349,9 +349,9 @@ on_each_backend! {
         let script = "sh -c \"trap '' TERM; echo \\$\\$; while :; do sleep 0.05; done\" & wait";
         let arguments = ["--id", "r", "--timeout", "2s", "--kill-after", "4s", "--", "sh", "-c", script];
         let mut child = cli.spawn_exec(&arguments);
-        let below = first_line(&mut child);
+        let grandchild = first_line(&mut child);
         assert_eq!(ended(&mut child).code(), Some(124));
-        wait_for_end(&below);
+        wait_for_end(&grandchild);
     }
 
     async fn a_nested_run_is_finished_before_a_timeout_kills_it(database) {

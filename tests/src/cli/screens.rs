@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::fixture::*;
 
-/// A history of one morning. Its times are 20 s past the minute, so that no printed age changes
-/// during the test.
+/// A history of one morning. Every age is some minutes and 20 s, so no printed age changes during
+/// the test.
 struct Morning {
     now: DateTime<Utc>,
 }

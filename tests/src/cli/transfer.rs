@@ -73,7 +73,7 @@ fn export(cli: &Cli, name: &str) -> String {
     fs::read_to_string(cli.path(name)).unwrap()
 }
 
-fn other(backend: Backend) -> Backend {
+fn other_backend(backend: Backend) -> Backend {
     match backend {
         Backend::Sqlite => Backend::Postgres,
         Backend::Postgres => Backend::Sqlite,
@@ -93,16 +93,16 @@ on_each_backend! {
         // An export to stdout is the same.
         assert_eq!(cli.succeeds(&["export", "--include-dry-run"]), exported);
 
-        let elsewhere = TestDatabase::create(other(database.backend())).await;
-        let there = Cli::on(&elsewhere).await;
+        let target_database = TestDatabase::create(other_backend(database.backend())).await;
+        let target = Cli::on(&target_database).await;
         let file = cli.path("first.jsonl");
         for _ in 0..2 {
-            let output = there.output(&["import", path_text(&file)]);
+            let output = target.output(&["import", path_text(&file)]);
             assert!(output.status.success(), "{}", stderr(&output));
             assert_eq!(stderr(&output), "imported 6 runs with 703 events\n");
-            assert_eq!(export(&there, "second.jsonl"), exported);
+            assert_eq!(export(&target, "second.jsonl"), exported);
         }
-        elsewhere.drop().await;
+        target_database.drop().await;
     }
 
     async fn an_export_accepts_the_filters_of_a_list_and_reports_what_it_leaves_out(database) {
@@ -138,13 +138,13 @@ on_each_backend! {
         cli.store.finish_run("r", &stats()).await.unwrap();
         let finished = export(&cli, "finished.jsonl");
 
-        let elsewhere = TestDatabase::create(other(database.backend())).await;
-        let there = Cli::on(&elsewhere).await;
+        let target_database = TestDatabase::create(other_backend(database.backend())).await;
+        let target = Cli::on(&target_database).await;
         for name in ["running.jsonl", "finished.jsonl", "running.jsonl"] {
-            there.succeeds(&["import", path_text(&cli.path(name))]);
+            target.succeeds(&["import", path_text(&cli.path(name))]);
         }
-        assert_eq!(export(&there, "again.jsonl"), finished);
-        elsewhere.drop().await;
+        assert_eq!(export(&target, "again.jsonl"), finished);
+        target_database.drop().await;
     }
 
     async fn a_bad_line_is_reported_by_number_and_the_others_are_imported(database) {
@@ -313,17 +313,17 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         cli.store.start_run(&running("r")).await.unwrap();
         let text = "x".repeat(1_000);
-        for some in 0..60_u64 {
+        for batch in 0..60_u64 {
             let event = |number| SkillRunLog::new("r", number, "stdout", json!({"text": text}));
-            cli.store.append_logs(&(some * 1_000..(some + 1) * 1_000).map(event).collect::<Vec<_>>()).await.unwrap();
+            cli.store.append_logs(&(batch * 1_000..(batch + 1) * 1_000).map(event).collect::<Vec<_>>()).await.unwrap();
         }
         cli.store.finish_run("r", &RunStats::new(RunStatus::OK)).await.unwrap();
-        let elsewhere = TestDatabase::create(other(database.backend())).await;
-        let there = Cli::on(&elsewhere).await;
+        let target_database = TestDatabase::create(other_backend(database.backend())).await;
+        let target = Cli::on(&target_database).await;
         let file = cli.path("large.jsonl");
         for (cli, arguments) in [
             (&cli, vec!["export", "--output", path_text(&file)]),
-            (&there, vec!["import", path_text(&file)]),
+            (&target, vec!["import", path_text(&file)]),
         ] {
             let child = cli.command(&arguments).spawn().unwrap();
             let (output, peak) = output_and_peak(child).await;
@@ -331,10 +331,10 @@ on_each_backend! {
             assert!(peak > 0 && peak < 60 << 10, "{arguments:?}: {peak} KiB");
         }
         assert!(fs::metadata(&file).unwrap().len() > 60_000_000);
-        let db = elsewhere.connection().await;
+        let db = target_database.connection().await;
         assert_eq!(count(&db, "skill_run_logs").await, 60_000);
         drop(db);
-        elsewhere.drop().await;
+        target_database.drop().await;
     }
 
     async fn an_export_that_leaves_out_damaged_rows_fails_and_reports_them(database) {

@@ -30,8 +30,8 @@ async fn insert_tree(database: &TestDatabase, runs: u64, parent: impl Fn(u64) ->
     let rows: Vec<_> = (0..=runs)
         .map(|number| row(number).into_active_model())
         .collect();
-    for some in rows.chunks(500) {
-        skill_run::Entity::insert_many(some.to_vec())
+    for chunk in rows.chunks(500) {
+        skill_run::Entity::insert_many(chunk.to_vec())
             .exec_without_returning(&db)
             .await
             .unwrap();

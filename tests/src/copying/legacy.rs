@@ -50,11 +50,11 @@ impl Legacy {
         sqlite3(&self.file(), sql);
     }
 
-    /// Inserts a run, and changes it by the assignments `other` of an `UPDATE`.
-    fn run(&self, id: &str, other: &str) {
+    /// Inserts a run, then updates it with the assignments in `changes`.
+    fn run(&self, id: &str, changes: &str) {
         self.sql(&format!(
             "INSERT INTO skill_runs VALUES ({id}, 'skill', 'caller', 'channel', '', '{{}}', 1700000000, 0, 'running', '', \
-             '', 0, 0, 0, 0, 0); UPDATE skill_runs SET {other} WHERE rowid = last_insert_rowid();"
+             '', 0, 0, 0, 0, 0); UPDATE skill_runs SET {changes} WHERE rowid = last_insert_rowid();"
         ));
     }
 
@@ -377,11 +377,11 @@ fn a_database_without_legacy_tables_is_refused() {
         let err = LegacyStore::connect(&url).await.unwrap_err();
         let expected = "url leads to no legacy database: it has no skill_run_logs.seq";
         assert_eq!(err.to_string(), expected);
-        let of_views = Legacy::with_tables(&format!(
+        let views = Legacy::with_tables(&format!(
             "CREATE TABLE r ({RUNS}); CREATE TABLE l ({EVENTS}); \
              CREATE VIEW skill_runs AS SELECT * FROM r; CREATE VIEW skill_run_logs AS SELECT * FROM l;"
         ));
-        let err = LegacyStore::connect(&of_views.url()).await.unwrap_err();
+        let err = LegacyStore::connect(&views.url()).await.unwrap_err();
         assert_eq!(
             err.to_string(),
             "url leads to no legacy database: skill_runs is no table"

@@ -64,7 +64,7 @@ on_each_backend! {
     /// Three seconds are less than SQLite's lock timeout.
     async fn a_write_waits_for_a_lock_of_a_few_seconds(database) {
         let store = database.store().await;
-        let lock = Lock::take(database);
+        let lock = Lock::acquire(database);
         let write = async {
             let begun = Instant::now();
             store.start_run(&running("r")).await.unwrap();
@@ -83,7 +83,7 @@ on_each_backend! {
     /// after 10 s.
     async fn a_long_lock_causes_a_typed_error_in_time(database) {
         let store = database.store().await;
-        let lock = Lock::take(database);
+        let lock = Lock::acquire(database);
         let hasty = database.store().await.with_deadline(Duration::from_secs(2));
         let without_deadline = async {
             let begun = Instant::now();
@@ -122,7 +122,7 @@ fn assert_all_stored(database: &TestDatabase, ledgers: &[Entries], runs: u64) {
     let history = History::read(&database.url());
     for entries in ledgers {
         entries.assert_no_failure();
-        history.assert_keeps(entries);
+        history.assert_stores(entries);
     }
     assert_eq!(history.runs.len() as u64, runs);
     assert_eq!(history.events.len() as u64, runs * EVENTS);
@@ -132,7 +132,7 @@ fn assert_all_stored(database: &TestDatabase, ledgers: &[Entries], runs: u64) {
 struct Lock(Spawned);
 
 impl Lock {
-    fn take(database: &TestDatabase) -> Self {
+    fn acquire(database: &TestDatabase) -> Self {
         let lock = match database.backend() {
             Backend::Sqlite => "BEGIN IMMEDIATE",
             Backend::Postgres => "BEGIN; LOCK TABLE skill_runs IN EXCLUSIVE MODE",

@@ -65,16 +65,16 @@ fn count(name: &str, short: u64, long: u64) -> u64 {
         Some(other) => panic!("the fault suite is short or long, not {other}"),
     };
     for part in parts {
-        let (of, other) = part
+        let (fault, number) = part
             .split_once('=')
             .unwrap_or_else(|| panic!("{part} is not like kills=50"));
         assert!(
-            NAMES.contains(&of),
-            "{of} is not one of {}",
+            NAMES.contains(&fault),
+            "{fault} is not one of {}",
             NAMES.join(", ")
         );
-        if of == name {
-            count = other
+        if fault == name {
+            count = number
                 .parse()
                 .unwrap_or_else(|_| panic!("{part} is not like kills=50"));
         }

@@ -102,7 +102,7 @@ impl<'a> Disk<'a> {
         File::create(self.plan().stop_file()).unwrap();
         process.wait_for_success();
         let entries = self.entries();
-        History::read(&self.database.url()).assert_keeps(&entries);
+        History::read(&self.database.url()).assert_stores(&entries);
         entries
     }
 }
@@ -187,7 +187,7 @@ fn a_failing_system_call_loses_nothing() {
 
             let entries = disk.entries();
             let history = History::read(&database.url());
-            history.assert_keeps(&entries);
+            history.assert_stores(&entries);
             assert_eq!(history.runs.len(), 24, "call {call}");
             acknowledged += entries.acknowledged();
             failed += entries.failed();
@@ -245,8 +245,8 @@ fn a_read_only_folder_causes_a_typed_error() {
         let crashed = tempfile::tempdir().unwrap();
         let file = crashed.path().join("runtrail.db");
         for suffix in ["", "-wal"] {
-            let of_crash = |file: &Path| PathBuf::from(format!("{}{suffix}", file.display()));
-            fs::copy(of_crash(&database.file()), of_crash(&file)).unwrap();
+            let with_suffix = |file: &Path| PathBuf::from(format!("{}{suffix}", file.display()));
+            fs::copy(with_suffix(&database.file()), with_suffix(&file)).unwrap();
         }
         let after_crash = error_kind_of(&format!("sqlite://{}?mode=rwc", file.display()), &file);
         let while_open = error_kind_of(&database.url(), &database.file());
@@ -295,10 +295,10 @@ fn a_hosts_transaction_on_a_full_disk_loses_nothing_on_a_pool_set_up_as_document
                 script.write(&store, Write::Start).await.unwrap();
                 ledger.write(&script.entries(Write::Start));
             }
-            History::read(&database.url()).assert_keeps(&ledger.entries());
+            History::read(&database.url()).assert_stores(&ledger.entries());
         }
         host.close().await.unwrap();
-        History::read(&database.url()).assert_keeps(&ledger.entries());
+        History::read(&database.url()).assert_stores(&ledger.entries());
     });
 }
 

@@ -54,10 +54,10 @@ on_each_backend! {
 
         // First while the connections are still open, since one of them might still have an open
         // transaction.
-        History::read(&database.url()).assert_keeps(&ledger.entries());
+        History::read(&database.url()).assert_stores(&ledger.entries());
         store.close().await.unwrap();
         let history = History::read(&database.url());
-        history.assert_keeps(&ledger.entries());
+        history.assert_stores(&ledger.entries());
         eprintln!(
             "{dropped} writes dropped on {:?}: {} acknowledged alongside them, 0 lost; {} runs and {} events stored",
             database.backend(), ledger.entries().acknowledged(), history.runs.len(), history.events.len()
@@ -77,7 +77,7 @@ on_each_backend! {
             }
         }
         let history = History::read(&database.url());
-        history.assert_keeps(&ledger.entries());
+        history.assert_stores(&ledger.entries());
         assert_eq!(history.runs.len(), POLLS.count());
     }
 
@@ -94,7 +94,7 @@ on_each_backend! {
         store.start_run(&finished_at("kept", 5_000)).await.unwrap();
         store.append_log(&event("kept", 0)).await.unwrap();
 
-        let mut seen_half_way = false;
+        let mut seen_partial = false;
         for polls in (1..).step_by(3) {
             let done = poll_some(store.purge_older_than(at(2_000)), polls).await;
             assert_no_orphans(&database.url());
@@ -102,12 +102,12 @@ on_each_backend! {
             let surplus = "SELECT COUNT(*) - 3 * (SELECT COUNT(*) FROM skill_runs) FROM skill_run_logs";
             assert_eq!(fetch::<i64>(&db, surplus).await, [1 - 3], "only whole runs, and the retained run with its one event");
             let left = count(&db, "skill_runs").await;
-            seen_half_way |= left > 1 && left < 1_001;
+            seen_partial |= left > 1 && left < 1_001;
             if done.is_some() {
                 break;
             }
         }
-        assert!(seen_half_way, "every batch commits on its own");
+        assert!(seen_partial, "every batch commits on its own");
         assert_eq!(fetch::<String>(&db, "SELECT id FROM skill_runs").await, ["kept"]);
         assert_eq!(count(&db, "skill_run_logs").await, 1);
     }
@@ -146,9 +146,9 @@ on_each_backend! {
         let dropped: u64 = futures_util::future::join_all((0..WORKERS).map(work)).await.into_iter().sum();
         assert!(dropped >= rounds, "only {dropped} were dropped");
 
-        History::read(&database.url()).assert_keeps(&ledger.entries());
+        History::read(&database.url()).assert_stores(&ledger.entries());
         host.close().await.unwrap();
-        History::read(&database.url()).assert_keeps(&ledger.entries());
+        History::read(&database.url()).assert_stores(&ledger.entries());
         eprintln!(
             "{dropped} begins dropped on {:?}: {} acknowledged alongside them, 0 lost",
             database.backend(), ledger.entries().acknowledged()

@@ -41,7 +41,7 @@ fn kill_writers(backend: Backend, kills: u64) {
                     // Before another program opens it, which might repair it.
                     assert_opens_without_repair(&database.url(), &entries).await;
                 }
-                History::read(&database.url()).assert_keeps(&entries);
+                History::read(&database.url()).assert_stores(&entries);
             }
             acknowledged += Entries::read(&ledger).acknowledged();
         });

@@ -55,7 +55,7 @@ fn kill_copies(from: Backend, to: Backend) {
         let entries = Entries::read(&plan.ledger);
         entries.assert_no_failure();
         let (source, target) = (History::read(&from.url()), History::read(&to.url()));
-        target.assert_keeps(&entries);
+        target.assert_stores(&entries);
         assert!(source.runs == target.runs && source.events == target.events);
         let (runs, events) = (source.runs.len(), source.events.len());
         let compared = format!("compared {runs} runs and {events} events");

@@ -77,7 +77,7 @@ impl Entry {
         }
     }
 
-    fn of_line(line: &str) -> Self {
+    fn parse(line: &str) -> Self {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
             ["started", id] => Self::started(id),
@@ -131,7 +131,7 @@ impl Entries {
         let text = fs::read_to_string(path).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let lines = whole.split('\n').filter(|line| !line.is_empty());
-        Self(lines.map(Entry::of_line).collect())
+        Self(lines.map(Entry::parse).collect())
     }
 
     pub(super) fn acknowledged(&self) -> u64 {

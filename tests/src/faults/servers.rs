@@ -94,7 +94,7 @@ fn a_server_that_crashes_and_ends_connections_loses_nothing() {
 
         let entries = ledger.entries();
         entries.assert_failures(Entry::is_transient_failure);
-        History::read(&url).assert_keeps(&entries);
+        History::read(&url).assert_stores(&entries);
         eprintln!(
             "{restarts} crashes and {} times all connections ended: {} acknowledged, 0 lost; {} errors reported; \
              the slowest recovery took {slowest:.1?} after the server was back",
@@ -147,7 +147,7 @@ fn a_promoted_standby_has_every_acknowledged_write() {
         let is_of_standby = |entry: &Entry| entry.is_failure_of(ErrorKind::ReadOnly);
         assert!(entries.count(is_of_standby) > 0, "no write reached the read-only standby");
         entries.assert_failures(|entry| entry.is_transient_failure() || is_of_standby(entry));
-        History::read(&standby.url()).assert_keeps(&entries);
+        History::read(&standby.url()).assert_stores(&entries);
         eprintln!(
             "a standby took over: {} acknowledged, 0 lost; writing again {resumed:.1?} after its promotion",
             entries.acknowledged()
@@ -228,7 +228,7 @@ fn a_repeated_write_is_not_acknowledged_before_a_standby_has_it() {
         for (script, write) in writes {
             script.write(&store, write).await.unwrap();
         }
-        History::read(&standby.url()).assert_keeps(&script.entries(Write::Finish));
+        History::read(&standby.url()).assert_stores(&script.entries(Write::Finish));
         store.close().await.unwrap();
     });
 }
@@ -264,7 +264,7 @@ fn a_write_whose_reply_was_lost_can_be_retried() {
             assert_eq!(proxy.lost_replies(), loss);
         }
         let history = History::read(&url);
-        history.assert_keeps(&ledger.entries());
+        history.assert_stores(&ledger.entries());
         assert_eq!(history.runs.len() as u64, losses.div_ceil(4));
         eprintln!(
             "{losses} replies lost: every retry was Ok, and {} runs are stored once",

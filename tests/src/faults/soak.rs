@@ -132,7 +132,7 @@ impl Observed {
         let is_gone = |id: &str| !history.runs.contains_key(id);
         let gone = finished.iter().filter(|id| is_gone(id)).count();
         assert_eq!(gone as u64, purged, "finished runs that are gone");
-        let kept: Vec<Entry> = entries
+        let retained: Vec<Entry> = entries
             .iter()
             .filter(|entry| match entry {
                 Entry::Started { id } | Entry::Appended { id, .. } | Entry::Finished { id } => {
@@ -142,7 +142,7 @@ impl Observed {
             })
             .cloned()
             .collect();
-        history.assert_keeps(&kept);
+        history.assert_stores(&retained);
 
         let (running, left): (Vec<_>, Vec<_>) =
             history.runs.iter().partition(|(_, row)| is_running(row));

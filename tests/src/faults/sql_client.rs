@@ -118,7 +118,7 @@ impl History {
 
     /// Asserts that every acknowledged write is stored, and that every stored row is whole,
     /// acknowledged or not.
-    pub(super) fn assert_keeps(&self, entries: &[Entry]) {
+    pub(super) fn assert_stores(&self, entries: &[Entry]) {
         for entry in entries {
             match entry {
                 Entry::Started { id } => assert!(self.runs.contains_key(id), "{entry:?} is lost"),

@@ -127,7 +127,7 @@ fn repeated_calls_about_a_locked_run_do_not_slow_down_others() {
         // exact figure.
         assert!(
             disturbed > undisturbed / 2,
-            "{disturbed} after {undisturbed}"
+            "{disturbed} events with a locked run, {undisturbed} without"
         );
     });
 }

@@ -153,8 +153,8 @@ impl Plan {
                 }
                 let id = format!("{}-{task}-{number}", self.prefix);
                 let pace = tokio::time::sleep(self.pace);
-                let (of_run, ()) = futures_util::future::join(writer.write(&id), pace).await;
-                times.extend(of_run);
+                let (durations, ()) = futures_util::future::join(writer.write(&id), pace).await;
+                times.extend(durations);
             }
             times
         };

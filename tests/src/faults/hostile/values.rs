@@ -120,7 +120,7 @@ fn nested(levels: usize, kinds: [bool; 2]) -> Value {
 }
 
 /// Returns a string whose JSON has this many bytes.
-fn of_size(bytes: usize) -> Value {
+fn string_of_size(bytes: usize) -> Value {
     json!("x".repeat(bytes - 2))
 }
 
@@ -148,7 +148,7 @@ fn collection() -> Vec<Value> {
     values.push(json!("\0".repeat(MIB / 6 + 1)));
     values.push(json!("😀".repeat(MIB / 4 - 1)));
     values.push(json!("😀".repeat(MIB / 4)));
-    values.extend([MIB - 1, MIB, MIB + 1].map(of_size));
+    values.extend([MIB - 1, MIB, MIB + 1].map(string_of_size));
     values
 }
 
