@@ -4,7 +4,8 @@ use std::process::Command;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// The cases that a document names: in backticks, and by their path from the root of this binary.
+/// Returns the test cases that a document names, each as a path in backticks from the root of this
+/// crate.
 fn cases_named_in(document: &str) -> Vec<String> {
     let text = fs::read_to_string(Path::new(ROOT).join(document)).unwrap();
     let modules = [
@@ -47,10 +48,10 @@ fn source_of(case: &str) -> PathBuf {
             return path.with_extension("rs");
         }
         if path.join("mod.rs").exists() {
-            of_folder = Some(path.join("mod.rs"));
+            folder_module = Some(path.join("mod.rs"));
         }
     }
-    of_folder.unwrap_or_else(|| panic!("there is no file for {case}"))
+    folder_module.unwrap_or_else(|| panic!("{case} has no file"))
 }
 
 #[test]
@@ -69,7 +70,7 @@ fn every_case_that_a_document_names_exists() {
             let source = fs::read_to_string(source_of(&case)).unwrap();
             assert!(
                 source.contains(&format!("fn {name}(")),
-                "{document} names {case}"
+                "{document} names {case}, which doesn't exist"
             );
             named += 1;
         }
@@ -77,7 +78,7 @@ fn every_case_that_a_document_names_exists() {
     assert!(named > 100);
 }
 
-/// Every document of the repository.
+/// Returns the paths of all Markdown files in the repository.
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(ROOT);
     let mut found = Vec::new();
@@ -97,7 +98,7 @@ fn documents() -> Vec<PathBuf> {
     found
 }
 
-/// The lines of a document outside code blocks.
+/// Returns the lines of a document outside code blocks.
 fn prose(document: &Path) -> Vec<String> {
     let text = fs::read_to_string(document).unwrap();
     let mut is_code = false;
@@ -112,12 +113,12 @@ fn prose(document: &Path) -> Vec<String> {
     lines
 }
 
-/// A line without text in backticks.
+/// Removes text in backticks from a line.
 fn without_code(line: &str) -> String {
     line.split('`').step_by(2).collect()
 }
 
-/// The targets of the links in a line: `](TARGET)`.
+/// Returns the targets of the links in a line: `](TARGET)`.
 fn links(line: &str) -> Vec<String> {
     let after = line.split("](").skip(1);
     after
@@ -125,7 +126,7 @@ fn links(line: &str) -> Vec<String> {
         .collect()
 }
 
-/// GitHub's anchor of a heading.
+/// Returns the anchor that GitHub gives a heading.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     let keep = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
@@ -136,7 +137,7 @@ fn anchor(heading: &str) -> String {
 }
 
 #[test]
-fn every_link_of_a_document_leads_somewhere() {
+fn every_link_in_a_document_has_a_target() {
     let mut checked = 0;
     for document in documents() {
         for line in prose(&document) {
@@ -183,7 +184,7 @@ fn every_row_of_a_table_has_as_many_cells_as_its_header() {
 
 /// Checks each path in backticks, such as `migration/src/lib.rs`.
 #[test]
-fn every_file_that_the_architecture_names_exists() {
+fn every_file_that_the_architecture_document_names_exists() {
     let mut named = 0;
     for line in prose(&Path::new(ROOT).join("ARCHITECTURE.md")) {
         for path in line.split('`').skip(1).step_by(2) {
@@ -208,7 +209,7 @@ fn every_file_that_the_architecture_names_exists() {
     assert!(named > 30, "{named}");
 }
 
-/// Run as a reader would, but for the place of the database.
+/// Runs the commands as a reader would, except that the database is in a temporary folder.
 #[test]
 fn the_readmes_first_command_records_a_program_and_shows_it() {
     let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();

@@ -6,7 +6,7 @@ use runtrail_audit::Storage;
 use crate::fixture::*;
 
 on_each_backend! {
-    async fn a_run_that_is_not_there_is_told_and_has_its_own_exit_code(database) {
+    async fn an_unknown_run_is_reported_with_its_own_exit_code(database) {
         let cli = Cli::on(database).await;
         for command in ["show", "tree", "logs", "chain"] {
             for json in [&[][..], &["--json"]] {
@@ -20,7 +20,7 @@ on_each_backend! {
         cli.fails(4, &["logs", "--follow", "nope"]);
     }
 
-    async fn an_id_that_cannot_be_is_wrong_usage(database) {
+    async fn an_invalid_id_is_a_usage_error(database) {
         let cli = Cli::on(database).await;
         let long = "x".repeat(256);
         for command in ["show", "tree", "logs", "chain"] {
@@ -31,7 +31,7 @@ on_each_backend! {
         cli.fails(2, &["last", &long]);
     }
 
-    async fn arguments_that_make_no_sense_are_wrong_usage(database) {
+    async fn invalid_arguments_are_usage_errors(database) {
         let cli = Cli::on(database).await;
         for (arguments, part) in [
             (vec!["frobnicate"], "unrecognized subcommand"),
@@ -56,14 +56,14 @@ on_each_backend! {
         }
     }
 
-    async fn the_reason_of_a_database_is_given_once(database) {
+    async fn the_reason_for_a_database_error_is_printed_once(database) {
         let cli = Cli::on(database).await;
         fs::write(cli.path("damaged.db"), "SQLite format 3\0 and no more").unwrap();
         let message = cli.fails(1, &["-u", "sqlite://damaged.db", "count"]);
         assert_eq!(message.matches("(code: ").count(), 1, "{message}");
     }
 
-    async fn what_is_no_file_is_not_taken_for_a_missing_one(database) {
+    async fn a_path_that_is_not_a_regular_file_is_not_reported_as_missing(database) {
         let cli = Cli::on(database).await;
         fs::create_dir(cli.path("folder")).unwrap();
         symlink("loop", cli.path("loop")).unwrap();
@@ -88,7 +88,7 @@ on_each_backend! {
         assert!(!cli.path("nowhere").exists());
     }
 
-    async fn files_that_cannot_be_used_are_named(database) {
+    async fn unusable_files_are_named(database) {
         let cli = Cli::on(database).await;
         let message = cli.fails(1, &["import", "no-such-file"]);
         assert_eq!(message, "error: no-such-file can't be read: No such file or directory (os error 2)\n");
@@ -98,7 +98,7 @@ on_each_backend! {
         assert!(message.starts_with("error: . can't be read: "), "{message}");
     }
 
-    async fn a_foreign_table_is_told_and_left_alone(database) {
+    async fn a_foreign_table_is_reported_and_left_alone(database) {
         let db = database.connection().await;
         execute(&db, "CREATE TABLE skill_runs (id text)").await;
         let folder = tempfile::tempdir().unwrap();
@@ -112,7 +112,7 @@ on_each_backend! {
         assert_eq!(count(&db, "skill_runs").await, 0);
     }
 
-    async fn the_reader_of_results_that_cannot_be_written_is_told(database) {
+    async fn output_that_cannot_be_written_is_an_error(database) {
         let cli = Cli::on(database).await;
         cli.store.start_run(&finished_at("r", 5)).await.unwrap();
         for arguments in [&["list"][..], &["list", "--json"], &["count"], &["export"]] {
@@ -126,7 +126,7 @@ on_each_backend! {
 }
 
 #[test]
-fn a_postgres_database_is_never_migrated_unasked() {
+fn a_postgres_database_is_migrated_only_on_request() {
     on_database(Backend::Postgres, async |database| {
         let folder = tempfile::tempdir().unwrap();
         let run = |arguments: &[&str]| {
@@ -170,7 +170,7 @@ fn a_postgres_database_is_never_migrated_unasked() {
 }
 
 #[test]
-fn a_schema_can_be_named() {
+fn a_schema_can_be_chosen() {
     on_database(Backend::Postgres, async |database| {
         let db = database.connection().await;
         execute(&db, "CREATE SCHEMA audit").await;
@@ -188,7 +188,7 @@ fn a_schema_can_be_named() {
 }
 
 #[test]
-fn no_message_of_the_command_holds_a_password() {
+fn no_message_of_the_command_contains_a_password() {
     let folder = tempfile::tempdir().unwrap();
     for url in [
         "postgres://me:secret@127.0.0.1:1/app",
@@ -230,7 +230,7 @@ fn no_message_of_the_command_holds_a_password() {
 }
 
 #[test]
-fn completions_are_made_for_every_shell() {
+fn completions_are_generated_for_every_shell() {
     let folder = tempfile::tempdir().unwrap();
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let output = runtrail_command(folder.path())
@@ -240,6 +240,6 @@ fn completions_are_made_for_every_shell() {
         assert!(output.status.success());
         assert!(stdout(&output).contains("include-dry-run"), "{shell}");
     }
-    // They ask no database.
+    // The command has opened no database.
     assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 use crate::fixture::*;
 
 on_each_backend! {
-    async fn a_program_is_recorded_with_its_lines_and_its_outcome(database) {
+    async fn a_program_is_recorded_with_its_output_and_its_outcome(database) {
         let cli = Cli::on(database).await;
         let output = cli.output(&[
             "exec", "--id", "r", "--caller", "alice", "--channel", "cron", "--input", "depth=3", "--input", "why=a=b",
@@ -33,7 +33,7 @@ on_each_backend! {
         assert_eq!(events[2].payload["runtime_seconds"], json!(run.runtime_seconds));
     }
 
-    async fn a_program_that_succeeds_is_ok_and_has_a_new_id(database) {
+    async fn a_program_that_succeeds_is_recorded_as_ok_with_a_new_id(database) {
         let cli = Cli::on(database).await;
         assert_eq!(cli.succeeds(&["exec", "echo", "hi"]), "hi\n");
         assert_eq!(cli.succeeds(&["exec", "--skill", "greeting", "--", "/bin/echo", "--json", "--id"]), "--json --id\n");
@@ -42,12 +42,12 @@ on_each_backend! {
         assert_eq!(runs[0]["skill_id"], "greeting");
         assert_eq!(runs[1]["skill_id"], "echo");
         assert!(runs.iter().all(|run| run["status"] == "ok" && run["error"] == ""));
-        // UUIDv7, by its version and its order.
+        // A UUIDv7 has version 7 and is ordered by time.
         assert!(runs.iter().all(|run| run["id"].as_str().unwrap().as_bytes()[14] == b'7'));
         assert!(runs[0]["id"].as_str() > runs[1]["id"].as_str());
     }
 
-    async fn a_run_within_a_run_is_its_child_and_its_failure_comes_out(database) {
+    async fn a_nested_run_is_a_child_and_its_exit_code_is_passed_on(database) {
         let cli = Cli::on(database).await;
         let inner = r#"runtrail exec -- sh -c "echo hi; exit 3""#;
         let output = cli.output(&["exec", "--", "sh", "-c", inner]);
@@ -67,9 +67,9 @@ on_each_backend! {
         }
     }
 
-    async fn a_run_within_a_run_uses_the_same_history_wherever_it_stands(database) {
+    async fn a_nested_run_uses_the_same_history_in_any_folder(database) {
         let cli = Cli::on(database).await;
-        // The program has a database of its own, that is none of ours.
+        // The program's own DATABASE_URL leads to an unrelated database.
         let mut command = cli.command(&["exec", "--database-url", &database.url(), "--id", "outer", "--"]);
         command.env("DATABASE_URL", "sqlite://app.db").args(["sh", "-c", "cd / && runtrail exec --id inner -- runtrail exec --id innermost true"]);
         let output = command.output().unwrap();
@@ -77,13 +77,13 @@ on_each_backend! {
         assert_eq!(cli.run("inner").await.parent_run_id.as_deref(), Some("outer"));
         assert_eq!(cli.run("innermost").await.parent_run_id.as_deref(), Some("inner"));
 
-        // By a name that means something else in another folder.
+        // A relative path must still lead to the same file in another folder.
         let mut command = runtrail_command(cli.folder());
         let output = command.args(["exec", "--", "sh", "-c", "mkdir there; cd there; runtrail exec true; runtrail count"]).output().unwrap();
         assert_eq!(stdout(&output), "2\n", "{}", stderr(&output));
     }
 
-    async fn whoever_names_another_history_within_a_run_means_it(database) {
+    async fn a_nested_run_can_choose_another_history(database) {
         let cli = Cli::on(database).await;
         let script = "export DATABASE_URL=sqlite://other.db; runtrail exec --id inner true";
         for outer in ["named by the environment", "named by an option"] {
@@ -99,7 +99,7 @@ on_each_backend! {
         assert_eq!(cli.succeeds(&["count"]), "2\n");
     }
 
-    async fn a_run_within_a_run_whose_url_was_removed_records_in_no_other_history(database) {
+    async fn a_nested_run_without_the_url_uses_no_other_history(database) {
         let cli = Cli::on(database).await;
         let script = "unset DATABASE_URL; mkdir -p sub; cd sub; runtrail exec --id inner true";
         let output = cli.output(&["exec", "--id", "outer", "--", "sh", "-c", script]);
@@ -108,7 +108,7 @@ on_each_backend! {
                 assert!(output.status.success(), "{}", stderr(&output));
                 assert_eq!(cli.run("inner").await.parent_run_id.as_deref(), Some("outer"));
             }
-            // The URL was handed down nowhere else, since it may have a password.
+            // The URL was passed on only in this variable, since it may contain a password.
             Backend::Postgres => {
                 assert_eq!(output.status.code(), Some(2));
                 assert!(stderr(&output).contains("DATABASE_URL was removed"), "{}", stderr(&output));
@@ -117,18 +117,18 @@ on_each_backend! {
         assert!(!cli.path("sub/runtrail.db").exists());
     }
 
-    async fn a_mistyped_option_is_no_program(database) {
+    async fn a_mistyped_option_is_not_run_as_a_program(database) {
         let cli = Cli::on(database).await;
         let output = cli.output(&["exec", "--timout", "5s", "--", "true"]);
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains("--timeout"), "{}", stderr(&output));
         assert!(cli.fails(2, &["exec", "--id", "@mine", "true"]).contains("@last"));
         assert_eq!(cli.succeeds(&["count"]), "0\n");
-        // The options of the program stay its own.
+        // Options after the program's name belong to the program.
         assert_eq!(cli.succeeds(&["exec", "echo", "--timout", "--", "-n"]), "--timout -- -n\n");
     }
 
-    async fn the_environment_of_a_program_holds_no_password(database) {
+    async fn the_environment_of_a_program_contains_no_password(database) {
         let cli = Cli::on(database).await;
         let printed = cli.succeeds(&["exec", "env"]);
         let holding: Vec<_> = printed.lines().filter(|line| line.contains(&database.url())).collect();
@@ -160,7 +160,7 @@ on_each_backend! {
         }
     }
 
-    async fn a_run_in_another_database_has_no_parent_there(database) {
+    async fn a_nested_run_in_another_database_has_no_parent(database) {
         let cli = Cli::on(database).await;
         let script = "runtrail exec -u sqlite://other.db --id inner -- true";
         cli.succeeds(&["exec", "--id", "outer", "--", "sh", "-c", script]);
@@ -169,7 +169,7 @@ on_each_backend! {
         assert_eq!(top[0]["parent_run_id"], serde_json::Value::Null);
     }
 
-    async fn a_schema_is_not_handed_down_without_its_database(database) {
+    async fn a_schema_is_not_inherited_without_its_database(database) {
         let cli = Cli::on(database).await;
         if database.backend() == Backend::Postgres {
             execute(&database.connection().await, "CREATE SCHEMA audit").await;
@@ -181,8 +181,8 @@ on_each_backend! {
         assert!(!cli.run("inner").await.is_running());
     }
 
-    /// A process that a program has left behind still has the variables of the run, which has ended.
-    async fn what_a_run_has_left_behind_is_no_longer_within_it(database) {
+    /// A process that outlives its run still has the environment variables of the run.
+    async fn a_process_that_outlives_its_run_starts_no_nested_runs(database) {
         let cli = Cli::on(database).await;
         let late = "while ! test -e go; do sleep 0.05; done; \
             runtrail exec --id late -- sh -c 'echo ${RUNTRAIL_KILL_AFTER_MS-none}'";
@@ -192,14 +192,14 @@ on_each_backend! {
         std::fs::write(cli.path("go"), "").unwrap();
         let give_up = std::time::Instant::now() + PATIENCE;
         while cli.store.get_run("late").await.is_err() {
-            assert!(std::time::Instant::now() < give_up, "it is not recorded");
+            assert!(std::time::Instant::now() < give_up, "the run \"late\" is not recorded");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         cli.wait_until_finished("late").await;
         assert_eq!(cli.run("late").await.parent_run_id, None);
         assert_eq!(cli.printed_by("late", "stdout").await, b"none\n");
 
-        // An id that is set by hand takes effect.
+        // A parent id that is set by hand is used.
         let mut command = cli.command(&["exec", "--id", "by hand", "true"]);
         assert!(command.env("RUNTRAIL_RUN_ID", "early").output().unwrap().status.success());
         assert_eq!(cli.run("by hand").await.parent_run_id.as_deref(), Some("early"));
@@ -237,7 +237,7 @@ on_each_backend! {
         }
     }
 
-    async fn an_id_that_is_taken_runs_nothing(database) {
+    async fn nothing_is_run_if_the_id_is_taken(database) {
         let cli = Cli::on(database).await;
         cli.store.start_run(&running("running")).await.unwrap();
         cli.store.start_run(&finished_at("finished", 5)).await.unwrap();
@@ -249,7 +249,7 @@ on_each_backend! {
         assert_eq!(cli.run("running").await, running("running"));
     }
 
-    async fn of_many_with_the_same_id_one_runs(database) {
+    async fn of_several_commands_with_the_same_id_only_one_runs(database) {
         let cli = Cli::on(database).await;
         for round in 0..5 {
             let id = format!("r{round}");
@@ -262,7 +262,7 @@ on_each_backend! {
         }
     }
 
-    async fn inputs_that_contradict_each_other_run_nothing(database) {
+    async fn nothing_is_run_if_inputs_contradict_each_other(database) {
         let cli = Cli::on(database).await;
         for input in ["command=x", "exec_pid=1", "twice=2"] {
             let message = cli.fails(2, &["exec", "--input", "twice=1", "--input", input, "--", "touch", "ran"]);
@@ -274,7 +274,7 @@ on_each_backend! {
         assert_eq!(cli.store.count_runs_filtered(&RunFilter::new()).await.unwrap(), 0);
     }
 
-    async fn a_program_reads_what_is_written_to_it(database) {
+    async fn a_program_reads_its_stdin(database) {
         use std::io::Write;
         let cli = Cli::on(database).await;
         let mut command = cli.command(&["exec", "--id", "r", "--", "sort"]);

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::fixture::*;
 
-/// Runs a program whose output nobody keeps, and returns how many bytes came and how much memory it took.
+/// Runs a program, discards its output, and returns its size in bytes and the peak memory of
+/// `runtrail` in KiB.
 fn count_output(cli: &Cli, arguments: &[&str]) -> (u64, u64) {
     let mut child = cli.spawn_exec(arguments);
     let mut stdout = child.stdout.take().unwrap();
@@ -27,7 +28,7 @@ fn count_output(cli: &Cli, arguments: &[&str]) -> (u64, u64) {
     (bytes, peak)
 }
 
-/// The text after the last carriage return of each line, as a terminal shows it.
+/// Returns the text after the last carriage return of each line, as a terminal shows it.
 fn as_shown(bytes: &[u8]) -> Vec<u8> {
     let lines = bytes.split(|&byte| byte == b'\n').map(|line| {
         let end = line
@@ -45,7 +46,7 @@ fn as_shown(bytes: &[u8]) -> Vec<u8> {
 }
 
 on_each_backend! {
-    async fn every_byte_comes_out_and_is_recorded(database) {
+    async fn every_byte_is_passed_on_and_recorded(database) {
         let cli = Cli::on(database).await;
         let mut bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
         bytes.extend("grüße\r\n\n\n\u{1b}[31mred\u{1b}[0m\n\0\n no newline at the end: ü".bytes());
@@ -68,7 +69,7 @@ on_each_backend! {
         assert_eq!(cli.printed_by("r", "output").await, expected.as_bytes());
     }
 
-    async fn of_a_progress_bar_only_its_last_state_is_recorded(database) {
+    async fn only_the_last_state_of_a_progress_bar_is_recorded(database) {
         let cli = Cli::on(database).await;
         let script = r"printf '10%%\r50%%\r100%%\ndos\r\nend\r\r\n\rlast\r'";
         let output = cli.output(&["exec", "--id", "r", "--", "sh", "-c", script]);
@@ -84,7 +85,7 @@ on_each_backend! {
     async fn an_unfinished_line_is_recorded_after_a_pause(database) {
         let cli = Cli::on(database).await;
         let wait = |file: &str| format!("while ! test -e {file}; do sleep 0.05; done");
-        // The euro sign is cut in two.
+        // The pause splits the bytes of the euro sign.
         let script = format!(
             r"printf 'Name? \342\202'; {}; printf '\254'; {}; printf '\rbob\nnext\n'", wait("one"), wait("two"),
         );
@@ -99,16 +100,16 @@ on_each_backend! {
         let expected = [
             json!({"text": "Name? ", "newline": false}),
             json!({"text": "€", "newline": false}),
-            // The recorded part is marked as replaced.
+            // The carriage return marks the parts that are already recorded as replaced.
             json!({"text": "\rbob"}),
             json!({"text": "next"}),
         ];
         assert_eq!(payloads, expected);
     }
 
-    async fn a_line_without_end_is_recorded_in_pieces_at_whole_characters(database) {
+    async fn a_very_long_line_is_split_between_characters(database) {
         let cli = Cli::on(database).await;
-        // Three bytes a character: no piece of a power of two ends between two.
+        // A character has three bytes, so a piece whose size is a power of two would split one.
         let text = "€".repeat(1_000_000);
         fs::write(cli.path("text"), &text).unwrap();
         let output = cli.output(&["exec", "--id", "r", "--", "cat", "text"]);
@@ -125,7 +126,7 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", "echo first; read stop; echo second"]);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // stdin is empty, so the program would have ended if it weren't for what follows.
+        // Stdin is empty, so `read` doesn't block.
         assert_eq!(lines.next().unwrap().unwrap(), "first");
         assert_eq!(lines.next().unwrap().unwrap(), "second");
         assert!(ended(&mut child).success());
@@ -151,13 +152,13 @@ on_each_backend! {
             WHERE event_type = 'stdout' AND payload LIKE '{\"text\":\"%\"}'";
         let sum = sum.replacen("SUM(", "CAST(SUM(", 1).replacen("bigint))", "bigint)) AS bigint)", 1);
         assert_eq!(fetch::<i64>(&db, &sum).await, [500_000_500_000]);
-        // In their order, and to the end.
+        // The last line is the last event.
         let mut newest = cli.store.stream_logs("r", &LogFilter::new().event_type("stdout"), ListOrder::NewestFirst);
         let last = futures_util::TryStreamExt::try_next(&mut newest).await.unwrap().unwrap();
         assert_eq!(last.payload["text"], "1000000");
     }
 
-    async fn output_without_end_takes_bounded_memory(database) {
+    async fn long_output_is_recorded_in_bounded_memory(database) {
         let cli = Cli::on(database).await;
         for (id, device, bytes) in [("noise", "/dev/urandom", 60_000_000), ("zeros", "/dev/zero", 20_000_000)] {
             let size = bytes.to_string();
@@ -168,17 +169,17 @@ on_each_backend! {
         assert!(cli.printed_by("zeros", "stdout").await == vec![0; 20_000_000]);
     }
 
-    async fn a_program_whose_reader_goes_away_is_told_so(database) {
+    async fn a_program_gets_sigpipe_when_its_reader_exits(database) {
         let cli = Cli::on(database).await;
         let mut child = cli.spawn_exec(&["--id", "r", "--", "yes"]);
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        // 128 + 13, as a shell has it for SIGPIPE.
+        // 128 + 13, a shell's exit code for SIGPIPE.
         assert_eq!(ended(&mut child).code(), Some(141));
         assert_eq!(cli.run("r").await.error, "killed by SIGPIPE (signal 13)");
     }
 
-    async fn what_is_left_behind_does_not_keep_the_run_open(database) {
+    async fn a_process_left_behind_does_not_keep_the_run_open(database) {
         let cli = Cli::on(database).await;
         for (id, left_behind) in [
             ("silent", "sleep 0.1; echo soon; exec sleep 600"),
@@ -196,12 +197,12 @@ on_each_backend! {
             let run = cli.run(id).await;
             assert_eq!((run.status.as_str(), run.error.as_str()), ("ok", ""));
             assert!(run.runtime_seconds < 2.0, "{}", run.runtime_seconds);
-            // One that has tried to print has been ended by that.
+            // A process that has printed since is already dead by SIGPIPE.
             let _ = Command::new("kill").args(["-KILL", lines[0]]).stderr(Stdio::null()).status();
         }
     }
 
-    async fn output_that_cannot_be_passed_on_is_recorded_and_told_of(database) {
+    async fn output_that_cannot_be_passed_on_is_recorded_and_reported(database) {
         let cli = Cli::on(database).await;
         for (id, own_code, code) in [("fine", "0", 1), ("failed", "7", 7)] {
             let full = fs::File::options().write(true).open("/dev/full").unwrap();
@@ -215,7 +216,7 @@ on_each_backend! {
         }
     }
 
-    async fn a_pipe_that_does_not_block_gets_every_byte(database) {
+    async fn a_non_blocking_pipe_gets_every_byte(database) {
         let cli = Cli::on(database).await;
         let (mut reader, writer) = std::io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::{Value, json};
 
-use super::exec_signals::{TerminalIs, first_line, on_terminal, shell_on_terminal, terminal_write};
+use super::exec_signals::{
+    StdinFrom, first_line, spawn_on_terminal, spawn_shell_on_terminal, write_to_terminal,
+};
 use crate::fixture::*;
 
 fn size(rows: u16, columns: u16) -> Winsize {
@@ -17,7 +19,8 @@ fn size(rows: u16, columns: u16) -> Winsize {
     }
 }
 
-/// Whether the terminal echoes, and makes signals of keys such as ^C.
+/// Whether the terminal is in cooked mode: it echoes, edits lines, and turns keys such as ^C into
+/// signals.
 fn is_cooked(terminal: &Terminal) -> bool {
     let cooked = LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
     tcgetattr(&terminal.user)
@@ -32,8 +35,8 @@ async fn payloads(cli: &Cli, id: &str) -> Vec<Value> {
     output.map(|event| event.payload).collect()
 }
 
-/// What a program prints, in the escapes of `printf`, and the lines that are recorded of it.
-const SHOWN: [(&str, &[&str]); 20] = [
+/// Output as a format of `printf`, and the lines that are recorded.
+const OUTPUT_AND_LINES: [(&str, &[&str]); 20] = [
     (
         r"\033[1;31mred\033[0m and \033]0;title\007plain\n",
         &["red and plain"],
@@ -66,7 +69,7 @@ const SHOWN: [(&str, &[&str]); 20] = [
 ];
 
 on_each_backend! {
-    async fn a_program_has_a_terminal_of_its_own(database) {
+    async fn a_program_gets_its_own_terminal(database) {
         let cli = Cli::on(database).await;
         let script = "test -t 1 && test -t 2 && test ! -t 0 && stty -F /dev/tty size; \
                       ps -o tpgid= -o pgid= -o sid= -p $$ | tr -s ' ' '\\n' | sort -u | grep -c .; \
@@ -84,15 +87,15 @@ on_each_backend! {
         assert_eq!(output.status.code(), Some(2));
     }
 
-    async fn what_a_terminal_shows_is_recorded(database) {
+    async fn the_lines_that_a_terminal_shows_are_recorded(database) {
         let cli = Cli::on(database).await;
         let script = "for text; do printf \"$text\"; printf '\\033[1Gnext\\033[K\\n'; done";
         let mut arguments = vec!["exec", "--id", "r", "--pty", "--", "sh", "-c", script, "sh"];
-        arguments.extend(SHOWN.iter().map(|(printed, _)| *printed));
+        arguments.extend(OUTPUT_AND_LINES.iter().map(|(printed, _)| *printed));
         assert!(cli.output(&arguments).status.success());
         let mut expected = Vec::new();
-        for (printed, lines) in SHOWN {
-            // A line without an end is overwritten.
+        for (printed, lines) in OUTPUT_AND_LINES {
+            // The script overwrites a line without a newline.
             let complete = if printed.ends_with(r"\n") { lines } else { &lines[..lines.len() - 1] };
             expected.extend(complete.iter().copied());
             expected.push("next");
@@ -142,51 +145,51 @@ on_each_backend! {
         assert_eq!(payloads(&cli, "r").await, expected);
     }
 
-    async fn a_program_can_ask_at_its_terminal_whatever_its_stdin(database) {
+    async fn a_program_can_prompt_on_its_terminal_whatever_its_stdin(database) {
         let cli = Cli::on(database).await;
         let mut terminal = Terminal::open();
         let script = "read x; stty -echo </dev/tty; printf 'Password? '; read y </dev/tty; echo \"$x$y\" | tr a-z A-Z; exit 5";
         let arguments = ["exec", "--id", "r", "--pty", "--", "sh", "-c", script];
         std::fs::write(cli.path("input"), "piped\n").unwrap();
-        let mut child = on_terminal(&cli, &terminal, TerminalIs::ElsewhereWithInput, &arguments);
+        let mut child = spawn_on_terminal(&cli, &terminal, StdinFrom::File, &arguments);
         terminal.shown_until("Password? ");
-        terminal_write(&terminal, "typed\n");
+        write_to_terminal(&terminal, "typed\n");
         assert_eq!(ended(&mut child).code(), Some(5));
         assert!(is_cooked(&terminal));
         let shown = terminal.shown_until("PIPEDTYPED");
         assert!(!shown.contains("typed"), "{shown:?}");
     }
 
-    async fn keys_that_make_signals_reach_only_the_program(database) {
+    async fn signal_keys_reach_only_the_program(database) {
         let cli = Cli::on(database).await;
         let mut terminal = Terminal::open();
         let script = "n=0; trap 'n=$((n+1))' INT; echo ready; while [ $n = 0 ]; do sleep 0.1; done; sleep 0.5; \
                       echo \"$n interrupts\"; cat >rest; exit 6";
         let arguments = ["exec", "--id", "r", "--pty", "--", "sh", "-c", script];
-        let mut child = on_terminal(&cli, &terminal, TerminalIs::Stdin, &arguments);
+        let mut child = spawn_on_terminal(&cli, &terminal, StdinFrom::Terminal, &arguments);
         terminal.shown_until("ready");
-        terminal_write(&terminal, "\x03");
+        write_to_terminal(&terminal, "\x03");
         terminal.shown_until("1 interrupts");
-        terminal_write(&terminal, "typed\n\x04");
+        write_to_terminal(&terminal, "typed\n\x04");
         assert_eq!(ended(&mut child).code(), Some(6));
         assert_eq!(std::fs::read_to_string(cli.path("rest")).unwrap(), "typed\n");
         assert_eq!(cli.run("r").await.error, "exit code 6");
     }
 
-    async fn the_size_of_the_window_is_passed_on(database) {
+    async fn the_window_size_is_passed_on(database) {
         let cli = Cli::on(database).await;
         let mut terminal = Terminal::open();
         tcsetwinsize(&terminal.user, size(40, 100)).unwrap();
         let script = "trap 'stty size; exit 7' WINCH; stty size; while :; do sleep 0.05; done";
         let arguments = ["exec", "--id", "r", "--pty", "--", "sh", "-c", script];
-        let mut child = on_terminal(&cli, &terminal, TerminalIs::Stdin, &arguments);
+        let mut child = spawn_on_terminal(&cli, &terminal, StdinFrom::Terminal, &arguments);
         terminal.shown_until("40 100");
         tcsetwinsize(&terminal.user, size(50, 132)).unwrap();
         assert_eq!(ended(&mut child).code(), Some(7));
         assert_eq!(cli.printed_by("r", "output").await, b"40 100\n50 132\n");
     }
 
-    async fn a_terminal_is_as_before_however_its_program_ends(database) {
+    async fn the_terminal_modes_are_restored_however_the_program_ends(database) {
         let cli = Cli::on(database).await;
         for (id, options, signal, code) in [
             ("killed", &[][..], Some("TERM"), 143),
@@ -197,7 +200,7 @@ on_each_backend! {
             let before = tcgetattr(&terminal.user).unwrap().local_modes;
             let script = ["--", "sh", "-c", "echo pid=$$; setsid sleep 600"];
             let arguments = [&["exec", "--id", id, "--pty"], options, &script].concat();
-            let mut child = on_terminal(&cli, &terminal, TerminalIs::Stdin, &arguments);
+            let mut child = spawn_on_terminal(&cli, &terminal, StdinFrom::Terminal, &arguments);
             terminal.shown_until("\n");
             eventually(|| (!is_cooked(&terminal)).then_some(()));
             if let Some(signal) = signal {
@@ -209,20 +212,20 @@ on_each_backend! {
         }
     }
 
-    async fn in_the_background_a_terminal_is_left_to_the_shell(database) {
+    async fn a_background_run_leaves_the_terminal_to_the_shell(database) {
         let cli = Cli::on(database).await;
         let mut terminal = Terminal::open();
-        let mut shell = shell_on_terminal(&cli, &terminal);
+        let mut shell = spawn_shell_on_terminal(&cli, &terminal);
         let script = "printf ready; read x; echo got=$x; read y; echo then=$y; exit 5";
         terminal_write(&terminal, &format!("PS1=; set +o history; runtrail exec --id r --pty -- sh -c '{script}' &\n"));
         cli.wait_for_events("r", 1).await;
         terminal_write(&terminal, "echo in-the-$((40+2))-shell\n");
         terminal.shown_until("in-the-42-shell");
-        terminal_write(&terminal, "fg\n");
+        write_to_terminal(&terminal, "fg\n");
         eventually(|| (!is_cooked(&terminal)).then_some(()));
-        terminal_write(&terminal, "hello\n");
+        write_to_terminal(&terminal, "hello\n");
         terminal.shown_until("got=hello");
-        // ^Z is the program's, but somebody else may stop us.
+        // ^Z goes to the program, but another process can still stop runtrail.
         let children = Command::new("pgrep").args(["-P", &shell.id().to_string()]).output().unwrap();
         let runtrail = stdout(&children).trim().to_owned();
         send("TSTP", &runtrail);
@@ -231,23 +234,23 @@ on_each_backend! {
             stat.contains(") T ").then_some(())
         });
         terminal.shown_until("Stopped");
-        terminal_write(&terminal, "echo in-the-$((50+2))-shell\n");
+        write_to_terminal(&terminal, "echo in-the-$((50+2))-shell\n");
         terminal.shown_until("in-the-52-shell");
-        terminal_write(&terminal, "fg\n");
+        write_to_terminal(&terminal, "fg\n");
         eventually(|| (!is_cooked(&terminal)).then_some(()));
-        terminal_write(&terminal, "again\n");
+        write_to_terminal(&terminal, "again\n");
         terminal.shown_until("then=again");
         cli.wait_until_finished("r").await;
         assert_eq!(cli.run("r").await.error, "exit code 5");
         eventually(|| {
-            terminal_write(&terminal, "exit\n");
+            write_to_terminal(&terminal, "exit\n");
             shell.try_wait().unwrap()
         });
     }
 
-    async fn input_that_is_not_typed_is_the_programs_own(database) {
+    async fn redirected_input_goes_straight_to_the_program(database) {
         let cli = Cli::on(database).await;
-        // No terminal would take such a line.
+        // Longer than any line that a terminal accepts.
         let line = "x".repeat(200_000);
         let mut child = cli
             .command(&["exec", "--id", "r", "--pty", "--", "sh", "-c", "wc -c; wc -c; cat </dev/null"])
@@ -260,7 +263,7 @@ on_each_backend! {
         assert_eq!(cli.printed_by("r", "output").await, b"200000\n0\n");
     }
 
-    async fn a_terminal_whose_reader_has_gone_is_hung_up(database) {
+    async fn the_terminal_is_hung_up_when_its_reader_exits(database) {
         let cli = Cli::on(database).await;
         let started = Instant::now();
         let mut child = cli.spawn_exec(&["--id", "r", "--pty", "--", "yes"]);
@@ -272,7 +275,7 @@ on_each_backend! {
         assert!(!cli.run("r").await.is_running());
     }
 
-    async fn a_program_that_closes_its_streams_goes_on(database) {
+    async fn a_program_that_closes_its_streams_keeps_running(database) {
         let cli = Cli::on(database).await;
         let script = "echo $$; exec <&- >&- 2>&-; sleep 0.5; echo late >/dev/tty; exit 4";
         let mut child = cli.spawn_exec(&["--id", "r", "--pty", "--", "sh", "-c", script]);

@@ -6,36 +6,37 @@ use std::time::{Duration, Instant};
 
 use crate::fixture::*;
 
-/// The first line that a program prints.
+/// Reads the first line that a program prints.
 pub(super) fn first_line(child: &mut Child) -> String {
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap())
         .read_line(&mut line)
         .unwrap();
-    assert!(line.ends_with('\n'), "it has printed nothing");
+    assert!(line.ends_with('\n'), "the program has printed no line");
     line.trim_end().to_owned()
 }
 
-pub(super) enum TerminalIs {
-    Stdin,
-    ElsewhereOnly,
-    /// Stdin is the file `input`.
-    ElsewhereWithInput,
+/// The stdin of a `runtrail` that has a controlling terminal.
+pub(super) enum StdinFrom {
+    Terminal,
+    Null,
+    /// The file `input`.
+    File,
 }
 
-/// `runtrail` in the foreground of a terminal, which may or may not be its stdin.
-pub(super) fn on_terminal(
+/// Starts `runtrail` in the foreground of a terminal.
+pub(super) fn spawn_on_terminal(
     cli: &Cli,
     terminal: &Terminal,
-    terminal_is: TerminalIs,
+    stdin_from: StdinFrom,
     arguments: &[&str],
 ) -> Child {
-    let redirected = match terminal_is {
-        TerminalIs::Stdin => r#"exec "$0" "$@""#,
-        TerminalIs::ElsewhereOnly => r#"exec "$0" "$@" </dev/null"#,
-        TerminalIs::ElsewhereWithInput => r#"exec "$0" "$@" <input"#,
+    let redirected = match stdin_from {
+        StdinFrom::Terminal => r#"exec "$0" "$@""#,
+        StdinFrom::Null => r#"exec "$0" "$@" </dev/null"#,
+        StdinFrom::File => r#"exec "$0" "$@" <input"#,
     };
-    // `setsid` makes a terminal that is its stdin the one that controls what it runs.
+    // `setsid --ctty` makes its stdin the controlling terminal.
     let by = [
         &["setsid", "--ctty"],
         WITH_DEFAULT_SIGNALS,
@@ -45,8 +46,8 @@ pub(super) fn on_terminal(
     spawn_on(terminal, cli.command_by(&by, arguments))
 }
 
-/// An interactive shell that controls the jobs of a terminal.
-pub(super) fn shell_on_terminal(cli: &Cli, terminal: &Terminal) -> Child {
+/// Starts an interactive shell with job control on a terminal.
+pub(super) fn spawn_shell_on_terminal(cli: &Cli, terminal: &Terminal) -> Child {
     let by = [
         &["setsid", "--ctty"],
         WITH_DEFAULT_SIGNALS,
@@ -65,7 +66,7 @@ fn spawn_on(terminal: &Terminal, mut command: Command) -> Child {
         .unwrap()
 }
 
-pub(super) fn terminal_write(terminal: &Terminal, text: &str) {
+pub(super) fn write_to_terminal(terminal: &Terminal, text: &str) {
     (&terminal.user).write_all(text.as_bytes()).unwrap();
 }
 
@@ -74,18 +75,18 @@ fn is_alive(process: &str) -> bool {
     state.is_ok_and(|state| !state.contains(") Z "))
 }
 
-/// Waits until a killed process has ended: on a busy machine it may be there for a moment longer.
-fn has_ended(process: &str) {
+/// Waits until a process has ended, which takes a moment on a busy machine.
+fn wait_for_end(process: &str) {
     eventually(|| (!is_alive(process)).then_some(()));
 }
 
-/// The variable with the path of `runtrail`, for a child process.
+/// The environment variable with the path of `runtrail`, for a child process.
 const CHILD_PROGRAM: &str = "RUNTRAIL_TEST_CHILD_PROGRAM";
 
-/// Started by `what_has_ended_is_not_waited_for`.
+/// Started by `zombies_are_not_waited_for`.
 #[test]
 #[ignore = "started by another test"]
-fn child_reaping_nothing() {
+fn child_that_reaps_nothing() {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
     let begun = Instant::now();
     let status = Command::new("setsid")
@@ -111,7 +112,7 @@ fn child_reaping_nothing() {
 }
 
 on_each_backend! {
-    async fn a_killed_program_leaves_a_finished_run_that_says_so(database) {
+    async fn a_killed_program_leaves_a_finished_run_with_the_signal(database) {
         let cli = Cli::on(database).await;
         let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", "echo $$; exec sleep 600"]);
         let program = first_line(&mut child);
@@ -131,7 +132,7 @@ on_each_backend! {
             let program = first_line(&mut child);
             send(signal, &child.id().to_string());
             let status = ended(&mut child);
-            // A shell ends a script only if a program has died of an interrupt.
+            // A shell only ends its script if the program dies by SIGINT, so `runtrail` does.
             match signal {
                 "INT" => assert_eq!(status.signal(), Some(number)),
                 _ => assert_eq!(status.code(), Some(128 + number), "{signal}"),
@@ -160,7 +161,7 @@ on_each_backend! {
         };
         for (signal, number, mut child) in signals.iter().map(start).collect::<Vec<_>>() {
             let program = first_line(&mut child);
-            // By number: not every `kill` knows all the names.
+            // By number: not every `kill` knows all names.
             send(&number.to_string(), &child.id().to_string());
             assert_eq!(ended(&mut child).code(), Some(128 + number), "{signal}");
             assert!(!is_alive(&program), "{signal}");
@@ -176,10 +177,10 @@ on_each_backend! {
         }
     }
 
-    async fn a_limit_of_file_sizes_ends_no_recording(database) {
+    async fn a_file_size_limit_does_not_end_the_recording(database) {
         let cli = Cli::on(database).await;
-        // Blocks of at least 512 bytes: the program's output exceeds the limit, but only the last state of its line is
-        // recorded.
+        // The output exceeds the limit of 600 blocks of at least 512 bytes. The database doesn't,
+        // since carriage returns leave only the last state of the line to be recorded.
         let script = "ulimit -f 600; exec runtrail exec --id r -- \
                       sh -c 'yes 0123456789 | head -c 1000000 | tr \"\\n\" \"\\r\"; exit 3' >printed";
         let output = cli.command_by(&["sh", "-c", script], &[]).output().unwrap();
@@ -191,51 +192,51 @@ on_each_backend! {
         assert!(!run.is_running(), "{message}");
     }
 
-    async fn a_program_has_each_signal_as_if_it_were_alone(database) {
+    async fn a_program_inherits_unchanged_signal_dispositions(database) {
         let cli = Cli::on(database).await;
         let script = "grep -E 'Sig(Ign|Blk|Cgt):' /proc/self/status";
         let alone = cli.command_by(&["env", "--default-signal", "sh", "-c", script], &[]).output().unwrap();
         let by = ["env", "--default-signal"];
         let recorded = cli.command_by(&by, &["exec", "--", "sh", "-c", script]).output().unwrap();
         let dispositions = |output: &Output| -> Vec<(String, u64)> {
-            // The C library ignores two signals of its own in the programs that it starts.
-            const OF_THE_C_LIBRARY: u64 = 0b11 << 31;
+            // The C library reserves two signals, and ignores them in the programs that it starts.
+            const RESERVED: u64 = 0b11 << 31;
 
             let text = stdout(output);
             let lines = text.lines().map(|line| line.split_once(":\t").unwrap());
             let masks = lines.map(|(name, mask)| (name.to_owned(), u64::from_str_radix(mask, 16).unwrap()));
-            masks.map(|(name, mask)| (name, mask & !OF_THE_C_LIBRARY)).collect()
+            masks.map(|(name, mask)| (name, mask & !RESERVED)).collect()
         };
         assert_eq!(dispositions(&recorded), dispositions(&alone));
         assert!(dispositions(&alone).contains(&("SigIgn".into(), 0)), "{}", stdout(&alone));
     }
 
-    async fn what_has_left_the_group_is_ended_by_a_timeout(database) {
+    async fn a_timeout_ends_processes_that_have_left_the_group(database) {
         let cli = Cli::on(database).await;
         let started = Instant::now();
-        let heeding = "setsid sh -c 'trap \": >asked; exit\" TERM; echo $$; while :; do sleep 0.05; done' & sleep 600";
+        let handling = "setsid sh -c 'trap \": >asked; exit\" TERM; echo $$; while :; do sleep 0.05; done' & sleep 600";
         let ignoring = "setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.05; done' & sleep 600";
-        for (id, script) in [("heeding", heeding), ("ignoring", ignoring)] {
+        for (id, script) in [("handling", handling), ("ignoring", ignoring)] {
             let arguments = ["--id", id, "--timeout", "5s", "--kill-after", "5s", "--", "sh", "-c", script];
             let mut child = cli.spawn_exec(&arguments);
             let daemon = first_line(&mut child);
             assert_eq!(ended(&mut child).code(), Some(124));
-            has_ended(&daemon);
+            wait_for_end(&daemon);
         }
         eventually(|| cli.path("asked").exists().then_some(()));
         assert!(started.elapsed() < Duration::from_secs(60));
     }
 
-    /// Like many containers, whose PID 1 reaps nothing.
-    async fn what_has_ended_is_not_waited_for(database) {
+    /// As in many containers, where PID 1 doesn't reap zombies.
+    async fn zombies_are_not_waited_for(database) {
         let cli = Cli::on(database).await;
-        let mut command = test_command("cli::exec_signals::child_reaping_nothing");
+        let mut command = test_command("cli::exec_signals::child_that_reaps_nothing");
         command.env(CHILD_URL, database.url()).env(CHILD_PROGRAM, cli.command(&[]).get_program());
         let output = command.current_dir(cli.folder()).output().unwrap();
         assert!(output.status.success(), "{}", printed(&output));
     }
 
-    async fn orphans_are_taken_notice_of(database) {
+    async fn orphans_are_reaped(database) {
         let cli = Cli::on(database).await;
         let script = "for i in 1 2 3 4 5; do (sleep 0.1 & echo $!); done; while ! test -e stop; do sleep 0.05; done";
         let mut child = cli.spawn_exec(&["--", "sh", "-c", script]);
@@ -260,7 +261,7 @@ on_each_backend! {
         assert_eq!(ended(&mut child).code(), Some(124));
     }
 
-    async fn a_program_that_comes_to_the_foreground_gets_the_terminal(database) {
+    async fn a_program_brought_to_the_foreground_gets_the_terminal(database) {
         let cli = Cli::on(database).await;
         let mut terminal = Terminal::open();
         let mut shell = shell_on_terminal(&cli, &terminal);
@@ -273,18 +274,18 @@ on_each_backend! {
             stat.contains(") T ").then_some(())
         };
         eventually(is_stopped);
-        terminal_write(&terminal, "fg\n");
+        write_to_terminal(&terminal, "fg\n");
         eventually(|| is_stopped().is_none().then_some(()));
-        terminal_write(&terminal, "hello\n");
+        write_to_terminal(&terminal, "hello\n");
         terminal.shown_until("got=hello");
         // ^Z: the shell gets the terminal, and returns it.
-        terminal_write(&terminal, "\x1a");
+        write_to_terminal(&terminal, "\x1a");
         eventually(is_stopped);
-        terminal_write(&terminal, "echo in-the-$((40+2))-shell\n");
+        write_to_terminal(&terminal, "echo in-the-$((40+2))-shell\n");
         terminal.shown_until("in-the-42-shell");
-        terminal_write(&terminal, "fg\n");
+        write_to_terminal(&terminal, "fg\n");
         eventually(|| is_stopped().is_none().then_some(()));
-        terminal_write(&terminal, "again\n");
+        write_to_terminal(&terminal, "again\n");
         terminal.shown_until("then=again");
         cli.wait_until_finished("r").await;
         assert_eq!(cli.run("r").await.error, "exit code 5");
@@ -296,12 +297,12 @@ on_each_backend! {
         cli.wait_until_finished("k").await;
         terminal_write(&terminal, "exit\n");
         eventually(|| {
-            terminal_write(&terminal, "exit\n");
+            write_to_terminal(&terminal, "exit\n");
             shell.try_wait().unwrap()
         });
     }
 
-    async fn a_program_may_take_a_signal_in_its_own_way(database) {
+    async fn a_program_can_handle_a_signal_itself(database) {
         let cli = Cli::on(database).await;
         let script = "trap 'echo bye; exit 4' TERM; echo ready; while :; do sleep 0.02; done";
         let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", script]);
@@ -312,15 +313,15 @@ on_each_backend! {
         assert_eq!(cli.printed_by("r", "stdout").await, b"ready\nbye\n");
     }
 
-    async fn a_timeout_ends_the_program_and_whatever_it_has_started(database) {
+    async fn a_timeout_ends_the_program_and_its_child_processes(database) {
         let cli = Cli::on(database).await;
         let started = Instant::now();
         let script = "sleep 600 & echo $!; wait";
         let mut child = cli.spawn_exec(&["--id", "r", "--timeout", "3s", "--", "sh", "-c", script]);
-        let below = first_line(&mut child);
+        let grandchild = first_line(&mut child);
         assert_eq!(ended(&mut child).code(), Some(124));
         assert!(started.elapsed() > Duration::from_secs(3));
-        has_ended(&below);
+        wait_for_end(&grandchild);
         let run = cli.run("r").await;
         assert_eq!((run.status.as_str(), run.is_running()), ("timeout", false));
         assert_eq!(run.error, "timed out after 3s; killed by SIGTERM (signal 15)");
@@ -342,18 +343,18 @@ on_each_backend! {
         assert_eq!(cli.run("r").await.status.as_str(), "ok");
     }
 
-    /// Later than its last words are waited for.
-    async fn a_timeout_kills_what_ignores_it_below_the_program(database) {
+    /// `--kill-after` is longer than the wait for the remaining output.
+    async fn a_timeout_kills_child_processes_that_ignore_sigterm(database) {
         let cli = Cli::on(database).await;
         let script = "sh -c \"trap '' TERM; echo \\$\\$; while :; do sleep 0.05; done\" & wait";
         let arguments = ["--id", "r", "--timeout", "2s", "--kill-after", "4s", "--", "sh", "-c", script];
         let mut child = cli.spawn_exec(&arguments);
-        let below = first_line(&mut child);
+        let grandchild = first_line(&mut child);
         assert_eq!(ended(&mut child).code(), Some(124));
-        has_ended(&below);
+        wait_for_end(&grandchild);
     }
 
-    async fn a_run_within_a_run_is_finished_before_a_timeout_kills_it(database) {
+    async fn a_nested_run_is_finished_before_a_timeout_kills_it(database) {
         let cli = Cli::on(database).await;
         let stubborn = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
         let arguments = [
@@ -365,7 +366,7 @@ on_each_backend! {
         assert_eq!(inner.error, "runtrail received SIGTERM and forwarded it; killed by SIGKILL (signal 9)");
     }
 
-    async fn a_reader_that_does_not_read_keeps_no_ended_run_open(database) {
+    async fn a_reader_that_does_not_read_keeps_no_run_open(database) {
         let cli = Cli::on(database).await;
         let mut terminated = cli.spawn_exec(&["--id", "terminated", "--", "yes"]);
         let mut timed_out = cli.spawn_exec(&["--id", "timed out", "--timeout", "3s", "--", "yes"]);
@@ -380,7 +381,7 @@ on_each_backend! {
         }
     }
 
-    async fn signals_that_are_ignored_go_on_being_ignored(database) {
+    async fn ignored_signals_stay_ignored(database) {
         let cli = Cli::on(database).await;
         let ignoring = ["setsid", "env", "--ignore-signal=HUP", "--ignore-signal=CHLD"];
         let nohup = |id: &str, script: &str| {
@@ -396,21 +397,21 @@ on_each_backend! {
         assert_eq!(cli.run("r").await.error, "exit code 6");
     }
 
-    async fn on_a_terminal_a_program_reads_from_it_and_gets_each_interrupt_once(database) {
+    async fn a_program_on_a_terminal_reads_from_it_and_gets_each_interrupt_once(database) {
         let cli = Cli::on(database).await;
-        for (id, terminal_is, from) in [
-            ("by stdin", TerminalIs::Stdin, ""),
-            ("by its name", TerminalIs::ElsewhereOnly, "</dev/tty"),
+        for (id, stdin_from, from) in [
+            ("by stdin", StdinFrom::Terminal, ""),
+            ("by its name", StdinFrom::Null, "</dev/tty"),
         ] {
             let mut terminal = Terminal::open();
             let script = format!(
                 "n=0; trap 'n=$((n+1))' INT; read name {from}; echo \"hello $name\"; \
                  while [ $n = 0 ]; do sleep 0.1; done; sleep 0.5; echo \"$n interrupts\"; exit 5"
             );
-            let mut child = on_terminal(&cli, &terminal, terminal_is, &["exec", "--id", id, "--", "sh", "-c", &script]);
+            let mut child = spawn_on_terminal(&cli, &terminal, stdin_from, &["exec", "--id", id, "--", "sh", "-c", &script]);
             terminal.user.write_all(b"you\n").unwrap();
             terminal.shown_until("hello you");
-            // ^C, which the terminal makes a signal to everybody.
+            // ^C, which the terminal turns into a SIGINT to the whole foreground group.
             terminal.user.write_all(b"\x03").unwrap();
             assert_eq!(ended(&mut child).code(), Some(5));
             let shown = terminal.rest();
@@ -420,8 +421,9 @@ on_each_backend! {
         }
     }
 
-    /// `timeout` signals the program and us at once, and the program may be gone before we receive ours.
-    async fn a_signal_to_both_leaves_no_run_unfinished(database) {
+    /// `timeout` signals runtrail and the program at once, and the program may end before runtrail
+    /// gets its signal.
+    async fn a_signal_to_runtrail_and_its_program_leaves_no_run_unfinished(database) {
         let cli = Cli::on(database).await;
         cli.succeeds(&["exec", "true"]);
         for _ in 0..25 {
@@ -431,31 +433,31 @@ on_each_backend! {
         assert_eq!(cli.succeeds(&["count", "--status", "running"]), "0\n");
     }
 
-    /// The kernel tells the leader of the session alone.
+    /// The kernel sends SIGHUP only to the leader of the session.
     async fn a_terminal_that_hangs_up_ends_the_program(database) {
         let cli = Cli::on(database).await;
         let mut terminal = Terminal::open();
         let script = "echo \"program $$\"; echo shown; exec sleep 600";
-        let mut child = on_terminal(&cli, &terminal, TerminalIs::Stdin, &["exec", "--id", "r", "--", "sh", "-c", script]);
+        let mut child = spawn_on_terminal(&cli, &terminal, StdinFrom::Terminal, &["exec", "--id", "r", "--", "sh", "-c", script]);
         let shown = terminal.shown_until("shown");
         let program = shown.lines().find_map(|line| line.trim().strip_prefix("program ")).unwrap().to_owned();
         drop(terminal);
         ended(&mut child);
-        has_ended(&program);
+        wait_for_end(&program);
         let run = cli.run("r").await;
         assert!(!run.is_running());
         assert!(run.error.contains("SIGHUP"), "{}", run.error);
     }
 
-    async fn a_signal_ends_runs_within_runs_as_well(database) {
+    async fn a_signal_ends_nested_runs_too(database) {
         let cli = Cli::on(database).await;
         let inner = "runtrail exec --id inner -- sh -c 'echo $$; exec sleep 600'";
         let mut child = cli.spawn_exec(&["--id", "outer", "--", "sh", "-c", &format!("{inner}; exit 9")]);
         let program = first_line(&mut child);
         send("TERM", &child.id().to_string());
         ended(&mut child);
-        // Its own runtrail may still be ending it.
-        has_ended(&program);
+        // The inner runtrail may still be ending it.
+        wait_for_end(&program);
         let outer = cli.run("outer").await;
         assert!(!outer.is_running());
         // Its own runtrail may still be writing down how it ended.

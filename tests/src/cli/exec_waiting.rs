@@ -1,4 +1,4 @@
-//! `exec` waits for a hanging database for fifteen seconds in all, or until a signal.
+//! `exec` waits for a hanging database for 15 s in total, or until it gets a signal.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ExitStatus};
@@ -9,17 +9,17 @@ use sea_orm::{DatabaseTransaction, TransactionTrait};
 
 use crate::fixture::*;
 
-/// Fifteen seconds, plus time for a busy machine.
-const BOUND: Duration = Duration::from_secs(22);
+/// 15 s, plus a margin for a busy machine.
+const MAX_WAIT: Duration = Duration::from_secs(22);
 
 /// The outcome of a `runtrail exec`.
-struct Ended {
+struct Outcome {
     status: ExitStatus,
     after: Duration,
     stderr: String,
 }
 
-impl Ended {
+impl Outcome {
     fn wait(child: &mut Child, begun: Instant) -> Self {
         let status = ended(child);
         let after = begun.elapsed();
@@ -34,7 +34,7 @@ impl Ended {
     }
 }
 
-/// A recorded program that ends, or prints a lot, once the file `go` exists.
+/// Starts a recorded program that runs the shell code `then` once the file `go` exists.
 async fn waiting_program(cli: &Cli, id: &str, then: &str) -> Child {
     let script = format!("echo $$; while ! test -e go; do sleep 0.02; done; {then}");
     let child = cli.spawn_exec(&["--id", id, "--", "sh", "-c", &script]);
@@ -42,8 +42,8 @@ async fn waiting_program(cli: &Cli, id: &str, then: &str) -> Child {
     child
 }
 
-/// All cases of waiting for a database that `hang` makes hang until `resume`.
-async fn nothing_waits_longer<T>(
+/// Checks every kind of wait for a database that hangs from `hang` to `resume`.
+async fn assert_waits_are_bounded<T>(
     cli: &Cli,
     hang: impl AsyncFnOnce() -> T,
     resume: impl AsyncFnOnce(T),
@@ -78,7 +78,7 @@ async fn nothing_waits_longer<T>(
 
     // By now the handlers are installed, and `exec` waits for the database.
     send("TERM", &cancelled.id().to_string());
-    let cancelled = Ended::wait(&mut cancelled, Instant::now());
+    let cancelled = Outcome::wait(&mut cancelled, Instant::now());
     assert_eq!(cancelled.status.code(), Some(143));
     assert!(
         cancelled.after < Duration::from_secs(5),
@@ -95,10 +95,10 @@ async fn nothing_waits_longer<T>(
 
     let program = format!("/proc/{}", program.trim());
     eventually(|| (!std::path::Path::new(&program).exists()).then_some(()));
-    // A signal within the first second would count as what has ended the program.
+    // A signal in the first second after the program's end would count as the cause of that end.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     send("TERM", &stopped.id().to_string());
-    let stopped = Ended::wait(&mut stopped, Instant::now());
+    let stopped = Outcome::wait(&mut stopped, Instant::now());
     assert!(
         stopped.after < Duration::from_secs(5),
         "{:?}",
@@ -106,26 +106,26 @@ async fn nothing_waits_longer<T>(
     );
     assert!(stopped.stderr.contains("SIGTERM"), "{}", stopped.stderr);
 
-    let new = Ended::wait(&mut new, begun);
+    let new = Outcome::wait(&mut new, begun);
     assert_eq!(new.status.code(), Some(1));
     assert!(
         new.stderr.contains("error: the program was not started: "),
         "{}",
         new.stderr
     );
-    assert!(new.after < BOUND, "{:?}", new.after);
-    let quiet = Ended::wait(&mut quiet, begun);
-    let chatty = Ended::wait(&mut chatty, begun);
-    let unrecorded = Ended::wait(&mut unrecorded, begun);
+    assert!(new.after < MAX_WAIT, "{:?}", new.after);
+    let quiet = Outcome::wait(&mut quiet, begun);
+    let chatty = Outcome::wait(&mut chatty, begun);
+    let unrecorded = Outcome::wait(&mut unrecorded, begun);
     resume(hanging).await;
 
     for (id, ended) in [("quiet", quiet), ("chatty", chatty)] {
-        assert!(ended.after < BOUND, "{id}: {:?}", ended.after);
+        assert!(ended.after < MAX_WAIT, "{id}: {:?}", ended.after);
         assert_eq!(ended.status.code(), Some(1), "{id}");
         let report = format!("runtrail: run {id} is recorded incompletely: ");
         assert!(ended.stderr.starts_with(&report), "{}", ended.stderr);
     }
-    assert!(unrecorded.after < BOUND, "{:?}", unrecorded.after);
+    assert!(unrecorded.after < MAX_WAIT, "{:?}", unrecorded.after);
     assert_eq!(unrecorded.status.code(), Some(3));
     assert!(
         unrecorded
@@ -138,17 +138,17 @@ async fn nothing_waits_longer<T>(
 }
 
 #[test]
-fn a_frozen_server_is_not_waited_for_longer_than_promised() {
+fn the_wait_for_a_frozen_server_is_bounded() {
     runtime().block_on(async {
         let cluster = Cluster::start(&["fsync=off"]).unwrap();
         let cli = Cli::at(cluster.url()).await;
         let freeze = async || cluster.freeze().unwrap();
-        nothing_waits_longer(&cli, freeze, async |()| cluster.thaw().unwrap()).await;
+        assert_waits_are_bounded(&cli, freeze, async |()| cluster.thaw().unwrap()).await;
     });
 }
 
 on_each_backend! {
-    async fn a_locked_history_is_not_waited_for_longer_than_promised(database) {
+    async fn the_wait_for_a_locked_history_is_bounded(database) {
         let cli = Cli::on(database).await;
         let db = database.connection().await;
         let lock = async || -> DatabaseTransaction {
@@ -159,6 +159,6 @@ on_each_backend! {
             }
             lock
         };
-        nothing_waits_longer(&cli, lock, async |lock| lock.rollback().await.unwrap()).await;
+        assert_waits_are_bounded(&cli, lock, async |lock| lock.rollback().await.unwrap()).await;
     }
 }

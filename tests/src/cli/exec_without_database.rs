@@ -1,4 +1,4 @@
-//! What becomes of a program when its run can't be recorded.
+//! What happens to a program whose run can't be recorded.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -7,14 +7,14 @@ use runtrail_audit::Storage;
 
 use crate::fixture::*;
 
-/// Nobody answers there.
-const NOWHERE: &str = "postgres://me:secret@127.0.0.1:1/app";
+/// No server listens on this port.
+const UNREACHABLE: &str = "postgres://me:secret@127.0.0.1:1/app";
 
 #[test]
 fn nothing_is_run_when_it_cannot_be_recorded() {
     let folder = tempfile::tempdir().unwrap();
     for url in [
-        NOWHERE,
+        UNREACHABLE,
         "sqlite:///no/such/folder/runtrail.db",
         "mysql://me:secret@db/app",
     ] {
@@ -34,7 +34,7 @@ fn nothing_is_run_when_it_cannot_be_recorded() {
             last.starts_with("error: the program was not started: the database "),
             "{message}"
         );
-        // Only a server may come back.
+        // Only a server is worth waiting for.
         match url {
             NOWHERE => assert!(lines[0].ends_with("retrying for up to 15 s"), "{message}"),
             _ => assert_eq!(lines.len(), 1, "{message}"),
@@ -45,7 +45,7 @@ fn nothing_is_run_when_it_cannot_be_recorded() {
 }
 
 #[test]
-fn a_server_that_comes_up_is_waited_for() {
+fn exec_waits_for_a_server_to_come_up() {
     on_database(Backend::Postgres, async |database| {
         database.store().await.close().await.unwrap();
         let address: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
@@ -86,7 +86,7 @@ fn a_server_that_comes_up_is_waited_for() {
 }
 
 #[test]
-fn a_folder_that_is_closed_is_no_file_that_is_gone() {
+fn an_inaccessible_folder_is_not_reported_as_a_deleted_file() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("inner");
@@ -108,7 +108,7 @@ fn a_folder_that_is_closed_is_no_file_that_is_gone() {
 }
 
 #[test]
-fn with_keep_going_a_url_that_cannot_be_handed_down_keeps_no_program_from_running() {
+fn with_keep_going_the_program_runs_if_the_url_cannot_be_inherited() {
     on_database(Backend::Postgres, async |database| {
         database.store().await.close().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -143,7 +143,7 @@ fn with_keep_going_a_url_that_cannot_be_handed_down_keeps_no_program_from_runnin
 }
 
 #[test]
-fn a_file_that_is_gone_by_the_end_is_reported() {
+fn a_file_that_disappears_during_the_run_is_reported() {
     for (way, keep_going, code) in [("rm", false, 1), ("mv", false, 1), ("rm", true, 0)] {
         let folder = tempfile::tempdir().unwrap();
         let script = match way {
@@ -164,7 +164,7 @@ fn a_file_that_is_gone_by_the_end_is_reported() {
 #[test]
 fn with_keep_going_the_program_runs_and_the_loss_is_reported() {
     let folder = tempfile::tempdir().unwrap();
-    for url in [NOWHERE, "sqlite:///no/such/folder/runtrail.db"] {
+    for url in [UNREACHABLE, "sqlite:///no/such/folder/runtrail.db"] {
         let mut command = runtrail_command(folder.path());
         let arguments = [
             "exec",
@@ -179,7 +179,7 @@ fn with_keep_going_the_program_runs_and_the_loss_is_reported() {
         let output = command.args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(6));
         assert_eq!(stdout(&output), "out\n");
-        // The program starts before `exec` gives up a database that takes more than a second.
+        // After one second of waiting, `exec` starts the program and keeps trying.
         let printed = stderr(&output);
         let (rest, report): (Vec<_>, Vec<_>) = printed.lines().partition(|line| *line == "err");
         let report = report.join("\n");
@@ -193,7 +193,7 @@ fn with_keep_going_the_program_runs_and_the_loss_is_reported() {
 }
 
 #[test]
-fn nobody_to_tell_is_no_reason_to_fail() {
+fn an_unwritable_stderr_is_not_a_failure() {
     let folder = tempfile::tempdir().unwrap();
     let full = || fs::File::options().write(true).open("/dev/full").unwrap();
     let run = |arguments: &[&str]| {
@@ -222,7 +222,7 @@ fn nobody_to_tell_is_no_reason_to_fail() {
 }
 
 on_each_backend! {
-    async fn a_database_that_is_lost_on_the_way_is_reported(database) {
+    async fn a_database_that_is_lost_during_the_run_is_reported(database) {
         let cli = Cli::on(database).await;
         let db = database.connection().await;
         for (keep_going, own_code, code) in [(false, 0, 1), (true, 0, 0), (false, 8, 8), (true, 8, 8)] {
@@ -243,7 +243,7 @@ on_each_backend! {
             assert_eq!(ended(&mut child).code(), Some(code), "{id}");
             let mut report = String::new();
             std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut report).unwrap();
-            // The second line, and how it ended.
+            // The second line and the exit event.
             assert!(report.starts_with(&format!("runtrail: run {id} is recorded incompletely: 2 events lost, ")), "{report}");
             assert_eq!(report.lines().count(), 1, "{report}");
             execute(&db, "ALTER TABLE elsewhere RENAME TO skill_run_logs").await;
@@ -255,7 +255,7 @@ on_each_backend! {
         }
     }
 
-    async fn only_the_events_that_are_in_conflict_are_lost(database) {
+    async fn only_conflicting_events_are_lost(database) {
         use runtrail_audit::{SkillRunLog, Storage};
         let cli = Cli::on(database).await;
         let script = "echo first; while ! test -e go; do sleep 0.02; done; seq 200";
@@ -272,7 +272,7 @@ on_each_backend! {
         assert_eq!(cli.events("r").await.len(), 202);
     }
 
-    async fn a_database_that_is_busy_for_a_while_loses_nothing(database) {
+    async fn a_busy_database_loses_nothing(database) {
         use sea_orm::TransactionTrait;
         let cli = Cli::on(database).await;
         let db = database.connection().await;
@@ -292,7 +292,7 @@ on_each_backend! {
         assert_eq!(cli.events("r").await.len(), 1_002);
     }
 
-    async fn a_database_that_comes_back_has_everything(database) {
+    async fn a_transient_failure_of_the_database_loses_nothing(database) {
         let cli = Cli::on(database).await;
         let script = "echo first; while ! test -e go; do sleep 0.02; done; seq 1000";
         let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", script]);
@@ -300,8 +300,9 @@ on_each_backend! {
         assert_eq!(lines.next().unwrap().unwrap(), "first");
         cli.wait_for_events("r", 1).await;
         let db = database.connection().await;
-        // A failure that passes: on SQLite it is the longest wait for a lock, on PostgreSQL the end of each connection.
-        let break_it = async {
+        // On SQLite a lock that outlasts the lock timeout, on PostgreSQL the end of the recorder's
+        // connections.
+        let failure = async {
             match database.backend() {
                 Backend::Sqlite => {
                     execute(&db, "BEGIN IMMEDIATE").await;
@@ -316,7 +317,7 @@ on_each_backend! {
             }
         };
         fs::write(cli.path("go"), "").unwrap();
-        break_it.await;
+        failure.await;
         assert_eq!(lines.count(), 1_000);
         assert!(ended(&mut child).success());
         assert_eq!(cli.events("r").await.len(), 1_002);

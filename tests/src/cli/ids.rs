@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::fixture::*;
 
-/// Every command that is about one run.
+/// Every command whose argument is the id of a run.
 const COMMANDS: &[&str] = &["show", "tree", "logs", "chain"];
 
 const TOP: &str = "01a20cf6-c87f-7512-a41b-d8e0257f01e1";
@@ -39,7 +39,7 @@ async fn some_runs(cli: &Cli) {
 }
 
 on_each_backend! {
-    async fn the_beginning_of_an_id_is_enough(database) {
+    async fn a_prefix_of_an_id_is_enough(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         for (given, id) in [
@@ -124,7 +124,7 @@ on_each_backend! {
         assert!(cli.succeeds(&["show", "@last"]).contains(FIRST));
     }
 
-    async fn a_narrow_table_shows_ids_that_can_be_typed(database) {
+    async fn a_narrow_table_shows_ids_that_the_command_accepts(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         let narrow = |columns: &str, arguments: &[&str]| {
@@ -146,7 +146,7 @@ on_each_backend! {
         assert!(!shown.contains("01a20cf7 "), "{shown}");
     }
 
-    async fn damaged_rows_use_up_nothing_of_a_limit(database) {
+    async fn damaged_rows_do_not_count_towards_the_limit(database) {
         let cli = Cli::on(database).await;
         for number in 1..=6 {
             let run = running_at(&format!("run-{number}"), -number);
@@ -171,7 +171,7 @@ on_each_backend! {
         assert_eq!(seen, ["run-1", "run-3", "run-5", "run-6"]);
     }
 
-    async fn following_warns_once_of_a_damaged_event_at_the_end(database) {
+    async fn following_warns_once_about_a_damaged_last_event(database) {
         let cli = Cli::on(database).await;
         cli.store.start_run(&running("r")).await.unwrap();
         cli.store.append_logs(&[event("r", 0), event("r", 1)]).await.unwrap();
@@ -203,7 +203,8 @@ on_each_backend! {
             cli.store.start_run(&run).await.unwrap();
             parent = run.id;
         }
-        // What is shown has no long text itself, since nothing reads it before the command ends.
+        // These two runs have short texts themselves: the test doesn't read the output before the
+        // command ends.
         cli.store.start_run(&running("bottom").parent(parent)).await.unwrap();
         for id in ["top", "bottom"] {
             let child = cli.command(&["show", id]).spawn().unwrap();

@@ -1,4 +1,4 @@
-//! Imports of files that no export has written.
+//! Imports of files that were not written by an export.
 
 use std::fs;
 use std::io::Write;
@@ -21,7 +21,7 @@ fn with_payload(id: &str, payload: &str) -> String {
 }
 
 on_each_backend! {
-    async fn numbers_that_cannot_be_kept_are_refused_by_line(database) {
+    async fn numbers_that_cannot_be_stored_are_refused_with_their_line(database) {
         let cli = Cli::on(database).await;
         let refused = [
             ("18446744073709551616", "has more than 64 bits"),
@@ -49,7 +49,7 @@ on_each_backend! {
         }
     }
 
-    async fn keys_given_twice_are_refused_by_line(database) {
+    async fn duplicate_keys_are_refused_with_their_line(database) {
         let cli = Cli::on(database).await;
         let plain = line("r", &|_| ());
         let lines = [
@@ -69,7 +69,7 @@ on_each_backend! {
         cli.store.get_run("r").await.unwrap_err();
     }
 
-    async fn a_byte_order_mark_is_named(database) {
+    async fn a_byte_order_mark_is_reported(database) {
         let cli = Cli::on(database).await;
         let text = format!("\u{FEFF}{}\n{}\n", line("first", &|_| ()), line("second", &|_| ()));
         fs::write(cli.path("lines"), text).unwrap();
@@ -78,7 +78,7 @@ on_each_backend! {
         assert!(stderr(&output).contains("imported 1 run"), "{}", stderr(&output));
     }
 
-    async fn what_is_no_text_is_named_with_what_makes_text_of_it(database) {
+    async fn input_that_is_not_text_is_refused_with_a_command_that_converts_it(database) {
         let cli = Cli::on(database).await;
         let text = line("r", &|_| ());
         let utf_16 = |bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
@@ -96,7 +96,7 @@ on_each_backend! {
         }
     }
 
-    async fn very_many_bad_lines_are_counted_and_not_listed(database) {
+    async fn many_bad_lines_are_counted_but_not_all_listed(database) {
         let cli = Cli::on(database).await;
         fs::write(cli.path("log"), "no JSON\n".repeat(5_000)).unwrap();
         let output = cli.output(&["import", "log"]);
@@ -107,7 +107,7 @@ on_each_backend! {
         assert!(message.ends_with("error: 5,000 lines could not be imported\n"), "{message}");
     }
 
-    async fn an_import_holds_nothing_that_it_will_not_store(database) {
+    async fn an_import_keeps_no_refused_values_in_memory(database) {
         let cli = Cli::on(database).await;
         let mut file = fs::File::create(cli.path("lines")).unwrap();
         // Unknown members.
@@ -140,7 +140,7 @@ on_each_backend! {
         assert!(peak < 64 << 10, "{peak} KiB");
     }
 
-    async fn a_temporary_file_that_cannot_be_made_is_named_as_such(database) {
+    async fn a_temporary_file_that_cannot_be_created_is_reported_as_such(database) {
         let cli = Cli::on(database).await;
         let output = "x".repeat(9 << 20);
         fs::write(cli.path("lines"), line("r", &|run| run["output"] = json!(output))).unwrap();

@@ -1,6 +1,7 @@
-//! The `runtrail` command: the built binary, with real programs, on each backend.
+//! The `runtrail` command: runs the built binary with real programs, on each backend.
 
-/// Recording a program: what it prints, how it ends, what it starts.
+// Recording a program: its output, its end, and the processes that it starts.
+
 mod exec;
 mod exec_output;
 mod exec_pty;
@@ -8,19 +9,22 @@ mod exec_signals;
 mod exec_waiting;
 mod exec_without_database;
 
-/// Looking at the history.
+// Reading a history.
+
 mod ids;
 mod read_only;
 mod reading;
 mod screens;
 mod trees;
 
-/// Moving it and deleting it.
+// Exporting, importing and deleting runs.
+
 mod import_input;
 mod purge;
 mod transfer;
 
-/// Error messages, and the databases that the command connects to.
+// Error messages, and the databases that the command connects to.
+
 mod errors;
 mod servers;
 mod urls;

@@ -16,7 +16,7 @@ async fn some_runs(cli: &Cli) {
     cli.store.start_run(&running("running")).await.unwrap();
 }
 
-/// Answers the question of a purge, and returns its exit code and what the terminal has shown.
+/// Answers the prompt of a purge, and returns the exit code and everything that was printed.
 fn answer(cli: &Cli, answer: &str) -> (i32, String) {
     let mut terminal = Terminal::open();
     let mut child = cli
@@ -40,7 +40,7 @@ fn answer(cli: &Cli, answer: &str) -> (i32, String) {
 }
 
 on_each_backend! {
-    async fn a_dry_run_says_exactly_what_would_go(database) {
+    async fn a_dry_run_prints_exactly_what_would_be_deleted(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         let told = cli.succeeds(&["purge", "--older-than", "2026-11-02", "--dry-run"]);
@@ -50,7 +50,7 @@ on_each_backend! {
         assert_eq!(cli.succeeds(&["count"]), "4\n");
     }
 
-    async fn with_yes_it_deletes_and_says_what(database) {
+    async fn with_yes_a_purge_deletes_and_prints_the_count(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         let told = cli.succeeds(&["purge", "--older-than", "2026-11-02", "--yes"]);
@@ -62,7 +62,7 @@ on_each_backend! {
         assert_eq!(again, "nothing to delete: no run finished before 2026-11-02T00:00:00.000000Z\n");
     }
 
-    async fn without_a_terminal_it_deletes_nothing(database) {
+    async fn without_a_terminal_or_yes_a_purge_deletes_nothing(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         let message = cli.fails(2, &["purge", "--older-than", "2026-11-02"]);
@@ -70,7 +70,7 @@ on_each_backend! {
         assert_eq!(cli.succeeds(&["count"]), "4\n");
     }
 
-    async fn runs_that_cannot_be_deleted_are_reported_and_the_others_go(database) {
+    async fn runs_that_cannot_be_deleted_are_reported_and_the_others_are_deleted(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         let db = database.connection().await;
@@ -98,7 +98,7 @@ on_each_backend! {
         assert_eq!(cli.succeeds(&["count"]), "4\n");
     }
 
-    async fn on_a_terminal_it_asks(database) {
+    async fn on_a_terminal_a_purge_asks_for_confirmation(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         for refusal in ["n\n", "\n", "\u{4}"] {

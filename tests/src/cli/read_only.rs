@@ -1,4 +1,5 @@
-//! Reading commands change nothing; writing commands leave one file that only its owner can read.
+//! Commands that only read change nothing; commands that write leave one file that only its owner
+//! can read.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,8 +12,8 @@ use runtrail_store::AuditStore;
 
 use crate::fixture::*;
 
-/// Every command that only reads, or that only changes an existing history.
-const READING: &[&[&str]] = &[
+/// The commands that don't create a history: they only read, or only change an existing one.
+const NON_CREATING_COMMANDS: &[&[&str]] = &[
     &["list"],
     &["list", "--json"],
     &["count"],
@@ -44,7 +45,7 @@ fn names_in(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_mistyped_file_name_is_an_error_and_makes_nothing() {
+fn a_mistyped_file_name_is_an_error_and_creates_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let more: &[&[&str]] = &[
         &["migrate", "status"],
@@ -58,7 +59,7 @@ fn a_mistyped_file_name_is_an_error_and_makes_nothing() {
         ],
     ];
     for url in ["sqlite://typo.db", "sqlite://typo.db?mode=rwc"] {
-        for arguments in READING.iter().chain(more) {
+        for arguments in NON_CREATING_COMMANDS.iter().chain(more) {
             let mut command = runtrail_command(folder.path());
             if arguments[0] != "copy" {
                 command.args(["--database-url", url]);
@@ -80,7 +81,7 @@ fn a_mistyped_file_name_is_an_error_and_makes_nothing() {
 }
 
 #[test]
-fn a_file_of_another_program_is_left_as_it_is() {
+fn a_file_of_another_program_is_left_unchanged() {
     on_database(Backend::Sqlite, async |database| {
         let file = database.file();
         let db = database.connection().await;
@@ -88,7 +89,10 @@ fn a_file_of_another_program_is_left_as_it_is() {
         db.close().await.unwrap();
         let before = fs::read(&file).unwrap();
         let folder = file.parent().unwrap();
-        for arguments in READING.iter().chain(&[&["migrate", "status"][..]]) {
+        for arguments in NON_CREATING_COMMANDS
+            .iter()
+            .chain(&[&["migrate", "status"][..]])
+        {
             let output = run(folder, &database.url(), arguments);
             let message = stderr(&output);
             if arguments[0] != "migrate" {
@@ -102,14 +106,14 @@ fn a_file_of_another_program_is_left_as_it_is() {
             assert_eq!(names_in(folder), ["runtrail.db"], "{arguments:?}");
         }
 
-        // Neither does a read-only store.
+        // A read-only store changes nothing either.
         let store = AuditStore::connect(database.url()).await.unwrap();
         store.get_run("r").await.unwrap_err();
         store.close().await.unwrap();
         assert_eq!(fs::read(&file).unwrap(), before);
         assert_eq!(names_in(folder), ["runtrail.db"]);
 
-        // A migration makes it ours.
+        // Only a migration changes the file.
         assert!(run(folder, &database.url(), &["migrate"]).status.success());
         let db = database.connection().await;
         assert_eq!(fetch::<String>(&db, "PRAGMA journal_mode").await, ["wal"]);
@@ -117,14 +121,14 @@ fn a_file_of_another_program_is_left_as_it_is() {
 }
 
 #[test]
-fn an_older_schema_is_named_and_left_alone() {
+fn an_older_schema_is_reported_and_left_alone() {
     on_database(Backend::Sqlite, async |database| {
         let file = database.file();
         let folder = file.parent().unwrap();
         let migrated = run(folder, &database.url(), &["migrate", "up", "-n", "1"]);
         assert!(migrated.status.success(), "{}", stderr(&migrated));
         let before = fs::read(&file).unwrap();
-        for arguments in READING {
+        for arguments in NON_CREATING_COMMANDS {
             let output = run(folder, &database.url(), arguments);
             let message = stderr(&output);
             assert!(
@@ -140,11 +144,11 @@ fn an_older_schema_is_named_and_left_alone() {
     });
 }
 
-/// Drops root's right to write in spite of permissions.
+/// Drops root's right to ignore file permissions.
 const WITHOUT_PRIVILEGES: &[&str] = &["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
 
 #[test]
-fn a_file_in_a_folder_that_cannot_be_written_is_read_with_a_hint() {
+fn a_file_in_a_read_only_folder_is_read_with_a_warning() {
     on_database(Backend::Sqlite, async |database| {
         let cli = Cli::on(database).await;
         cli.store.start_run(&finished_at("r", 5)).await.unwrap();
@@ -169,31 +173,31 @@ fn a_file_in_a_folder_that_cannot_be_written_is_read_with_a_hint() {
 }
 
 #[test]
-fn a_store_that_reads_only_cannot_write() {
+fn a_read_only_store_cannot_write() {
     on_database(Backend::Sqlite, async |database| {
         let store = database.store().await;
         store.start_run(&finished_at("r", 5)).await.unwrap();
         let options = DatabaseOptions::new(database.url()).read_only();
-        for reading in [
+        for read_only in [
             AuditStore::connect(options).await.unwrap(),
             AuditStore::connect(database.url().replace("rwc", "ro"))
                 .await
                 .unwrap(),
         ] {
-            assert_eq!(reading.get_run("r").await.unwrap(), finished_at("r", 5));
-            let refused = reading.start_run(&running("other")).await.unwrap_err();
+            assert_eq!(read_only.get_run("r").await.unwrap(), finished_at("r", 5));
+            let refused = read_only.start_run(&running("other")).await.unwrap_err();
             assert_eq!(
                 refused.kind(),
                 runtrail_audit::ErrorKind::ReadOnly,
                 "{refused:?}"
             );
-            reading.close().await.unwrap();
+            read_only.close().await.unwrap();
         }
     });
 }
 
 #[test]
-fn a_new_file_is_for_its_owner_only() {
+fn a_new_file_is_accessible_only_to_its_owner() {
     on_database(Backend::Sqlite, async |database| {
         let file = database.file();
         let store = database.store().await;

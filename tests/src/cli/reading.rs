@@ -34,7 +34,7 @@ async fn some_runs(cli: &Cli) {
 }
 
 on_each_backend! {
-    async fn a_list_takes_what_its_filters_say(database) {
+    async fn a_list_has_the_runs_that_match_its_filters(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         for (arguments, expected) in [
@@ -58,7 +58,7 @@ on_each_backend! {
             let mut all = vec!["list", "--json"];
             all.extend(&arguments);
             assert_eq!(ids_in(&cli.json(&all)), expected, "{arguments:?}");
-            // The same filters count.
+            // `count` accepts the same filters.
             if !arguments.contains(&"--limit") && !arguments.contains(&"--offset") {
                 let mut count = vec!["count"];
                 count.extend(&arguments);
@@ -68,7 +68,7 @@ on_each_backend! {
         assert_eq!(cli.json(&["count", "--json"]), [json!({"count": 3})]);
     }
 
-    async fn a_run_is_at_the_top_once_its_parent_is_purged(database) {
+    async fn a_run_is_top_level_once_its_parent_is_purged(database) {
         let cli = Cli::on(database).await;
         for run in [
             with(finished_at("parent", 0), |run| run.parent_run_id = None),
@@ -93,7 +93,7 @@ on_each_backend! {
         assert_eq!(ids_in(&cli.json(&["list", "--json", "--top-level", "--offset", "1"])), ["child"]);
     }
 
-    async fn a_list_says_when_there_is_more(database) {
+    async fn a_list_reports_that_there_are_more_runs(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         for arguments in [vec!["list", "--limit", "2"], vec!["list", "--json", "--limit", "2"]] {
@@ -140,7 +140,7 @@ on_each_backend! {
         );
     }
 
-    async fn show_tells_what_is_around_a_run(database) {
+    async fn show_prints_ancestors_children_and_last_events(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         let events: Vec<_> = (0..15).map(|number| event("run-2", number)).collect();
@@ -154,7 +154,7 @@ on_each_backend! {
         assert!(screen.contains("\nAncestors\n") && screen.contains("\nChildren\n") && screen.contains("\nLast events\n"));
     }
 
-    async fn last_leaves_failed_runs_out_unless_asked(database) {
+    async fn last_leaves_out_failed_runs_by_default(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         let last = |arguments: &[&str]| cli.json(&[&["last", "--json", "fetch"], arguments].concat())[0].clone();
@@ -169,7 +169,7 @@ on_each_backend! {
         assert_eq!(ids_in(&cli.json(&["chain", "--json", "run-3"])), ["run-3", "run-2", "run-1"]);
     }
 
-    async fn logs_come_in_order_and_by_type(database) {
+    async fn events_are_printed_in_order_and_by_type(database) {
         let cli = Cli::on(database).await;
         cli.store.start_run(&running("r")).await.unwrap();
         let typed = |number: u64| with(event("r", 300 - number), |event| event.event_type = if number.is_multiple_of(2) { "even" } else { "odd" }.into());
@@ -184,7 +184,7 @@ on_each_backend! {
         assert_eq!(cli.succeeds(&["logs", "r"]).lines().count(), 300);
     }
 
-    async fn following_goes_on_until_the_run_finishes(database) {
+    async fn following_continues_until_the_run_finishes(database) {
         let cli = Cli::on(database).await;
         cli.store.start_run(&running("r")).await.unwrap();
         cli.store.append_log(&event("r", 0)).await.unwrap();
@@ -204,11 +204,11 @@ on_each_backend! {
         cli.store.finish_run("r", &RunStats::new(RunStatus::OK)).await.unwrap();
         assert_eq!((next(), next()), (Some(4), None));
         assert!(ended(&mut child).success());
-        // One that has finished is not waited for.
+        // A finished run is not followed.
         assert_eq!(cli.json(&["logs", "--json", "--follow", "r"]).len(), 5);
     }
 
-    async fn a_reader_that_has_seen_enough_ends_it_quietly(database) {
+    async fn a_closed_stdout_ends_the_command_quietly(database) {
         let cli = Cli::on(database).await;
         for number in 0..100 {
             let run = with(finished_at(&format!("run-{number}"), 1), |run| run.output = "long ".repeat(2_000));
@@ -234,12 +234,12 @@ on_each_backend! {
             drop(child.stdout.take());
             let output = child.wait_with_output().unwrap();
             assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
-            let told = stderr(&output);
-            assert!(!told.contains("error") && !told.contains("panic"), "{arguments:?}: {told}");
+            let message = stderr(&output);
+            assert!(!message.contains("error") && !message.contains("panic"), "{arguments:?}: {message}");
         }
     }
 
-    async fn damaged_rows_hide_no_other_and_are_told_of(database) {
+    async fn damaged_rows_hide_no_others_and_are_reported(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         cli.store.append_log(&event("run-2", 0)).await.unwrap();
@@ -258,14 +258,14 @@ on_each_backend! {
         assert!(stderr(&logs).contains("row \"run-2/0\" of table skill_run_logs is damaged"), "{}", stderr(&logs));
         let message = cli.fails(1, &["show", "run-2"]);
         assert!(message.contains("is damaged"), "{message}");
-        // Its texts are of no interest to a tree.
+        // A tree doesn't read the damaged column.
         let tree = cli.output(&["tree", "--json", "run-1"]);
         assert_eq!(stdout(&tree).lines().count(), 3);
     }
 }
 
 #[test]
-fn a_history_is_made_where_one_stands() {
+fn a_history_is_created_in_the_current_folder() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
         let output = runtrail_command(folder.path())
@@ -278,7 +278,7 @@ fn a_history_is_made_where_one_stands() {
     assert_eq!(run(&["exec", "echo", "hi"]), "hi\n");
     assert!(folder.path().join("runtrail.db").exists());
     assert_eq!(run(&["count"]), "1\n");
-    // Another file, without a word on how to open it.
+    // Another file, without a mode in its URL.
     run(&["--database-url", "sqlite://other.db", "migrate"]);
     assert_eq!(
         run(&["--database-url", "sqlite://other.db", "count"]),
@@ -293,7 +293,7 @@ fn a_history_is_made_where_one_stands() {
 }
 
 #[test]
-fn a_history_that_somebody_writes_or_that_is_read_only_can_be_read() {
+fn a_locked_or_read_only_history_can_be_read() {
     on_database(Backend::Sqlite, async |database| {
         let cli = Cli::on(database).await;
         cli.store.start_run(&finished_at("r", 5)).await.unwrap();

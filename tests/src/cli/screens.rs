@@ -1,6 +1,6 @@
-//! What people see, against golden files, at two widths.
+//! Compares screens with golden files, at two widths.
 //!
-//! After a change that is meant: `RUNTRAIL_UPDATE_GOLDEN=1 cargo xtask test screens`.
+//! After an intended change: `RUNTRAIL_UPDATE_GOLDEN=1 cargo xtask test screens`.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use runtrail_audit::{BulkStorage, RunStatus, SkillRun, SkillRunLog, Storage, rfc3339};
@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::fixture::*;
 
-/// A history of a morning, which begins so long before now that no age is near the next.
+/// A history of one morning. Every age is some minutes and 20 s, so no printed age changes during
+/// the test.
 struct Morning {
     now: DateTime<Utc>,
 }
@@ -17,7 +18,7 @@ const TOP: &str = "01a20cf6-c87f-7512-a41b-d8e0257f01e1";
 const CHILD: &str = "01a20cf7-0101-7abc-8f00-000000000001";
 
 impl Morning {
-    async fn spend(cli: &Cli) -> Self {
+    async fn record(cli: &Cli) -> Self {
         let now = Utc::now();
         let ago = |minutes: i64| now - TimeDelta::seconds(minutes * 60 + 20);
         let top = with(SkillRun::new(TOP, "", now), |run| {
@@ -104,7 +105,8 @@ impl Morning {
         Self { now }
     }
 
-    /// A screen with every time that is told to the microsecond replaced by one of the same length.
+    /// Returns a screen in which every full timestamp is replaced by a fixed one of the same
+    /// length.
     fn screen(&self, cli: &Cli, width: u32, arguments: &[&str]) -> String {
         let mut command = cli.command(arguments);
         let output = command.env("COLUMNS", width.to_string()).output().unwrap();
@@ -119,9 +121,9 @@ impl Morning {
 }
 
 on_each_backend! {
-    async fn screens_are_those_of_the_golden_files(database) {
+    async fn screens_match_the_golden_files(database) {
         let cli = Cli::on(database).await;
-        let morning = Morning::spend(&cli).await;
+        let morning = Morning::record(&cli).await;
         for (name, arguments) in [
             ("list", &["list"][..]),
             ("show", &["show", TOP]),
@@ -142,9 +144,9 @@ on_each_backend! {
         }
     }
 
-    async fn colours_are_for_those_who_want_them(database) {
+    async fn colours_are_off_in_a_pipe_unless_forced(database) {
         let cli = Cli::on(database).await;
-        Morning::spend(&cli).await;
+        Morning::record(&cli).await;
         let list = |variables: &[(&str, &str)]| {
             let mut command = cli.command(&["list"]);
             stdout(&command.envs(variables.iter().copied()).output().unwrap())
@@ -161,7 +163,7 @@ on_each_backend! {
 
     async fn a_screen_of_any_width_is_printed(database) {
         let cli = Cli::on(database).await;
-        let morning = Morning::spend(&cli).await;
+        let morning = Morning::record(&cli).await;
         for width in [1, 20, 60, 1_000] {
             for arguments in [&["list"][..], &["tree", TOP], &["show", TOP], &["logs", TOP]] {
                 morning.screen(&cli, width, arguments);

@@ -10,7 +10,7 @@ use crate::fixture::*;
 const ROLE: &str = "runtrail_test_one_connection";
 
 #[test]
-fn a_role_that_may_have_one_connection_can_do_everything() {
+fn a_role_with_one_connection_can_run_every_command() {
     on_database(Backend::Postgres, async |database| {
         database.store().await.close().await.unwrap();
         let db = database.connection().await;
@@ -51,10 +51,10 @@ fn a_role_that_may_have_one_connection_can_do_everything() {
             );
         }
 
-        // If no connection is left, the server's reason is reported soon.
+        // If no connection is free, the server's reason is reported soon.
         let mut options = sea_orm::ConnectOptions::new(url.as_str());
         options.max_connections(1).sqlx_logging(false);
-        let held = sea_orm::Database::connect(options).await.unwrap();
+        let only = sea_orm::Database::connect(options).await.unwrap();
         let begun = Instant::now();
         let output = run(&["list"]);
         assert!(
@@ -67,7 +67,7 @@ fn a_role_that_may_have_one_connection_can_do_everything() {
             "{:?}",
             begun.elapsed()
         );
-        held.close().await.unwrap();
+        only.close().await.unwrap();
         execute(&db, &format!("DROP OWNED BY {ROLE}; DROP ROLE {ROLE}")).await;
     });
 }
@@ -101,7 +101,7 @@ fn a_refused_connection_is_reported_soon_and_with_its_reason() {
 }
 
 #[test]
-fn a_statement_that_the_server_ends_is_not_blamed_on_the_url() {
+fn a_statement_timeout_is_not_blamed_on_the_url() {
     on_database(Backend::Postgres, async |database| {
         database.store().await.close().await.unwrap();
         let db = database.connection().await;
@@ -126,7 +126,7 @@ fn a_statement_that_the_server_ends_is_not_blamed_on_the_url() {
 }
 
 #[test]
-fn a_pooler_without_prepared_statements_is_worked_with() {
+fn a_pooler_without_prepared_statements_is_supported() {
     on_database(Backend::Postgres, async |database| {
         database.store().await.close().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -159,7 +159,7 @@ fn a_pooler_without_prepared_statements_is_worked_with() {
         }
         assert!(
             was_hinted,
-            "the pooler keeps prepared statements: the case shows nothing"
+            "the pooler supports prepared statements, so the case proves nothing"
         );
     });
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::*;
 
-/// Runs with everything in them that is hard to carry.
+/// Writes runs whose values are hard to transfer.
 async fn awkward_history(store: &AuditStore) {
     let awkward = "\u{0}\u{7f}\u{9b}\u{1F600}\u{202E}\u{2028}\"\\'\r\n\t€";
     let micros = |micros| DateTime::from_timestamp_micros(micros).unwrap();
@@ -73,7 +73,7 @@ fn export(cli: &Cli, name: &str) -> String {
     fs::read_to_string(cli.path(name)).unwrap()
 }
 
-fn other(backend: Backend) -> Backend {
+fn other_backend(backend: Backend) -> Backend {
     match backend {
         Backend::Sqlite => Backend::Postgres,
         Backend::Postgres => Backend::Sqlite,
@@ -85,27 +85,27 @@ fn path_text(path: &Path) -> &str {
 }
 
 on_each_backend! {
-    async fn what_is_exported_and_imported_elsewhere_is_exported_to_the_same_bytes(database) {
+    async fn an_export_that_is_imported_elsewhere_is_exported_to_the_same_bytes(database) {
         let cli = Cli::on(database).await;
         awkward_history(&cli.store).await;
         let exported = export(&cli, "first.jsonl");
         assert_eq!(exported.lines().count(), 6);
-        // To stdout, all of it.
+        // An export to stdout is the same.
         assert_eq!(cli.succeeds(&["export", "--include-dry-run"]), exported);
 
-        let elsewhere = TestDatabase::create(other(database.backend())).await;
-        let there = Cli::on(&elsewhere).await;
+        let target_database = TestDatabase::create(other_backend(database.backend())).await;
+        let target = Cli::on(&target_database).await;
         let file = cli.path("first.jsonl");
         for _ in 0..2 {
-            let output = there.output(&["import", path_text(&file)]);
+            let output = target.output(&["import", path_text(&file)]);
             assert!(output.status.success(), "{}", stderr(&output));
             assert_eq!(stderr(&output), "imported 6 runs with 703 events\n");
-            assert_eq!(export(&there, "second.jsonl"), exported);
+            assert_eq!(export(&target, "second.jsonl"), exported);
         }
-        elsewhere.drop().await;
+        target_database.drop().await;
     }
 
-    async fn an_export_takes_the_filters_of_a_list_and_says_what_it_leaves_out(database) {
+    async fn an_export_accepts_the_filters_of_a_list_and_reports_what_it_leaves_out(database) {
         let cli = Cli::on(database).await;
         awkward_history(&cli.store).await;
         let output = cli.output(&["export"]);
@@ -131,23 +131,23 @@ on_each_backend! {
         assert_eq!(exported, [expected]);
     }
 
-    async fn a_run_that_has_finished_since_is_finished_by_an_import(database) {
+    async fn an_import_finishes_a_run_that_has_finished_since(database) {
         let cli = Cli::on(database).await;
         cli.store.start_run(&running("r")).await.unwrap();
         export(&cli, "running.jsonl");
         cli.store.finish_run("r", &stats()).await.unwrap();
         let finished = export(&cli, "finished.jsonl");
 
-        let elsewhere = TestDatabase::create(other(database.backend())).await;
-        let there = Cli::on(&elsewhere).await;
+        let target_database = TestDatabase::create(other_backend(database.backend())).await;
+        let target = Cli::on(&target_database).await;
         for name in ["running.jsonl", "finished.jsonl", "running.jsonl"] {
-            there.succeeds(&["import", path_text(&cli.path(name))]);
+            target.succeeds(&["import", path_text(&cli.path(name))]);
         }
-        assert_eq!(export(&there, "again.jsonl"), finished);
-        elsewhere.drop().await;
+        assert_eq!(export(&target, "again.jsonl"), finished);
+        target_database.drop().await;
     }
 
-    async fn a_bad_line_is_told_by_its_number_and_the_rest_goes_on(database) {
+    async fn a_bad_line_is_reported_by_number_and_the_others_are_imported(database) {
         let cli = Cli::on(database).await;
         let line = |id: &str, change: &dyn Fn(&mut Value)| {
             let mut line = serde_json::to_value(finished_at(id, 5)).unwrap();
@@ -186,8 +186,8 @@ on_each_backend! {
         fs::write(cli.path("lines.jsonl"), lines.join("\n")).unwrap();
         let output = cli.output(&["import", "lines.jsonl"]);
         assert_eq!(output.status.code(), Some(1));
-        let told = stderr(&output);
-        let told: Vec<_> = told.lines().collect();
+        let message = stderr(&output);
+        let lines: Vec<_> = message.lines().collect();
         let expected = [
             ("line 2: ", "expected ident"),
             ("line 4: ", "EOF"),
@@ -205,11 +205,11 @@ on_each_backend! {
             ("imported 3 runs with 4 events", ""),
             ("error: 13 lines could not be imported", ""),
         ];
-        assert_eq!(told.len(), expected.len(), "{told:#?}");
-        for (told, (start, part)) in told.iter().zip(expected) {
-            assert!(told.starts_with(start) && told.contains(part), "{told}: {start} … {part}");
+        assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+        for (line, (start, part)) in lines.iter().zip(expected) {
+            assert!(line.starts_with(start) && line.contains(part), "{line}: {start} … {part}");
         }
-        // Nothing is there of a line that was refused for what it says.
+        // Nothing of a refused line is stored.
         let everything = RunFilter::new().include_dry_run();
         let listed = cli.store.list_runs_filtered(&everything, None.into()).await.unwrap();
         let mut ids = ids(&listed);
@@ -231,7 +231,7 @@ on_each_backend! {
         assert!(cli.events("r").await.is_empty());
     }
 
-    async fn an_event_that_contradicts_keeps_none_of_the_others_away(database) {
+    async fn a_conflicting_event_does_not_prevent_the_others(database) {
         let cli = Cli::on(database).await;
         cli.store.start_run(&finished_at("r", 5)).await.unwrap();
         let events: Vec<_> = (0..500).map(|number| event("r", number)).collect();
@@ -246,7 +246,7 @@ on_each_backend! {
         assert_eq!(count(&db, "skill_run_logs").await, 500);
     }
 
-    async fn a_line_that_is_too_long_to_be_any_is_refused_in_bounded_memory(database) {
+    async fn an_oversized_line_is_refused_in_bounded_memory(database) {
         use std::io::Write;
         let cli = Cli::on(database).await;
         let mut command = cli.command(&["import", "-"]);
@@ -266,7 +266,7 @@ on_each_backend! {
         assert!(peak > 0 && peak < 300 << 10, "{peak} KiB");
     }
 
-    async fn an_export_replaces_what_a_link_leads_to_and_keeps_its_permissions(database) {
+    async fn an_export_follows_a_link_and_keeps_the_permissions_of_its_target(database) {
         use std::os::unix::fs::{PermissionsExt, symlink};
         let cli = Cli::on(database).await;
         cli.store.start_run(&finished_at("r", 5)).await.unwrap();
@@ -279,7 +279,7 @@ on_each_backend! {
         assert_eq!(fs::metadata(cli.path("secret.jsonl")).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
-    async fn a_run_whose_id_cannot_be_keeps_no_other_from_being_exported(database) {
+    async fn a_run_with_an_invalid_id_does_not_prevent_the_export_of_others(database) {
         let cli = Cli::on(database).await;
         for id in ["a", "b", "c"] {
             cli.store.start_run(&running(id)).await.unwrap();
@@ -300,7 +300,7 @@ on_each_backend! {
         assert_eq!(fs::metadata(cli.path("runs.jsonl")).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
-    async fn an_export_replaces_no_database(database) {
+    async fn an_export_does_not_overwrite_a_database(database) {
         let cli = Cli::on(database).await;
         let url = format!("sqlite://{}?mode=rwc", cli.path("runs.db").display());
         cli.succeeds(&["-u", &url, "exec", "--id", "r", "--", "true"]);
@@ -309,21 +309,21 @@ on_each_backend! {
         assert!(fs::read(cli.path("runs.db")).unwrap() == before);
     }
 
-    async fn a_run_with_very_many_events_is_carried_in_bounded_memory(database) {
+    async fn a_run_with_very_many_events_is_transferred_in_bounded_memory(database) {
         let cli = Cli::on(database).await;
         cli.store.start_run(&running("r")).await.unwrap();
         let text = "x".repeat(1_000);
-        for some in 0..60_u64 {
+        for batch in 0..60_u64 {
             let event = |number| SkillRunLog::new("r", number, "stdout", json!({"text": text}));
-            cli.store.append_logs(&(some * 1_000..(some + 1) * 1_000).map(event).collect::<Vec<_>>()).await.unwrap();
+            cli.store.append_logs(&(batch * 1_000..(batch + 1) * 1_000).map(event).collect::<Vec<_>>()).await.unwrap();
         }
         cli.store.finish_run("r", &RunStats::new(RunStatus::OK)).await.unwrap();
-        let elsewhere = TestDatabase::create(other(database.backend())).await;
-        let there = Cli::on(&elsewhere).await;
+        let target_database = TestDatabase::create(other_backend(database.backend())).await;
+        let target = Cli::on(&target_database).await;
         let file = cli.path("large.jsonl");
         for (cli, arguments) in [
             (&cli, vec!["export", "--output", path_text(&file)]),
-            (&there, vec!["import", path_text(&file)]),
+            (&target, vec!["import", path_text(&file)]),
         ] {
             let child = cli.command(&arguments).spawn().unwrap();
             let (output, peak) = output_and_peak(child).await;
@@ -331,13 +331,13 @@ on_each_backend! {
             assert!(peak > 0 && peak < 60 << 10, "{arguments:?}: {peak} KiB");
         }
         assert!(fs::metadata(&file).unwrap().len() > 60_000_000);
-        let db = elsewhere.connection().await;
+        let db = target_database.connection().await;
         assert_eq!(count(&db, "skill_run_logs").await, 60_000);
         drop(db);
-        elsewhere.drop().await;
+        target_database.drop().await;
     }
 
-    async fn an_export_that_leaves_damage_out_fails_and_tells(database) {
+    async fn an_export_that_leaves_out_damaged_rows_fails_and_reports_them(database) {
         let cli = Cli::on(database).await;
         for id in ["a", "b", "c"] {
             cli.store.start_run(&finished_at(id, 5)).await.unwrap();
@@ -354,7 +354,7 @@ on_each_backend! {
         assert_eq!(fs::read_to_string(cli.path("export.jsonl")).unwrap().lines().count(), 2);
     }
 
-    async fn an_export_that_fails_leaves_the_old_file(database) {
+    async fn a_failed_export_leaves_the_old_file(database) {
         let cli = Cli::on(database).await;
         cli.store.start_run(&finished_at("r", 5)).await.unwrap();
         fs::write(cli.path("export.jsonl"), "old").unwrap();
@@ -367,7 +367,7 @@ on_each_backend! {
         assert!(left.iter().all(|name| !name.to_string_lossy().contains("runtrail-export")), "{left:?}");
     }
 
-    async fn an_import_reads_what_is_written_to_it(database) {
+    async fn an_import_reads_stdin(database) {
         use std::io::Write;
         let cli = Cli::on(database).await;
         cli.store.start_run(&finished_at("r", 5)).await.unwrap();

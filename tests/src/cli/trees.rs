@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use crate::fixture::*;
 
-/// A tree of so many runs below `0`, where the run `n` is below `parent(n)`: written past the store, which would
-/// take its time.
-async fn plant(database: &TestDatabase, runs: u64, parent: impl Fn(u64) -> u64) {
+/// Inserts a run `0` with this many descendants, in which run `n` has the parent `parent(n)`.
+/// Bypasses the store, which would be slow.
+async fn insert_tree(database: &TestDatabase, runs: u64, parent: impl Fn(u64) -> u64) {
     let db = database.connection().await;
     let row = |number: u64| skill_run::Model {
         id: number.to_string(),
@@ -30,8 +30,8 @@ async fn plant(database: &TestDatabase, runs: u64, parent: impl Fn(u64) -> u64) 
     let rows: Vec<_> = (0..=runs)
         .map(|number| row(number).into_active_model())
         .collect();
-    for some in rows.chunks(500) {
-        skill_run::Entity::insert_many(some.to_vec())
+    for chunk in rows.chunks(500) {
+        skill_run::Entity::insert_many(chunk.to_vec())
             .exec_without_returning(&db)
             .await
             .unwrap();
@@ -47,7 +47,7 @@ fn depths(lines: &[Value]) -> Vec<(&str, u64)> {
 }
 
 on_each_backend! {
-    async fn a_tree_has_parents_before_children_and_children_by_their_start(database) {
+    async fn a_tree_has_parents_before_children_and_children_by_start_time(database) {
         let cli = Cli::on(database).await;
         for (id, parent, second) in [
             ("top", "above", 0), ("b", "top", 3), ("a", "top", 4), ("b1", "b", 5), ("b2", "b", 6), ("a1", "a", 5),
@@ -66,7 +66,7 @@ on_each_backend! {
         assert_eq!(tree[2]["parent_run_id"], "b");
     }
 
-    async fn a_tree_is_safe_on_cycles(database) {
+    async fn a_tree_shows_each_run_of_a_cycle_once(database) {
         let cli = Cli::on(database).await;
         for (id, parent) in [("a", "c"), ("b", "a"), ("c", "b"), ("self", "self")] {
             cli.store.start_run(&child(id, parent)).await.unwrap();
@@ -76,7 +76,7 @@ on_each_backend! {
         assert_eq!(cli.succeeds(&["tree", "a"]).lines().count(), 4);
     }
 
-    async fn what_is_below_a_damaged_run_stays_in_the_tree(database) {
+    async fn descendants_of_a_damaged_run_stay_in_the_tree(database) {
         let cli = Cli::on(database).await;
         for run in [running("top"), child("damaged", "top"), child("below", "damaged"), child("deep", "below")] {
             cli.store.start_run(&run).await.unwrap();
@@ -91,7 +91,7 @@ on_each_backend! {
 
     async fn ten_thousand_descendants_are_shown(database) {
         let cli = Cli::on(database).await;
-        plant(database, 10_000, |number| number / 3).await;
+        insert_tree(database, 10_000, |number| number / 3).await;
         for arguments in [&["tree", "0"][..], &["tree", "--json", "0"]] {
             let printed = cli.succeeds(arguments);
             assert_eq!(printed.lines().filter(|line| !line.starts_with("RUN")).count(), 10_001);
@@ -99,9 +99,9 @@ on_each_backend! {
         assert_eq!(cli.json(&["tree", "--json", "0"])[0]["subtree"]["tool_calls"], 10_001);
     }
 
-    async fn a_chain_of_ten_thousand_is_a_tree(database) {
+    async fn a_chain_of_ten_thousand_runs_is_shown_as_a_tree(database) {
         let cli = Cli::on(database).await;
-        plant(database, 10_000, |number| number - 1).await;
+        insert_tree(database, 10_000, |number| number - 1).await;
         let tree = cli.json(&["tree", "--json", "0"]);
         assert_eq!(tree[10_000]["depth"], 10_000);
         assert_eq!(tree[1]["subtree"]["runs"], 10_000);

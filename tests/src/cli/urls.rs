@@ -1,4 +1,4 @@
-//! Database URLs, with mistakes too, and the parts that are never printed.
+//! Database URLs, valid and mistyped, and their parts that are never printed.
 
 use std::fs;
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use runtrail_store::AuditStore;
 
 use crate::fixture::*;
 
-/// URLs with passwords that are not encoded, and other mistakes. Each `s3cr3t` may be part of a password.
+/// URLs with unencoded passwords and other mistakes. Each `s3cr3t` may be part of a password.
 const MISTYPED: &[&str] = &[
     "postgres://alice:p@s3cr3t#1@127.0.0.1:1/app",
     "postgres://alice:p#s3cr3t@127.0.0.1:1/app",
@@ -70,8 +70,8 @@ fn no_part_of_a_password_is_printed_however_the_url_is_written() {
 }
 
 #[test]
-fn no_span_or_event_of_connecting_has_a_password() {
-    // In a process of its own, since what other cases listen to decides what is logged.
+fn no_span_or_event_of_a_connection_attempt_contains_a_password() {
+    // In its own process, since the subscribers of other cases affect what is logged.
     let child = test_command("cli::urls::child_that_logs_everything")
         .output()
         .unwrap();
@@ -103,7 +103,7 @@ fn child_that_logs_everything() {
 }
 
 #[test]
-fn the_path_of_a_sqlite_url_is_what_it_says() {
+fn a_sqlite_url_names_the_expected_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("here");
     for (url, name) in [
@@ -136,7 +136,7 @@ fn the_path_of_a_sqlite_url_is_what_it_says() {
 }
 
 #[test]
-fn all_spellings_of_a_file_are_one_database() {
+fn different_spellings_of_a_url_are_the_same_database() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     fs::write(path("a b.db"), "").unwrap();
@@ -171,7 +171,7 @@ fn all_spellings_of_a_file_are_one_database() {
 }
 
 #[test]
-fn the_reason_why_a_url_cannot_be_used_is_given() {
+fn the_reason_why_a_url_is_invalid_is_printed() {
     let folder = tempfile::tempdir().unwrap();
     for (url, reason) in [
         ("sqlite://", "names no file"),
@@ -201,7 +201,7 @@ fn the_reason_why_a_url_cannot_be_used_is_given() {
 }
 
 #[test]
-fn parts_of_a_server_url_may_be_parameters_as_psql_takes_them() {
+fn parts_of_a_server_url_may_be_parameters_as_in_psql() {
     on_database(Backend::Postgres, async |database| {
         database.store().await.close().await.unwrap();
         let url = url::Url::parse(&database.url()).unwrap();
@@ -230,7 +230,7 @@ fn parts_of_a_server_url_may_be_parameters_as_psql_takes_them() {
 }
 
 #[test]
-fn an_ipv6_address_in_brackets_is_connected_to() {
+fn an_ipv6_address_in_brackets_is_accepted() {
     // The listener is no PostgreSQL server: an incoming connection is enough.
     let Ok(listener) = TcpListener::bind("[::1]:0") else {
         let options = DatabaseOptions::new("postgres://me@[::1]:5432/app");

@@ -23,7 +23,7 @@ fn succeeds(arguments: &[&str]) -> String {
     stdout(&output)
 }
 
-from_each_to_each! {
+on_each_pair! {
     async fn a_history_moves_with_three_commands(from, to) {
         let source = from.store().await;
         let (from, to) = (from.url(), to.url());
@@ -32,7 +32,7 @@ from_each_to_each! {
             source.start_run(&running(id)).await.unwrap();
             source.append_log(&event(id, 1)).await.unwrap();
         }
-        // The target is made.
+        // The copy creates the target.
         assert_eq!(succeeds(&between), "copied 2 runs and 2 events\n");
         source.finish_run("a", &stats()).await.unwrap();
         source.append_log(&event("b", 2)).await.unwrap();
@@ -73,7 +73,7 @@ from_each_to_each! {
         assert!(peak > 0 && peak < 200 << 10, "{peak} KiB");
     }
 
-    async fn a_difference_is_listed_by_id_and_fails(from, to) {
+    async fn differences_are_listed_by_id_and_the_command_fails(from, to) {
         let (source, target) = (from.store().await, to.store().await);
         for store in [&source, &target] {
             store.start_run(&running("same")).await.unwrap();
@@ -105,7 +105,7 @@ from_each_to_each! {
 }
 
 #[test]
-fn schemas_are_copied_from_and_to() {
+fn a_history_is_copied_between_schemas() {
     on_database(Backend::Postgres, async |database| {
         let db = database.connection().await;
         execute(&db, "CREATE SCHEMA one").await;
@@ -139,7 +139,7 @@ fn schemas_are_copied_from_and_to() {
 }
 
 #[test]
-fn what_makes_no_sense_is_wrong_usage_and_makes_nothing() {
+fn invalid_arguments_are_usage_errors_and_create_nothing() {
     on_database(Backend::Sqlite, async |database| {
         let file = database.file();
         let url = database.url();
@@ -195,7 +195,7 @@ fn what_makes_no_sense_is_wrong_usage_and_makes_nothing() {
 }
 
 #[test]
-fn one_database_has_many_urls() {
+fn a_database_is_recognized_under_another_url() {
     on_database(Backend::Sqlite, async |database| {
         database.store().await.close().await.unwrap();
         let file = database.file();
@@ -209,7 +209,7 @@ fn one_database_has_many_urls() {
 }
 
 #[test]
-fn a_terminal_shows_how_far_it_is() {
+fn a_terminal_shows_the_progress() {
     on_databases([Backend::Sqlite, Backend::Sqlite], async |[from, to]| {
         let source = from.store().await;
         super::fill(&source).await;
@@ -221,7 +221,7 @@ fn a_terminal_shows_how_far_it_is() {
             .stderr(terminal.stream());
         let mut child = command.spawn().unwrap();
         drop(command);
-        // Read on the way: it would wait for somebody to make room.
+        // Reads meanwhile: the command would block on a full terminal.
         let mut shown = terminal.shown_until("copying 0/4100 rows");
         shown += &terminal.shown_until("copying 4");
         shown += &terminal.shown_until("verifying 4");

@@ -8,7 +8,7 @@ fn help_desk(url: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn a_host_goes_on_with_the_other_database_by_its_url_alone() {
+fn a_host_switches_databases_by_changing_only_its_url() {
     on_databases([Backend::Sqlite, Backend::Postgres], async |[from, to]| {
         let (from, to_url) = (from.url(), to.url());
         let folder = tempfile::tempdir().unwrap();
@@ -29,8 +29,8 @@ fn a_host_goes_on_with_the_other_database_by_its_url_alone() {
             And tomorrow?: A good question, in words: 2.\n";
         assert_eq!(before, expected);
 
-        let told = copy(&["--final"]);
-        assert!(told.starts_with("copied 1 run and 1 event\n"), "{told}");
+        let report = copy(&["--final"]);
+        assert!(report.starts_with("copied 1 run and 1 event\n"), "{report}");
         help_desk(&to_url, &["fetch-tickets", &from]);
         assert_eq!(help_desk(&to_url, &["list"]), before);
         help_desk(&to_url, &["answer", "And now?"]);

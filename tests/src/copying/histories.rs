@@ -3,27 +3,29 @@ use runtrail_copy::{DifferenceKind, HistoryCopy, Notice};
 use runtrail_store::AuditStore;
 use serde_json::json;
 
-use super::{copied, copied_while, difference, event_of, fill, meanwhile, run};
+use super::{
+    difference, event_key, fill, run_copy, run_copy_with, run_key, write_from_another_program,
+};
 use crate::fixture::*;
 
 async fn stores(from: &TestDatabase, to: &TestDatabase) -> (AuditStore, AuditStore) {
     (from.store().await, to.store().await)
 }
 
-from_each_to_each! {
-    async fn everything_is_copied_to_the_byte_and_a_second_time_changes_nothing(from, to) {
+on_each_pair! {
+    async fn everything_is_copied_to_the_byte_and_a_repetition_changes_nothing(from, to) {
         let (source, target) = stores(from, to).await;
         fill(&source).await;
-        let (summary, told) = copied(HistoryCopy::new(source.clone(), target.clone()).last()).await;
+        let (summary, differences) = run_copy(HistoryCopy::new(source.clone(), target.clone()).last()).await;
         assert!(summary.is_complete(), "{summary:?}");
-        assert_eq!(told, []);
+        assert_eq!(differences, []);
         assert_eq!((summary.copied.runs.copied, summary.copied.events.copied), (1_100, 3_000));
         let verified = summary.verified.unwrap();
         assert_eq!((verified.runs.same, verified.events.same), (1_100, 3_000));
         assert_eq!(verified.source, verified.target);
 
-        let (again, told) = copied(HistoryCopy::new(source.clone(), target.clone()).last()).await;
-        assert!(again.is_complete() && told.is_empty(), "{again:?}");
+        let (again, differences) = run_copy(HistoryCopy::new(source.clone(), target.clone()).last()).await;
+        assert!(again.is_complete() && differences.is_empty(), "{again:?}");
         assert_eq!((again.copied.runs.copied, again.copied.events.copied), (0, 0));
         assert_eq!((again.copied.runs.same, again.copied.events.same), (1_100, 3_000));
         assert_eq!(again.verified.unwrap().target, verified.source);
@@ -36,46 +38,46 @@ from_each_to_each! {
         assert_eq!(events.len(), 1_500 + 137);
     }
 
-    async fn a_cursor_of_the_source_goes_on_in_the_target(from, to) {
+    async fn a_cursor_of_the_source_continues_in_the_target(from, to) {
         let (source, target) = stores(from, to).await;
         for number in 0..10 {
             source.start_run(&running_at(&format!("r-{number}"), number)).await.unwrap();
         }
         let query = RunQuery::default();
         let first = source.page_runs(&query, ListOrder::NewestFirst, &PageRequest::first(4)).await.unwrap();
-        copied(HistoryCopy::new(source, target.clone())).await;
+        run_copy(HistoryCopy::new(source, target.clone())).await;
         let cursor: Cursor = first.next.unwrap();
         let second = target.page_runs(&query, ListOrder::NewestFirst, &PageRequest::first(4).at(cursor)).await.unwrap();
         assert_eq!(ids(&second.items), ["r-5", "r-4", "r-3", "r-2"]);
     }
 
-    async fn a_further_pass_carries_over_what_was_added_and_finished(from, to) {
+    async fn a_further_pass_copies_what_was_added_and_finished(from, to) {
         let (source, target) = stores(from, to).await;
         for id in ["a", "b", "c"] {
             source.start_run(&running(id)).await.unwrap();
             source.append_log(&event(id, 1)).await.unwrap();
         }
         let copy = HistoryCopy::new(source.clone(), target.clone());
-        copied(copy.clone()).await;
+        run_copy(copy.clone()).await;
         source.finish_run("b", &stats()).await.unwrap();
-        // Which goes by a statement of its own.
+        // A finish with 1e300 is written by its own statement.
         source.finish_run("c", &stats().runtime_seconds(1e300)).await.unwrap();
         source.append_log(&event("b", 2)).await.unwrap();
         source.start_run(&finished_at("d", 1)).await.unwrap();
         source.append_log(&event("d", 0)).await.unwrap();
 
-        let (behind, told) = copied(copy.clone().last().unverified()).await;
-        assert!(behind.is_complete(), "{behind:?} {told:?}");
+        let (behind, differences) = run_copy(copy.clone().last().unverified()).await;
+        assert!(behind.is_complete(), "{behind:?} {differences:?}");
         let tallies = (behind.copied.runs, behind.copied.events);
         assert_eq!((tallies.0.same, tallies.0.finished, tallies.0.copied), (1, 2, 1));
         assert_eq!((tallies.1.same, tallies.1.copied), (3, 2));
         for id in ["a", "b", "c", "d"] {
             assert_eq!(target.get_run(id).await.unwrap(), source.get_run(id).await.unwrap());
         }
-        assert!(copied(copy.last()).await.0.is_complete());
+        assert!(run_copy(copy.last()).await.0.is_complete());
     }
 
-    async fn what_the_target_has_with_other_content_is_told_and_stays(from, to) {
+    async fn rows_of_the_target_with_other_content_are_reported_and_left_alone(from, to) {
         let (source, target) = stores(from, to).await;
         for id in ["finished", "finished-there", "other-start", "other-start-finished", "same", "event"] {
             source.start_run(&running(id)).await.unwrap();
@@ -96,11 +98,11 @@ from_each_to_each! {
         let before: Vec<SkillRun> = target.list_runs_filtered(&Default::default(), Default::default()).await.unwrap();
 
         let conflicts = [
-            difference(event_of("event", 1), DifferenceKind::Conflict),
-            difference(run("finished"), DifferenceKind::Conflict),
-            difference(run("finished-there"), DifferenceKind::Conflict),
-            difference(run("other-start"), DifferenceKind::Conflict),
-            difference(run("other-start-finished"), DifferenceKind::Conflict),
+            difference(event_key("event", 1), DifferenceKind::Conflict),
+            difference(run_key("finished"), DifferenceKind::Conflict),
+            difference(run_key("finished-there"), DifferenceKind::Conflict),
+            difference(run_key("other-start"), DifferenceKind::Conflict),
+            difference(run_key("other-start-finished"), DifferenceKind::Conflict),
         ];
         let (summary, mut told) = copied(HistoryCopy::new(source.clone(), target.clone())).await;
         told.sort_by_key(|difference| difference.to_string());
@@ -113,7 +115,7 @@ from_each_to_each! {
         assert_eq!(target.list_logs_by_run("same").await.unwrap().len(), 1);
         assert_eq!(target.list_logs_by_run("event").await.unwrap()[0].payload, json!("other"));
 
-        let (summary, told) = copied(HistoryCopy::new(source, target).last()).await;
+        let (summary, differences) = run_copy(HistoryCopy::new(source, target).last()).await;
         assert!(!summary.is_complete());
         assert!(told.contains(&difference(run("only-there"), DifferenceKind::Extra)), "{told:?}");
         assert!(told.contains(&difference(event_of("finished", 1), DifferenceKind::Missing)), "{told:?}");
@@ -124,67 +126,67 @@ from_each_to_each! {
         assert!(!summary.counts.is_empty());
     }
 
-    async fn as_many_events_need_not_be_the_same_ones(from, to) {
+    async fn equal_event_counts_do_not_hide_different_events(from, to) {
         let (source, target) = stores(from, to).await;
         for (store, sequence) in [(&source, 1), (&target, 2)] {
             store.start_run(&running("r")).await.unwrap();
             store.append_log(&event("r", sequence)).await.unwrap();
         }
         let copy = HistoryCopy::new(source, target.clone());
-        let (summary, told) = copied(copy.clone().last()).await;
+        let (summary, differences) = run_copy(copy.clone().last()).await;
         assert!(!summary.is_complete());
-        assert_eq!(told, [
-            difference(event_of("r", 1), DifferenceKind::Missing),
-            difference(event_of("r", 2), DifferenceKind::Extra),
+        assert_eq!(differences, [
+            difference(event_key("r", 1), DifferenceKind::Missing),
+            difference(event_key("r", 2), DifferenceKind::Extra),
         ]);
-        let (summary, told) = copied(copy).await;
-        assert!(summary.is_complete() && told.is_empty());
+        let (summary, differences) = run_copy(copy).await;
+        assert!(summary.is_complete() && differences.is_empty());
         assert_eq!(target.list_logs_by_run("r").await.unwrap().len(), 2);
     }
 
-    async fn other_runs_of_the_target_are_no_matter_unless_it_is_verified(from, to) {
+    async fn other_runs_of_the_target_matter_only_to_a_verification(from, to) {
         let (source, target) = stores(from, to).await;
         source.start_run(&running("a")).await.unwrap();
         target.start_run(&running("b")).await.unwrap();
         let copy = HistoryCopy::new(source, target);
-        let (summary, told) = copied(copy.clone().last().unverified()).await;
-        assert!(summary.is_complete() && told.is_empty());
-        let (summary, told) = copied(copy.verified()).await;
+        let (summary, differences) = run_copy(copy.clone().last().unverified()).await;
+        assert!(summary.is_complete() && differences.is_empty());
+        let (summary, differences) = run_copy(copy.verified()).await;
         assert!(!summary.is_complete());
-        assert_eq!(told, [difference(run("b"), DifferenceKind::Extra)]);
+        assert_eq!(differences, [difference(run_key("b"), DifferenceKind::Extra)]);
     }
 
-    async fn what_comes_while_it_is_copied_is_left_to_a_further_pass(from, to) {
+    async fn rows_written_during_a_copy_are_left_to_a_further_pass(from, to) {
         let (source, target) = stores(from, to).await;
         for id in ["a", "c"] {
             source.start_run(&running(id)).await.unwrap();
         }
-        // After the runs were read, and before the events are.
-        let come = || meanwhile(from, async |store: AuditStore| {
+        // Between the reads of the runs and of the events.
+        let write = || write_from_another_program(from, async |store: AuditStore| {
             store.start_run(&running("b")).await.unwrap();
             store.append_log(&event("b", 1)).await.unwrap();
         });
         let copy = HistoryCopy::new(source, target.clone());
-        let (summary, told) = copied_while(copy.clone(), |notice| {
+        let (summary, differences) = run_copy_with(copy.clone(), |notice| {
             if let Notice::Read { runs: 2, .. } = notice {
-                come();
+                write();
             }
         }).await;
-        assert!(summary.is_complete() && told.is_empty(), "{told:?}");
+        assert!(summary.is_complete() && differences.is_empty(), "{differences:?}");
         let events = summary.copied.events;
         assert_eq!((events.copied, events.behind, events.orphans), (0, 1, 0));
-        let (summary, _) = copied(copy.last()).await;
+        let (summary, _) = run_copy(copy.last()).await;
         assert!(summary.is_complete());
         assert_eq!(target.list_logs_by_run("b").await.unwrap().len(), 1);
     }
 
-    async fn what_comes_before_it_is_verified_is_a_difference(from, to) {
+    async fn rows_written_before_the_verification_are_differences(from, to) {
         let (source, target) = stores(from, to).await;
         source.start_run(&running("a")).await.unwrap();
         let copy = HistoryCopy::new(source, target).verified();
-        let (summary, told) = copied_while(copy.clone(), |notice| {
+        let (summary, differences) = run_copy_with(copy.clone(), |notice| {
             if let Notice::Begun { is_verification: true, .. } = notice {
-                meanwhile(from, async |store: AuditStore| {
+                write_from_another_program(from, async |store: AuditStore| {
                     store.append_log(&event("a", 1)).await.unwrap();
                     store.start_run(&running("b")).await.unwrap();
                     store.append_log(&event("b", 1)).await.unwrap();
@@ -193,14 +195,14 @@ from_each_to_each! {
             }
         }).await;
         assert_eq!(summary.shortfall().unwrap().to_string(), "4 rows missing or unfinished");
-        assert_eq!(told, [
-            difference(run("b"), DifferenceKind::Missing),
-            difference(run("a"), DifferenceKind::Unfinished),
-            difference(event_of("a", 1), DifferenceKind::Missing),
-            difference(event_of("b", 1), DifferenceKind::Missing),
+        assert_eq!(differences, [
+            difference(run_key("b"), DifferenceKind::Missing),
+            difference(run_key("a"), DifferenceKind::Unfinished),
+            difference(event_key("a", 1), DifferenceKind::Missing),
+            difference(event_key("b", 1), DifferenceKind::Missing),
         ]);
         assert!(!summary.counts.is_empty());
-        assert!(copied(copy).await.0.is_complete());
+        assert!(run_copy(copy).await.0.is_complete());
     }
 
     async fn a_difference_in_any_column_is_found(from, to) {
@@ -208,7 +210,7 @@ from_each_to_each! {
         source.start_run(&finished_at("r", 1)).await.unwrap();
         source.append_log(&event("r", 1)).await.unwrap();
         let copy = HistoryCopy::new(source, target);
-        copied(copy.clone()).await;
+        run_copy(copy.clone()).await;
         let db = to.connection().await;
         let texts = ["skill_id", "caller_id", "channel_id", "parent_run_id", "status", "output", "error"];
         let numbers = ["started_at", "finished_at", "tool_calls", "runtime_seconds", "total_input_tokens",
@@ -226,32 +228,32 @@ from_each_to_each! {
             let stored = format!("SELECT CAST({column} AS text) FROM {table}");
             let before: Vec<String> = fetch(&db, &stored).await;
             execute(&db, &format!("UPDATE {table} SET {column} = {change}")).await;
-            let (summary, told) = copied(copy.clone().last()).await;
-            let row = if table == "skill_runs" { run("r") } else { event_of("r", 1) };
-            assert_eq!(told, [difference(row, DifferenceKind::Conflict)], "{column}");
+            let (summary, differences) = run_copy(copy.clone().last()).await;
+            let row = if table == "skill_runs" { run_key("r") } else { event_key("r", 1) };
+            assert_eq!(differences, [difference(row, DifferenceKind::Conflict)], "{column}");
             let verified = summary.verified.unwrap();
             assert_ne!(verified.source, verified.target, "{column}");
             let kind = if numbers.contains(&column) || column == "created_at" { "numeric" } else { "text" };
             let value = before[0].replace('\'', "''");
             execute(&db, &format!("UPDATE {table} SET {column} = CAST('{value}' AS {kind})")).await;
         }
-        assert!(copied(copy.last()).await.0.is_complete());
+        assert!(run_copy(copy.last()).await.0.is_complete());
     }
 
-    async fn an_empty_history_is_the_same_as_an_empty_one(from, to) {
+    async fn an_empty_history_equals_only_an_empty_one(from, to) {
         let (source, target) = stores(from, to).await;
-        let (summary, told) = copied(HistoryCopy::new(source.clone(), target.clone()).last()).await;
-        assert!(summary.is_complete() && told.is_empty());
+        let (summary, differences) = run_copy(HistoryCopy::new(source.clone(), target.clone()).last()).await;
+        assert!(summary.is_complete() && differences.is_empty());
         target.start_run(&running("only-there")).await.unwrap();
-        let (summary, told) = copied(HistoryCopy::new(source, target).last()).await;
+        let (summary, differences) = run_copy(HistoryCopy::new(source, target).last()).await;
         assert!(!summary.is_complete());
-        assert_eq!(told, [difference(run("only-there"), DifferenceKind::Extra)]);
+        assert_eq!(differences, [difference(run_key("only-there"), DifferenceKind::Extra)]);
     }
 }
 
-/// As after somebody has deleted a run without foreign keys.
+/// As after a deletion of a run with foreign keys turned off.
 #[test]
-fn an_event_without_a_run_is_no_complete_copy() {
+fn an_event_without_a_run_makes_a_copy_incomplete() {
     on_databases([Backend::Sqlite, Backend::Sqlite], async |[from, to]| {
         let (source, target) = stores(from, to).await;
         for id in ["a", "b"] {
@@ -263,17 +265,20 @@ fn an_event_without_a_run_is_no_complete_copy() {
         execute(&db, "DELETE FROM skill_runs WHERE id = 'b'").await;
         let copy = HistoryCopy::new(source, target);
         for copy in [copy.clone(), copy.last()] {
-            let (summary, told) = copied(copy).await;
-            assert_eq!(told, [difference(event_of("b", 1), DifferenceKind::Orphan)]);
+            let (summary, differences) = run_copy(copy).await;
+            assert_eq!(
+                differences,
+                [difference(event_key("b", 1), DifferenceKind::Orphan)]
+            );
             let shortfall = summary.shortfall().unwrap().to_string();
             assert_eq!(shortfall, "1 row that can't be copied");
         }
     });
 }
 
-/// Rows that somebody else has written.
+/// Rows that another program has written.
 #[test]
-fn what_cannot_be_stored_is_refused_and_keeps_nothing_else_away() {
+fn rows_that_cannot_be_stored_are_refused_and_the_others_copied() {
     on_databases([Backend::Sqlite, Backend::Postgres], async |[from, to]| {
         let (source, target) = stores(from, to).await;
         for id in ["a", "b", "c", "d", "e", "f"] {
@@ -301,10 +306,11 @@ fn what_cannot_be_stored_is_refused_and_keeps_nothing_else_away() {
         .await;
         let copy = HistoryCopy::new(source, target.clone());
         for copy in [copy.clone(), copy.clone().verified(), copy.last()] {
-            let (summary, told) = copied(copy).await;
-            let mut told: Vec<String> = told.iter().map(ToString::to_string).collect();
-            told.sort();
-            let refused: Vec<_> = told
+            let (summary, differences) = run_copy(copy).await;
+            let mut differences: Vec<String> =
+                differences.iter().map(ToString::to_string).collect();
+            differences.sort();
+            let refused: Vec<_> = differences
                 .iter()
                 .filter(|it| it.contains("can't be copied"))
                 .collect();
@@ -316,13 +322,17 @@ fn what_cannot_be_stored_is_refused_and_keeps_nothing_else_away() {
                 "run \"e\" can't be copied: caller_id has 256 bytes, more than 255",
                 "run \"f\" can't be copied: runtime_seconds is inf, not a finite number of at least 0",
             ];
-            assert_eq!(refused.len(), expected.len(), "{told:#?}");
-            for (told, expected) in refused.iter().zip(expected) {
-                assert!(told.starts_with(expected), "{told}");
+            assert_eq!(refused.len(), expected.len(), "{differences:#?}");
+            for (difference, expected) in refused.iter().zip(expected) {
+                assert!(difference.starts_with(expected), "{difference}");
             }
-            // Beside them the events of those runs, once it matters.
+            // A verification also reports the events of those runs as missing.
             let missing = if summary.verified.is_some() { 5 } else { 0 };
-            assert_eq!(told.len(), expected.len() + missing, "{told:#?}");
+            assert_eq!(
+                differences.len(),
+                expected.len() + missing,
+                "{differences:#?}"
+            );
             assert_eq!(summary.shortfall().unwrap().refused, 6);
         }
         let runs = target
@@ -335,7 +345,7 @@ fn what_cannot_be_stored_is_refused_and_keeps_nothing_else_away() {
 }
 
 #[test]
-fn a_number_that_is_none_is_refused_on_the_way_back_too() {
+fn invalid_numbers_of_a_postgres_database_are_refused_too() {
     on_databases([Backend::Postgres, Backend::Sqlite], async |[from, to]| {
         let (source, target) = stores(from, to).await;
         for id in ["a", "b", "c"] {
@@ -352,10 +362,10 @@ fn a_number_that_is_none_is_refused_on_the_way_back_too() {
             "UPDATE skill_runs SET runtime_seconds = '-0' WHERE id = 'b'",
         )
         .await;
-        let (summary, told) = copied(HistoryCopy::new(source, target.clone())).await;
-        assert_eq!(summary.copied.runs.refused, 2, "{told:?}");
+        let (summary, differences) = run_copy(HistoryCopy::new(source, target.clone())).await;
+        assert_eq!(summary.copied.runs.refused, 2, "{differences:?}");
         assert_eq!(
-            told[1].to_string(),
+            differences[1].to_string(),
             "run \"b\" can't be copied: runtime_seconds is -0"
         );
         assert_eq!(target.get_run("c").await.unwrap(), running("c"));
@@ -363,29 +373,30 @@ fn a_number_that_is_none_is_refused_on_the_way_back_too() {
 }
 
 #[test]
-fn a_damaged_row_of_the_target_is_told_as_such() {
+fn a_damaged_row_of_the_target_is_reported_as_such() {
     on_databases([Backend::Postgres, Backend::Sqlite], async |[from, to]| {
         let (source, target) = stores(from, to).await;
         source.start_run(&running("a")).await.unwrap();
         let copy = HistoryCopy::new(source, target);
-        copied(copy.clone()).await;
+        run_copy(copy.clone()).await;
         let db = to.connection().await;
         execute(&db, "UPDATE skill_runs SET tool_calls = 'many'").await;
         for copy in [copy.clone(), copy.last()] {
-            let (summary, told) = copied(copy).await;
+            let (summary, differences) = run_copy(copy).await;
             assert_eq!(summary.shortfall().unwrap().refused, 1);
-            let told = told[0].to_string();
+            let difference = differences[0].to_string();
             assert!(
-                told.starts_with("run \"a\" can't be copied: the target's row can't be read: "),
-                "{told}"
+                difference
+                    .starts_with("run \"a\" can't be copied: the target's row can't be read: "),
+                "{difference}"
             );
         }
     });
 }
 
-/// Where a page of runs ends with an id that PostgreSQL can't be asked for.
+/// A page of runs ends with an id that can't be a parameter of a PostgreSQL statement.
 #[test]
-fn an_id_that_only_sqlite_can_hold_ends_no_copy() {
+fn an_id_that_only_sqlite_can_store_does_not_end_a_copy() {
     on_databases([Backend::Sqlite, Backend::Postgres], async |[from, to]| {
         let (source, target) = stores(from, to).await;
         let runs = "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 1500) \
@@ -393,11 +404,11 @@ fn an_id_that_only_sqlite_can_hold_ends_no_copy() {
             's', '', '', NULL, value, NULL, 'running', 0, 0, 0, 0, 0, '{}', '', '' FROM n";
         execute(&from.connection().await, runs).await;
         source.append_log(&event("r01001", 1)).await.unwrap();
-        let (summary, told) = copied(HistoryCopy::new(source, target)).await;
+        let (summary, differences) = run_copy(HistoryCopy::new(source, target)).await;
         assert_eq!(
             (summary.copied.runs.copied, summary.copied.runs.refused),
             (1_499, 1),
-            "{told:?}"
+            "{differences:?}"
         );
         assert_eq!(summary.copied.events.copied, 1);
     });

@@ -9,7 +9,7 @@ use runtrail_copy::{CopySummary, Difference, DifferenceKind, HistoryCopy, Legacy
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{copied, difference, event_of, run};
+use super::{difference, event_key, run_copy, run_key};
 use crate::fixture::*;
 
 const RUNS: &str = "id TEXT, skill_id TEXT, caller_id TEXT, channel_id TEXT, parent_run_id TEXT, inputs TEXT, \
@@ -17,13 +17,13 @@ const RUNS: &str = "id TEXT, skill_id TEXT, caller_id TEXT, channel_id TEXT, par
      runtime_seconds REAL, total_input_tokens INTEGER, total_output_tokens INTEGER, total_thinking_tokens INTEGER";
 const EVENTS: &str = "run_id TEXT, seq INTEGER, event_type TEXT, payload TEXT, created_at INTEGER";
 
-/// A database as the legacy store leaves it, made by SQLite's own command.
+/// A database with the tables of the legacy store, written by `sqlite3`.
 struct Legacy {
     folder: TempDir,
 }
 
 impl Legacy {
-    /// Without any key, so that everything can be in it.
+    /// Creates the tables without keys or constraints, so that they accept any row.
     fn new() -> Self {
         Self::with_tables(&format!(
             "CREATE TABLE skill_runs ({RUNS}); CREATE TABLE skill_run_logs ({EVENTS});"
@@ -50,11 +50,11 @@ impl Legacy {
         sqlite3(&self.file(), sql);
     }
 
-    /// A run, and what it has that others haven't.
-    fn run(&self, id: &str, other: &str) {
+    /// Inserts a run, then updates it with the assignments in `changes`.
+    fn run(&self, id: &str, changes: &str) {
         self.sql(&format!(
             "INSERT INTO skill_runs VALUES ({id}, 'skill', 'caller', 'channel', '', '{{}}', 1700000000, 0, 'running', '', \
-             '', 0, 0, 0, 0, 0); UPDATE skill_runs SET {other} WHERE rowid = last_insert_rowid();"
+             '', 0, 0, 0, 0, 0); UPDATE skill_runs SET {changes} WHERE rowid = last_insert_rowid();"
         ));
     }
 
@@ -66,7 +66,7 @@ impl Legacy {
 
     async fn copied_to(&self, database: &TestDatabase) -> (CopySummary, Vec<Difference>) {
         let source = LegacyStore::connect(&self.url()).await.unwrap();
-        copied(HistoryCopy::new(source, database.store().await).last()).await
+        run_copy(HistoryCopy::new(source, database.store().await).last()).await
     }
 }
 
@@ -84,7 +84,7 @@ fn adapted(row: RowKey, reason: &str) -> Difference {
 }
 
 on_each_backend! {
-    async fn times_parents_and_texts_are_what_they_were(database) {
+    async fn times_parents_and_texts_are_preserved(database) {
         let legacy = Legacy::new();
         legacy.run("'top'", "inputs = '{ \"x\": 1.0, \"y\": [] }', finished_at = 1700000010, status = 'ok', \
             output = 'out', error = 'err', tool_calls = 3, runtime_seconds = 1.5, total_input_tokens = 4, \
@@ -92,9 +92,9 @@ on_each_backend! {
         legacy.run("'child'", "parent_run_id = 'top', caller_id = NULL, output = NULL, runtime_seconds = 2");
         legacy.event("'top'", "0", "'{\"b\":1,  \"a\":12345678901234567890123}'");
         legacy.event("'top'", "1", "'\"text\"'");
-        let (summary, told) = legacy.copied_to(database).await;
-        assert!(summary.is_complete(), "{told:?}");
-        assert_eq!(told, []);
+        let (summary, differences) = legacy.copied_to(database).await;
+        assert!(summary.is_complete(), "{differences:?}");
+        assert_eq!(differences, []);
 
         let store = database.store().await;
         let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
@@ -108,14 +108,14 @@ on_each_backend! {
         assert_eq!(events[1].payload, json!("text"));
         assert_eq!(events[1].created_at, Some(at(1_700_000_001)));
 
-        // To the byte: not even numbers that JSON can say and no program holds are changed.
+        // JSON is copied to the byte, even numbers that no program can represent.
         let db = database.connection().await;
         assert_eq!(fetch::<String>(&db, "SELECT inputs FROM skill_runs WHERE id = 'top'").await, ["{ \"x\": 1.0, \"y\": [] }"]);
         let payload = fetch::<String>(&db, "SELECT payload FROM skill_run_logs WHERE sequence = 0").await;
         assert_eq!(payload, ["{\"b\":1,  \"a\":12345678901234567890123}"]);
     }
 
-    async fn text_that_is_no_json_is_kept_and_told(database) {
+    async fn text_that_is_not_json_is_preserved_and_reported(database) {
         let legacy = Legacy::new();
         let deep = format!("{}{}", "[".repeat(70), "]".repeat(70));
         for (id, inputs) in [("a", ""), ("b", "{\"x\":"), ("c", "[1]"), ("d", "null"), ("e", "{\"deep\":1e999}")] {
@@ -126,9 +126,9 @@ on_each_backend! {
             legacy.event("'a'", &seq.to_string(), &format!("'{payload}'"));
         }
         legacy.event("'a'", "6", "NULL");
-        let (summary, told) = legacy.copied_to(database).await;
-        assert!(summary.is_complete(), "{told:?}");
-        let of_run = |id, reason| adapted(run(id), reason);
+        let (summary, differences) = legacy.copied_to(database).await;
+        assert!(summary.is_complete(), "{differences:?}");
+        let of_run = |id, reason| adapted(run_key(id), reason);
         let mut expected = vec![
             of_run("a", "inputs was empty; stored in the member \"legacy_inputs\""),
             of_run("b", "inputs was not usable JSON; stored in the member \"legacy_inputs\""),
@@ -140,7 +140,7 @@ on_each_backend! {
         expected.extend((1..6).map(|seq| {
             adapted(event_of("a", seq), "payload was not usable JSON; stored as a JSON string")
         }));
-        assert_eq!(told, expected);
+        assert_eq!(differences, expected);
         assert_eq!((summary.copied.runs.adapted, summary.copied.events.adapted), (5, 6));
 
         let store = database.store().await;
@@ -159,22 +159,22 @@ on_each_backend! {
         assert_eq!(json!(payloads), json!(["", "{\"x\":", "\"\\ud800\"", deep, "1 2", "1e999", null]));
     }
 
-    async fn an_event_without_a_run_is_told_and_is_no_failure(database) {
+    async fn an_event_without_a_run_is_reported_and_is_not_a_failure(database) {
         let legacy = Legacy::new();
         legacy.run("'run'", "status = 'ok'");
         for id in ["'gone'", "'run'", "'run too'", "'zzz'"] {
             legacy.event(id, "1", "'1'");
         }
-        let (summary, told) = legacy.copied_to(database).await;
-        assert!(summary.is_complete(), "{told:?}");
-        let orphans = ["gone", "run too", "zzz"].map(|id| difference(event_of(id, 1), DifferenceKind::Orphan));
-        assert_eq!(told, orphans);
+        let (summary, differences) = legacy.copied_to(database).await;
+        assert!(summary.is_complete(), "{differences:?}");
+        let orphans = ["gone", "run too", "zzz"].map(|id| difference(event_key(id, 1), DifferenceKind::Orphan));
+        assert_eq!(differences, orphans);
         assert_eq!((summary.copied.events.copied, summary.copied.events.orphans), (1, 3));
         let verified = summary.verified.unwrap();
         assert_eq!(verified.source, verified.target);
     }
 
-    async fn a_value_of_any_type_in_any_column_keeps_no_row_away(database) {
+    async fn rows_with_values_of_any_type_in_any_column_are_copied(database) {
         let legacy = Legacy::new();
         legacy.run("'a'", "skill_id = CAST(x'ff41' AS TEXT), caller_id = x'42', channel_id = 'x' || char(0), \
             output = 'y' || char(0), started_at = 'soon', finished_at = 9e300, tool_calls = -1, runtime_seconds = -2, \
@@ -182,10 +182,10 @@ on_each_backend! {
         legacy.run("'b'", "runtime_seconds = 9e999, started_at = 1.25, status = NULL, skill_id = NULL");
         legacy.event("'a'", "1", "x'7b7d'");
         legacy.event("'a'", "2", "CAST(x'22ff22' AS TEXT)");
-        let (summary, told) = legacy.copied_to(database).await;
-        assert!(summary.is_complete(), "{told:?}");
+        let (summary, differences) = legacy.copied_to(database).await;
+        assert!(summary.is_complete(), "{differences:?}");
         assert_eq!((summary.copied.runs.adapted, summary.copied.events.adapted), (2, 2));
-        let reasons: Vec<String> = told.iter().map(ToString::to_string).collect();
+        let reasons: Vec<String> = differences.iter().map(ToString::to_string).collect();
         for reason in [
             "run \"a\" was adapted: total_input_tokens was 'many'; stored as 0",
             "run \"a\" was adapted: tool_calls was -1; stored as 0",
@@ -196,7 +196,7 @@ on_each_backend! {
             "run \"a\" was adapted: skill_id was not UTF-8 (invalid bytes became U+FFFD); stored as text",
             "event 2 of run \"a\" was adapted: payload was not UTF-8 (invalid bytes became U+FFFD); stored as text",
         ] {
-            assert!(reasons.iter().any(|told| told == reason), "{reason}: {reasons:#?}");
+            assert!(reasons.iter().any(|found| found == reason), "{reason}: {reasons:#?}");
         }
         let store = database.store().await;
         let a = store.get_run("a").await.unwrap();
@@ -209,7 +209,7 @@ on_each_backend! {
         assert_eq!((&events[0].payload, &events[1].payload), (&json!({}), &json!("\u{fffd}")));
     }
 
-    async fn what_no_row_can_be_made_of_is_refused_and_keeps_nothing_else_away(database) {
+    async fn rows_that_cannot_be_converted_are_refused_and_the_others_copied(database) {
         let legacy = Legacy::new();
         for id in ["'a'", "''", "NULL", "x'62'", "CAST(x'62ff' AS TEXT)", "'c'", "'c'", "'d'"] {
             legacy.run(id, "status = 'ok'");
@@ -218,7 +218,7 @@ on_each_backend! {
         for (run_id, seq) in [("'a'", "1"), ("'a'", "'x'"), ("NULL", "1"), ("'a'", "-1"), ("'a'", "1"), ("'d'", "1")] {
             legacy.event(run_id, seq, "'1'");
         }
-        let (summary, told) = legacy.copied_to(database).await;
+        let (summary, differences) = legacy.copied_to(database).await;
         assert!(!summary.is_complete());
         let mut told: Vec<String> = told.iter().map(ToString::to_string).collect();
         told.sort();
@@ -240,7 +240,7 @@ on_each_backend! {
         assert_eq!(store.list_logs_by_run("a").await.unwrap().len(), 1);
     }
 
-    async fn pages_lose_nothing_whatever_the_keys_of_the_tables(database) {
+    async fn pages_lose_no_rows_whatever_keys_the_tables_have(database) {
         let with_keys = |options: &str| format!(
             "CREATE TABLE skill_runs ({RUNS}, PRIMARY KEY (id)){options}; \
              CREATE TABLE skill_run_logs ({EVENTS}, PRIMARY KEY (run_id, seq)){options};"
@@ -259,18 +259,18 @@ on_each_backend! {
                 SELECT CASE WHEN rowid_ % 2 THEN 'r7' ELSE id END, rowid_, 'm', '1', 1 \
                 FROM (SELECT id, row_number() OVER () AS rowid_ FROM skill_runs);");
             let target = TestDatabase::create(database.backend()).await;
-            let (summary, told) = legacy.copied_to(&target).await;
-            assert!(summary.is_complete(), "{told:?}");
+            let (summary, differences) = legacy.copied_to(&target).await;
+            assert!(summary.is_complete(), "{differences:?}");
             assert_eq!((summary.copied.runs.copied, summary.copied.events.copied), (2_500, 2_500));
             assert_eq!(summary.verified.unwrap().events.same, 2_500);
             target.drop().await;
         }
     }
 
-    async fn rows_that_come_twice_are_told_on_whatever_page_they_are(database) {
+    async fn duplicate_rows_are_reported_across_pages(database) {
         let legacy = Legacy::new();
         legacy.run("'r'", "status = 'ok'");
-        // Some two are on both sides of the end of a page.
+        // Some pairs are split by the end of a page.
         legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 3000) \
             INSERT INTO skill_run_logs SELECT 'r', value / 2, 'm', value, 1 FROM n;");
         legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 2001) \
@@ -280,52 +280,52 @@ on_each_backend! {
         assert_eq!((summary.copied.runs.copied, summary.copied.runs.refused), (1_002, 1_000));
     }
 
-    async fn a_page_that_ends_with_a_key_that_is_no_utf8_is_not_the_last(database) {
+    async fn a_page_that_ends_with_a_non_utf8_key_is_not_the_last(database) {
         let legacy = Legacy::new();
         legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 1500) \
             INSERT INTO skill_runs (id, status, started_at) SELECT CASE value \
             WHEN 1000 THEN CAST(CAST('r01000' AS BLOB) || x'ff' AS TEXT) ELSE printf('r%05d', value) END, 'ok', 1 FROM n;");
-        let (summary, told) = legacy.copied_to(database).await;
+        let (summary, differences) = legacy.copied_to(database).await;
         let runs = summary.copied.runs;
-        assert_eq!((runs.copied, runs.refused), (1_499, 1), "{told:?}");
+        assert_eq!((runs.copied, runs.refused), (1_499, 1), "{differences:?}");
     }
 
     async fn a_text_that_is_too_long_is_refused(database) {
         let legacy = Legacy::new();
         legacy.run("'a'", "output = printf('%.*c', 16777217, 'x')");
         legacy.run("'b'", "output = printf('%.*c', 16777216, 'x')");
-        let (summary, told) = legacy.copied_to(database).await;
+        let (summary, differences) = legacy.copied_to(database).await;
         assert_eq!((summary.copied.runs.copied, summary.copied.runs.refused), (1, 1));
         let expected = "run \"a\" can't be copied: output has 16777217 bytes, more than the limit of 16777216";
-        assert_eq!(told[0].to_string(), expected);
+        assert_eq!(differences[0].to_string(), expected);
     }
 
-    async fn what_its_program_was_killed_in_is_rolled_back(database) {
+    async fn a_transaction_of_a_killed_program_is_rolled_back(database) {
         let legacy = Legacy::new();
         legacy.run("'a'", "status = 'ok'");
-        // Large enough for a transaction to be in the file before its end.
+        // Large enough for SQLite to write to the file before the commit.
         let program = Command::new("sqlite3")
             .arg(legacy.file())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn();
         let mut program = program.unwrap();
-        let cut_off = "PRAGMA cache_size = 1; BEGIN; \
+        let uncommitted = "PRAGMA cache_size = 1; BEGIN; \
             WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 20000) \
             INSERT INTO skill_run_logs SELECT 'a', value, 'm', '1', 1 FROM n; SELECT 'written';\n";
-        program.stdin.as_mut().unwrap().write_all(cut_off.as_bytes()).unwrap();
+        program.stdin.as_mut().unwrap().write_all(uncommitted.as_bytes()).unwrap();
         let mut written = String::new();
         BufReader::new(program.stdout.as_mut().unwrap()).read_line(&mut written).unwrap();
         assert_eq!(written, "written\n");
         program.kill().unwrap();
         program.wait().unwrap();
         assert!(legacy.folder.path().join("old.db-journal").exists());
-        let (summary, told) = legacy.copied_to(database).await;
-        assert!(summary.is_complete(), "{told:?}");
+        let (summary, differences) = legacy.copied_to(database).await;
+        assert!(summary.is_complete(), "{differences:?}");
         assert_eq!((summary.copied.runs.copied, summary.copied.events.copied), (1, 0));
     }
 
-    async fn it_is_left_as_it_is_and_may_go_on_meanwhile(database) {
+    async fn the_legacy_database_is_left_unchanged_and_may_stay_in_use(database) {
         for journal in ["delete", "wal"] {
             let legacy = Legacy::new();
             legacy.sql(&format!("PRAGMA journal_mode = {journal}"));
@@ -336,7 +336,7 @@ on_each_backend! {
             let source = LegacyStore::connect(&legacy.url()).await.unwrap();
             let store = target.store().await;
             let copy = HistoryCopy::new(source.clone(), store.clone());
-            copied(copy.clone()).await;
+            run_copy(copy.clone()).await;
             assert_eq!(fs::read(legacy.file()).unwrap(), before);
             assert!(source.clone().close().await.is_ok());
             let left: Vec<_> = fs::read_dir(legacy.folder.path()).unwrap().collect();
@@ -346,8 +346,8 @@ on_each_backend! {
             legacy.sql("UPDATE skill_runs SET finished_at = 1700000009, status = 'ok', output = 'done'");
             legacy.event("'a'", "2", "'2'");
             legacy.run("'b'", "status = 'running'");
-            let (summary, told) = copied(copy.last()).await;
-            assert!(summary.is_complete(), "{told:?}");
+            let (summary, differences) = run_copy(copy.last()).await;
+            assert!(summary.is_complete(), "{differences:?}");
             let tallies = (summary.copied.runs, summary.copied.events);
             assert_eq!((tallies.0.finished, tallies.0.copied, tallies.1.copied), (1, 1, 1));
             assert_eq!(store.get_run("a").await.unwrap().output, "done");
@@ -355,7 +355,7 @@ on_each_backend! {
         }
     }
 
-    async fn what_is_stored_is_of_use_to_every_method(database) {
+    async fn copied_runs_work_with_every_method(database) {
         let legacy = Legacy::new();
         legacy.run("'a'", "started_at = 1700000001, finished_at = 1700000002, status = 'ok'");
         legacy.run("'b'", "parent_run_id = 'a', started_at = 1700000003");
@@ -370,18 +370,18 @@ on_each_backend! {
 }
 
 #[test]
-fn what_is_no_such_database_is_told() {
+fn a_database_without_legacy_tables_is_refused() {
     on_database(Backend::Sqlite, async |database| {
         database.store().await.close().await.unwrap();
         let url = database.url();
         let err = LegacyStore::connect(&url).await.unwrap_err();
         let expected = "url doesn't name a legacy database: skill_run_logs.seq doesn't exist";
         assert_eq!(err.to_string(), expected);
-        let of_views = Legacy::with_tables(&format!(
+        let views = Legacy::with_tables(&format!(
             "CREATE TABLE r ({RUNS}); CREATE TABLE l ({EVENTS}); \
              CREATE VIEW skill_runs AS SELECT * FROM r; CREATE VIEW skill_run_logs AS SELECT * FROM l;"
         ));
-        let err = LegacyStore::connect(&of_views.url()).await.unwrap_err();
+        let err = LegacyStore::connect(&views.url()).await.unwrap_err();
         assert_eq!(
             err.to_string(),
             "url doesn't name a legacy database: skill_runs is not a table"
@@ -406,9 +406,10 @@ fn what_is_no_such_database_is_told() {
     });
 }
 
-/// Where its keys come in another order, rows would be taken for missing.
+/// A copy compares keys in the order of their bytes, so another order would make rows appear to be
+/// missing.
 #[test]
-fn keys_in_another_order_are_told() {
+fn keys_in_another_order_are_refused() {
     on_database(Backend::Sqlite, async |database| {
         let tables = |collation: &str| {
             format!(
@@ -436,7 +437,7 @@ fn keys_in_another_order_are_told() {
 }
 
 #[test]
-fn the_command_copies_it_too() {
+fn the_command_copies_a_legacy_database() {
     on_database(Backend::Sqlite, async |database| {
         let legacy = Legacy::with_tables(&format!(
             "CREATE TABLE skill_runs ({RUNS}, mood TEXT); CREATE TABLE skill_run_logs ({EVENTS});"
@@ -453,10 +454,10 @@ fn the_command_copies_it_too() {
         };
         let output = copy(&legacy.url());
         assert!(output.status.success(), "{}", printed(&output));
-        let told = stdout(&output);
+        let report = stdout(&output);
         let expected = "copied 2 runs and 1 event\nleft out 1 event without a run\nadapted 1 run and 0 events\n\
             compared 2 runs and 2 events\nsource ";
-        assert!(told.starts_with(expected), "{told}");
+        assert!(report.starts_with(expected), "{report}");
         let warnings = stderr(&output);
         for part in [
             "mood",
@@ -467,7 +468,7 @@ fn the_command_copies_it_too() {
         }
         assert_eq!(warnings.lines().count(), 3, "{warnings}");
 
-        // Without the prefix nothing is done to it, not even its way of being written.
+        // Without the prefix the file is not changed, not even its journal mode.
         let before = fs::read(legacy.file()).unwrap();
         let output = copy(&format!("sqlite://{}", legacy.file().display()));
         assert_eq!(output.status.code(), Some(2));

@@ -1,4 +1,4 @@
-//! Copying a history, from each kind of database to each.
+//! Copies of a history between all pairs of backends.
 
 use std::sync::Mutex;
 
@@ -9,18 +9,18 @@ use serde_json::json;
 
 use crate::fixture::*;
 
-/// Runs a case from each kind of database to each.
-macro_rules! from_each_to_each {
+/// Runs a case for each pair of backends.
+macro_rules! on_each_pair {
     ($($(#[$meta:meta])* async fn $name:ident($from:ident, $to:ident) $body:block)*) => {
         $(
             $(#[$meta])*
             async fn $name($from: &TestDatabase, $to: &TestDatabase) $body
         )*
 
-        from_each_to_each! { @ sqlite_to_postgres Sqlite Postgres $($name)* }
-        from_each_to_each! { @ postgres_to_sqlite Postgres Sqlite $($name)* }
-        from_each_to_each! { @ sqlite_to_sqlite Sqlite Sqlite $($name)* }
-        from_each_to_each! { @ postgres_to_postgres Postgres Postgres $($name)* }
+        on_each_pair! { @ sqlite_to_postgres Sqlite Postgres $($name)* }
+        on_each_pair! { @ postgres_to_sqlite Postgres Sqlite $($name)* }
+        on_each_pair! { @ sqlite_to_sqlite Sqlite Sqlite $($name)* }
+        on_each_pair! { @ postgres_to_postgres Postgres Postgres $($name)* }
     };
     (@ $module:ident $from:ident $to:ident $($name:ident)*) => {
         mod $module {
@@ -38,41 +38,41 @@ macro_rules! from_each_to_each {
     };
 }
 
-/// By the library.
+/// Copies with the library.
 mod histories;
 
-/// By the command.
+/// Copies with the command.
 mod command;
 
-/// The host under `examples/`, which moves.
+/// The host under `examples/` moves to another database.
 mod example;
 
-/// From a database of the legacy store.
+/// Copies from a database of the legacy store.
 mod legacy;
 
-/// A copy, with what it tells.
-async fn copied(copy: HistoryCopy) -> (CopySummary, Vec<Difference>) {
-    copied_while(copy, |_| {}).await
+/// Runs a copy, and returns its differences.
+async fn run_copy(copy: HistoryCopy) -> (CopySummary, Vec<Difference>) {
+    run_copy_with(copy, |_| {}).await
 }
 
-/// The same while something is done about what else it tells.
-async fn copied_while(
+/// Runs a copy, and calls `then` for each notice.
+async fn run_copy_with(
     copy: HistoryCopy,
     then: impl Fn(&Notice) + Sync,
 ) -> (CopySummary, Vec<Difference>) {
-    let told = Mutex::new(Vec::new());
+    let differences = Mutex::new(Vec::new());
     let observer = |notice| {
         then(&notice);
         if let Notice::Difference(difference) = notice {
-            told.lock().unwrap().push(difference);
+            differences.lock().unwrap().push(difference);
         }
     };
     let summary = copy.run(&observer).await.unwrap();
-    (summary, told.into_inner().unwrap())
+    (summary, differences.into_inner().unwrap())
 }
 
-/// Writes to a history as another program does, and waits for it.
-fn meanwhile(database: &TestDatabase, write: impl AsyncFnOnce(AuditStore) + Send) {
+/// Writes to a history from another thread and runtime, as another program would, and waits for it.
+fn write_from_another_program(database: &TestDatabase, write: impl AsyncFnOnce(AuditStore) + Send) {
     let url = database.url();
     let write = || {
         runtime().block_on(async {
@@ -84,11 +84,11 @@ fn meanwhile(database: &TestDatabase, write: impl AsyncFnOnce(AuditStore) + Send
     std::thread::scope(|scope| scope.spawn(write).join().unwrap());
 }
 
-fn run(id: &str) -> RowKey {
+fn run_key(id: &str) -> RowKey {
     RowKey::Run { id: id.into() }
 }
 
-fn event_of(run_id: &str, sequence: i64) -> RowKey {
+fn event_key(run_id: &str, sequence: i64) -> RowKey {
     RowKey::Event {
         run_id: run_id.into(),
         sequence,
@@ -99,7 +99,7 @@ fn difference(row: RowKey, kind: DifferenceKind) -> Difference {
     Difference { row, kind }
 }
 
-/// More than a page of each.
+/// Writes more than a page of runs and of events.
 async fn fill(store: &AuditStore) {
     for number in 0..1_100 {
         let id = format!("r-{number}");

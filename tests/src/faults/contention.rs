@@ -7,26 +7,27 @@ use runtrail_store::AuditStore;
 
 use super::counts;
 use super::ledger::{Entries, Ledger};
-use super::outside::{History, client, count};
 use super::script::{EVENTS, Write};
+use super::sql_client::{History, client, count};
 use super::writer::{Plan, Writer, summary};
 use crate::fixture::*;
 
-/// For a free connection: the machine may be busy with something else, and these cases are about locks.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Long enough for a busy machine: these cases are about locks, not about the wait for a
+/// connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Runs for so many writes.
-fn runs_of_a_task() -> u64 {
+/// Returns how many runs each task writes.
+fn runs_per_task() -> u64 {
     counts::writes() / Write::ALL.len() as u64
 }
 
 on_each_backend! {
-    async fn sixty_four_tasks_on_one_store_all_get_through(database) {
-        let options = DatabaseOptions::new(database.url()).acquire_timeout(PATIENCE);
+    async fn sixty_four_tasks_on_one_store_all_succeed(database) {
+        let options = DatabaseOptions::new(database.url()).acquire_timeout(ACQUIRE_TIMEOUT);
         let store = AuditStore::connect(options).await.unwrap();
         store.initialize().await.unwrap();
         let ledger = Ledger::temporary();
-        let runs = runs_of_a_task();
+        let runs = runs_per_task();
         let work = async |task: u64| {
             let writer = Writer { store: &store, ledger: &ledger };
             let mut times = Vec::new();
@@ -37,17 +38,17 @@ on_each_backend! {
         };
         let times = futures_util::future::join_all((0..64).map(work)).await.concat();
         eprintln!("64 tasks on {:?}: {}", database.backend(), summary(times));
-        assert_all_there(database, &[ledger.entries()], 64 * runs);
+        assert_all_stored(database, &[ledger.entries()], 64 * runs);
     }
 
-    async fn four_processes_of_sixteen_tasks_all_get_through(database) {
+    async fn four_processes_of_sixteen_tasks_all_succeed(database) {
         database.store().await.close().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let runs = runs_of_a_task();
+        let runs = runs_per_task();
         let plans = ["a", "b", "c", "d"].map(|name| Plan {
             tasks: 16,
             runs,
-            acquire_timeout: Some(PATIENCE),
+            acquire_timeout: Some(ACQUIRE_TIMEOUT),
             ..Plan::endless(&database.url(), &folder.path().join(name), name)
         });
         let processes = plans.each_ref().map(Plan::spawn);
@@ -57,13 +58,13 @@ on_each_backend! {
             eprintln!("a process of four on {:?}: {times}", database.backend());
         }
         let entries = plans.each_ref().map(|plan| Entries::read(&plan.ledger));
-        assert_all_there(database, &entries, 64 * runs);
+        assert_all_stored(database, &entries, 64 * runs);
     }
 
-    /// Three seconds are waited for.
-    async fn a_lock_that_is_held_for_seconds_is_waited_for(database) {
+    /// Three seconds are less than SQLite's lock timeout.
+    async fn a_write_waits_for_a_lock_of_a_few_seconds(database) {
         let store = database.store().await;
-        let lock = Lock::take(database);
+        let lock = Lock::acquire(database);
         let write = async {
             let begun = Instant::now();
             store.start_run(&running("r")).await.unwrap();
@@ -78,10 +79,11 @@ on_each_backend! {
         assert_eq!(count(&database.url(), "skill_runs"), 1);
     }
 
-    /// Thirty are more than a call has to wait: it ends by its deadline, and SQLite gives up after ten by itself.
-    async fn a_lock_that_is_held_for_long_is_a_typed_error_in_time(database) {
+    /// The lock lasts 30 s. A call ends at its deadline; without one, SQLite's lock timeout ends it
+    /// after 10 s.
+    async fn a_long_lock_causes_a_typed_error_in_time(database) {
         let store = database.store().await;
-        let lock = Lock::take(database);
+        let lock = Lock::acquire(database);
         let hasty = database.store().await.with_deadline(Duration::from_secs(2));
         let without_deadline = async {
             let begun = Instant::now();
@@ -105,7 +107,7 @@ on_each_backend! {
                 assert!(err.is_transient());
                 assert!((10.0..13.0).contains(&patient.1.as_secs_f64()), "{:?}", patient.1);
             }
-            // PostgreSQL waits until it is told otherwise.
+            // PostgreSQL waits without a limit.
             Backend::Postgres => patient.0.unwrap(),
         }
         for id in ["a", "b"] {
@@ -116,21 +118,21 @@ on_each_backend! {
 }
 
 #[track_caller]
-fn assert_all_there(database: &TestDatabase, ledgers: &[Entries], runs: u64) {
+fn assert_all_stored(database: &TestDatabase, ledgers: &[Entries], runs: u64) {
     let history = History::read(&database.url());
     for entries in ledgers {
         entries.assert_no_failure();
-        history.assert_keeps(entries);
+        history.assert_stores(entries);
     }
     assert_eq!(history.runs.len() as u64, runs);
     assert_eq!(history.events.len() as u64, runs * EVENTS);
 }
 
-/// A lock on everything that is written, held by another process.
+/// A lock of another process on everything that the store writes.
 struct Lock(Spawned);
 
 impl Lock {
-    fn take(database: &TestDatabase) -> Self {
+    fn acquire(database: &TestDatabase) -> Self {
         let lock = match database.backend() {
             Backend::Sqlite => "BEGIN IMMEDIATE",
             Backend::Postgres => "BEGIN; LOCK TABLE skill_runs IN EXCLUSIVE MODE",

@@ -1,6 +1,7 @@
-//! How much of each fault: a short form for every run of the tests, and a long one on demand.
+//! How often each fault is injected: few times in every test run, and many times on demand.
 //!
-//! `RUNTRAIL_TEST_FAULTS` is `short` or `long`, and perhaps other counts behind it: `long,kills=50,soak=1800`.
+//! `RUNTRAIL_TEST_FAULTS` is `short` or `long`, optionally followed by single counts:
+//! `long,kills=50,soak=1800`.
 //! `cargo xtask test --faults --long --count kills=50` sets it.
 
 use std::env;
@@ -25,33 +26,33 @@ counts! {
     kills: 30, 1_000;
     /// Kills of a process that writes to PostgreSQL.
     kills_on_postgres: 10, 200;
-    /// Kills of a process that purges, and of one that migrates.
+    /// Kills of a process that purges, and as many of one that migrates.
     killed_calls: 10, 50;
-    /// Kills of a process that copies, beside one that writes.
+    /// Kills of a process that copies, alongside one that writes.
     killed_copies: 20, 200;
     /// Crashes of the PostgreSQL server.
     restarts: 2, 20;
-    /// Times that each write is dropped at each poll.
+    /// How often each write is dropped at each poll.
     drops: 50, 1_000;
-    /// Times that a host drops its `begin()` at each poll.
+    /// How often a host drops its `begin()` at each poll.
     begins: 50, 1_000;
-    /// Times that the disk is full.
+    /// How often the disk fills up.
     full_disks: 3, 50;
-    /// System calls of which each fails once.
+    /// How many system calls fail, one per process.
     failing_calls: 30, 200;
-    /// Replies of the server that get lost.
+    /// Server replies that get lost.
     lost_replies: 200, 10_000;
-    /// Writes of each of 64 tasks.
+    /// Writes of each of the 64 tasks.
     writes: 200, 500;
     /// Rounds of racing calls about one run, on each kind of store.
     races: 150, 20_000;
-    /// Seconds of a purge beside writers.
+    /// Seconds of purging alongside writers.
     purge_seconds: 10, 300;
-    /// Values that are made up, beside the collected ones.
+    /// Random values, in addition to the collected ones.
     values: 10_000, 1_000_000;
-    /// Queries of an attacker.
+    /// Random queries with hostile names.
     queries: 10_000, 1_000_000;
-    /// Seconds of the soak, which has no short form.
+    /// Seconds of the soak test, which has no short form.
     soak: 1, 7_200;
 }
 
@@ -61,15 +62,19 @@ fn count(name: &str, short: u64, long: u64) -> u64 {
     let mut count = match parts.next() {
         Some("long") => long,
         Some("short") | None => short,
-        Some(other) => panic!("a form of the fault suite is short or long, not {other}"),
+        Some(other) => panic!("the fault suite is short or long, not {other}"),
     };
     for part in parts {
-        let (of, other) = part
+        let (fault, number) = part
             .split_once('=')
             .unwrap_or_else(|| panic!("{part} is not like kills=50"));
-        assert!(NAMES.contains(&of), "{of} is none of {}", NAMES.join(", "));
-        if of == name {
-            count = other
+        assert!(
+            NAMES.contains(&fault),
+            "{fault} is not one of {}",
+            NAMES.join(", ")
+        );
+        if fault == name {
+            count = number
                 .parse()
                 .unwrap_or_else(|_| panic!("{part} is not like kills=50"));
         }

@@ -2,11 +2,12 @@ use std::collections::BTreeSet;
 
 use runtrail_audit::{Error, Page, RunFilter, Storage};
 
-use super::outside::ask;
+use super::sql_client::run_sql;
 use crate::fixture::*;
 
-/// What makes a column unreadable, as far as the database lets it in: SQLite takes anything anywhere.
-fn damage(backend: Backend, column: &str) -> Option<&'static str> {
+/// Returns an SQL value that makes a column unreadable, if the database accepts one: SQLite accepts
+/// any type anywhere.
+fn damaging_value(backend: Backend, column: &str) -> Option<&'static str> {
     let is_time = ["started_at", "finished_at", "created_at"].contains(&column);
     let is_number = column.starts_with("total_")
         || ["sequence", "tool_calls", "runtime_seconds"].contains(&column);
@@ -15,7 +16,7 @@ fn damage(backend: Backend, column: &str) -> Option<&'static str> {
         Backend::Postgres if is_time => Some("9223372036854775807"),
         Backend::Postgres if is_number => Some("-1"),
         Backend::Postgres if ["inputs", "payload"].contains(&column) => Some("'{\"cut off'"),
-        // Any text is one.
+        // Every text that PostgreSQL can store is valid.
         Backend::Postgres => None,
     }
 }
@@ -27,7 +28,7 @@ fn columns(database: &TestDatabase, table: &str) -> Vec<String> {
             "SELECT column_name FROM information_schema.columns WHERE table_name = '{table}'"
         ),
     };
-    ask(&database.url(), &query)
+    run_sql(&database.url(), &query)
 }
 
 #[track_caller]
@@ -46,13 +47,13 @@ on_each_backend! {
         let store = database.store().await;
         let mut damaged = BTreeSet::new();
         for column in columns(database, "skill_runs") {
-            let Some(value) = damage(database.backend(), &column) else {
+            let Some(value) = damaging_value(database.backend(), &column) else {
                 continue;
             };
             for (number, id) in ["first", "damaged", "last"].into_iter().enumerate() {
                 store.start_run(&finished_at(id, number as i64)).await.unwrap();
             }
-            ask(&url, &format!("UPDATE skill_runs SET {column} = {value} WHERE id = 'damaged'"));
+            run_sql(&url, &format!("UPDATE skill_runs SET {column} = {value} WHERE id = 'damaged'"));
 
             let (reports, guard) = Reports::capture();
             let listed = store.list_runs_filtered(&RunFilter::new(), Page::ALL).await.unwrap();
@@ -63,12 +64,12 @@ on_each_backend! {
                 let err = store.get_run("damaged").await.unwrap_err();
                 assert!(matches!(err, Error::Corrupt { column: named, .. } if named == column), "{err:?}");
             }
-            ask(&url, "DELETE FROM skill_runs");
+            run_sql(&url, "DELETE FROM skill_runs");
             damaged.insert(column);
         }
         let expected = match database.backend() {
             Backend::Sqlite => 16,
-            // The numbers, the times and the JSON.
+            // Numbers, times and JSON.
             Backend::Postgres => 8,
         };
         assert_eq!(damaged.len(), expected, "{damaged:?}");
@@ -80,15 +81,15 @@ on_each_backend! {
         store.start_run(&running("r")).await.unwrap();
         let mut damaged = BTreeSet::new();
         for column in columns(database, "skill_run_logs") {
-            let value = damage(database.backend(), &column);
-            // An event of another run isn't missed in this one.
+            let value = damaging_value(database.backend(), &column);
+            // A damaged `run_id` makes it an event of another run.
             let Some(value) = value.filter(|_| column != "run_id") else {
                 continue;
             };
             for sequence in 0..3 {
                 store.append_log(&event("r", sequence)).await.unwrap();
             }
-            ask(&url, &format!("UPDATE skill_run_logs SET {column} = {value} WHERE sequence = 1"));
+            run_sql(&url, &format!("UPDATE skill_run_logs SET {column} = {value} WHERE sequence = 1"));
 
             let (reports, guard) = Reports::capture();
             let listed = store.list_logs_by_run("r").await.unwrap();
@@ -96,7 +97,7 @@ on_each_backend! {
             let sequences: Vec<_> = listed.iter().map(|event| event.sequence).collect();
             assert_eq!(sequences, [0, 2], "{column}");
             assert_reported(&reports, &column);
-            ask(&url, "DELETE FROM skill_run_logs");
+            run_sql(&url, "DELETE FROM skill_run_logs");
             damaged.insert(column);
         }
         let expected = match database.backend() {

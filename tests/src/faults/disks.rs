@@ -1,5 +1,5 @@
-//! SQLite on a disk that fails. `failing_calls.c`, preloaded into a process of its own, makes the system's calls fail
-//! as a real disk would, at exactly the call that is wanted.
+//! SQLite on a failing disk. `failing_calls.c`, preloaded into a child process, makes chosen system
+//! calls fail as they would on a real disk.
 
 use std::env;
 use std::fs::{self, File};
@@ -15,12 +15,12 @@ use tempfile::TempDir;
 
 use super::counts;
 use super::ledger::{Entries, Entry, Ledger};
-use super::outside::History;
 use super::script::{Script, Write};
+use super::sql_client::History;
 use super::writer::Plan;
 use crate::fixture::*;
 
-/// The library that makes calls fail; built on first use.
+/// Returns the library that makes calls fail, and builds it on first use.
 fn failing_calls() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
@@ -35,20 +35,20 @@ fn failing_calls() -> &'static Path {
             .arg(&new)
             .arg("-ldl");
         assert!(cc.status().unwrap().success(), "{cc:?}");
-        // At once, as another process may be using it.
+        // Atomically, since another process may be using it.
         fs::rename(&new, &library).unwrap();
         library
     })
 }
 
-/// A database, the ledger of a process that writes to it, and the file whose presence fills the disk.
+/// A database on a failing disk, and the files that control the faults.
 struct Disk<'a> {
     database: &'a TestDatabase,
     folder: TempDir,
 }
 
 impl<'a> Disk<'a> {
-    fn of(database: &'a TestDatabase) -> Self {
+    fn new(database: &'a TestDatabase) -> Self {
         Self {
             database,
             folder: tempfile::tempdir().unwrap(),
@@ -75,7 +75,7 @@ impl<'a> Disk<'a> {
         Plan::endless(&self.database.url(), &self.ledger(), "r")
     }
 
-    /// The command, with calls on the files of the database that may fail.
+    /// Preloads the library into a command, for the files of the database.
     fn preload(&self, mut command: Command) -> Command {
         command
             .env("LD_PRELOAD", failing_calls())
@@ -90,27 +90,27 @@ impl<'a> Disk<'a> {
         Entries::read(&self.ledger())
     }
 
-    /// Waits until so many more entries of this sort have been written.
+    /// Waits until this many more matching entries are in the ledger.
     #[track_caller]
-    fn wait_for(&self, more: u64, is_of_sort: fn(&Entry) -> bool) {
-        let before = self.entries().count(is_of_sort);
-        eventually(|| (self.entries().count(is_of_sort) >= before + more).then_some(()));
+    fn wait_for(&self, more: u64, is_counted: fn(&Entry) -> bool) {
+        let before = self.entries().count(is_counted);
+        eventually(|| (self.entries().count(is_counted) >= before + more).then_some(()));
     }
 
-    /// Lets the process come to its end, and looks at what it leaves.
+    /// Stops the process, and checks what it has stored.
     fn stop(&self, process: Spawned) -> Entries {
         File::create(self.plan().stop_file()).unwrap();
         process.wait_for_success();
         let entries = self.entries();
-        History::read(&self.database.url()).assert_keeps(&entries);
+        History::read(&self.database.url()).assert_stores(&entries);
         entries
     }
 }
 
 #[test]
-fn a_full_disk_is_named_and_later_writes_are_kept() {
+fn a_full_disk_is_reported_and_later_writes_are_durable() {
     on_database(Backend::Sqlite, async |database| {
-        let disk = Disk::of(database);
+        let disk = Disk::new(database);
         let process = Spawned::new(&mut disk.preload(disk.plan().command()));
         let rounds = counts::full_disks();
         for _ in 0..rounds {
@@ -125,18 +125,18 @@ fn a_full_disk_is_named_and_later_writes_are_kept() {
             entry.is_failure_of(ErrorKind::StorageFull) && !entry.is_transient_failure()
         });
         eprintln!(
-            "{rounds} times full: {} errors told, {} acknowledged, 0 lost",
+            "{rounds} times full: {} errors reported, {} acknowledged, 0 lost",
             entries.failed(),
             entries.acknowledged()
         );
     });
 }
 
-/// By default a commit waits for the disk, and so nothing is acknowledged while that fails.
+/// By default a commit waits for the disk, so nothing is acknowledged while syncs fail.
 #[test]
-fn what_is_not_on_the_disk_is_not_acknowledged() {
+fn a_write_that_is_not_synced_is_not_acknowledged() {
     on_database(Backend::Sqlite, async |database| {
-        let disk = Disk::of(database);
+        let disk = Disk::new(database);
         let plan = Plan {
             retries: false,
             ..disk.plan()
@@ -144,7 +144,8 @@ fn what_is_not_on_the_disk_is_not_acknowledged() {
         let process = Spawned::new(&mut disk.preload(plan.command()));
         disk.wait_for(50, Entry::is_acknowledgement);
         File::create(disk.unsynced()).unwrap();
-        // What had been synced just before is acknowledged by then: each of the four tasks has failed once at least.
+        // By then each of the four tasks has failed at least once, and earlier syncs are
+        // acknowledged.
         disk.wait_for(12, Entry::is_failure);
         let acknowledged = disk.entries().acknowledged();
         disk.wait_for(40, Entry::is_failure);
@@ -157,44 +158,49 @@ fn what_is_not_on_the_disk_is_not_acknowledged() {
 }
 
 #[test]
-fn a_call_of_the_system_that_fails_loses_nothing() {
-    /// So many are made by opening, migrating and writing.
+fn a_failing_system_call_loses_nothing() {
+    /// Opening, migrating and writing make at least this many calls.
     const CALLS: u64 = 200;
 
     let calls = counts::failing_calls();
-    assert!((1..=CALLS).contains(&calls), "there are {CALLS} calls");
+    assert!(
+        (1..=CALLS).contains(&calls),
+        "the number of failing calls is from 1 to {CALLS}"
+    );
     let (mut acknowledged, mut failed) = (0, 0);
-    // All of them, or some all over.
+    // All of them, or evenly spaced ones.
     for number in 0..calls {
         let call = 1 + number * CALLS / calls;
         on_database(Backend::Sqlite, async |database| {
-            let disk = Disk::of(database);
+            let disk = Disk::new(database);
             let plan = Plan {
                 tasks: 2,
                 runs: 12,
-                // The error is told, or it is mended by another try.
+                // With retries the store recovers, without them it reports the error.
                 retries: number % 2 == 0,
                 ..disk.plan()
             };
             let mut command = disk.preload(plan.command());
             command.env("FAULTS_CALL", call.to_string());
             Spawned::new(&mut command).wait_for_success();
-            assert!(disk.hit().exists(), "there was no call {call}");
+            assert!(disk.hit().exists(), "the process made no call {call}");
 
             let entries = disk.entries();
             let history = History::read(&database.url());
-            history.assert_keeps(&entries);
+            history.assert_stores(&entries);
             assert_eq!(history.runs.len(), 24, "call {call}");
             acknowledged += entries.acknowledged();
             failed += entries.failed();
         });
     }
-    eprintln!("{calls} calls failed: {failed} errors told, {acknowledged} acknowledged, 0 lost");
-    assert!(failed > calls / 10, "hardly any error was told");
+    eprintln!(
+        "{calls} calls failed: {failed} errors reported, {acknowledged} acknowledged, 0 lost"
+    );
+    assert!(failed > calls / 10, "hardly any error was reported");
 }
 
 #[test]
-fn a_file_that_may_not_grow_loses_nothing() {
+fn a_file_size_limit_loses_nothing() {
     on_database(Backend::Sqlite, async |database| {
         let disk = Disk::of(database);
         let process = Spawned::new(&mut ignoring_sigxfsz(&disk.plan().command()));
@@ -206,49 +212,50 @@ fn a_file_that_may_not_grow_loses_nothing() {
     });
 }
 
-/// Says what it is told of a database that can't be written to.
+/// Prints the kind of the error that a write gets.
 #[test]
 #[ignore = "a child process of the case below"]
 #[expect(clippy::print_stdout, reason = "the parent reads it")]
-fn child_that_may_only_read() {
-    let told: Result<()> = runtime().block_on(async {
+fn child_that_writes_to_a_read_only_folder() {
+    let outcome: Result<()> = runtime().block_on(async {
         let store = AuditStore::connect(env::var(CHILD_URL).unwrap()).await?;
         store.start_run(&running("new")).await
     });
-    println!("\ntold {:?}", told.unwrap_err().kind());
+    println!("\nkind {:?}", outcome.unwrap_err().kind());
 }
 
 #[test]
-fn a_read_only_folder_is_a_typed_error() {
+fn a_read_only_folder_causes_a_typed_error() {
     on_database(Backend::Sqlite, async |database| {
         let store = database.store().await;
         store.start_run(&running("old")).await.unwrap();
-        let told_of = |url: &str, file: &Path| {
-            let mut command =
-                Disk::of(database).preload(test_command("faults::disks::child_that_may_only_read"));
+        let error_kind_of = |url: &str, file: &Path| {
+            let mut command = Disk::new(database).preload(test_command(
+                "faults::disks::child_that_writes_to_a_read_only_folder",
+            ));
             command
                 .env("FAULTS_READ_ONLY", "1")
                 .env("FAULTS_ON", file)
                 .env(CHILD_URL, url);
             let printed = Spawned::new(command.stdout(Stdio::piped())).wait_for_success();
-            let kind = printed.lines().find_map(|line| line.strip_prefix("told "));
+            let kind = printed.lines().find_map(|line| line.strip_prefix("kind "));
             kind.unwrap_or_else(|| panic!("{printed}")).to_owned()
         };
-        // What a crash leaves: a log that nobody has open.
+        // As a crash leaves it: a write-ahead log that no process has open.
         let crashed = tempfile::tempdir().unwrap();
         let file = crashed.path().join("runtrail.db");
         for suffix in ["", "-wal"] {
-            let of_crash = |file: &Path| PathBuf::from(format!("{}{suffix}", file.display()));
-            fs::copy(of_crash(&database.file()), of_crash(&file)).unwrap();
+            let with_suffix = |file: &Path| PathBuf::from(format!("{}{suffix}", file.display()));
+            fs::copy(with_suffix(&database.file()), with_suffix(&file)).unwrap();
         }
-        let after_crash = told_of(&format!("sqlite://{}?mode=rwc", file.display()), &file);
-        let while_open = told_of(&database.url(), &database.file());
+        let after_crash = error_kind_of(&format!("sqlite://{}?mode=rwc", file.display()), &file);
+        let while_open = error_kind_of(&database.url(), &database.file());
         store.close().await.unwrap();
-        let after_close = told_of(&database.url(), &database.file());
+        let after_close = error_kind_of(&database.url(), &database.file());
         eprintln!(
-            "read-only folder: {after_crash} after a crash, {while_open} while it is open, {after_close} else"
+            "read-only folder: {after_crash} after a crash, {while_open} while it is open, {after_close} after it was closed"
         );
-        // SQLite says that it can't open what it would have to make.
+        // Where SQLite would have to create a file, it reports that it can't open it.
         for kind in [after_crash, while_open, after_close] {
             assert!(["ReadOnly", "Backend"].contains(&kind.as_str()), "{kind}");
         }
@@ -256,10 +263,10 @@ fn a_read_only_folder_is_a_typed_error() {
     });
 }
 
-/// A full disk ends a transaction in SQLite, but not in the driver: on a pool that isn't made as documented, what is
-/// written after the next one that is dropped would be acknowledged and lost.
+/// A full disk ends a transaction in SQLite, but not in the driver. On a pool that isn't set up as
+/// documented, writes after the next dropped transaction would be acknowledged and lost.
 #[test]
-fn a_hosts_transaction_on_a_full_disk_loses_nothing_on_a_pool_made_as_documented() {
+fn a_hosts_transaction_on_a_full_disk_loses_nothing_on_a_pool_set_up_as_documented() {
     on_database(Backend::Sqlite, async |database| {
         let mut options = sea_orm::ConnectOptions::new(database.url());
         options.max_connections(1).sqlx_logging(false);
@@ -284,19 +291,19 @@ fn a_hosts_transaction_on_a_full_disk_loses_nothing_on_a_pool_made_as_documented
             execute(&host, "PRAGMA max_page_count = 1000000").await;
             drop(host.begin().await.unwrap());
             for number in 0..10 {
-                let script = Script::of(&format!("{round}-{number}"));
+                let script = Script::for_run(&format!("{round}-{number}"));
                 script.write(&store, Write::Start).await.unwrap();
                 ledger.write(&script.entries(Write::Start));
             }
-            History::read(&database.url()).assert_keeps(&ledger.entries());
+            History::read(&database.url()).assert_stores(&ledger.entries());
         }
         host.close().await.unwrap();
-        History::read(&database.url()).assert_keeps(&ledger.entries());
+        History::read(&database.url()).assert_stores(&ledger.entries());
     });
 }
 
 #[test]
-fn a_file_that_is_opened_read_only_says_so() {
+fn writes_to_a_file_that_is_opened_read_only_are_refused() {
     on_database(Backend::Sqlite, async |database| {
         database.store().await.close().await.unwrap();
         let url = database.url().replace("mode=rwc", "mode=ro");

@@ -7,8 +7,8 @@ use sea_orm::{ConnectOptions, Database, TransactionTrait};
 
 use super::counts;
 use super::ledger::Ledger;
-use super::outside::{History, assert_no_orphans};
 use super::script::{Script, Write};
+use super::sql_client::{History, assert_no_orphans};
 use super::writer::Writer;
 use crate::fixture::*;
 
@@ -17,8 +17,9 @@ const POLLS: RangeInclusive<u32> = 0..=30;
 const WORKERS: usize = 8;
 
 on_each_backend! {
-    /// Each write of a run is dropped at each poll; none of them is repeated. Beside them, writes that are not.
-    async fn a_dropped_write_is_whole_or_absent_and_later_ones_are_kept(database) {
+    /// Drops each write of a run at each poll, without a retry, alongside writes that are not
+    /// dropped.
+    async fn a_dropped_write_is_whole_or_absent_and_later_ones_are_durable(database) {
         let store = database.store().await;
         let ledger = Ledger::temporary();
         let rounds = counts::drops();
@@ -27,10 +28,10 @@ on_each_backend! {
             let mut dropped = 0;
             for round in (0..rounds).skip(worker).step_by(WORKERS) {
                 for polls in POLLS {
-                    let script = Script::of(&format!("{round}-{polls}"));
+                    let script = Script::for_run(&format!("{round}-{polls}"));
                     script.write(&store, Write::Start).await.unwrap();
                     ledger.write(&script.entries(Write::Start));
-                    let new = Script::of(&format!("{round}-{polls}-new"));
+                    let new = Script::for_run(&format!("{round}-{polls}-new"));
                     let ended = [
                         poll_some(script.write(&store, Write::AppendLog), polls).await,
                         poll_some(script.write(&store, Write::AppendLogs), polls).await,
@@ -51,23 +52,24 @@ on_each_backend! {
         let dropped: u64 = futures_util::future::join_all((0..WORKERS).map(work)).await.into_iter().sum();
         assert!(dropped > rounds, "only {dropped} were dropped");
 
-        // First with the connections still open, on which a transaction might be.
-        History::read(&database.url()).assert_keeps(&ledger.entries());
+        // First while the connections are still open, since one of them might still have an open
+        // transaction.
+        History::read(&database.url()).assert_stores(&ledger.entries());
         store.close().await.unwrap();
         let history = History::read(&database.url());
-        history.assert_keeps(&ledger.entries());
+        history.assert_stores(&ledger.entries());
         eprintln!(
-            "{dropped} writes dropped on {:?}: {} acknowledged beside them, 0 lost; {} runs and {} events stored",
+            "{dropped} writes dropped on {:?}: {} acknowledged alongside them, 0 lost; {} runs and {} events stored",
             database.backend(), ledger.entries().acknowledged(), history.runs.len(), history.events.len()
         );
     }
 
-    /// A dropped write can be repeated at once: it is then there, and there once.
+    /// A dropped write can be repeated at once, and is then stored exactly once.
     async fn a_dropped_write_can_be_repeated(database) {
         let store = database.store().await;
         let ledger = Ledger::temporary();
         for polls in POLLS {
-            let script = Script::of(&polls.to_string());
+            let script = Script::for_run(&polls.to_string());
             for write in Write::ALL {
                 poll_some(script.write(&store, write), polls).await;
                 script.write(&store, write).await.unwrap();
@@ -75,7 +77,7 @@ on_each_backend! {
             }
         }
         let history = History::read(&database.url());
-        history.assert_keeps(&ledger.entries());
+        history.assert_stores(&ledger.entries());
         assert_eq!(history.runs.len(), POLLS.count());
     }
 
@@ -92,26 +94,27 @@ on_each_backend! {
         store.start_run(&finished_at("kept", 5_000)).await.unwrap();
         store.append_log(&event("kept", 0)).await.unwrap();
 
-        let mut seen_half_way = false;
+        let mut seen_partial = false;
         for polls in (1..).step_by(3) {
             let done = poll_some(store.purge_older_than(at(2_000)), polls).await;
             assert_no_orphans(&database.url());
-            // By one statement, since the dropped purge may still be at work.
+            // In one statement, since the dropped purge may still be running.
             let surplus = "SELECT COUNT(*) - 3 * (SELECT COUNT(*) FROM skill_runs) FROM skill_run_logs";
-            assert_eq!(fetch::<i64>(&db, surplus).await, [1 - 3], "whole runs, and the one that is kept with one event");
+            assert_eq!(fetch::<i64>(&db, surplus).await, [1 - 3], "only whole runs, and the retained run with its one event");
             let left = count(&db, "skill_runs").await;
-            seen_half_way |= left > 1 && left < 1_001;
+            seen_partial |= left > 1 && left < 1_001;
             if done.is_some() {
                 break;
             }
         }
-        assert!(seen_half_way, "every batch commits by itself");
+        assert!(seen_partial, "every batch commits on its own");
         assert_eq!(fetch::<String>(&db, "SELECT id FROM skill_runs").await, ["kept"]);
         assert_eq!(count(&db, "skill_run_logs").await, 1);
     }
 
-    /// On a pool that is made as the README says, and shared with a host whose own transactions are cut off anywhere.
-    async fn a_hosts_dropped_transactions_lose_nothing_on_a_pool_made_as_documented(database) {
+    /// On a pool that is set up as in the README, and shared with a host whose own transactions are
+    /// dropped anywhere.
+    async fn a_hosts_dropped_transactions_lose_nothing_on_a_pool_set_up_as_documented(database) {
         let mut options = ConnectOptions::new(database.url());
         options.max_connections(4).sqlx_logging(false);
         options.map_sqlx_sqlite_opts(|sqlite| {
@@ -129,11 +132,11 @@ on_each_backend! {
             for round in (0..rounds).skip(worker).step_by(WORKERS) {
                 for polls in POLLS {
                     match poll_some(host.begin(), polls).await {
-                        // Dropped in the middle, and perhaps while another begins inside of it.
+                        // Dropped while open, and in some cases while a nested transaction begins.
                         Some(txn) => drop(poll_some(txn.unwrap().begin(), polls / 2).await),
                         None => dropped += 1,
                     }
-                    let script = Script::of(&format!("{round}-{polls}"));
+                    let script = Script::for_run(&format!("{round}-{polls}"));
                     script.write(&store, Write::Start).await.unwrap();
                     ledger.write(&script.entries(Write::Start));
                 }
@@ -143,11 +146,11 @@ on_each_backend! {
         let dropped: u64 = futures_util::future::join_all((0..WORKERS).map(work)).await.into_iter().sum();
         assert!(dropped >= rounds, "only {dropped} were dropped");
 
-        History::read(&database.url()).assert_keeps(&ledger.entries());
+        History::read(&database.url()).assert_stores(&ledger.entries());
         host.close().await.unwrap();
-        History::read(&database.url()).assert_keeps(&ledger.entries());
+        History::read(&database.url()).assert_stores(&ledger.entries());
         eprintln!(
-            "{dropped} begins dropped on {:?}: {} acknowledged beside them, 0 lost",
+            "{dropped} begins dropped on {:?}: {} acknowledged alongside them, 0 lost",
             database.backend(), ledger.entries().acknowledged()
         );
     }

@@ -1,12 +1,12 @@
 /*
- * Makes system calls on chosen files fail, in a process that this library is preloaded into.
+ * Makes system calls on chosen files fail, in a process that preloads this library.
  *
- * FAULTS_ON         the files: those whose path begins with this
- * FAULTS_CALL       which write, truncation or sync of them fails with EIO, counted from 1; only that one
- * FAULTS_HIT        a file that is made once it has failed
- * FAULTS_FULL       as long as this file exists, writes and truncations fail with ENOSPC
- * FAULTS_UNSYNCED   as long as this file exists, syncs fail with EIO
- * FAULTS_READ_ONLY  if set, opening them for writing fails with EROFS
+ * FAULTS_ON         prefix of the paths of the chosen files
+ * FAULTS_CALL       number of the one write, truncation or sync that fails with EIO, counted from 1
+ * FAULTS_HIT        file to create when that call fails
+ * FAULTS_FULL       while this file exists, writes and truncations fail with ENOSPC
+ * FAULTS_UNSYNCED   while this file exists, syncs fail with EIO
+ * FAULTS_READ_ONLY  if set, opening the chosen files for writing fails with EROFS
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -22,26 +22,26 @@
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
-static int is_concerned(const char *path) {
+static int is_chosen(const char *path) {
     const char *files = getenv("FAULTS_ON");
     return files && strncmp(path, files, strlen(files)) == 0;
 }
 
-static int is_open_on_one(int file) {
+static int is_open_on_chosen(int file) {
     char link[64], path[PATH_MAX];
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length < 0)
         return 0;
     path[length] = 0;
-    return is_concerned(path);
+    return is_chosen(path);
 }
 
 static int fails(int file, int is_write) {
     static atomic_long calls;
     const char *full = getenv("FAULTS_FULL"), *unsynced = getenv("FAULTS_UNSYNCED");
     const char *call = getenv("FAULTS_CALL"), *hit = getenv("FAULTS_HIT");
-    if (!is_open_on_one(file))
+    if (!is_open_on_chosen(file))
         return 0;
     if (is_write && full && access(full, F_OK) == 0) {
         errno = ENOSPC;
@@ -96,12 +96,12 @@ int open64(const char *path, int flags, ...) {
         mode = va_arg(more, mode_t);
         va_end(more);
     }
-    if ((flags & O_ACCMODE) != O_RDONLY && getenv("FAULTS_READ_ONLY") && is_concerned(path)) {
+    if ((flags & O_ACCMODE) != O_RDONLY && getenv("FAULTS_READ_ONLY") && is_chosen(path)) {
         errno = EROFS;
         return -1;
     }
     return REAL(open64)(path, flags, mode);
 }
 
-/* The same function, as it is in the C library of a 64-bit system. */
+/* They are one function in the C library of a 64-bit system. */
 int open(const char *path, int flags, ...) __attribute__((alias("open64")));

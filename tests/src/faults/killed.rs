@@ -9,22 +9,23 @@ use runtrail_store::AuditStore;
 
 use super::counts;
 use super::ledger::{Entries, Entry};
-use super::outside::{History, ask, assert_no_orphans, count, settle};
+use super::sql_client::{History, assert_no_orphans, count, run_sql, settle};
 use super::writer::Plan;
 use crate::fixture::*;
 
-/// Kills on one database; the next ones get another, or looking at it would take longer and longer.
-const KILLS_OF_A_DATABASE: u64 = 25;
+/// After this many kills a new database is used, since reading a growing one takes longer and
+/// longer.
+const KILLS_PER_DATABASE: u64 = 25;
 
 fn kill_writers(backend: Backend, kills: u64) {
     let mut acknowledged = 0;
-    for first in (0..kills).step_by(KILLS_OF_A_DATABASE.try_into().unwrap()) {
+    for first in (0..kills).step_by(KILLS_PER_DATABASE.try_into().unwrap()) {
         on_database(backend, async |database| {
             database.store().await.close().await.unwrap();
             let folder = tempfile::tempdir().unwrap();
             let ledger = folder.path().join("ledger");
-            for round in first..kills.min(first + KILLS_OF_A_DATABASE) {
-                // It opens what the last one has left.
+            for round in first..kills.min(first + KILLS_PER_DATABASE) {
+                // Each process opens the database as the last one left it.
                 let process = Plan::endless(&database.url(), &ledger, &format!("r{round}")).spawn();
                 if round % 4 > 0 {
                     let before = Entries::read(&ledger).len();
@@ -37,16 +38,16 @@ fn kill_writers(backend: Backend, kills: u64) {
                 let entries = Entries::read(&ledger);
                 entries.assert_no_failure();
                 if round == first {
-                    // Before anybody else has opened it, who might repair it.
+                    // Before another program opens it, which might repair it.
                     assert_opens_without_repair(&database.url(), &entries).await;
                 }
-                History::read(&database.url()).assert_keeps(&entries);
+                History::read(&database.url()).assert_stores(&entries);
             }
             acknowledged += Entries::read(&ledger).acknowledged();
         });
     }
     eprintln!("{kills} kills on {backend:?}: {acknowledged} acknowledged, 0 lost");
-    assert!(acknowledged > kills, "hardly anything was written");
+    assert!(acknowledged > kills, "there were too few writes");
 }
 
 async fn assert_opens_without_repair(url: &str, entries: &[Entry]) {
@@ -60,16 +61,16 @@ async fn assert_opens_without_repair(url: &str, entries: &[Entry]) {
 }
 
 #[test]
-fn what_was_acknowledged_survives_kills_on_sqlite() {
+fn acknowledged_writes_survive_kills_on_sqlite() {
     kill_writers(Backend::Sqlite, counts::kills());
 }
 
 #[test]
-fn what_was_acknowledged_survives_kills_on_postgres() {
+fn acknowledged_writes_survive_kills_on_postgres() {
     kill_writers(Backend::Postgres, counts::kills_on_postgres());
 }
 
-/// Says when it begins, and purges everything that is finished.
+/// Prints a line before it purges every finished run.
 #[test]
 #[ignore = "a child process of the case below"]
 #[expect(clippy::print_stdout, reason = "the parent reads it")]
@@ -107,8 +108,8 @@ on_each_backend! {
 
         let mut half_way = 0;
         for _ in 0..counts::killed_calls() {
-            ask(&url, &finished);
-            ask(&url, &events);
+            run_sql(&url, &finished);
+            run_sql(&url, &events);
             let mut command = test_command("faults::killed::child_that_purges");
             let mut process = Spawned::new(command.env(CHILD_URL, &url).stdout(Stdio::piped()));
             assert!(process.lines().any(|line| line == "purging"));
@@ -119,8 +120,8 @@ on_each_backend! {
             let left = count(&url, "skill_runs") - 1;
             half_way += u64::from(left > 0 && left < 2_000);
             assert_no_orphans(&url);
-            assert_eq!(count(&url, "skill_run_logs") - 1, 3 * left, "a run goes with all its events, or none");
-            // What it didn't get to, to the run.
+            assert_eq!(count(&url, "skill_run_logs") - 1, 3 * left, "a run is deleted with all its events, or not at all");
+            // Repeated, the purge deletes exactly the rest.
             assert_eq!(store.purge_older_than(at(1_000_000)).await.unwrap(), left);
             assert_eq!(count(&url, "skill_runs"), 1);
             assert_eq!(count(&url, "skill_run_logs"), 1);
@@ -132,7 +133,8 @@ on_each_backend! {
     async fn a_killed_migration_leaves_nothing_behind_and_completes_when_it_is_repeated(database) {
         let url = database.url();
         let db = database.connection().await;
-        // How long one takes, from its start to its end: but not to build it, if nobody has yet.
+        // Measures a migration, but not the build of the command, which happens here if nothing has
+        // built it yet.
         let mut command = migration_command(&url);
         let begun = Instant::now();
         Spawned::new(command.arg("up")).wait_for_success();

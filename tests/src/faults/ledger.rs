@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use runtrail_audit::{Error, ErrorKind};
 use tempfile::TempDir;
 
-/// What writers have been told, on the disk before anything else happens.
+/// The answers that writers got. Each is synced to disk before the writer continues.
 pub(super) struct Ledger {
     file: Mutex<File>,
     path: PathBuf,
@@ -45,7 +45,7 @@ impl Entry {
         }
     }
 
-    /// Whether it says that a write is stored.
+    /// Whether it is the acknowledgement of a write.
     pub(super) fn is_acknowledgement(&self) -> bool {
         !self.is_failure()
     }
@@ -77,7 +77,7 @@ impl Entry {
         }
     }
 
-    fn of_line(line: &str) -> Self {
+    fn parse(line: &str) -> Self {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
             ["started", id] => Self::started(id),
@@ -87,7 +87,7 @@ impl Entry {
                 kind: kind.into(),
                 is_transient: is_transient.parse().unwrap(),
             },
-            _ => panic!("{line:?} is no entry of a ledger"),
+            _ => panic!("{line:?} is not an entry of a ledger"),
         }
     }
 }
@@ -102,7 +102,7 @@ impl Ledger {
         }
     }
 
-    /// One that is gone with this.
+    /// Creates a ledger whose file is deleted when it is dropped.
     pub(super) fn temporary() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut ledger = Self::open(&folder.path().join("ledger"));
@@ -122,16 +122,16 @@ impl Ledger {
     }
 }
 
-/// What was in a ledger at some moment.
+/// The contents of a ledger at some moment.
 pub(super) struct Entries(Vec<Entry>);
 
 impl Entries {
-    /// Without a last line that its writer was killed at.
+    /// Ignores a last line that is incomplete because its writer was killed.
     pub(super) fn read(path: &Path) -> Self {
         let text = fs::read_to_string(path).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let lines = whole.split('\n').filter(|line| !line.is_empty());
-        Self(lines.map(Entry::of_line).collect())
+        Self(lines.map(Entry::parse).collect())
     }
 
     pub(super) fn acknowledged(&self) -> u64 {
@@ -151,7 +151,7 @@ impl Entries {
         self.assert_failures(|_| false);
     }
 
-    /// Every failure is an expected one.
+    /// Asserts that every failure is an expected one.
     #[track_caller]
     pub(super) fn assert_failures(&self, is_expected: impl Fn(&Entry) -> bool) {
         for entry in self.iter() {

@@ -1,16 +1,17 @@
-//! What may happen to a program and its database, and that nothing acknowledged is lost by it.
+//! Injects faults into programs and databases, and checks that no acknowledged write is lost.
 //!
-//! Writers write down on the disk what was acknowledged (`ledger.rs`), the fault comes, and then `sqlite3` or `psql`
-//! say what is stored (`outside.rs`). Everything that is stored has to be what its id says (`script.rs`).
+//! Writers note each acknowledged write in a ledger on disk (`ledger.rs`). After the fault,
+//! `sqlite3` or `psql` reads the database (`sql_client.rs`). Every stored row has to match the
+//! record that follows from its id (`script.rs`).
 
-// What the cases work with.
+// Shared by the cases.
 
-/// How much of each fault.
+/// How often each fault is injected.
 mod counts;
 mod ledger;
-mod outside;
 mod proxy;
 mod script;
+mod sql_client;
 mod writer;
 
 // The faults.
@@ -19,12 +20,12 @@ mod writer;
 mod killed;
 
 /// Copies that are killed while their source is written to.
-mod copied;
+mod killed_copies;
 
 /// Futures that are dropped: of the store, and of a host's own transactions.
 mod dropped;
 
-/// Concurrent calls about one run: one order must explain their answers.
+/// Concurrent calls about one run: a single order must explain their answers.
 mod races;
 
 /// Starts of one run that overtake each other.
@@ -33,26 +34,26 @@ mod restarts;
 /// Disks that are full, broken or read-only.
 mod disks;
 
-/// Many writers at once, and locks that others hold.
+/// Many concurrent writers, and locks of other processes.
 mod contention;
 
-/// How long a call waits for others, and which calls it delays.
+/// How long a call waits for other calls, and which calls it delays.
 mod waiting;
 
-/// A purge beside writers.
+/// A purge alongside writers.
 mod purge;
 
-/// Servers that crash, replies that are lost, standbys that take over.
+/// Servers that crash, replies that get lost, and failover to a standby.
 mod servers;
 
-/// What a store does about failures that pass, and how long it waits.
+/// How a store retries transient failures, and how long it waits.
 mod retries;
 
-/// Rows that somebody else has damaged.
+/// Rows that another program has damaged.
 mod damage;
 
-/// Values and queries that nobody means well with, the same on both backends.
+/// Hostile values and queries, with equal results on both backends.
 mod hostile;
 
-/// Hours of writing, with a bit of everything.
+/// Hours of writing, with purges and kills.
 mod soak;

@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use url::Url;
 
-/// A proxy in front of a PostgreSQL server: it can lose a reply, fall silent, and lead to another server.
+/// A proxy in front of a PostgreSQL server. It can drop a reply, stall, and redirect to another
+/// server.
 pub(super) struct Proxy {
     url: String,
     link: Arc<Link>,
@@ -18,17 +19,18 @@ pub(super) struct Proxy {
 struct Link {
     /// Host and port.
     server: Mutex<String>,
-    /// Replies to writes that get through before one is lost; negative if none is to be lost.
+    /// How many replies to writes are forwarded before one is dropped; negative if none is to be
+    /// dropped.
     before_loss: AtomicI64,
     lost: AtomicU64,
     is_stalled: watch::Sender<bool>,
-    /// Everything that clients have sent.
+    /// All bytes from clients since the last call of `statements`.
     requests: Mutex<Vec<u8>>,
 }
 
 impl Proxy {
-    /// In front of the server that this URL names.
-    pub(super) async fn before(url: &str) -> Self {
+    /// Starts a proxy in front of the server in this URL.
+    pub(super) async fn in_front_of(url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let link = Arc::new(Link {
@@ -38,10 +40,10 @@ impl Proxy {
             is_stalled: watch::Sender::new(false),
             requests: Mutex::default(),
         });
-        let of_task = Arc::clone(&link);
+        let task_link = Arc::clone(&link);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let link = Arc::clone(&of_task);
+                let link = Arc::clone(&task_link);
                 tokio::spawn(async move { link.forward(client).await });
             }
         });
@@ -49,7 +51,7 @@ impl Proxy {
         let mut url = Url::parse(url).unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
         url.set_port(Some(port)).unwrap();
-        // The messages are read.
+        // The proxy parses the messages, so they must not be encrypted.
         url.query_pairs_mut().append_pair("sslmode", "disable");
         Self {
             url: url.into(),
@@ -58,7 +60,7 @@ impl Proxy {
         }
     }
 
-    /// The statements that were prepared through here since this was last asked, in their order.
+    /// Returns the statements that clients have prepared since the last call, in order.
     pub(super) fn statements(&self) -> Vec<String> {
         let requests = std::mem::take(&mut *self.link.requests.lock().unwrap());
         let texts = requests
@@ -74,17 +76,17 @@ impl Proxy {
             .collect()
     }
 
-    /// The URL of the same database, through here.
+    /// The URL of the database through the proxy.
     pub(super) fn url(&self) -> &str {
         &self.url
     }
 
-    /// The next write is executed and committed, but the reply gets lost, and the connection with it.
+    /// Lets the server commit the next write, then drops the reply and the connection.
     pub(super) fn lose_next_reply(&self) {
         self.lose_reply_after(0);
     }
 
-    /// The same once so many replies to writes have got through.
+    /// Does the same after forwarding this many replies to writes.
     pub(super) fn lose_reply_after(&self, replies: i64) {
         self.link.before_loss.store(replies, Ordering::SeqCst);
     }
@@ -93,12 +95,12 @@ impl Proxy {
         self.link.lost.load(Ordering::SeqCst)
     }
 
-    /// New connections lead to this server.
+    /// Sends new connections to this server.
     pub(super) fn redirect_to(&self, url: &str) {
         *self.link.server.lock().unwrap() = address(url);
     }
 
-    /// From now on nothing gets through, and nobody is told.
+    /// Forwards nothing from now on, and keeps the connections open.
     pub(super) fn stall(&self) {
         self.link.is_stalled.send_replace(true);
     }
@@ -130,7 +132,7 @@ impl Link {
         }
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
-        // Whatever ends one of the two ends the other.
+        // The end of either direction closes both.
         tokio::select! {
             _ = self.forward_requests(from_client, to_server) => {}
             _ = self.forward_replies(from_server, to_client) => {}
@@ -154,7 +156,7 @@ impl Link {
         }
     }
 
-    /// Message by message: a letter, a length that counts itself, and the rest.
+    /// Forwards one message at a time: a type byte, a length that includes itself, and the body.
     async fn forward_replies(
         &self,
         mut server: OwnedReadHalf,
@@ -181,7 +183,7 @@ impl Link {
             if !is_losing {
                 client.write_all(&message).await?;
             } else if kind == READY_FOR_QUERY {
-                // It is said only after the commit.
+                // The server sends it only after the commit.
                 self.lost.fetch_add(1, Ordering::SeqCst);
                 return Ok(());
             }
@@ -190,7 +192,7 @@ impl Link {
 
     async fn wait_while_stalled(&self) {
         let mut is_stalled = self.is_stalled.subscribe();
-        // Its sender lives as long as we do.
+        // Can't fail: `self` owns the sender.
         let _ = is_stalled.wait_for(|is_stalled| !is_stalled).await;
     }
 }

@@ -5,13 +5,14 @@ use runtrail_audit::{ErrorKind, Page, RunFilter, Storage};
 
 use super::counts;
 use super::ledger::Ledger;
-use super::outside::{History, assert_no_orphans, count};
 use super::script::{EVENTS, Script, Write, event};
+use super::sql_client::{History, assert_no_orphans, count};
 use super::writer::Writer;
 
 on_each_backend! {
-    /// Sixteen tasks each have a run that is never finished, and write others that soon are; all of them list.
-    async fn a_purge_beside_writers_takes_only_what_is_due(database) {
+    /// Each of sixteen tasks starts a run that never finishes, writes and finishes others, and
+    /// lists runs and events.
+    async fn a_purge_alongside_writers_deletes_only_due_runs(database) {
         let url = database.url();
         let store = database.store().await;
         let ledger = Ledger::temporary();
@@ -20,21 +21,21 @@ on_each_backend! {
 
         let write = async |task: u64| {
             let writer = Writer { store: &store, ledger: &ledger };
-            let kept = Script::of(&format!("running-{task}"));
-            kept.write(&store, Write::Start).await.unwrap();
+            let unfinished = Script::for_run(&format!("running-{task}"));
+            unfinished.write(&store, Write::Start).await.unwrap();
             let mut written = 0;
             while begun.elapsed() < time {
-                // An event of it while others of its age are purged.
-                kept.write(&store, Write::AppendLog).await.unwrap();
+                // The same event again, while finished runs of the same age are purged.
+                unfinished.write(&store, Write::AppendLog).await.unwrap();
                 let id = format!("{task}-{written}");
                 writer.write(&id).await;
-                // Its run may just be going.
+                // The purge may delete the run at the same time.
                 if let Err(err) = store.append_log(&event(&id, EVENTS)).await {
                     assert_eq!(err.kind(), ErrorKind::NotFound, "{err:?}");
                 }
                 let listed = store.list_runs_filtered(&RunFilter::new(), Page::first(20)).await.unwrap();
                 assert!(!listed.is_empty());
-                store.list_logs_by_run(&kept.run.id).await.unwrap();
+                store.list_logs_by_run(&unfinished.run.id).await.unwrap();
                 store.count_runs_filtered(&RunFilter::new()).await.unwrap();
                 written += 1;
             }
@@ -60,7 +61,7 @@ on_each_backend! {
         assert_eq!(count(&url, "skill_runs WHERE finished_at IS NULL"), 16);
         assert!(purged > 0);
         let left = purged + count(&url, "skill_runs WHERE finished_at IS NOT NULL");
-        assert_eq!(left, written, "every run was purged, or is there");
+        assert_eq!(left, written, "every run is stored or purged");
         History::read(&url).assert_is_whole();
         eprintln!("{} s of purging on {:?}: {written} runs written, {purged} purged", time.as_secs(), database.backend());
     }

@@ -1,4 +1,5 @@
-//! An older attempt that reaches the database late never replaces an acknowledged start.
+//! An older attempt to start a run never replaces an acknowledged start, even if it reaches the
+//! database late.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use sea_orm::{
 
 use crate::fixture::*;
 
-/// The run `r`, started with this skill.
+/// Returns a running run `r` of this skill.
 fn start(skill: &str) -> SkillRun {
     with(running("r"), |run| run.skill_id = skill.into())
 }
@@ -38,7 +39,8 @@ async fn settled(db: &impl ConnectionTrait) {
     }
 }
 
-/// The server process of a start stalls, its caller gives up, another start is acknowledged, and the process continues.
+/// Stops the server process of a start, drops that call, starts the run again, and resumes the
+/// process.
 async fn stall(store: &AuditStore, newer: &AuditStore, db: &DatabaseConnection) {
     for is_stored in [false, true] {
         execute(db, "DELETE FROM skill_runs").await;
@@ -85,7 +87,7 @@ fn an_older_start_that_stalled_replaces_no_newer_one_on_postgres() {
     });
 }
 
-/// Several connections of a host's pool wait for a lock, and get it in any order.
+/// Several connections of a host's pool wait for a lock, and SQLite grants it in any order.
 #[test]
 fn an_older_start_that_was_dropped_replaces_no_newer_one_on_sqlite() {
     on_database(Backend::Sqlite, async |database| {
@@ -115,7 +117,7 @@ fn an_older_start_that_was_dropped_replaces_no_newer_one_on_sqlite() {
             tokio::time::sleep(Duration::from_millis(20)).await;
             execute(&db, "COMMIT").await;
             newer.await.unwrap().unwrap();
-            // Longer than SQLite sleeps between two tries for a lock.
+            // Longer than SQLite sleeps between two attempts to lock the file.
             tokio::time::sleep(Duration::from_millis(150)).await;
             assert_eq!(
                 host.get_run("r").await.unwrap(),
@@ -127,8 +129,9 @@ fn an_older_start_that_was_dropped_replaces_no_newer_one_on_sqlite() {
 }
 
 on_each_backend! {
-    /// Calls that queue up behind a lock are written together; a refused one gets its own answer.
-    async fn a_start_that_is_refused_has_changed_nothing(database) {
+    /// Calls that queue up behind a lock become one group commit; a refused one still gets its own
+    /// answer.
+    async fn a_refused_start_changes_nothing(database) {
         let store = database.store().await;
         let db = database.connection().await;
         let other = |id: &str| with(finished_at(id, 5), |run| run.skill_id = "other".into());
@@ -171,7 +174,7 @@ on_each_backend! {
             let skill = store.get_run(&x).await.unwrap().skill_id;
             match started {
                 Ok(()) => assert_eq!(skill, "other"),
-                Err(Error::RunFinished { .. }) => assert_eq!(skill, "skill", "refused, and yet changed"),
+                Err(Error::RunFinished { .. }) => assert_eq!(skill, "skill", "the start was refused, but has changed the run"),
                 other => panic!("{other:?}"),
             }
         }

@@ -7,14 +7,14 @@ use runtrail_db::{DatabaseOptions, Retry};
 use runtrail_store::AuditStore;
 use sea_orm::{Database, DatabaseConnection, TransactionTrait};
 
-use super::outside::{ask, count, end_connections};
 use super::proxy::Proxy;
+use super::sql_client::{count, end_connections, run_sql};
 use crate::fixture::*;
 
 #[test]
-fn lost_connections_are_made_good_without_anybody_noticing() {
+fn lost_connections_cause_no_errors() {
     on_database(Backend::Postgres, async |database| {
-        // More than there are tries.
+        // More than the attempts of a call.
         const CONNECTIONS: u32 = 30;
         let options = DatabaseOptions::new(database.url()).max_connections(CONNECTIONS);
         let store = AuditStore::connect(options).await.unwrap();
@@ -38,32 +38,32 @@ fn lost_connections_are_made_good_without_anybody_noticing() {
 }
 
 #[test]
-fn a_lost_connection_is_told_if_nothing_is_to_be_tried_again() {
+fn without_retries_a_lost_connection_is_an_error() {
     on_database(Backend::Postgres, async |database| {
         let store = database.store().await.with_retry(Retry::never());
-        let mut told_in_all = 0;
+        let mut total_errors = 0;
         for round in 0..10 {
-            // None is told where the store finds out while it puts the connection aside.
+            // A round has no error if the store finds the dead connection while caching it.
             store.start_run(&running("before")).await.unwrap();
             let id = round.to_string();
             end_connections(&database.url());
-            let mut told = 0;
+            let mut errors = 0;
             while let Err(err) = store.start_run(&running(&id)).await {
                 assert!(err.is_transient(), "{err:?}");
-                told += 1;
-                // As often, at the most, as there are connections in the pool that were ended.
-                assert!(told <= 8, "{err:?}");
+                errors += 1;
+                // At most one error for each connection of the pool that was ended.
+                assert!(errors <= 8, "{err:?}");
             }
-            told_in_all += told;
+            total_errors += errors;
             assert_eq!(count(&database.url(), "skill_runs"), round + 2);
         }
-        assert!(told_in_all > 0);
+        assert!(total_errors > 0);
     });
 }
 
-/// Not on what somebody has lent us: it may be inside of a transaction.
+/// The caller's connection may be inside a transaction.
 #[test]
-fn nothing_is_tried_again_on_a_callers_connection() {
+fn nothing_is_retried_on_a_callers_connection() {
     on_database(Backend::Postgres, async |database| {
         let mut options = sea_orm::ConnectOptions::new(database.url());
         options.max_connections(1).test_before_acquire(false);
@@ -77,7 +77,7 @@ fn nothing_is_tried_again_on_a_callers_connection() {
         assert!(err.is_transient(), "{err:?}");
         drop(txn);
 
-        // Where another try would do.
+        // Also where a retry would succeed.
         store.start_run(&running("c")).await.unwrap();
         end_connections(&database.url());
         let err = store.on(&host).start_run(&running("d")).await.unwrap_err();
@@ -85,20 +85,20 @@ fn nothing_is_tried_again_on_a_callers_connection() {
         end_connections(&database.url());
         store.start_run(&running("e")).await.unwrap();
         assert_eq!(
-            ask(&database.url(), "SELECT id FROM skill_runs ORDER BY id"),
+            run_sql(&database.url(), "SELECT id FROM skill_runs ORDER BY id"),
             ["c", "e"]
         );
     });
 }
 
-/// A store over a connection that waits for no lock, and how many statements it has sent.
-async fn without_patience(database: &TestDatabase) -> (AuditStore, Arc<AtomicU64>) {
+/// Returns a store that doesn't wait for locks, and the count of its statements.
+async fn without_lock_wait(database: &TestDatabase) -> (AuditStore, Arc<AtomicU64>) {
     let options = DatabaseOptions::new(database.url()).busy_timeout(Duration::ZERO);
-    counting(options.open().await.unwrap()).await
+    counted_store(options.open().await.unwrap()).await
 }
 
-/// A store over this connection, and how many statements it has sent.
-async fn counting(mut host: DatabaseConnection) -> (AuditStore, Arc<AtomicU64>) {
+/// Returns a store on this connection, and the count of its statements.
+async fn counted_store(mut host: DatabaseConnection) -> (AuditStore, Arc<AtomicU64>) {
     let sent = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&sent);
     host.set_metric_callback(move |_| {
@@ -111,9 +111,9 @@ async fn counting(mut host: DatabaseConnection) -> (AuditStore, Arc<AtomicU64>) 
 }
 
 #[test]
-fn tries_are_bounded_in_number_and_in_time() {
+fn retries_are_bounded_in_number_and_time() {
     on_database(Backend::Sqlite, async |database| {
-        let (store, sent) = without_patience(database).await;
+        let (store, sent) = without_lock_wait(database).await;
         let other = database.connection().await;
         let txn = other.begin().await.unwrap();
         execute(&txn, "DELETE FROM skill_runs").await;
@@ -135,11 +135,11 @@ fn tries_are_bounded_in_number_and_in_time() {
         assert_kind(hasty.start_run(&running("r")).await, ErrorKind::Busy);
         let took = begun.elapsed().as_secs_f64();
         assert!((0.5..2.0).contains(&took), "{took}");
-        // Each waits longer than the last, up to a bound.
+        // The delay before each attempt grows up to a limit.
         let tries = sent.swap(0, Ordering::Relaxed);
         assert!((4..20).contains(&tries), "{tries}");
 
-        // And as soon as the lock is gone, one of them succeeds.
+        // Once the lock is released, an attempt succeeds.
         let write = async { store.start_run(&running("r")).await };
         let release = async {
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -152,12 +152,12 @@ fn tries_are_bounded_in_number_and_in_time() {
     });
 }
 
-/// Whoever has set the timeout has said how long to wait.
+/// A timeout that the host has set says how long to wait.
 #[test]
-fn timeouts_are_not_tried_again() {
+fn timeouts_are_not_retried() {
     on_database(Backend::Postgres, async |database| {
         let url = format!("{}?options=-c%20statement_timeout=100", database.url());
-        let (store, sent) = counting(Database::connect(url).await.unwrap()).await;
+        let (store, sent) = counted_store(Database::connect(url).await.unwrap()).await;
         let other = database.connection().await;
         let txn = other.begin().await.unwrap();
         execute(&txn, "LOCK TABLE skill_runs IN EXCLUSIVE MODE").await;
@@ -167,9 +167,9 @@ fn timeouts_are_not_tried_again() {
 }
 
 #[test]
-fn refusals_are_not_tried_again() {
+fn refusals_are_not_retried() {
     on_database(Backend::Sqlite, async |database| {
-        let (store, sent) = without_patience(database).await;
+        let (store, sent) = without_lock_wait(database).await;
         store.start_run(&finished_at("r", 1)).await.unwrap();
         sent.store(0, Ordering::Relaxed);
         assert_kind(store.start_run(&running("")).await, ErrorKind::InvalidInput);
@@ -179,14 +179,14 @@ fn refusals_are_not_tried_again() {
         assert_eq!(
             sent.load(Ordering::Relaxed),
             3,
-            "none, one, and one with a question"
+            "no statement, one, and a write with its follow-up query"
         );
     });
 }
 
-/// As after a failover, while the address leads to a standby.
+/// As after a failover, while the address still leads to a standby.
 #[test]
-fn a_server_that_takes_no_writes_is_read_only() {
+fn a_server_that_accepts_no_writes_is_read_only() {
     on_database(Backend::Postgres, async |database| {
         let store = database.store().await;
         store.start_run(&running("r")).await.unwrap();
@@ -199,7 +199,7 @@ fn a_server_that_takes_no_writes_is_read_only() {
         let err = assert_kind(standby.start_run(&running("s")).await, ErrorKind::ReadOnly);
         assert!(
             begun.elapsed() < Duration::from_secs(2),
-            "it is not tried again"
+            "the call was retried"
         );
         let message = err.to_string();
         assert!(
@@ -212,10 +212,10 @@ fn a_server_that_takes_no_writes_is_read_only() {
 }
 
 #[test]
-fn a_server_that_says_nothing_is_given_up_at_the_deadline() {
+fn a_call_to_a_silent_server_ends_at_its_deadline() {
     on_database(Backend::Postgres, async |database| {
         let url = database.url();
-        let proxy = Proxy::before(&url).await;
+        let proxy = Proxy::in_front_of(&url).await;
         let store = AuditStore::connect(proxy.url()).await.unwrap();
         store.initialize().await.unwrap();
         let store = store.with_deadline(Duration::from_millis(500));
@@ -231,10 +231,10 @@ fn a_server_that_says_nothing_is_given_up_at_the_deadline() {
     });
 }
 
-/// A lock is enough: the driver would wait for the answer of each call that was given up, until there is no connection
-/// left for what isn't locked.
+/// The driver would wait for the answer to each abandoned call, until no connection is free for
+/// calls that need no lock.
 #[test]
-fn a_call_that_is_given_up_gives_back_its_connection() {
+fn an_abandoned_call_frees_its_connection() {
     on_database(Backend::Postgres, async |database| {
         let url = database.url();
         let options = DatabaseOptions::new(url.as_str()).max_connections(1);
@@ -246,11 +246,11 @@ fn a_call_that_is_given_up_gives_back_its_connection() {
 
         let hasty = store.clone().with_deadline(Duration::from_millis(300));
         assert_kind(hasty.start_run(&running("r")).await, ErrorKind::Timeout);
-        // The host's own way to give up.
-        let given_up =
+        // The host can also apply its own timeout.
+        let abandoned =
             tokio::time::timeout(Duration::from_millis(300), store.start_run(&running("r"))).await;
-        assert!(given_up.is_err());
-        // Reading is not locked.
+        assert!(abandoned.is_err());
+        // Reads don't need the lock.
         assert_kind(store.get_run("r").await, ErrorKind::NotFound);
         let begun = Instant::now();
         store.close().await.unwrap();
@@ -260,8 +260,8 @@ fn a_call_that_is_given_up_gives_back_its_connection() {
 }
 
 cases_of_the_store! {
-    /// Each batch has all of it.
-    async fn a_deadline_does_not_end_a_purge_that_gets_on(cx) {
+    /// Each batch gets the whole deadline.
+    async fn a_deadline_does_not_end_a_purge_that_makes_progress(cx) {
         for number in 0..600 {
             cx.store.start_run(&finished_at(&number.to_string(), 1)).await.unwrap();
         }
@@ -270,12 +270,12 @@ cases_of_the_store! {
         assert_eq!(store.purge_in_batches(at(2), &slowly).await.unwrap().runs, 600);
     }
 
-    async fn the_longest_times_are_no_times(cx) {
+    async fn extreme_durations_do_not_panic(cx) {
         let store = cx.store.clone().with_deadline(Duration::MAX);
         let store = store.with_retry(Retry::default().tries(usize::MAX).within(Duration::MAX));
         store.start_run(&running("r")).await.unwrap();
         let store = store.with_deadline(Duration::ZERO).with_retry(Retry::default().tries(0));
-        // A statement that is ready at once may be let through; nothing panics.
+        // The statement may even succeed if it is ready at once.
         let _ = store.get_run("r").await;
     }
 }

@@ -1,5 +1,5 @@
-//! What the writers write. Each record follows from its id alone, so that whoever looks later knows what should be
-//! there, to the byte.
+//! The records of the writers. Each follows from its id alone, so a check can later compute what
+//! has to be stored, to the byte.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use super::ledger::Entry;
 use crate::fixture::{at, object, with};
 
-/// Events of a run.
+/// Events per run.
 pub(super) const EVENTS: u64 = 4;
 
 /// The calls that write a run.
@@ -26,7 +26,7 @@ pub(super) enum Write {
 }
 
 impl Write {
-    /// In their order.
+    /// In the order of a run.
     pub(super) const ALL: [Self; 4] =
         [Self::Start, Self::AppendLog, Self::AppendLogs, Self::Finish];
 }
@@ -39,7 +39,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    pub(super) fn of(id: &str) -> Self {
+    pub(super) fn for_run(id: &str) -> Self {
         Self {
             run: run(id),
             events: (0..EVENTS).map(|sequence| event(id, sequence)).collect(),
@@ -56,7 +56,7 @@ impl Script {
         }
     }
 
-    /// What a ledger says once that is acknowledged.
+    /// Returns the ledger entries for an acknowledged write.
     pub(super) fn entries(&self, write: Write) -> Vec<Entry> {
         let id = self.run.id.as_str();
         match write {
@@ -69,7 +69,7 @@ impl Script {
         }
     }
 
-    /// The run as it is once it is finished, but for the time of that.
+    /// Returns the finished run, with an arbitrary finish time.
     pub(super) fn finished(self) -> SkillRun {
         let Self { run, stats, .. } = self;
         let finished_at = run.started_at;
@@ -90,7 +90,7 @@ fn run(id: &str) -> SkillRun {
         })));
     with(run, |run| {
         run.parent_run_id = rng.bool().then(|| text(&mut rng, 20));
-        // Every program prints it with the same digits, unlike a whole number.
+        // All programs print 0.5 alike, unlike a whole number.
         run.runtime_seconds = 0.5;
     })
 }
@@ -114,9 +114,9 @@ fn stats(id: &str) -> RunStats {
         .thinking_tokens(rng.u64(..1_000_000))
 }
 
-fn rng(of: &impl Hash) -> Rng {
+fn rng(seed: &impl Hash) -> Rng {
     let mut hasher = DefaultHasher::new();
-    of.hash(&mut hasher);
+    seed.hash(&mut hasher);
     Rng::with_seed(hasher.finish())
 }
 

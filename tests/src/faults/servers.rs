@@ -9,18 +9,18 @@ use runtrail_test_servers::Cluster;
 
 use super::counts;
 use super::ledger::{Entry, Ledger};
-use super::outside::{History, ask, count, end_connections};
 use super::proxy::Proxy;
 use super::script::{Script, Write};
+use super::sql_client::{History, count, end_connections, run_sql};
 use super::writer::Writer;
 use crate::fixture::*;
 
-/// How long after a server is back everybody has to be writing again.
-const RESUMED: Duration = Duration::from_secs(5);
+/// How soon after a server is back a write has to succeed.
+const MAX_RECOVERY: Duration = Duration::from_secs(5);
 
-/// So many tasks that write until they are told to stop, while something else happens: on threads of their own, since
-/// what happens may block.
-async fn write_meanwhile<T>(
+/// Runs a future while this many tasks write. The tasks have their own threads, since the future
+/// may block.
+async fn write_during<T>(
     store: &AuditStore,
     ledger: &Arc<Ledger>,
     tasks: u64,
@@ -51,12 +51,15 @@ async fn write_meanwhile<T>(
     outcome
 }
 
-/// How long it takes until something new is acknowledged.
+/// Returns the time until the next write is acknowledged.
 async fn time_to_next_acknowledgement(ledger: &Ledger) -> Duration {
     let begun = Instant::now();
     let before = ledger.entries().acknowledged();
     while ledger.entries().acknowledged() == before {
-        assert!(begun.elapsed() < 4 * RESUMED, "nobody writes any more");
+        assert!(
+            begun.elapsed() < 4 * MAX_RECOVERY,
+            "no write succeeds any more"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     begun.elapsed()
@@ -71,7 +74,7 @@ fn a_server_that_crashes_and_ends_connections_loses_nothing() {
         store.initialize().await.unwrap();
         let ledger = Arc::new(Ledger::temporary());
         let restarts = counts::restarts();
-        let slowest = write_meanwhile(&store, &ledger, 8, async {
+        let slowest = write_during(&store, &ledger, 8, async {
             let mut slowest = Duration::ZERO;
             for _ in 0..restarts {
                 for _ in 0..3 {
@@ -87,14 +90,14 @@ fn a_server_that_crashes_and_ends_connections_loses_nothing() {
             slowest
         })
         .await;
-        assert!(slowest < RESUMED, "{slowest:?}");
+        assert!(slowest < MAX_RECOVERY, "{slowest:?}");
 
         let entries = ledger.entries();
         entries.assert_failures(Entry::is_transient_failure);
-        History::read(&url).assert_keeps(&entries);
+        History::read(&url).assert_stores(&entries);
         eprintln!(
-            "{restarts} crashes and {} times all connections ended: {} acknowledged, 0 lost; {} errors told; \
-             writing again at the latest {slowest:.1?} after the server was back",
+            "{restarts} crashes and {} times all connections ended: {} acknowledged, 0 lost; {} errors reported; \
+             the slowest recovery took {slowest:.1?} after the server was back",
             3 * restarts,
             entries.acknowledged(),
             entries.failed(),
@@ -103,34 +106,34 @@ fn a_server_that_crashes_and_ends_connections_loses_nothing() {
     });
 }
 
-/// A server, and a standby that has everything before it is acknowledged.
+/// Starts a server and a synchronous standby.
 fn start_replicated() -> (Cluster, Cluster) {
     let mut primary = Cluster::start(&[]).unwrap();
     let standby = primary.start_standby().unwrap();
     let url = primary.url();
-    ask(&url, "ALTER SYSTEM SET synchronous_standby_names = '*'");
-    ask(&url, "SELECT pg_reload_conf()");
+    run_sql(&url, "ALTER SYSTEM SET synchronous_standby_names = '*'");
+    run_sql(&url, "SELECT pg_reload_conf()");
     eventually(|| {
-        let states = ask(&url, "SELECT sync_state FROM pg_stat_replication");
+        let states = run_sql(&url, "SELECT sync_state FROM pg_stat_replication");
         (states == ["sync"]).then_some(())
     });
     (primary, standby)
 }
 
-/// The address stays the same, as behind a virtual one or a proxy.
+/// The address stays the same, as with a virtual IP address or a proxy.
 #[test]
-fn a_standby_that_takes_over_has_everything() {
+fn a_promoted_standby_has_every_acknowledged_write() {
     runtime().block_on(async {
         let (mut primary, standby) = start_replicated();
-        let proxy = Proxy::before(&primary.url()).await;
+        let proxy = Proxy::in_front_of(&primary.url()).await;
         let store = AuditStore::connect(proxy.url()).await.unwrap();
         store.initialize().await.unwrap();
         let ledger = Arc::new(Ledger::temporary());
-        let resumed = write_meanwhile(&store, &ledger, 8, async {
+        let resumed = write_during(&store, &ledger, 8, async {
             tokio::time::sleep(Duration::from_millis(1_500)).await;
             primary.crash().unwrap();
             proxy.redirect_to(&standby.url());
-            // For a while there is nothing but a standby, which can't be written to.
+            // For a while there is only the standby, which accepts no writes.
             tokio::time::sleep(Duration::from_millis(700)).await;
             standby.promote().unwrap();
             let resumed = time_to_next_acknowledgement(&ledger).await;
@@ -138,13 +141,13 @@ fn a_standby_that_takes_over_has_everything() {
             resumed
         })
         .await;
-        assert!(resumed < RESUMED, "{resumed:?}");
+        assert!(resumed < MAX_RECOVERY, "{resumed:?}");
 
         let entries = ledger.entries();
         let is_of_standby = |entry: &Entry| entry.is_failure_of(ErrorKind::ReadOnly);
-        assert!(entries.count(is_of_standby) > 0, "a standby is told from a failure");
+        assert!(entries.count(is_of_standby) > 0, "no write reached the read-only standby");
         entries.assert_failures(|entry| entry.is_transient_failure() || is_of_standby(entry));
-        History::read(&standby.url()).assert_keeps(&entries);
+        History::read(&standby.url()).assert_stores(&entries);
         eprintln!(
             "a standby took over: {} acknowledged, 0 lost; writing again {resumed:.1?} after its promotion",
             entries.acknowledged()
@@ -153,12 +156,13 @@ fn a_standby_that_takes_over_has_everything() {
     });
 }
 
-/// A connection to a server that is a standby and stays one goes, as soon as the address leads elsewhere.
+/// Connections to a standby are discarded, so calls reach the primary as soon as the address leads
+/// there.
 #[test]
-fn connections_to_a_standby_are_not_kept() {
+fn connections_to_a_standby_are_not_reused() {
     runtime().block_on(async {
         let (primary, standby) = start_replicated();
-        let proxy = Proxy::before(&primary.url()).await;
+        let proxy = Proxy::in_front_of(&primary.url()).await;
         AuditStore::connect(proxy.url())
             .await
             .unwrap()
@@ -168,7 +172,7 @@ fn connections_to_a_standby_are_not_kept() {
         proxy.redirect_to(&standby.url());
         let store = AuditStore::connect(proxy.url()).await.unwrap();
         eventually(|| {
-            (ask(&standby.url(), "SELECT to_regclass('skill_runs')") == ["skill_runs"])
+            (run_sql(&standby.url(), "SELECT to_regclass('skill_runs')") == ["skill_runs"])
                 .then_some(())
         });
         let read = || store.list_runs_by_skill("skill", None);
@@ -181,28 +185,29 @@ fn connections_to_a_standby_are_not_kept() {
         let begun = Instant::now();
         while let Err(err) = store.start_run(&running("r")).await {
             assert_eq!(err.kind(), ErrorKind::ReadOnly);
-            assert!(begun.elapsed() < RESUMED, "the standby is still asked");
+            assert!(begun.elapsed() < MAX_RECOVERY, "the standby is still asked");
         }
         store.close().await.unwrap();
     });
 }
 
-/// It is in the primary, where the repetition finds it, but a primary that is lost now takes it along.
+/// The repetition finds the row on the primary, but the row is lost if the primary fails before the
+/// standby has it.
 #[test]
-fn a_write_that_no_standby_has_is_not_acknowledged_by_its_repetition() {
+fn a_repeated_write_is_not_acknowledged_before_a_standby_has_it() {
     runtime().block_on(async {
         let (primary, mut standby) = start_replicated();
         let url = primary.url();
         let store = AuditStore::connect(url.as_str()).await.unwrap();
         store.initialize().await.unwrap();
-        let script = Script::of("r");
+        let script = Script::for_run("r");
         for write in [Write::Start, Write::AppendLog] {
             script.write(&store, write).await.unwrap();
         }
         standby.crash().unwrap();
 
         let hasty = store.clone().with_deadline(Duration::from_secs(3));
-        let new = Script::of("new");
+        let new = Script::for_run("new");
         let writes = [
             (&new, Write::Start),
             (&script, Write::AppendLogs),
@@ -211,34 +216,35 @@ fn a_write_that_no_standby_has_is_not_acknowledged_by_its_repetition() {
         for (script, write) in writes {
             let end = async {
                 tokio::time::sleep(Duration::from_millis(500)).await;
-                // Whoever waits for the standby: the server then says that it has committed all the same.
+                // Ends the wait for the standby; the server then answers that it has committed
+                // locally.
                 end_connections(&url);
             };
-            let (told, ()) = tokio::join!(script.write(&hasty, write), end);
-            assert_kind(told, ErrorKind::Timeout);
+            let (answer, ()) = tokio::join!(script.write(&hasty, write), end);
+            assert_kind(answer, ErrorKind::Timeout);
             assert_kind(script.write(&hasty, write).await, ErrorKind::Timeout);
         }
         standby.start_again().unwrap();
         for (script, write) in writes {
             script.write(&store, write).await.unwrap();
         }
-        History::read(&standby.url()).assert_keeps(&script.entries(Write::Finish));
+        History::read(&standby.url()).assert_stores(&script.entries(Write::Finish));
         store.close().await.unwrap();
     });
 }
 
-/// The server has committed, and nobody was told.
+/// The server has committed, but its reply is lost.
 #[test]
-fn a_lost_reply_is_made_good_by_another_try() {
+fn a_write_whose_reply_was_lost_can_be_retried() {
     on_database(Backend::Postgres, async |database| {
         let url = database.url();
-        let proxy = Proxy::before(&url).await;
+        let proxy = Proxy::in_front_of(&url).await;
         let patient = AuditStore::connect(proxy.url()).await.unwrap();
         patient.initialize().await.unwrap();
         let hasty = patient.clone().with_retry(Retry::never());
         let ledger = Ledger::temporary();
 
-        // Each write of a run in turn; with another try of the store's, or of the caller's.
+        // Each write of a run in turn, retried either by the store or by the caller.
         let losses = counts::lost_replies();
         let calls = [true, false]
             .into_iter()
@@ -246,7 +252,7 @@ fn a_lost_reply_is_made_good_by_another_try() {
             .enumerate()
             .flat_map(|(run, is_patient)| Write::ALL.map(|write| (run, is_patient, write)));
         for (loss, (run, is_patient, write)) in (1..=losses).zip(calls) {
-            let script = Script::of(&run.to_string());
+            let script = Script::for_run(&run.to_string());
             let store = if is_patient { &patient } else { &hasty };
             proxy.lose_next_reply();
             if !is_patient {
@@ -258,14 +264,14 @@ fn a_lost_reply_is_made_good_by_another_try() {
             assert_eq!(proxy.lost_replies(), loss);
         }
         let history = History::read(&url);
-        history.assert_keeps(&ledger.entries());
+        history.assert_stores(&ledger.entries());
         assert_eq!(history.runs.len() as u64, losses.div_ceil(4));
         eprintln!(
-            "{losses} replies lost: every retry was Ok, and {} runs are there once",
+            "{losses} replies lost: every retry was Ok, and {} runs are stored once",
             history.runs.len()
         );
 
-        // A purge doesn't stop at one either, but it can't count runs whose deletion got no reply.
+        // A purge continues after a lost reply too, but it can't count the runs of that batch.
         patient.start_run(&finished_at("old", 1)).await.unwrap();
         patient.append_log(&event("old", 0)).await.unwrap();
         proxy.lose_next_reply();
@@ -276,13 +282,13 @@ fn a_lost_reply_is_made_good_by_another_try() {
     });
 }
 
-/// What a store of its own sends for many calls, which no connection of a host's would see.
+/// Looks at the statements of a group commit, which only a store with its own pool makes.
 #[test]
-fn what_is_written_together_is_one_statement_without_returning() {
+fn a_group_commit_is_one_statement_without_returning() {
     use futures_util::future::join_all;
 
     on_database(Backend::Postgres, async |database| {
-        let proxy = Proxy::before(&database.url()).await;
+        let proxy = Proxy::in_front_of(&database.url()).await;
         let store = AuditStore::connect(proxy.url()).await.unwrap();
         store.initialize().await.unwrap();
         let runs: Vec<_> = (0..40)
@@ -297,7 +303,7 @@ fn what_is_written_together_is_one_statement_without_returning() {
         proxy.statements();
         let ok =
             |answers: Vec<runtrail_audit::Result<()>>| answers.into_iter().for_each(Result::unwrap);
-        // The second time of each asks which are there.
+        // The second pass also sends the query for what is already stored.
         for _ in 0..2 {
             ok(join_all(runs.iter().map(|run| store.start_run(run))).await);
             ok(join_all(events.iter().map(|event| store.append_log(event))).await);
@@ -320,7 +326,7 @@ fn what_is_written_together_is_one_statement_without_returning() {
                 "{statement}"
             );
         }
-        // Those of single calls come and go with how the calls fall together.
+        // How many calls are written alone depends on timing.
         statements.retain(|statement| statement.contains("jsonb_array_elements"));
         let text: Vec<String> = statements
             .iter()

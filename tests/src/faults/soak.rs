@@ -7,8 +7,8 @@ use runtrail_audit::Storage;
 
 use super::counts;
 use super::ledger::{Entries, Entry};
-use super::outside::{History, ask, assert_no_orphans, is_running, settle};
 use super::script::Write;
+use super::sql_client::{History, assert_no_orphans, is_running, run_sql, settle};
 use super::writer::Plan;
 use crate::fixture::*;
 
@@ -26,71 +26,71 @@ const MAX_MEMORY_KIB: u64 = 100 << 10;
 
 const MAX_LOG_BYTES: u64 = 80 << 20;
 
-/// 500 writes a second, a purge each minute, a kill every five.
+/// 500 writes a second, a purge every minute, a kill every five minutes.
 async fn soak(database: &TestDatabase) {
     let url = database.url();
     let store = database.store().await;
     let folder = tempfile::tempdir().unwrap();
     let time = Duration::from_secs(counts::soak());
     let begun = Instant::now();
-    let mut seen = Seen::default();
+    let mut observed = Observed::default();
     while begun.elapsed() < time {
-        let prefix = format!("r{}", seen.kills);
+        let prefix = format!("r{}", observed.kills);
         let plan = Plan {
             tasks: TASKS,
             pace: PACE,
             ..Plan::endless(&url, &folder.path().join(&prefix), &prefix)
         };
         let process = plan.spawn();
-        let born = Instant::now();
+        let spawned = Instant::now();
         let mut purged = 0;
-        while born.elapsed() < 5 * MINUTE && begun.elapsed() < time {
+        while spawned.elapsed() < 5 * MINUTE && begun.elapsed() < time {
             sleep(MINUTE.min(time.saturating_sub(begun.elapsed())));
-            seen.look(database, &process);
+            observed.update(database, &process);
             purged += store.purge_older_than(store.now()).await.unwrap();
             assert_no_orphans(&url);
         }
-        // Whatever was purged has been acknowledged by now.
+        // By then the ledger has every run that was purged.
         sleep(Duration::from_secs(1));
         process.kill();
         settle(&url);
-        let left = seen.check(&url, &Entries::read(&plan.ledger), purged);
+        let left = observed.check(&url, &Entries::read(&plan.ledger), purged);
         assert_eq!(store.purge_older_than(store.now()).await.unwrap(), left);
     }
     store.close().await.unwrap();
     eprintln!(
-        "{} s of soak on {:?}: {} writes acknowledged, 0 lost, {} runs purged beside them, {} kills; \
+        "{} s of soak on {:?}: {} writes acknowledged, 0 lost, {} runs purged meanwhile, {} kills; \
          at most {} MiB of memory, {} MiB of log, {} connections",
         time.as_secs(),
         database.backend(),
-        seen.writes,
-        seen.purged,
-        seen.kills,
-        seen.memory >> 10,
-        seen.log >> 20,
-        seen.connections,
+        observed.writes,
+        observed.purged,
+        observed.kills,
+        observed.memory >> 10,
+        observed.log >> 20,
+        observed.connections,
     );
     assert!(
-        seen.writes > WRITES_PER_SECOND * time.as_secs() / 2,
-        "it was slower than half of what was wanted"
+        observed.writes > WRITES_PER_SECOND * time.as_secs() / 2,
+        "fewer than half of the intended writes"
     );
 }
 
-/// What was seen so far.
+/// Totals and maxima so far.
 #[derive(Default)]
-struct Seen {
+struct Observed {
     kills: u64,
     writes: u64,
     purged: u64,
-    /// Runs that nobody can finish any more, since their processes were killed.
+    /// Runs that never finish, since their processes were killed.
     unfinished: HashSet<String>,
     memory: u64,
     log: u64,
     connections: u64,
 }
 
-impl Seen {
-    fn look(&mut self, database: &TestDatabase, process: &Spawned) {
+impl Observed {
+    fn update(&mut self, database: &TestDatabase, process: &Spawned) {
         self.memory = self.memory.max(peak_memory(process.id()).unwrap());
         assert!(self.memory < MAX_MEMORY_KIB, "{} KiB", self.memory);
         match database.backend() {
@@ -108,15 +108,17 @@ impl Seen {
             Backend::Postgres => {
                 let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                      AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
-                let open = ask(&database.url(), open)[0].parse().unwrap();
+                let open = run_sql(&database.url(), open)[0].parse().unwrap();
                 self.connections = self.connections.max(open);
             }
         }
-        // Eight of the process's pool, and one that writes on SQLite, or eight of ours.
+        // At most: a pool of eight, plus one writer on SQLite, or plus this test's own pool on
+        // PostgreSQL.
         assert!(self.connections <= 16, "{}", self.connections);
     }
 
-    /// After a kill: what is gone was finished and purged, to the run. Returns how many finished ones are there.
+    /// Checks after a kill that exactly the purged runs are gone. Returns how many finished runs
+    /// are left.
     fn check(&mut self, url: &str, entries: &Entries, purged: u64) -> u64 {
         entries.assert_no_failure();
         let history = History::read(url);
@@ -130,7 +132,7 @@ impl Seen {
         let is_gone = |id: &str| !history.runs.contains_key(id);
         let gone = finished.iter().filter(|id| is_gone(id)).count();
         assert_eq!(gone as u64, purged, "finished runs that are gone");
-        let kept: Vec<Entry> = entries
+        let retained: Vec<Entry> = entries
             .iter()
             .filter(|entry| match entry {
                 Entry::Started { id } | Entry::Appended { id, .. } | Entry::Finished { id } => {
@@ -140,7 +142,7 @@ impl Seen {
             })
             .cloned()
             .collect();
-        history.assert_keeps(&kept);
+        history.assert_stores(&retained);
 
         let (running, left): (Vec<_>, Vec<_>) =
             history.runs.iter().partition(|(_, row)| is_running(row));
@@ -150,7 +152,7 @@ impl Seen {
         self.unfinished
             .extend(running.into_iter().map(|(id, _)| id.clone()));
         self.kills += 1;
-        // All events of a run but the first come in one call.
+        // The first event is one call, all others are one batch.
         let is_call = |entry: &Entry| !matches!(entry, Entry::Appended { sequence: 2.., .. });
         self.writes += entries.count(is_call);
         self.purged += purged;

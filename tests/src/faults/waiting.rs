@@ -1,4 +1,4 @@
-//! How long a call waits for others, and which calls it delays.
+//! How long a call waits for other calls, and which calls it delays.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,14 +21,14 @@ const IMMEDIATE: TransactionOptions = TransactionOptions {
     access_mode: None,
 };
 
-/// The duration of a future, and its output.
+/// Returns the output of a future, and its duration.
 async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
     let begun = Instant::now();
     (work.await, begun.elapsed())
 }
 
 #[test]
-fn waiting_for_a_locked_file_does_not_add_up() {
+fn waits_for_a_locked_file_do_not_add_up() {
     on_database(Backend::Sqlite, async |database| {
         let options = DatabaseOptions::new(database.url()).busy_timeout(Duration::from_secs(3));
         let store = AuditStore::connect(options)
@@ -65,9 +65,10 @@ fn waiting_for_a_locked_file_does_not_add_up() {
     });
 }
 
-/// One caller repeats a call about a locked run, with a short deadline; the other calls must not slow down.
+/// One caller repeats a call about a locked run, with a short deadline; the other calls must not
+/// slow down.
 #[test]
-fn a_locked_run_that_is_wanted_again_and_again_stops_no_others() {
+fn repeated_calls_about_a_locked_run_do_not_slow_down_others() {
     run_on_own_store(Backend::Postgres, async |cx| {
         const TIME: Duration = Duration::from_secs(2);
 
@@ -122,17 +123,18 @@ fn a_locked_run_that_is_wanted_again_and_again_stops_no_others() {
         }
         txn.rollback().await.unwrap();
         cx.store.append_log(&event("r-16", 1)).await.unwrap();
-        // A loose bound, since the machine may be busy with other tests; the benchmark measures the exact figure.
+        // A loose bound, since the machine may be busy with other tests; the benchmark measures the
+        // exact figure.
         assert!(
             disturbed > undisturbed / 2,
-            "{disturbed} after {undisturbed}"
+            "{disturbed} events with a locked run, {undisturbed} without"
         );
     });
 }
 
 /// More callers than the pool has connections.
 #[test]
-fn calls_that_wait_for_a_locked_run_leave_connections_to_others() {
+fn calls_that_wait_for_a_locked_run_leave_connections_for_others() {
     run_on_own_store(Backend::Postgres, async |cx| {
         for id in ["locked", "free"] {
             cx.store.start_run(&running(id)).await.unwrap();
@@ -185,7 +187,7 @@ fn calls_that_wait_for_a_locked_run_leave_connections_to_others() {
 }
 
 #[test]
-fn closing_finishes_what_it_can_and_reports_what_is_given_up() {
+fn closing_finishes_pending_calls_and_reports_abandoned_ones() {
     run_on_own_store(Backend::Postgres, async |cx| {
         let store = cx.store.clone().with_deadline(Duration::from_secs(2));
         let ids: Vec<String> = (0..32).map(|number| format!("r-{number}")).collect();
@@ -223,7 +225,7 @@ fn closing_finishes_what_it_can_and_reports_what_is_given_up() {
 }
 
 #[test]
-fn closing_ends_in_time_beside_a_server_that_is_frozen() {
+fn closing_ends_in_time_while_the_server_is_frozen() {
     runtime().block_on(async {
         let cluster = Cluster::start(&[]).unwrap();
         let store = AuditStore::connect(cluster.url()).await.unwrap();
@@ -258,7 +260,7 @@ fn closing_ends_in_time_beside_a_server_that_is_frozen() {
 }
 
 #[test]
-fn closing_ends_in_time_beside_a_file_that_is_locked() {
+fn closing_ends_in_time_while_the_file_is_locked() {
     on_database(Backend::Sqlite, async |database| {
         let store = database.store().await;
         store.start_run(&running("r")).await.unwrap();
@@ -279,7 +281,7 @@ fn closing_ends_in_time_beside_a_file_that_is_locked() {
 
 /// Each try waits for a connection for less time than the server is away.
 #[test]
-fn retries_outlast_an_outage_that_is_shorter_than_their_time() {
+fn retries_outlast_an_outage_that_is_shorter_than_their_time_limit() {
     runtime().block_on(async {
         let mut cluster = Cluster::start(&[]).unwrap();
         let options = DatabaseOptions::new(cluster.url()).acquire_timeout(Duration::from_secs(1));
@@ -305,7 +307,7 @@ fn retries_outlast_an_outage_that_is_shorter_than_their_time() {
 }
 
 #[test]
-fn waiting_for_a_connection_does_not_add_up() {
+fn waits_for_a_connection_do_not_add_up() {
     runtime().block_on(async {
         let mut cluster = Cluster::start(&[]).unwrap();
         let options = DatabaseOptions::new(cluster.url())
@@ -320,7 +322,7 @@ fn waiting_for_a_connection_does_not_add_up() {
             store.start_run(&running(id)).await.unwrap();
         }
         cluster.crash().unwrap();
-        // The first tries find the open connections dead.
+        // The first calls find out that the open connections are dead.
         let lost = event("a", 0);
         let _ = tokio::join!(store.get_run("a"), store.append_log(&lost));
         let (start, append, finish, read, other) = tokio::join!(

@@ -1,4 +1,4 @@
-//! Writers: tasks of this process, or of one that can be killed.
+//! Writers: tasks of this process, or of a child process that can be killed.
 
 use std::env;
 use std::os::unix::process::parent_id;
@@ -15,24 +15,24 @@ use super::ledger::{Entry, Ledger};
 use super::script::{Script, Write};
 use crate::fixture::*;
 
-/// One task that writes runs, and does nothing about an error but to note it and to try again.
+/// A task that writes runs. It records each error, and retries.
 pub(super) struct Writer<'a> {
     pub(super) store: &'a AuditStore,
     pub(super) ledger: &'a Ledger,
 }
 
 impl Writer<'_> {
-    /// Writes a run with its events, and finishes it; how long each call took, until it was acknowledged.
+    /// Writes a run with its events, finishes it, and returns the duration of each successful call.
     pub(super) async fn write(&self, id: &str) -> Vec<Duration> {
-        let script = Script::of(id);
+        let script = Script::for_run(id);
         let mut times = Vec::new();
         for write in Write::ALL {
-            times.push(self.until_ok(&script, write).await);
+            times.push(self.write_until_ok(&script, write).await);
         }
         times
     }
 
-    async fn until_ok(&self, script: &Script, write: Write) -> Duration {
+    async fn write_until_ok(&self, script: &Script, write: Write) -> Duration {
         let give_up = Instant::now() + Duration::from_secs(180);
         while Instant::now() < give_up {
             let begun = Instant::now();
@@ -42,14 +42,14 @@ impl Writer<'_> {
                     self.ledger.write(&script.entries(write));
                     return took;
                 }
-                Err(err) => note(self.ledger, &err).await,
+                Err(err) => record_failure(self.ledger, &err).await,
             }
         }
         panic!("a write never succeeds");
     }
 }
 
-async fn note(ledger: &Ledger, err: &Error) {
+async fn record_failure(ledger: &Ledger, err: &Error) {
     let is_of_the_database = matches!(
         err.kind(),
         ErrorKind::Backend
@@ -58,27 +58,27 @@ async fn note(ledger: &Ledger, err: &Error) {
             | ErrorKind::StorageFull
             | ErrorKind::ReadOnly
     );
-    assert!(is_of_the_database, "no fault makes a call say {err:?}");
+    assert!(is_of_the_database, "no fault explains {err:?}");
     ledger.write(&[Entry::failed(err)]);
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
-/// What a process that writes has to do.
+/// The work of a process that writes.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Plan {
     pub(super) url: String,
-    /// Where it says what was acknowledged. It stops when there is a file beside it that ends in `.stop`.
+    /// The ledger. The process stops once a file next to it exists whose name ends in `.stop`.
     pub(super) ledger: PathBuf,
-    /// What its ids begin with.
+    /// The prefix of all ids.
     pub(super) prefix: String,
     pub(super) tasks: u64,
     /// Runs that each task writes.
     pub(super) runs: u64,
     /// The least time that a task takes for a run.
     pub(super) pace: Duration,
-    /// Whether the store tries again by itself what fails in passing.
+    /// Whether the store retries transient failures.
     pub(super) retries: bool,
-    /// How long a call waits for a free connection; none is the default.
+    /// How long a call waits for a free connection; `None` is the library's default.
     pub(super) acquire_timeout: Option<Duration>,
 }
 
@@ -99,7 +99,7 @@ impl Plan {
         }
     }
 
-    /// The process that does it.
+    /// Returns the command of the process.
     pub(super) fn command(&self) -> Command {
         let mut command = test_command("faults::writer::child_that_writes");
         command
@@ -131,14 +131,14 @@ impl Plan {
         Ok(store)
     }
 
-    async fn carry_out(&self) {
-        // Whoever has started it may be killed itself.
+    async fn run(&self) {
+        // The parent may be killed too.
         let parent = parent_id();
         let ledger = Ledger::open(&self.ledger);
         let store = loop {
             match self.open().await {
                 Ok(store) => break store,
-                Err(err) => note(&ledger, &err).await,
+                Err(err) => record_failure(&ledger, &err).await,
             }
         };
         let work = async |task: u64| {
@@ -153,8 +153,8 @@ impl Plan {
                 }
                 let id = format!("{}-{task}-{number}", self.prefix);
                 let pace = tokio::time::sleep(self.pace);
-                let (of_run, ()) = futures_util::future::join(writer.write(&id), pace).await;
-                times.extend(of_run);
+                let (durations, ()) = futures_util::future::join(writer.write(&id), pace).await;
+                times.extend(durations);
             }
             times
         };
@@ -169,7 +169,7 @@ fn print_times(times: Vec<Duration>) {
     println!("\n{}", summary(times));
 }
 
-/// How long calls took: the half of them, and all but the slowest of a hundred.
+/// Describes durations by their median, 99th percentile and maximum.
 pub(super) fn summary(mut times: Vec<Duration>) -> String {
     times.sort();
     let last = times.len().saturating_sub(1);
@@ -187,5 +187,5 @@ pub(super) fn summary(mut times: Vec<Duration>) -> String {
 #[ignore = "a child process of other cases"]
 fn child_that_writes() {
     let plan: Plan = serde_json::from_str(&env::var(PLAN).unwrap()).unwrap();
-    runtime().block_on(plan.carry_out());
+    runtime().block_on(plan.run());
 }

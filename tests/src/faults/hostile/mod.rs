@@ -8,12 +8,12 @@ use runtrail_store::AuditStore;
 
 use crate::fixture::*;
 
-/// Runs a test on each kind of database connection.
-fn on_each_way(test: impl AsyncFnOnce(&EachWay)) {
+/// Runs a test with a database for each kind of connection.
+fn on_each_connection_kind(test: impl AsyncFnOnce(&ConnectionKinds)) {
     on_databases(
         [Backend::Sqlite, Backend::Postgres, Backend::Postgres],
         async |[sqlite, postgres, unprepared]| {
-            let each = EachWay {
+            let each = ConnectionKinds {
                 sqlite: sqlite.store().await,
                 postgres: postgres.store().await,
                 unprepared: unprepared.store().await.without_prepared_statements(),
@@ -27,18 +27,18 @@ fn on_each_way(test: impl AsyncFnOnce(&EachWay)) {
     );
 }
 
-/// The same history on SQLite, on PostgreSQL, and on PostgreSQL with the simple protocol, the only connection on which
-/// values are part of the statement's text.
-struct EachWay {
+/// The same history on SQLite, on PostgreSQL, and on PostgreSQL with the simple protocol, the only
+/// connection on which values are part of the statement's text.
+struct ConnectionKinds {
     sqlite: AuditStore,
     postgres: AuditStore,
     unprepared: AuditStore,
     urls: [String; 3],
 }
 
-impl EachWay {
-    /// Runs the same query on each, and expects the same answers.
-    async fn ask<T: PartialEq + Debug>(
+impl ConnectionKinds {
+    /// Makes the same call on each, and asserts that the answers are equal.
+    async fn call<T: PartialEq + Debug>(
         &self,
         call: impl AsyncFn(&AuditStore) -> Result<T>,
     ) -> Result<T, String> {
@@ -48,14 +48,14 @@ impl EachWay {
             call(&self.unprepared),
         )
         .await;
-        let of_sqlite = of_sqlite.map_err(words);
-        assert_eq!(of_sqlite, of_postgres.map_err(words));
-        assert_eq!(of_sqlite, of_unprepared.map_err(words));
+        let of_sqlite = of_sqlite.map_err(describe);
+        assert_eq!(of_sqlite, of_postgres.map_err(describe));
+        assert_eq!(of_sqlite, of_unprepared.map_err(describe));
         of_sqlite
     }
 }
 
-/// Which error it is, and what it says.
-fn words(err: Error) -> String {
+/// Returns the kind and the message of an error.
+fn describe(err: Error) -> String {
     format!("{:?}: {err}", err.kind())
 }

@@ -5,13 +5,13 @@ use fastrand::Rng;
 use runtrail_audit::{Error, Page, Result, RunFilter, RunStatus, SkillRun, Storage};
 use runtrail_store::AuditStore;
 
-use super::on_each_way;
+use super::on_each_connection_kind;
 use crate::faults::counts;
-use crate::faults::outside::count;
+use crate::faults::sql_client::count;
 use crate::fixture::*;
 use crate::model::{Model, paged};
 
-/// What an attacker puts where a name belongs; some of it can't be one.
+/// Hostile names, some of them invalid.
 fn names() -> Vec<String> {
     let mut names: Vec<String> = [
         "",
@@ -91,7 +91,7 @@ fn names() -> Vec<String> {
     names
 }
 
-fn can_be(name: &str) -> bool {
+fn is_valid_name(name: &str) -> bool {
     name.len() <= 255 && !name.contains('\0')
 }
 
@@ -111,7 +111,7 @@ fn number(rng: &mut Rng) -> u64 {
     LIMITS[rng.usize(..LIMITS.len())]
 }
 
-/// Everything that takes a name, a limit or an offset.
+/// Every query with a name, a limit or an offset.
 #[derive(Debug)]
 enum Query {
     Get(String),
@@ -159,7 +159,7 @@ impl Query {
         }
     }
 
-    async fn ask(&self, store: &AuditStore) -> Result<Answer> {
+    async fn run(&self, store: &AuditStore) -> Result<Answer> {
         let runs = match self {
             Self::Get(id) => match store.get_run(id).await {
                 Err(Error::NotFound { .. }) => Ok(Vec::new()),
@@ -182,29 +182,31 @@ impl Query {
         runs.map(Answer::Runs)
     }
 
-    /// Whether every name in it can be one.
-    fn is_possible(&self) -> bool {
+    /// Whether all names in it are valid.
+    fn is_valid(&self) -> bool {
         match self {
-            Self::Get(id) | Self::Chain(id) | Self::Children(id) => can_be(id) && !id.is_empty(),
+            Self::Get(id) | Self::Chain(id) | Self::Children(id) => {
+                is_valid_name(id) && !id.is_empty()
+            }
             Self::BySkill(name, _) | Self::BySkillPaginated(name, _) | Self::ByCaller(name, _) => {
-                can_be(name)
+                is_valid_name(name)
             }
             Self::Filtered(filter, _) => [&filter.skill_id, &filter.caller_id, &filter.channel_id]
                 .into_iter()
                 .flatten()
                 .map(String::as_str)
                 .chain(filter.status.as_ref().map(RunStatus::as_str))
-                .all(can_be),
+                .all(is_valid_name),
             Self::FinishedBefore(_) => true,
-            Self::LastRuns(skills) => skills.iter().all(|skill| can_be(skill)),
+            Self::LastRuns(skills) => skills.iter().all(|skill| is_valid_name(skill)),
         }
     }
 
-    /// By looking at each run.
+    /// Computes the answer by checking each run of the model.
     fn expected(&self, model: &Model) -> Answer {
         let is_shown = |run: &SkillRun| run.status != RunStatus::DRY_RUN;
-        let list = |page: Page, takes: &dyn Fn(&SkillRun) -> bool| {
-            paged(&model.list(takes), page).to_vec()
+        let list = |page: Page, matches: &dyn Fn(&SkillRun) -> bool| {
+            paged(&model.list(matches), page).to_vec()
         };
         Answer::Runs(match self {
             Self::Get(id) => model.runs.get(id).cloned().into_iter().collect(),
@@ -263,7 +265,7 @@ fn hostile_run(id: &str, place: i64, rng: &mut Rng, names: &[String]) -> SkillRu
     })
 }
 
-fn is_possible(run: &SkillRun) -> bool {
+fn is_valid(run: &SkillRun) -> bool {
     let names = [
         &run.id,
         &run.skill_id,
@@ -271,25 +273,28 @@ fn is_possible(run: &SkillRun) -> bool {
         &run.channel_id,
         run.parent_run_id.as_ref().unwrap(),
     ];
-    !run.id.is_empty() && names.into_iter().all(|name| can_be(name)) && can_be(run.status.as_str())
+    !run.id.is_empty()
+        && names.into_iter().all(|name| is_valid_name(name))
+        && is_valid_name(run.status.as_str())
 }
 
 #[test]
-fn queries_of_an_attacker_get_the_literal_answer_on_both_backends() {
+fn hostile_names_in_queries_are_matched_literally_on_both_backends() {
     let seed = fastrand::u64(..);
     eprintln!("queries from seed {seed}");
-    on_each_way(async |each| {
+    on_each_connection_kind(async |each| {
         let mut rng = Rng::with_seed(seed);
         let names = names();
         let mut model = Model::default();
-        // Each as an id, a few times, so that a run has good names beside a bad one.
+        // Uses each name as an id until a run with it is stored, since the run's other names may be
+        // invalid.
         for (id, place) in names.iter().cycle().take(4 * names.len()).zip(0..) {
             let run = hostile_run(id, place, &mut rng, &names);
             if model.runs.contains_key(id) {
                 continue;
             }
-            let stored = each.ask(async |store| store.start_run(&run).await).await;
-            assert_eq!(stored.is_ok(), is_possible(&run), "{run:?}");
+            let stored = each.call(async |store| store.start_run(&run).await).await;
+            assert_eq!(stored.is_ok(), is_valid(&run), "{run:?}");
             if stored.is_ok() {
                 model.runs.insert(run.id.clone(), run);
             }
@@ -299,16 +304,16 @@ fn queries_of_an_attacker_get_the_literal_answer_on_both_backends() {
         let queries = counts::queries();
         for _ in 0..queries {
             let query = Query::random(&mut rng, &names);
-            let answer = each.ask(async |store| query.ask(store).await).await;
-            if query.is_possible() {
+            let answer = each.call(async |store| query.run(store).await).await;
+            if query.is_valid() {
                 assert_eq!(answer, Ok(query.expected(&model)), "{query:?}");
             } else {
                 assert!(answer.unwrap_err().starts_with("InvalidInput"), "{query:?}");
             }
-            if let (Query::Filtered(filter, _), true) = (&query, query.is_possible()) {
+            if let (Query::Filtered(filter, _), true) = (&query, query.is_valid()) {
                 let all = Query::Filtered(filter.clone(), Page::ALL).expected(&model);
                 let counted = each
-                    .ask(async |store| store.count_runs_filtered(filter).await)
+                    .call(async |store| store.count_runs_filtered(filter).await)
                     .await;
                 assert!(
                     matches!(all, Answer::Runs(runs) if counted == Ok(runs.len() as u64)),
@@ -320,7 +325,7 @@ fn queries_of_an_attacker_get_the_literal_answer_on_both_backends() {
             assert_eq!(count(url, "skill_runs"), model.runs.len() as u64);
         }
         eprintln!(
-            "{queries} queries about {} runs: every answer literal and alike",
+            "{queries} queries about {} runs: every answer literal and the same",
             model.runs.len()
         );
     });

@@ -2,14 +2,14 @@ use fastrand::Rng;
 use runtrail_audit::{BulkStorage, Page, RunFilter, RunStats, RunStatus, SkillRunLog, Storage};
 use serde_json::{Map, Value, json};
 
-use super::{EachWay, on_each_way};
+use super::{ConnectionKinds, on_each_connection_kind};
 use crate::faults::counts;
-use crate::faults::outside::ask;
+use crate::faults::sql_client::run_sql;
 use crate::fixture::*;
 
 const MIB: usize = 1 << 20;
 
-/// Texts that others have tripped over.
+/// Texts that are known to cause bugs.
 fn texts() -> Vec<String> {
     let single = (0..0x300).chain(0x2000..0x2070).filter_map(char::from_u32);
     let mut texts: Vec<String> = single.map(String::from).collect();
@@ -119,12 +119,12 @@ fn nested(levels: usize, kinds: [bool; 2]) -> Value {
     })
 }
 
-/// A text whose JSON has this many bytes.
-fn of_size(bytes: usize) -> Value {
+/// Returns a string whose JSON has this many bytes.
+fn string_of_size(bytes: usize) -> Value {
     json!("x".repeat(bytes - 2))
 }
 
-/// What is stored, and beside it what is refused.
+/// Values of which some are stored and some refused.
 fn collection() -> Vec<Value> {
     let mut values = vec![json!(null), json!(true), json!(false), json!([]), json!({})];
     for text in texts() {
@@ -143,16 +143,16 @@ fn collection() -> Vec<Value> {
     values.push(many.into());
     values.push((0..10_000).collect());
     values.push(json!({ "k".repeat(100_000): 1 }));
-    // Many bytes in the text of JSON, and few in memory, and the other way round.
+    // Long as JSON but short in memory, and the other way round, around the limit.
     values.push(json!("\0".repeat(MIB / 6)));
     values.push(json!("\0".repeat(MIB / 6 + 1)));
     values.push(json!("😀".repeat(MIB / 4 - 1)));
     values.push(json!("😀".repeat(MIB / 4)));
-    values.extend([MIB - 1, MIB, MIB + 1].map(of_size));
+    values.extend([MIB - 1, MIB, MIB + 1].map(string_of_size));
     values
 }
 
-fn made_up(rng: &mut Rng, depth: usize) -> Value {
+fn random_value(rng: &mut Rng, depth: usize) -> Value {
     let text = |rng: &mut Rng| -> String {
         let length = rng.usize(..12);
         (0..length)
@@ -169,38 +169,35 @@ fn made_up(rng: &mut Rng, depth: usize) -> Value {
         0 => json!(null),
         1 => json!(rng.bool()),
         2 => json!(rng.i64(..)),
-        // Infinity and the like are null in JSON.
+        // NaN and infinities become null in JSON.
         3 => json!(f64::from_bits(rng.u64(..))),
         4 | 5 => json!(text(rng)),
         6 => (0..rng.usize(..5))
-            .map(|_| made_up(rng, depth - 1))
+            .map(|_| random_value(rng, depth - 1))
             .collect(),
         _ => (0..rng.usize(..5))
-            .map(|_| (text(rng), made_up(rng, depth - 1)))
+            .map(|_| (text(rng), random_value(rng, depth - 1)))
             .collect::<Map<_, _>>()
             .into(),
     }
 }
 
-/// The bytes of a column in each database, in any order.
-fn stored_bytes(each: &EachWay, column: &str, rest: &str) -> [Vec<String>; 3] {
+/// Returns the bytes of a column in each database, as hexadecimal digits.
+fn stored_bytes(each: &ConnectionKinds, column: &str, rest: &str) -> [Vec<String>; 3] {
     let [sqlite, postgres, unprepared] = &each.urls;
     let on_postgres = format!("SELECT encode(convert_to({column}, 'UTF8'), 'hex') FROM {rest}");
     [
-        ask(sqlite, &format!("SELECT lower(hex({column})) FROM {rest}")),
-        ask(postgres, &on_postgres),
-        ask(unprepared, &on_postgres),
+        run_sql(sqlite, &format!("SELECT lower(hex({column})) FROM {rest}")),
+        run_sql(postgres, &on_postgres),
+        run_sql(unprepared, &on_postgres),
     ]
 }
 
 #[track_caller]
-fn assert_stored(each: &EachWay, column: &str, rest: &str, values: &[Value]) {
+fn assert_stored(each: &ConnectionKinds, column: &str, rest: &str, values: &[Value]) {
     let expected: Vec<String> = values.iter().map(|value| hex(&value.to_string())).collect();
     for stored in stored_bytes(each, column, rest) {
-        assert!(
-            stored == expected,
-            "{column} has other bytes than were given"
-        );
+        assert!(stored == expected, "{column} differs from the given bytes");
     }
 }
 
@@ -210,10 +207,10 @@ fn hex(text: &str) -> String {
 
 #[test]
 fn collected_values_are_stored_to_the_byte_or_refused_on_both_backends() {
-    on_each_way(async |each| {
+    on_each_connection_kind(async |each| {
         let values = collection();
         assert!(values.len() >= 2_000, "{}", values.len());
-        each.ask(async |store| store.start_run(&running("payloads")).await)
+        each.call(async |store| store.start_run(&running("payloads")).await)
             .await
             .unwrap();
         let (mut payloads, mut inputs) = (Vec::new(), Vec::new());
@@ -223,7 +220,7 @@ fn collected_values_are_stored_to_the_byte_or_refused_on_both_backends() {
                 event.created_at = Some(at(0));
             });
             if each
-                .ask(async |store| store.append_log(&event).await)
+                .call(async |store| store.append_log(&event).await)
                 .await
                 .is_ok()
             {
@@ -232,7 +229,7 @@ fn collected_values_are_stored_to_the_byte_or_refused_on_both_backends() {
             let run = running(&format!("run {:05}", inputs.len()))
                 .inputs(object(json!({ "value": value })));
             if each
-                .ask(async |store| store.start_run(&run).await)
+                .call(async |store| store.start_run(&run).await)
                 .await
                 .is_ok()
             {
@@ -240,11 +237,12 @@ fn collected_values_are_stored_to_the_byte_or_refused_on_both_backends() {
             }
         }
         let refused = values.len() - payloads.len();
-        // Of three kinds, of 65 to 70 levels and of five depths below; and a text, NULs and emoji of just over 1 MiB.
+        // Three kinds of nesting, each with 65 to 70 levels and five larger depths; and three texts
+        // of just over 1 MiB.
         assert_eq!(refused, 3 * (6 + 5) + 3, "{refused}");
 
         let read = each
-            .ask(async |store| store.list_logs_by_run("payloads").await)
+            .call(async |store| store.list_logs_by_run("payloads").await)
             .await
             .unwrap();
         let read: Vec<Value> = read.into_iter().map(|event| event.payload).collect();
@@ -257,7 +255,7 @@ fn collected_values_are_stored_to_the_byte_or_refused_on_both_backends() {
         );
 
         let listed = each
-            .ask(async |store| store.list_runs_filtered(&RunFilter::new(), Page::ALL).await)
+            .call(async |store| store.list_runs_filtered(&RunFilter::new(), Page::ALL).await)
             .await
             .unwrap();
         assert_eq!(listed.len(), inputs.len() + 1);
@@ -268,7 +266,7 @@ fn collected_values_are_stored_to_the_byte_or_refused_on_both_backends() {
             &inputs,
         );
         eprintln!(
-            "{} collected values: {} stored alike, {refused} refused alike",
+            "{} collected values: {} stored, {refused} refused on all",
             values.len(),
             payloads.len()
         );
@@ -277,22 +275,22 @@ fn collected_values_are_stored_to_the_byte_or_refused_on_both_backends() {
 
 #[test]
 fn collected_texts_are_stored_to_the_byte_or_refused_on_both_backends() {
-    on_each_way(async |each| {
+    on_each_connection_kind(async |each| {
         let mut texts = texts();
         texts.extend([MIB - 1, MIB, MIB + 1].map(|size| "x".repeat(size)));
         texts.extend([MIB / 4, MIB / 4 + 1].map(|size| "😀".repeat(size)));
         texts.extend([254, 255, 256].map(|size| "x".repeat(size)));
         for (number, text) in texts.iter().enumerate() {
-            // As free text and, where it is short enough, as every identifier.
+            // As free text and, if it is short enough, as every identifier.
             let id = format!("{number:05}");
-            each.ask(async |store| store.start_run(&running(&id)).await)
+            each.call(async |store| store.start_run(&running(&id)).await)
                 .await
                 .unwrap();
             let stats = RunStats::new(RunStatus::OK)
                 .output(text.clone())
                 .error(text.clone());
             let finished = each
-                .ask(async |store| store.finish_run(&id, &stats).await)
+                .call(async |store| store.finish_run(&id, &stats).await)
                 .await;
             assert_eq!(finished.is_ok(), text.len() <= MIB);
             let named = with(running(&format!("named {text}")), |run| {
@@ -303,14 +301,16 @@ fn collected_texts_are_stored_to_the_byte_or_refused_on_both_backends() {
                 run.status = RunStatus::from(text.as_str());
                 run.finished_at = Some(at(1));
             });
-            let started = each.ask(async |store| store.start_run(&named).await).await;
+            let started = each.call(async |store| store.start_run(&named).await).await;
             assert_eq!(
                 started.is_ok(),
                 text.len() <= 255 - "named ".len() && !text.contains('\0'),
                 "{text:?}"
             );
             if started.is_ok() {
-                let read = each.ask(async |store| store.get_run(&named.id).await).await;
+                let read = each
+                    .call(async |store| store.get_run(&named.id).await)
+                    .await;
                 assert_eq!(read, Ok(named));
             }
         }
@@ -330,18 +330,18 @@ fn collected_texts_are_stored_to_the_byte_or_refused_on_both_backends() {
 }
 
 #[test]
-fn values_that_are_made_up_are_stored_to_the_byte_on_both_backends() {
-    const AT_ONCE: u64 = 500;
+fn random_values_are_stored_to_the_byte_on_both_backends() {
+    const BATCH: u64 = 500;
 
     let seed = fastrand::u64(..);
     eprintln!("values from seed {seed}");
-    on_each_way(async |each| {
+    on_each_connection_kind(async |each| {
         let mut rng = Rng::with_seed(seed);
         let count = counts::values();
-        for first in (0..count).step_by(AT_ONCE as usize) {
+        for first in (0..count).step_by(BATCH as usize) {
             let id = first.to_string();
-            let values: Vec<Value> = (0..AT_ONCE.min(count - first))
-                .map(|_| made_up(&mut rng, 5))
+            let values: Vec<Value> = (0..BATCH.min(count - first))
+                .map(|_| random_value(&mut rng, 5))
                 .collect();
             let events: Vec<SkillRunLog> = values
                 .iter()
@@ -353,20 +353,23 @@ fn values_that_are_made_up_are_stored_to_the_byte_on_both_backends() {
                     })
                 })
                 .collect();
-            each.ask(async |store| store.start_run(&running(&id)).await)
+            each.call(async |store| store.start_run(&running(&id)).await)
                 .await
                 .unwrap();
-            each.ask(async |store| store.append_logs(&events).await)
+            each.call(async |store| store.append_logs(&events).await)
                 .await
                 .unwrap();
             let read = each
-                .ask(async |store| store.list_logs_by_run(&id).await)
+                .call(async |store| store.list_logs_by_run(&id).await)
                 .await
                 .unwrap();
-            assert!(read == events, "other values than were given");
+            assert!(
+                read == events,
+                "the stored values differ from the given ones"
+            );
             let rest = format!("skill_run_logs WHERE run_id = '{id}' ORDER BY sequence");
             assert_stored(each, "payload", &rest, &values);
         }
-        eprintln!("{count} values made up: all stored alike");
+        eprintln!("{count} random values: all stored to the byte");
     });
 }

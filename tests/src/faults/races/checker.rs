@@ -1,4 +1,4 @@
-//! Checks whether one order of concurrent calls explains their answers.
+//! Checks whether some order of concurrent calls explains their answers.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ struct Step<'a> {
     expected: Expected<'a>,
     begun: u64,
     answered: u64,
-    /// The step of the same call that must come before.
+    /// The step of the same call that must happen before this one.
     after: Option<usize>,
 }
 
@@ -22,7 +22,7 @@ enum Expected<'a> {
     Unknown,
 }
 
-/// The smallest part of a history that no order explains, or `None`.
+/// Returns the smallest part of a history that no order explains, or `None` if there is none.
 pub(super) fn unexplained(history: &[Entry]) -> Option<Vec<Entry>> {
     if is_explained(history) {
         return None;
@@ -46,11 +46,7 @@ pub(super) fn unexplained(history: &[Entry]) -> Option<Vec<Entry>> {
 
 pub(super) fn is_explained(history: &[Entry]) -> bool {
     let steps = steps(history);
-    assert!(
-        steps.len() <= 64,
-        "more than can be checked: {}",
-        steps.len()
-    );
+    assert!(steps.len() <= 64, "too many steps: {}", steps.len());
     let needed = steps
         .iter()
         .enumerate()
@@ -85,7 +81,8 @@ pub(super) fn is_explained(history: &[Entry]) -> bool {
             };
             let is_unknown = matches!(step.expected, Expected::Unknown);
             if next == state {
-                // A step that changes nothing may as well happen now, and an optional one may as well never happen.
+                // A step that changes nothing may as well happen now, and an optional one may as
+                // well never happen.
                 if fits && !is_unknown {
                     ways = vec![(false, done | 1 << place, next)];
                     break;
@@ -174,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_start_that_undoes_an_acknowledged_one_is_found() {
+    fn an_older_start_that_undoes_an_acknowledged_one_is_detected() {
         let mut history = vec![
             entry(start(1), (0, 1), Answer::Ok),
             entry(start(2), (2, 3), Answer::Ok),
@@ -191,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_has_changed_something_is_found() {
+    fn a_refused_call_that_has_changed_something_is_detected() {
         let refused = Call::Start {
             start: 2,
             outcome: Some(7),
@@ -208,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_a_conflict_has_kept_away_is_found() {
+    fn an_event_that_is_missing_because_of_a_conflict_is_detected() {
         let event = |sequence, payload| Event { sequence, payload };
         let batch = Call::Batch(vec![event(1, 1), event(2, 1)]);
         let history = |stored: &[(u64, u32)]| {
@@ -228,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_has_waited_for_may_happen_late_or_never() {
+    fn an_abandoned_call_may_take_effect_late_or_never() {
         let history = |outcome| {
             vec![
                 entry(start(1), (0, 1), Answer::Ok),

@@ -38,11 +38,12 @@ pub(super) enum Answer {
     RunFinished,
     RunExists,
     NotFound,
-    /// The place of the event that was refused.
+    /// The sequence number of the refused event.
     Conflict(u64),
     Run(Run),
     Events(BTreeMap<u64, u32>),
-    /// The future was dropped, or the call failed transiently: it may take effect at any later time, or never.
+    /// The future was dropped, or the call failed transiently: it may take effect at any later
+    /// time, or never.
     Unknown,
 }
 

@@ -1,8 +1,10 @@
-//! Racing calls about one run: starts, restarts, finishes, events, batches and reads, by many tasks and processes.
+//! Racing calls about one run: starts, restarts, finishes, events, batches and reads, by many tasks
+//! and processes.
 //!
-//! Each round is about a new run. One order of the calls, in which every call takes effect between its beginning and
-//! its answer, has to explain all answers. A failure prints the smallest part of the round that no order explains, and
-//! the seed: `RUNTRAIL_TEST_SEED=… cargo xtask test races` makes the same calls, but with different timing.
+//! Each round uses a new run. One order of the calls, in which every call takes effect between its
+//! beginning and its answer, has to explain all answers. A failure prints the smallest part of the
+//! round that no order explains, and the seed: `RUNTRAIL_TEST_SEED=… cargo xtask test races`
+//! repeats the calls, but with different timing.
 
 mod checker;
 mod history;
@@ -30,16 +32,17 @@ use crate::fixture::*;
 /// Calls of one task in a round.
 const CALLS: usize = 4;
 
-/// One in this many calls is dropped half way.
+/// One in this many calls is dropped before it is answered.
 const DROPPED: u32 = 8;
 
-/// The task of a child process: its name, the seed, the rounds, and the start of the first.
+/// The environment variable with a child process's number, seed, number of rounds, and the start of
+/// the first round.
 const PLAN: &str = "RUNTRAIL_TEST_RACE";
 
 /// The duration of a round of processes, which can't wait for each other.
 const ROUND: Duration = Duration::from_millis(60);
 
-/// Nanoseconds of a clock that all processes share.
+/// Returns the nanoseconds of a clock that all processes share.
 fn now() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
@@ -71,7 +74,8 @@ fn calls(random: &mut fastrand::Rng, number: u32) -> Vec<Call> {
             },
             8..10 => Call::Append(event(random)),
             10..12 => {
-                // Two events with the same place in a batch would contradict each other.
+                // Distinct sequence numbers, since events of one batch must not conflict with each
+                // other.
                 let payload = random.u32(0..2);
                 Call::Batch((0..3).map(|sequence| Event { sequence, payload }).collect())
             }
@@ -95,7 +99,7 @@ fn log(id: &str, Event { sequence, payload }: Event) -> SkillRunLog {
     SkillRunLog::new(id, sequence, "x", json!(payload))
 }
 
-async fn ask(store: &AuditStore, id: &str, call: &Call) -> Answer {
+async fn perform(store: &AuditStore, id: &str, call: &Call) -> Answer {
     let answer = match call {
         Call::Start { start, outcome } => store.start_run(&run(id, *start, *outcome)).await,
         Call::Create { start } => store.create_run(&run(id, *start, None)).await,
@@ -137,7 +141,7 @@ async fn ask(store: &AuditStore, id: &str, call: &Call) -> Answer {
     }
 }
 
-/// One task: its calls one after the other, some of them dropped half way.
+/// Makes the calls of one task in sequence, and drops some of them before they are answered.
 async fn race(store: &AuditStore, task: String, id: &str, number: u32, seed: u64) -> Vec<Entry> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut entries = Vec::new();
@@ -147,8 +151,8 @@ async fn race(store: &AuditStore, task: String, id: &str, number: u32, seed: u64
         }
         let begun = now();
         let answer = match random.u32(0..DROPPED) {
-            0 => poll_some(ask(store, id, &call), random.u32(1..6)).await,
-            _ => Some(ask(store, id, &call).await),
+            0 => poll_some(perform(store, id, &call), random.u32(1..6)).await,
+            _ => Some(perform(store, id, &call).await),
         };
         entries.push(Entry {
             task: task.clone(),
@@ -178,13 +182,13 @@ fn assert_explained(round: u64, history: &[Entry]) {
     }
 }
 
-/// The final state of each run, after all calls.
+/// Adds reads of the final state to each round, and asserts that one order explains it.
 async fn assert_rounds_explained(store: &AuditStore, rounds: BTreeMap<u64, Vec<Entry>>) {
     for (round, mut history) in rounds {
         let id = format!("r-{round}");
         for call in [Call::Read, Call::ReadEvents] {
             let begun = now();
-            let answer = ask(store, &id, &call).await;
+            let answer = perform(store, &id, &call).await;
             history.push(Entry {
                 task: "the end".into(),
                 call,
@@ -197,7 +201,7 @@ async fn assert_rounds_explained(store: &AuditStore, rounds: BTreeMap<u64, Vec<E
     }
 }
 
-/// A host's pool of several connections to this database, set up as in the README.
+/// Opens a host's pool of several connections, set up as in the README.
 async fn host(database: &TestDatabase) -> AuditStore {
     let mut options = ConnectOptions::new(database.url());
     options.max_connections(4).sqlx_logging(false);
@@ -205,7 +209,8 @@ async fn host(database: &TestDatabase) -> AuditStore {
     AuditStore::new(Database::connect(options).await.unwrap())
 }
 
-/// Rounds of tasks on these stores, sometimes behind a lock, so that their calls form groups.
+/// Races tasks on these stores. Some rounds begin behind a lock, so that calls queue up for group
+/// commits.
 async fn race_on(database: &TestDatabase, stores: &[AuditStore]) {
     let db = database.connection().await;
     let mut random = fastrand::Rng::with_seed(seed());
@@ -241,7 +246,7 @@ async fn race_on(database: &TestDatabase, stores: &[AuditStore]) {
     eprintln!("{} rounds on {:?}", counts::races(), database.backend());
 }
 
-/// One of several racing processes: runs each round at the agreed time.
+/// Runs as one of several racing processes, and begins each round at an agreed time.
 #[test]
 #[ignore = "a child process of the case below"]
 #[expect(clippy::print_stdout, reason = "the parent reads it")]
@@ -277,7 +282,7 @@ fn child_that_races() {
 }
 
 on_each_backend! {
-    async fn one_order_explains_all_answers_on_stores_of_their_own(database) {
+    async fn one_order_explains_all_answers_on_own_stores(database) {
         let stores = [database.store().await, database.store().await];
         race_on(database, &[stores[0].clone(), stores[0].clone(), stores[1].clone()]).await;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::counts;
 use super::ledger::Entries;
-use super::outside::{History, count, settle};
+use super::sql_client::{History, count, settle};
 use super::writer::Plan;
 use crate::fixture::*;
 
@@ -22,12 +22,12 @@ fn kill_copies(from: Backend, to: Backend) {
             command
         };
         let plan = Plan {
-            // So that a copy can ever end.
+            // Slow enough for a copy to catch up.
             pace: Duration::from_millis(2),
             ..Plan::endless(&from.url(), &folder.path().join("ledger"), "r")
         };
         let writer = plan.spawn();
-        // Several pages of what is copied at once.
+        // Several pages of a copy.
         eventually_within(4 * PATIENCE, || {
             (count(&from.url(), "skill_runs") > 3_000).then_some(())
         });
@@ -46,22 +46,22 @@ fn kill_copies(from: Backend, to: Backend) {
                 half_way += u64::from(events_copied() > before);
             }
         }
-        // Beside the writer to its end, and then without it.
+        // One complete copy alongside the writer, and a final one after it.
         Spawned::new(&mut copy(&[])).wait_for_success();
         fs::write(plan.stop_file(), "").unwrap();
         writer.wait_for_success();
-        let told = Spawned::new(&mut copy(&["--final"])).wait_for_success();
+        let report = Spawned::new(&mut copy(&["--final"])).wait_for_success();
 
         let entries = Entries::read(&plan.ledger);
         entries.assert_no_failure();
         let (source, target) = (History::read(&from.url()), History::read(&to.url()));
-        target.assert_keeps(&entries);
+        target.assert_stores(&entries);
         assert!(source.runs == target.runs && source.events == target.events);
         let (runs, events) = (source.runs.len(), source.events.len());
         let compared = format!("compared {runs} runs and {events} events");
-        assert!(told.replace(',', "").contains(&compared), "{told}");
+        assert!(report.replace(',', "").contains(&compared), "{report}");
         eprintln!(
-            "{killed} copies killed from {:?} to {:?}, of which {half_way} had written: {} acknowledged, 0 lost",
+            "{killed} copies killed from {:?} to {:?}, {half_way} of them after a write: {} acknowledged, 0 lost",
             from.backend(),
             to.backend(),
             entries.acknowledged()
@@ -70,11 +70,11 @@ fn kill_copies(from: Backend, to: Backend) {
 }
 
 #[test]
-fn killed_copies_beside_a_writer_end_complete_from_sqlite_to_postgres() {
+fn killed_copies_complete_when_repeated_from_sqlite_to_postgres() {
     kill_copies(Backend::Sqlite, Backend::Postgres);
 }
 
 #[test]
-fn killed_copies_beside_a_writer_end_complete_from_postgres_to_sqlite() {
+fn killed_copies_complete_when_repeated_from_postgres_to_sqlite() {
     kill_copies(Backend::Postgres, Backend::Sqlite);
 }

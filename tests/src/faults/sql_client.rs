@@ -1,4 +1,4 @@
-//! What is stored, as `sqlite3` and `psql` see it, and whether it is what it should be.
+//! Reads and checks stored rows with `sqlite3` and `psql`, independently of the library.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use super::ledger::Entry;
 use super::script::{EVENTS, Script, event};
 use crate::fixture::{Spawned, eventually};
 
-/// The command line of a database's own makers, without its input.
+/// Returns the command for `sqlite3` or `psql` on this database; it reads SQL from stdin.
 pub(super) fn client(url: &str) -> Command {
     match url.strip_prefix("sqlite://") {
         Some(path) => {
@@ -29,8 +29,8 @@ pub(super) fn client(url: &str) -> Command {
     }
 }
 
-/// Asks a database something; each line of the answer.
-pub(super) fn ask(url: &str, sql: &str) -> Vec<String> {
+/// Runs SQL, and returns the lines of its output.
+pub(super) fn run_sql(url: &str, sql: &str) -> Vec<String> {
     let mut client = Spawned::new(client(url).stdin(Stdio::piped()).stdout(Stdio::piped()));
     client.write(&format!("{sql};\n"));
     client.close_stdin();
@@ -38,24 +38,24 @@ pub(super) fn ask(url: &str, sql: &str) -> Vec<String> {
     answer.lines().map(str::to_owned).collect()
 }
 
-/// How many rows a table, or a part of it, has.
+/// Counts the rows of a table, which may be followed by a `WHERE` clause.
 pub(super) fn count(url: &str, table: &str) -> u64 {
-    ask(url, &format!("SELECT count(*) FROM {table}"))[0]
+    run_sql(url, &format!("SELECT count(*) FROM {table}"))[0]
         .parse()
         .unwrap()
 }
 
-/// Ends every connection to this PostgreSQL database, as a server that restarts does.
+/// Ends every connection to this PostgreSQL database, as a restart of the server does.
 pub(super) fn end_connections(url: &str) {
-    ask(
+    run_sql(
         url,
-        // And waits until they have ended, for some seconds.
+        // Waits up to 5 s for each of them to end.
         "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity \
          WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()",
     );
 }
 
-/// Waits until a PostgreSQL server is done with what killed processes had asked of it.
+/// Waits until a PostgreSQL server has executed the statements that killed processes had sent.
 pub(super) fn settle(url: &str) {
     let busy = "pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' \
          AND state <> 'idle' AND pid <> pg_backend_pid()";
@@ -64,32 +64,32 @@ pub(super) fn settle(url: &str) {
     }
 }
 
-/// No event is without its run.
+/// Asserts that every event has a run.
 #[track_caller]
 pub(super) fn assert_no_orphans(url: &str) {
     let orphans = "skill_run_logs WHERE run_id NOT IN (SELECT id FROM skill_runs)";
     assert_eq!(count(url, orphans), 0);
 }
 
-/// A database as others find it.
+/// All stored rows of a database, as another program reads them.
 pub(super) struct History {
     pub(super) runs: BTreeMap<String, Value>,
     pub(super) events: BTreeMap<(String, u64), Value>,
 }
 
 impl History {
-    /// Everything, from a database that has no damage.
+    /// Reads all rows, after SQLite's integrity checks.
     pub(super) fn read(url: &str) -> Self {
         let is_sqlite = url.starts_with("sqlite:");
         let array = if is_sqlite {
-            assert_eq!(ask(url, "PRAGMA integrity_check"), ["ok"]);
-            assert_eq!(ask(url, "PRAGMA foreign_key_check"), [""; 0]);
+            assert_eq!(run_sql(url, "PRAGMA integrity_check"), ["ok"]);
+            assert_eq!(run_sql(url, "PRAGMA foreign_key_check"), [""; 0]);
             "json_array"
         } else {
             "json_build_array"
         };
         let rows = |columns: &str, table: &str| -> Vec<Value> {
-            let lines = ask(url, &format!("SELECT {array}({columns}) FROM {table}"));
+            let lines = run_sql(url, &format!("SELECT {array}({columns}) FROM {table}"));
             lines
                 .iter()
                 .map(|line| serde_json::from_str(line).unwrap())
@@ -116,8 +116,9 @@ impl History {
         }
     }
 
-    /// What was acknowledged is there; and whatever is there is whole, acknowledged or not.
-    pub(super) fn assert_keeps(&self, entries: &[Entry]) {
+    /// Asserts that every acknowledged write is stored, and that every stored row is whole,
+    /// acknowledged or not.
+    pub(super) fn assert_stores(&self, entries: &[Entry]) {
         for entry in entries {
             match entry {
                 Entry::Started { id } => assert!(self.runs.contains_key(id), "{entry:?} is lost"),
@@ -136,31 +137,32 @@ impl History {
         self.assert_is_whole();
     }
 
-    /// No row differs from what its id says, and no call is stored in part.
+    /// Asserts that each row matches the record that follows from its id, and that no call is
+    /// stored in part.
     pub(super) fn assert_is_whole(&self) {
         for (id, row) in &self.runs {
-            let script = Script::of(id);
+            let script = Script::for_run(id);
             let expected = if is_running(row) {
                 script.run
             } else {
                 script.finished()
             };
-            assert_eq!(*row, of_run(&expected));
+            assert_eq!(*row, run_row(&expected));
         }
         for ((id, sequence), row) in &self.events {
             assert!(
                 self.runs.contains_key(id),
                 "event {sequence} has no run {id}"
             );
-            assert_eq!(*row, of_event(&event(id, *sequence)));
+            assert_eq!(*row, event_row(&event(id, *sequence)));
         }
-        let of_many: BTreeSet<&str> = self
+        let with_batch: BTreeSet<&str> = self
             .events
             .keys()
             .filter(|(_, sequence)| *sequence > 0)
             .map(|(id, _)| id.as_str())
             .collect();
-        for id in of_many {
+        for id in with_batch {
             for sequence in 1..EVENTS {
                 assert!(
                     self.events.contains_key(&(id.to_owned(), sequence)),
@@ -171,15 +173,16 @@ impl History {
     }
 }
 
-/// Whether the row of a run has no finish.
+/// Whether a run has not finished.
 pub(super) fn is_running(row: &Value) -> bool {
     row[FINISH] == "running"
 }
 
-/// Where a row says whether its run is finished; the time of that is nobody's to know.
+/// The column that says whether the run is finished. The finish time is not predictable, so it is
+/// not compared.
 const FINISH: usize = 7;
 
-fn of_run(run: &SkillRun) -> Value {
+fn run_row(run: &SkillRun) -> Value {
     json!([
         run.id,
         run.skill_id,
@@ -204,7 +207,7 @@ fn of_run(run: &SkillRun) -> Value {
     ])
 }
 
-fn of_event(event: &SkillRunLog) -> Value {
+fn event_row(event: &SkillRunLog) -> Value {
     json!([
         event.run_id,
         event.sequence,
