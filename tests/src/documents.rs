@@ -28,7 +28,7 @@ fn cases_named_in(document: &str) -> Vec<String> {
         .collect()
 }
 
-/// The file of a case: follows its modules as far as files or folders exist; the last folder has a `mod.rs`. Cases
+/// Returns the file of a case: its last module that is a file, or a folder with a `mod.rs`. Cases
 /// without SQL are in the crate for conformance.
 fn source_of(case: &str) -> PathBuf {
     if let Some(module) = case
@@ -40,7 +40,7 @@ fn source_of(case: &str) -> PathBuf {
             return file;
         }
     }
-    let mut of_folder = None;
+    let mut folder_module = None;
     let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
     for module in case.split("::") {
         path.push(module);

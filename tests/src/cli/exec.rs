@@ -93,8 +93,8 @@ on_each_backend! {
             }
             let output = command.args(["--", "sh", "-c", script]).output().unwrap();
             assert!(output.status.success(), "{}", stderr(&output));
-            let there = cli.succeeds(&["--database-url", "sqlite://other.db", "purge", "--older-than", "0s", "--yes"]);
-            assert!(there.starts_with("deleted 1 run that"), "{there}");
+            let purged = cli.succeeds(&["--database-url", "sqlite://other.db", "purge", "--older-than", "0s", "--yes"]);
+            assert!(purged.starts_with("deleted 1 run that"), "{purged}");
         }
         assert_eq!(cli.succeeds(&["count"]), "2\n");
     }

@@ -209,8 +209,8 @@ on_each_backend! {
             let mut command = cli.command(&["exec", "--id", id, "--", "sh", "-c", &format!("seq 3; exit {own_code}")]);
             let output = command.stdout(full).output().unwrap();
             assert_eq!(output.status.code(), Some(code));
-            let told = "runtrail: not all of the output was passed on: No space left on device (os error 28)\n";
-            assert_eq!(stderr(&output), told);
+            let message = "runtrail: not all of the output was passed on: No space left on device (os error 28)\n";
+            assert_eq!(stderr(&output), message);
             assert_eq!(cli.printed_by(id, "stdout").await, b"1\n2\n3\n");
             assert!(cli.run(id).await.error.ends_with("No space left on device (os error 28)"));
         }

@@ -125,12 +125,12 @@ on_each_backend! {
         let script = "printf 'Name? '; read name; stty -echo; printf 'Password? '; read password; stty echo; \
                       echo; echo \"$name $password\" | tr a-z A-Z; exit 5";
         let arguments = ["exec", "--id", "r", "--pty", "--", "sh", "-c", script];
-        let mut child = on_terminal(&cli, &terminal, TerminalIs::Stdin, &arguments);
+        let mut child = spawn_on_terminal(&cli, &terminal, StdinFrom::Terminal, &arguments);
         cli.wait_for_events("r", 1).await;
         assert!(!is_cooked(&terminal));
-        terminal_write(&terminal, "bog\x7fb\n");
+        write_to_terminal(&terminal, "bog\x7fb\n");
         cli.wait_for_events("r", 3).await;
-        terminal_write(&terminal, "secret\n");
+        write_to_terminal(&terminal, "secret\n");
         assert_eq!(ended(&mut child).code(), Some(5));
         assert!(is_cooked(&terminal));
         let shown = terminal.shown_until("BOB SECRET");
@@ -217,9 +217,9 @@ on_each_backend! {
         let mut terminal = Terminal::open();
         let mut shell = spawn_shell_on_terminal(&cli, &terminal);
         let script = "printf ready; read x; echo got=$x; read y; echo then=$y; exit 5";
-        terminal_write(&terminal, &format!("PS1=; set +o history; runtrail exec --id r --pty -- sh -c '{script}' &\n"));
+        write_to_terminal(&terminal, &format!("PS1=; set +o history; runtrail exec --id r --pty -- sh -c '{script}' &\n"));
         cli.wait_for_events("r", 1).await;
-        terminal_write(&terminal, "echo in-the-$((40+2))-shell\n");
+        write_to_terminal(&terminal, "echo in-the-$((40+2))-shell\n");
         terminal.shown_until("in-the-42-shell");
         write_to_terminal(&terminal, "fg\n");
         eventually(|| (!is_cooked(&terminal)).then_some(()));

@@ -264,8 +264,8 @@ on_each_backend! {
     async fn a_program_brought_to_the_foreground_gets_the_terminal(database) {
         let cli = Cli::on(database).await;
         let mut terminal = Terminal::open();
-        let mut shell = shell_on_terminal(&cli, &terminal);
-        terminal_write(&terminal, "PS1=; set +o history; runtrail exec --id r -- sh -c 'echo pid=$$; read x; echo got=$x; read y; echo then=$y; exit 5' &\n");
+        let mut shell = spawn_shell_on_terminal(&cli, &terminal);
+        write_to_terminal(&terminal, "PS1=; set +o history; runtrail exec --id r -- sh -c 'echo pid=$$; read x; echo got=$x; read y; echo then=$y; exit 5' &\n");
         cli.wait_for_events("r", 1).await;
         let program = cli.printed_by("r", "stdout").await;
         let program = String::from_utf8(program).unwrap().trim().replace("pid=", "");
@@ -290,12 +290,12 @@ on_each_backend! {
         cli.wait_until_finished("r").await;
         assert_eq!(cli.run("r").await.error, "exit code 5");
 
-        // In the background the program is stopped, but still ends.
-        terminal_write(&terminal, "runtrail exec --id k -- sh -c 'echo ready; read x' &\n");
+        // A program that was stopped in the background still ends on a signal.
+        write_to_terminal(&terminal, "runtrail exec --id k -- sh -c 'echo ready; read x' &\n");
         cli.wait_for_events("k", 1).await;
-        terminal_write(&terminal, "sleep 0.5; kill -TERM %2 %1 $!\n");
+        write_to_terminal(&terminal, "sleep 0.5; kill -TERM %2 %1 $!\n");
         cli.wait_until_finished("k").await;
-        terminal_write(&terminal, "exit\n");
+        write_to_terminal(&terminal, "exit\n");
         eventually(|| {
             write_to_terminal(&terminal, "exit\n");
             shell.try_wait().unwrap()
@@ -460,7 +460,7 @@ on_each_backend! {
         wait_for_end(&program);
         let outer = cli.run("outer").await;
         assert!(!outer.is_running());
-        // Its own runtrail may still be writing down how it ended.
+        // The inner runtrail may still be recording its outcome.
         cli.wait_until_finished("inner").await;
         assert_eq!(cli.run("inner").await.parent_run_id.as_deref(), Some("outer"));
     }

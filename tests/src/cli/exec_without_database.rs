@@ -36,7 +36,7 @@ fn nothing_is_run_when_it_cannot_be_recorded() {
         );
         // Only a server is worth waiting for.
         match url {
-            NOWHERE => assert!(lines[0].ends_with("retrying for up to 15 s"), "{message}"),
+            UNREACHABLE => assert!(lines[0].ends_with("retrying for up to 15 s"), "{message}"),
             _ => assert_eq!(lines.len(), 1, "{message}"),
         }
         assert!(!message.contains("secret"), "{message}");

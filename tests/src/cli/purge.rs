@@ -43,18 +43,18 @@ on_each_backend! {
     async fn a_dry_run_prints_exactly_what_would_be_deleted(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
-        let told = cli.succeeds(&["purge", "--older-than", "2026-11-02", "--dry-run"]);
-        assert_eq!(told, "would delete 3 runs with 6 events that finished before 2026-11-02T00:00:00.000000Z\n");
-        let told = cli.succeeds(&["purge", "--older-than", "2026-11-01T08:00:05Z", "--dry-run", "--yes"]);
-        assert_eq!(told, "would delete 0 runs with 0 events that finished before 2026-11-01T08:00:05.000000Z\n");
+        let message = cli.succeeds(&["purge", "--older-than", "2026-11-02", "--dry-run"]);
+        assert_eq!(message, "would delete 3 runs with 6 events that finished before 2026-11-02T00:00:00.000000Z\n");
+        let message = cli.succeeds(&["purge", "--older-than", "2026-11-01T08:00:05Z", "--dry-run", "--yes"]);
+        assert_eq!(message, "would delete 0 runs with 0 events that finished before 2026-11-01T08:00:05.000000Z\n");
         assert_eq!(cli.succeeds(&["count"]), "4\n");
     }
 
     async fn with_yes_a_purge_deletes_and_prints_the_count(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
-        let told = cli.succeeds(&["purge", "--older-than", "2026-11-02", "--yes"]);
-        assert_eq!(told, "deleted 3 runs that finished before 2026-11-02T00:00:00.000000Z\n");
+        let message = cli.succeeds(&["purge", "--older-than", "2026-11-02", "--yes"]);
+        assert_eq!(message, "deleted 3 runs that finished before 2026-11-02T00:00:00.000000Z\n");
         assert_eq!(cli.run("running").await, running("running"));
         let db = database.connection().await;
         assert_eq!(count(&db, "skill_run_logs").await, 0);

@@ -110,8 +110,8 @@ on_each_backend! {
         awkward_history(&cli.store).await;
         let output = cli.output(&["export"]);
         assert_eq!(stdout(&output).lines().count(), 5);
-        let told = "exported 5 runs with 703 events\nleft out 1 dry run; --include-dry-run exports dry runs too\n";
-        assert_eq!(stderr(&output), told);
+        let message = "exported 5 runs with 703 events\nleft out 1 dry run; --include-dry-run exports dry runs too\n";
+        assert_eq!(stderr(&output), message);
         let of_skill = cli.json(&["export", "--skill", "skill", "--until", "2026-11-02"]);
         let ids: Vec<_> = of_skill.iter().map(|run| run["id"].as_str().unwrap()).collect();
         assert_eq!(ids, ["before the common era", "same start, larger id", "still running"]);
@@ -348,9 +348,9 @@ on_each_backend! {
         execute(&db, "UPDATE skill_run_logs SET payload = '{' WHERE run_id = 'c'").await;
         let output = cli.output(&["export", "--output", "export.jsonl"]);
         assert_eq!(output.status.code(), Some(1));
-        let told = stderr(&output);
-        assert!(told.contains("row \"b\"") && told.contains("row \"c/0\""), "{told}");
-        assert!(told.contains("error: 2 damaged rows could not be exported; all other rows were exported"), "{told}");
+        let message = stderr(&output);
+        assert!(message.contains("row \"b\"") && message.contains("row \"c/0\""), "{message}");
+        assert!(message.contains("error: 2 damaged rows could not be exported; all other rows were exported"), "{message}");
         assert_eq!(fs::read_to_string(cli.path("export.jsonl")).unwrap().lines().count(), 2);
     }
 

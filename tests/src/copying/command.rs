@@ -36,20 +36,20 @@ on_each_pair! {
         assert_eq!(succeeds(&between), "copied 2 runs and 2 events\n");
         source.finish_run("a", &stats()).await.unwrap();
         source.append_log(&event("b", 2)).await.unwrap();
-        let told = succeeds(&between);
-        assert_eq!(told, "copied 0 runs and 1 event\nfinished 1 run\nalready present: 1 run and 2 events\n");
+        let report = succeeds(&between);
+        assert_eq!(report, "copied 0 runs and 1 event\nfinished 1 run\nalready present: 1 run and 2 events\n");
         source.start_run(&running("c")).await.unwrap();
-        let told = succeeds(&[&between[..], &["--final"]].concat());
-        let lines: Vec<&str> = told.lines().collect();
+        let report = succeeds(&[&between[..], &["--final"]].concat());
+        let lines: Vec<&str> = report.lines().collect();
         assert_eq!(lines[..3], ["copied 1 run and 0 events", "already present: 2 runs and 3 events", "compared 3 runs and 3 events"]);
         let digest = lines[3].strip_prefix("source ").unwrap();
         assert_eq!(digest.len(), 64);
         assert_eq!(lines[4..], [format!("target {digest}")]);
-        // And twice is once.
-        let told = succeeds(&[&between[..], &["--verify"]].concat());
-        assert!(told.contains("copied 0 runs and 0 events\n") && told.ends_with(&format!("target {digest}\n")), "{told}");
-        let told = succeeds(&[&between[..], &["--final", "--no-verify"]].concat());
-        assert_eq!(told, "copied 0 runs and 0 events\nalready present: 3 runs and 3 events\n");
+        // A repetition changes nothing.
+        let report = succeeds(&[&between[..], &["--verify"]].concat());
+        assert!(report.contains("copied 0 runs and 0 events\n") && report.ends_with(&format!("target {digest}\n")), "{report}");
+        let report = succeeds(&[&between[..], &["--final", "--no-verify"]].concat());
+        assert_eq!(report, "copied 0 runs and 0 events\nalready present: 3 runs and 3 events\n");
     }
 
     async fn large_values_are_copied_in_bounded_memory(from, to) {

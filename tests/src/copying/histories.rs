@@ -104,10 +104,10 @@ on_each_pair! {
             difference(run_key("other-start"), DifferenceKind::Conflict),
             difference(run_key("other-start-finished"), DifferenceKind::Conflict),
         ];
-        let (summary, mut told) = copied(HistoryCopy::new(source.clone(), target.clone())).await;
-        told.sort_by_key(|difference| difference.to_string());
+        let (summary, mut differences) = run_copy(HistoryCopy::new(source.clone(), target.clone())).await;
+        differences.sort_by_key(|difference| difference.to_string());
         assert_eq!(summary.shortfall().unwrap().to_string(), "5 rows with different content");
-        assert_eq!(told, conflicts);
+        assert_eq!(differences, conflicts);
         assert_eq!((summary.copied.events.behind, summary.copied.events.blocked), (0, 4));
         assert_eq!(target.list_runs_filtered(&Default::default(), Default::default()).await.unwrap(), before);
         // Events of another run are not mixed into it.
@@ -117,10 +117,10 @@ on_each_pair! {
 
         let (summary, differences) = run_copy(HistoryCopy::new(source, target).last()).await;
         assert!(!summary.is_complete());
-        assert!(told.contains(&difference(run("only-there"), DifferenceKind::Extra)), "{told:?}");
-        assert!(told.contains(&difference(event_of("finished", 1), DifferenceKind::Missing)), "{told:?}");
-        assert!(conflicts.iter().all(|conflict| told.contains(conflict)), "{told:?}");
-        assert_eq!(told.len(), 5 + 1 + 4);
+        assert!(differences.contains(&difference(run_key("only-there"), DifferenceKind::Extra)), "{differences:?}");
+        assert!(differences.contains(&difference(event_key("finished", 1), DifferenceKind::Missing)), "{differences:?}");
+        assert!(conflicts.iter().all(|conflict| differences.contains(conflict)), "{differences:?}");
+        assert_eq!(differences.len(), 5 + 1 + 4);
         let shortfall = "5 rows with different content, 4 rows missing or unfinished, 1 row only in the target";
         assert_eq!(summary.shortfall().unwrap().to_string(), shortfall);
         assert!(!summary.counts.is_empty());

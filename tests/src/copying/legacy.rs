@@ -136,9 +136,9 @@ on_each_backend! {
             of_run("d", "inputs was null; stored as an empty object"),
             of_run("e", "inputs was not usable JSON; stored in the member \"legacy_inputs\""),
         ];
-        expected.push(adapted(event_of("a", 0), "payload was empty; stored as a JSON string"));
+        expected.push(adapted(event_key("a", 0), "payload was empty; stored as a JSON string"));
         expected.extend((1..6).map(|seq| {
-            adapted(event_of("a", seq), "payload was not usable JSON; stored as a JSON string")
+            adapted(event_key("a", seq), "payload was not usable JSON; stored as a JSON string")
         }));
         assert_eq!(differences, expected);
         assert_eq!((summary.copied.runs.adapted, summary.copied.events.adapted), (5, 6));
@@ -220,9 +220,9 @@ on_each_backend! {
         }
         let (summary, differences) = legacy.copied_to(database).await;
         assert!(!summary.is_complete());
-        let mut told: Vec<String> = told.iter().map(ToString::to_string).collect();
-        told.sort();
-        assert_eq!(told, [
+        let mut differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        differences.sort();
+        assert_eq!(differences, [
             "a run without a usable id can't be copied: id is not UTF-8 text",
             "a run without a usable id can't be copied: key has the wrong type; affected rows: 2",
             "an event without a usable key can't be copied: key has the wrong type; affected rows: 2",

@@ -202,7 +202,7 @@ fn a_failing_system_call_loses_nothing() {
 #[test]
 fn a_file_size_limit_loses_nothing() {
     on_database(Backend::Sqlite, async |database| {
-        let disk = Disk::of(database);
+        let disk = Disk::new(database);
         let process = Spawned::new(&mut ignoring_sigxfsz(&disk.plan().command()));
         limit_file_size(process.id(), "300000");
         disk.wait_for(8, Entry::is_failure);
