@@ -11,8 +11,8 @@ use crate::{Error, MIGRATIONS};
 /// A host's table that refers to ours can only be created after it. `down` reverts the last
 /// migration in the list first: if ours were last, a careless step down would target the history.
 ///
-/// `down` refuses to drop a table that has rows. To drop a history from a host's migrator, delete its rows first:
-/// `DELETE FROM skill_run_logs`, then `DELETE FROM skill_runs`.
+/// `down` refuses to drop a table that has rows. To drop a history from a host's migrator, delete
+/// its rows first: `DELETE FROM skill_run_logs`, then `DELETE FROM skill_runs`.
 pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
     MIGRATIONS
         .iter()

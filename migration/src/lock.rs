@@ -49,8 +49,8 @@ pub async fn locked<T: Send + 'static>(
     in_locked_transaction(db, migrate).await
 }
 
-/// Runs in a separate task, since a cancelled `BEGIN` would leave the connection in a transaction that swallows later
-/// writes.
+/// Runs in a separate task, since a cancelled `BEGIN` would leave the connection in a transaction
+/// that swallows later writes.
 pub(crate) async fn in_locked_transaction<T, E>(
     db: &DatabaseConnection,
     work: impl for<'t> FnOnce(&'t DatabaseTransaction) -> InTransaction<'t, T, E> + Send + 'static,
@@ -102,9 +102,9 @@ where
 
 /// Closes connections on which the driver still considers a failed transaction open.
 ///
-/// If a commit fails or the disk is full, SQLite ends the transaction and the driver doesn't notice. The driver would
-/// begin the next transaction on that connection as a savepoint, and once that is dropped, writes on the connection
-/// would be acknowledged and lost.
+/// If a commit fails or the disk is full, SQLite ends the transaction and the driver doesn't
+/// notice. The driver would begin the next transaction on that connection as a savepoint, and once
+/// that is dropped, writes on the connection would be acknowledged and lost.
 #[cfg(feature = "sqlite")]
 async fn close_broken_connections(db: &DatabaseConnection) {
     use sea_orm::DbBackend;

@@ -83,9 +83,9 @@ impl Migrator {
         Ok(SchemaState::inspect(db, self.schema_on(db), self.migrations, PartCheck::Skip).await?)
     }
 
-    /// Like [`state`](Self::state), but also checks the keys, indexes and collations of the tables: a table that has
-    /// lost one is [`Outdated`](SchemaState::Outdated) if [`up`](Self::up) adds it again, else
-    /// [`Incomplete`](SchemaState::Incomplete).
+    /// Like [`state`](Self::state), but also checks the keys, indexes and collations of the tables:
+    /// a table that has lost one is [`Outdated`](SchemaState::Outdated) if [`up`](Self::up) adds it
+    /// again, else [`Incomplete`](SchemaState::Incomplete).
     ///
     /// # Errors
     ///
@@ -141,8 +141,8 @@ impl Migrator {
     ///
     /// # Errors
     ///
-    /// [`Error::Unfit`], [`Error::NoSuchSchema`], [`Error::Database`], [`Error::Interrupted`]; then nothing has
-    /// changed.
+    /// [`Error::Unfit`], [`Error::NoSuchSchema`], [`Error::Database`], [`Error::Interrupted`]; then
+    /// nothing has changed.
     pub async fn up(&self, db: &DatabaseConnection, steps: Option<u32>) -> Result<Vec<String>> {
         self.run(db, Direction::Up(steps)).await
     }

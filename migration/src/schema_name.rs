@@ -2,8 +2,8 @@ use std::fmt;
 
 use crate::{Error, Result};
 
-/// The name of a PostgreSQL schema: a lower-case letter or `_`, then lower-case letters, digits or `_`, at
-/// most 63 in all.
+/// The name of a PostgreSQL schema: a lower-case letter or `_`, then lower-case letters, digits or
+/// `_`, at most 63 in all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SchemaName(String);
 

@@ -105,7 +105,8 @@ const MIGRATION_TABLES: [&str; 2] = [MIGRATION_TABLE, "seaql_migrations"];
 impl SchemaState {
     /// Inspects the schema. Only reads, and needs no privilege to change the schema.
     ///
-    /// Without a schema name, tables are looked up where the connection's own queries would find them.
+    /// Without a schema name, tables are looked up where the connection's own queries would find
+    /// them.
     pub(crate) async fn inspect(
         db: &impl ConnectionTrait,
         schema: Option<&SchemaName>,

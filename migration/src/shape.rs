@@ -9,7 +9,8 @@ use crate::{Result, SchemaName, SchemaState};
 
 /// The indexes, keys and collation of one of our tables.
 ///
-/// SeaORM's schema sync and `create_table_from_entity` create tables with the same columns but without these.
+/// SeaORM's schema sync and `create_table_from_entity` create tables with the same columns but
+/// without these.
 pub(crate) struct Shape {
     table: &'static str,
     primary_key: &'static [&'static str],

@@ -351,7 +351,10 @@ fn seed() -> u64 {
 on_each_backend! {
     async fn random_calls_have_the_same_results_as_the_model(database) {
         let clock = std::sync::Arc::new(ManualClock::default());
-        let store = AuditStore::connect(database.url()).await.unwrap().with_clock(clock.clone());
+        let store = AuditStore::connect(database.url())
+            .await
+            .unwrap()
+            .with_clock(clock.clone());
         store.initialize().await.unwrap();
         let db = database.connection().await;
 
@@ -360,16 +363,23 @@ on_each_backend! {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let cases = env::var("PROPTEST_CASES").map_or(SEQUENCES, |cases| cases.parse().unwrap());
-        let config = Config { cases, failure_persistence: None, ..Config::default() };
-        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+        let config = Config {
+            cases,
+            failure_persistence: None,
+            ..Config::default()
+        };
+        let mut runner =
+            TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
 
         let runtime = tokio::runtime::Handle::current();
         let outcome = runner.run(&prop::collection::vec(call(), 1..40), |calls| {
-            tokio::task::block_in_place(|| runtime.block_on(async {
-                execute(&db, "DELETE FROM skill_run_logs").await;
-                execute(&db, "DELETE FROM skill_runs").await;
-                play(&store, &clock, &calls).await;
-            }));
+            tokio::task::block_in_place(|| {
+                runtime.block_on(async {
+                    execute(&db, "DELETE FROM skill_run_logs").await;
+                    execute(&db, "DELETE FROM skill_runs").await;
+                    play(&store, &clock, &calls).await;
+                })
+            });
             Ok(())
         });
         if let Err(err) = outcome {

@@ -151,7 +151,12 @@ on_each_backend! {
         fill(&db, database.backend()).await;
         let store = AuditStore::new(db.clone());
         store.verify_schema().await.unwrap();
-        let mut plans = Plans { db: &db, seen, backend: database.backend(), failures: Vec::new() };
+        let mut plans = Plans {
+            db: &db,
+            seen,
+            backend: database.backend(),
+            failures: Vec::new(),
+        };
 
         let filter = RunFilter::new;
         let query = RunQuery::new;
@@ -162,7 +167,13 @@ on_each_backend! {
         };
         let list = |filter: RunFilter| {
             let store = &store;
-            async move { store.list_runs_filtered(&filter, Page::first(50)).await.unwrap() }.boxed()
+            async move {
+                store
+                    .list_runs_filtered(&filter, Page::first(50))
+                    .await
+                    .unwrap()
+            }
+            .boxed()
         };
         let (newest, oldest) = (ListOrder::NewestFirst, ListOrder::OldestFirst);
 
@@ -223,7 +234,10 @@ on_each_backend! {
             async move {
                 let mut request = PageRequest::first(1_000);
                 for _ in 0..runs / 1_000 {
-                    let page = store.page_run_summaries(&query, ListOrder::NewestFirst, &request).await.unwrap();
+                    let page = store
+                        .page_run_summaries(&query, ListOrder::NewestFirst, &request)
+                        .await
+                        .unwrap();
                     request.cursor = page.end_cursor;
                 }
                 request

@@ -183,7 +183,9 @@ on_each_backend! {
             for statement in statements {
                 for line in plan(&db, &statement).await {
                     let scans_whole_table = match database.backend() {
-                        Backend::Sqlite => line == "SCAN skill_runs" || line == "SCAN skill_run_logs",
+                        Backend::Sqlite => {
+                            line == "SCAN skill_runs" || line == "SCAN skill_run_logs"
+                        }
                         Backend::Postgres => line.contains("Seq Scan on skill_run"),
                     };
                     assert!(!scans_whole_table, "{method}: {line}\n{}", statement.sql);

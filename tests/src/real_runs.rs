@@ -136,11 +136,25 @@ async fn import_and_compare(database: &TestDatabase, file: &str) -> import::Impo
 on_each_backend! {
     async fn runs_of_the_sample_are_imported_and_read_back(database) {
         let imported = import_and_compare(database, SAMPLE).await;
-        assert_eq!(imported, import::Imported { tasks: 2, trials: 4, events: 21 });
+        assert_eq!(
+            imported,
+            import::Imported {
+                tasks: 2,
+                trials: 4,
+                events: 21
+            }
+        );
     }
 
     async fn runs_of_tau_bench_are_imported_and_read_back(database) {
         let imported = import_and_compare(database, TAU_BENCH).await;
-        assert_eq!(imported, import::Imported { tasks: 50, trials: 200, events: 5_308 });
+        assert_eq!(
+            imported,
+            import::Imported {
+                tasks: 50,
+                trials: 200,
+                events: 5_308
+            }
+        );
     }
 }

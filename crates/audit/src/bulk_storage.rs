@@ -7,16 +7,16 @@ use crate::{
 
 /// Reads and writes many records in bounded memory.
 ///
-/// **Streams** read a few rows at a time, with a separate query each time. They occupy no connection
-/// and no lock while their consumer is busy. A record that is written meanwhile is included if its
-/// position is after the rows that were already read.
+/// **Streams** read a few rows at a time, with a separate query each time. They occupy no
+/// connection and no lock while their consumer is busy. A record that is written meanwhile is
+/// included if its position is after the rows that were already read.
 ///
 /// A damaged row is an item, [`Corrupt`](crate::Error::Corrupt), and the stream continues after it.
 /// Any other error ends the stream.
 #[async_trait]
 pub trait BulkStorage: Storage {
-    /// Stores many events. The result is the same as calling [`append_log`](Storage::append_log) for
-    /// each event in turn, but this is much faster: one statement writes a batch of up to 1,000
+    /// Stores many events. The result is the same as calling [`append_log`](Storage::append_log)
+    /// for each event in turn, but this is much faster: one statement writes a batch of up to 1,000
     /// events, or 4 MiB.
     ///
     /// Each batch is committed separately. If the future is dropped, the batches sent so far are
@@ -36,8 +36,8 @@ pub trait BulkStorage: Storage {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::Error::InvalidInput), as the only item, for a filter with a value that
-    /// no run can have.
+    /// [`InvalidInput`](crate::Error::InvalidInput), as the only item, for a filter with a value
+    /// that no run can have.
     fn stream_runs(
         &self,
         filter: &RunFilter,

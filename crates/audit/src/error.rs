@@ -149,8 +149,9 @@ pub enum Error {
     },
     /// The database rejects writes.
     ///
-    /// On PostgreSQL, the server is a standby, for example after a failover, or its settings make it
-    /// read-only: connect to the primary, or promote the standby. On SQLite, the file is read-only.
+    /// On PostgreSQL, the server is a standby, for example after a failover, or its settings make
+    /// it read-only: connect to the primary, or promote the standby. On SQLite, the file is
+    /// read-only.
     #[error("the database is read-only: {}", root_cause(source))]
     ReadOnly {
         /// The error that the database or its driver reported.
@@ -158,8 +159,8 @@ pub enum Error {
     },
     /// Another transaction has locked the row or the database; try again.
     ///
-    /// On SQLite, the lock may belong to an open transaction of the caller itself: write through that
-    /// transaction instead, with `AuditStore::on`.
+    /// On SQLite, the lock may belong to an open transaction of the caller itself: write through
+    /// that transaction instead, with `AuditStore::on`.
     #[error("the database is busy: {}", root_cause(source))]
     Busy {
         /// The error that the database or its driver reported.

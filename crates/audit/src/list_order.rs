@@ -2,8 +2,8 @@ use serde::{Deserialize, Serialize};
 
 /// The sort direction of a list.
 ///
-/// Runs are sorted by `started_at`, then by `id`; the events of a run by their sequence. Both orders
-/// are total.
+/// Runs are sorted by `started_at`, then by `id`; the events of a run by their sequence. Both
+/// orders are total.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ListOrder {
     /// Descending, like every list of runs in [`Storage`](crate::Storage).

@@ -11,24 +11,24 @@ use crate::{
 /// pages never cause a record to be skipped or repeated: those that sort after the cursor appear on
 /// the following pages.
 ///
-/// Runs are sorted by `started_at`, then by `id`; events by their sequence. A damaged row is left out
-/// and reported through `tracing`, so a page can have fewer records than requested although more
-/// follow.
+/// Runs are sorted by `started_at`, then by `id`; events by their sequence. A damaged row is left
+/// out and reported through `tracing`, so a page can have fewer records than requested although
+/// more follow.
 ///
 /// # Cost of a page
 ///
 /// A page reads few rows beyond its own if an index covers the filter: one skill, one caller, one
 /// channel or one status, top-level runs, the children of a run, bounds of the start, or no filter.
 /// All other conditions are checked on each row of that index: lists, exclusions, and bounds of the
-/// finish, duration and tokens. Such a page reads rows until enough of them match, in the worst case
-/// all that the index yields. For runs without a stored parent, the parent of each row is also
+/// finish, duration and tokens. Such a page reads rows until enough of them match, in the worst
+/// case all that the index yields. For runs without a stored parent, the parent of each row is also
 /// looked up by its id. An id prefix reads the runs with such ids.
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](crate::Error::InvalidInput) for a limit out of bounds, a filter value that no run
-/// can have (too long, containing a NUL, negative, not finite), and a cursor that is malformed or
-/// belongs to another filter, order or list.
+/// [`InvalidInput`](crate::Error::InvalidInput) for a limit out of bounds, a filter value that no
+/// run can have (too long, containing a NUL, negative, not finite), and a cursor that is malformed
+/// or belongs to another filter, order or list.
 #[async_trait]
 pub trait PagedStorage: Storage {
     /// Lists one page of the runs that match a query.

@@ -15,8 +15,8 @@ pub trait Retention: Storage {
     ///
     /// # Errors
     ///
-    /// The database's own failures. In a transaction of the caller (`AuditStore::on`), a run that the
-    /// database refuses to delete is an error as well, since PostgreSQL aborts the transaction.
+    /// The database's own failures. In a transaction of the caller (`AuditStore::on`), a run that
+    /// the database refuses to delete is an error as well, since PostgreSQL aborts the transaction.
     async fn purge_in_batches(
         &self,
         cutoff: DateTime<Utc>,
@@ -40,8 +40,8 @@ pub struct PurgeBatch {
 pub struct SkippedRun {
     /// The id of the run; `?` if it can't be read.
     pub run_id: String,
-    /// Why it wasn't deleted: a column that can't be read, or the database's message when it refused
-    /// the deletion, for example because of a foreign key in another table.
+    /// Why it wasn't deleted: a column that can't be read, or the database's message when it
+    /// refused the deletion, for example because of a foreign key in another table.
     pub reason: String,
 }
 

@@ -1,4 +1,5 @@
-//! Times in JSON: RFC 3339 in UTC with exactly six fractional digits, so equal times have equal texts.
+//! Times in JSON: RFC 3339 in UTC with exactly six fractional digits, so equal times have equal
+//! texts.
 //!
 //! The records of this crate use these functions; a host can use them in
 //! `#[serde(serialize_with = …)]` for its own records.

@@ -68,8 +68,8 @@ pub fn outcome(field: &'static str, status: &RunStatus) -> Result<()> {
 ///
 /// # Errors
 ///
-/// [`Error::TooLarge`] if the given text exceeds the limit. The replacement, which is longer, doesn't
-/// count.
+/// [`Error::TooLarge`] if the given text exceeds the limit. The replacement, which is longer,
+/// doesn't count.
 pub fn free_text<'a>(field: &'static str, value: &'a str, limits: &Limits) -> Result<Cow<'a, str>> {
     check_size(field, value, limits)?;
     if value.contains('\0') {
@@ -82,8 +82,8 @@ pub fn free_text<'a>(field: &'static str, value: &'a str, limits: &Limits) -> Re
 ///
 /// # Errors
 ///
-/// [`Error::InvalidInput`] if it is nested deeper than [`MAX_JSON_DEPTH`] or contains a number out of
-/// range, [`Error::TooLarge`] if the text exceeds the limit.
+/// [`Error::InvalidInput`] if it is nested deeper than [`MAX_JSON_DEPTH`] or contains a number out
+/// of range, [`Error::TooLarge`] if the text exceeds the limit.
 pub fn json(field: &'static str, value: &Value, limits: &Limits) -> Result<String> {
     check_depth(field, value, MAX_JSON_DEPTH)?;
     json_text(field, value, limits)
@@ -131,7 +131,8 @@ pub fn seconds(field: &'static str, value: f64) -> Result<f64> {
     Ok(value + 0.0)
 }
 
-/// Returns the microseconds since the Unix epoch, as databases store them; truncates smaller fractions.
+/// Returns the microseconds since the Unix epoch, as databases store them; truncates smaller
+/// fractions.
 pub fn micros(time: DateTime<Utc>) -> i64 {
     time.timestamp_micros()
 }

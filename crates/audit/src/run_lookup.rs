@@ -7,8 +7,8 @@ use crate::{Result, RunSummary, Storage};
 pub trait RunLookup: Storage {
     /// Lists at most `limit` ids that begin with `prefix` and end with `suffix`, in byte order.
     ///
-    /// Each part may be empty. The two parts never overlap within an id. The query reads all ids with
-    /// this prefix from the primary key.
+    /// Each part may be empty. The two parts never overlap within an id. The query reads all ids
+    /// with this prefix from the primary key.
     ///
     /// # Errors
     ///

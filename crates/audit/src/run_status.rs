@@ -27,8 +27,8 @@ impl RunStatus {
     /// Failed. [`last_run_by_skills`](crate::Storage::last_run_by_skills) ignores such a run unless
     /// failed runs are requested.
     pub const ERROR: Self = Self(Cow::Borrowed("error"));
-    /// Ran out of time. [`last_run_by_skills`](crate::Storage::last_run_by_skills) ignores such a run
-    /// unless failed runs are requested.
+    /// Ran out of time. [`last_run_by_skills`](crate::Storage::last_run_by_skills) ignores such a
+    /// run unless failed runs are requested.
     pub const TIMEOUT: Self = Self(Cow::Borrowed("timeout"));
 
     /// The statuses of runs that failed.

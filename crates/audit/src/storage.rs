@@ -13,10 +13,10 @@ use crate::{Page, Result, RunFilter, RunStats, SkillRun, SkillRunLog};
 /// **Order.** Lists of runs are sorted newest first: by `started_at` descending, then by `id`
 /// descending. The order is total, so two pages of a list never overlap or skip a run.
 ///
-/// **Writes.** `Ok` means that the database has committed.
-/// If a future is dropped before it completes, its write happens either completely or not at all,
-/// and repeating the call returns `Ok` and leaves one row. A dropped purge stops between two batches;
-/// calling it again deletes the rest.
+/// **Writes.** `Ok` means that the database has committed. If a future is dropped before it
+/// completes, its write happens either completely or not at all, and repeating the call returns
+/// `Ok` and leaves one row. A dropped purge stops between two batches; calling it again deletes the
+/// rest.
 ///
 /// **Times** are stored and compared in whole microseconds; smaller fractions are truncated, in
 /// arguments too.
@@ -40,12 +40,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Records the start of a run.
     ///
     /// A new run is inserted as given, so a run that has already finished can be recorded in one
-    /// call.
-    /// If a run with this id is still running, only its `skill_id`, `caller_id`, `channel_id`,
-    /// `parent_run_id`, `inputs` and `started_at` are updated. An outcome in `run` is then ignored:
-    /// call [`finish_run`](Self::finish_run) to record it.
-    /// If the stored run is finished, repeating its start returns `Ok` and changes nothing. If `run`
-    /// is finished as well, its outcome must match too.
+    /// call. If a run with this id is still running, only its `skill_id`, `caller_id`,
+    /// `channel_id`, `parent_run_id`, `inputs` and `started_at` are updated. An outcome in `run` is
+    /// then ignored: call [`finish_run`](Self::finish_run) to record it. If the stored run is
+    /// finished, repeating its start returns `Ok` and changes nothing. If `run` is finished as
+    /// well, its outcome must match too.
     ///
     /// # Errors
     ///
@@ -54,7 +53,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// field that can't be stored. These errors leave the history unchanged.
     async fn start_run(&self, run: &SkillRun) -> Result<()>;
 
-    /// Records the outcome of a run, and sets `finished_at` to the current time of the store's clock.
+    /// Records the outcome of a run, and sets `finished_at` to the current time of the store's
+    /// clock.
     ///
     /// Repeating the call with the same stats returns `Ok`; `finished_at` doesn't change.
     /// The status is replaced as well: to keep a dry run hidden, finish it with the status

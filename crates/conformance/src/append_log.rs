@@ -8,7 +8,13 @@ cases! {
 
     async fn an_event_is_read_back_as_written(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let event = SkillRunLog::new("r", 3, "tool_call", json!({"tool": "search", "arguments": [1, null]})).created_at(at(5));
+        let event = SkillRunLog::new(
+            "r",
+            3,
+            "tool_call",
+            json!({"tool": "search", "arguments": [1, null]}),
+        )
+        .created_at(at(5));
         cx.store.append_log(&event).await.unwrap();
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), [event]);
     }
@@ -22,9 +28,18 @@ cases! {
 
     async fn any_json_value_is_accepted_as_a_payload(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let payloads = [json!(null), json!(true), json!(-1.5), json!("text"), json!([]), json!({})];
+        let payloads = [
+            json!(null),
+            json!(true),
+            json!(-1.5),
+            json!("text"),
+            json!([]),
+            json!({}),
+        ];
         for (sequence, payload) in payloads.iter().enumerate() {
-            let event = with(event("r", sequence as u64), |event| event.payload = payload.clone());
+            let event = with(event("r", sequence as u64), |event| {
+                event.payload = payload.clone()
+            });
             cx.store.append_log(&event).await.unwrap();
         }
         let stored = cx.store.list_logs_by_run("r").await.unwrap();
@@ -33,7 +48,10 @@ cases! {
     }
 
     async fn an_event_of_an_unknown_run_is_refused(cx) {
-        assert_kind(cx.store.append_log(&event("r", 0)).await, ErrorKind::NotFound);
+        assert_kind(
+            cx.store.append_log(&event("r", 0)).await,
+            ErrorKind::NotFound,
+        );
         cx.store.start_run(&running("r")).await.unwrap();
         assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
     }
@@ -60,7 +78,9 @@ cases! {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.append_log(&event("r", 0)).await.unwrap();
         let stored = cx.store.list_logs_by_run("r").await.unwrap();
-        let other = with(event("r", 0), |event| event.payload = json!({"text": "bye"}));
+        let other = with(event("r", 0), |event| {
+            event.payload = json!({"text": "bye"})
+        });
         assert_kind(cx.store.append_log(&other).await, ErrorKind::Conflict);
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), stored);
     }

@@ -21,7 +21,10 @@ cases! {
         cx.store.start_run(&running("other")).await.unwrap();
         let events = numbered("r", 0..2_500);
         let others = numbered("other", 5..10);
-        cx.store.append_logs(&[&events[..], &others[..]].concat()).await.unwrap();
+        cx.store
+            .append_logs(&[&events[..], &others[..]].concat())
+            .await
+            .unwrap();
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), events);
         assert_eq!(cx.store.list_logs_by_run("other").await.unwrap(), others);
     }
@@ -32,7 +35,10 @@ cases! {
 
     async fn events_without_a_time_get_the_time_of_the_clock(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        cx.store.append_logs(&[event("r", 0), event("r", 1)]).await.unwrap();
+        cx.store
+            .append_logs(&[event("r", 0), event("r", 1)])
+            .await
+            .unwrap();
         for stored in cx.store.list_logs_by_run("r").await.unwrap() {
             assert_eq!(stored.created_at, Some(cx.clock.now()));
         }
@@ -64,7 +70,10 @@ cases! {
     async fn contradictions_within_one_call_are_a_conflict(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let other = with(event("r", 0), |event| event.payload = json!("other"));
-        assert_kind(cx.store.append_logs(&[event("r", 0), other]).await, ErrorKind::Conflict);
+        assert_kind(
+            cx.store.append_logs(&[event("r", 0), other]).await,
+            ErrorKind::Conflict,
+        );
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap().len(), 1);
     }
 
@@ -74,24 +83,47 @@ cases! {
         let err = assert_kind(cx.store.append_logs(&events).await, ErrorKind::NotFound);
         assert!(err.to_string().contains("unknown"), "{err}");
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap().len(), 2);
-        assert!(cx.store.list_logs_by_run("unknown").await.unwrap().is_empty());
+        assert!(
+            cx.store
+                .list_logs_by_run("unknown")
+                .await
+                .unwrap()
+                .is_empty()
+        );
     }
 
     async fn one_invalid_event_prevents_the_whole_batch(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let invalid = with(event("r", 1), |event| event.event_type = "a\0b".into());
-        assert_invalid(cx.store.append_logs(&[event("r", 0), invalid]).await, "event_type");
-        let large = with(event("r", 1), |event| event.payload = json!("x".repeat(1 << 20)));
-        assert_kind(cx.store.append_logs(&[event("r", 0), large]).await, ErrorKind::TooLarge);
+        assert_invalid(
+            cx.store.append_logs(&[event("r", 0), invalid]).await,
+            "event_type",
+        );
+        let large = with(event("r", 1), |event| {
+            event.payload = json!("x".repeat(1 << 20))
+        });
+        assert_kind(
+            cx.store.append_logs(&[event("r", 0), large]).await,
+            ErrorKind::TooLarge,
+        );
         assert!(cx.store.list_logs_by_run("r").await.unwrap().is_empty());
     }
 
     async fn large_events_are_stored_in_several_statements(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let large = |sequence| with(event("r", sequence), |event| event.payload = json!("\u{1}".repeat((1 << 20) / 6 - 10)));
+        let large = |sequence| {
+            with(event("r", sequence), |event| {
+                event.payload = json!("\u{1}".repeat((1 << 20) / 6 - 10))
+            })
+        };
         let events: Vec<_> = (0..9).map(large).collect();
         cx.store.append_logs(&events).await.unwrap();
         let stored = cx.store.list_logs_by_run("r").await.unwrap();
-        assert!(stored.iter().map(|event| &event.payload).eq(events.iter().map(|event| &event.payload)));
+        assert!(
+            stored
+                .iter()
+                .map(|event| &event.payload)
+                .eq(events.iter().map(|event| &event.payload))
+        );
     }
 }

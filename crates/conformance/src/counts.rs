@@ -17,16 +17,34 @@ cases! {
         for run in &runs {
             cx.store.start_run(run).await.unwrap();
         }
-        for (skill, dry, expected) in [("skill", false, 3), ("skill", true, 5), ("other", true, 1), ("none", true, 0)] {
+        for (skill, dry, expected) in [
+            ("skill", false, 3),
+            ("skill", true, 5),
+            ("other", true, 1),
+            ("none", true, 0),
+        ] {
             let count = cx.store.count_runs_by_skill(skill, dry).await.unwrap();
-            let list = cx.store.list_runs_by_skill_paginated(skill, Page::ALL, dry).await.unwrap();
+            let list = cx
+                .store
+                .list_runs_by_skill_paginated(skill, Page::ALL, dry)
+                .await
+                .unwrap();
             assert_eq!(count, expected, "{skill} {dry}");
             assert_eq!(list.len() as u64, expected, "{skill} {dry}");
         }
     }
 
     async fn the_counts_of_an_empty_history_are_zero(cx) {
-        assert_eq!(cx.store.count_runs_by_skill("skill", true).await.unwrap(), 0);
-        assert_eq!(cx.store.count_runs_filtered(&RunFilter::new()).await.unwrap(), 0);
+        assert_eq!(
+            cx.store.count_runs_by_skill("skill", true).await.unwrap(),
+            0
+        );
+        assert_eq!(
+            cx.store
+                .count_runs_filtered(&RunFilter::new())
+                .await
+                .unwrap(),
+            0
+        );
     }
 }

@@ -22,19 +22,34 @@ cases! {
 
     async fn an_id_that_is_taken_is_refused_and_nothing_changes(cx) {
         cx.store.create_run(&running("r")).await.unwrap();
-        assert_kind(cx.store.create_run(&running_at("r", 1)).await, ErrorKind::RunExists);
+        assert_kind(
+            cx.store.create_run(&running_at("r", 1)).await,
+            ErrorKind::RunExists,
+        );
         assert_eq!(cx.store.get_run("r").await.unwrap(), running("r"));
         cx.store.finish_run("r", &stats()).await.unwrap();
-        assert_kind(cx.store.create_run(&running_at("r", 1)).await, ErrorKind::RunExists);
+        assert_kind(
+            cx.store.create_run(&running_at("r", 1)).await,
+            ErrorKind::RunExists,
+        );
     }
 
     async fn one_of_many_concurrent_calls_gets_the_id(cx) {
         for round in 0..20 {
-            let runs: Vec<SkillRun> = (0..16).map(|number| running_at(&format!("r-{round}"), number)).collect();
+            let runs: Vec<SkillRun> = (0..16)
+                .map(|number| running_at(&format!("r-{round}"), number))
+                .collect();
             let answers = join_all(runs.iter().map(|run| cx.store.create_run(run))).await;
-            let winners: Vec<_> = runs.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()).collect();
+            let winners: Vec<_> = runs
+                .iter()
+                .zip(&answers)
+                .filter(|(_, answer)| answer.is_ok())
+                .collect();
             assert_eq!(winners.len(), 1, "{answers:?}");
-            assert_eq!(cx.store.get_run(&format!("r-{round}")).await.unwrap(), *winners[0].0);
+            assert_eq!(
+                cx.store.get_run(&format!("r-{round}")).await.unwrap(),
+                *winners[0].0
+            );
         }
     }
 }

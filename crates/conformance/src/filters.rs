@@ -34,13 +34,19 @@ cases! {
 
     async fn the_empty_filter_matches_all_but_dry_runs(cx) {
         start_three_runs(cx.store).await;
-        assert_eq!(matched(cx.store, &RunFilter::new()).await, ["special", "plain"]);
+        assert_eq!(
+            matched(cx.store, &RunFilter::new()).await,
+            ["special", "plain"]
+        );
     }
 
     async fn dry_runs_match_when_asked_for(cx) {
         start_three_runs(cx.store).await;
         let filter = RunFilter::new().include_dry_run();
-        assert_eq!(matched(cx.store, &filter).await, ["dry", "special", "plain"]);
+        assert_eq!(
+            matched(cx.store, &filter).await,
+            ["dry", "special", "plain"]
+        );
     }
 
     async fn a_filter_matches_by_status(cx) {
@@ -49,7 +55,11 @@ cases! {
         assert_eq!(matched(cx.store, &filter).await, ["special"]);
         let filter = RunFilter::new().status(RunStatus::RUNNING);
         assert_eq!(matched(cx.store, &filter).await, ["plain"]);
-        assert!(matched(cx.store, &RunFilter::new().status("unheard of")).await.is_empty());
+        assert!(
+            matched(cx.store, &RunFilter::new().status("unheard of"))
+                .await
+                .is_empty()
+        );
     }
 
     async fn the_status_dry_run_alone_does_not_include_dry_runs(cx) {
@@ -61,35 +71,74 @@ cases! {
 
     async fn a_filter_matches_by_skill(cx) {
         start_three_runs(cx.store).await;
-        assert_eq!(matched(cx.store, &RunFilter::new().skill("special skill")).await, ["special"]);
-        assert_eq!(matched(cx.store, &RunFilter::new().skill("skill")).await, ["plain"]);
-        assert!(matched(cx.store, &RunFilter::new().skill("")).await.is_empty());
+        assert_eq!(
+            matched(cx.store, &RunFilter::new().skill("special skill")).await,
+            ["special"]
+        );
+        assert_eq!(
+            matched(cx.store, &RunFilter::new().skill("skill")).await,
+            ["plain"]
+        );
+        assert!(
+            matched(cx.store, &RunFilter::new().skill(""))
+                .await
+                .is_empty()
+        );
     }
 
     async fn a_filter_matches_by_caller(cx) {
         start_three_runs(cx.store).await;
-        assert_eq!(matched(cx.store, &RunFilter::new().caller("special caller")).await, ["special"]);
-        assert_eq!(matched(cx.store, &RunFilter::new().caller("caller")).await, ["plain"]);
+        assert_eq!(
+            matched(cx.store, &RunFilter::new().caller("special caller")).await,
+            ["special"]
+        );
+        assert_eq!(
+            matched(cx.store, &RunFilter::new().caller("caller")).await,
+            ["plain"]
+        );
     }
 
     async fn a_filter_matches_by_channel(cx) {
         start_three_runs(cx.store).await;
-        assert_eq!(matched(cx.store, &RunFilter::new().channel("special channel")).await, ["special"]);
-        assert_eq!(matched(cx.store, &RunFilter::new().channel("channel")).await, ["plain"]);
+        assert_eq!(
+            matched(cx.store, &RunFilter::new().channel("special channel")).await,
+            ["special"]
+        );
+        assert_eq!(
+            matched(cx.store, &RunFilter::new().channel("channel")).await,
+            ["plain"]
+        );
     }
 
     async fn a_filter_can_match_top_level_runs_only(cx) {
         start_three_runs(cx.store).await;
-        assert_eq!(matched(cx.store, &RunFilter::new().top_level_only()).await, ["plain"]);
+        assert_eq!(
+            matched(cx.store, &RunFilter::new().top_level_only()).await,
+            ["plain"]
+        );
     }
 
     async fn since_and_until_are_inclusive(cx) {
         start_three_runs(cx.store).await;
         let micro = chrono::TimeDelta::microseconds(1);
-        assert_eq!(matched(cx.store, &RunFilter::new().since(at(20))).await, ["special"]);
-        assert!(matched(cx.store, &RunFilter::new().since(at(20) + micro)).await.is_empty());
-        assert_eq!(matched(cx.store, &RunFilter::new().until(at(10))).await, ["plain"]);
-        assert!(matched(cx.store, &RunFilter::new().until(at(10) - micro)).await.is_empty());
+        assert_eq!(
+            matched(cx.store, &RunFilter::new().since(at(20))).await,
+            ["special"]
+        );
+        assert!(
+            matched(cx.store, &RunFilter::new().since(at(20) + micro))
+                .await
+                .is_empty()
+        );
+        assert_eq!(
+            matched(cx.store, &RunFilter::new().until(at(10))).await,
+            ["plain"]
+        );
+        assert!(
+            matched(cx.store, &RunFilter::new().until(at(10) - micro))
+                .await
+                .is_empty()
+        );
         let between = RunFilter::new().since(at(10)).until(at(20));
         assert_eq!(matched(cx.store, &between).await, ["special", "plain"]);
     }
@@ -139,10 +188,21 @@ cases! {
     async fn filter_values_are_not_patterns(cx) {
         let run = with(running("r"), |run| run.skill_id = "100%".into());
         cx.store.start_run(&run).await.unwrap();
-        cx.store.start_run(&with(running("s"), |run| run.skill_id = "1000".into())).await.unwrap();
+        cx.store
+            .start_run(&with(running("s"), |run| run.skill_id = "1000".into()))
+            .await
+            .unwrap();
         for skill in ["%", "100_", "100%%", "' OR 1=1 --", "100\\%"] {
-            assert!(matched(cx.store, &RunFilter::new().skill(skill)).await.is_empty(), "{skill}");
+            assert!(
+                matched(cx.store, &RunFilter::new().skill(skill))
+                    .await
+                    .is_empty(),
+                "{skill}"
+            );
         }
-        assert_eq!(matched(cx.store, &RunFilter::new().skill("100%")).await, ["r"]);
+        assert_eq!(
+            matched(cx.store, &RunFilter::new().skill("100%")).await,
+            ["r"]
+        );
     }
 }

@@ -37,12 +37,21 @@ cases! {
                 assert_eq!(cx.store.get_run(&run.id).await.unwrap(), run, "{field}");
             }
         }
-        let whole = with(running("whole"), |run| { run.skill_id = longest(); run.caller_id = longest(); run.channel_id = longest(); run.parent_run_id = Some(longest()); run.status = longest().into(); });
+        let whole = with(running("whole"), |run| {
+            run.skill_id = longest();
+            run.caller_id = longest();
+            run.channel_id = longest();
+            run.parent_run_id = Some(longest());
+            run.status = longest().into();
+        });
         cx.store.start_run(&whole).await.unwrap();
         assert_eq!(cx.store.get_run("whole").await.unwrap(), whole);
         let event = with(event(&longest(), 0), |event| event.event_type = longest());
         cx.store.append_log(&event).await.unwrap();
-        assert_eq!(cx.store.list_logs_by_run(&longest()).await.unwrap()[0].event_type, longest());
+        assert_eq!(
+            cx.store.list_logs_by_run(&longest()).await.unwrap()[0].event_type,
+            longest()
+        );
     }
 
     async fn an_invalid_identifier_is_refused_naming_the_field_and_nothing_is_stored(cx) {
@@ -84,12 +93,17 @@ cases! {
     }
 
     async fn every_other_identifier_may_be_empty(cx) {
-        let run = SkillRun::new("r", "", at(0)).status("").parent(String::new());
+        let run = SkillRun::new("r", "", at(0))
+            .status("")
+            .parent(String::new());
         cx.store.start_run(&run).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap(), run);
         let event = with(event("r", 0), |event| event.event_type = String::new());
         cx.store.append_log(&event).await.unwrap();
-        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[0].event_type, "");
+        assert_eq!(
+            cx.store.list_logs_by_run("r").await.unwrap()[0].event_type,
+            ""
+        );
     }
 
     async fn a_query_for_an_invalid_identifier_is_refused_naming_the_field(cx) {
@@ -99,12 +113,23 @@ cases! {
             assert_invalid(cx.store.get_run(text).await, "run_id");
             assert_invalid(cx.store.list_logs_by_run(text).await, "run_id");
             assert_invalid(cx.store.list_runs_by_skill(text, None).await, "skill_id");
-            assert_invalid(cx.store.list_runs_by_skill_paginated(text, Page::ALL, true).await, "skill_id");
+            assert_invalid(
+                cx.store
+                    .list_runs_by_skill_paginated(text, Page::ALL, true)
+                    .await,
+                "skill_id",
+            );
             assert_invalid(cx.store.count_runs_by_skill(text, true).await, "skill_id");
             assert_invalid(cx.store.list_runs_by_caller(text, None).await, "caller_id");
-            assert_invalid(cx.store.list_children_by_parent(text).await, "parent_run_id");
+            assert_invalid(
+                cx.store.list_children_by_parent(text).await,
+                "parent_run_id",
+            );
             assert_invalid(cx.store.walk_parent_chain(text).await, "run_id");
-            assert_invalid(cx.store.last_run_by_skills(&[text.into()], true).await, "skill_ids");
+            assert_invalid(
+                cx.store.last_run_by_skills(&[text.into()], true).await,
+                "skill_ids",
+            );
             let filters = [
                 ("status", RunFilter::new().status(text)),
                 ("skill_id", RunFilter::new().skill(text)),
@@ -120,7 +145,20 @@ cases! {
 
     async fn identifiers_compare_by_bytes(cx) {
         // A collation of a language, or one that ignores case, would sort these differently.
-        let by_bytes = ["B", "Z", "_", "a", "a b", "a-b", "ab", "b", "ä", "é", "日", "\u{1F600}"];
+        let by_bytes = [
+            "B",
+            "Z",
+            "_",
+            "a",
+            "a b",
+            "a-b",
+            "ab",
+            "b",
+            "ä",
+            "é",
+            "日",
+            "\u{1F600}",
+        ];
         for id in by_bytes {
             cx.store.start_run(&running(id)).await.unwrap();
         }
@@ -133,10 +171,16 @@ cases! {
         // Different case, a trailing space, and one letter composed in two ways.
         let alike = ["run", "Run", "run ", "r\u{fc}n", "ru\u{308}n"];
         for skill in alike {
-            cx.store.start_run(&SkillRun::new(skill, skill, at(0))).await.unwrap();
+            cx.store
+                .start_run(&SkillRun::new(skill, skill, at(0)))
+                .await
+                .unwrap();
         }
         for skill in alike {
-            assert_eq!(ids(&cx.store.list_runs_by_skill(skill, None).await.unwrap()), [skill]);
+            assert_eq!(
+                ids(&cx.store.list_runs_by_skill(skill, None).await.unwrap()),
+                [skill]
+            );
         }
     }
 }

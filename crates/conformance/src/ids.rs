@@ -14,7 +14,11 @@ cases! {
             ids.push(run.id);
         }
         let request = PageRequest::first(20);
-        let page = cx.store.page_runs(&RunQuery::new(), ListOrder::OldestFirst, &request).await.unwrap();
+        let page = cx
+            .store
+            .page_runs(&RunQuery::new(), ListOrder::OldestFirst, &request)
+            .await
+            .unwrap();
         let listed: Vec<String> = page.items.into_iter().map(|run| run.id).collect();
         assert_eq!(listed, ids);
     }

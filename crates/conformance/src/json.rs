@@ -45,7 +45,9 @@ cases! {
         cx.store.start_run(&running("r")).await.unwrap();
         for (sequence, text) in awkward().into_iter().enumerate() {
             let payload: Value = serde_json::from_str(text).unwrap();
-            let event = with(event("r", sequence as u64), |event| event.payload = payload.clone());
+            let event = with(event("r", sequence as u64), |event| {
+                event.payload = payload.clone()
+            });
             cx.store.append_log(&event).await.unwrap();
             let stored = cx.store.list_logs_by_run("r").await.unwrap();
             assert_eq!(stored.last().unwrap().payload, payload, "{text}");
@@ -66,12 +68,22 @@ cases! {
     async fn ten_thousand_random_floats_are_read_back_to_the_last_bit(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         let bits = std::iter::successors(Some(1_u64), |bits| {
-            Some(bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
+            Some(
+                bits.wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407),
+            )
         });
-        let floats: Vec<f64> = bits.map(f64::from_bits).filter(|float| float.is_finite()).take(10_000).collect();
+        let floats: Vec<f64> = bits
+            .map(f64::from_bits)
+            .filter(|float| float.is_finite())
+            .take(10_000)
+            .collect();
         let event = with(event("r", 0), |event| event.payload = json!(floats));
         cx.store.append_log(&event).await.unwrap();
-        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[0].payload, event.payload);
+        assert_eq!(
+            cx.store.list_logs_by_run("r").await.unwrap()[0].payload,
+            event.payload
+        );
         cx.store.append_log(&event).await.unwrap();
     }
 
@@ -81,7 +93,10 @@ cases! {
         assert_eq!(cx.store.get_run("r").await.unwrap(), run);
         let event = with(event("r", 0), |event| event.payload = nested(64));
         cx.store.append_log(&event).await.unwrap();
-        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[0].payload, nested(64));
+        assert_eq!(
+            cx.store.list_logs_by_run("r").await.unwrap()[0].payload,
+            nested(64)
+        );
     }
 
     async fn json_of_65_levels_is_refused(cx) {

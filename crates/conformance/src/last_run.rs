@@ -42,8 +42,15 @@ cases! {
         start(cx.store, "a", "3", 20, RunStatus::OK).await;
         start(cx.store, "b", "4", 5, RunStatus::RUNNING).await;
         start(cx.store, "c", "5", 99, RunStatus::OK).await;
-        let last_runs = cx.store.last_run_by_skills(&skills(&["a", "b", "never"]), false).await.unwrap();
-        assert_eq!(last_runs, HashMap::from([("a".into(), at(30)), ("b".into(), at(5))]));
+        let last_runs = cx
+            .store
+            .last_run_by_skills(&skills(&["a", "b", "never"]), false)
+            .await
+            .unwrap();
+        assert_eq!(
+            last_runs,
+            HashMap::from([("a".into(), at(30)), ("b".into(), at(5))])
+        );
     }
 
     async fn failed_runs_do_not_count_unless_asked_for(cx) {
@@ -55,25 +62,58 @@ cases! {
         let without = cx.store.last_run_by_skills(&names, false).await.unwrap();
         assert_eq!(without, HashMap::from([("a".into(), at(10))]));
         let with = cx.store.last_run_by_skills(&names, true).await.unwrap();
-        assert_eq!(with, HashMap::from([("a".into(), at(30)), ("b".into(), at(40))]));
+        assert_eq!(
+            with,
+            HashMap::from([("a".into(), at(30)), ("b".into(), at(40))])
+        );
     }
 
     async fn every_other_status_counts(cx) {
-        for (number, status) in ["running", "ok", "cancelled", "dry_run", "", "Error"].iter().enumerate() {
-            start(cx.store, status, &number.to_string(), 7, RunStatus::from(*status)).await;
-            let last_runs = cx.store.last_run_by_skills(&skills(&[status]), false).await.unwrap();
+        for (number, status) in ["running", "ok", "cancelled", "dry_run", "", "Error"]
+            .iter()
+            .enumerate()
+        {
+            start(
+                cx.store,
+                status,
+                &number.to_string(),
+                7,
+                RunStatus::from(*status),
+            )
+            .await;
+            let last_runs = cx
+                .store
+                .last_run_by_skills(&skills(&[status]), false)
+                .await
+                .unwrap();
             assert_eq!(last_runs, HashMap::from([((*status).into(), at(7))]));
         }
     }
 
     async fn a_skill_requested_twice_is_returned_once(cx) {
         start(cx.store, "a", "1", 10, RunStatus::OK).await;
-        let last_runs = cx.store.last_run_by_skills(&skills(&["a", "a"]), false).await.unwrap();
+        let last_runs = cx
+            .store
+            .last_run_by_skills(&skills(&["a", "a"]), false)
+            .await
+            .unwrap();
         assert_eq!(last_runs, HashMap::from([("a".into(), at(10))]));
     }
 
     async fn skills_with_odd_names_are_found(cx) {
-        let names = skills(&["", "\"", "'", "\\", "ü", "日本", "\u{1F600}", "a\nb", "$1", "?", "{}"]);
+        let names = skills(&[
+            "",
+            "\"",
+            "'",
+            "\\",
+            "ü",
+            "日本",
+            "\u{1F600}",
+            "a\nb",
+            "$1",
+            "?",
+            "{}",
+        ]);
         for name in &names {
             start(cx.store, name, &format!("run of {name}"), 1, RunStatus::OK).await;
         }
@@ -83,7 +123,13 @@ cases! {
 
     async fn an_empty_list_of_skills_has_no_last_runs(cx) {
         start(cx.store, "a", "1", 10, RunStatus::OK).await;
-        assert!(cx.store.last_run_by_skills(&[], true).await.unwrap().is_empty());
+        assert!(
+            cx.store
+                .last_run_by_skills(&[], true)
+                .await
+                .unwrap()
+                .is_empty()
+        );
     }
 
     async fn the_last_runs_of_32767_skills_are_found(cx) {

@@ -1,8 +1,9 @@
-//! Test cases for implementations of [`Storage`](runtrail_audit::Storage) and [`History`](runtrail_audit::History).
+//! Test cases for implementations of [`Storage`](runtrail_audit::Storage) and
+//! [`History`](runtrail_audit::History).
 //!
 //! Each case is an async function that gets a [`Context`]: a store without any runs, and the clock
-//! that the store has to use. A case panics if the store breaks the contract. A case uses the traits
-//! only, and so works on any database, on a remote service, or in memory.
+//! that the store has to use. A case panics if the store breaks the contract. A case uses the
+//! traits only, and so works on any database, on a remote service, or in memory.
 //!
 //! [`storage_cases!`] passes the names of all cases to a macro of yours, which makes tests of them.
 //! [`history_cases!`] does the same for the cases that need the other traits as well.

@@ -29,14 +29,23 @@ cases! {
     }
 
     async fn children_of_a_parent_that_is_not_stored_are_found(cx) {
-        cx.store.start_run(&child("stranger", "elsewhere")).await.unwrap();
-        assert_eq!(ids(&cx.store.list_children_by_parent("elsewhere").await.unwrap()), ["stranger"]);
+        cx.store
+            .start_run(&child("stranger", "elsewhere"))
+            .await
+            .unwrap();
+        assert_eq!(
+            ids(&cx.store.list_children_by_parent("elsewhere").await.unwrap()),
+            ["stranger"]
+        );
     }
 
     async fn children_include_dry_runs(cx) {
         let dry = child("dry", "root").status(RunStatus::DRY_RUN);
         cx.store.start_run(&dry).await.unwrap();
-        assert_eq!(ids(&cx.store.list_children_by_parent("root").await.unwrap()), ["dry"]);
+        assert_eq!(
+            ids(&cx.store.list_children_by_parent("root").await.unwrap()),
+            ["dry"]
+        );
     }
 
     async fn the_chain_leads_from_a_run_to_its_top_level_run(cx) {
@@ -60,12 +69,21 @@ cases! {
     async fn the_chain_stops_at_a_parent_that_is_not_stored(cx) {
         cx.store.start_run(&child("a", "gone")).await.unwrap();
         cx.store.start_run(&child("b", "a")).await.unwrap();
-        assert_eq!(ids(&cx.store.walk_parent_chain("b").await.unwrap()), ["b", "a"]);
+        assert_eq!(
+            ids(&cx.store.walk_parent_chain("b").await.unwrap()),
+            ["b", "a"]
+        );
     }
 
     async fn the_chain_of_an_unknown_run_is_empty(cx) {
         cx.store.start_run(&child("a", "unknown")).await.unwrap();
-        assert!(cx.store.walk_parent_chain("unknown").await.unwrap().is_empty());
+        assert!(
+            cx.store
+                .walk_parent_chain("unknown")
+                .await
+                .unwrap()
+                .is_empty()
+        );
     }
 
     async fn the_chain_ends_at_a_run_that_is_its_own_parent(cx) {
@@ -77,20 +95,36 @@ cases! {
         for (id, parent) in [("a", "b"), ("b", "c"), ("c", "a"), ("in", "a")] {
             cx.store.start_run(&child(id, parent)).await.unwrap();
         }
-        assert_eq!(ids(&cx.store.walk_parent_chain("b").await.unwrap()), ["b", "c", "a"]);
-        assert_eq!(ids(&cx.store.walk_parent_chain("in").await.unwrap()), ["in", "a", "b", "c"]);
+        assert_eq!(
+            ids(&cx.store.walk_parent_chain("b").await.unwrap()),
+            ["b", "c", "a"]
+        );
+        assert_eq!(
+            ids(&cx.store.walk_parent_chain("in").await.unwrap()),
+            ["in", "a", "b", "c"]
+        );
     }
 
     async fn the_chain_includes_dry_runs(cx) {
-        cx.store.start_run(&with_status("dry", 0, RunStatus::DRY_RUN)).await.unwrap();
+        cx.store
+            .start_run(&with_status("dry", 0, RunStatus::DRY_RUN))
+            .await
+            .unwrap();
         cx.store.start_run(&child("a", "dry")).await.unwrap();
-        assert_eq!(ids(&cx.store.walk_parent_chain("a").await.unwrap()), ["a", "dry"]);
+        assert_eq!(
+            ids(&cx.store.walk_parent_chain("a").await.unwrap()),
+            ["a", "dry"]
+        );
     }
 
     async fn a_chain_of_ten_thousand_ancestors_is_walked(cx) {
-        cx.store.start_run(&SkillRun::new("0", "s", at(0))).await.unwrap();
+        cx.store
+            .start_run(&SkillRun::new("0", "s", at(0)))
+            .await
+            .unwrap();
         for number in 1..=10_000 {
-            let run = SkillRun::new(number.to_string(), "s", at(0)).parent((number - 1).to_string());
+            let run =
+                SkillRun::new(number.to_string(), "s", at(0)).parent((number - 1).to_string());
             cx.store.start_run(&run).await.unwrap();
         }
         let chain = cx.store.walk_parent_chain("10000").await.unwrap();

@@ -42,8 +42,8 @@ macro_rules! storage_cases {
     };
 }
 
-/// Calls a macro once for each module of cases over [`History`](runtrail_audit::History), apart from
-/// those of [`storage_cases!`], as `callback! { module: case case … }`.
+/// Calls a macro once for each module of cases over [`History`](runtrail_audit::History), apart
+/// from those of [`storage_cases!`], as `callback! { module: case case … }`.
 #[macro_export]
 macro_rules! history_cases {
     ($callback:ident) => {

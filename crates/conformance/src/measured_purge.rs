@@ -16,16 +16,26 @@ cases! {
 
         let size = cx.store.measure_purge(at(10)).await.unwrap();
         assert_eq!((size.runs, size.events), (2, 3));
-        assert_eq!(cx.store.measure_purge(at(1)).await.unwrap(), PurgeSize::default());
+        assert_eq!(
+            cx.store.measure_purge(at(1)).await.unwrap(),
+            PurgeSize::default()
+        );
         assert_eq!(cx.store.purge_older_than(at(10)).await.unwrap(), 2);
-        assert_eq!(cx.store.measure_purge(at(10)).await.unwrap(), PurgeSize::default());
+        assert_eq!(
+            cx.store.measure_purge(at(10)).await.unwrap(),
+            PurgeSize::default()
+        );
         let size = cx.store.measure_purge(at(12)).await.unwrap();
         assert_eq!((size.runs, size.events), (2, 12));
     }
 
     async fn a_purge_with_nothing_due_reports_no_batch(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
-        let purged = cx.store.purge_in_batches(at(2), &|_| panic!("nothing to report")).await.unwrap();
+        let purged = cx
+            .store
+            .purge_in_batches(at(2), &|_| panic!("nothing to report"))
+            .await
+            .unwrap();
         assert_eq!(purged, PurgeSummary::default());
     }
 }

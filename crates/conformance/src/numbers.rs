@@ -18,12 +18,19 @@ cases! {
     ($) Storage, numbers_cases: numbers
 
     async fn the_largest_counts_are_read_back_unchanged(cx) {
-        let largest = stats().tool_calls(LARGEST).input_tokens(LARGEST).output_tokens(LARGEST).thinking_tokens(LARGEST);
+        let largest = stats()
+            .tool_calls(LARGEST)
+            .input_tokens(LARGEST)
+            .output_tokens(LARGEST)
+            .thinking_tokens(LARGEST);
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.finish_run("r", &largest).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap().stats(), largest);
         cx.store.append_log(&event("r", LARGEST)).await.unwrap();
-        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[0].sequence, LARGEST);
+        assert_eq!(
+            cx.store.list_logs_by_run("r").await.unwrap()[0].sequence,
+            LARGEST
+        );
     }
 
     async fn larger_counts_are_refused_naming_the_field(cx) {
@@ -42,9 +49,21 @@ cases! {
     }
 
     async fn seconds_are_read_back_to_the_last_bit(cx) {
-        let seconds = [0.0, -0.0, 5e-324, 0.1, 1.0 / 3.0, 4.0, 1e15, 123_456_789.123_456_79, f64::MAX];
+        let seconds = [
+            0.0,
+            -0.0,
+            5e-324,
+            0.1,
+            1.0 / 3.0,
+            4.0,
+            1e15,
+            123_456_789.123_456_79,
+            f64::MAX,
+        ];
         for (number, seconds) in seconds.into_iter().enumerate() {
-            let run = with(finished_at(&number.to_string(), 1), |run| run.runtime_seconds = seconds);
+            let run = with(finished_at(&number.to_string(), 1), |run| {
+                run.runtime_seconds = seconds
+            });
             cx.store.start_run(&run).await.unwrap();
             let stored = cx.store.get_run(&run.id).await.unwrap();
             assert_eq!(stored, run);

@@ -161,18 +161,44 @@ cases! {
     async fn pages_cover_all_runs_of_a_query_in_both_orders(cx) {
         let runs = many_runs(cx.store).await;
         for query in queries() {
-            let mut expected: Vec<_> = runs.iter().filter(|run| matches(&query, run, &runs)).cloned().collect();
+            let mut expected: Vec<_> = runs
+                .iter()
+                .filter(|run| matches(&query, run, &runs))
+                .cloned()
+                .collect();
             for limit in [1, 7, 1_000] {
-                assert_eq!(all_pages(cx.store, &query, ListOrder::NewestFirst, limit).await, expected, "{query:?}");
+                assert_eq!(
+                    all_pages(cx.store, &query, ListOrder::NewestFirst, limit).await,
+                    expected,
+                    "{query:?}"
+                );
             }
-            assert_eq!(cx.store.count_runs_by_query(&query).await.unwrap(), expected.len() as u64, "{query:?}");
+            assert_eq!(
+                cx.store.count_runs_by_query(&query).await.unwrap(),
+                expected.len() as u64,
+                "{query:?}"
+            );
             let (newest_three, page) = (&expected[..expected.len().min(3)], Page::first(3));
-            let streamed: Vec<_> = cx.store.stream_runs_by_query(&query, ListOrder::NewestFirst, page).try_collect().await.unwrap();
+            let streamed: Vec<_> = cx
+                .store
+                .stream_runs_by_query(&query, ListOrder::NewestFirst, page)
+                .try_collect()
+                .await
+                .unwrap();
             assert_eq!(streamed, newest_three, "{query:?}");
             expected.reverse();
-            let streamed: Vec<_> = cx.store.stream_runs_by_query(&query, ListOrder::OldestFirst, Page::ALL).try_collect().await.unwrap();
+            let streamed: Vec<_> = cx
+                .store
+                .stream_runs_by_query(&query, ListOrder::OldestFirst, Page::ALL)
+                .try_collect()
+                .await
+                .unwrap();
             assert_eq!(streamed, expected, "{query:?}");
-            assert_eq!(all_pages(cx.store, &query, ListOrder::OldestFirst, 7).await, expected, "{query:?}");
+            assert_eq!(
+                all_pages(cx.store, &query, ListOrder::OldestFirst, 7).await,
+                expected,
+                "{query:?}"
+            );
         }
     }
 
@@ -195,12 +221,32 @@ cases! {
         ] {
             cx.store.start_run(&run).await.unwrap();
         }
-        assert_eq!(taken().await, ["of a missing one", "of an empty name", "old", "top"]);
+        assert_eq!(
+            taken().await,
+            ["of a missing one", "of an empty name", "old", "top"]
+        );
         cx.store.purge_older_than(at(2)).await.unwrap();
-        assert_eq!(taken().await, ["of a missing one", "of an empty name", "of an old one", "top"]);
+        assert_eq!(
+            taken().await,
+            [
+                "of a missing one",
+                "of an empty name",
+                "of an old one",
+                "top"
+            ]
+        );
         cx.store.start_run(&running("missing")).await.unwrap();
-        assert_eq!(taken().await, ["missing", "of an empty name", "of an old one", "top"]);
-        let strictly = all_pages(cx.store, &RunQuery::new().top_level_only(), ListOrder::OldestFirst, 2).await;
+        assert_eq!(
+            taken().await,
+            ["missing", "of an empty name", "of an old one", "top"]
+        );
+        let strictly = all_pages(
+            cx.store,
+            &RunQuery::new().top_level_only(),
+            ListOrder::OldestFirst,
+            2,
+        )
+        .await;
         assert_eq!(ids(&strictly), ["missing", "top"]);
     }
 
@@ -218,7 +264,10 @@ cases! {
                 // The first page has a start cursor as well, since runs may be added before it.
                 let back = PageRequest::first(7).at(reached.start_cursor);
                 let before = page(cx.store, &query, order, back).await;
-                let expected = pages.last().map(|page| page.items.clone()).unwrap_or_default();
+                let expected = pages
+                    .last()
+                    .map(|page| page.items.clone())
+                    .unwrap_or_default();
                 assert_eq!(before.items, expected);
                 assert_eq!(before.previous.is_some(), pages.len() > 1);
                 assert_eq!(before.next.is_some(), !pages.is_empty());
@@ -238,7 +287,10 @@ cases! {
         for number in 0.. {
             let page = page(cx.store, &query, ListOrder::NewestFirst, request.clone()).await;
             seen.extend(page.items);
-            cx.store.start_run(&running_at(&format!("newer-{number}"), 1_000)).await.unwrap();
+            cx.store
+                .start_run(&running_at(&format!("newer-{number}"), 1_000))
+                .await
+                .unwrap();
             let Some(next) = page.next else { break };
             request = request.at(next);
         }
@@ -248,21 +300,47 @@ cases! {
     async fn paging_continues_from_the_end_when_runs_are_added(cx) {
         let query = RunQuery::new();
         for number in 0..3 {
-            cx.store.start_run(&running_at(&format!("r-{number}"), number)).await.unwrap();
+            cx.store
+                .start_run(&running_at(&format!("r-{number}"), number))
+                .await
+                .unwrap();
         }
-        let end = page(cx.store, &query, ListOrder::OldestFirst, PageRequest::first(10)).await;
+        let end = page(
+            cx.store,
+            &query,
+            ListOrder::OldestFirst,
+            PageRequest::first(10),
+        )
+        .await;
         assert_eq!((&end.next, &end.previous), (&None, &None));
         let after = PageRequest::first(10).at(end.end_cursor.clone());
         let nothing = page(cx.store, &query, ListOrder::OldestFirst, after).await;
-        assert_eq!((nothing.items.len(), &nothing.next, &nothing.previous), (0, &None, &None));
-        assert_eq!((&nothing.end_cursor, &nothing.start_cursor), (&end.end_cursor, &None));
+        assert_eq!(
+            (nothing.items.len(), &nothing.next, &nothing.previous),
+            (0, &None, &None)
+        );
+        assert_eq!(
+            (&nothing.end_cursor, &nothing.start_cursor),
+            (&end.end_cursor, &None)
+        );
         cx.store.start_run(&running_at("later", 10)).await.unwrap();
         let after = PageRequest::first(10).at(nothing.end_cursor);
-        assert_eq!(ids(&page(cx.store, &query, ListOrder::OldestFirst, after).await.items), ["later"]);
+        assert_eq!(
+            ids(&page(cx.store, &query, ListOrder::OldestFirst, after)
+                .await
+                .items),
+            ["later"]
+        );
     }
 
     async fn the_page_of_an_empty_list_has_no_cursors(cx) {
-        let page = page(cx.store, &RunQuery::new(), ListOrder::NewestFirst, PageRequest::default()).await;
+        let page = page(
+            cx.store,
+            &RunQuery::new(),
+            ListOrder::NewestFirst,
+            PageRequest::default(),
+        )
+        .await;
         assert_eq!(page, CursorPage::new(vec![]));
     }
 
@@ -272,53 +350,122 @@ cases! {
         many_runs(cx.store).await;
         let none = || Vec::<String>::new();
         let new = RunQuery::new;
-        for query in [new().callers(none()), new().skills(none()), new().channels(none()), new().statuses(none())] {
+        for query in [
+            new().callers(none()),
+            new().skills(none()),
+            new().channels(none()),
+            new().statuses(none()),
+        ] {
             let query = query.include_dry_run();
-            assert_eq!(all_pages(cx.store, &query, ListOrder::NewestFirst, 10).await, []);
+            assert_eq!(
+                all_pages(cx.store, &query, ListOrder::NewestFirst, 10).await,
+                []
+            );
             assert_eq!(cx.store.count_runs_by_query(&query).await.unwrap(), 0);
-            let streamed: Vec<_> = cx.store.stream_runs_by_query(&query, ListOrder::OldestFirst, Page::ALL).collect().await;
+            let streamed: Vec<_> = cx
+                .store
+                .stream_runs_by_query(&query, ListOrder::OldestFirst, Page::ALL)
+                .collect()
+                .await;
             assert!(streamed.is_empty(), "{streamed:?}");
         }
         let all_but_none = new().except_callers(none());
-        assert_eq!(all_pages(cx.store, &all_but_none, ListOrder::NewestFirst, 10).await, all_pages(cx.store, &new(), ListOrder::NewestFirst, 10).await);
+        assert_eq!(
+            all_pages(cx.store, &all_but_none, ListOrder::NewestFirst, 10).await,
+            all_pages(cx.store, &new(), ListOrder::NewestFirst, 10).await
+        );
     }
 
     async fn a_cursor_of_another_list_is_refused(cx) {
         many_runs(cx.store).await;
         let query = RunQuery::new().skills(["skill-1", "skill-2"]);
-        let first = page(cx.store, &query, ListOrder::NewestFirst, PageRequest::first(2)).await;
+        let first = page(
+            cx.store,
+            &query,
+            ListOrder::NewestFirst,
+            PageRequest::first(2),
+        )
+        .await;
         let request = PageRequest::first(2).at(first.next.unwrap());
         page(cx.store, &query, ListOrder::NewestFirst, request.clone()).await;
         let same = RunQuery::new().skills(["skill-2", "skill-1", "skill-2"]);
         page(cx.store, &same, ListOrder::NewestFirst, request.clone()).await;
 
-        let another_order = cx.store.page_runs(&query, ListOrder::OldestFirst, &request).await;
+        let another_order = cx
+            .store
+            .page_runs(&query, ListOrder::OldestFirst, &request)
+            .await;
         assert_invalid(another_order, "cursor");
         for another in queries() {
-            assert_invalid(cx.store.page_runs(&another, ListOrder::NewestFirst, &request).await, "cursor");
+            assert_invalid(
+                cx.store
+                    .page_runs(&another, ListOrder::NewestFirst, &request)
+                    .await,
+                "cursor",
+            );
         }
-        let events = cx.store.page_logs("run-01", &LogFilter::new(), ListOrder::NewestFirst, &request).await;
+        let events = cx
+            .store
+            .page_logs(
+                "run-01",
+                &LogFilter::new(),
+                ListOrder::NewestFirst,
+                &request,
+            )
+            .await;
         assert_invalid(events, "cursor");
     }
 
     async fn a_damaged_cursor_is_refused(cx) {
         many_runs(cx.store).await;
         let query = RunQuery::new();
-        let first = page(cx.store, &query, ListOrder::NewestFirst, PageRequest::first(2)).await;
+        let first = page(
+            cx.store,
+            &query,
+            ListOrder::NewestFirst,
+            PageRequest::first(2),
+        )
+        .await;
         let cursor = first.next.unwrap().to_string();
-        let damaged = ["", "x", "-", "e30", "\0", "🙂", &cursor[1..], &cursor[..cursor.len() - 4], &format!("{cursor}{cursor}")];
+        let damaged = [
+            "",
+            "x",
+            "-",
+            "e30",
+            "\0",
+            "🙂",
+            &cursor[1..],
+            &cursor[..cursor.len() - 4],
+            &format!("{cursor}{cursor}"),
+        ];
         for text in damaged {
             let request = PageRequest::first(2).at(Cursor::from(text));
-            assert_invalid(cx.store.page_runs(&query, ListOrder::NewestFirst, &request).await, "cursor");
+            assert_invalid(
+                cx.store
+                    .page_runs(&query, ListOrder::NewestFirst, &request)
+                    .await,
+                "cursor",
+            );
         }
     }
 
     async fn a_page_has_one_to_a_thousand_records(cx) {
         for limit in [0, 1_001, u64::MAX] {
             let request = PageRequest::first(limit);
-            assert_invalid(cx.store.page_runs(&RunQuery::new(), ListOrder::NewestFirst, &request).await, "limit");
+            assert_invalid(
+                cx.store
+                    .page_runs(&RunQuery::new(), ListOrder::NewestFirst, &request)
+                    .await,
+                "limit",
+            );
         }
-        page(cx.store, &RunQuery::new(), ListOrder::NewestFirst, PageRequest::first(1_000)).await;
+        page(
+            cx.store,
+            &RunQuery::new(),
+            ListOrder::NewestFirst,
+            PageRequest::first(1_000),
+        )
+        .await;
     }
 
     async fn values_that_no_run_can_have_are_refused_naming_the_field(cx) {
@@ -336,30 +483,81 @@ cases! {
             (new().total_tokens(u64::MAX..), "total_tokens"),
         ];
         for (query, field) in queries {
-            assert_invalid(cx.store.page_runs(&query, ListOrder::NewestFirst, &PageRequest::first(1)).await, field);
+            assert_invalid(
+                cx.store
+                    .page_runs(&query, ListOrder::NewestFirst, &PageRequest::first(1))
+                    .await,
+                field,
+            );
         }
     }
 
     async fn a_prefix_is_compared_by_bytes_and_is_no_pattern(cx) {
-        let names = ["a", "a%", "a%b", "a_", "ab", "aB", "A", "a\u{10FFFF}", "a\u{10FFFF}b", "a\u{D7FF}", "a\u{E000}", "b", "é", "éa"];
+        let names = [
+            "a",
+            "a%",
+            "a%b",
+            "a_",
+            "ab",
+            "aB",
+            "A",
+            "a\u{10FFFF}",
+            "a\u{10FFFF}b",
+            "a\u{D7FF}",
+            "a\u{E000}",
+            "b",
+            "é",
+            "éa",
+        ];
         for id in names {
             cx.store.start_run(&running(id)).await.unwrap();
         }
-        for prefix in ["a", "a%", "a_", "A", "a\u{10FFFF}", "a\u{D7FF}", "\u{10FFFF}", "é", "b", "aba"] {
-            let runs = all_pages(cx.store, &RunQuery::new().id_prefix(prefix), ListOrder::NewestFirst, 3).await;
-            let mut expected: Vec<&str> = names.into_iter().filter(|id| id.starts_with(prefix)).collect();
+        for prefix in [
+            "a",
+            "a%",
+            "a_",
+            "A",
+            "a\u{10FFFF}",
+            "a\u{D7FF}",
+            "\u{10FFFF}",
+            "é",
+            "b",
+            "aba",
+        ] {
+            let runs = all_pages(
+                cx.store,
+                &RunQuery::new().id_prefix(prefix),
+                ListOrder::NewestFirst,
+                3,
+            )
+            .await;
+            let mut expected: Vec<&str> = names
+                .into_iter()
+                .filter(|id| id.starts_with(prefix))
+                .collect();
             expected.sort_by(|left, right| right.cmp(left));
             assert_eq!(ids(&runs), expected, "{prefix}");
         }
     }
 
     async fn a_sum_of_tokens_beyond_64_bits_is_compared_correctly(cx) {
-        let run = with(finished_at("r", 1), |run| { run.total_input_tokens = i64::MAX as u64; run.total_output_tokens = i64::MAX as u64; run.total_thinking_tokens = i64::MAX as u64; });
+        let run = with(finished_at("r", 1), |run| {
+            run.total_input_tokens = i64::MAX as u64;
+            run.total_output_tokens = i64::MAX as u64;
+            run.total_thinking_tokens = i64::MAX as u64;
+        });
         cx.store.start_run(&run).await.unwrap();
         let many = RunQuery::new().total_tokens(i64::MAX as u64..);
-        assert_eq!(ids(&all_pages(cx.store, &many, ListOrder::NewestFirst, 5).await), ["r"]);
+        assert_eq!(
+            ids(&all_pages(cx.store, &many, ListOrder::NewestFirst, 5).await),
+            ["r"]
+        );
         let few = RunQuery::new().total_tokens(..=1_000);
-        assert!(all_pages(cx.store, &few, ListOrder::NewestFirst, 5).await.is_empty());
+        assert!(
+            all_pages(cx.store, &few, ListOrder::NewestFirst, 5)
+                .await
+                .is_empty()
+        );
     }
 
     async fn pages_of_summaries_match_the_pages_of_runs(cx) {
@@ -368,11 +566,18 @@ cases! {
         let mut request = PageRequest::first(9);
         loop {
             let page = page(cx.store, &query, ListOrder::NewestFirst, request.clone()).await;
-            let short = cx.store.page_run_summaries(&query, ListOrder::NewestFirst, &request).await.unwrap();
+            let short = cx
+                .store
+                .page_run_summaries(&query, ListOrder::NewestFirst, &request)
+                .await
+                .unwrap();
             let expected: Vec<_> = page.items.iter().map(RunSummary::from).collect();
             assert_eq!(short.items, expected);
             assert_eq!((&short.next, &short.previous), (&page.next, &page.previous));
-            assert_eq!((&short.start_cursor, &short.end_cursor), (&page.start_cursor, &page.end_cursor));
+            assert_eq!(
+                (&short.start_cursor, &short.end_cursor),
+                (&page.start_cursor, &page.end_cursor)
+            );
             let Some(next) = short.next else { break };
             request = request.at(next);
         }
@@ -383,16 +588,31 @@ cases! {
         cx.store.start_run(&running("other")).await.unwrap();
         for number in 0..40 {
             let event_type = if number % 3 == 0 { "third" } else { "message" };
-            let event = with(event("r", number * 10), |event| { event.event_type = event_type.into(); event.created_at = Some(at(7)); });
+            let event = with(event("r", number * 10), |event| {
+                event.event_type = event_type.into();
+                event.created_at = Some(at(7));
+            });
             cx.store.append_log(&event).await.unwrap();
-            cx.store.append_log(&with(event, |event| event.run_id = "other".into())).await.unwrap();
+            cx.store
+                .append_log(&with(event, |event| event.run_id = "other".into()))
+                .await
+                .unwrap();
         }
         let events = cx.store.list_logs_by_run("r").await.unwrap();
-        for filter in [LogFilter::new(), LogFilter::new().event_type("third"), LogFilter::new().after(195)] {
+        for filter in [
+            LogFilter::new(),
+            LogFilter::new().event_type("third"),
+            LogFilter::new().after(195),
+        ] {
             for order in ORDERS {
                 let mut expected: Vec<_> = events
                     .iter()
-                    .filter(|event| filter.event_type.as_ref().is_none_or(|it| *it == event.event_type))
+                    .filter(|event| {
+                        filter
+                            .event_type
+                            .as_ref()
+                            .is_none_or(|it| *it == event.event_type)
+                    })
                     .filter(|event| filter.after.is_none_or(|after| event.sequence > after))
                     .cloned()
                     .collect();
@@ -402,7 +622,11 @@ cases! {
                 let mut request = PageRequest::first(6);
                 let mut seen = Vec::new();
                 loop {
-                    let page = cx.store.page_logs("r", &filter, order, &request).await.unwrap();
+                    let page = cx
+                        .store
+                        .page_logs("r", &filter, order, &request)
+                        .await
+                        .unwrap();
                     seen.extend(page.items);
                     let Some(next) = page.next else { break };
                     request = request.at(next);
@@ -410,7 +634,16 @@ cases! {
                 assert_eq!(seen, expected);
             }
         }
-        let unknown = cx.store.page_logs("unknown", &LogFilter::new(), ListOrder::NewestFirst, &PageRequest::first(1)).await.unwrap();
+        let unknown = cx
+            .store
+            .page_logs(
+                "unknown",
+                &LogFilter::new(),
+                ListOrder::NewestFirst,
+                &PageRequest::first(1),
+            )
+            .await
+            .unwrap();
         assert!(unknown.items.is_empty());
     }
 }

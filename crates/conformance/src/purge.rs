@@ -13,11 +13,17 @@ cases! {
         assert_eq!(cx.store.purge_older_than(at(10)).await.unwrap(), 1);
         assert_kind(cx.store.get_run("before").await, ErrorKind::NotFound);
         assert_eq!(cx.store.get_run("at").await.unwrap(), finished_at("at", 10));
-        assert_eq!(cx.store.get_run("after").await.unwrap(), finished_at("after", 11));
+        assert_eq!(
+            cx.store.get_run("after").await.unwrap(),
+            finished_at("after", 11)
+        );
     }
 
     async fn a_running_run_is_never_purged(cx) {
-        cx.store.start_run(&with_status("r", -1_000_000, RunStatus::OK)).await.unwrap();
+        cx.store
+            .start_run(&with_status("r", -1_000_000, RunStatus::OK))
+            .await
+            .unwrap();
         cx.store.append_log(&event("r", 0)).await.unwrap();
         assert_eq!(cx.store.purge_older_than(at(1_000_000)).await.unwrap(), 0);
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap().len(), 1);
@@ -27,7 +33,10 @@ cases! {
         for run in [finished_at("old", 1), finished_at("new", 100)] {
             cx.store.start_run(&run).await.unwrap();
             for sequence in 0..3 {
-                cx.store.append_log(&event(&run.id, sequence)).await.unwrap();
+                cx.store
+                    .append_log(&event(&run.id, sequence))
+                    .await
+                    .unwrap();
             }
         }
         assert_eq!(cx.store.purge_older_than(at(50)).await.unwrap(), 1);
@@ -55,7 +64,11 @@ cases! {
         }
         cx.store.start_run(&finished_at("kept", 5)).await.unwrap();
         assert_eq!(cx.store.purge_older_than(at(5)).await.unwrap(), 620);
-        let left = cx.store.count_runs_filtered(&RunFilter::new()).await.unwrap();
+        let left = cx
+            .store
+            .count_runs_filtered(&RunFilter::new())
+            .await
+            .unwrap();
         assert_eq!(left, 1);
         assert_eq!(cx.store.purge_older_than(at(5)).await.unwrap(), 0);
     }
@@ -72,9 +85,20 @@ cases! {
 
     async fn a_purge_deletes_the_runs_that_the_list_of_finished_runs_shows(cx) {
         for second in 0..10 {
-            cx.store.start_run(&finished_at(&second.to_string(), second)).await.unwrap();
+            cx.store
+                .start_run(&finished_at(&second.to_string(), second))
+                .await
+                .unwrap();
         }
-        let listed = cx.store.list_finished_runs_before(at(6), None).await.unwrap().len();
-        assert_eq!(cx.store.purge_older_than(at(6)).await.unwrap(), listed as u64);
+        let listed = cx
+            .store
+            .list_finished_runs_before(at(6), None)
+            .await
+            .unwrap()
+            .len();
+        assert_eq!(
+            cx.store.purge_older_than(at(6)).await.unwrap(),
+            listed as u64
+        );
     }
 }

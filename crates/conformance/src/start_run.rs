@@ -56,7 +56,10 @@ cases! {
     async fn the_same_start_of_a_running_run_is_ok(cx) {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.start_run(&running("r")).await.unwrap();
-        assert_eq!(cx.store.list_runs_by_skill("skill", None).await.unwrap(), [running("r")]);
+        assert_eq!(
+            cx.store.list_runs_by_skill("skill", None).await.unwrap(),
+            [running("r")]
+        );
     }
 
     async fn a_different_start_updates_a_running_run(cx) {
@@ -74,10 +77,16 @@ cases! {
     }
 
     async fn a_different_start_changes_only_the_fields_of_the_start(cx) {
-        let first = with(finished_at("r", 10), |run| { run.finished_at = None; run.status = RunStatus::from("thinking"); });
+        let first = with(finished_at("r", 10), |run| {
+            run.finished_at = None;
+            run.status = RunStatus::from("thinking");
+        });
         cx.store.start_run(&first).await.unwrap();
         let second = finished_at("r", 99).caller("other");
-        let second = with(second, |run| { run.output = "late".into(); run.tool_calls = 9; });
+        let second = with(second, |run| {
+            run.output = "late".into();
+            run.tool_calls = 9;
+        });
         cx.store.start_run(&second).await.unwrap();
 
         let expected = first.caller("other");
@@ -85,7 +94,10 @@ cases! {
     }
 
     async fn a_run_without_a_finish_is_running_whatever_its_status(cx) {
-        cx.store.start_run(&with_status("r", 0, RunStatus::ERROR)).await.unwrap();
+        cx.store
+            .start_run(&with_status("r", 0, RunStatus::ERROR))
+            .await
+            .unwrap();
         let start = with_status("r", 5, RunStatus::ERROR);
         cx.store.start_run(&start).await.unwrap();
         assert_eq!(cx.store.get_run("r").await.unwrap(), start);
@@ -124,11 +136,18 @@ cases! {
     }
 
     async fn starts_within_the_same_microsecond_are_the_same(cx) {
-        let start = |nanos| with(running("r"), |run| run.started_at = at(0) + chrono::TimeDelta::nanoseconds(nanos));
+        let start = |nanos| {
+            with(running("r"), |run| {
+                run.started_at = at(0) + chrono::TimeDelta::nanoseconds(nanos)
+            })
+        };
         cx.store.start_run(&start(1_700)).await.unwrap();
         cx.store.finish_run("r", &stats()).await.unwrap();
         cx.store.start_run(&start(1_200)).await.unwrap();
-        assert_kind(cx.store.start_run(&start(2_000)).await, ErrorKind::RunFinished);
+        assert_kind(
+            cx.store.start_run(&start(2_000)).await,
+            ErrorKind::RunFinished,
+        );
     }
 
     async fn an_unknown_run_is_not_found(cx) {

@@ -27,25 +27,51 @@ cases! {
         for run in &runs {
             cx.store.start_run(run).await.unwrap();
         }
-        cx.store.start_run(&child("stranger", "elsewhere")).await.unwrap();
-        assert_eq!(cx.store.list_subtree("top").await.unwrap(), summaries(&runs));
-        assert_eq!(cx.store.list_subtree("child-2").await.unwrap(), summaries(&runs[..2]));
-        assert_eq!(cx.store.list_subtree("grandchild").await.unwrap(), summaries(&runs[..1]));
+        cx.store
+            .start_run(&child("stranger", "elsewhere"))
+            .await
+            .unwrap();
+        assert_eq!(
+            cx.store.list_subtree("top").await.unwrap(),
+            summaries(&runs)
+        );
+        assert_eq!(
+            cx.store.list_subtree("child-2").await.unwrap(),
+            summaries(&runs[..2])
+        );
+        assert_eq!(
+            cx.store.list_subtree("grandchild").await.unwrap(),
+            summaries(&runs[..1])
+        );
     }
 
     async fn summaries_of_children_match_the_listed_children(cx) {
-        for (id, parent, second) in [("a", "top", 1), ("b", "top", 2), ("c", "top", 2), ("below", "a", 3)] {
-            cx.store.start_run(&child_at(id, parent, second)).await.unwrap();
+        for (id, parent, second) in [
+            ("a", "top", 1),
+            ("b", "top", 2),
+            ("c", "top", 2),
+            ("below", "a", 3),
+        ] {
+            cx.store
+                .start_run(&child_at(id, parent, second))
+                .await
+                .unwrap();
         }
         let children = cx.store.list_children("top").await.unwrap();
         assert_eq!(ids_of(&children), ["c", "b", "a"]);
-        assert_eq!(children, summaries(&cx.store.list_children_by_parent("top").await.unwrap()));
+        assert_eq!(
+            children,
+            summaries(&cx.store.list_children_by_parent("top").await.unwrap())
+        );
         assert!(cx.store.list_children("below").await.unwrap().is_empty());
         assert_invalid(cx.store.list_children("").await, "run_id");
     }
 
     async fn an_unknown_run_has_no_subtree(cx) {
-        cx.store.start_run(&child("orphan", "unknown")).await.unwrap();
+        cx.store
+            .start_run(&child("orphan", "unknown"))
+            .await
+            .unwrap();
         assert!(cx.store.list_subtree("unknown").await.unwrap().is_empty());
         assert_invalid(cx.store.list_subtree("").await, "run_id");
     }
@@ -57,7 +83,10 @@ cases! {
         let mut runs = cx.store.list_subtree("b").await.unwrap();
         runs.sort_by(|left, right| left.id.cmp(&right.id));
         assert_eq!(ids_of(&runs), ["a", "b", "c"]);
-        assert_eq!(ids_of(&cx.store.list_subtree("self").await.unwrap()), ["self"]);
+        assert_eq!(
+            ids_of(&cx.store.list_subtree("self").await.unwrap()),
+            ["self"]
+        );
     }
 
     async fn a_subtree_can_be_thousands_of_levels_deep(cx) {

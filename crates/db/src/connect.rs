@@ -81,8 +81,9 @@ impl DatabaseOptions {
     /// Creates options for this database: `sqlite://FILE?mode=rwc` (`rwc` creates the file),
     /// `sqlite::memory:` (for tests), or `postgres://USER:PASSWORD@HOST/DATABASE`.
     ///
-    /// The path of a SQLite file is read literally, except for `%XX` and the `?` that begins the parameters. A
-    /// PostgreSQL URL may omit any part, as in psql: `postgres://USER@/DATABASE?host=/FOLDER`.
+    /// The path of a SQLite file is read literally, except for `%XX` and the `?` that begins the
+    /// parameters. A PostgreSQL URL may omit any part, as in psql:
+    /// `postgres://USER@/DATABASE?host=/FOLDER`.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: DatabaseUrl::parse(&url.into()),
@@ -207,7 +208,9 @@ impl DatabaseOptions {
     ///
     /// # Errors
     ///
-    /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl), [`ConnectError::NoSuchFile`](crate::ConnectError::NoSuchFile), [`ConnectError::Database`](crate::ConnectError::Database).
+    /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl),
+    /// [`ConnectError::NoSuchFile`](crate::ConnectError::NoSuchFile),
+    /// [`ConnectError::Database`](crate::ConnectError::Database).
     pub async fn open(&self) -> Result<DatabaseConnection> {
         self.open_with(self.busy_timeout).await
     }
@@ -255,7 +258,8 @@ impl DatabaseOptions {
     ///
     /// # Errors
     ///
-    /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl), [`ConnectError::Database`](crate::ConnectError::Database).
+    /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl),
+    /// [`ConnectError::Database`](crate::ConnectError::Database).
     pub async fn open_readers(&self) -> Result<Option<DatabaseConnection>> {
         let has_one_pool = self.is_in_memory() || self.is_read_only();
         if self.backend()? != DbBackend::Sqlite || has_one_pool {
@@ -275,7 +279,9 @@ impl DatabaseOptions {
     ///
     /// # Errors
     ///
-    /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl), also for PostgreSQL; [`ConnectError::NoSuchFile`](crate::ConnectError::NoSuchFile), [`ConnectError::Database`](crate::ConnectError::Database).
+    /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl), also for PostgreSQL;
+    /// [`ConnectError::NoSuchFile`](crate::ConnectError::NoSuchFile),
+    /// [`ConnectError::Database`](crate::ConnectError::Database).
     pub async fn open_as_it_is(&self) -> Result<DatabaseConnection> {
         self.url.sqlite()?;
         self.open_file(
@@ -289,10 +295,10 @@ impl DatabaseOptions {
     /// Enables the driver's statement log; off by default, since formatting a statement costs more
     /// than executing some statements.
     ///
-    /// The target is `sqlx::query`. Each statement is logged at debug level, and at warn level if it
-    /// takes longer than a second. The text holds no values, except in a store
-    /// [without prepared statements](crate::Pool::without_prepared_statements), where it holds all of
-    /// them. The spans of this library need no switch, and never hold values.
+    /// The target is `sqlx::query`. Each statement is logged at debug level, and at warn level if
+    /// it takes longer than a second. The text holds no values, except in a store [without prepared
+    /// statements](crate::Pool::without_prepared_statements), where it holds all of them. The spans
+    /// of this library need no switch, and never hold values.
     pub fn log_statements(mut self, enabled: bool) -> Self {
         self.logs_statements = enabled;
         self
@@ -303,7 +309,8 @@ impl DatabaseOptions {
     ///
     /// # Errors
     ///
-    /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl), [`ConnectError::Database`](crate::ConnectError::Database).
+    /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl),
+    /// [`ConnectError::Database`](crate::ConnectError::Database).
     pub async fn open_writer(&self, opened: &DatabaseConnection) -> Result<DatabaseConnection> {
         if self.backend()? == DbBackend::Sqlite {
             return Ok(opened.clone());

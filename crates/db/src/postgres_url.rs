@@ -43,7 +43,8 @@ impl PostgresUrl {
         let rest = rest
             .strip_prefix("//")
             .ok_or("lacks the // after its scheme")?;
-        // A # has no meaning in such a URL. It is a mistake, or part of a password that isn't encoded.
+        // A # has no meaning in such a URL. It is a mistake, or part of a password that isn't
+        // encoded.
         if rest.contains('#') {
             return Err(UNENCODED_PASSWORD);
         }

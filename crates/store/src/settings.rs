@@ -66,8 +66,8 @@ impl Settings {
         Query::select().columns(columns).from(self.logs()).take()
     }
 
-    /// Names the schema in the statement instead of setting it on the connection: behind a pooler, the
-    /// next statement may use another connection.
+    /// Names the schema in the statement instead of setting it on the connection: behind a pooler,
+    /// the next statement may use another connection.
     fn qualified(&self, entity: impl EntityName + Iden) -> TableRef {
         match &self.schema {
             Some(schema) => (schema.as_str().to_owned(), entity.into_iden()).into_table_ref(),

@@ -33,9 +33,9 @@ use crate::statements::{logs, runs};
 ///
 /// Every write is a single statement, which is committed on its own. If its future is dropped, the
 /// write happens either completely or not at all, and repeating the call returns `Ok` and leaves
-/// one row. If the store owns its connections, a dropped call that is still queued is never started.
-/// A purge, and `append_logs` with very many events, are a series of such statements; calling them
-/// again completes them.
+/// one row. If the store owns its connections, a dropped call that is still queued is never
+/// started. A purge, and `append_logs` with very many events, are a series of such statements;
+/// calling them again completes them.
 #[derive(Clone, Debug)]
 pub struct AuditStore<C = Pool> {
     writer: C,
@@ -88,8 +88,8 @@ impl AuditStore {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](runtrail_audit::Error::InvalidInput) for an unusable URL, and the database's
-    /// own failures. No message contains a password.
+    /// [`InvalidInput`](runtrail_audit::Error::InvalidInput) for an unusable URL, and the
+    /// database's own failures. No message contains a password.
     pub async fn connect(options: impl Into<DatabaseOptions>) -> Result<Self> {
         runtime::verify()?;
         let options = options.into();
@@ -116,10 +116,10 @@ impl AuditStore {
 
     /// Uses a host's connection.
     ///
-    /// The host's use of that connection also affects the history: if the host cancels a transaction
-    /// while it begins, later writes on the same pool can be lost. To prevent this, the host calls
-    /// [`discard_open_transactions`](runtrail_db::discard_open_transactions) before it connects. A
-    /// store that owns its connections ([`connect`](Self::connect)) is not affected.
+    /// The host's use of that connection also affects the history: if the host cancels a
+    /// transaction while it begins, later writes on the same pool can be lost. To prevent this, the
+    /// host calls [`discard_open_transactions`](runtrail_db::discard_open_transactions) before it
+    /// connects. A store that owns its connections ([`connect`](Self::connect)) is not affected.
     pub fn new(connection: DatabaseConnection) -> Self {
         let pool = Pool::new(connection);
         Self::from_pools(pool.clone(), pool, None)
@@ -149,8 +149,8 @@ impl AuditStore {
         self
     }
 
-    /// Sets how often a statement is retried after a transient failure; by default, up to 12 attempts
-    /// within 5 s. There are no retries on a connection passed to [`on`](Self::on).
+    /// Sets how often a statement is retried after a transient failure; by default, up to 12
+    /// attempts within 5 s. There are no retries on a connection passed to [`on`](Self::on).
     #[must_use]
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.settings.timing.retry = retry;
@@ -171,8 +171,8 @@ impl AuditStore {
         self
     }
 
-    /// Sets the PostgreSQL schema of the tables; by default, the connection's search path determines
-    /// it. Ignored on SQLite.
+    /// Sets the PostgreSQL schema of the tables; by default, the connection's search path
+    /// determines it. Ignored on SQLite.
     ///
     /// Every statement names the schema, so this works behind a pooler that switches connections.
     pub fn in_schema(mut self, schema: SchemaName) -> Self {
@@ -181,11 +181,12 @@ impl AuditStore {
         self
     }
 
-    /// Sends each PostgreSQL statement in a single message, without preparing it first; no effect on
-    /// SQLite.
+    /// Sends each PostgreSQL statement in a single message, without preparing it first; no effect
+    /// on SQLite.
     ///
     /// This is for poolers in transaction mode without support for prepared statements: PgBouncer
-    /// before 1.21, or with `max_prepared_statements = 0`. Migrate through a direct connection then.
+    /// before 1.21, or with `max_prepared_statements = 0`. Migrate through a direct connection
+    /// then.
     pub fn without_prepared_statements(mut self) -> Self {
         self.writer = self.writer.without_prepared_statements();
         self.reader = self.reader.without_prepared_statements();
@@ -196,15 +197,15 @@ impl AuditStore {
     /// after all pending calls have been answered. Later calls fail with a
     /// [`Backend`](runtrail_audit::Error::Backend) error that isn't transient.
     ///
-    /// Closing takes at most the store's [deadline](Self::with_deadline), or 15 s without one, even if
-    /// the server is frozen or a lock isn't released. Calls that are still pending then fail.
+    /// Closing takes at most the store's [deadline](Self::with_deadline), or 15 s without one, even
+    /// if the server is frozen or a lock isn't released. Calls that are still pending then fail.
     ///
     /// Dropping a store without closing it loses no acknowledged write.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](runtrail_audit::Error::Timeout), with the number of calls that were still pending;
-    /// the database's own failures.
+    /// [`Timeout`](runtrail_audit::Error::Timeout), with the number of calls that were still
+    /// pending; the database's own failures.
     pub async fn close(self) -> Result<()> {
         let deadline = closing_deadline(self.settings.timing.call_timeout);
         let task = match &self.task {
@@ -250,8 +251,8 @@ impl<C: Connection> AuditStore<C> {
         }
     }
 
-    /// Checks that the schema matches this version, without changing anything. A store also does this
-    /// automatically before its first statement.
+    /// Checks that the schema matches this version, without changing anything. A store also does
+    /// this automatically before its first statement.
     ///
     /// # Errors
     ///
@@ -311,8 +312,8 @@ impl<C: Connection> AuditStore<C> {
         session.attempt(|| self.check_schema()).await
     }
 
-    /// Switches a SQLite file that another program created to the write-ahead log, if this store owns
-    /// its connections.
+    /// Switches a SQLite file that another program created to the write-ahead log, if this store
+    /// owns its connections.
     async fn use_write_ahead_log(&self, session: &Session<'_, C>) -> Result<()> {
         let Some(pool) = self.writer.pool() else {
             return Ok(());

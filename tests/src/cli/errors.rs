@@ -25,7 +25,10 @@ on_each_backend! {
         let long = "x".repeat(256);
         for command in ["show", "tree", "logs", "chain"] {
             assert!(cli.fails(2, &[command, ""]).contains("is empty"));
-            assert!(cli.fails(2, &[command, &long]).contains("has 256 bytes, more than 255"));
+            assert!(
+                cli.fails(2, &[command, &long])
+                    .contains("has 256 bytes, more than 255")
+            );
         }
         cli.fails(2, &["list", "--skill", &long]);
         cli.fails(2, &["last", &long]);
@@ -36,22 +39,44 @@ on_each_backend! {
         for (arguments, part) in [
             (vec!["frobnicate"], "unrecognized subcommand"),
             (vec!["exec"], "required arguments"),
-            (vec!["exec", "--input", "no-value", "true"], "expected KEY=VALUE"),
-            (vec!["exec", "--timeout", "soon", "true"], "expected a duration such as 30s"),
-            (vec!["exec", "--timeout", "0s", "true"], "must be longer than 0"),
-            (vec!["list", "--since", "yesterday"], "expected a time such as"),
+            (
+                vec!["exec", "--input", "no-value", "true"],
+                "expected KEY=VALUE",
+            ),
+            (
+                vec!["exec", "--timeout", "soon", "true"],
+                "expected a duration such as 30s",
+            ),
+            (
+                vec!["exec", "--timeout", "0s", "true"],
+                "must be longer than 0",
+            ),
+            (
+                vec!["list", "--since", "yesterday"],
+                "expected a time such as",
+            ),
             (vec!["list", "--limit", "-1"], "unexpected argument"),
             (vec!["list", "--limit", "many"], "invalid digit"),
             (vec!["purge"], "--older-than"),
             (vec!["last"], "<SKILL>"),
             (vec!["import"], "<FILE>"),
             (vec!["completions", "dos"], "invalid value"),
-            (vec!["--database-schema", "no such", "count"], "a schema name has"),
-            (vec!["-u", "sqlite::memory:", "exec", "true"], "an in-memory database is lost"),
+            (
+                vec!["--database-schema", "no such", "count"],
+                "a schema name has",
+            ),
+            (
+                vec!["-u", "sqlite::memory:", "exec", "true"],
+                "an in-memory database is lost",
+            ),
         ] {
             let output = cli.output(&arguments);
             assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-            assert!(stderr(&output).contains(part), "{arguments:?}: {}", stderr(&output));
+            assert!(
+                stderr(&output).contains(part),
+                "{arguments:?}: {}",
+                stderr(&output)
+            );
             assert!(stdout(&output).is_empty());
         }
     }
@@ -68,7 +93,10 @@ on_each_backend! {
         fs::create_dir(cli.path("folder")).unwrap();
         symlink("loop", cli.path("loop")).unwrap();
         symlink("nowhere", cli.path("dangling")).unwrap();
-        let made = std::process::Command::new("mkfifo").arg(cli.path("pipe")).status().unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(cli.path("pipe"))
+            .status()
+            .unwrap();
         assert!(made.success());
         for (path, reason) in [
             ("folder", "it is not a regular file"),
@@ -77,7 +105,11 @@ on_each_backend! {
             ("dangling", "it is a link to a file that doesn't exist"),
         ] {
             let url = format!("sqlite://{path}");
-            for command in [&["count"][..], &["exec", "true"], &["purge", "--older-than", "1d"]] {
+            for command in [
+                &["count"][..],
+                &["exec", "true"],
+                &["purge", "--older-than", "1d"],
+            ] {
                 let message = cli.fails(1, &[&["-u", &url], command].concat());
                 assert!(message.contains(reason), "{message}");
                 assert!(!message.contains("creates a new file"), "{message}");
@@ -91,9 +123,15 @@ on_each_backend! {
     async fn unusable_files_are_named(database) {
         let cli = Cli::on(database).await;
         let message = cli.fails(1, &["import", "no-such-file"]);
-        assert_eq!(message, "error: no-such-file can't be read: No such file or directory (os error 2)\n");
+        assert_eq!(
+            message,
+            "error: no-such-file can't be read: No such file or directory (os error 2)\n"
+        );
         let message = cli.fails(1, &["export", "--output", "no/such/folder/file"]);
-        assert!(message.starts_with("error: no/such/folder/file can't be written: "), "{message}");
+        assert!(
+            message.starts_with("error: no/such/folder/file can't be written: "),
+            "{message}"
+        );
         let message = cli.fails(1, &["import", "."]);
         assert!(message.starts_with("error: . can't be read: "), "{message}");
     }
@@ -104,10 +142,17 @@ on_each_backend! {
         let folder = tempfile::tempdir().unwrap();
         for arguments in [&["list"][..], &["exec", "true"], &["migrate"]] {
             let mut command = runtrail_command(folder.path());
-            let output = command.env("DATABASE_URL", database.url()).args(arguments).output().unwrap();
+            let output = command
+                .env("DATABASE_URL", database.url())
+                .args(arguments)
+                .output()
+                .unwrap();
             assert_eq!(output.status.code(), Some(1));
             let message = stderr(&output);
-            assert!(message.contains("table skill_runs is not Runtrail's"), "{message}");
+            assert!(
+                message.contains("table skill_runs is not Runtrail's"),
+                "{message}"
+            );
         }
         assert_eq!(count(&db, "skill_runs").await, 0);
     }
@@ -120,7 +165,10 @@ on_each_backend! {
             let output = cli.command(arguments).stdout(full).output().unwrap();
             assert_eq!(output.status.code(), Some(1), "{arguments:?}");
             let message = stderr(&output);
-            assert!(message.contains("error: the output can't be written: No space left"), "{message}");
+            assert!(
+                message.contains("error: the output can't be written: No space left"),
+                "{message}"
+            );
         }
     }
 }

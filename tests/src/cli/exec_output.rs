@@ -51,11 +51,22 @@ on_each_backend! {
         let mut bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
         bytes.extend("grüße\r\n\n\n\u{1b}[31mred\u{1b}[0m\n\0\n no newline at the end: ü".bytes());
         fs::write(cli.path("bytes"), &bytes).unwrap();
-        let output = cli.output(&["exec", "--id", "r", "--", "sh", "-c", "cat bytes; cat bytes >&2"]);
+        let output = cli.output(&[
+            "exec",
+            "--id",
+            "r",
+            "--",
+            "sh",
+            "-c",
+            "cat bytes; cat bytes >&2",
+        ]);
         assert!(output.status.success());
         assert!(output.stdout == bytes && output.stderr == bytes);
         for stream in ["stdout", "stderr"] {
-            assert!(cli.printed_by("r", stream).await == as_shown(&bytes), "{stream}");
+            assert!(
+                cli.printed_by("r", stream).await == as_shown(&bytes),
+                "{stream}"
+            );
         }
     }
 
@@ -65,7 +76,10 @@ on_each_backend! {
         let output = cli.output(&["exec", "--id", "r", "--merge", "--", "sh", "-c", script]);
         assert_eq!(output.status.code(), Some(4));
         let expected: String = (1..=300).map(|i| format!("o{i}\ne{i}\n")).collect();
-        assert_eq!((stdout(&output), stderr(&output)), (expected.clone(), String::new()));
+        assert_eq!(
+            (stdout(&output), stderr(&output)),
+            (expected.clone(), String::new())
+        );
         assert_eq!(cli.printed_by("r", "output").await, expected.as_bytes());
     }
 
@@ -76,7 +90,11 @@ on_each_backend! {
         assert_eq!(stdout(&output), "10%\r50%\r100%\ndos\r\nend\r\r\n\rlast\r");
         let events = cli.events("r").await;
         let payloads: Vec<_> = events.iter().map(|event| event.payload.clone()).collect();
-        let lines = [json!({"text": "100%"}), json!({"text": "dos"}), json!({"text": "end"})];
+        let lines = [
+            json!({"text": "100%"}),
+            json!({"text": "dos"}),
+            json!({"text": "end"}),
+        ];
         assert_eq!(payloads[..3], lines);
         assert_eq!(payloads[3], json!({"text": "last", "newline": false}));
         assert_eq!(payloads.len(), 5);
@@ -87,7 +105,9 @@ on_each_backend! {
         let wait = |file: &str| format!("while ! test -e {file}; do sleep 0.05; done");
         // The pause splits the bytes of the euro sign.
         let script = format!(
-            r"printf 'Name? \342\202'; {}; printf '\254'; {}; printf '\rbob\nnext\n'", wait("one"), wait("two"),
+            r"printf 'Name? \342\202'; {}; printf '\254'; {}; printf '\rbob\nnext\n'",
+            wait("one"),
+            wait("two"),
         );
         let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", &script]);
         cli.wait_for_events("r", 1).await;
@@ -96,7 +116,10 @@ on_each_backend! {
         fs::write(cli.path("two"), "").unwrap();
         assert!(ended(&mut child).success());
         let events = cli.events("r").await;
-        let payloads: Vec<_> = events[..4].iter().map(|event| event.payload.clone()).collect();
+        let payloads: Vec<_> = events[..4]
+            .iter()
+            .map(|event| event.payload.clone())
+            .collect();
         let expected = [
             json!({"text": "Name? ", "newline": false}),
             json!({"text": "€", "newline": false}),
@@ -119,19 +142,36 @@ on_each_backend! {
         let (exit, pieces) = events.split_last().unwrap();
         assert_eq!(exit.event_type, "exit");
         assert!(pieces.len() > 50);
-        assert!(pieces.iter().all(|piece| piece.payload["text"].is_string()), "cut within a character");
+        assert!(
+            pieces.iter().all(|piece| piece.payload["text"].is_string()),
+            "cut within a character"
+        );
     }
 
     async fn output_is_passed_on_and_recorded_while_the_program_runs(database) {
         let cli = Cli::on(database).await;
-        let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", "echo first; read stop; echo second"]);
+        let mut child = cli.spawn_exec(&[
+            "--id",
+            "r",
+            "--",
+            "sh",
+            "-c",
+            "echo first; read stop; echo second",
+        ]);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         // Stdin is empty, so `read` doesn't block.
         assert_eq!(lines.next().unwrap().unwrap(), "first");
         assert_eq!(lines.next().unwrap().unwrap(), "second");
         assert!(ended(&mut child).success());
 
-        let mut child = cli.spawn_exec(&["--id", "live", "--", "sh", "-c", "echo first; while ! test -e stop; do sleep 0.05; done"]);
+        let mut child = cli.spawn_exec(&[
+            "--id",
+            "live",
+            "--",
+            "sh",
+            "-c",
+            "echo first; while ! test -e stop; do sleep 0.05; done",
+        ]);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "first");
         cli.wait_for_events("live", 1).await;
@@ -150,17 +190,29 @@ on_each_backend! {
         assert_eq!(count(&db, "skill_run_logs").await, 1_000_001);
         let sum = "SELECT SUM(CAST(SUBSTR(payload, 10, LENGTH(payload) - 11) AS bigint)) FROM skill_run_logs \
             WHERE event_type = 'stdout' AND payload LIKE '{\"text\":\"%\"}'";
-        let sum = sum.replacen("SUM(", "CAST(SUM(", 1).replacen("bigint))", "bigint)) AS bigint)", 1);
+        let sum =
+            sum.replacen("SUM(", "CAST(SUM(", 1)
+                .replacen("bigint))", "bigint)) AS bigint)", 1);
         assert_eq!(fetch::<i64>(&db, &sum).await, [500_000_500_000]);
         // The last line is the last event.
-        let mut newest = cli.store.stream_logs("r", &LogFilter::new().event_type("stdout"), ListOrder::NewestFirst);
-        let last = futures_util::TryStreamExt::try_next(&mut newest).await.unwrap().unwrap();
+        let mut newest = cli.store.stream_logs(
+            "r",
+            &LogFilter::new().event_type("stdout"),
+            ListOrder::NewestFirst,
+        );
+        let last = futures_util::TryStreamExt::try_next(&mut newest)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(last.payload["text"], "1000000");
     }
 
     async fn long_output_is_recorded_in_bounded_memory(database) {
         let cli = Cli::on(database).await;
-        for (id, device, bytes) in [("noise", "/dev/urandom", 60_000_000), ("zeros", "/dev/zero", 20_000_000)] {
+        for (id, device, bytes) in [
+            ("noise", "/dev/urandom", 60_000_000),
+            ("zeros", "/dev/zero", 20_000_000),
+        ] {
             let size = bytes.to_string();
             let (read, peak) = count_output(&cli, &["--id", id, "--", "head", "-c", &size, device]);
             assert_eq!(read, bytes);
@@ -173,7 +225,9 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         let mut child = cli.spawn_exec(&["--id", "r", "--", "yes"]);
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         // 128 + 13, a shell's exit code for SIGPIPE.
         assert_eq!(ended(&mut child).code(), Some(141));
         assert_eq!(cli.run("r").await.error, "killed by SIGPIPE (signal 13)");
@@ -183,7 +237,10 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         for (id, left_behind) in [
             ("silent", "sleep 0.1; echo soon; exec sleep 600"),
-            ("chatty", "sleep 0.1; echo soon; while :; do echo more; sleep 0.1; done"),
+            (
+                "chatty",
+                "sleep 0.1; echo soon; while :; do echo more; sleep 0.1; done",
+            ),
             ("noisy", "sleep 0.1; echo soon; exec yes"),
         ] {
             let started = Instant::now();
@@ -193,12 +250,19 @@ on_each_backend! {
             let printed = stdout(&output);
             let lines: Vec<_> = printed.lines().take(3).collect();
             assert_eq!(lines[1..], ["early", "soon"], "{id}");
-            assert_eq!(cli.printed_by(id, "stdout").await, printed.as_bytes(), "{id}");
+            assert_eq!(
+                cli.printed_by(id, "stdout").await,
+                printed.as_bytes(),
+                "{id}"
+            );
             let run = cli.run(id).await;
             assert_eq!((run.status.as_str(), run.error.as_str()), ("ok", ""));
             assert!(run.runtime_seconds < 2.0, "{}", run.runtime_seconds);
             // A process that has printed since is already dead by SIGPIPE.
-            let _ = Command::new("kill").args(["-KILL", lines[0]]).stderr(Stdio::null()).status();
+            let _ = Command::new("kill")
+                .args(["-KILL", lines[0]])
+                .stderr(Stdio::null())
+                .status();
         }
     }
 
@@ -206,13 +270,26 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         for (id, own_code, code) in [("fine", "0", 1), ("failed", "7", 7)] {
             let full = fs::File::options().write(true).open("/dev/full").unwrap();
-            let mut command = cli.command(&["exec", "--id", id, "--", "sh", "-c", &format!("seq 3; exit {own_code}")]);
+            let mut command = cli.command(&[
+                "exec",
+                "--id",
+                id,
+                "--",
+                "sh",
+                "-c",
+                &format!("seq 3; exit {own_code}"),
+            ]);
             let output = command.stdout(full).output().unwrap();
             assert_eq!(output.status.code(), Some(code));
             let message = "runtrail: not all of the output was passed on: No space left on device (os error 28)\n";
             assert_eq!(stderr(&output), message);
             assert_eq!(cli.printed_by(id, "stdout").await, b"1\n2\n3\n");
-            assert!(cli.run(id).await.error.ends_with("No space left on device (os error 28)"));
+            assert!(
+                cli.run(id)
+                    .await
+                    .error
+                    .ends_with("No space left on device (os error 28)")
+            );
         }
     }
 
@@ -220,7 +297,11 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         let (mut reader, writer) = std::io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
-        let mut child = cli.command(&["exec", "--id", "r", "--", "seq", "100000"]).stdout(writer).spawn().unwrap();
+        let mut child = cli
+            .command(&["exec", "--id", "r", "--", "seq", "100000"])
+            .stdout(writer)
+            .spawn()
+            .unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
         let mut printed = Vec::new();
         reader.read_to_end(&mut printed).unwrap();

@@ -78,7 +78,10 @@ on_each_backend! {
         assert_eq!(output.status.code(), Some(3));
         let lines: String = (1..=100).map(|i| format!("o{i}\ne{i}\n")).collect();
         let expected = format!("24 80\n1\n{lines}");
-        assert_eq!((stdout(&output).replace("\r\n", "\n"), stderr(&output)), (expected.clone(), String::new()));
+        assert_eq!(
+            (stdout(&output).replace("\r\n", "\n"), stderr(&output)),
+            (expected.clone(), String::new())
+        );
         assert_eq!(cli.printed_by("r", "output").await, expected.as_bytes());
 
         let output = cli.output(&["exec", "--pty", "--", "no-such-program"]);
@@ -96,11 +99,18 @@ on_each_backend! {
         let mut expected = Vec::new();
         for (printed, lines) in OUTPUT_AND_LINES {
             // The script overwrites a line without a newline.
-            let complete = if printed.ends_with(r"\n") { lines } else { &lines[..lines.len() - 1] };
+            let complete = if printed.ends_with(r"\n") {
+                lines
+            } else {
+                &lines[..lines.len() - 1]
+            };
             expected.extend(complete.iter().copied());
             expected.push("next");
         }
-        let lines: Vec<_> = expected.iter().map(|line| json!({ "text": line })).collect();
+        let lines: Vec<_> = expected
+            .iter()
+            .map(|line| json!({ "text": line }))
+            .collect();
         assert_eq!(payloads(&cli, "r").await, lines);
     }
 
@@ -109,9 +119,16 @@ on_each_backend! {
         let script = "yes x | tr -d '\\n' | head -c 100000; echo; \
                       printf a; for i in $(seq 3000); do printf '\\314\\201'; done; echo; \
                       printf '\\033[65535Gfar\\n'; printf '\\033]never ended'; head -c 1000000 /dev/zero | tr '\\0' x";
-        assert!(cli.output(&["exec", "--id", "r", "--pty", "--", "sh", "-c", script]).status.success());
+        assert!(
+            cli.output(&["exec", "--id", "r", "--pty", "--", "sh", "-c", script])
+                .status
+                .success()
+        );
         let payloads = payloads(&cli, "r").await;
-        let texts: Vec<_> = payloads.iter().map(|payload| payload["text"].as_str().unwrap()).collect();
+        let texts: Vec<_> = payloads
+            .iter()
+            .map(|payload| payload["text"].as_str().unwrap())
+            .collect();
         assert!(texts.iter().all(|text| text.len() <= 16 << 10));
         let (first, rest) = texts.split_at(texts.len() - 3);
         assert_eq!(first.concat(), "x".repeat(100_000));
@@ -134,7 +151,10 @@ on_each_backend! {
         assert_eq!(ended(&mut child).code(), Some(5));
         assert!(is_cooked(&terminal));
         let shown = terminal.shown_until("BOB SECRET");
-        assert!(shown.starts_with("Name? bog\u{8} \u{8}b\r\nPassword? \r\n"), "{shown:?}");
+        assert!(
+            shown.starts_with("Name? bog\u{8} \u{8}b\r\nPassword? \r\n"),
+            "{shown:?}"
+        );
         let expected = [
             json!({"text": "Name? ", "newline": false}),
             json!({"text": "bob"}),
@@ -172,7 +192,10 @@ on_each_backend! {
         terminal.shown_until("1 interrupts");
         write_to_terminal(&terminal, "typed\n\x04");
         assert_eq!(ended(&mut child).code(), Some(6));
-        assert_eq!(std::fs::read_to_string(cli.path("rest")).unwrap(), "typed\n");
+        assert_eq!(
+            std::fs::read_to_string(cli.path("rest")).unwrap(),
+            "typed\n"
+        );
         assert_eq!(cli.run("r").await.error, "exit code 6");
     }
 
@@ -207,7 +230,11 @@ on_each_backend! {
                 send(signal, &child.id().to_string());
             }
             assert_eq!(ended(&mut child).code(), Some(code), "{id}");
-            assert_eq!(tcgetattr(&terminal.user).unwrap().local_modes, before, "{id}");
+            assert_eq!(
+                tcgetattr(&terminal.user).unwrap().local_modes,
+                before,
+                "{id}"
+            );
             assert!(!cli.run(id).await.is_running());
         }
     }
@@ -217,7 +244,10 @@ on_each_backend! {
         let mut terminal = Terminal::open();
         let mut shell = spawn_shell_on_terminal(&cli, &terminal);
         let script = "printf ready; read x; echo got=$x; read y; echo then=$y; exit 5";
-        write_to_terminal(&terminal, &format!("PS1=; set +o history; runtrail exec --id r --pty -- sh -c '{script}' &\n"));
+        write_to_terminal(
+            &terminal,
+            &format!("PS1=; set +o history; runtrail exec --id r --pty -- sh -c '{script}' &\n"),
+        );
         cli.wait_for_events("r", 1).await;
         write_to_terminal(&terminal, "echo in-the-$((40+2))-shell\n");
         terminal.shown_until("in-the-42-shell");
@@ -226,7 +256,10 @@ on_each_backend! {
         write_to_terminal(&terminal, "hello\n");
         terminal.shown_until("got=hello");
         // ^Z goes to the program, but another process can still stop runtrail.
-        let children = Command::new("pgrep").args(["-P", &shell.id().to_string()]).output().unwrap();
+        let children = Command::new("pgrep")
+            .args(["-P", &shell.id().to_string()])
+            .output()
+            .unwrap();
         let runtrail = stdout(&children).trim().to_owned();
         send("TSTP", &runtrail);
         eventually(|| {
@@ -253,12 +286,26 @@ on_each_backend! {
         // Longer than any line that a terminal accepts.
         let line = "x".repeat(200_000);
         let mut child = cli
-            .command(&["exec", "--id", "r", "--pty", "--", "sh", "-c", "wc -c; wc -c; cat </dev/null"])
+            .command(&[
+                "exec",
+                "--id",
+                "r",
+                "--pty",
+                "--",
+                "sh",
+                "-c",
+                "wc -c; wc -c; cat </dev/null",
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(line.as_bytes())
+            .unwrap();
         assert!(ended(&mut child).success());
         assert_eq!(cli.printed_by("r", "output").await, b"200000\n0\n");
     }

@@ -122,13 +122,32 @@ on_each_backend! {
         assert_eq!((run.status.as_str(), run.is_running()), ("error", false));
         assert_eq!(run.error, "killed by SIGKILL (signal 9)");
         let exit = cli.events("r").await.pop().unwrap();
-        assert_eq!((exit.payload["signal"].as_u64(), exit.payload["signal_name"].as_str()), (Some(9), Some("SIGKILL")));
+        assert_eq!(
+            (
+                exit.payload["signal"].as_u64(),
+                exit.payload["signal_name"].as_str()
+            ),
+            (Some(9), Some("SIGKILL"))
+        );
     }
 
     async fn a_signal_to_runtrail_reaches_the_program_and_finishes_the_run(database) {
         let cli = Cli::on(database).await;
-        for (signal, number) in [("TERM", 15), ("INT", 2), ("HUP", 1), ("QUIT", 3), ("USR1", 10)] {
-            let mut child = cli.spawn_exec(&["--id", signal, "--", "sh", "-c", "ulimit -c 0; echo $$; exec sleep 600"]);
+        for (signal, number) in [
+            ("TERM", 15),
+            ("INT", 2),
+            ("HUP", 1),
+            ("QUIT", 3),
+            ("USR1", 10),
+        ] {
+            let mut child = cli.spawn_exec(&[
+                "--id",
+                signal,
+                "--",
+                "sh",
+                "-c",
+                "ulimit -c 0; echo $$; exec sleep 600",
+            ]);
             let program = first_line(&mut child);
             send(signal, &child.id().to_string());
             let status = ended(&mut child);
@@ -150,14 +169,29 @@ on_each_backend! {
     async fn every_signal_that_ends_a_process_reaches_the_program_and_finishes_the_run(database) {
         let cli = Cli::on(database).await;
         let mut signals = vec![
-            ("ALRM", 14), ("VTALRM", 26), ("PROF", 27), ("XCPU", 24), ("XFSZ", 25), ("IO", 29), ("PWR", 30),
-            ("STKFLT", 16), ("SYS", 31), ("ABRT", 6), ("TRAP", 5), ("USR2", 12), ("PIPE", 13),
+            ("ALRM", 14),
+            ("VTALRM", 26),
+            ("PROF", 27),
+            ("XCPU", 24),
+            ("XFSZ", 25),
+            ("IO", 29),
+            ("PWR", 30),
+            ("STKFLT", 16),
+            ("SYS", 31),
+            ("ABRT", 6),
+            ("TRAP", 5),
+            ("USR2", 12),
+            ("PIPE", 13),
         ];
         signals.extend([("RTMIN", 34), ("RTMIN+5", 39), ("RTMAX", 64)]);
         let start = |&(signal, number): &(&'static str, i32)| {
             // Not sent by the shell, which treats some signals specially.
             let script = "ulimit -c 0; echo $$; exec sleep 600";
-            (signal, number, cli.spawn_exec(&["--id", signal, "--", "sh", "-c", script]))
+            (
+                signal,
+                number,
+                cli.spawn_exec(&["--id", signal, "--", "sh", "-c", script]),
+            )
         };
         for (signal, number, mut child) in signals.iter().map(start).collect::<Vec<_>>() {
             let program = first_line(&mut child);
@@ -172,7 +206,9 @@ on_each_backend! {
                 "RTMAX" => "SIGRTMIN+30",
                 name => &format!("SIG{name}"),
             };
-            let expected = format!("runtrail received {name} and forwarded it; killed by {name} (signal {number})");
+            let expected = format!(
+                "runtrail received {name} and forwarded it; killed by {name} (signal {number})"
+            );
             assert_eq!(run.error, expected);
         }
     }
@@ -195,29 +231,52 @@ on_each_backend! {
     async fn a_program_inherits_unchanged_signal_dispositions(database) {
         let cli = Cli::on(database).await;
         let script = "grep -E 'Sig(Ign|Blk|Cgt):' /proc/self/status";
-        let alone = cli.command_by(&["env", "--default-signal", "sh", "-c", script], &[]).output().unwrap();
+        let alone = cli
+            .command_by(&["env", "--default-signal", "sh", "-c", script], &[])
+            .output()
+            .unwrap();
         let by = ["env", "--default-signal"];
-        let recorded = cli.command_by(&by, &["exec", "--", "sh", "-c", script]).output().unwrap();
+        let recorded = cli
+            .command_by(&by, &["exec", "--", "sh", "-c", script])
+            .output()
+            .unwrap();
         let dispositions = |output: &Output| -> Vec<(String, u64)> {
             // The C library reserves two signals, and ignores them in the programs that it starts.
             const RESERVED: u64 = 0b11 << 31;
 
             let text = stdout(output);
             let lines = text.lines().map(|line| line.split_once(":\t").unwrap());
-            let masks = lines.map(|(name, mask)| (name.to_owned(), u64::from_str_radix(mask, 16).unwrap()));
+            let masks =
+                lines.map(|(name, mask)| (name.to_owned(), u64::from_str_radix(mask, 16).unwrap()));
             masks.map(|(name, mask)| (name, mask & !RESERVED)).collect()
         };
         assert_eq!(dispositions(&recorded), dispositions(&alone));
-        assert!(dispositions(&alone).contains(&("SigIgn".into(), 0)), "{}", stdout(&alone));
+        assert!(
+            dispositions(&alone).contains(&("SigIgn".into(), 0)),
+            "{}",
+            stdout(&alone)
+        );
     }
 
     async fn a_timeout_ends_processes_that_have_left_the_group(database) {
         let cli = Cli::on(database).await;
         let started = Instant::now();
         let handling = "setsid sh -c 'trap \": >asked; exit\" TERM; echo $$; while :; do sleep 0.05; done' & sleep 600";
-        let ignoring = "setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.05; done' & sleep 600";
+        let ignoring =
+            "setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.05; done' & sleep 600";
         for (id, script) in [("handling", handling), ("ignoring", ignoring)] {
-            let arguments = ["--id", id, "--timeout", "5s", "--kill-after", "5s", "--", "sh", "-c", script];
+            let arguments = [
+                "--id",
+                id,
+                "--timeout",
+                "5s",
+                "--kill-after",
+                "5s",
+                "--",
+                "sh",
+                "-c",
+                script,
+            ];
             let mut child = cli.spawn_exec(&arguments);
             let daemon = first_line(&mut child);
             assert_eq!(ended(&mut child).code(), Some(124));
@@ -231,7 +290,9 @@ on_each_backend! {
     async fn zombies_are_not_waited_for(database) {
         let cli = Cli::on(database).await;
         let mut command = test_command("cli::exec_signals::child_that_reaps_nothing");
-        command.env(CHILD_URL, database.url()).env(CHILD_PROGRAM, cli.command(&[]).get_program());
+        command
+            .env(CHILD_URL, database.url())
+            .env(CHILD_PROGRAM, cli.command(&[]).get_program());
         let output = command.current_dir(cli.folder()).output().unwrap();
         assert!(output.status.success(), "{}", printed(&output));
     }
@@ -256,7 +317,16 @@ on_each_backend! {
         send("STOP", &program);
         send("TERM", &child.id().to_string());
         assert_eq!(ended(&mut child).code(), Some(143));
-        let mut child = cli.spawn_exec(&["--timeout", "2s", "--kill-after", "1h", "--", "sh", "-c", "echo $$; exec sleep 600"]);
+        let mut child = cli.spawn_exec(&[
+            "--timeout",
+            "2s",
+            "--kill-after",
+            "1h",
+            "--",
+            "sh",
+            "-c",
+            "echo $$; exec sleep 600",
+        ]);
         send("STOP", &first_line(&mut child));
         assert_eq!(ended(&mut child).code(), Some(124));
     }
@@ -265,10 +335,16 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         let mut terminal = Terminal::open();
         let mut shell = spawn_shell_on_terminal(&cli, &terminal);
-        write_to_terminal(&terminal, "PS1=; set +o history; runtrail exec --id r -- sh -c 'echo pid=$$; read x; echo got=$x; read y; echo then=$y; exit 5' &\n");
+        write_to_terminal(
+            &terminal,
+            "PS1=; set +o history; runtrail exec --id r -- sh -c 'echo pid=$$; read x; echo got=$x; read y; echo then=$y; exit 5' &\n",
+        );
         cli.wait_for_events("r", 1).await;
         let program = cli.printed_by("r", "stdout").await;
-        let program = String::from_utf8(program).unwrap().trim().replace("pid=", "");
+        let program = String::from_utf8(program)
+            .unwrap()
+            .trim()
+            .replace("pid=", "");
         let is_stopped = || {
             let stat = fs::read_to_string(format!("/proc/{program}/stat")).unwrap_or_default();
             stat.contains(") T ").then_some(())
@@ -291,7 +367,10 @@ on_each_backend! {
         assert_eq!(cli.run("r").await.error, "exit code 5");
 
         // A program that was stopped in the background still ends on a signal.
-        write_to_terminal(&terminal, "runtrail exec --id k -- sh -c 'echo ready; read x' &\n");
+        write_to_terminal(
+            &terminal,
+            "runtrail exec --id k -- sh -c 'echo ready; read x' &\n",
+        );
         cli.wait_for_events("k", 1).await;
         write_to_terminal(&terminal, "sleep 0.5; kill -TERM %2 %1 $!\n");
         cli.wait_until_finished("k").await;
@@ -309,7 +388,10 @@ on_each_backend! {
         assert_eq!(first_line(&mut child), "ready");
         send("TERM", &child.id().to_string());
         assert_eq!(ended(&mut child).code(), Some(4));
-        assert_eq!(cli.run("r").await.error, "runtrail received SIGTERM and forwarded it; exit code 4");
+        assert_eq!(
+            cli.run("r").await.error,
+            "runtrail received SIGTERM and forwarded it; exit code 4"
+        );
         assert_eq!(cli.printed_by("r", "stdout").await, b"ready\nbye\n");
     }
 
@@ -324,17 +406,37 @@ on_each_backend! {
         wait_for_end(&grandchild);
         let run = cli.run("r").await;
         assert_eq!((run.status.as_str(), run.is_running()), ("timeout", false));
-        assert_eq!(run.error, "timed out after 3s; killed by SIGTERM (signal 15)");
-        assert_eq!(cli.events("r").await.pop().unwrap().payload["timed_out"], true);
+        assert_eq!(
+            run.error,
+            "timed out after 3s; killed by SIGTERM (signal 15)"
+        );
+        assert_eq!(
+            cli.events("r").await.pop().unwrap().payload["timed_out"],
+            true
+        );
     }
 
     async fn a_program_that_ignores_its_timeout_is_killed(database) {
         let cli = Cli::on(database).await;
         let script = "trap '' TERM; echo ready; while :; do sleep 0.02; done";
-        let arguments = ["--id", "r", "--timeout", "2s", "--kill-after", "300ms", "--", "sh", "-c", script];
+        let arguments = [
+            "--id",
+            "r",
+            "--timeout",
+            "2s",
+            "--kill-after",
+            "300ms",
+            "--",
+            "sh",
+            "-c",
+            script,
+        ];
         let mut child = cli.spawn_exec(&arguments);
         assert_eq!(ended(&mut child).code(), Some(124));
-        assert_eq!(cli.run("r").await.error, "timed out after 2s; killed by SIGKILL (signal 9)");
+        assert_eq!(
+            cli.run("r").await.error,
+            "timed out after 2s; killed by SIGKILL (signal 9)"
+        );
     }
 
     async fn a_timeout_that_is_not_reached_changes_nothing(database) {
@@ -347,7 +449,18 @@ on_each_backend! {
     async fn a_timeout_kills_child_processes_that_ignore_sigterm(database) {
         let cli = Cli::on(database).await;
         let script = "sh -c \"trap '' TERM; echo \\$\\$; while :; do sleep 0.05; done\" & wait";
-        let arguments = ["--id", "r", "--timeout", "2s", "--kill-after", "4s", "--", "sh", "-c", script];
+        let arguments = [
+            "--id",
+            "r",
+            "--timeout",
+            "2s",
+            "--kill-after",
+            "4s",
+            "--",
+            "sh",
+            "-c",
+            script,
+        ];
         let mut child = cli.spawn_exec(&arguments);
         let grandchild = first_line(&mut child);
         assert_eq!(ended(&mut child).code(), Some(124));
@@ -358,12 +471,28 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         let stubborn = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
         let arguments = [
-            "--id", "outer", "--timeout", "3s", "--kill-after", "4s", "--", "runtrail", "exec", "--id", "inner", "--",
-            "sh", "-c", stubborn,
+            "--id",
+            "outer",
+            "--timeout",
+            "3s",
+            "--kill-after",
+            "4s",
+            "--",
+            "runtrail",
+            "exec",
+            "--id",
+            "inner",
+            "--",
+            "sh",
+            "-c",
+            stubborn,
         ];
         assert_eq!(ended(&mut cli.spawn_exec(&arguments)).code(), Some(124));
         let inner = cli.run("inner").await;
-        assert_eq!(inner.error, "runtrail received SIGTERM and forwarded it; killed by SIGKILL (signal 9)");
+        assert_eq!(
+            inner.error,
+            "runtrail received SIGTERM and forwarded it; killed by SIGKILL (signal 9)"
+        );
     }
 
     async fn a_reader_that_does_not_read_keeps_no_run_open(database) {
@@ -377,18 +506,31 @@ on_each_backend! {
         for id in ["terminated", "timed out"] {
             let run = cli.run(id).await;
             assert!(!run.is_running());
-            assert!(run.error.ends_with("not all of the output was passed on: its reader has stalled"), "{}", run.error);
+            assert!(
+                run.error
+                    .ends_with("not all of the output was passed on: its reader has stalled"),
+                "{}",
+                run.error
+            );
         }
     }
 
     async fn ignored_signals_stay_ignored(database) {
         let cli = Cli::on(database).await;
-        let ignoring = ["setsid", "env", "--ignore-signal=HUP", "--ignore-signal=CHLD"];
+        let ignoring = [
+            "setsid",
+            "env",
+            "--ignore-signal=HUP",
+            "--ignore-signal=CHLD",
+        ];
         let nohup = |id: &str, script: &str| {
             let arguments = ["exec", "--id", id, "--", "sh", "-c", script];
             cli.command_by(&ignoring, &arguments).spawn().unwrap()
         };
-        let mut child = nohup("r", "echo ready; while ! test -e stop; do sleep 0.02; done; exit 6");
+        let mut child = nohup(
+            "r",
+            "echo ready; while ! test -e stop; do sleep 0.02; done; exit 6",
+        );
         assert_eq!(first_line(&mut child), "ready");
         send("HUP", &child.id().to_string());
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -408,7 +550,12 @@ on_each_backend! {
                 "n=0; trap 'n=$((n+1))' INT; read name {from}; echo \"hello $name\"; \
                  while [ $n = 0 ]; do sleep 0.1; done; sleep 0.5; echo \"$n interrupts\"; exit 5"
             );
-            let mut child = spawn_on_terminal(&cli, &terminal, stdin_from, &["exec", "--id", id, "--", "sh", "-c", &script]);
+            let mut child = spawn_on_terminal(
+                &cli,
+                &terminal,
+                stdin_from,
+                &["exec", "--id", id, "--", "sh", "-c", &script],
+            );
             terminal.user.write_all(b"you\n").unwrap();
             terminal.shown_until("hello you");
             // ^C, which the terminal turns into a SIGINT to the whole foreground group.
@@ -417,7 +564,10 @@ on_each_backend! {
             let shown = terminal.rest();
             assert!(shown.contains("1 interrupts"), "{shown}");
             let run = cli.run(id).await;
-            assert_eq!((run.error.as_str(), run.is_running()), ("exit code 5", false));
+            assert_eq!(
+                (run.error.as_str(), run.is_running()),
+                ("exit code 5", false)
+            );
         }
     }
 
@@ -427,8 +577,18 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         cli.succeeds(&["exec", "true"]);
         for _ in 0..25 {
-            let output = cli.command_by(&["timeout", "--preserve-status", "0.3"], &["exec", "--", "sleep", "60"]).output().unwrap();
-            assert!(!stderr(&output).contains("incompletely"), "{}", stderr(&output));
+            let output = cli
+                .command_by(
+                    &["timeout", "--preserve-status", "0.3"],
+                    &["exec", "--", "sleep", "60"],
+                )
+                .output()
+                .unwrap();
+            assert!(
+                !stderr(&output).contains("incompletely"),
+                "{}",
+                stderr(&output)
+            );
         }
         assert_eq!(cli.succeeds(&["count", "--status", "running"]), "0\n");
     }
@@ -438,9 +598,18 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         let mut terminal = Terminal::open();
         let script = "echo \"program $$\"; echo shown; exec sleep 600";
-        let mut child = spawn_on_terminal(&cli, &terminal, StdinFrom::Terminal, &["exec", "--id", "r", "--", "sh", "-c", script]);
+        let mut child = spawn_on_terminal(
+            &cli,
+            &terminal,
+            StdinFrom::Terminal,
+            &["exec", "--id", "r", "--", "sh", "-c", script],
+        );
         let shown = terminal.shown_until("shown");
-        let program = shown.lines().find_map(|line| line.trim().strip_prefix("program ")).unwrap().to_owned();
+        let program = shown
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("program "))
+            .unwrap()
+            .to_owned();
         drop(terminal);
         ended(&mut child);
         wait_for_end(&program);
@@ -452,7 +621,14 @@ on_each_backend! {
     async fn a_signal_ends_nested_runs_too(database) {
         let cli = Cli::on(database).await;
         let inner = "runtrail exec --id inner -- sh -c 'echo $$; exec sleep 600'";
-        let mut child = cli.spawn_exec(&["--id", "outer", "--", "sh", "-c", &format!("{inner}; exit 9")]);
+        let mut child = cli.spawn_exec(&[
+            "--id",
+            "outer",
+            "--",
+            "sh",
+            "-c",
+            &format!("{inner}; exit 9"),
+        ]);
         let program = first_line(&mut child);
         send("TERM", &child.id().to_string());
         ended(&mut child);
@@ -462,6 +638,9 @@ on_each_backend! {
         assert!(!outer.is_running());
         // The inner runtrail may still be recording its outcome.
         cli.wait_until_finished("inner").await;
-        assert_eq!(cli.run("inner").await.parent_run_id.as_deref(), Some("outer"));
+        assert_eq!(
+            cli.run("inner").await.parent_run_id.as_deref(),
+            Some("outer")
+        );
     }
 }

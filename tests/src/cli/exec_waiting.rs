@@ -155,7 +155,11 @@ on_each_backend! {
             let lock = db.begin().await.unwrap();
             execute(&lock, "DELETE FROM skill_run_logs WHERE run_id = 'none'").await;
             if database.backend() == Backend::Postgres {
-                execute(&lock, "LOCK TABLE skill_runs, skill_run_logs IN ACCESS EXCLUSIVE MODE").await;
+                execute(
+                    &lock,
+                    "LOCK TABLE skill_runs, skill_run_logs IN ACCESS EXCLUSIVE MODE",
+                )
+                .await;
             }
             lock
         };

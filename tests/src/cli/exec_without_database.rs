@@ -225,9 +225,13 @@ on_each_backend! {
     async fn a_database_that_is_lost_during_the_run_is_reported(database) {
         let cli = Cli::on(database).await;
         let db = database.connection().await;
-        for (keep_going, own_code, code) in [(false, 0, 1), (true, 0, 0), (false, 8, 8), (true, 8, 8)] {
+        for (keep_going, own_code, code) in
+            [(false, 0, 1), (true, 0, 0), (false, 8, 8), (true, 8, 8)]
+        {
             let id = format!("r-{keep_going}-{own_code}");
-            let script = format!("echo first; while ! test -e {id}; do sleep 0.02; done; echo second; exit {own_code}");
+            let script = format!(
+                "echo first; while ! test -e {id}; do sleep 0.02; done; echo second; exit {own_code}"
+            );
             let mut arguments = vec!["--id", &id];
             if keep_going {
                 arguments.push("--keep-going");
@@ -244,13 +248,22 @@ on_each_backend! {
             let mut report = String::new();
             std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut report).unwrap();
             // The second line and the exit event.
-            assert!(report.starts_with(&format!("runtrail: run {id} is recorded incompletely: 2 events lost, ")), "{report}");
+            assert!(
+                report.starts_with(&format!(
+                    "runtrail: run {id} is recorded incompletely: 2 events lost, "
+                )),
+                "{report}"
+            );
             assert_eq!(report.lines().count(), 1, "{report}");
             execute(&db, "ALTER TABLE elsewhere RENAME TO skill_run_logs").await;
 
             let run = cli.run(&id).await;
             assert!(!run.is_running());
-            assert!(run.error.contains("recorded incompletely: 2 events lost"), "{}", run.error);
+            assert!(
+                run.error.contains("recorded incompletely: 2 events lost"),
+                "{}",
+                run.error
+            );
             assert_eq!(cli.printed_by(&id, "stdout").await, b"first\n");
         }
     }
@@ -268,7 +281,12 @@ on_each_backend! {
         fs::write(cli.path("go"), "").unwrap();
         assert_eq!(ended(&mut child).code(), Some(1));
         let run = cli.run("r").await;
-        assert!(run.error.starts_with("recorded incompletely: 2 events lost, since event "), "{}", run.error);
+        assert!(
+            run.error
+                .starts_with("recorded incompletely: 2 events lost, since event "),
+            "{}",
+            run.error
+        );
         assert_eq!(cli.events("r").await.len(), 202);
     }
 
@@ -276,7 +294,14 @@ on_each_backend! {
         use sea_orm::TransactionTrait;
         let cli = Cli::on(database).await;
         let db = database.connection().await;
-        let mut child = cli.spawn_exec(&["--id", "r", "--", "sh", "-c", "echo first; while ! test -e go; do sleep 0.02; done; seq 1000"]);
+        let mut child = cli.spawn_exec(&[
+            "--id",
+            "r",
+            "--",
+            "sh",
+            "-c",
+            "echo first; while ! test -e go; do sleep 0.02; done; seq 1000",
+        ]);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "first");
         let lock = db.begin().await.unwrap();

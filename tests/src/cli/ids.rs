@@ -58,7 +58,10 @@ on_each_backend! {
         ] {
             for command in COMMANDS {
                 let printed = cli.succeeds(&[command, "--json", given]);
-                assert!(printed.contains(&format!("\"{id}\"")), "{command} {given}: {printed}");
+                assert!(
+                    printed.contains(&format!("\"{id}\"")),
+                    "{command} {given}: {printed}"
+                );
             }
         }
     }
@@ -68,7 +71,10 @@ on_each_backend! {
         some_runs(&cli).await;
         for command in COMMANDS {
             let message = cli.fails(1, &[command, "01a20cf7"]);
-            assert!(message.contains(FIRST) && message.contains(SECOND), "{message}");
+            assert!(
+                message.contains(FIRST) && message.contains(SECOND),
+                "{message}"
+            );
             assert!(!message.contains(TOP), "{message}");
         }
     }
@@ -111,7 +117,10 @@ on_each_backend! {
         ] {
             for command in COMMANDS {
                 let printed = cli.succeeds(&[command, "--json", given]);
-                assert!(printed.contains(&format!("\"{id}\"")), "{command} {given}: {printed}");
+                assert!(
+                    printed.contains(&format!("\"{id}\"")),
+                    "{command} {given}: {printed}"
+                );
             }
         }
         cli.fails(4, &["show", "@last:no such"]);
@@ -119,8 +128,16 @@ on_each_backend! {
         assert!(cli.fails(2, &["show", "@first"]).contains("@last-failed"));
         // A damaged run is skipped.
         let db = database.connection().await;
-        execute(&db, &format!("UPDATE skill_runs SET status = '' WHERE id = '{SECOND}'")).await;
-        execute(&db, &format!("UPDATE skill_runs SET tool_calls = -1 WHERE id = '{SECOND}'")).await;
+        execute(
+            &db,
+            &format!("UPDATE skill_runs SET status = '' WHERE id = '{SECOND}'"),
+        )
+        .await;
+        execute(
+            &db,
+            &format!("UPDATE skill_runs SET tool_calls = -1 WHERE id = '{SECOND}'"),
+        )
+        .await;
         assert!(cli.succeeds(&["show", "@last"]).contains(FIRST));
     }
 
@@ -128,7 +145,11 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         let narrow = |columns: &str, arguments: &[&str]| {
-            let output = cli.command(arguments).env("COLUMNS", columns).output().unwrap();
+            let output = cli
+                .command(arguments)
+                .env("COLUMNS", columns)
+                .output()
+                .unwrap();
             assert!(output.status.success(), "{}", stderr(&output));
             stdout(&output)
         };
@@ -153,18 +174,31 @@ on_each_backend! {
             cli.store.start_run(&run).await.unwrap();
         }
         let db = database.connection().await;
-        execute(&db, "UPDATE skill_runs SET inputs = '{' WHERE id IN ('run-2', 'run-4')").await;
+        execute(
+            &db,
+            "UPDATE skill_runs SET inputs = '{' WHERE id IN ('run-2', 'run-4')",
+        )
+        .await;
         let mut seen = Vec::new();
         let mut offset = 0_u64;
         loop {
-            let output = cli.output(&["list", "--json", "--limit", "2", "--offset", &offset.to_string()]);
+            let output = cli.output(&[
+                "list",
+                "--json",
+                "--limit",
+                "2",
+                "--offset",
+                &offset.to_string(),
+            ]);
             let lines = stdout(&output);
             for line in lines.lines() {
                 let run: serde_json::Value = serde_json::from_str(line).unwrap();
                 seen.push(run["id"].as_str().unwrap().to_owned());
             }
             let message = stderr(&output);
-            let Some((_, rest)) = message.split_once("there are more runs: --offset ") else { break };
+            let Some((_, rest)) = message.split_once("there are more runs: --offset ") else {
+                break;
+            };
             assert_eq!(lines.lines().count(), 2, "{lines}");
             offset = rest.split_whitespace().next().unwrap().parse().unwrap();
         }
@@ -174,10 +208,20 @@ on_each_backend! {
     async fn following_warns_once_about_a_damaged_last_event(database) {
         let cli = Cli::on(database).await;
         cli.store.start_run(&running("r")).await.unwrap();
-        cli.store.append_logs(&[event("r", 0), event("r", 1)]).await.unwrap();
+        cli.store
+            .append_logs(&[event("r", 0), event("r", 1)])
+            .await
+            .unwrap();
         let db = database.connection().await;
-        execute(&db, "UPDATE skill_run_logs SET payload = '{' WHERE sequence = 1").await;
-        let mut follower = cli.command(&["logs", "--follow", "--json", "r"]).spawn().unwrap();
+        execute(
+            &db,
+            "UPDATE skill_run_logs SET payload = '{' WHERE sequence = 1",
+        )
+        .await;
+        let mut follower = cli
+            .command(&["logs", "--follow", "--json", "r"])
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
         lines.next().unwrap().unwrap();
         // Long enough for several polls: there is no event to wait for.
@@ -186,7 +230,12 @@ on_each_backend! {
         lines.next().unwrap().unwrap();
         cli.store.finish_run("r", &stats()).await.unwrap();
         let output = follower.wait_with_output().unwrap();
-        assert_eq!(stderr(&output).matches("is damaged").count(), 1, "{}", stderr(&output));
+        assert_eq!(
+            stderr(&output).matches("is damaged").count(),
+            1,
+            "{}",
+            stderr(&output)
+        );
     }
 
     async fn a_run_with_very_many_relatives_is_shown_in_bounded_memory(database) {
@@ -194,18 +243,29 @@ on_each_backend! {
         let large = "x".repeat(1 << 19);
         cli.store.start_run(&running("top")).await.unwrap();
         for number in 0..60 {
-            let run = with(finished_at(&format!("child-{number:02}"), 5), |run| { run.parent_run_id = Some("top".into()); run.output = large.clone(); run.error = large.clone(); });
+            let run = with(finished_at(&format!("child-{number:02}"), 5), |run| {
+                run.parent_run_id = Some("top".into());
+                run.output = large.clone();
+                run.error = large.clone();
+            });
             cli.store.start_run(&run).await.unwrap();
         }
         let mut parent = "top".to_owned();
         for number in 0..60 {
-            let run = with(finished_at(&format!("link-{number:02}"), 5), |run| { run.parent_run_id = Some(parent); run.output = large.clone(); run.error = large.clone(); });
+            let run = with(finished_at(&format!("link-{number:02}"), 5), |run| {
+                run.parent_run_id = Some(parent);
+                run.output = large.clone();
+                run.error = large.clone();
+            });
             cli.store.start_run(&run).await.unwrap();
             parent = run.id;
         }
         // These two runs have short texts themselves: the test doesn't read the output before the
         // command ends.
-        cli.store.start_run(&running("bottom").parent(parent)).await.unwrap();
+        cli.store
+            .start_run(&running("bottom").parent(parent))
+            .await
+            .unwrap();
         for id in ["top", "bottom"] {
             let child = cli.command(&["show", id]).spawn().unwrap();
             let (output, peak) = output_and_peak(child).await;

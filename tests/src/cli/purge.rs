@@ -44,9 +44,21 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         let message = cli.succeeds(&["purge", "--older-than", "2026-11-02", "--dry-run"]);
-        assert_eq!(message, "would delete 3 runs with 6 events that finished before 2026-11-02T00:00:00.000000Z\n");
-        let message = cli.succeeds(&["purge", "--older-than", "2026-11-01T08:00:05Z", "--dry-run", "--yes"]);
-        assert_eq!(message, "would delete 0 runs with 0 events that finished before 2026-11-01T08:00:05.000000Z\n");
+        assert_eq!(
+            message,
+            "would delete 3 runs with 6 events that finished before 2026-11-02T00:00:00.000000Z\n"
+        );
+        let message = cli.succeeds(&[
+            "purge",
+            "--older-than",
+            "2026-11-01T08:00:05Z",
+            "--dry-run",
+            "--yes",
+        ]);
+        assert_eq!(
+            message,
+            "would delete 0 runs with 0 events that finished before 2026-11-01T08:00:05.000000Z\n"
+        );
         assert_eq!(cli.succeeds(&["count"]), "4\n");
     }
 
@@ -54,12 +66,18 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         let message = cli.succeeds(&["purge", "--older-than", "2026-11-02", "--yes"]);
-        assert_eq!(message, "deleted 3 runs that finished before 2026-11-02T00:00:00.000000Z\n");
+        assert_eq!(
+            message,
+            "deleted 3 runs that finished before 2026-11-02T00:00:00.000000Z\n"
+        );
         assert_eq!(cli.run("running").await, running("running"));
         let db = database.connection().await;
         assert_eq!(count(&db, "skill_run_logs").await, 0);
         let again = cli.succeeds(&["purge", "--older-than", "2026-11-02"]);
-        assert_eq!(again, "nothing to delete: no run finished before 2026-11-02T00:00:00.000000Z\n");
+        assert_eq!(
+            again,
+            "nothing to delete: no run finished before 2026-11-02T00:00:00.000000Z\n"
+        );
     }
 
     async fn without_a_terminal_or_yes_a_purge_deletes_nothing(database) {
@@ -74,13 +92,24 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         let db = database.connection().await;
-        execute(&db, "CREATE TABLE tickets (run_id TEXT REFERENCES skill_runs (id))").await;
+        execute(
+            &db,
+            "CREATE TABLE tickets (run_id TEXT REFERENCES skill_runs (id))",
+        )
+        .await;
         execute(&db, "INSERT INTO tickets VALUES ('b')").await;
         let output = cli.output(&["purge", "--older-than", "2026-11-02", "--yes"]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(stdout(&output).starts_with("deleted 2 runs that "), "{}", stdout(&output));
+        assert!(
+            stdout(&output).starts_with("deleted 2 runs that "),
+            "{}",
+            stdout(&output)
+        );
         let message = stderr(&output);
-        assert!(message.contains("\"b\"") && message.contains("1 run can't be deleted"), "{message}");
+        assert!(
+            message.contains("\"b\"") && message.contains("1 run can't be deleted"),
+            "{message}"
+        );
         assert_eq!(cli.store.list_logs_by_run("b").await.unwrap().len(), 2);
     }
 
@@ -94,7 +123,10 @@ on_each_backend! {
         let output = cli.output(&["purge", "--older-than", "30 tides", "--yes"]);
         assert_eq!(output.status.code(), Some(2));
         let message = stderr(&output);
-        assert!(message.contains("s, m, h, d, w, M for months, y"), "{message}");
+        assert!(
+            message.contains("s, m, h, d, w, M for months, y"),
+            "{message}"
+        );
         assert_eq!(cli.succeeds(&["count"]), "4\n");
     }
 
@@ -105,7 +137,10 @@ on_each_backend! {
             let (code, shown) = answer(&cli, refusal);
             assert_eq!(code, 1, "{shown}");
             let question = "Delete 3 runs with 6 events that finished before 2026-11-02T00:00:00.000000Z? [y/N] ";
-            assert!(shown.contains(question) && shown.contains("nothing was deleted"), "{shown}");
+            assert!(
+                shown.contains(question) && shown.contains("nothing was deleted"),
+                "{shown}"
+            );
             assert_eq!(cli.succeeds(&["count"]), "4\n");
         }
         let (code, shown) = answer(&cli, "y\n");

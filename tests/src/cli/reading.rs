@@ -39,21 +39,43 @@ on_each_backend! {
         some_runs(&cli).await;
         for (arguments, expected) in [
             (vec![], vec!["run-3", "run-2", "run-1"]),
-            (vec!["--include-dry-run"], vec!["run-4", "run-3", "run-2", "run-1"]),
+            (
+                vec!["--include-dry-run"],
+                vec!["run-4", "run-3", "run-2", "run-1"],
+            ),
             (vec!["--skill", "fetch"], vec!["run-2", "run-1"]),
             (vec!["--status", "error"], vec!["run-2"]),
             (vec!["--caller", "nobody"], vec![]),
-            (vec!["--caller", "caller", "--channel", "channel", "--limit", "1"], vec!["run-3"]),
+            (
+                vec!["--caller", "caller", "--channel", "channel", "--limit", "1"],
+                vec!["run-3"],
+            ),
             (vec!["--top-level"], vec!["run-1"]),
             (vec!["--since", "4h"], vec!["run-3"]),
             (vec!["--since", "4h ago"], vec!["run-3"]),
             (vec!["--until", "1d"], vec!["run-1"]),
-            (vec!["--since", "2020-01-01", "--until", "2020-01-02T00:00:00+01:00"], vec![]),
+            (
+                vec![
+                    "--since",
+                    "2020-01-01",
+                    "--until",
+                    "2020-01-02T00:00:00+01:00",
+                ],
+                vec![],
+            ),
             (vec!["--since", "1000000y"], vec!["run-3", "run-2", "run-1"]),
             (vec!["--offset", "1", "--limit", "1"], vec!["run-2"]),
             (vec!["--offset", "2"], vec!["run-1"]),
             (vec!["--limit", "0"], vec![]),
-            (vec!["--limit", "18446744073709551615", "--offset", "18446744073709551615"], vec![]),
+            (
+                vec![
+                    "--limit",
+                    "18446744073709551615",
+                    "--offset",
+                    "18446744073709551615",
+                ],
+                vec![],
+            ),
         ] {
             let mut all = vec!["list", "--json"];
             all.extend(&arguments);
@@ -62,7 +84,11 @@ on_each_backend! {
             if !arguments.contains(&"--limit") && !arguments.contains(&"--offset") {
                 let mut count = vec!["count"];
                 count.extend(&arguments);
-                assert_eq!(cli.succeeds(&count).trim(), expected.len().to_string(), "{arguments:?}");
+                assert_eq!(
+                    cli.succeeds(&count).trim(),
+                    expected.len().to_string(),
+                    "{arguments:?}"
+                );
             }
         }
         assert_eq!(cli.json(&["count", "--json"]), [json!({"count": 3})]);
@@ -79,7 +105,10 @@ on_each_backend! {
             cli.store.start_run(&run).await.unwrap();
         }
         let assert_top = |newest_first: [&str; 2]| {
-            assert_eq!(ids_in(&cli.json(&["list", "--json", "--top-level"])), newest_first);
+            assert_eq!(
+                ids_in(&cli.json(&["list", "--json", "--top-level"])),
+                newest_first
+            );
             assert_eq!(cli.succeeds(&["count", "--top-level"]), "2\n");
             let mut exported = cli.json(&["export", "--top-level"]);
             exported.reverse();
@@ -89,16 +118,28 @@ on_each_backend! {
         cli.succeeds(&["purge", "--older-than", "2026-11-02", "--yes"]);
         assert_top(["imported", "child"]);
         let first = cli.output(&["list", "--json", "--top-level", "--limit", "1"]);
-        assert_eq!(stderr(&first), "there are more runs: --offset 1 continues, --limit N lists more at once\n");
-        assert_eq!(ids_in(&cli.json(&["list", "--json", "--top-level", "--offset", "1"])), ["child"]);
+        assert_eq!(
+            stderr(&first),
+            "there are more runs: --offset 1 continues, --limit N lists more at once\n"
+        );
+        assert_eq!(
+            ids_in(&cli.json(&["list", "--json", "--top-level", "--offset", "1"])),
+            ["child"]
+        );
     }
 
     async fn a_list_reports_that_there_are_more_runs(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
-        for arguments in [vec!["list", "--limit", "2"], vec!["list", "--json", "--limit", "2"]] {
+        for arguments in [
+            vec!["list", "--limit", "2"],
+            vec!["list", "--json", "--limit", "2"],
+        ] {
             let output = cli.output(&arguments);
-            assert_eq!(stderr(&output), "there are more runs: --offset 2 continues, --limit N lists more at once\n");
+            assert_eq!(
+                stderr(&output),
+                "there are more runs: --offset 2 continues, --limit N lists more at once\n"
+            );
         }
         assert_eq!(stderr(&cli.output(&["list", "--limit", "3"])), "");
     }
@@ -107,7 +148,10 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         let run = with(finished_at("r", 5), |run| run.parent_run_id = None);
         cli.store.start_run(&run).await.unwrap();
-        cli.store.start_run(&running_at("running", -1)).await.unwrap();
+        cli.store
+            .start_run(&running_at("running", -1))
+            .await
+            .unwrap();
         let event = event("r", 3).created_at(at(1));
         cli.store.append_log(&event).await.unwrap();
         let record = json!({
@@ -120,12 +164,18 @@ on_each_backend! {
         let listed = cli.json(&["list", "--json"]);
         assert_eq!(listed[0], record);
         assert_eq!(listed[1]["finished_at"], Value::Null);
-        assert_eq!(cli.json(&["chain", "--json", "r"]), std::slice::from_ref(&record));
+        assert_eq!(
+            cli.json(&["chain", "--json", "r"]),
+            std::slice::from_ref(&record)
+        );
         let logged = json!({
             "run_id": "r", "sequence": 3, "event_type": "message", "payload": {"text": "hello"},
             "created_at": "2026-11-01T08:00:01.000000Z",
         });
-        assert_eq!(cli.json(&["logs", "--json", "r"]), std::slice::from_ref(&logged));
+        assert_eq!(
+            cli.json(&["logs", "--json", "r"]),
+            std::slice::from_ref(&logged)
+        );
         let mut whole = record;
         whole["ancestors"] = json!([]);
         whole["children"] = json!([]);
@@ -148,16 +198,27 @@ on_each_backend! {
         let whole = &cli.json(&["show", "--json", "run-2"])[0];
         assert_eq!(whole["ancestors"], json!(["run-1"]));
         assert_eq!(whole["children"], json!(["run-3"]));
-        let sequences: Vec<_> = whole["last_events"].as_array().unwrap().iter().map(|e| e["sequence"].as_u64()).collect();
+        let sequences: Vec<_> = whole["last_events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| e["sequence"].as_u64())
+            .collect();
         assert_eq!(sequences, (5..15).map(Some).collect::<Vec<_>>());
         let screen = cli.succeeds(&["show", "run-2"]);
-        assert!(screen.contains("\nAncestors\n") && screen.contains("\nChildren\n") && screen.contains("\nLast events\n"));
+        assert!(
+            screen.contains("\nAncestors\n")
+                && screen.contains("\nChildren\n")
+                && screen.contains("\nLast events\n")
+        );
     }
 
     async fn last_leaves_out_failed_runs_by_default(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
-        let last = |arguments: &[&str]| cli.json(&[&["last", "--json", "fetch"], arguments].concat())[0].clone();
+        let last = |arguments: &[&str]| {
+            cli.json(&[&["last", "--json", "fetch"], arguments].concat())[0].clone()
+        };
         let started = |id: &str| cli.json(&["show", "--json", id])[0]["started_at"].clone();
         assert_eq!(last(&[])["started_at"], started("run-1"));
         assert_eq!(last(&["--include-failed"])["started_at"], started("run-2"));
@@ -166,20 +227,41 @@ on_each_backend! {
     async fn chain_goes_up_to_the_top(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
-        assert_eq!(ids_in(&cli.json(&["chain", "--json", "run-3"])), ["run-3", "run-2", "run-1"]);
+        assert_eq!(
+            ids_in(&cli.json(&["chain", "--json", "run-3"])),
+            ["run-3", "run-2", "run-1"]
+        );
     }
 
     async fn events_are_printed_in_order_and_by_type(database) {
         let cli = Cli::on(database).await;
         cli.store.start_run(&running("r")).await.unwrap();
-        let typed = |number: u64| with(event("r", 300 - number), |event| event.event_type = if number.is_multiple_of(2) { "even" } else { "odd" }.into());
-        cli.store.append_logs(&(0..300).map(typed).collect::<Vec<_>>()).await.unwrap();
+        let typed = |number: u64| {
+            with(event("r", 300 - number), |event| {
+                event.event_type = if number.is_multiple_of(2) {
+                    "even"
+                } else {
+                    "odd"
+                }
+                .into()
+            })
+        };
+        cli.store
+            .append_logs(&(0..300).map(typed).collect::<Vec<_>>())
+            .await
+            .unwrap();
         let sequences = |arguments: &[&str]| -> Vec<u64> {
             let lines = cli.json(&[&["logs", "--json", "r"], arguments].concat());
-            lines.iter().map(|line| line["sequence"].as_u64().unwrap()).collect()
+            lines
+                .iter()
+                .map(|line| line["sequence"].as_u64().unwrap())
+                .collect()
         };
         assert_eq!(sequences(&[]), (1..=300).collect::<Vec<_>>());
-        assert_eq!(sequences(&["--type", "odd"]), (1..300).step_by(2).collect::<Vec<_>>());
+        assert_eq!(
+            sequences(&["--type", "odd"]),
+            (1..300).step_by(2).collect::<Vec<_>>()
+        );
         assert!(sequences(&["--type", "neither"]).is_empty());
         assert_eq!(cli.succeeds(&["logs", "r"]).lines().count(), 300);
     }
@@ -188,7 +270,10 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         cli.store.start_run(&running("r")).await.unwrap();
         cli.store.append_log(&event("r", 0)).await.unwrap();
-        let mut child = cli.command(&["logs", "--json", "--follow", "r"]).spawn().unwrap();
+        let mut child = cli
+            .command(&["logs", "--json", "--follow", "r"])
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut next = || -> Option<u64> {
             let line: Value = serde_json::from_str(&lines.next()?.unwrap()).unwrap();
@@ -201,7 +286,10 @@ on_each_backend! {
         }
         assert!(child.try_wait().unwrap().is_none());
         cli.store.append_log(&event("r", 4)).await.unwrap();
-        cli.store.finish_run("r", &RunStats::new(RunStatus::OK)).await.unwrap();
+        cli.store
+            .finish_run("r", &RunStats::new(RunStatus::OK))
+            .await
+            .unwrap();
         assert_eq!((next(), next()), (Some(4), None));
         assert!(ended(&mut child).success());
         // A finished run is not followed.
@@ -211,7 +299,9 @@ on_each_backend! {
     async fn a_closed_stdout_ends_the_command_quietly(database) {
         let cli = Cli::on(database).await;
         for number in 0..100 {
-            let run = with(finished_at(&format!("run-{number}"), 1), |run| run.output = "long ".repeat(2_000));
+            let run = with(finished_at(&format!("run-{number}"), 1), |run| {
+                run.output = "long ".repeat(2_000)
+            });
             cli.store.start_run(&run).await.unwrap();
         }
         let events: Vec<_> = (0..5_000).map(|number| event("run-1", number)).collect();
@@ -230,12 +320,23 @@ on_each_backend! {
             vec!["migrate", "status"],
             vec!["completions", "bash"],
         ] {
-            let mut child = cli.command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+            let mut child = cli
+                .command(&arguments)
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
             drop(child.stdout.take());
             let output = child.wait_with_output().unwrap();
-            assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+            assert!(
+                output.status.success(),
+                "{arguments:?}: {}",
+                stderr(&output)
+            );
             let message = stderr(&output);
-            assert!(!message.contains("error") && !message.contains("panic"), "{arguments:?}: {message}");
+            assert!(
+                !message.contains("error") && !message.contains("panic"),
+                "{arguments:?}: {message}"
+            );
         }
     }
 
@@ -246,7 +347,11 @@ on_each_backend! {
         cli.store.append_log(&event("run-2", 1)).await.unwrap();
         let db = database.connection().await;
         execute(&db, "UPDATE skill_runs SET inputs = '{' WHERE id = 'run-2'").await;
-        execute(&db, "UPDATE skill_run_logs SET payload = '{' WHERE sequence = 0").await;
+        execute(
+            &db,
+            "UPDATE skill_run_logs SET payload = '{' WHERE sequence = 0",
+        )
+        .await;
         let list = cli.output(&["list", "--json"]);
         assert!(list.status.success());
         assert_eq!(stdout(&list).lines().count(), 2);
@@ -255,7 +360,11 @@ on_each_backend! {
         let logs = cli.output(&["logs", "--json", "run-2"]);
         assert!(logs.status.success());
         assert_eq!(stdout(&logs).lines().count(), 1);
-        assert!(stderr(&logs).contains("row \"run-2/0\" of table skill_run_logs is damaged"), "{}", stderr(&logs));
+        assert!(
+            stderr(&logs).contains("row \"run-2/0\" of table skill_run_logs is damaged"),
+            "{}",
+            stderr(&logs)
+        );
         let message = cli.fails(1, &["show", "run-2"]);
         assert!(message.contains("is damaged"), "{message}");
         // A tree doesn't read the damaged column.

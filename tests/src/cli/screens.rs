@@ -130,14 +130,23 @@ on_each_backend! {
             ("show-child", &["show", CHILD]),
             ("tree", &["tree", TOP]),
             ("logs", &["logs", TOP]),
-            ("last", &["last", "plan-trip", "search-flights", "never-run"]),
+            (
+                "last",
+                &["last", "plan-trip", "search-flights", "never-run"],
+            ),
             ("chain", &["chain", "01a20cf7-0101-7abc-8f00-000000000003"]),
         ] {
             for width in [80, 140] {
                 let screen = morning.screen(&cli, width, arguments);
                 for line in screen.lines() {
-                    assert!(console::measure_text_width(line) <= width as usize, "{name}, {width}: {line}");
-                    assert!(!line.contains(['\u{1b}', '\u{7}', '\u{202E}']), "{name}: {line:?}");
+                    assert!(
+                        console::measure_text_width(line) <= width as usize,
+                        "{name}, {width}: {line}"
+                    );
+                    assert!(
+                        !line.contains(['\u{1b}', '\u{7}', '\u{202E}']),
+                        "{name}: {line:?}"
+                    );
                 }
                 assert_golden_file(&format!("screens/{name}-{width}.txt"), &screen);
             }
@@ -153,7 +162,10 @@ on_each_backend! {
         };
         let coloured = list(&[("CLICOLOR_FORCE", "1")]);
         for (status, colour) in [("ok", 32), ("error", 31), ("timeout", 33), ("running", 36)] {
-            assert!(coloured.contains(&format!("\u{1b}[{colour}m{status}\u{1b}[0m")), "{coloured:?}");
+            assert!(
+                coloured.contains(&format!("\u{1b}[{colour}m{status}\u{1b}[0m")),
+                "{coloured:?}"
+            );
         }
         let plain = list(&[]);
         assert!(!plain.contains('\u{1b}'));
@@ -165,7 +177,12 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         let morning = Morning::record(&cli).await;
         for width in [1, 20, 60, 1_000] {
-            for arguments in [&["list"][..], &["tree", TOP], &["show", TOP], &["logs", TOP]] {
+            for arguments in [
+                &["list"][..],
+                &["tree", TOP],
+                &["show", TOP],
+                &["logs", TOP],
+            ] {
                 morning.screen(&cli, width, arguments);
             }
         }

@@ -113,8 +113,18 @@ on_each_backend! {
         let message = "exported 5 runs with 703 events\nleft out 1 dry run; --include-dry-run exports dry runs too\n";
         assert_eq!(stderr(&output), message);
         let of_skill = cli.json(&["export", "--skill", "skill", "--until", "2026-11-02"]);
-        let ids: Vec<_> = of_skill.iter().map(|run| run["id"].as_str().unwrap()).collect();
-        assert_eq!(ids, ["before the common era", "same start, larger id", "still running"]);
+        let ids: Vec<_> = of_skill
+            .iter()
+            .map(|run| run["id"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            ids,
+            [
+                "before the common era",
+                "same start, larger id",
+                "still running"
+            ]
+        );
     }
 
     async fn an_exported_run_has_the_fields_of_the_contract_and_its_events(database) {
@@ -159,9 +169,20 @@ on_each_backend! {
             line.to_string()
         };
         let good = |id| line(id, &|_| {});
-        cli.store.start_run(&with(finished_at("other", 5), |run| run.tool_calls = 99)).await.unwrap();
-        cli.store.start_run(&finished_at("contradicted", 5)).await.unwrap();
-        cli.store.append_log(&with(event("contradicted", 1), |event| event.payload = json!("other"))).await.unwrap();
+        cli.store
+            .start_run(&with(finished_at("other", 5), |run| run.tool_calls = 99))
+            .await
+            .unwrap();
+        cli.store
+            .start_run(&finished_at("contradicted", 5))
+            .await
+            .unwrap();
+        cli.store
+            .append_log(&with(event("contradicted", 1), |event| {
+                event.payload = json!("other")
+            }))
+            .await
+            .unwrap();
         let truncated = good("truncated");
         let lines = [
             good("first"),
@@ -172,14 +193,20 @@ on_each_backend! {
             line("late", &|run| run["events"][1]["sequence"] = json!(-1)),
             line("unknown", &|run| run["tool_call"] = json!(1)),
             line("unknown", &|run| run["events"][0]["kind"] = json!(1)),
-            line("missing", &|run| drop(run.as_object_mut().unwrap().remove("status"))),
+            line("missing", &|run| {
+                drop(run.as_object_mut().unwrap().remove("status"))
+            }),
             line("", &|_| {}),
             line("twice", &|run| run["events"][1]["sequence"] = json!(0)),
-            line("deep", &|run| run["events"][1]["payload"] = (0..70).fold(json!(1), |inner, _| json!([inner]))),
+            line("deep", &|run| {
+                run["events"][1]["payload"] = (0..70).fold(json!(1), |inner, _| json!([inner]))
+            }),
             good("other"),
             good("contradicted"),
             format!("{} trailing", good("trailing")),
-            line("no events", &|run| drop(run.as_object_mut().unwrap().remove("events"))),
+            line("no events", &|run| {
+                drop(run.as_object_mut().unwrap().remove("events"))
+            }),
             "   ".into(),
             good("last"),
         ];
@@ -197,21 +224,37 @@ on_each_backend! {
             ("line 8: ", "unknown field `kind`"),
             ("line 9: ", "missing field `status`"),
             ("line 10: ", "id is empty"),
-            ("line 11: ", "the events are not in ascending order of their sequence"),
+            (
+                "line 11: ",
+                "the events are not in ascending order of their sequence",
+            ),
             ("line 12: ", "payload is nested deeper than 64 levels"),
-            ("line 13: ", "run \"other\" is finished and differs from the given one"),
-            ("line 14: ", "event 1 of run \"contradicted\" is already stored"),
+            (
+                "line 13: ",
+                "run \"other\" is finished and differs from the given one",
+            ),
+            (
+                "line 14: ",
+                "event 1 of run \"contradicted\" is already stored",
+            ),
             ("line 15: ", "trailing characters"),
             ("imported 3 runs with 4 events", ""),
             ("error: 13 lines could not be imported", ""),
         ];
         assert_eq!(lines.len(), expected.len(), "{lines:#?}");
         for (line, (start, part)) in lines.iter().zip(expected) {
-            assert!(line.starts_with(start) && line.contains(part), "{line}: {start} … {part}");
+            assert!(
+                line.starts_with(start) && line.contains(part),
+                "{line}: {start} … {part}"
+            );
         }
         // Nothing of a refused line is stored.
         let everything = RunFilter::new().include_dry_run();
-        let listed = cli.store.list_runs_filtered(&everything, None.into()).await.unwrap();
+        let listed = cli
+            .store
+            .list_runs_filtered(&everything, None.into())
+            .await
+            .unwrap();
         let mut ids = ids(&listed);
         ids.sort_unstable();
         assert_eq!(ids, ["contradicted", "first", "last", "no events", "other"]);
@@ -226,7 +269,10 @@ on_each_backend! {
         fs::write(cli.path("other.jsonl"), line.to_string()).unwrap();
         let output = cli.output(&["import", "other.jsonl"]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(stderr(&output).starts_with("line 1: run \"r\" is running, and its start differs from the line\n"));
+        assert!(
+            stderr(&output)
+                .starts_with("line 1: run \"r\" is running, and its start differs from the line\n")
+        );
         assert_eq!(cli.run("r").await, running("r"));
         assert!(cli.events("r").await.is_empty());
     }
@@ -242,7 +288,11 @@ on_each_backend! {
         execute(&db, "UPDATE skill_run_logs SET payload = '1'").await;
         let output = cli.output(&["import", "whole.jsonl"]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(stderr(&output).starts_with("line 1: event 250 of run \"r\" is already stored"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).starts_with("line 1: event 250 of run \"r\" is already stored"),
+            "{}",
+            stderr(&output)
+        );
         assert_eq!(count(&db, "skill_run_logs").await, 500);
     }
 
@@ -262,7 +312,11 @@ on_each_backend! {
         drop(line);
         let (output, peak_at_end) = output_and_peak(child).await;
         peak = peak.max(peak_at_end);
-        assert!(stderr(&output).starts_with("line 1: a value is too long"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).starts_with("line 1: a value is too long"),
+            "{}",
+            stderr(&output)
+        );
         assert!(peak > 0 && peak < 300 << 10, "{peak} KiB");
     }
 
@@ -274,9 +328,23 @@ on_each_backend! {
         fs::set_permissions(cli.path("secret.jsonl"), fs::Permissions::from_mode(0o600)).unwrap();
         symlink("secret.jsonl", cli.path("link.jsonl")).unwrap();
         let exported = export(&cli, "link.jsonl");
-        assert!(fs::symlink_metadata(cli.path("link.jsonl")).unwrap().is_symlink());
-        assert_eq!(fs::read_to_string(cli.path("secret.jsonl")).unwrap(), exported);
-        assert_eq!(fs::metadata(cli.path("secret.jsonl")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(
+            fs::symlink_metadata(cli.path("link.jsonl"))
+                .unwrap()
+                .is_symlink()
+        );
+        assert_eq!(
+            fs::read_to_string(cli.path("secret.jsonl")).unwrap(),
+            exported
+        );
+        assert_eq!(
+            fs::metadata(cli.path("secret.jsonl"))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
     }
 
     async fn a_run_with_an_invalid_id_does_not_prevent_the_export_of_others(database) {
@@ -284,20 +352,38 @@ on_each_backend! {
         for id in ["a", "b", "c"] {
             cli.store.start_run(&running(id)).await.unwrap();
         }
-        execute(&database.connection().await, "UPDATE skill_runs SET id = '' WHERE id = 'b'").await;
+        execute(
+            &database.connection().await,
+            "UPDATE skill_runs SET id = '' WHERE id = 'b'",
+        )
+        .await;
         let output = cli.output(&["export", "--output", "lines"]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(stderr(&output).contains("1 damaged row could not be exported"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("1 damaged row could not be exported"),
+            "{}",
+            stderr(&output)
+        );
         let lines = fs::read_to_string(cli.path("lines")).unwrap();
         assert_eq!(lines.lines().count(), 2);
-        assert!(lines.contains("\"a\"") && lines.contains("\"c\""), "{lines}");
+        assert!(
+            lines.contains("\"a\"") && lines.contains("\"c\""),
+            "{lines}"
+        );
     }
 
     async fn only_its_owner_can_read_a_new_export(database) {
         use std::os::unix::fs::PermissionsExt;
         let cli = Cli::on(database).await;
         export(&cli, "runs.jsonl");
-        assert_eq!(fs::metadata(cli.path("runs.jsonl")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(cli.path("runs.jsonl"))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
     }
 
     async fn an_export_does_not_overwrite_a_database(database) {
@@ -305,7 +391,10 @@ on_each_backend! {
         let url = format!("sqlite://{}?mode=rwc", cli.path("runs.db").display());
         cli.succeeds(&["-u", &url, "exec", "--id", "r", "--", "true"]);
         let before = fs::read(cli.path("runs.db")).unwrap();
-        assert!(cli.fails(1, &["-u", &url, "export", "--output", "runs.db"]).contains("it is a SQLite database"));
+        assert!(
+            cli.fails(1, &["-u", &url, "export", "--output", "runs.db"])
+                .contains("it is a SQLite database")
+        );
         assert!(fs::read(cli.path("runs.db")).unwrap() == before);
     }
 
@@ -315,9 +404,19 @@ on_each_backend! {
         let text = "x".repeat(1_000);
         for batch in 0..60_u64 {
             let event = |number| SkillRunLog::new("r", number, "stdout", json!({"text": text}));
-            cli.store.append_logs(&(batch * 1_000..(batch + 1) * 1_000).map(event).collect::<Vec<_>>()).await.unwrap();
+            cli.store
+                .append_logs(
+                    &(batch * 1_000..(batch + 1) * 1_000)
+                        .map(event)
+                        .collect::<Vec<_>>(),
+                )
+                .await
+                .unwrap();
         }
-        cli.store.finish_run("r", &RunStats::new(RunStatus::OK)).await.unwrap();
+        cli.store
+            .finish_run("r", &RunStats::new(RunStatus::OK))
+            .await
+            .unwrap();
         let target_database = TestDatabase::create(other_backend(database.backend())).await;
         let target = Cli::on(&target_database).await;
         let file = cli.path("large.jsonl");
@@ -345,13 +444,31 @@ on_each_backend! {
         }
         let db = database.connection().await;
         execute(&db, "UPDATE skill_runs SET inputs = '{' WHERE id = 'b'").await;
-        execute(&db, "UPDATE skill_run_logs SET payload = '{' WHERE run_id = 'c'").await;
+        execute(
+            &db,
+            "UPDATE skill_run_logs SET payload = '{' WHERE run_id = 'c'",
+        )
+        .await;
         let output = cli.output(&["export", "--output", "export.jsonl"]);
         assert_eq!(output.status.code(), Some(1));
         let message = stderr(&output);
-        assert!(message.contains("row \"b\"") && message.contains("row \"c/0\""), "{message}");
-        assert!(message.contains("error: 2 damaged rows could not be exported; all other rows were exported"), "{message}");
-        assert_eq!(fs::read_to_string(cli.path("export.jsonl")).unwrap().lines().count(), 2);
+        assert!(
+            message.contains("row \"b\"") && message.contains("row \"c/0\""),
+            "{message}"
+        );
+        assert!(
+            message.contains(
+                "error: 2 damaged rows could not be exported; all other rows were exported"
+            ),
+            "{message}"
+        );
+        assert_eq!(
+            fs::read_to_string(cli.path("export.jsonl"))
+                .unwrap()
+                .lines()
+                .count(),
+            2
+        );
     }
 
     async fn a_failed_export_leaves_the_old_file(database) {
@@ -359,12 +476,20 @@ on_each_backend! {
         cli.store.start_run(&finished_at("r", 5)).await.unwrap();
         fs::write(cli.path("export.jsonl"), "old").unwrap();
         let db = database.connection().await;
-        execute(&db, "ALTER TABLE skill_run_logs RENAME COLUMN payload TO elsewhere").await;
+        execute(
+            &db,
+            "ALTER TABLE skill_run_logs RENAME COLUMN payload TO elsewhere",
+        )
+        .await;
         cli.fails(1, &["export", "--output", "export.jsonl"]);
         assert_eq!(fs::read_to_string(cli.path("export.jsonl")).unwrap(), "old");
         let entries = fs::read_dir(cli.folder()).unwrap();
         let left: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
-        assert!(left.iter().all(|name| !name.to_string_lossy().contains("runtrail-export")), "{left:?}");
+        assert!(
+            left.iter()
+                .all(|name| !name.to_string_lossy().contains("runtrail-export")),
+            "{left:?}"
+        );
     }
 
     async fn an_import_reads_stdin(database) {
@@ -375,7 +500,12 @@ on_each_backend! {
         cli.succeeds(&["purge", "--older-than", "2026-11-02", "--yes"]);
         let mut command = cli.command(&["import", "-"]);
         let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(exported.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(exported.as_bytes())
+            .unwrap();
         assert!(ended(&mut child).success());
         assert_eq!(cli.run("r").await, finished_at("r", 5));
     }

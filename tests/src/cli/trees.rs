@@ -50,17 +50,38 @@ on_each_backend! {
     async fn a_tree_has_parents_before_children_and_children_by_start_time(database) {
         let cli = Cli::on(database).await;
         for (id, parent, second) in [
-            ("top", "above", 0), ("b", "top", 3), ("a", "top", 4), ("b1", "b", 5), ("b2", "b", 6), ("a1", "a", 5),
+            ("top", "above", 0),
+            ("b", "top", 3),
+            ("a", "top", 4),
+            ("b1", "b", 5),
+            ("b2", "b", 6),
+            ("a1", "a", 5),
         ] {
-            let run = with(finished_at(id, 9), |run| { run.started_at = at(second); run.parent_run_id = Some(parent.into()); });
+            let run = with(finished_at(id, 9), |run| {
+                run.started_at = at(second);
+                run.parent_run_id = Some(parent.into());
+            });
             cli.store.start_run(&run).await.unwrap();
         }
         let tree = cli.json(&["tree", "--json", "top"]);
-        assert_eq!(depths(&tree), [("top", 0), ("b", 1), ("b1", 2), ("b2", 2), ("a", 1), ("a1", 2)]);
-        assert_eq!(tree[0]["subtree"], json!({
-            "runs": 6, "tool_calls": 24, "runtime_seconds": 7.5, "total_input_tokens": 600,
-            "total_output_tokens": 1200, "total_thinking_tokens": 1800,
-        }));
+        assert_eq!(
+            depths(&tree),
+            [
+                ("top", 0),
+                ("b", 1),
+                ("b1", 2),
+                ("b2", 2),
+                ("a", 1),
+                ("a1", 2)
+            ]
+        );
+        assert_eq!(
+            tree[0]["subtree"],
+            json!({
+                "runs": 6, "tool_calls": 24, "runtime_seconds": 7.5, "total_input_tokens": 600,
+                "total_output_tokens": 1200, "total_thinking_tokens": 1800,
+            })
+        );
         assert_eq!(tree[1]["subtree"]["runs"], 3);
         assert_eq!(tree[2]["subtree"]["tool_calls"], 4);
         assert_eq!(tree[2]["parent_run_id"], "b");
@@ -71,20 +92,38 @@ on_each_backend! {
         for (id, parent) in [("a", "c"), ("b", "a"), ("c", "b"), ("self", "self")] {
             cli.store.start_run(&child(id, parent)).await.unwrap();
         }
-        assert_eq!(depths(&cli.json(&["tree", "--json", "b"])), [("b", 0), ("c", 1), ("a", 2)]);
-        assert_eq!(depths(&cli.json(&["tree", "--json", "self"])), [("self", 0)]);
+        assert_eq!(
+            depths(&cli.json(&["tree", "--json", "b"])),
+            [("b", 0), ("c", 1), ("a", 2)]
+        );
+        assert_eq!(
+            depths(&cli.json(&["tree", "--json", "self"])),
+            [("self", 0)]
+        );
         assert_eq!(cli.succeeds(&["tree", "a"]).lines().count(), 4);
     }
 
     async fn descendants_of_a_damaged_run_stay_in_the_tree(database) {
         let cli = Cli::on(database).await;
-        for run in [running("top"), child("damaged", "top"), child("below", "damaged"), child("deep", "below")] {
+        for run in [
+            running("top"),
+            child("damaged", "top"),
+            child("below", "damaged"),
+            child("deep", "below"),
+        ] {
             cli.store.start_run(&run).await.unwrap();
         }
         let db = database.connection().await;
-        execute(&db, "UPDATE skill_runs SET tool_calls = -1 WHERE id = 'damaged'").await;
+        execute(
+            &db,
+            "UPDATE skill_runs SET tool_calls = -1 WHERE id = 'damaged'",
+        )
+        .await;
         let output = cli.output(&["tree", "--json", "top"]);
-        let lines: Vec<Value> = stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<Value> = stdout(&output)
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(depths(&lines), [("top", 0), ("below", 1), ("deep", 2)]);
         assert!(stderr(&output).contains("damaged"));
     }
@@ -94,9 +133,18 @@ on_each_backend! {
         insert_tree(database, 10_000, |number| number / 3).await;
         for arguments in [&["tree", "0"][..], &["tree", "--json", "0"]] {
             let printed = cli.succeeds(arguments);
-            assert_eq!(printed.lines().filter(|line| !line.starts_with("RUN")).count(), 10_001);
+            assert_eq!(
+                printed
+                    .lines()
+                    .filter(|line| !line.starts_with("RUN"))
+                    .count(),
+                10_001
+            );
         }
-        assert_eq!(cli.json(&["tree", "--json", "0"])[0]["subtree"]["tool_calls"], 10_001);
+        assert_eq!(
+            cli.json(&["tree", "--json", "0"])[0]["subtree"]["tool_calls"],
+            10_001
+        );
     }
 
     async fn a_chain_of_ten_thousand_runs_is_shown_as_a_tree(database) {

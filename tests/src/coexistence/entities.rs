@@ -42,7 +42,10 @@ on_each_backend! {
             .all(&db)
             .await
             .unwrap();
-        let shape: Vec<_> = runs.iter().map(|(run, events)| (run.id.as_str(), events.len())).collect();
+        let shape: Vec<_> = runs
+            .iter()
+            .map(|(run, events)| (run.id.as_str(), events.len()))
+            .collect();
         assert_eq!(shape, [("a", 2), ("b", 2)]);
         assert_eq!(runs[0].0.started_at, at(0).timestamp_micros());
         assert_eq!(runs[0].1[1].payload, r#"{"text":"hello"}"#);
@@ -53,8 +56,8 @@ on_each_backend! {
         let store = AuditStore::new(db.clone());
         store.initialize().await.unwrap();
         store.start_run(&running("r")).await.unwrap();
-        let mut orders = sea_orm::Schema::new(db.get_database_backend())
-            .create_table_from_entity(order::Entity);
+        let mut orders =
+            sea_orm::Schema::new(db.get_database_backend()).create_table_from_entity(order::Entity);
         // The host creates its own table.
         db.execute(orders.table(order::Entity)).await.unwrap();
         execute(&db, "INSERT INTO orders VALUES (7, 'r')").await;
@@ -67,7 +70,9 @@ on_each_backend! {
             .unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].1.as_ref().unwrap().id, "r");
-        db.execute(Table::drop().table(order::Entity)).await.unwrap();
+        db.execute(Table::drop().table(order::Entity))
+            .await
+            .unwrap();
     }
 }
 

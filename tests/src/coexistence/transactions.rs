@@ -129,10 +129,22 @@ on_each_backend! {
 
         let txn = db.begin().await.unwrap();
         let on_txn = store.on(&txn);
-        assert_kind(on_txn.append_log(&event("unknown", 0)).await, ErrorKind::NotFound);
-        assert_kind(on_txn.finish_run("unknown", &stats()).await, ErrorKind::NotFound);
-        assert_kind(on_txn.finish_run("done", &stats()).await, ErrorKind::RunFinished);
-        assert_kind(on_txn.start_run(&running("done")).await, ErrorKind::RunFinished);
+        assert_kind(
+            on_txn.append_log(&event("unknown", 0)).await,
+            ErrorKind::NotFound,
+        );
+        assert_kind(
+            on_txn.finish_run("unknown", &stats()).await,
+            ErrorKind::NotFound,
+        );
+        assert_kind(
+            on_txn.finish_run("done", &stats()).await,
+            ErrorKind::RunFinished,
+        );
+        assert_kind(
+            on_txn.start_run(&running("done")).await,
+            ErrorKind::RunFinished,
+        );
         let other = with(event("done", 0), |event| event.event_type = "other".into());
         assert_kind(on_txn.append_log(&other).await, ErrorKind::Conflict);
         on_txn.start_run(&running("r")).await.unwrap();
@@ -161,9 +173,15 @@ on_each_backend! {
     async fn any_type_of_host_connection_can_be_used(database) {
         let db = database.connection().await;
         let store = initialized(&db).await;
-        let counting = Counting { inner: &db, statements: AtomicUsize::new(0) };
+        let counting = Counting {
+            inner: &db,
+            statements: AtomicUsize::new(0),
+        };
         store.on(&counting).start_run(&running("r")).await.unwrap();
-        assert_eq!(store.on(&counting).get_run("r").await.unwrap(), running("r"));
+        assert_eq!(
+            store.on(&counting).get_run("r").await.unwrap(),
+            running("r")
+        );
         assert_eq!(counting.statements.load(Ordering::Relaxed), 2);
     }
 
@@ -186,15 +204,27 @@ on_each_backend! {
                 store.finish_run(other, &stats()).await.unwrap();
                 store.append_log(&event(other, 0)).await.unwrap();
                 store.start_run(&running(other)).await.unwrap();
-                assert_kind(store.finish_run(other, &finished_at("x", 1).stats()).await, ErrorKind::RunFinished);
-                assert_kind(store.start_run(&running_at(other, 9)).await, ErrorKind::RunFinished);
+                assert_kind(
+                    store.finish_run(other, &finished_at("x", 1).stats()).await,
+                    ErrorKind::RunFinished,
+                );
+                assert_kind(
+                    store.start_run(&running_at(other, 9)).await,
+                    ErrorKind::RunFinished,
+                );
                 let event = with(event(other, 0), |event| event.event_type = "other".into());
                 assert_kind(store.append_log(&event).await, ErrorKind::Conflict);
             }
-            assert_kind(store.append_log(&event("unknown", 0)).await, ErrorKind::NotFound);
+            assert_kind(
+                store.append_log(&event("unknown", 0)).await,
+                ErrorKind::NotFound,
+            );
             assert_kind(store.get_run("unknown").await, ErrorKind::NotFound);
             assert_invalid(store.start_run(&running("")).await, "id");
-            assert_eq!(store.list_runs_by_skill("skill", None).await.unwrap().len(), 3);
+            assert_eq!(
+                store.list_runs_by_skill("skill", None).await.unwrap().len(),
+                3
+            );
         }
     }
 }

@@ -8,28 +8,56 @@ use runtrail_conformance::pages::{many_runs, page};
 use crate::fixture::*;
 
 cases_of_the_store! {
-    /// Clients store cursors for a long time, across versions of the library. These cursors must stay valid.
+    /// Clients store cursors for a long time, across versions of the library. These cursors must
+    /// stay valid.
     async fn stored_cursors_stay_valid_across_versions(cx) {
         for number in 0..3 {
-            cx.store.start_run(&running_at(&format!("r-{number}"), number)).await.unwrap();
-            cx.store.append_log(&event("r-0", number as u64)).await.unwrap();
+            cx.store
+                .start_run(&running_at(&format!("r-{number}"), number))
+                .await
+                .unwrap();
+            cx.store
+                .append_log(&event("r-0", number as u64))
+                .await
+                .unwrap();
         }
-        let every_part = with(RunQuery::new()
+        let every_part = with(
+            RunQuery::new()
                 .statuses(["running"])
                 .except_skills(["x"])
                 .callers(["caller"])
                 .except_channels(["x"])
                 .runtime_seconds(0.0..)
                 .id_prefix("r-")
-                .include_dry_run(), |query| { query.parent = Parent::None; query.started = (at(-9)..=at(9)).into(); });
+                .include_dry_run(),
+            |query| {
+                query.parent = Parent::None;
+                query.started = (at(-9)..=at(9)).into();
+            },
+        );
         let mut cursors = Vec::new();
         for query in [RunQuery::new(), every_part] {
-            let page = page(cx.store, &query, ListOrder::NewestFirst, PageRequest::first(1)).await;
+            let page = page(
+                cx.store,
+                &query,
+                ListOrder::NewestFirst,
+                PageRequest::first(1),
+            )
+            .await;
             cursors.push(page.next.unwrap());
         }
         let filter = LogFilter::new().event_type("message");
         for filter in [LogFilter::new(), filter] {
-            let page = cx.store.page_logs("r-0", &filter, ListOrder::OldestFirst, &PageRequest::first(1)).await.unwrap();
+            let page = cx
+                .store
+                .page_logs(
+                    "r-0",
+                    &filter,
+                    ListOrder::OldestFirst,
+                    &PageRequest::first(1),
+                )
+                .await
+                .unwrap();
             cursors.push(page.next.unwrap());
         }
         let text: Vec<String> = cursors.iter().map(|cursor| format!("{cursor}\n")).collect();

@@ -51,7 +51,10 @@ cases_on_own_connection! {
     async fn a_damaged_run_is_corrupt(cx) {
         for (change, column) in DAMAGES {
             damage(cx, change).await;
-            assert_corrupt(cx.store.get_run("damaged").await, ("skill_runs", "damaged", column));
+            assert_corrupt(
+                cx.store.get_run("damaged").await,
+                ("skill_runs", "damaged", column),
+            );
             cx.sql("DELETE FROM skill_runs").await;
         }
     }
@@ -60,13 +63,47 @@ cases_on_own_connection! {
         for (change, _) in DAMAGES {
             damage(cx, change).await;
             let undamaged = ["last", "first"];
-            assert_eq!(ids(&cx.store.list_runs_by_skill("skill", None).await.unwrap()), undamaged, "{change}");
-            assert_eq!(ids(&cx.store.list_runs_by_skill_paginated("skill", Page::ALL, true).await.unwrap()), undamaged);
-            assert_eq!(ids(&cx.store.list_runs_by_caller("caller", None).await.unwrap()), undamaged);
-            assert_eq!(ids(&cx.store.list_runs_filtered(&RunFilter::new(), Page::ALL).await.unwrap()), undamaged);
-            assert_eq!(ids(&cx.store.list_finished_runs_before(at(11), None).await.unwrap()), undamaged);
-            assert_eq!(ids(&cx.store.list_children_by_parent("damaged").await.unwrap()), ["last"]);
-            assert_eq!(ids(&cx.store.walk_parent_chain("last").await.unwrap()), undamaged);
+            assert_eq!(
+                ids(&cx.store.list_runs_by_skill("skill", None).await.unwrap()),
+                undamaged,
+                "{change}"
+            );
+            assert_eq!(
+                ids(&cx
+                    .store
+                    .list_runs_by_skill_paginated("skill", Page::ALL, true)
+                    .await
+                    .unwrap()),
+                undamaged
+            );
+            assert_eq!(
+                ids(&cx.store.list_runs_by_caller("caller", None).await.unwrap()),
+                undamaged
+            );
+            assert_eq!(
+                ids(&cx
+                    .store
+                    .list_runs_filtered(&RunFilter::new(), Page::ALL)
+                    .await
+                    .unwrap()),
+                undamaged
+            );
+            assert_eq!(
+                ids(&cx
+                    .store
+                    .list_finished_runs_before(at(11), None)
+                    .await
+                    .unwrap()),
+                undamaged
+            );
+            assert_eq!(
+                ids(&cx.store.list_children_by_parent("damaged").await.unwrap()),
+                ["last"]
+            );
+            assert_eq!(
+                ids(&cx.store.walk_parent_chain("last").await.unwrap()),
+                undamaged
+            );
             cx.sql("DELETE FROM skill_runs").await;
         }
     }
@@ -76,7 +113,12 @@ cases_on_own_connection! {
         let (reports, _guard) = Reports::capture();
         cx.store.list_runs_by_skill("skill", None).await.unwrap();
         let text = reports.text();
-        for part in ["WARN", "table=\"skill_runs\"", "id=\"damaged\"", "column=\"inputs\""] {
+        for part in [
+            "WARN",
+            "table=\"skill_runs\"",
+            "id=\"damaged\"",
+            "column=\"inputs\"",
+        ] {
             assert!(text.contains(part), "no {part} in {text}");
         }
     }
@@ -85,7 +127,8 @@ cases_on_own_connection! {
         damage(cx, "inputs = 'no JSON'").await;
         let run = with(finished_at("damaged", 10), |run| run.started_at = at(2));
         assert!(cx.store.start_run(&run).await.is_err());
-        let inputs: Vec<String> = fetch(cx.db, "SELECT inputs FROM skill_runs WHERE id = 'damaged'").await;
+        let inputs: Vec<String> =
+            fetch(cx.db, "SELECT inputs FROM skill_runs WHERE id = 'damaged'").await;
         assert_eq!(inputs, ["no JSON"]);
     }
 
@@ -100,13 +143,19 @@ cases_on_own_connection! {
             cx.store.append_log(&event("r", sequence)).await.unwrap();
         }
         for change in ["payload = '{'", "created_at = 9223372036854775807"] {
-            cx.sql(&format!("UPDATE skill_run_logs SET {change} WHERE sequence = 1")).await;
+            cx.sql(&format!(
+                "UPDATE skill_run_logs SET {change} WHERE sequence = 1"
+            ))
+            .await;
             let (reports, _guard) = Reports::capture();
             let stored = cx.store.list_logs_by_run("r").await.unwrap();
             let sequences: Vec<_> = stored.iter().map(|event| event.sequence).collect();
             assert_eq!(sequences, [0, 2]);
             let text = reports.text();
-            assert!(text.contains("table=\"skill_run_logs\" id=\"r/1\""), "{text}");
+            assert!(
+                text.contains("table=\"skill_run_logs\" id=\"r/1\""),
+                "{text}"
+            );
         }
     }
 
@@ -114,7 +163,10 @@ cases_on_own_connection! {
         cx.store.start_run(&running("r")).await.unwrap();
         cx.store.append_log(&event("r", 0)).await.unwrap();
         cx.sql("UPDATE skill_run_logs SET payload = '{'").await;
-        assert_kind(cx.store.append_log(&event("r", 0)).await, ErrorKind::Conflict);
+        assert_kind(
+            cx.store.append_log(&event("r", 0)).await,
+            ErrorKind::Conflict,
+        );
     }
 
     async fn a_damaged_run_hides_no_last_run(cx) {
@@ -259,10 +311,18 @@ mod streams {
             cx.sql("UPDATE skill_runs SET inputs = '{' WHERE id < 'run-060' OR id IN ('run-100', 'run-129')").await;
             for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
                 let filter = RunFilter::new().include_dry_run();
-                let items: Vec<_> = cx.store.stream_runs(&filter, order, Page::ALL).collect().await;
+                let items: Vec<_> = cx
+                    .store
+                    .stream_runs(&filter, order, Page::ALL)
+                    .collect()
+                    .await;
                 assert_eq!(items.len(), 130);
                 assert_eq!(damaged(&items).len(), 62);
-                assert!(damaged(&items).iter().all(|err| err.kind() == ErrorKind::Corrupt));
+                assert!(
+                    damaged(&items)
+                        .iter()
+                        .all(|err| err.kind() == ErrorKind::Corrupt)
+                );
             }
         }
 
@@ -270,8 +330,11 @@ mod streams {
             cx.store.start_run(&running("r")).await.unwrap();
             let written: Vec<_> = (0..250).map(|number| event("r", number)).collect();
             cx.store.append_logs(&written).await.unwrap();
-            cx.sql("UPDATE skill_run_logs SET payload = 'no' WHERE sequence BETWEEN 90 AND 219").await;
-            let stream = cx.store.stream_logs("r", &LogFilter::new(), ListOrder::OldestFirst);
+            cx.sql("UPDATE skill_run_logs SET payload = 'no' WHERE sequence BETWEEN 90 AND 219")
+                .await;
+            let stream = cx
+                .store
+                .stream_logs("r", &LogFilter::new(), ListOrder::OldestFirst);
             let items: Vec<_> = stream.collect().await;
             assert_eq!(items.len(), 250);
             assert_eq!(damaged(&items).len(), 130);
@@ -311,10 +374,15 @@ mod trees {
 
     cases_of_the_store! {
         async fn a_damaged_run_does_not_hide_its_descendants(cx) {
-            for run in [running("top"), child("damaged", "top"), child("below", "damaged")] {
+            for run in [
+                running("top"),
+                child("damaged", "top"),
+                child("below", "damaged"),
+            ] {
                 cx.store.start_run(&run).await.unwrap();
             }
-            cx.sql("UPDATE skill_runs SET tool_calls = -1 WHERE id = 'damaged'").await;
+            cx.sql("UPDATE skill_runs SET tool_calls = -1 WHERE id = 'damaged'")
+                .await;
             let mut runs = cx.store.list_subtree("top").await.unwrap();
             runs.sort_by(|left, right| left.id.cmp(&right.id));
             assert_eq!([&runs[0].id, &runs[1].id], ["below", "top"]);

@@ -99,7 +99,9 @@ async fn seconds(db: &sea_orm::DatabaseConnection) -> Vec<u64> {
 cases_of_the_store! {
     async fn grouped_starts_return_the_same_results_as_single_ones(cx) {
         for seconds_of_runs in [&SECONDS[..], &SECONDS_WITHOUT_FRACTION] {
-            let runs: Vec<SkillRun> = (0..CALLS).map(|number| run(number, seconds_of_runs)).collect();
+            let runs: Vec<SkillRun> = (0..CALLS)
+                .map(|number| run(number, seconds_of_runs))
+                .collect();
             prepare(cx).await;
             let grouped = join_all(runs.iter().map(|run| cx.store.start_run(run))).await;
             let rows = (stored(cx.db).await, seconds(cx.db).await);
@@ -131,7 +133,9 @@ cases_of_the_store! {
         // Some events are already stored, and some of those have another type.
         let before = |number: u64| match number % 5 {
             0 => Some(event_of(number)),
-            1 => Some(with(event_of(number), |event| event.event_type = "other".into())),
+            1 => Some(with(event_of(number), |event| {
+                event.event_type = "other".into()
+            })),
             _ => None,
         };
         let prepare_events = async || {
@@ -161,9 +165,11 @@ cases_of_the_store! {
                     _ => format!("unknown-{number}"),
                 };
                 let stats = match number % 2 {
-                        0 => finished_at("r", 1).stats(),
-                        _ => stats(),
-                    }.runtime_seconds(seconds_of_runs[number as usize % seconds_of_runs.len()]).output("\0 and 🙂 \\");
+                    0 => finished_at("r", 1).stats(),
+                    _ => stats(),
+                }
+                .runtime_seconds(seconds_of_runs[number as usize % seconds_of_runs.len()])
+                .output("\0 and 🙂 \\");
                 (run_id, stats)
             };
             let mut finishes: Vec<(String, RunStats)> = (0..CALLS).map(finish).collect();
@@ -172,7 +178,12 @@ cases_of_the_store! {
             finishes.sort_by(|left, right| left.0.cmp(&right.0));
             finishes.dedup_by(|left, right| left.0 == right.0);
             prepare(cx).await;
-            let grouped = join_all(finishes.iter().map(|(id, stats)| cx.store.finish_run(id, stats))).await;
+            let grouped = join_all(
+                finishes
+                    .iter()
+                    .map(|(id, stats)| cx.store.finish_run(id, stats)),
+            )
+            .await;
             let rows = (stored(cx.db).await, seconds(cx.db).await);
 
             prepare(cx).await;
@@ -195,7 +206,8 @@ cases_of_the_store! {
             let finished = cx.store.finish_run(&id, &stats);
             let appended_late = cx.store.append_log(&other_event);
             let started_again = cx.store.start_run(&run);
-            let (a, b, c, d, e) = futures_util::join!(started, appended, finished, appended_late, started_again);
+            let (a, b, c, d, e) =
+                futures_util::join!(started, appended, finished, appended_late, started_again);
             a.and(b).and(c).and(d).and(e)
         });
         for answer in join_all(calls).await {
@@ -208,16 +220,28 @@ cases_of_the_store! {
         for round in 0..50 {
             let other = with(event("r", round), |event| event.payload = json!("other"));
             let same = event("r", round);
-            let answers = futures_util::join!(cx.store.append_log(&same), cx.store.append_log(&other));
-            assert!(matches!(answers, (Ok(()), Err(Error::Conflict { .. }))), "{answers:?}");
-            assert_eq!(cx.store.list_logs_by_run("r").await.unwrap()[round as usize].payload, same.payload);
+            let answers =
+                futures_util::join!(cx.store.append_log(&same), cx.store.append_log(&other));
+            assert!(
+                matches!(answers, (Ok(()), Err(Error::Conflict { .. }))),
+                "{answers:?}"
+            );
+            assert_eq!(
+                cx.store.list_logs_by_run("r").await.unwrap()[round as usize].payload,
+                same.payload
+            );
         }
     }
 
     async fn texts_of_the_largest_size_can_be_written_at_once(cx) {
         let text = "\u{1}".repeat(1 << 20);
         let large: Vec<SkillRun> = (0..12)
-            .map(|number| with(finished_at(&format!("r-{number}"), 1), |run| { run.output = text.clone(); run.error = text.clone(); }))
+            .map(|number| {
+                with(finished_at(&format!("r-{number}"), 1), |run| {
+                    run.output = text.clone();
+                    run.error = text.clone();
+                })
+            })
             .collect();
         for answer in join_all(large.iter().map(|run| cx.store.start_run(run))).await {
             answer.unwrap();
@@ -229,9 +253,12 @@ cases_of_the_store! {
 
     async fn a_damaged_run_does_not_prevent_other_writes(cx) {
         prepare(cx).await;
-        cx.sql("UPDATE skill_runs SET inputs = '{', tool_calls = -1 WHERE id = 'finished-3'").await;
+        cx.sql("UPDATE skill_runs SET inputs = '{', tool_calls = -1 WHERE id = 'finished-3'")
+            .await;
         cx.store.append_log(&event("running-3", 1)).await.unwrap();
-        let finished: Vec<SkillRun> = (0..20).map(|number| finished_at(&format!("finished-{number}"), 1)).collect();
+        let finished: Vec<SkillRun> = (0..20)
+            .map(|number| finished_at(&format!("finished-{number}"), 1))
+            .collect();
         let answers = join_all(finished.iter().map(|run| cx.store.start_run(run))).await;
         for (number, answer) in answers.iter().enumerate() {
             assert_eq!(answer.is_ok(), number != 3, "{answer:?}");

@@ -1,7 +1,8 @@
 //! The contract of `Storage` and of its extension traits, case by case.
 //!
-//! The cases without SQL are in `crates/conformance`, and run here on each kind of store. A case's name in the output
-//! shows where it ran, as in `conformance::finish_run::postgres::finishing_twice_with_other_stats_is_refused`.
+//! The cases without SQL are in `crates/conformance`, and run here on each kind of store. A case's
+//! name in the output shows where it ran, as in
+//! `conformance::finish_run::postgres::finishing_twice_with_other_stats_is_refused`.
 
 macro_rules! on_every_store {
     ($module:ident: $($name:ident)*) => {

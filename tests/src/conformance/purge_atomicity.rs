@@ -55,23 +55,42 @@ async fn assert_skipped(cx: &Cx<'_, AuditStore>, purged: u64, skipped: &[&str], 
 cases_of_the_store! {
     async fn a_purge_reports_each_batch(cx) {
         for number in 0..250 {
-            cx.store.start_run(&finished_at(&format!("run-{number}"), 1)).await.unwrap();
+            cx.store
+                .start_run(&finished_at(&format!("run-{number}"), 1))
+                .await
+                .unwrap();
         }
         let batches = Mutex::new(Vec::new());
-        let purged = cx.store.purge_in_batches(at(2), &|batch| batches.lock().unwrap().push(batch.runs)).await.unwrap();
+        let purged = cx
+            .store
+            .purge_in_batches(at(2), &|batch| batches.lock().unwrap().push(batch.runs))
+            .await
+            .unwrap();
         assert_eq!((purged.runs, purged.skipped), (250, 0));
         assert_eq!(batches.into_inner().unwrap(), [100, 100, 50]);
     }
 
     async fn a_run_that_a_hosts_table_references_stays_with_all_its_events(cx) {
-        for action in ["", "ON DELETE NO ACTION", "ON DELETE RESTRICT", "DEFERRABLE INITIALLY DEFERRED"] {
-            cx.sql(&format!("CREATE TABLE tickets (run_id TEXT REFERENCES skill_runs (id) {action})")).await;
+        for action in [
+            "",
+            "ON DELETE NO ACTION",
+            "ON DELETE RESTRICT",
+            "DEFERRABLE INITIALLY DEFERRED",
+        ] {
+            cx.sql(&format!(
+                "CREATE TABLE tickets (run_id TEXT REFERENCES skill_runs (id) {action})"
+            ))
+            .await;
             record(cx.store, (0..120).map(|number| format!("{number:03}"))).await;
             cx.sql("INSERT INTO tickets VALUES ('007'), ('110')").await;
             assert_skipped(cx, 118, &["007", "110"], "foreign key").await;
             assert_whole(cx, "007").await;
             assert_whole(cx, "110").await;
-            assert_eq!(count(cx.db, "skill_run_logs").await as u64, 2 * EVENTS, "{action}");
+            assert_eq!(
+                count(cx.db, "skill_run_logs").await as u64,
+                2 * EVENTS,
+                "{action}"
+            );
 
             cx.sql("DROP TABLE tickets").await;
             assert_eq!(cx.store.purge_older_than(at(2)).await.unwrap(), 2);
@@ -81,7 +100,10 @@ cases_of_the_store! {
 
     async fn a_purge_cascades_to_a_hosts_reference_or_row(cx) {
         for (action, left) in [("CASCADE", 0), ("SET NULL", 1), ("SET DEFAULT", 1)] {
-            cx.sql(&format!("CREATE TABLE tickets (run_id TEXT REFERENCES skill_runs (id) ON DELETE {action})")).await;
+            cx.sql(&format!(
+                "CREATE TABLE tickets (run_id TEXT REFERENCES skill_runs (id) ON DELETE {action})"
+            ))
+            .await;
             record(cx.store, ["r"]).await;
             cx.sql("INSERT INTO tickets VALUES ('r')").await;
             assert_skipped(cx, 1, &[], "").await;
@@ -94,8 +116,13 @@ cases_of_the_store! {
     async fn a_run_that_a_hosts_trigger_protects_stays_with_all_its_events(cx) {
         record(cx.store, ["a", "b", "c"]).await;
         match cx.backend() {
-            Backend::Sqlite => cx.sql("CREATE TRIGGER protect BEFORE DELETE ON skill_runs WHEN old.id = 'b' \
-                                       BEGIN SELECT RAISE(ABORT, 'protected'); END").await,
+            Backend::Sqlite => {
+                cx.sql(
+                    "CREATE TRIGGER protect BEFORE DELETE ON skill_runs WHEN old.id = 'b' \
+                                       BEGIN SELECT RAISE(ABORT, 'protected'); END",
+                )
+                .await
+            }
             Backend::Postgres => {
                 cx.sql("CREATE FUNCTION protect() RETURNS trigger LANGUAGE plpgsql AS \
                         $$ BEGIN IF old.id = 'b' THEN RAISE 'protected'; END IF; RETURN old; END $$").await;
@@ -109,11 +136,19 @@ cases_of_the_store! {
     async fn a_run_that_a_trigger_keeps_silently_is_reported(cx) {
         record(cx.store, ["a", "b", "c"]).await;
         match cx.backend() {
-            Backend::Sqlite => cx.sql("CREATE TRIGGER keep BEFORE DELETE ON skill_runs WHEN old.id = 'b' \
-                                       BEGIN SELECT RAISE(IGNORE); END").await,
+            Backend::Sqlite => {
+                cx.sql(
+                    "CREATE TRIGGER keep BEFORE DELETE ON skill_runs WHEN old.id = 'b' \
+                                       BEGIN SELECT RAISE(IGNORE); END",
+                )
+                .await
+            }
             Backend::Postgres => {
-                cx.sql("CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS \
-                        $$ BEGIN IF old.id = 'b' THEN RETURN NULL; END IF; RETURN old; END $$").await;
+                cx.sql(
+                    "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS \
+                        $$ BEGIN IF old.id = 'b' THEN RETURN NULL; END IF; RETURN old; END $$",
+                )
+                .await;
                 cx.sql("CREATE TRIGGER keep BEFORE DELETE ON skill_runs FOR EACH ROW EXECUTE FUNCTION keep()").await;
             }
         }
@@ -123,8 +158,10 @@ cases_of_the_store! {
 
     async fn damaged_runs_are_purged_like_others(cx) {
         record(cx.store, ["a", "b", "c"]).await;
-        cx.sql("UPDATE skill_runs SET inputs = '{', tool_calls = -1 WHERE id = 'a'").await;
-        cx.sql("UPDATE skill_run_logs SET payload = '{' WHERE run_id = 'b'").await;
+        cx.sql("UPDATE skill_runs SET inputs = '{', tool_calls = -1 WHERE id = 'a'")
+            .await;
+        cx.sql("UPDATE skill_run_logs SET payload = '{' WHERE run_id = 'b'")
+            .await;
         assert_skipped(cx, 3, &[], "").await;
         assert_eq!(count(cx.db, "skill_run_logs").await, 0);
     }
@@ -132,11 +169,17 @@ cases_of_the_store! {
     async fn a_run_with_very_many_events_is_deleted_with_all_of_them(cx) {
         record(cx.store, ["a", "large", "z"]).await;
         let series = match cx.backend() {
-            Backend::Sqlite => "WITH RECURSIVE n(value) AS (SELECT 100 UNION ALL SELECT value + 1 FROM n WHERE value < 12000)",
+            Backend::Sqlite => {
+                "WITH RECURSIVE n(value) AS (SELECT 100 UNION ALL SELECT value + 1 FROM n WHERE value < 12000)"
+            }
             Backend::Postgres => "WITH n(value) AS (SELECT generate_series(100, 12000))",
         };
-        cx.sql(&format!("{series} INSERT INTO skill_run_logs SELECT 'large', value, 0, 'x', '1' FROM n")).await;
-        cx.sql("CREATE TABLE tickets (run_id TEXT REFERENCES skill_runs (id))").await;
+        cx.sql(&format!(
+            "{series} INSERT INTO skill_run_logs SELECT 'large', value, 0, 'x', '1' FROM n"
+        ))
+        .await;
+        cx.sql("CREATE TABLE tickets (run_id TEXT REFERENCES skill_runs (id))")
+            .await;
         cx.sql("INSERT INTO tickets VALUES ('large')").await;
         assert_skipped(cx, 2, &["large"], "foreign key").await;
         assert_eq!(count(cx.db, "skill_run_logs").await, 11_901 + EVENTS as i64);

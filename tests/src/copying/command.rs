@@ -37,19 +37,36 @@ on_each_pair! {
         source.finish_run("a", &stats()).await.unwrap();
         source.append_log(&event("b", 2)).await.unwrap();
         let report = succeeds(&between);
-        assert_eq!(report, "copied 0 runs and 1 event\nfinished 1 run\nalready present: 1 run and 2 events\n");
+        assert_eq!(
+            report,
+            "copied 0 runs and 1 event\nfinished 1 run\nalready present: 1 run and 2 events\n"
+        );
         source.start_run(&running("c")).await.unwrap();
         let report = succeeds(&[&between[..], &["--final"]].concat());
         let lines: Vec<&str> = report.lines().collect();
-        assert_eq!(lines[..3], ["copied 1 run and 0 events", "already present: 2 runs and 3 events", "compared 3 runs and 3 events"]);
+        assert_eq!(
+            lines[..3],
+            [
+                "copied 1 run and 0 events",
+                "already present: 2 runs and 3 events",
+                "compared 3 runs and 3 events"
+            ]
+        );
         let digest = lines[3].strip_prefix("source ").unwrap();
         assert_eq!(digest.len(), 64);
         assert_eq!(lines[4..], [format!("target {digest}")]);
         // A repetition changes nothing.
         let report = succeeds(&[&between[..], &["--verify"]].concat());
-        assert!(report.contains("copied 0 runs and 0 events\n") && report.ends_with(&format!("target {digest}\n")), "{report}");
+        assert!(
+            report.contains("copied 0 runs and 0 events\n")
+                && report.ends_with(&format!("target {digest}\n")),
+            "{report}"
+        );
         let report = succeeds(&[&between[..], &["--final", "--no-verify"]].concat());
-        assert_eq!(report, "copied 0 runs and 0 events\nalready present: 3 runs and 3 events\n");
+        assert_eq!(
+            report,
+            "copied 0 runs and 0 events\nalready present: 3 runs and 3 events\n"
+        );
     }
 
     async fn large_values_are_copied_in_bounded_memory(from, to) {
@@ -58,10 +75,12 @@ on_each_pair! {
         for id in 0..40 {
             let id = format!("r-{id:02}");
             source.start_run(&running(&id)).await.unwrap();
-            let events: Vec<_> = (0..7).map(|number| match number {
-                3.. => event(&id, number),
-                _ => with(event(&id, number), |event| event.payload = megabyte.clone()),
-            }).collect();
+            let events: Vec<_> = (0..7)
+                .map(|number| match number {
+                    3.. => event(&id, number),
+                    _ => with(event(&id, number), |event| event.payload = megabyte.clone()),
+                })
+                .collect();
             source.append_logs(&events).await.unwrap();
         }
         let (from, to) = (from.url(), to.url());
@@ -89,18 +108,30 @@ on_each_pair! {
 
         let output = copy(&between);
         assert_eq!(output.status.code(), Some(1));
-        assert_eq!(stderr(&output), "run \"other\" has different content in the target\n\
+        assert_eq!(
+            stderr(&output),
+            "run \"other\" has different content in the target\n\
             event 1 of run \"same\" has different content in the target\n\
-            error: the target differs from the source: 2 rows with different content\n");
+            error: the target differs from the source: 2 rows with different content\n"
+        );
         let output = copy(&[&between[..], &["--final"]].concat());
         assert_eq!(output.status.code(), Some(1));
-        assert_eq!(stderr(&output), "run \"extra\" exists only in the target\n\
+        assert_eq!(
+            stderr(&output),
+            "run \"extra\" exists only in the target\n\
             run \"other\" has different content in the target\n\
             event 1 of run \"same\" has different content in the target\n\
             runs of skill \"skill\" with status \"ok\": 0 in the source, 1 in the target\n\
-            error: the target differs from the source: 2 rows with different content, 1 row only in the target\n");
-        assert_eq!(target.list_logs_by_run("same").await.unwrap()[0].payload, json!("other"));
-        assert_eq!(target.get_run("other").await.unwrap(), finished_at("other", 1));
+            error: the target differs from the source: 2 rows with different content, 1 row only in the target\n"
+        );
+        assert_eq!(
+            target.list_logs_by_run("same").await.unwrap()[0].payload,
+            json!("other")
+        );
+        assert_eq!(
+            target.get_run("other").await.unwrap(),
+            finished_at("other", 1)
+        );
     }
 }
 

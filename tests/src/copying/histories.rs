@@ -16,22 +16,36 @@ on_each_pair! {
     async fn everything_is_copied_to_the_byte_and_a_repetition_changes_nothing(from, to) {
         let (source, target) = stores(from, to).await;
         fill(&source).await;
-        let (summary, differences) = run_copy(HistoryCopy::new(source.clone(), target.clone()).last()).await;
+        let (summary, differences) =
+            run_copy(HistoryCopy::new(source.clone(), target.clone()).last()).await;
         assert!(summary.is_complete(), "{summary:?}");
         assert_eq!(differences, []);
-        assert_eq!((summary.copied.runs.copied, summary.copied.events.copied), (1_100, 3_000));
+        assert_eq!(
+            (summary.copied.runs.copied, summary.copied.events.copied),
+            (1_100, 3_000)
+        );
         let verified = summary.verified.unwrap();
         assert_eq!((verified.runs.same, verified.events.same), (1_100, 3_000));
         assert_eq!(verified.source, verified.target);
 
-        let (again, differences) = run_copy(HistoryCopy::new(source.clone(), target.clone()).last()).await;
+        let (again, differences) =
+            run_copy(HistoryCopy::new(source.clone(), target.clone()).last()).await;
         assert!(again.is_complete() && differences.is_empty(), "{again:?}");
-        assert_eq!((again.copied.runs.copied, again.copied.events.copied), (0, 0));
-        assert_eq!((again.copied.runs.same, again.copied.events.same), (1_100, 3_000));
+        assert_eq!(
+            (again.copied.runs.copied, again.copied.events.copied),
+            (0, 0)
+        );
+        assert_eq!(
+            (again.copied.runs.same, again.copied.events.same),
+            (1_100, 3_000)
+        );
         assert_eq!(again.verified.unwrap().target, verified.source);
 
         for id in ["r-0", "r-1", "r-2", "r-5"] {
-            assert_eq!(target.get_run(id).await.unwrap(), source.get_run(id).await.unwrap());
+            assert_eq!(
+                target.get_run(id).await.unwrap(),
+                source.get_run(id).await.unwrap()
+            );
         }
         let events = source.list_logs_by_run("r-7").await.unwrap();
         assert_eq!(target.list_logs_by_run("r-7").await.unwrap(), events);
@@ -41,13 +55,26 @@ on_each_pair! {
     async fn a_cursor_of_the_source_continues_in_the_target(from, to) {
         let (source, target) = stores(from, to).await;
         for number in 0..10 {
-            source.start_run(&running_at(&format!("r-{number}"), number)).await.unwrap();
+            source
+                .start_run(&running_at(&format!("r-{number}"), number))
+                .await
+                .unwrap();
         }
         let query = RunQuery::default();
-        let first = source.page_runs(&query, ListOrder::NewestFirst, &PageRequest::first(4)).await.unwrap();
+        let first = source
+            .page_runs(&query, ListOrder::NewestFirst, &PageRequest::first(4))
+            .await
+            .unwrap();
         run_copy(HistoryCopy::new(source, target.clone())).await;
         let cursor: Cursor = first.next.unwrap();
-        let second = target.page_runs(&query, ListOrder::NewestFirst, &PageRequest::first(4).at(cursor)).await.unwrap();
+        let second = target
+            .page_runs(
+                &query,
+                ListOrder::NewestFirst,
+                &PageRequest::first(4).at(cursor),
+            )
+            .await
+            .unwrap();
         assert_eq!(ids(&second.items), ["r-5", "r-4", "r-3", "r-2"]);
     }
 
@@ -61,7 +88,10 @@ on_each_pair! {
         run_copy(copy.clone()).await;
         source.finish_run("b", &stats()).await.unwrap();
         // A finish with 1e300 is written by its own statement.
-        source.finish_run("c", &stats().runtime_seconds(1e300)).await.unwrap();
+        source
+            .finish_run("c", &stats().runtime_seconds(1e300))
+            .await
+            .unwrap();
         source.append_log(&event("b", 2)).await.unwrap();
         source.start_run(&finished_at("d", 1)).await.unwrap();
         source.append_log(&event("d", 0)).await.unwrap();
@@ -69,17 +99,30 @@ on_each_pair! {
         let (behind, differences) = run_copy(copy.clone().last().unverified()).await;
         assert!(behind.is_complete(), "{behind:?} {differences:?}");
         let tallies = (behind.copied.runs, behind.copied.events);
-        assert_eq!((tallies.0.same, tallies.0.finished, tallies.0.copied), (1, 2, 1));
+        assert_eq!(
+            (tallies.0.same, tallies.0.finished, tallies.0.copied),
+            (1, 2, 1)
+        );
         assert_eq!((tallies.1.same, tallies.1.copied), (3, 2));
         for id in ["a", "b", "c", "d"] {
-            assert_eq!(target.get_run(id).await.unwrap(), source.get_run(id).await.unwrap());
+            assert_eq!(
+                target.get_run(id).await.unwrap(),
+                source.get_run(id).await.unwrap()
+            );
         }
         assert!(run_copy(copy.last()).await.0.is_complete());
     }
 
     async fn rows_of_the_target_with_other_content_are_reported_and_left_alone(from, to) {
         let (source, target) = stores(from, to).await;
-        for id in ["finished", "finished-there", "other-start", "other-start-finished", "same", "event"] {
+        for id in [
+            "finished",
+            "finished-there",
+            "other-start",
+            "other-start-finished",
+            "same",
+            "event",
+        ] {
             source.start_run(&running(id)).await.unwrap();
             source.append_log(&event(id, 1)).await.unwrap();
             let run = match id.starts_with("other-start") {
@@ -91,11 +134,22 @@ on_each_pair! {
         for id in ["finished", "other-start-finished"] {
             source.finish_run(id, &stats()).await.unwrap();
         }
-        target.finish_run("finished", &finished_at("x", 1).stats()).await.unwrap();
+        target
+            .finish_run("finished", &finished_at("x", 1).stats())
+            .await
+            .unwrap();
         target.finish_run("finished-there", &stats()).await.unwrap();
-        target.append_log(&with(event("event", 1), |event| event.payload = json!("other"))).await.unwrap();
+        target
+            .append_log(&with(event("event", 1), |event| {
+                event.payload = json!("other")
+            }))
+            .await
+            .unwrap();
         target.start_run(&running("only-there")).await.unwrap();
-        let before: Vec<SkillRun> = target.list_runs_filtered(&Default::default(), Default::default()).await.unwrap();
+        let before: Vec<SkillRun> = target
+            .list_runs_filtered(&Default::default(), Default::default())
+            .await
+            .unwrap();
 
         let conflicts = [
             difference(event_key("event", 1), DifferenceKind::Conflict),
@@ -104,24 +158,55 @@ on_each_pair! {
             difference(run_key("other-start"), DifferenceKind::Conflict),
             difference(run_key("other-start-finished"), DifferenceKind::Conflict),
         ];
-        let (summary, mut differences) = run_copy(HistoryCopy::new(source.clone(), target.clone())).await;
+        let (summary, mut differences) =
+            run_copy(HistoryCopy::new(source.clone(), target.clone())).await;
         differences.sort_by_key(|difference| difference.to_string());
-        assert_eq!(summary.shortfall().unwrap().to_string(), "5 rows with different content");
+        assert_eq!(
+            summary.shortfall().unwrap().to_string(),
+            "5 rows with different content"
+        );
         assert_eq!(differences, conflicts);
-        assert_eq!((summary.copied.events.behind, summary.copied.events.blocked), (0, 4));
-        assert_eq!(target.list_runs_filtered(&Default::default(), Default::default()).await.unwrap(), before);
+        assert_eq!(
+            (summary.copied.events.behind, summary.copied.events.blocked),
+            (0, 4)
+        );
+        assert_eq!(
+            target
+                .list_runs_filtered(&Default::default(), Default::default())
+                .await
+                .unwrap(),
+            before
+        );
         // Events of another run are not mixed into it.
         assert_eq!(target.list_logs_by_run("finished").await.unwrap(), []);
         assert_eq!(target.list_logs_by_run("same").await.unwrap().len(), 1);
-        assert_eq!(target.list_logs_by_run("event").await.unwrap()[0].payload, json!("other"));
+        assert_eq!(
+            target.list_logs_by_run("event").await.unwrap()[0].payload,
+            json!("other")
+        );
 
         let (summary, differences) = run_copy(HistoryCopy::new(source, target).last()).await;
         assert!(!summary.is_complete());
-        assert!(differences.contains(&difference(run_key("only-there"), DifferenceKind::Extra)), "{differences:?}");
-        assert!(differences.contains(&difference(event_key("finished", 1), DifferenceKind::Missing)), "{differences:?}");
-        assert!(conflicts.iter().all(|conflict| differences.contains(conflict)), "{differences:?}");
+        assert!(
+            differences.contains(&difference(run_key("only-there"), DifferenceKind::Extra)),
+            "{differences:?}"
+        );
+        assert!(
+            differences.contains(&difference(
+                event_key("finished", 1),
+                DifferenceKind::Missing
+            )),
+            "{differences:?}"
+        );
+        assert!(
+            conflicts
+                .iter()
+                .all(|conflict| differences.contains(conflict)),
+            "{differences:?}"
+        );
         assert_eq!(differences.len(), 5 + 1 + 4);
-        let shortfall = "5 rows with different content, 4 rows missing or unfinished, 1 row only in the target";
+        let shortfall =
+            "5 rows with different content, 4 rows missing or unfinished, 1 row only in the target";
         assert_eq!(summary.shortfall().unwrap().to_string(), shortfall);
         assert!(!summary.counts.is_empty());
     }
@@ -135,10 +220,13 @@ on_each_pair! {
         let copy = HistoryCopy::new(source, target.clone());
         let (summary, differences) = run_copy(copy.clone().last()).await;
         assert!(!summary.is_complete());
-        assert_eq!(differences, [
-            difference(event_key("r", 1), DifferenceKind::Missing),
-            difference(event_key("r", 2), DifferenceKind::Extra),
-        ]);
+        assert_eq!(
+            differences,
+            [
+                difference(event_key("r", 1), DifferenceKind::Missing),
+                difference(event_key("r", 2), DifferenceKind::Extra),
+            ]
+        );
         let (summary, differences) = run_copy(copy).await;
         assert!(summary.is_complete() && differences.is_empty());
         assert_eq!(target.list_logs_by_run("r").await.unwrap().len(), 2);
@@ -153,7 +241,10 @@ on_each_pair! {
         assert!(summary.is_complete() && differences.is_empty());
         let (summary, differences) = run_copy(copy.verified()).await;
         assert!(!summary.is_complete());
-        assert_eq!(differences, [difference(run_key("b"), DifferenceKind::Extra)]);
+        assert_eq!(
+            differences,
+            [difference(run_key("b"), DifferenceKind::Extra)]
+        );
     }
 
     async fn rows_written_during_a_copy_are_left_to_a_further_pass(from, to) {
@@ -162,17 +253,23 @@ on_each_pair! {
             source.start_run(&running(id)).await.unwrap();
         }
         // Between the reads of the runs and of the events.
-        let write = || write_from_another_program(from, async |store: AuditStore| {
-            store.start_run(&running("b")).await.unwrap();
-            store.append_log(&event("b", 1)).await.unwrap();
-        });
+        let write = || {
+            write_from_another_program(from, async |store: AuditStore| {
+                store.start_run(&running("b")).await.unwrap();
+                store.append_log(&event("b", 1)).await.unwrap();
+            })
+        };
         let copy = HistoryCopy::new(source, target.clone());
         let (summary, differences) = run_copy_with(copy.clone(), |notice| {
             if let Notice::Read { runs: 2, .. } = notice {
                 write();
             }
-        }).await;
-        assert!(summary.is_complete() && differences.is_empty(), "{differences:?}");
+        })
+        .await;
+        assert!(
+            summary.is_complete() && differences.is_empty(),
+            "{differences:?}"
+        );
         let events = summary.copied.events;
         assert_eq!((events.copied, events.behind, events.orphans), (0, 1, 0));
         let (summary, _) = run_copy(copy.last()).await;
@@ -185,7 +282,11 @@ on_each_pair! {
         source.start_run(&running("a")).await.unwrap();
         let copy = HistoryCopy::new(source, target).verified();
         let (summary, differences) = run_copy_with(copy.clone(), |notice| {
-            if let Notice::Begun { is_verification: true, .. } = notice {
+            if let Notice::Begun {
+                is_verification: true,
+                ..
+            } = notice
+            {
                 write_from_another_program(from, async |store: AuditStore| {
                     store.append_log(&event("a", 1)).await.unwrap();
                     store.start_run(&running("b")).await.unwrap();
@@ -193,14 +294,21 @@ on_each_pair! {
                     store.finish_run("a", &stats()).await.unwrap();
                 });
             }
-        }).await;
-        assert_eq!(summary.shortfall().unwrap().to_string(), "4 rows missing or unfinished");
-        assert_eq!(differences, [
-            difference(run_key("b"), DifferenceKind::Missing),
-            difference(run_key("a"), DifferenceKind::Unfinished),
-            difference(event_key("a", 1), DifferenceKind::Missing),
-            difference(event_key("b", 1), DifferenceKind::Missing),
-        ]);
+        })
+        .await;
+        assert_eq!(
+            summary.shortfall().unwrap().to_string(),
+            "4 rows missing or unfinished"
+        );
+        assert_eq!(
+            differences,
+            [
+                difference(run_key("b"), DifferenceKind::Missing),
+                difference(run_key("a"), DifferenceKind::Unfinished),
+                difference(event_key("a", 1), DifferenceKind::Missing),
+                difference(event_key("b", 1), DifferenceKind::Missing),
+            ]
+        );
         assert!(!summary.counts.is_empty());
         assert!(run_copy(copy).await.0.is_complete());
     }
@@ -212,10 +320,26 @@ on_each_pair! {
         let copy = HistoryCopy::new(source, target);
         run_copy(copy.clone()).await;
         let db = to.connection().await;
-        let texts = ["skill_id", "caller_id", "channel_id", "parent_run_id", "status", "output", "error"];
-        let numbers = ["started_at", "finished_at", "tool_calls", "runtime_seconds", "total_input_tokens",
-            "total_output_tokens", "total_thinking_tokens"];
-        let changes = texts.map(|column| ("skill_runs", column, format!("{column} || 'x'")))
+        let texts = [
+            "skill_id",
+            "caller_id",
+            "channel_id",
+            "parent_run_id",
+            "status",
+            "output",
+            "error",
+        ];
+        let numbers = [
+            "started_at",
+            "finished_at",
+            "tool_calls",
+            "runtime_seconds",
+            "total_input_tokens",
+            "total_output_tokens",
+            "total_thinking_tokens",
+        ];
+        let changes = texts
+            .map(|column| ("skill_runs", column, format!("{column} || 'x'")))
             .into_iter()
             .chain(numbers.map(|column| ("skill_runs", column, format!("{column} + 1"))))
             .chain([
@@ -229,25 +353,45 @@ on_each_pair! {
             let before: Vec<String> = fetch(&db, &stored).await;
             execute(&db, &format!("UPDATE {table} SET {column} = {change}")).await;
             let (summary, differences) = run_copy(copy.clone().last()).await;
-            let row = if table == "skill_runs" { run_key("r") } else { event_key("r", 1) };
-            assert_eq!(differences, [difference(row, DifferenceKind::Conflict)], "{column}");
+            let row = if table == "skill_runs" {
+                run_key("r")
+            } else {
+                event_key("r", 1)
+            };
+            assert_eq!(
+                differences,
+                [difference(row, DifferenceKind::Conflict)],
+                "{column}"
+            );
             let verified = summary.verified.unwrap();
             assert_ne!(verified.source, verified.target, "{column}");
-            let kind = if numbers.contains(&column) || column == "created_at" { "numeric" } else { "text" };
+            let kind = if numbers.contains(&column) || column == "created_at" {
+                "numeric"
+            } else {
+                "text"
+            };
             let value = before[0].replace('\'', "''");
-            execute(&db, &format!("UPDATE {table} SET {column} = CAST('{value}' AS {kind})")).await;
+            execute(
+                &db,
+                &format!("UPDATE {table} SET {column} = CAST('{value}' AS {kind})"),
+            )
+            .await;
         }
         assert!(run_copy(copy.last()).await.0.is_complete());
     }
 
     async fn an_empty_history_equals_only_an_empty_one(from, to) {
         let (source, target) = stores(from, to).await;
-        let (summary, differences) = run_copy(HistoryCopy::new(source.clone(), target.clone()).last()).await;
+        let (summary, differences) =
+            run_copy(HistoryCopy::new(source.clone(), target.clone()).last()).await;
         assert!(summary.is_complete() && differences.is_empty());
         target.start_run(&running("only-there")).await.unwrap();
         let (summary, differences) = run_copy(HistoryCopy::new(source, target).last()).await;
         assert!(!summary.is_complete());
-        assert_eq!(differences, [difference(run_key("only-there"), DifferenceKind::Extra)]);
+        assert_eq!(
+            differences,
+            [difference(run_key("only-there"), DifferenceKind::Extra)]
+        );
     }
 }
 

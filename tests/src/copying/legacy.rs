@@ -89,7 +89,10 @@ on_each_backend! {
         legacy.run("'top'", "inputs = '{ \"x\": 1.0, \"y\": [] }', finished_at = 1700000010, status = 'ok', \
             output = 'out', error = 'err', tool_calls = 3, runtime_seconds = 1.5, total_input_tokens = 4, \
             total_output_tokens = 5, total_thinking_tokens = 6");
-        legacy.run("'child'", "parent_run_id = 'top', caller_id = NULL, output = NULL, runtime_seconds = 2");
+        legacy.run(
+            "'child'",
+            "parent_run_id = 'top', caller_id = NULL, output = NULL, runtime_seconds = 2",
+        );
         legacy.event("'top'", "0", "'{\"b\":1,  \"a\":12345678901234567890123}'");
         legacy.event("'top'", "1", "'\"text\"'");
         let (summary, differences) = legacy.copied_to(database).await;
@@ -98,7 +101,20 @@ on_each_backend! {
 
         let store = database.store().await;
         let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
-        let expected = with(SkillRun::new("top", "skill", at(1_700_000_000)), |run| { run.caller_id = "caller".into(); run.channel_id = "channel".into(); run.inputs = object(json!({"x": 1.0, "y": []})); run.finished_at = Some(at(1_700_000_010)); run.status = RunStatus::OK; run.output = "out".into(); run.error = "err".into(); run.tool_calls = 3; run.runtime_seconds = 1.5; run.total_input_tokens = 4; run.total_output_tokens = 5; run.total_thinking_tokens = 6; });
+        let expected = with(SkillRun::new("top", "skill", at(1_700_000_000)), |run| {
+            run.caller_id = "caller".into();
+            run.channel_id = "channel".into();
+            run.inputs = object(json!({"x": 1.0, "y": []}));
+            run.finished_at = Some(at(1_700_000_010));
+            run.status = RunStatus::OK;
+            run.output = "out".into();
+            run.error = "err".into();
+            run.tool_calls = 3;
+            run.runtime_seconds = 1.5;
+            run.total_input_tokens = 4;
+            run.total_output_tokens = 5;
+            run.total_thinking_tokens = 6;
+        });
         assert_eq!(store.get_run("top").await.unwrap(), expected);
         let child = store.get_run("child").await.unwrap();
         assert_eq!(child.parent_run_id.as_deref(), Some("top"));
@@ -110,19 +126,32 @@ on_each_backend! {
 
         // JSON is copied to the byte, even numbers that no program can represent.
         let db = database.connection().await;
-        assert_eq!(fetch::<String>(&db, "SELECT inputs FROM skill_runs WHERE id = 'top'").await, ["{ \"x\": 1.0, \"y\": [] }"]);
-        let payload = fetch::<String>(&db, "SELECT payload FROM skill_run_logs WHERE sequence = 0").await;
+        assert_eq!(
+            fetch::<String>(&db, "SELECT inputs FROM skill_runs WHERE id = 'top'").await,
+            ["{ \"x\": 1.0, \"y\": [] }"]
+        );
+        let payload =
+            fetch::<String>(&db, "SELECT payload FROM skill_run_logs WHERE sequence = 0").await;
         assert_eq!(payload, ["{\"b\":1,  \"a\":12345678901234567890123}"]);
     }
 
     async fn text_that_is_not_json_is_preserved_and_reported(database) {
         let legacy = Legacy::new();
         let deep = format!("{}{}", "[".repeat(70), "]".repeat(70));
-        for (id, inputs) in [("a", ""), ("b", "{\"x\":"), ("c", "[1]"), ("d", "null"), ("e", "{\"deep\":1e999}")] {
+        for (id, inputs) in [
+            ("a", ""),
+            ("b", "{\"x\":"),
+            ("c", "[1]"),
+            ("d", "null"),
+            ("e", "{\"deep\":1e999}"),
+        ] {
             legacy.run(&format!("'{id}'"), &format!("inputs = '{inputs}'"));
         }
         legacy.run("'f'", "inputs = NULL");
-        for (seq, payload) in ["", "{\"x\":", "\"\\ud800\"", &deep, "1 2", "1e999"].iter().enumerate() {
+        for (seq, payload) in ["", "{\"x\":", "\"\\ud800\"", &deep, "1 2", "1e999"]
+            .iter()
+            .enumerate()
+        {
             legacy.event("'a'", &seq.to_string(), &format!("'{payload}'"));
         }
         legacy.event("'a'", "6", "NULL");
@@ -130,18 +159,39 @@ on_each_backend! {
         assert!(summary.is_complete(), "{differences:?}");
         let of_run = |id, reason| adapted(run_key(id), reason);
         let mut expected = vec![
-            of_run("a", "inputs was empty; stored in the member \"legacy_inputs\""),
-            of_run("b", "inputs was not usable JSON; stored in the member \"legacy_inputs\""),
-            of_run("c", "inputs was not a JSON object; stored in the member \"legacy_inputs\""),
+            of_run(
+                "a",
+                "inputs was empty; stored in the member \"legacy_inputs\"",
+            ),
+            of_run(
+                "b",
+                "inputs was not usable JSON; stored in the member \"legacy_inputs\"",
+            ),
+            of_run(
+                "c",
+                "inputs was not a JSON object; stored in the member \"legacy_inputs\"",
+            ),
             of_run("d", "inputs was null; stored as an empty object"),
-            of_run("e", "inputs was not usable JSON; stored in the member \"legacy_inputs\""),
+            of_run(
+                "e",
+                "inputs was not usable JSON; stored in the member \"legacy_inputs\"",
+            ),
         ];
-        expected.push(adapted(event_key("a", 0), "payload was empty; stored as a JSON string"));
+        expected.push(adapted(
+            event_key("a", 0),
+            "payload was empty; stored as a JSON string",
+        ));
         expected.extend((1..6).map(|seq| {
-            adapted(event_key("a", seq), "payload was not usable JSON; stored as a JSON string")
+            adapted(
+                event_key("a", seq),
+                "payload was not usable JSON; stored as a JSON string",
+            )
         }));
         assert_eq!(differences, expected);
-        assert_eq!((summary.copied.runs.adapted, summary.copied.events.adapted), (5, 6));
+        assert_eq!(
+            (summary.copied.runs.adapted, summary.copied.events.adapted),
+            (5, 6)
+        );
 
         let store = database.store().await;
         for (id, inputs) in [
@@ -156,7 +206,10 @@ on_each_backend! {
         }
         let events = store.list_logs_by_run("a").await.unwrap();
         let payloads: Vec<_> = events.into_iter().map(|event| event.payload).collect();
-        assert_eq!(json!(payloads), json!(["", "{\"x\":", "\"\\ud800\"", deep, "1 2", "1e999", null]));
+        assert_eq!(
+            json!(payloads),
+            json!(["", "{\"x\":", "\"\\ud800\"", deep, "1 2", "1e999", null])
+        );
     }
 
     async fn an_event_without_a_run_is_reported_and_is_not_a_failure(database) {
@@ -167,9 +220,13 @@ on_each_backend! {
         }
         let (summary, differences) = legacy.copied_to(database).await;
         assert!(summary.is_complete(), "{differences:?}");
-        let orphans = ["gone", "run too", "zzz"].map(|id| difference(event_key(id, 1), DifferenceKind::Orphan));
+        let orphans = ["gone", "run too", "zzz"]
+            .map(|id| difference(event_key(id, 1), DifferenceKind::Orphan));
         assert_eq!(differences, orphans);
-        assert_eq!((summary.copied.events.copied, summary.copied.events.orphans), (1, 3));
+        assert_eq!(
+            (summary.copied.events.copied, summary.copied.events.orphans),
+            (1, 3)
+        );
         let verified = summary.verified.unwrap();
         assert_eq!(verified.source, verified.target);
     }
@@ -179,12 +236,18 @@ on_each_backend! {
         legacy.run("'a'", "skill_id = CAST(x'ff41' AS TEXT), caller_id = x'42', channel_id = 'x' || char(0), \
             output = 'y' || char(0), started_at = 'soon', finished_at = 9e300, tool_calls = -1, runtime_seconds = -2, \
             total_input_tokens = 'many', total_output_tokens = 2.5, total_thinking_tokens = x'00'");
-        legacy.run("'b'", "runtime_seconds = 9e999, started_at = 1.25, status = NULL, skill_id = NULL");
+        legacy.run(
+            "'b'",
+            "runtime_seconds = 9e999, started_at = 1.25, status = NULL, skill_id = NULL",
+        );
         legacy.event("'a'", "1", "x'7b7d'");
         legacy.event("'a'", "2", "CAST(x'22ff22' AS TEXT)");
         let (summary, differences) = legacy.copied_to(database).await;
         assert!(summary.is_complete(), "{differences:?}");
-        assert_eq!((summary.copied.runs.adapted, summary.copied.events.adapted), (2, 2));
+        assert_eq!(
+            (summary.copied.runs.adapted, summary.copied.events.adapted),
+            (2, 2)
+        );
         let reasons: Vec<String> = differences.iter().map(ToString::to_string).collect();
         for reason in [
             "run \"a\" was adapted: total_input_tokens was 'many'; stored as 0",
@@ -196,60 +259,116 @@ on_each_backend! {
             "run \"a\" was adapted: skill_id was not UTF-8 (invalid bytes became U+FFFD); stored as text",
             "event 2 of run \"a\" was adapted: payload was not UTF-8 (invalid bytes became U+FFFD); stored as text",
         ] {
-            assert!(reasons.iter().any(|found| found == reason), "{reason}: {reasons:#?}");
+            assert!(
+                reasons.iter().any(|found| found == reason),
+                "{reason}: {reasons:#?}"
+            );
         }
         let store = database.store().await;
         let a = store.get_run("a").await.unwrap();
-        assert_eq!((a.skill_id.as_str(), a.caller_id.as_str(), a.channel_id.as_str()), ("\u{fffd}A", "B", "x\u{fffd}"));
-        assert_eq!((a.tool_calls, a.total_input_tokens, a.total_output_tokens, a.runtime_seconds), (0, 0, 2, 0.0));
+        assert_eq!(
+            (
+                a.skill_id.as_str(),
+                a.caller_id.as_str(),
+                a.channel_id.as_str()
+            ),
+            ("\u{fffd}A", "B", "x\u{fffd}")
+        );
+        assert_eq!(
+            (
+                a.tool_calls,
+                a.total_input_tokens,
+                a.total_output_tokens,
+                a.runtime_seconds
+            ),
+            (0, 0, 2, 0.0)
+        );
         let b = store.get_run("b").await.unwrap();
-        assert_eq!(b.started_at, DateTime::from_timestamp_millis(1_250).unwrap());
-        assert_eq!((b.skill_id.as_str(), b.status.as_str(), b.runtime_seconds), ("", "", 0.0));
+        assert_eq!(
+            b.started_at,
+            DateTime::from_timestamp_millis(1_250).unwrap()
+        );
+        assert_eq!(
+            (b.skill_id.as_str(), b.status.as_str(), b.runtime_seconds),
+            ("", "", 0.0)
+        );
         let events = store.list_logs_by_run("a").await.unwrap();
-        assert_eq!((&events[0].payload, &events[1].payload), (&json!({}), &json!("\u{fffd}")));
+        assert_eq!(
+            (&events[0].payload, &events[1].payload),
+            (&json!({}), &json!("\u{fffd}"))
+        );
     }
 
     async fn rows_that_cannot_be_converted_are_refused_and_the_others_copied(database) {
         let legacy = Legacy::new();
-        for id in ["'a'", "''", "NULL", "x'62'", "CAST(x'62ff' AS TEXT)", "'c'", "'c'", "'d'"] {
+        for id in [
+            "'a'",
+            "''",
+            "NULL",
+            "x'62'",
+            "CAST(x'62ff' AS TEXT)",
+            "'c'",
+            "'c'",
+            "'d'",
+        ] {
             legacy.run(id, "status = 'ok'");
         }
-        legacy.sql(&format!("UPDATE skill_runs SET skill_id = '{}' WHERE id = 'd'", "x".repeat(256)));
-        for (run_id, seq) in [("'a'", "1"), ("'a'", "'x'"), ("NULL", "1"), ("'a'", "-1"), ("'a'", "1"), ("'d'", "1")] {
+        legacy.sql(&format!(
+            "UPDATE skill_runs SET skill_id = '{}' WHERE id = 'd'",
+            "x".repeat(256)
+        ));
+        for (run_id, seq) in [
+            ("'a'", "1"),
+            ("'a'", "'x'"),
+            ("NULL", "1"),
+            ("'a'", "-1"),
+            ("'a'", "1"),
+            ("'d'", "1"),
+        ] {
             legacy.event(run_id, seq, "'1'");
         }
         let (summary, differences) = legacy.copied_to(database).await;
         assert!(!summary.is_complete());
         let mut differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
         differences.sort();
-        assert_eq!(differences, [
-            "a run without a usable id can't be copied: id is not UTF-8 text",
-            "a run without a usable id can't be copied: key has the wrong type; affected rows: 2",
-            "an event without a usable key can't be copied: key has the wrong type; affected rows: 2",
-            "event -1 of run \"a\" can't be copied: seq is -1, less than 0",
-            "event 1 of run \"a\" can't be copied: key is a duplicate",
-            "event 1 of run \"d\" is missing from the target",
-            "run \"\" can't be copied: id is empty",
-            "run \"c\" can't be copied: key is a duplicate",
-            "run \"d\" can't be copied: skill_id has 256 bytes, more than 255",
-        ]);
+        assert_eq!(
+            differences,
+            [
+                "a run without a usable id can't be copied: id is not UTF-8 text",
+                "a run without a usable id can't be copied: key has the wrong type; affected rows: 2",
+                "an event without a usable key can't be copied: key has the wrong type; affected rows: 2",
+                "event -1 of run \"a\" can't be copied: seq is -1, less than 0",
+                "event 1 of run \"a\" can't be copied: key is a duplicate",
+                "event 1 of run \"d\" is missing from the target",
+                "run \"\" can't be copied: id is empty",
+                "run \"c\" can't be copied: key is a duplicate",
+                "run \"d\" can't be copied: skill_id has 256 bytes, more than 255",
+            ]
+        );
         let store = database.store().await;
-        let mut stored = store.list_runs_filtered(&Default::default(), Default::default()).await.unwrap();
+        let mut stored = store
+            .list_runs_filtered(&Default::default(), Default::default())
+            .await
+            .unwrap();
         stored.sort_by(|left, right| left.id.cmp(&right.id));
         assert_eq!(ids(&stored), ["a", "c"]);
         assert_eq!(store.list_logs_by_run("a").await.unwrap().len(), 1);
     }
 
     async fn pages_lose_no_rows_whatever_keys_the_tables_have(database) {
-        let with_keys = |options: &str| format!(
-            "CREATE TABLE skill_runs ({RUNS}, PRIMARY KEY (id)){options}; \
+        let with_keys = |options: &str| {
+            format!(
+                "CREATE TABLE skill_runs ({RUNS}, PRIMARY KEY (id)){options}; \
              CREATE TABLE skill_run_logs ({EVENTS}, PRIMARY KEY (run_id, seq)){options};"
-        );
+            )
+        };
         for tables in [
             with_keys(""),
             with_keys(" WITHOUT ROWID"),
-            format!("CREATE TABLE skill_runs (number INTEGER PRIMARY KEY, {RUNS}); \
-                CREATE TABLE skill_run_logs (id INTEGER PRIMARY KEY, {EVENTS});"),
+            format!(
+                "CREATE TABLE skill_runs (number INTEGER PRIMARY KEY, {RUNS}); \
+                CREATE TABLE skill_run_logs (id INTEGER PRIMARY KEY, {EVENTS});"
+            ),
         ] {
             let legacy = Legacy::with_tables(&tables);
             legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 2500) \
@@ -261,7 +380,10 @@ on_each_backend! {
             let target = TestDatabase::create(database.backend()).await;
             let (summary, differences) = legacy.copied_to(&target).await;
             assert!(summary.is_complete(), "{differences:?}");
-            assert_eq!((summary.copied.runs.copied, summary.copied.events.copied), (2_500, 2_500));
+            assert_eq!(
+                (summary.copied.runs.copied, summary.copied.events.copied),
+                (2_500, 2_500)
+            );
             assert_eq!(summary.verified.unwrap().events.same, 2_500);
             target.drop().await;
         }
@@ -276,8 +398,14 @@ on_each_backend! {
         legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 2001) \
             INSERT INTO skill_runs (id, status) SELECT 'x' || ((value + 1) / 2), 'ok' FROM n;");
         let (summary, _) = legacy.copied_to(database).await;
-        assert_eq!((summary.copied.events.copied, summary.copied.events.refused), (1_501, 1_499));
-        assert_eq!((summary.copied.runs.copied, summary.copied.runs.refused), (1_002, 1_000));
+        assert_eq!(
+            (summary.copied.events.copied, summary.copied.events.refused),
+            (1_501, 1_499)
+        );
+        assert_eq!(
+            (summary.copied.runs.copied, summary.copied.runs.refused),
+            (1_002, 1_000)
+        );
     }
 
     async fn a_page_that_ends_with_a_non_utf8_key_is_not_the_last(database) {
@@ -295,8 +423,12 @@ on_each_backend! {
         legacy.run("'a'", "output = printf('%.*c', 16777217, 'x')");
         legacy.run("'b'", "output = printf('%.*c', 16777216, 'x')");
         let (summary, differences) = legacy.copied_to(database).await;
-        assert_eq!((summary.copied.runs.copied, summary.copied.runs.refused), (1, 1));
-        let expected = "run \"a\" can't be copied: output has 16777217 bytes, more than the limit of 16777216";
+        assert_eq!(
+            (summary.copied.runs.copied, summary.copied.runs.refused),
+            (1, 1)
+        );
+        let expected =
+            "run \"a\" can't be copied: output has 16777217 bytes, more than the limit of 16777216";
         assert_eq!(differences[0].to_string(), expected);
     }
 
@@ -313,16 +445,26 @@ on_each_backend! {
         let uncommitted = "PRAGMA cache_size = 1; BEGIN; \
             WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 20000) \
             INSERT INTO skill_run_logs SELECT 'a', value, 'm', '1', 1 FROM n; SELECT 'written';\n";
-        program.stdin.as_mut().unwrap().write_all(uncommitted.as_bytes()).unwrap();
+        program
+            .stdin
+            .as_mut()
+            .unwrap()
+            .write_all(uncommitted.as_bytes())
+            .unwrap();
         let mut written = String::new();
-        BufReader::new(program.stdout.as_mut().unwrap()).read_line(&mut written).unwrap();
+        BufReader::new(program.stdout.as_mut().unwrap())
+            .read_line(&mut written)
+            .unwrap();
         assert_eq!(written, "written\n");
         program.kill().unwrap();
         program.wait().unwrap();
         assert!(legacy.folder.path().join("old.db-journal").exists());
         let (summary, differences) = legacy.copied_to(database).await;
         assert!(summary.is_complete(), "{differences:?}");
-        assert_eq!((summary.copied.runs.copied, summary.copied.events.copied), (1, 0));
+        assert_eq!(
+            (summary.copied.runs.copied, summary.copied.events.copied),
+            (1, 0)
+        );
     }
 
     async fn the_legacy_database_is_left_unchanged_and_may_stay_in_use(database) {
@@ -341,15 +483,23 @@ on_each_backend! {
             assert!(source.clone().close().await.is_ok());
             let left: Vec<_> = fs::read_dir(legacy.folder.path()).unwrap().collect();
             assert_eq!(left.len(), 1, "{left:?}");
-            let copy = HistoryCopy::new(LegacyStore::connect(&legacy.url()).await.unwrap(), store.clone());
+            let copy = HistoryCopy::new(
+                LegacyStore::connect(&legacy.url()).await.unwrap(),
+                store.clone(),
+            );
 
-            legacy.sql("UPDATE skill_runs SET finished_at = 1700000009, status = 'ok', output = 'done'");
+            legacy.sql(
+                "UPDATE skill_runs SET finished_at = 1700000009, status = 'ok', output = 'done'",
+            );
             legacy.event("'a'", "2", "'2'");
             legacy.run("'b'", "status = 'running'");
             let (summary, differences) = run_copy(copy.last()).await;
             assert!(summary.is_complete(), "{differences:?}");
             let tallies = (summary.copied.runs, summary.copied.events);
-            assert_eq!((tallies.0.finished, tallies.0.copied, tallies.1.copied), (1, 1, 1));
+            assert_eq!(
+                (tallies.0.finished, tallies.0.copied, tallies.1.copied),
+                (1, 1, 1)
+            );
             assert_eq!(store.get_run("a").await.unwrap().output, "done");
             target.drop().await;
         }
@@ -357,15 +507,27 @@ on_each_backend! {
 
     async fn copied_runs_work_with_every_method(database) {
         let legacy = Legacy::new();
-        legacy.run("'a'", "started_at = 1700000001, finished_at = 1700000002, status = 'ok'");
+        legacy.run(
+            "'a'",
+            "started_at = 1700000001, finished_at = 1700000002, status = 'ok'",
+        );
         legacy.run("'b'", "parent_run_id = 'a', started_at = 1700000003");
         legacy.copied_to(database).await;
         let store = database.store().await;
-        assert_eq!(ids(&store.list_runs_by_skill("skill", None).await.unwrap()), ["b", "a"]);
-        assert_eq!(ids(&store.walk_parent_chain("b").await.unwrap()), ["b", "a"]);
+        assert_eq!(
+            ids(&store.list_runs_by_skill("skill", None).await.unwrap()),
+            ["b", "a"]
+        );
+        assert_eq!(
+            ids(&store.walk_parent_chain("b").await.unwrap()),
+            ["b", "a"]
+        );
         store.finish_run("b", &stats()).await.unwrap();
         assert_eq!(store.purge_older_than(at(0)).await.unwrap(), 1);
-        assert_eq!(ids(&store.list_runs_by_skill("skill", None).await.unwrap()), ["b"]);
+        assert_eq!(
+            ids(&store.list_runs_by_skill("skill", None).await.unwrap()),
+            ["b"]
+        );
     }
 }
 

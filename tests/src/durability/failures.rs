@@ -165,7 +165,9 @@ on_each_backend! {
 
     async fn waiting_for_a_free_connection_times_out(database) {
         let mut options = sea_orm::ConnectOptions::new(database.url());
-        options.max_connections(1).acquire_timeout(Duration::from_millis(200));
+        options
+            .max_connections(1)
+            .acquire_timeout(Duration::from_millis(200));
         let host = sea_orm::Database::connect(options).await.unwrap();
         let store = AuditStore::new(host.clone());
         store.initialize().await.unwrap();

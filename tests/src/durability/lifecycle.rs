@@ -29,7 +29,16 @@ on_each_backend! {
             // Calls made after the store is closed are refused.
             match call.await.unwrap() {
                 Ok(()) => acknowledged += 1,
-                Err(err) => assert!(matches!(err, Error::Backend { transient: false, .. }), "{err:?}"),
+                Err(err) => assert!(
+                    matches!(
+                        err,
+                        Error::Backend {
+                            transient: false,
+                            ..
+                        }
+                    ),
+                    "{err:?}"
+                ),
             }
         }
         let db = database.connection().await;
@@ -51,8 +60,21 @@ on_each_backend! {
         first.and(second).unwrap();
         for call in calls {
             // The call has completed, but its task may not have run since.
-            let answer = tokio::time::timeout(Duration::from_millis(500), call).await.unwrap().unwrap();
-            assert!(matches!(answer, Ok(()) | Err(Error::Backend { transient: false, .. })), "{answer:?}");
+            let answer = tokio::time::timeout(Duration::from_millis(500), call)
+                .await
+                .unwrap()
+                .unwrap();
+            assert!(
+                matches!(
+                    answer,
+                    Ok(())
+                        | Err(Error::Backend {
+                            transient: false,
+                            ..
+                        })
+                ),
+                "{answer:?}"
+            );
         }
     }
 
@@ -67,7 +89,16 @@ on_each_backend! {
             clone.get_run("r").await.map(drop),
         ];
         for answer in answers {
-            assert!(matches!(answer, Err(Error::Backend { transient: false, .. })), "{answer:?}");
+            assert!(
+                matches!(
+                    answer,
+                    Err(Error::Backend {
+                        transient: false,
+                        ..
+                    })
+                ),
+                "{answer:?}"
+            );
         }
         clone.close().await.unwrap();
     }
@@ -93,7 +124,11 @@ on_each_backend! {
             elsewhere.shutdown_background();
             for call in calls {
                 // The call is repeated by another such task, in this runtime.
-                tokio::time::timeout(PATIENCE, call).await.unwrap().unwrap().unwrap();
+                tokio::time::timeout(PATIENCE, call)
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .unwrap();
             }
             store.close().await.unwrap();
         }

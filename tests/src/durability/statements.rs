@@ -26,14 +26,23 @@ on_each_backend! {
         let start = sent();
         store.append_log(&event("r", 0)).await.unwrap();
         let append = sent();
-        store.append_logs(&[event("r", 1), event("r", 2)]).await.unwrap();
+        store
+            .append_logs(&[event("r", 1), event("r", 2)])
+            .await
+            .unwrap();
         let append_many = sent();
         store.finish_run("r", &stats()).await.unwrap();
         let finish = sent();
         store.start_run(&finished_at("s", 1)).await.unwrap();
         let record = sent();
 
-        for (statements, verb) in [(start, "INSERT"), (append, "INSERT"), (append_many, "INSERT"), (finish, "UPDATE"), (record, "INSERT")] {
+        for (statements, verb) in [
+            (start, "INSERT"),
+            (append, "INSERT"),
+            (append_many, "INSERT"),
+            (finish, "UPDATE"),
+            (record, "INSERT"),
+        ] {
             assert_eq!(statements.len(), 1, "{statements:?}");
             assert!(statements[0].starts_with(verb), "{statements:?}");
             assert!(!statements[0].contains("RETURNING"), "{statements:?}");
@@ -51,21 +60,33 @@ on_each_backend! {
         store.finish_run("r", &stats).await.unwrap();
         let statements = statements.lock().unwrap().clone();
         let verbs: Vec<_> = statements.iter().map(|sql| &sql[..6]).collect();
-        assert_eq!(verbs, ["INSERT", "SELECT", "INSERT", "SELECT", "UPDATE", "SELECT"]);
+        assert_eq!(
+            verbs,
+            ["INSERT", "SELECT", "INSERT", "SELECT", "UPDATE", "SELECT"]
+        );
     }
 
     async fn a_purge_uses_bounded_statements_without_returning(database) {
         let (store, statements) = watched(database).await;
         for number in 0..600 {
-            store.start_run(&finished_at(&number.to_string(), 1)).await.unwrap();
+            store
+                .start_run(&finished_at(&number.to_string(), 1))
+                .await
+                .unwrap();
         }
         statements.lock().unwrap().clear();
         assert_eq!(store.purge_older_than(at(2)).await.unwrap(), 600);
         let statements = statements.lock().unwrap().clone();
-        let deletes = statements.iter().filter(|sql| sql.starts_with("DELETE FROM \"skill_runs\"")).count();
+        let deletes = statements
+            .iter()
+            .filter(|sql| sql.starts_with("DELETE FROM \"skill_runs\""))
+            .count();
         assert_eq!(deletes, 6, "batches of 100");
         for sql in statements.iter() {
-            assert!(sql.starts_with("SELECT") || sql.starts_with("DELETE"), "{sql}");
+            assert!(
+                sql.starts_with("SELECT") || sql.starts_with("DELETE"),
+                "{sql}"
+            );
             assert!(!sql.contains("RETURNING"), "{sql}");
         }
     }
@@ -74,26 +95,46 @@ on_each_backend! {
         let (store, statements) = watched(database).await;
         let db = database.connection().await;
         for number in 0..20 {
-            store.start_run(&finished_at(&format!("{number:02}"), 1)).await.unwrap();
+            store
+                .start_run(&finished_at(&format!("{number:02}"), 1))
+                .await
+                .unwrap();
         }
         let series = match database.backend() {
-            Backend::Sqlite => "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 300)",
+            Backend::Sqlite => {
+                "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 300)"
+            }
             Backend::Postgres => "WITH n(value) AS (SELECT generate_series(1, 300))",
         };
         execute(&db, &format!("{series} INSERT INTO skill_run_logs SELECT id, value, 0, 'x', '1' FROM n, skill_runs")).await;
         statements.lock().unwrap().clear();
         assert_eq!(store.purge_older_than(at(2)).await.unwrap(), 20);
         let statements = statements.lock().unwrap().clone();
-        let deletes: Vec<_> = statements.iter().filter(|sql| sql.starts_with("DELETE")).collect();
-        assert_eq!(deletes.len(), 7, "three runs of 300 events at a time: {statements:#?}");
-        assert!(deletes.iter().all(|sql| sql.starts_with("DELETE FROM \"skill_runs\"")), "{deletes:#?}");
+        let deletes: Vec<_> = statements
+            .iter()
+            .filter(|sql| sql.starts_with("DELETE"))
+            .collect();
+        assert_eq!(
+            deletes.len(),
+            7,
+            "three runs of 300 events at a time: {statements:#?}"
+        );
+        assert!(
+            deletes
+                .iter()
+                .all(|sql| sql.starts_with("DELETE FROM \"skill_runs\"")),
+            "{deletes:#?}"
+        );
         assert_eq!(count(&db, "skill_run_logs").await, 0);
     }
 
     async fn an_ancestry_is_walked_in_one_statement(database) {
         let (store, statements) = watched(database).await;
         for number in 1..50 {
-            store.start_run(&child(&number.to_string(), &(number - 1).to_string())).await.unwrap();
+            store
+                .start_run(&child(&number.to_string(), &(number - 1).to_string()))
+                .await
+                .unwrap();
         }
         statements.lock().unwrap().clear();
         assert_eq!(store.walk_parent_chain("49").await.unwrap().len(), 49);
@@ -104,8 +145,14 @@ on_each_backend! {
         let (store, statements) = watched(database).await;
         store.list_runs_by_skill("a", None).await.unwrap();
         store.list_runs_by_skill("b", Some(7)).await.unwrap();
-        store.last_run_by_skills(&["a".into()], false).await.unwrap();
-        store.last_run_by_skills(&["a".into(), "b".into(), "c".into()], false).await.unwrap();
+        store
+            .last_run_by_skills(&["a".into()], false)
+            .await
+            .unwrap();
+        store
+            .last_run_by_skills(&["a".into(), "b".into(), "c".into()], false)
+            .await
+            .unwrap();
         let statements = statements.lock().unwrap().clone();
         assert_eq!(statements[0], statements[1]);
         assert_eq!(statements[2], statements[3]);

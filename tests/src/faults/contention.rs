@@ -29,14 +29,19 @@ on_each_backend! {
         let ledger = Ledger::temporary();
         let runs = runs_per_task();
         let work = async |task: u64| {
-            let writer = Writer { store: &store, ledger: &ledger };
+            let writer = Writer {
+                store: &store,
+                ledger: &ledger,
+            };
             let mut times = Vec::new();
             for number in 0..runs {
                 times.extend(writer.write(&format!("{task}-{number}")).await);
             }
             times
         };
-        let times = futures_util::future::join_all((0..64).map(work)).await.concat();
+        let times = futures_util::future::join_all((0..64).map(work))
+            .await
+            .concat();
         eprintln!("64 tasks on {:?}: {}", database.backend(), summary(times));
         assert_all_stored(database, &[ledger.entries()], 64 * runs);
     }
@@ -100,12 +105,20 @@ on_each_backend! {
         let (patient, hasty_one, ()) = tokio::join!(without_deadline, with_deadline, release);
 
         assert_kind(hasty_one.0, ErrorKind::Timeout);
-        assert!((2.0..3.5).contains(&hasty_one.1.as_secs_f64()), "{:?}", hasty_one.1);
+        assert!(
+            (2.0..3.5).contains(&hasty_one.1.as_secs_f64()),
+            "{:?}",
+            hasty_one.1
+        );
         match database.backend() {
             Backend::Sqlite => {
                 let err = assert_kind(patient.0, ErrorKind::Busy);
                 assert!(err.is_transient());
-                assert!((10.0..13.0).contains(&patient.1.as_secs_f64()), "{:?}", patient.1);
+                assert!(
+                    (10.0..13.0).contains(&patient.1.as_secs_f64()),
+                    "{:?}",
+                    patient.1
+                );
             }
             // PostgreSQL waits without a limit.
             Backend::Postgres => patient.0.unwrap(),

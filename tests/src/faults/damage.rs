@@ -51,18 +51,30 @@ on_each_backend! {
                 continue;
             };
             for (number, id) in ["first", "damaged", "last"].into_iter().enumerate() {
-                store.start_run(&finished_at(id, number as i64)).await.unwrap();
+                store
+                    .start_run(&finished_at(id, number as i64))
+                    .await
+                    .unwrap();
             }
-            run_sql(&url, &format!("UPDATE skill_runs SET {column} = {value} WHERE id = 'damaged'"));
+            run_sql(
+                &url,
+                &format!("UPDATE skill_runs SET {column} = {value} WHERE id = 'damaged'"),
+            );
 
             let (reports, guard) = Reports::capture();
-            let listed = store.list_runs_filtered(&RunFilter::new(), Page::ALL).await.unwrap();
+            let listed = store
+                .list_runs_filtered(&RunFilter::new(), Page::ALL)
+                .await
+                .unwrap();
             drop(guard);
             assert_eq!(ids(&listed), ["last", "first"], "{column}");
             assert_reported(&reports, &column);
             if column != "id" {
                 let err = store.get_run("damaged").await.unwrap_err();
-                assert!(matches!(err, Error::Corrupt { column: named, .. } if named == column), "{err:?}");
+                assert!(
+                    matches!(err, Error::Corrupt { column: named, .. } if named == column),
+                    "{err:?}"
+                );
             }
             run_sql(&url, "DELETE FROM skill_runs");
             damaged.insert(column);
@@ -89,7 +101,10 @@ on_each_backend! {
             for sequence in 0..3 {
                 store.append_log(&event("r", sequence)).await.unwrap();
             }
-            run_sql(&url, &format!("UPDATE skill_run_logs SET {column} = {value} WHERE sequence = 1"));
+            run_sql(
+                &url,
+                &format!("UPDATE skill_run_logs SET {column} = {value} WHERE sequence = 1"),
+            );
 
             let (reports, guard) = Reports::capture();
             let listed = store.list_logs_by_run("r").await.unwrap();

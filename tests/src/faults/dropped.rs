@@ -24,7 +24,10 @@ on_each_backend! {
         let ledger = Ledger::temporary();
         let rounds = counts::drops();
         let work = async |worker: usize| {
-            let writer = Writer { store: &store, ledger: &ledger };
+            let writer = Writer {
+                store: &store,
+                ledger: &ledger,
+            };
             let mut dropped = 0;
             for round in (0..rounds).skip(worker).step_by(WORKERS) {
                 for polls in POLLS {
@@ -49,7 +52,10 @@ on_each_backend! {
             }
             dropped
         };
-        let dropped: u64 = futures_util::future::join_all((0..WORKERS).map(work)).await.into_iter().sum();
+        let dropped: u64 = futures_util::future::join_all((0..WORKERS).map(work))
+            .await
+            .into_iter()
+            .sum();
         assert!(dropped > rounds, "only {dropped} were dropped");
 
         // First while the connections are still open, since one of them might still have an open
@@ -60,7 +66,10 @@ on_each_backend! {
         history.assert_stores(&ledger.entries());
         eprintln!(
             "{dropped} writes dropped on {:?}: {} acknowledged alongside them, 0 lost; {} runs and {} events stored",
-            database.backend(), ledger.entries().acknowledged(), history.runs.len(), history.events.len()
+            database.backend(),
+            ledger.entries().acknowledged(),
+            history.runs.len(),
+            history.events.len()
         );
     }
 
@@ -99,8 +108,13 @@ on_each_backend! {
             let done = poll_some(store.purge_older_than(at(2_000)), polls).await;
             assert_no_orphans(&database.url());
             // In one statement, since the dropped purge may still be running.
-            let surplus = "SELECT COUNT(*) - 3 * (SELECT COUNT(*) FROM skill_runs) FROM skill_run_logs";
-            assert_eq!(fetch::<i64>(&db, surplus).await, [1 - 3], "only whole runs, and the retained run with its one event");
+            let surplus =
+                "SELECT COUNT(*) - 3 * (SELECT COUNT(*) FROM skill_runs) FROM skill_run_logs";
+            assert_eq!(
+                fetch::<i64>(&db, surplus).await,
+                [1 - 3],
+                "only whole runs, and the retained run with its one event"
+            );
             let left = count(&db, "skill_runs").await;
             seen_partial |= left > 1 && left < 1_001;
             if done.is_some() {
@@ -108,7 +122,10 @@ on_each_backend! {
             }
         }
         assert!(seen_partial, "every batch commits on its own");
-        assert_eq!(fetch::<String>(&db, "SELECT id FROM skill_runs").await, ["kept"]);
+        assert_eq!(
+            fetch::<String>(&db, "SELECT id FROM skill_runs").await,
+            ["kept"]
+        );
         assert_eq!(count(&db, "skill_run_logs").await, 1);
     }
 
@@ -143,7 +160,10 @@ on_each_backend! {
             }
             dropped
         };
-        let dropped: u64 = futures_util::future::join_all((0..WORKERS).map(work)).await.into_iter().sum();
+        let dropped: u64 = futures_util::future::join_all((0..WORKERS).map(work))
+            .await
+            .into_iter()
+            .sum();
         assert!(dropped >= rounds, "only {dropped} were dropped");
 
         History::read(&database.url()).assert_stores(&ledger.entries());
@@ -151,7 +171,8 @@ on_each_backend! {
         History::read(&database.url()).assert_stores(&ledger.entries());
         eprintln!(
             "{dropped} begins dropped on {:?}: {} acknowledged alongside them, 0 lost",
-            database.backend(), ledger.entries().acknowledged()
+            database.backend(),
+            ledger.entries().acknowledged()
         );
     }
 }

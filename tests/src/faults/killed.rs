@@ -92,7 +92,9 @@ on_each_backend! {
         store.start_run(&running("running")).await.unwrap();
         store.append_log(&event("running", 0)).await.unwrap();
         let numbers = match database.backend() {
-            Backend::Sqlite => "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 2000)",
+            Backend::Sqlite => {
+                "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 2000)"
+            }
             Backend::Postgres => "WITH n(value) AS (SELECT generate_series(1, 2000))",
         };
         let finished = format!(
@@ -120,13 +122,21 @@ on_each_backend! {
             let left = count(&url, "skill_runs") - 1;
             half_way += u64::from(left > 0 && left < 2_000);
             assert_no_orphans(&url);
-            assert_eq!(count(&url, "skill_run_logs") - 1, 3 * left, "a run is deleted with all its events, or not at all");
+            assert_eq!(
+                count(&url, "skill_run_logs") - 1,
+                3 * left,
+                "a run is deleted with all its events, or not at all"
+            );
             // Repeated, the purge deletes exactly the rest.
             assert_eq!(store.purge_older_than(at(1_000_000)).await.unwrap(), left);
             assert_eq!(count(&url, "skill_runs"), 1);
             assert_eq!(count(&url, "skill_run_logs"), 1);
         }
-        eprintln!("{} purges killed on {:?}, {half_way} half way", counts::killed_calls(), database.backend());
+        eprintln!(
+            "{} purges killed on {:?}, {half_way} half way",
+            counts::killed_calls(),
+            database.backend()
+        );
         assert!(half_way > 0);
     }
 
@@ -156,7 +166,11 @@ on_each_backend! {
             store.close().await.unwrap();
             assert_eq!(count(&url, "skill_runs"), 1);
         }
-        eprintln!("{} migrations killed on {:?}, {ended} after they had committed", counts::killed_calls(), database.backend());
+        eprintln!(
+            "{} migrations killed on {:?}, {ended} after they had committed",
+            counts::killed_calls(),
+            database.backend()
+        );
         assert!(ended < counts::killed_calls());
     }
 }

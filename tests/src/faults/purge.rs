@@ -20,7 +20,10 @@ on_each_backend! {
         let time = Duration::from_secs(counts::purge_seconds());
 
         let write = async |task: u64| {
-            let writer = Writer { store: &store, ledger: &ledger };
+            let writer = Writer {
+                store: &store,
+                ledger: &ledger,
+            };
             let unfinished = Script::for_run(&format!("running-{task}"));
             unfinished.write(&store, Write::Start).await.unwrap();
             let mut written = 0;
@@ -33,7 +36,10 @@ on_each_backend! {
                 if let Err(err) = store.append_log(&event(&id, EVENTS)).await {
                     assert_eq!(err.kind(), ErrorKind::NotFound, "{err:?}");
                 }
-                let listed = store.list_runs_filtered(&RunFilter::new(), Page::first(20)).await.unwrap();
+                let listed = store
+                    .list_runs_filtered(&RunFilter::new(), Page::first(20))
+                    .await
+                    .unwrap();
                 assert!(!listed.is_empty());
                 store.list_logs_by_run(&unfinished.run.id).await.unwrap();
                 store.count_runs_filtered(&RunFilter::new()).await.unwrap();
@@ -42,7 +48,10 @@ on_each_backend! {
             written
         };
         let writers = async {
-            let written: u64 = futures_util::future::join_all((0..16).map(write)).await.into_iter().sum();
+            let written: u64 = futures_util::future::join_all((0..16).map(write))
+                .await
+                .into_iter()
+                .sum();
             is_over.store(true, Ordering::Relaxed);
             written
         };
@@ -63,6 +72,10 @@ on_each_backend! {
         let left = purged + count(&url, "skill_runs WHERE finished_at IS NOT NULL");
         assert_eq!(left, written, "every run is stored or purged");
         History::read(&url).assert_is_whole();
-        eprintln!("{} s of purging on {:?}: {written} runs written, {purged} purged", time.as_secs(), database.backend());
+        eprintln!(
+            "{} s of purging on {:?}: {written} runs written, {purged} purged",
+            time.as_secs(),
+            database.backend()
+        );
     }
 }

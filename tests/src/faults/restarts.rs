@@ -161,7 +161,11 @@ on_each_backend! {
             tokio::time::sleep(Duration::from_millis(20)).await;
             let (other_x, other_y, stats) = (other(&x), other(&y), stats());
             let calls = async {
-                futures_util::join!(store.start_run(&other_x), store.start_run(&other_y), store.finish_run(&x, &stats))
+                futures_util::join!(
+                    store.start_run(&other_x),
+                    store.start_run(&other_y),
+                    store.finish_run(&x, &stats)
+                )
             };
             let unlock = async {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -170,11 +174,17 @@ on_each_backend! {
             let ((started, refused, finished), ()) = futures_util::join!(calls, unlock);
             first.await.unwrap().unwrap();
             finished.unwrap();
-            assert!(matches!(refused, Err(Error::RunFinished { .. })), "{refused:?}");
+            assert!(
+                matches!(refused, Err(Error::RunFinished { .. })),
+                "{refused:?}"
+            );
             let skill = store.get_run(&x).await.unwrap().skill_id;
             match started {
                 Ok(()) => assert_eq!(skill, "other"),
-                Err(Error::RunFinished { .. }) => assert_eq!(skill, "skill", "the start was refused, but has changed the run"),
+                Err(Error::RunFinished { .. }) => assert_eq!(
+                    skill, "skill",
+                    "the start was refused, but has changed the run"
+                ),
                 other => panic!("{other:?}"),
             }
         }

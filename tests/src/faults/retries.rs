@@ -263,18 +263,26 @@ cases_of_the_store! {
     /// Each batch gets the whole deadline.
     async fn a_deadline_does_not_end_a_purge_that_makes_progress(cx) {
         for number in 0..600 {
-            cx.store.start_run(&finished_at(&number.to_string(), 1)).await.unwrap();
+            cx.store
+                .start_run(&finished_at(&number.to_string(), 1))
+                .await
+                .unwrap();
         }
         let store = cx.store.clone().with_deadline(Duration::from_secs(1));
         let slowly = |_| std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(store.purge_in_batches(at(2), &slowly).await.unwrap().runs, 600);
+        assert_eq!(
+            store.purge_in_batches(at(2), &slowly).await.unwrap().runs,
+            600
+        );
     }
 
     async fn extreme_durations_do_not_panic(cx) {
         let store = cx.store.clone().with_deadline(Duration::MAX);
         let store = store.with_retry(Retry::default().tries(usize::MAX).within(Duration::MAX));
         store.start_run(&running("r")).await.unwrap();
-        let store = store.with_deadline(Duration::ZERO).with_retry(Retry::default().tries(0));
+        let store = store
+            .with_deadline(Duration::ZERO)
+            .with_retry(Retry::default().tries(0));
         // The statement may even succeed if it is ready at once.
         let _ = store.get_run("r").await;
     }

@@ -39,7 +39,10 @@ on_each_backend! {
         let status = succeeds(migrate().arg("status"));
         assert!(status.contains(&format!("pending  {first}")), "{status}");
         let up = succeeds(migrate().arg("up"));
-        assert!(up.contains(&format!("applied {first}")) && up.contains(&format!("applied  {second}")), "{up}");
+        assert!(
+            up.contains(&format!("applied {first}")) && up.contains(&format!("applied  {second}")),
+            "{up}"
+        );
         let again = succeeds(&mut migrate());
         assert!(again.contains("nothing applied"), "{again}");
         let down = succeeds(migrate().arg("down"));
@@ -69,7 +72,9 @@ on_each_backend! {
 
     async fn the_command_deletes_a_history_only_with_force(database) {
         let store = database.store().await;
-        runtrail_audit::Storage::start_run(&store, &running("r")).await.unwrap();
+        runtrail_audit::Storage::start_run(&store, &running("r"))
+            .await
+            .unwrap();
         store.close().await.unwrap();
         let down = |force: &[&str]| {
             let mut command = migration_command(&database.url());
@@ -77,7 +82,10 @@ on_each_backend! {
             command
         };
         let message = fails(&mut down(&[]));
-        assert!(message.contains("skill_runs has rows") && message.contains("--force"), "{message}");
+        assert!(
+            message.contains("skill_runs has rows") && message.contains("--force"),
+            "{message}"
+        );
         let printed = succeeds(&mut down(&["--force"]));
         assert_eq!(printed.matches("rolled back").count(), 2, "{printed}");
     }
@@ -89,8 +97,14 @@ on_each_backend! {
         super::host::ComposedHost::up(&db, None).await.unwrap();
         db.close().await.unwrap();
         let down = succeeds(migration_command(&database.url()).args(["down", "2"]));
-        assert!(down.contains("nothing rolled back: the migrator of an application"), "{down}");
-        assert!(!down.contains("there was nothing to do") && !down.contains("pending"), "{down}");
+        assert!(
+            down.contains("nothing rolled back: the migrator of an application"),
+            "{down}"
+        );
+        assert!(
+            !down.contains("there was nothing to do") && !down.contains("pending"),
+            "{down}"
+        );
     }
 
     async fn the_command_accepts_the_arguments_that_sea_orm_cli_passes(database) {
@@ -121,7 +135,10 @@ on_each_backend! {
         execute(&db, "CREATE TABLE skill_runs (id text)").await;
         for arguments in [["up"], ["status"], ["down"]] {
             let message = fails(migration_command(&database.url()).args(arguments));
-            assert!(message.contains("skill_runs is not Runtrail's"), "{message}");
+            assert!(
+                message.contains("skill_runs is not Runtrail's"),
+                "{message}"
+            );
         }
     }
 

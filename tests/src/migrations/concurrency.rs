@@ -82,6 +82,9 @@ on_each_backend! {
     async fn many_stores_initialize_an_empty_database_at_once(database) {
         initialize_concurrently(database, 16).await;
         let db = database.connection().await;
-        assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Current);
+        assert_eq!(
+            Migrator::new().state(&db).await.unwrap(),
+            SchemaState::Current
+        );
     }
 }

@@ -36,7 +36,8 @@ async fn sync(db: &DatabaseConnection) {
     builder.sync(db).await.unwrap();
 }
 
-/// Checks a run and its event, that ids sort by bytes, and that a deleted run's event is deleted too.
+/// Checks a run and its event, that ids sort by bytes, and that a deleted run's event is deleted
+/// too.
 async fn assert_behaves(database: &TestDatabase, db: &DatabaseConnection) {
     let store = AuditStore::new(db.clone());
     for id in ["a", "B", "c"] {
@@ -100,7 +101,10 @@ on_each_backend! {
         create_from_entities(&db).await;
         let store = AuditStore::connect(database.url()).await.unwrap();
         // A store refuses the incomplete tables.
-        assert_kind(store.start_run(&running("r")).await, runtrail_audit::ErrorKind::SchemaOutdated);
+        assert_kind(
+            store.start_run(&running("r")).await,
+            runtrail_audit::ErrorKind::SchemaOutdated,
+        );
         store.initialize().await.unwrap();
         assert_behaves(database, &db).await;
     }
@@ -143,8 +147,14 @@ on_each_backend! {
         execute(&db, &format!("CREATE TABLE skill_runs ({columns})")).await;
         let store = AuditStore::connect(database.url()).await.unwrap();
         let err = store.initialize().await.unwrap_err().to_string();
-        assert!(err.contains("skill_runs") && err.contains("primary key"), "{err}");
+        assert!(
+            err.contains("skill_runs") && err.contains("primary key"),
+            "{err}"
+        );
         let err = Composed::up(&db, None).await.unwrap_err().to_string();
-        assert!(err.contains("skill_runs") && err.contains("primary key"), "{err}");
+        assert!(
+            err.contains("skill_runs") && err.contains("primary key"),
+            "{err}"
+        );
     }
 }

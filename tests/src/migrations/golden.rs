@@ -57,7 +57,11 @@ on_each_backend! {
 
         Migrator::new().down(&db, 99).await.unwrap();
         execute(&db, "DROP TABLE runtrail_migrations").await;
-        execute(&db, &runtrail_migration::script(sea_orm::ConnectionTrait::get_database_backend(&db), None)).await;
+        execute(
+            &db,
+            &runtrail_migration::script(sea_orm::ConnectionTrait::get_database_backend(&db), None),
+        )
+        .await;
         assert_eq!(dump(database.backend(), &db).await, migrated);
         assert!(Migrator::new().up(&db, None).await.unwrap().is_empty());
     }

@@ -132,7 +132,10 @@ on_each_backend! {
         ComposedHost::up(&db, None).await.unwrap();
         assert_works(&db).await;
         // The migrations are only recorded, not applied again: the run still exists.
-        assert_eq!(Migrator::new().up(&db, None).await.unwrap().len(), runtrail_migration::migrations().len());
+        assert_eq!(
+            Migrator::new().up(&db, None).await.unwrap().len(),
+            runtrail_migration::migrations().len()
+        );
         assert_works(&db).await;
         ComposedHost::up(&db, None).await.unwrap();
         assert_eq!(count(&db, "skill_runs").await, 1);
@@ -141,7 +144,10 @@ on_each_backend! {
     async fn a_standalone_schema_can_be_migrated_by_a_composed_host(database) {
         let db = database.connection().await;
         Migrator::new().up(&db, None).await.unwrap();
-        AuditStore::new(db.clone()).start_run(&running("r")).await.unwrap();
+        AuditStore::new(db.clone())
+            .start_run(&running("r"))
+            .await
+            .unwrap();
         ComposedHost::up(&db, None).await.unwrap();
         assert_works(&db).await;
         assert!(Migrator::new().up(&db, None).await.unwrap().is_empty());
@@ -159,7 +165,10 @@ on_each_backend! {
         let db = database.connection().await;
         ComposedHost::up(&db, Some(1)).await.unwrap();
         let store = AuditStore::new(db.clone());
-        assert_kind(store.start_run(&running("r")).await, ErrorKind::SchemaOutdated);
+        assert_kind(
+            store.start_run(&running("r")).await,
+            ErrorKind::SchemaOutdated,
+        );
         ComposedHost::up(&db, None).await.unwrap();
         assert_works(&db).await;
     }
@@ -169,7 +178,10 @@ on_each_backend! {
         ComposedHost::up(&db, None).await.unwrap();
         Migrator::new().up(&db, None).await.unwrap();
         ComposedHost::down(&db, Some(3)).await.unwrap();
-        assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Missing);
+        assert_eq!(
+            Migrator::new().state(&db).await.unwrap(),
+            SchemaState::Missing
+        );
         Migrator::new().up(&db, None).await.unwrap();
         Host::up(&db, None).await.unwrap();
         assert_works(&db).await;
@@ -193,17 +205,26 @@ on_each_backend! {
         store.start_run(&running("r")).await.unwrap();
         store.append_log(&event("r", 0)).await.unwrap();
 
-        let err = ReferringHost::down(&db, None).await.unwrap_err().to_string();
+        let err = ReferringHost::down(&db, None)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(err.contains("skill_run_logs has rows"), "{err}");
         assert_eq!(count(&db, "skill_run_logs").await, 1);
         execute(&db, "DELETE FROM skill_run_logs").await;
-        let err = ReferringHost::down(&db, None).await.unwrap_err().to_string();
+        let err = ReferringHost::down(&db, None)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(err.contains("skill_runs has rows"), "{err}");
         assert_eq!(count(&db, "skill_runs").await, 1);
         // The documented way to drop a history.
         execute(&db, "DELETE FROM skill_runs").await;
         ReferringHost::down(&db, None).await.unwrap();
-        assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Missing);
+        assert_eq!(
+            Migrator::new().state(&db).await.unwrap(),
+            SchemaState::Missing
+        );
     }
 
     async fn tables_rolled_back_standalone_can_be_created_again_alongside_a_composed_host(database) {
@@ -211,7 +232,10 @@ on_each_backend! {
         ComposedHost::up(&db, None).await.unwrap();
         Migrator::new().up(&db, None).await.unwrap();
         Migrator::new().down(&db, 99).await.unwrap();
-        assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Missing);
+        assert_eq!(
+            Migrator::new().state(&db).await.unwrap(),
+            SchemaState::Missing
+        );
         AuditStore::new(db.clone()).initialize().await.unwrap();
         assert_works(&db).await;
     }
@@ -220,7 +244,11 @@ on_each_backend! {
         let db = database.connection().await;
         execute(&db, "CREATE TABLE skill_runs (id integer)").await;
         let err = ComposedHost::up(&db, None).await.unwrap_err();
-        assert!(err.to_string().contains("table skill_runs is not Runtrail's"), "{err}");
+        assert!(
+            err.to_string()
+                .contains("table skill_runs is not Runtrail's"),
+            "{err}"
+        );
         assert_eq!(count(&db, "skill_runs").await, 0);
     }
 

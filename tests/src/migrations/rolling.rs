@@ -34,7 +34,10 @@ on_each_backend! {
             tokio::spawn(async move {
                 while !is_done.load(Ordering::Relaxed) {
                     let number = written.load(Ordering::Relaxed);
-                    store.append_log(&event("before-0", number + 1)).await.unwrap();
+                    store
+                        .append_log(&event("before-0", number + 1))
+                        .await
+                        .unwrap();
                     written.store(number + 1, Ordering::Relaxed);
                 }
             })
@@ -51,14 +54,21 @@ on_each_backend! {
         let restarted = AuditStore::connect(database.url()).await.unwrap();
         restarted.initialize().await.unwrap();
         restarted.start_run(&running("after")).await.unwrap();
-        assert_eq!(restarted.list_logs_by_run("before-7").await.unwrap().len(), 1);
+        assert_eq!(
+            restarted.list_logs_by_run("before-7").await.unwrap().len(),
+            1
+        );
         is_done.store(true, Ordering::Relaxed);
         writing.await.unwrap();
         let events = restarted.list_logs_by_run("before-0").await.unwrap();
         assert_eq!(events.len() as u64, written.load(Ordering::Relaxed) + 1);
         assert_eq!(count(&db, "skill_runs").await, 201);
         // A value of the newer version survives the older version's writes.
-        execute(&db, "UPDATE skill_run_logs SET note = 'kept' WHERE run_id = 'before-7'").await;
+        execute(
+            &db,
+            "UPDATE skill_run_logs SET note = 'kept' WHERE run_id = 'before-7'",
+        )
+        .await;
         restarted.append_log(&event("before-7", 0)).await.unwrap();
         assert_eq!(count(&db, "skill_run_logs WHERE note = 'kept'").await, 1);
     }
@@ -69,11 +79,19 @@ on_each_backend! {
         newer.up(&db, Some(2)).await.unwrap();
         let before = dump(database.backend(), &db).await;
         let state = newer.state(&db).await.unwrap();
-        assert_eq!(state, SchemaState::Outdated { pending: NEWER.map(str::to_owned).into() });
+        assert_eq!(
+            state,
+            SchemaState::Outdated {
+                pending: NEWER.map(str::to_owned).into()
+            }
+        );
         newer.up(&db, None).await.unwrap();
         let after = dump(database.backend(), &db).await;
         assert_ne!(after, before);
-        assert_eq!(newer.down(&db, 3).await.unwrap(), [NEWER[2], NEWER[1], NEWER[0]]);
+        assert_eq!(
+            newer.down(&db, 3).await.unwrap(),
+            [NEWER[2], NEWER[1], NEWER[0]]
+        );
         assert_eq!(dump(database.backend(), &db).await, before);
         newer.up(&db, None).await.unwrap();
         assert_eq!(dump(database.backend(), &db).await, after);
@@ -83,7 +101,10 @@ on_each_backend! {
         store.start_run(&running("r")).await.unwrap();
         store.append_log(&event("r", 0)).await.unwrap();
         execute(&db, "UPDATE skill_run_logs SET note = 'x'").await;
-        assert!(matches!(newer.down(&db, 3).await, Err(Error::NotEmpty { .. })));
+        assert!(matches!(
+            newer.down(&db, 3).await,
+            Err(Error::NotEmpty { .. })
+        ));
         newer.clone().deleting_rows().down(&db, 3).await.unwrap();
         assert_eq!(store.list_logs_by_run("r").await.unwrap().len(), 1);
     }
@@ -95,7 +116,10 @@ on_each_backend! {
         assert_eq!(older.state(&db).await.unwrap(), SchemaState::Current);
         assert_eq!(older.up(&db, None).await.unwrap(), Vec::<String>::new());
         let refused = older.down(&db, 1).await;
-        assert!(matches!(refused, Err(Error::Unfit(SchemaState::TooNew { .. }))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(Error::Unfit(SchemaState::TooNew { .. }))),
+            "{refused:?}"
+        );
         // A migration that the older version is not compatible with.
         execute(&db, "UPDATE runtrail_migrations SET version = 'runtrail_m29991231_000001_x@99.0.0' WHERE version LIKE '%note@%' AND version LIKE '%000001%'").await;
         let store = AuditStore::connect(database.url()).await.unwrap();

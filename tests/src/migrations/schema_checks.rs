@@ -155,7 +155,11 @@ on_each_backend! {
 
     async fn a_newer_schema_is_detected_in_a_composed_hosts_records(database) {
         let db = migrated(database).await;
-        execute(&db, "CREATE TABLE seaql_migrations (version varchar(99), applied_at bigint)").await;
+        execute(
+            &db,
+            "CREATE TABLE seaql_migrations (version varchar(99), applied_at bigint)",
+        )
+        .await;
         record(&db, "seaql_migrations", "m20220101_000001_of_the_host").await;
         let store = AuditStore::connect(database.url()).await.unwrap();
         store.get_run("old").await.unwrap();
@@ -168,14 +172,25 @@ on_each_backend! {
 
     async fn a_foreign_table_is_reported_and_left_alone(database) {
         let db = database.connection().await;
-        execute(&db, "CREATE TABLE skill_runs (id text, skill_id text, inputs text)").await;
+        execute(
+            &db,
+            "CREATE TABLE skill_runs (id text, skill_id text, inputs text)",
+        )
+        .await;
         execute(&db, "INSERT INTO skill_runs VALUES ('theirs', 's', '{}')").await;
         let store = AuditStore::connect(database.url()).await.unwrap();
         assert_every_method_refuses(&store, ErrorKind::SchemaForeign).await;
         let err = assert_kind(store.initialize().await, ErrorKind::SchemaForeign);
-        assert!(err.to_string().contains("table skill_runs is not Runtrail's"), "{err}");
+        assert!(
+            err.to_string()
+                .contains("table skill_runs is not Runtrail's"),
+            "{err}"
+        );
         assert!(Migrator::new().down(&db, 99).await.is_err());
-        assert_eq!(fetch::<String>(&db, "SELECT id FROM skill_runs").await, ["theirs"]);
+        assert_eq!(
+            fetch::<String>(&db, "SELECT id FROM skill_runs").await,
+            ["theirs"]
+        );
     }
 
     async fn a_foreign_table_of_events_is_reported_and_left_alone(database) {
@@ -193,7 +208,10 @@ on_each_backend! {
         store.get_run("old").await.unwrap();
         Migrator::new().deleting_rows().down(&db, 99).await.unwrap();
         assert_kind(store.get_run("old").await, ErrorKind::SchemaMissing);
-        assert_kind(store.start_run(&running("r")).await, ErrorKind::SchemaMissing);
+        assert_kind(
+            store.start_run(&running("r")).await,
+            ErrorKind::SchemaMissing,
+        );
         store.initialize().await.unwrap();
         store.start_run(&running("r")).await.unwrap();
     }

@@ -49,7 +49,10 @@ on_each_backend! {
         for (number, name) in names().into_iter().enumerate() {
             assert_eq!(migrator.up(&db, Some(1)).await.unwrap(), [name]);
             let applied = migrator.status(&db).await.unwrap();
-            assert_eq!(applied.iter().filter(|status| status.is_applied).count(), number + 1);
+            assert_eq!(
+                applied.iter().filter(|status| status.is_applied).count(),
+                number + 1
+            );
         }
         for name in names().into_iter().rev() {
             assert_eq!(migrator.down(&db, 1).await.unwrap(), [name]);
@@ -77,7 +80,10 @@ on_each_backend! {
     async fn zero_steps_change_nothing(database) {
         let db = database.connection().await;
         assert!(Migrator::new().up(&db, Some(0)).await.unwrap().is_empty());
-        assert_eq!(Migrator::new().state(&db).await.unwrap(), SchemaState::Missing);
+        assert_eq!(
+            Migrator::new().state(&db).await.unwrap(),
+            SchemaState::Missing
+        );
     }
 
     async fn a_migration_that_fails_leaves_nothing_behind(database) {
@@ -107,7 +113,10 @@ on_each_backend! {
         let migrator = Migrator::new();
         let started = std::time::Instant::now();
         while migrator.state(&db).await.unwrap() != SchemaState::Current {
-            assert!(started.elapsed().as_secs() < 30, "the migration never completed");
+            assert!(
+                started.elapsed().as_secs() < 30,
+                "the migration never completed"
+            );
             let up = migrator.up(&db, None);
             let _ = tokio::time::timeout(std::time::Duration::from_micros(300), up).await;
         }
@@ -118,9 +127,13 @@ on_each_backend! {
         let db = database.connection().await;
         Migrator::new().up(&db, None).await.unwrap();
         let query = match database.backend() {
-            Backend::Sqlite => "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_autoindex_%'",
-            Backend::Postgres => "SELECT relname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace \
-                WHERE nspname = 'public' AND relname NOT LIKE '%_pkey'",
+            Backend::Sqlite => {
+                "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_autoindex_%'"
+            }
+            Backend::Postgres => {
+                "SELECT relname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace \
+                WHERE nspname = 'public' AND relname NOT LIKE '%_pkey'"
+            }
         };
         let found: Vec<String> = fetch(&db, query).await;
         assert!(found.len() > 5);
@@ -130,6 +143,9 @@ on_each_backend! {
                 "{name}"
             );
         }
-        assert_eq!(count(&db, "runtrail_migrations").await, names().len() as i64);
+        assert_eq!(
+            count(&db, "runtrail_migrations").await,
+            names().len() as i64
+        );
     }
 }

@@ -17,7 +17,8 @@ pub use only_writer::OnlyWriter;
 pub use pool::{Pool, Uncached, closing_deadline};
 pub use pooled_connection::PooledConnection;
 
-/// A connection that statements run on: a [`Pool`], a [`PooledConnection`], or a [`Borrowed`] transaction.
+/// A connection that statements run on: a [`Pool`], a [`PooledConnection`], or a [`Borrowed`]
+/// transaction.
 ///
 /// Sealed: any other `ConnectionTrait` is wrapped in [`Borrowed`].
 pub trait Connection: ConnectionTrait + Send + fmt::Debug + sealed::Sealed {

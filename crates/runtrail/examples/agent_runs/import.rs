@@ -29,7 +29,8 @@ pub(crate) struct Imported {
     pub(crate) events: usize,
 }
 
-/// Records every trial of the file as a run, with one parent run per task and one event per message.
+/// Records every trial of the file as a run, with one parent run per task and one event per
+/// message.
 pub(crate) async fn import(store: &impl Storage, text: &str) -> anyhow::Result<Imported> {
     let trials: Vec<Value> = serde_json::from_str(text).context("not a JSON array")?;
     let mut by_task: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! FILE has the format of tau-bench's historical trajectories and defaults to the small sample next
-//! to this file. DATABASE_URL defaults to an in-memory database, which is lost when the program ends.
+//! to this file. DATABASE_URL defaults to an in-memory database, which is lost when the program
+//! ends.
 #![expect(clippy::print_stdout, reason = "an example prints its results")]
 
 mod import;

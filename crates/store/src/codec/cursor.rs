@@ -105,7 +105,8 @@ impl<'a, T> ChoiceKey<'a, T> {
     }
 }
 
-/// The JSON inside a cursor. Clients store cursors, so any change of the format needs a new version.
+/// The JSON inside a cursor. Clients store cursors, so any change of the format needs a new
+/// version.
 #[derive(Serialize, Deserialize)]
 struct Token {
     #[serde(rename = "v")]

@@ -1,4 +1,5 @@
-//! Converts records to rows and back. Encoding rejects invalid values, decoding reports damaged rows.
+//! Converts records to rows and back. Encoding rejects invalid values, decoding reports damaged
+//! rows.
 
 mod cursor;
 mod log;

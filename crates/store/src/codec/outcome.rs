@@ -12,7 +12,8 @@ pub(crate) struct Outcome {
     pub(crate) output: String,
     pub(crate) error: String,
     pub(crate) tool_calls: i64,
-    /// `None` if the caller didn't report it: the database then computes the time from start to finish.
+    /// `None` if the caller didn't report it: the database then computes the time from start to
+    /// finish.
     #[serde(serialize_with = "backend::serialize_fraction_if_any")]
     pub(crate) runtime_seconds: Option<f64>,
     pub(crate) total_input_tokens: i64,

@@ -109,9 +109,9 @@ fn is_one_of(db: &impl ConnectionTrait, column: Column, values: &[&str]) -> Resu
     }
 }
 
-/// Looks up each parent by its primary key. With `NOT EXISTS`, PostgreSQL may hash the ids of all runs
-/// before it reads the first row: with 100,000 runs, a page then takes 50 to 100 ms instead of less
-/// than 1 ms.
+/// Looks up each parent by its primary key. With `NOT EXISTS`, PostgreSQL may hash the ids of all
+/// runs before it reads the first row: with 100,000 runs, a page then takes 50 to 100 ms instead of
+/// less than 1 ms.
 fn has_no_stored_parent(db: &Session<'_, impl Connection>) -> Condition {
     const PARENT: &str = "parent";
 

@@ -82,8 +82,8 @@ fn summaries(db: &Session<'_, impl Connection>) -> SelectStatement {
         .take()
 }
 
-/// Restricts `query` to this run and all runs reached from it. A step leads from a run to those whose
-/// column `to` equals its column `from`.
+/// Restricts `query` to this run and all runs reached from it. A step leads from a run to those
+/// whose column `to` equals its column `from`.
 fn relatives(
     db: &Session<'_, impl Connection>,
     mut query: SelectStatement,
@@ -117,8 +117,8 @@ fn relatives(
         .with(WithClause::new().recursive(true).cte(family).to_owned())
 }
 
-/// Orders the rows along the chain of parents from `run_id`. Damaged runs are left out, but the chain
-/// continues as long as their parent can be read.
+/// Orders the rows along the chain of parents from `run_id`. Damaged runs are left out, but the
+/// chain continues as long as their parent can be read.
 fn order_chain<T>(
     run_id: &str,
     rows: &[QueryResult],

@@ -76,7 +76,8 @@ fn select_neighbours(db: &Session<'_, impl Connection>, id: &str) -> [SelectStat
     ]
 }
 
-/// The ids of these rows. Ids that aren't texts are left out: SQLite can store any value in any column.
+/// The ids of these rows. Ids that aren't texts are left out: SQLite can store any value in any
+/// column.
 fn readable_ids(rows: &[QueryResult]) -> impl Iterator<Item = String> {
     let text = |row: &QueryResult| row.try_get::<Option<String>>("", Column::Id.as_str());
     rows.iter().filter_map(move |row| text(row).ok().flatten())

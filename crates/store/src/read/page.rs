@@ -82,8 +82,8 @@ impl<K: ColumnTrait> List<K> {
         codec::encode_cursor(self.id, Bookmark { is_backward, key })
     }
 
-    /// Checks the types of a cursor's key for PostgreSQL, which would reject the query. SQLite compares
-    /// values of any types.
+    /// Checks the types of a cursor's key for PostgreSQL, which would reject the query. SQLite
+    /// compares values of any types.
     fn verify_types(&self, db: &Session<'_, impl Connection>, key: &[Value]) -> Result<()> {
         let fits = |(column, value): (&K, &Value)| match value {
             Value::BigInt(_) => *column.def().get_column_type() == ColumnType::BigInteger,

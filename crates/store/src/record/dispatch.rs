@@ -9,7 +9,8 @@ use crate::record::write::{Request, Write};
 use crate::record::writer::{WriteTarget, Writer};
 use crate::settings::Session;
 
-/// Writes one call: through the group-commit task, if the store has one, or in a separate statement.
+/// Writes one call: through the group-commit task, if the store has one, or in a separate
+/// statement.
 pub(crate) async fn dispatch(
     db: &Session<'_, impl Connection>,
     writer: Option<&Writer>,

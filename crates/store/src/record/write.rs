@@ -111,8 +111,8 @@ impl Write {
     }
 }
 
-/// Writes calls of one kind to distinct rows with a single statement, which is committed on its own.
-/// Returns the result of each call, or `None` if it is unknown.
+/// Writes calls of one kind to distinct rows with a single statement, which is committed on its
+/// own. Returns the result of each call, or `None` if it is unknown.
 ///
 /// A caller without a result must write its call in a separate statement, which is safe even if the
 /// call was already written. This keeps the shared connection free: the separate statement may have
@@ -149,7 +149,8 @@ fn is_about_a_row(db: &Session<'_, impl Connection>, err: &Error) -> bool {
         && matches!(err, Error::Busy { .. } | Error::Timeout { .. })
 }
 
-/// Returns the result, or `None` if the row is locked: the caller then waits for the lock separately.
+/// Returns the result, or `None` if the row is locked: the caller then waits for the lock
+/// separately.
 fn unless_locked(db: &Session<'_, impl Connection>, answer: Result<()>) -> Option<Result<()>> {
     let is_locked = answer.as_ref().is_err_and(|err| is_about_a_row(db, err));
     (!is_locked).then_some(answer)

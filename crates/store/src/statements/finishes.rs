@@ -102,8 +102,8 @@ pub(crate) async fn finish_many(
     Ok(finishes.iter().map(is_stored).collect())
 }
 
-/// Finishes runs with the outcomes and times of another history. Returns for each finished run whether
-/// this finish is stored.
+/// Finishes runs with the outcomes and times of another history. Returns for each finished run
+/// whether this finish is stored.
 pub(crate) async fn finish_copied(
     db: &Session<'_, impl Connection>,
     rows: &[Model],

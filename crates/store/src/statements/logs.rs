@@ -73,9 +73,9 @@ pub(crate) async fn append_all(
 /// Appends the events of a batch, with the same results as appending one after another. Returns the
 /// result of each event.
 ///
-/// Another caller may start the run between the insert and the query that follows, and append events
-/// to it. Some events of the batch are then missing although the run exists, while others conflict.
-/// The missing events are appended again.
+/// Another caller may start the run between the insert and the query that follows, and append
+/// events to it. Some events of the batch are then missing although the run exists, while others
+/// conflict. The missing events are appended again.
 async fn append_batch(
     db: &Session<'_, impl Connection>,
     batch: &[&Model],
@@ -165,14 +165,14 @@ pub(crate) async fn append_many(
 
 /// Inserts the selected events, except those that are already stored.
 ///
-/// The selection joins the runs, so the same statement checks that they exist. Relying on the foreign
-/// key instead would abort a host's transaction on PostgreSQL.
+/// The selection joins the runs, so the same statement checks that they exist. Relying on the
+/// foreign key instead would abort a host's transaction on PostgreSQL.
 fn insert_unless_stored(
     db: &Session<'_, impl Connection>,
     mut events_of_runs: SelectStatement,
 ) -> Result<InsertStatement> {
-    // If another transaction is deleting the run, PostgreSQL then waits for its end and finds the run
-    // or not. SQLite has no such locks.
+    // If another transaction is deleting the run, PostgreSQL then waits for its end and finds the
+    // run or not. SQLite has no such locks.
     events_of_runs.lock(LockType::KeyShare);
     let events_of_runs = db.with_lock_timeout(events_of_runs);
     let mut insert = Query::insert();

@@ -1,4 +1,5 @@
-//! The statements that write, and those that check whether a write has been done; one file per noun.
+//! The statements that write, and those that check whether a write has been done; one file per
+//! noun.
 
 pub(crate) mod finishes;
 pub(crate) mod logs;

@@ -14,8 +14,8 @@ use crate::{codec, error};
 /// The number of runs per batch: small enough not to delay other writers to a SQLite file.
 const BATCH_RUNS: u64 = 100;
 
-/// The maximum number of events that one statement deletes, which bounds its duration. Only a single
-/// run may have more.
+/// The maximum number of events that one statement deletes, which bounds its duration. Only a
+/// single run may have more.
 const STATEMENT_EVENTS: u64 = 1_000;
 
 /// The sort key of a purge.
@@ -36,7 +36,8 @@ pub(crate) async fn older_than(
         let Some(last) = rows.last() else {
             return Ok(summary);
         };
-        // The next batch begins after this run even if it can't be deleted, so the purge terminates.
+        // The next batch begins after this run even if it can't be deleted, so the purge
+        // terminates.
         after = Some(keyset::position(last, &KEY)?);
         let mut batch = PurgeBatch::default();
         let runs = decode_due(&rows, &mut batch)?;
@@ -177,7 +178,8 @@ fn split_by_events(runs: &[Due]) -> impl Iterator<Item = &[Due]> {
     })
 }
 
-/// Deletes these runs with their events. A run whose deletion the database refuses stays, with all its events.
+/// Deletes these runs with their events. A run whose deletion the database refuses stays, with all
+/// its events.
 async fn delete(
     db: &Session<'_, impl Connection>,
     cutoff: i64,
@@ -192,7 +194,8 @@ async fn delete(
                 skip_undeleted(db, cutoff, &ids, batch).await?;
             }
         }
-        // On PostgreSQL an error aborts the caller's transaction, so no further statement can run in it.
+        // On PostgreSQL an error aborts the caller's transaction, so no further statement can run
+        // in it.
         Err(err) if !error::is_refused(&err) || db.connection().pool().is_none() => {
             return Err(err);
         }
@@ -212,8 +215,8 @@ async fn delete(
     Ok(())
 }
 
-/// Skips those of these runs that are still due although their deletion succeeded, for example because
-/// of a trigger. All others were purged or started again by other callers in the meantime.
+/// Skips those of these runs that are still due although their deletion succeeded, for example
+/// because of a trigger. All others were purged or started again by other callers in the meantime.
 async fn skip_undeleted(
     db: &Session<'_, impl Connection>,
     cutoff: i64,
@@ -269,9 +272,9 @@ async fn delete_batch(db: &Session<'_, impl Connection>, cutoff: i64, ids: &[&st
     }
 }
 
-/// Deletes events, then the runs that have none left, on a SQLite connection whose host has switched
-/// foreign keys off; does nothing on any other connection. There, no foreign key prevents the deletion
-/// of a run.
+/// Deletes events, then the runs that have none left, on a SQLite connection whose host has
+/// switched foreign keys off; does nothing on any other connection. There, no foreign key prevents
+/// the deletion of a run.
 async fn delete_without_foreign_keys(
     db: &Session<'_, impl Connection>,
     cutoff: i64,

@@ -62,7 +62,8 @@ pub(crate) async fn create(db: &Session<'_, impl Connection>, run: &SkillRun) ->
     }
 }
 
-/// Starts a run that is already stored: a running run gets the new start, and a finished run doesn't change.
+/// Starts a run that is already stored: a running run gets the new start, and a finished run
+/// doesn't change.
 ///
 /// The statement only replaces the start that was read. An older attempt that reaches the database
 /// late, from a stalled connection or a dropped future, therefore never replaces a start that was
@@ -90,7 +91,8 @@ async fn start_again(
     match confirmed_run(db, &row.id).await? {
         None => Err(deleted_concurrently()),
         // A later start has replaced the one that was read. An earlier attempt of this call, whose
-        // answer was lost, may have stored this start before. Storing it now could undo the later one.
+        // answer was lost, may have stored this start before. Storing it now could undo the later
+        // one.
         Some(now) if start_values(&now) != start_values(stored) => Ok(()),
         Some(now) if now.finished_at.is_some() => compare_with_finished(row, &now),
         Some(_) => Err(Error::Busy {

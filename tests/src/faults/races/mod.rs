@@ -284,7 +284,11 @@ fn child_that_races() {
 on_each_backend! {
     async fn one_order_explains_all_answers_on_own_stores(database) {
         let stores = [database.store().await, database.store().await];
-        race_on(database, &[stores[0].clone(), stores[0].clone(), stores[1].clone()]).await;
+        race_on(
+            database,
+            &[stores[0].clone(), stores[0].clone(), stores[1].clone()],
+        )
+        .await;
     }
 
     async fn one_order_explains_all_answers_on_pools_of_hosts(database) {
@@ -301,14 +305,20 @@ on_each_backend! {
             .map(|process| {
                 let mut command = test_command("faults::races::child_that_races");
                 let plan = format!("{process} {} {rounds} {first}", seed.wrapping_add(process));
-                command.env(CHILD_URL, database.url()).env(PLAN, plan).stdout(Stdio::piped());
+                command
+                    .env(CHILD_URL, database.url())
+                    .env(PLAN, plan)
+                    .stdout(Stdio::piped());
                 Spawned::new(&mut command)
             })
             .collect();
         let mut histories: BTreeMap<u64, Vec<Entry>> = BTreeMap::new();
         for process in processes {
             let printed = process.wait_for_success();
-            for line in printed.lines().filter_map(|line| line.strip_prefix("race ")) {
+            for line in printed
+                .lines()
+                .filter_map(|line| line.strip_prefix("race "))
+            {
                 let (round, entries): (u64, Vec<Entry>) = serde_json::from_str(line).unwrap();
                 histories.entry(round).or_default().extend(entries);
             }

@@ -15,9 +15,9 @@ use crate::settings::{Session, Settings};
 
 /// Runs whose rows another transaction has locked on PostgreSQL.
 ///
-/// Calls about these runs are written outside the groups, one at a time for each run, so a lock delays
-/// only the calls that need the row. They wait for the lock in short statements, so they don't occupy
-/// a connection for long after their callers have given up.
+/// Calls about these runs are written outside the groups, one at a time for each run, so a lock
+/// delays only the calls that need the row. They wait for the lock in short statements, so they
+/// don't occupy a connection for long after their callers have given up.
 #[derive(Default)]
 pub(super) struct Blocked(Mutex<HashMap<String, Run>>);
 
@@ -45,8 +45,8 @@ impl Blocked {
         self.runs().get(run_id).is_some_and(Run::is_blocked)
     }
 
-    /// Writes a call when it is its turn among the calls about its run. Like a group, it continues for
-    /// at most a second after the caller has given up.
+    /// Writes a call when it is its turn among the calls about its run. Like a group, it continues
+    /// for at most a second after the caller has given up.
     pub(super) async fn write(
         self: &Arc<Self>,
         pool: &Pool,
@@ -68,7 +68,8 @@ impl Blocked {
         answered.await.map_err(|_| error::database(task_ended()))?
     }
 
-    /// Marks a run as blocked after its row was locked: calls about it stay out of the groups for a while.
+    /// Marks a run as blocked after its row was locked: calls about it stay out of the groups for a
+    /// while.
     pub(super) fn remember(&self, run_id: &str) {
         let mut runs = self.runs();
         runs.retain(|_, run| run.is_blocked());
@@ -111,7 +112,8 @@ impl Visit {
         write: &Request,
         mut answer: oneshot::Sender<Result<()>>,
     ) {
-        /// The pause between two attempts, since the database may report a lock without waiting for it.
+        /// The pause between two attempts, since the database may report a lock without waiting for
+        /// it.
         const PAUSE: Duration = Duration::from_millis(5);
 
         let turn = Arc::clone(&self.turn);

@@ -1,9 +1,9 @@
 //! Group commit: calls that queue up while the task is busy are written by one statement.
 //!
-//! A commit costs the same for one row as for a hundred, and callers that commit separately also wait
-//! for each other. [`AuditStore::connect`](crate::AuditStore::connect) therefore gives a store one
-//! task with one connection, to which callers send their writes. The task never waits for further
-//! calls: a single call is written immediately.
+//! A commit costs the same for one row as for a hundred, and callers that commit separately also
+//! wait for each other. [`AuditStore::connect`](crate::AuditStore::connect) therefore gives a store
+//! one task with one connection, to which callers send their writes. The task never waits for
+//! further calls: a single call is written immediately.
 //!
 //! A caller that gives up doesn't affect other calls: the task isn't cancelled, and each of its
 //! statements is committed on its own.
@@ -58,8 +58,8 @@ struct Inner {
     /// The number of calls that wait for an answer.
     calls: AtomicUsize,
     answered: Notify,
-    /// Preserve the order of the calls about a run: only the first call of a lane waits for a place in
-    /// the queue. The queue assigns places in order, but a caller uses its place only when it is
+    /// Preserve the order of the calls about a run: only the first call of a lane waits for a place
+    /// in the queue. The queue assigns places in order, but a caller uses its place only when it is
     /// polled, and without lanes a later call could be sent before that.
     lanes: Vec<tokio::sync::Mutex<()>>,
 }
@@ -73,7 +73,8 @@ impl Inner {
     }
 }
 
-/// The task starts with the first call, and again after it has ended with its runtime or by a panic.
+/// The task starts with the first call, and again after it has ended with its runtime or by a
+/// panic.
 enum Task {
     None,
     Running {
@@ -83,8 +84,8 @@ enum Task {
     Closed(ClosingTask),
 }
 
-/// The task of a closed store, for all callers of `close`: several may wait for it at once, or one may
-/// give up and another continue.
+/// The task of a closed store, for all callers of `close`: several may wait for it at once, or one
+/// may give up and another continue.
 type ClosingTask = Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>;
 
 /// A job for the task.
@@ -172,8 +173,8 @@ pub(crate) struct WriteTarget {
 }
 
 impl Writer {
-    /// Creates a writer on a pool of one connection. With a `lock_timeout`, statements fail early while
-    /// the whole database is locked, and are retried until a call has waited that long.
+    /// Creates a writer on a pool of one connection. With a `lock_timeout`, statements fail early
+    /// while the whole database is locked, and are retried until a call has waited that long.
     pub(crate) fn new(db: DatabaseConnection, lock_timeout: Option<Duration>) -> Self {
         Self(Arc::new(Inner {
             db,
@@ -200,7 +201,8 @@ impl Writer {
         }
     }
 
-    /// Whether another transaction has locked the row of a run; calls about it then stay out of groups.
+    /// Whether another transaction has locked the row of a run; calls about it then stay out of
+    /// groups.
     pub(crate) fn is_blocked(&self, run_id: &str) -> bool {
         self.0.blocked.has(run_id)
     }
@@ -215,8 +217,8 @@ impl Writer {
         self.0.blocked.write(pool, settings, write).await
     }
 
-    /// Writes a call, possibly together with others. Returns `None` if the caller must write it in a
-    /// separate statement.
+    /// Writes a call, possibly together with others. Returns `None` if the caller must write it in
+    /// a separate statement.
     pub(crate) async fn write(
         &self,
         write: Arc<Request>,
@@ -241,8 +243,8 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// [`Timeout`](runtrail_audit::Error::Timeout) if calls are still pending at the deadline; they are
-    /// abandoned.
+    /// [`Timeout`](runtrail_audit::Error::Timeout) if calls are still pending at the deadline; they
+    /// are abandoned.
     pub(crate) async fn close(&self, deadline: tokio::time::Instant) -> Result<()> {
         let (queue, closing) = self.start_closing();
         let finish = async {

@@ -15,13 +15,13 @@ use crate::record::write;
 use crate::settings::{Session, Settings};
 use crate::statements::MAX_BATCH_ROWS;
 
-/// How long an idle connection stays checked out; it may be up to twice as long. This is long enough
-/// to keep the connection between two calls of a single caller, and so short that a migration hardly
-/// waits for it.
+/// How long an idle connection stays checked out; it may be up to twice as long. This is long
+/// enough to keep the connection between two calls of a single caller, and so short that a
+/// migration hardly waits for it.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The number of written rows after which SQLite checks the planner's statistics. It updates them after
-/// a tenfold growth, which takes 0.1 s with 100,000 runs.
+/// The number of written rows after which SQLite checks the planner's statistics. It updates them
+/// after a tenfold growth, which takes 0.1 s with 100,000 runs.
 const ROWS_PER_STATISTICS_CHECK: u64 = 10_000;
 
 /// Does the jobs of the queue until it is closed and empty.
@@ -56,8 +56,8 @@ pub(super) async fn run(
         {
             waiting.push(job);
         }
-        // A caller that gave up may since have written the same row differently. Writing the abandoned
-        // job now would undo that.
+        // A caller that gave up may since have written the same row differently. Writing the
+        // abandoned job now would undo that.
         waiting.retain(|job| !job.is_abandoned());
         if let Some(Job::Close) = waiting.first() {
             waiting.remove(0);
@@ -255,8 +255,8 @@ fn requeue(waiting: &mut Vec<Job>, calls: Vec<Call>) {
     waiting.splice(0..0, calls.into_iter().map(Job::Write));
 }
 
-/// Answers all jobs that have waited at least `time` with a failure that they would all get, so that
-/// their waiting times don't add up.
+/// Answers all jobs that have waited at least `time` with a failure that they would all get, so
+/// that their waiting times don't add up.
 fn fail_overdue(waiting: &mut Vec<Job>, err: &DbErr, time: Duration) {
     for job in waiting.extract_if(.., |job| job.has_waited(time)) {
         job.fail(err.clone());
@@ -272,7 +272,8 @@ fn idle_timer() -> Interval {
 
 /// Waits until all callers have given up, plus the grace period.
 ///
-/// A PostgreSQL server may never answer. SQLite always does, and its statements can't be interrupted.
+/// A PostgreSQL server may never answer. SQLite always does, and its statements can't be
+/// interrupted.
 async fn all_given_up(connection: &PooledConnection, calls: &mut [Call]) {
     if !backend::has_schemas(connection) {
         return std::future::pending().await;
