@@ -38,7 +38,7 @@ pub enum SchemaState {
         /// The table.
         table: String,
         /// What it lacks.
-        lacks: Vec<String>,
+        missing: Vec<String>,
     },
     /// The PostgreSQL database has an encoding that can't hold every character.
     UnsupportedEncoding {
@@ -73,8 +73,8 @@ impl fmt::Display for SchemaState {
                     missing.join(", ")
                 )
             }
-            Self::Incomplete { table, lacks } => {
-                write!(f, "table {table} lacks {}", lacks.join(" and "))
+            Self::Incomplete { table, missing } => {
+                write!(f, "table {table} lacks {}", missing.join(" and "))
             }
             Self::UnsupportedEncoding { encoding } => {
                 write!(

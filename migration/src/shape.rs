@@ -130,7 +130,7 @@ impl Shape {
             (false, true) => Completeness::Completable,
             (false, false) => Completeness::Unfit(SchemaState::Incomplete {
                 table: self.table.to_owned(),
-                lacks: unfit,
+                missing: unfit,
             }),
         })
     }
@@ -208,7 +208,7 @@ impl Shape {
             if keys.is_empty() {
                 return Ok(Some(SchemaState::Incomplete {
                     table: shape.table.to_owned(),
-                    lacks: vec![MissingPart::Cascade(parent).to_string()],
+                    missing: vec![MissingPart::Cascade(parent).to_string()],
                 }));
             }
         }

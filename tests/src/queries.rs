@@ -74,7 +74,7 @@ async fn statements_by_method(
         "list_subtree": store.list_subtree("r"),
         "find_run_ids": store.find_run_ids("r", "", 5),
         "find_run_ids with an end": store.find_run_ids("r", "s", 5),
-        "neighbours_of_run_ids": store.neighbours_of_run_ids(&["r".into()]),
+        "adjacent_run_ids": store.adjacent_run_ids(&["r".into()]),
         "list_ancestors": store.list_ancestors("r"),
         "count_children": store.count_children("r"),
         "measure_purge": store.measure_purge(at(5)),

@@ -14,8 +14,9 @@ use crate::cargo;
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The library crates, with the features that expose most of their API.
-const CRATES: [(&str, &str); 7] = [
+const CRATES: [(&str, &str); 8] = [
     ("runtrail-audit", ""),
+    ("runtrail-conformance", ""),
     ("runtrail-db", "sqlite,postgres"),
     ("runtrail-entity", ""),
     ("runtrail-migration", "sqlite,postgres,sea-orm-migration"),

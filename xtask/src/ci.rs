@@ -9,10 +9,14 @@ use runtrail_test_servers::succeed;
 use crate::{api, cargo, packages, test};
 
 /// Invariants of ARCHITECTURE.md: packages, and the dependencies that they must not have.
-const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 6] = [
+const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 7] = [
     (
         "runtrail-audit",
         &["sea-orm", "sea-query", "sqlx", "tokio", "runtrail-db"],
+    ),
+    (
+        "runtrail-conformance",
+        &["sea-orm", "sqlx", "tokio", "runtrail-store"],
     ),
     (
         "runtrail-db",

@@ -9,8 +9,9 @@ use runtrail_test_servers::succeed;
 
 use crate::cargo;
 
-const PUBLISHED: [&str; 8] = [
+const PUBLISHED: [&str; 9] = [
     "runtrail-audit",
+    "runtrail-conformance",
     "runtrail-db",
     "runtrail-entity",
     "runtrail-migration",

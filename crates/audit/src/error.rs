@@ -123,12 +123,12 @@ pub enum Error {
     /// A key of this table is missing. The table was created or changed by something other than
     /// Runtrail's migrations, such as SeaORM's schema sync. On PostgreSQL, migrating adds a missing
     /// foreign key.
-    #[error("table {table} lacks {}", .lacks.join(" and "))]
+    #[error("table {table} lacks {}", .missing.join(" and "))]
     SchemaIncomplete {
         /// The table.
         table: String,
         /// The missing parts.
-        lacks: Vec<String>,
+        missing: Vec<String>,
     },
     /// The encoding of the PostgreSQL database doesn't support every character.
     ///

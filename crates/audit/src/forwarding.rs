@@ -115,7 +115,7 @@ forward!(RunCreation {
 
 forward!(RunLookup {
     async fn find_run_ids(prefix: &str, suffix: &str, limit: u64) -> Result<Vec<String>>;
-    async fn neighbours_of_run_ids(ids: &[String]) -> Result<Vec<String>>;
+    async fn adjacent_run_ids(ids: &[String]) -> Result<Vec<String>>;
     async fn list_ancestors(run_id: &str) -> Result<Vec<RunSummary>>;
     async fn count_children(run_id: &str) -> Result<u64>;
 });

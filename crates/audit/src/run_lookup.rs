@@ -18,7 +18,7 @@ pub trait RunLookup: Storage {
     /// Returns the stored ids directly before and after each of `ids` in byte order.
     ///
     /// A prefix of an id is unambiguous if neither neighbour begins with it.
-    async fn neighbours_of_run_ids(&self, ids: &[String]) -> Result<Vec<String>>;
+    async fn adjacent_run_ids(&self, ids: &[String]) -> Result<Vec<String>>;
 
     /// Lists the parent, its parent, and so on, without inputs, output and error. The run itself is
     /// left out; otherwise the result is that of [`walk_parent_chain`](Storage::walk_parent_chain).

@@ -282,7 +282,7 @@ impl DatabaseOptions {
     /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl), also for PostgreSQL;
     /// [`ConnectError::NoSuchFile`](crate::ConnectError::NoSuchFile),
     /// [`ConnectError::Database`](crate::ConnectError::Database).
-    pub async fn open_as_it_is(&self) -> Result<DatabaseConnection> {
+    pub async fn open_unchanged(&self) -> Result<DatabaseConnection> {
         self.url.sqlite()?;
         self.open_file(
             self.pool_options(),

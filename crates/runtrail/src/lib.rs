@@ -36,7 +36,8 @@ struct CrateReadme;
 pub use runtrail_audit::*;
 #[doc(inline)]
 pub use runtrail_db::{
-    Borrowed, Connection, DatabaseOptions, Durability, Pool, Retry, discard_open_transactions,
+    Borrowed, ConnectError, Connection, DatabaseOptions, Durability, Pool, Retry,
+    discard_open_transactions,
 };
 #[doc(inline)]
 pub use runtrail_migration::SchemaName;

@@ -36,7 +36,7 @@ fn schema_error(state: SchemaState) -> Error {
         SchemaState::Outdated { pending } => Error::SchemaOutdated { pending },
         SchemaState::TooNew { unknown } => Error::SchemaTooNew { unknown },
         SchemaState::Foreign { table, missing } => Error::SchemaForeign { table, missing },
-        SchemaState::Incomplete { table, lacks } => Error::SchemaIncomplete { table, lacks },
+        SchemaState::Incomplete { table, missing } => Error::SchemaIncomplete { table, missing },
         SchemaState::UnsupportedEncoding { encoding } => Error::UnsupportedEncoding { encoding },
         state => Error::Backend {
             transient: false,

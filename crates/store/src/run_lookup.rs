@@ -14,7 +14,7 @@ impl<C: Connection> RunLookup for AuditStore<C> {
     }
 
     #[instrument(level = "debug", skip_all)]
-    async fn neighbours_of_run_ids(&self, ids: &[String]) -> Result<Vec<String>> {
+    async fn adjacent_run_ids(&self, ids: &[String]) -> Result<Vec<String>> {
         lookup::neighbours(&self.reading().await?, ids).await
     }
 

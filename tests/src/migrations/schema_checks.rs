@@ -46,7 +46,7 @@ pub(crate) async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorK
     assert_kind(store.measure_purge(at(0)).await, kind);
     assert_kind(store.purge_in_batches(at(0), &|_| {}).await, kind);
     assert_kind(store.find_run_ids("r", "", 1).await, kind);
-    assert_kind(store.neighbours_of_run_ids(&["r".into()]).await, kind);
+    assert_kind(store.adjacent_run_ids(&["r".into()]).await, kind);
     assert_kind(store.list_ancestors("r").await, kind);
     assert_kind(store.count_children("r").await, kind);
     let newest = PageRequest::first(1);

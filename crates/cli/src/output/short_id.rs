@@ -9,7 +9,7 @@ const SHORTEST: usize = 8;
 /// stay long.
 pub(crate) async fn shorten_ids(runs: &mut [RunSummary], store: &AuditStore) -> Result<()> {
     let ids: Vec<_> = runs.iter().map(|run| run.id.clone()).collect();
-    let mut all = store.neighbours_of_run_ids(&ids).await?;
+    let mut all = store.adjacent_run_ids(&ids).await?;
     all.extend(ids);
     all.sort_unstable();
     all.dedup();

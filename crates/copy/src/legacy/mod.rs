@@ -68,7 +68,7 @@ impl LegacyStore {
     /// database.
     pub async fn connect(url: &str) -> Result<Self> {
         let url = url.strip_prefix(Self::URL_PREFIX).unwrap_or(url);
-        let db = DatabaseOptions::new(url).open_as_it_is().await;
+        let db = DatabaseOptions::new(url).open_unchanged().await;
         let mut store = Self {
             db: Pool::new(db.map_err(error::connecting)?),
             limits: Limits::new(Limits::MAX_VALUE_BYTES)?,
