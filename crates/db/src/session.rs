@@ -194,7 +194,7 @@ fn summary(sql: &str) -> String {
         if has_table_next(word)
             && let Some(table) = words.clone().next().filter(is_quoted)
         {
-            let table = table.split('"').rfind(|part| !matches!(*part, "" | "."));
+            let table = table.split('"').skip(1).step_by(2).last();
             return format!("{operation} {}", table.unwrap_or_default());
         }
     }
