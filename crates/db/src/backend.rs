@@ -274,3 +274,33 @@ fn list(
         _ => Func::cust("json_each").arg(json),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::quotient;
+
+    #[test]
+    fn a_quotient_is_the_float_to_the_last_bit() {
+        for float in [
+            0.0,
+            -0.0,
+            0.1,
+            -2.5,
+            1.0 / 3.0,
+            1e18,
+            2_f64.powi(62),
+            1e-20,
+            f64::EPSILON,
+        ] {
+            let (numerator, first, second) = quotient(float).unwrap();
+            assert_eq!(numerator as f64 / first as f64 / second as f64, float);
+        }
+    }
+
+    #[test]
+    fn some_floats_have_no_quotient() {
+        for float in [1e19, f64::MAX, f64::MIN_POSITIVE, f64::NAN, f64::INFINITY] {
+            assert_eq!(quotient(float), None, "{float}");
+        }
+    }
+}

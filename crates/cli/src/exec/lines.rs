@@ -129,3 +129,68 @@ pub(super) fn payload(line: &[u8], end: LineEnd) -> Value {
     }
     payload
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the payloads of output that arrives in these chunks.
+    fn payloads(chunks: &[&[u8]]) -> Vec<Value> {
+        let (mut splitter, mut payloads) = (Splitter::default(), Vec::new());
+        for chunk in chunks {
+            splitter.push(chunk, &mut |payload| payloads.push(payload));
+        }
+        splitter.finish(&mut |payload| payloads.push(payload));
+        payloads
+    }
+
+    #[test]
+    fn the_chunks_of_the_output_make_no_difference() {
+        let output = "one\n\ntwo é\r\n10%\r20%\nlast".as_bytes();
+        let expected = [
+            json!({"text": "one"}),
+            json!({"text": ""}),
+            json!({"text": "two é"}),
+            json!({"text": "20%"}),
+            json!({"text": "last", "newline": false}),
+        ];
+        for size in 1..=output.len() {
+            let chunks: Vec<&[u8]> = output.chunks(size).collect();
+            assert_eq!(payloads(&chunks), expected, "chunks of {size}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_encoded() {
+        assert_eq!(payloads(&[b"a\xFF\n"]), [json!({"base64": "Yf8="})]);
+    }
+
+    #[test]
+    fn a_long_line_is_split_between_characters() {
+        let line = format!("x{}\n", "é".repeat(MAX_EVENT_BYTES / 2));
+        let parts = payloads(&[line.as_bytes()]);
+        let first = format!("x{}", "é".repeat(MAX_EVENT_BYTES / 2 - 1));
+        assert_eq!(
+            parts,
+            [
+                json!({"text": first, "newline": false}),
+                json!({"text": "é"})
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unfinished_line_is_flushed_up_to_its_last_whole_character() {
+        let (mut splitter, mut payloads) = (Splitter::default(), Vec::new());
+        splitter.push(b"name: \xC3", &mut |payload| payloads.push(payload));
+        splitter.flush(&mut |payload| payloads.push(payload));
+        splitter.push(b"\xA9\n", &mut |payload| payloads.push(payload));
+        assert_eq!(
+            payloads,
+            [
+                json!({"text": "name: ", "newline": false}),
+                json!({"text": "é"})
+            ]
+        );
+    }
+}

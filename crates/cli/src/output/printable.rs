@@ -38,3 +38,21 @@ pub(crate) fn payload(payload: &Value) -> String {
         printable(&payload.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_character_controls_the_terminal() {
+        for (text, expected) in [
+            ("plain é 漢", "plain é 漢"),
+            ("a\nb\tc\r", "a⏎b    c"),
+            ("\u{1B}[31mred\u{1B}[0m", "red"),
+            ("\u{7}bell\u{0}", "\u{FFFD}bell\u{FFFD}"),
+            ("\u{202E}txt.exe", "\u{FFFD}txt.exe"),
+        ] {
+            assert_eq!(printable(text), expected, "{text:?}");
+        }
+    }
+}

@@ -190,3 +190,56 @@ fn cut_in_the_middle(id: &str, room: usize) -> Cow<'_, str> {
     }
     format!("{head}…{tail}").into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: [Column; 4] = [
+        Column::id("RUN"),
+        Column::text("SKILL"),
+        Column::number("TOKENS"),
+        Column::text("CHANNEL").with_weight(1),
+    ];
+
+    fn printed(width: usize) -> Vec<String> {
+        let mut table = Table::new(&COLUMNS);
+        table
+            .push(["0123456789abcdef", "a skill with a long name", "7", "cron"].map(str::to_owned));
+        let mut out = Vec::new();
+        table.print(&mut out, Some(width)).unwrap();
+        let text = console::strip_ansi_codes(str::from_utf8(&out).unwrap()).into_owned();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_table_that_fits_is_printed_in_full() {
+        assert_eq!(
+            printed(61),
+            [
+                "RUN               SKILL                     TOKENS  CHANNEL",
+                "0123456789abcdef  a skill with a long name       7  cron",
+            ]
+        );
+    }
+
+    #[test]
+    fn light_columns_are_dropped_first_then_texts_are_cut_and_ids_last() {
+        assert_eq!(
+            printed(50),
+            [
+                "RUN               SKILL                     TOKENS",
+                "0123456789abcdef  a skill with a long name       7",
+            ]
+        );
+        assert_eq!(printed(40)[1], "0123456789abcdef  a skill with …       7");
+        assert_eq!(printed(30)[1], "012…9abcdef  a skill …       7");
+    }
+
+    #[test]
+    fn no_width_is_too_small() {
+        for width in 0..61 {
+            assert_eq!(printed(width).len(), 2, "{width}");
+        }
+    }
+}

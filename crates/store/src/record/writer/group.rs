@@ -60,3 +60,103 @@ fn row_key(write: &Request) -> (&str, Option<i64>) {
         Write::Start(_) | Write::Finish(_) => (write.run_id(), None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use chrono::DateTime;
+    use runtrail_audit::{RunStats, RunStatus, SkillRun, SkillRunLog};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::record::writer::WriteTarget;
+    use crate::settings::Settings;
+
+    fn start(id: &str) -> Write {
+        let run = SkillRun::new(id, "skill", DateTime::UNIX_EPOCH);
+        Write::start(&run, &Settings::default()).unwrap()
+    }
+
+    fn append(run_id: &str, sequence: u64) -> Write {
+        let event = SkillRunLog::new(run_id, sequence, "type", true.into());
+        Write::append(&event, &Settings::default()).unwrap()
+    }
+
+    fn finish(run_id: &str) -> Write {
+        let stats = RunStats::new(RunStatus::OK);
+        Write::finish(run_id, &stats, &Settings::default()).unwrap()
+    }
+
+    /// Returns the positions of the calls in each group, in the order in which they are written.
+    fn groups(writes: Vec<Write>) -> Vec<Vec<usize>> {
+        let mut waiting = Vec::new();
+        let mut requests = Vec::new();
+        for write in writes {
+            let (write, _) = Request::new(write);
+            requests.push(write.clone());
+            let (answer, _) = oneshot::channel();
+            waiting.push(Job::Write(Call {
+                write,
+                target: WriteTarget {
+                    schema: None,
+                    has_prepared_statements: true,
+                },
+                since: Instant::now(),
+                answer,
+            }));
+        }
+        let position = |call: &Call| {
+            let mut positions = requests.iter();
+            positions
+                .position(|request| std::ptr::eq(&**request, &*call.write))
+                .unwrap()
+        };
+        let mut groups = Vec::new();
+        while !waiting.is_empty() {
+            groups.push(take_first(&mut waiting).iter().map(position).collect());
+        }
+        groups
+    }
+
+    #[test]
+    fn calls_of_one_kind_to_distinct_rows_share_a_statement() {
+        assert_eq!(
+            groups(vec![start("a"), start("b"), start("c")]),
+            [vec![0, 1, 2]]
+        );
+        assert_eq!(
+            groups(vec![append("a", 0), append("a", 1), append("b", 0)]),
+            [vec![0, 1, 2]]
+        );
+        assert_eq!(
+            groups(vec![start("a"), finish("b"), start("c")]),
+            [vec![0, 2], vec![1]]
+        );
+    }
+
+    #[test]
+    fn two_calls_for_the_same_row_do_not_share_a_statement() {
+        assert_eq!(
+            groups(vec![append("a", 0), append("a", 0)]),
+            [vec![0], vec![1]]
+        );
+        assert_eq!(
+            groups(vec![start("a"), start("a"), start("b")]),
+            [vec![0, 2], vec![1]]
+        );
+    }
+
+    #[test]
+    fn no_call_overtakes_another_for_its_run() {
+        let calls = vec![append("a", 0), finish("b"), append("b", 1), append("c", 0)];
+        assert_eq!(groups(calls), [vec![0, 3], vec![1], vec![2]]);
+    }
+
+    #[test]
+    fn a_group_has_a_maximum_size() {
+        let many = (0..MAX_BATCH_ROWS as u64 + 1).map(|sequence| append("a", sequence));
+        let sizes: Vec<usize> = groups(many.collect()).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [MAX_BATCH_ROWS, 1]);
+    }
+}
