@@ -67,7 +67,15 @@ fn package_api(root: &Path, rustdoc: &Path, package: &str, features: &str) -> Re
     let mut doc = cargo();
     doc.current_dir(root)
         .env("RUSTDOC", rustdoc)
-        .args(["rustdoc", "--quiet", "--package", package, "--lib"])
+        .args([
+            "rustdoc",
+            "--quiet",
+            "--package",
+            package,
+            "--lib",
+            "--target-dir",
+        ])
+        .arg(root.join("target"))
         .args(["--no-default-features", "--features", features])
         .args(["--", "-Z", "unstable-options", "--output-format", "json"]);
     succeed(&mut doc)?;

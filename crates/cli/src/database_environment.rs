@@ -103,13 +103,13 @@ pub(crate) fn ensure_known() -> Result<()> {
         .or_else(|| variable(INHERITED_URL_FILE))
         .is_some();
     if is_removed && !is_handed_down {
-        return Err(Failure::usage(format!(
+        return Err(Failure::UnknownDatabase(format!(
             "the database of the outer run is unknown, since {URL} was removed from the environment; \
              give --database-url, or set {URL}"
         )));
     }
     match inherited(INHERITED_URL_FILE).map(fs::read_to_string) {
-        Some(Err(err)) => Err(Failure::usage(format!(
+        Some(Err(err)) => Err(Failure::UnknownDatabase(format!(
             "the database of the outer run is unknown, since the file in {INHERITED_URL_FILE} can't be read: {err}; \
              give --database-url, or set {URL}"
         ))),

@@ -22,6 +22,9 @@ pub(crate) enum Failure {
     /// Arguments that clap accepts but that contradict each other or make no sense.
     #[error("{0}")]
     Usage(String),
+    /// The database of the outer run can't be determined.
+    #[error("{0}")]
+    UnknownDatabase(String),
     #[error("the database {database} can't be used")]
     Opening {
         database: String,
@@ -108,7 +111,7 @@ impl Failure {
             Some(runtrail::Error::NotFound { .. }) => NOT_FOUND,
             None if matches!(self, Self::NoneYet { .. }) => NOT_FOUND,
             Some(runtrail::Error::InvalidInput { .. }) => USAGE,
-            _ if matches!(self, Self::Usage(_)) => USAGE,
+            _ if matches!(self, Self::Usage(_) | Self::UnknownDatabase(_)) => USAGE,
             _ => FAILED,
         }
     }
@@ -118,7 +121,11 @@ impl Failure {
             Self::Opening { source, .. } | Self::Store(source) => Some(source),
             Self::NoSuchRun { missing, .. } => Some(missing),
             Self::NotRun(cause) => cause.store_error(),
-            Self::Failed(_) | Self::Usage(_) | Self::NoneYet { .. } | Self::Output(_) => None,
+            Self::Failed(_)
+            | Self::Usage(_)
+            | Self::UnknownDatabase(_)
+            | Self::NoneYet { .. }
+            | Self::Output(_) => None,
         }
     }
 
@@ -128,9 +135,12 @@ impl Failure {
             .is_some_and(runtrail::Error::is_transient)
     }
 
-    /// Whether the database failed, as opposed to refusing invalid input.
-    pub(crate) fn is_database_failure(&self) -> bool {
+    /// Whether no database is known, or it failed, as opposed to refusing invalid input.
+    pub(crate) fn is_about_database(&self) -> bool {
         use runtrail::ErrorKind;
+        if let Self::UnknownDatabase(_) = self {
+            return true;
+        }
         self.store_error()
             .is_some_and(|err| !matches!(err.kind(), ErrorKind::InvalidInput | ErrorKind::TooLarge))
     }

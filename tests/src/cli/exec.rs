@@ -226,6 +226,15 @@ on_each_backend! {
                     "{}",
                     stderr(&output)
                 );
+                let script = "unset DATABASE_URL; runtrail exec --keep-going -- echo ran";
+                let output = cli.output(&["exec", "--", "sh", "-c", script]);
+                assert!(output.status.success(), "{}", stderr(&output));
+                assert_eq!(stdout(&output), "ran\n");
+                assert!(
+                    stderr(&output).contains("this run is not recorded"),
+                    "{}",
+                    stderr(&output)
+                );
             }
         }
         assert!(!cli.path("sub/runtrail.db").exists());

@@ -234,7 +234,7 @@ impl Exec {
         };
         match started {
             Ok(Ok(())) => Ok(StartOutcome::Recorded),
-            Ok(Err(failure)) if self.keep_going && failure.is_database_failure() => {
+            Ok(Err(failure)) if self.keep_going && failure.is_about_database() => {
                 report_unrecorded(&failure);
                 Ok(StartOutcome::Unrecorded)
             }
