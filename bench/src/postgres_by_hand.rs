@@ -124,7 +124,8 @@ impl Postgres {
     }
 
     pub(crate) async fn last_run_grouped(&self, skills: &[String]) -> Result<usize> {
-        let sql = "SELECT skill_id, MAX(started_at) FROM skill_runs WHERE skill_id = ANY($1) GROUP BY skill_id";
+        let sql = "SELECT skill_id, MAX(started_at) FROM skill_runs WHERE skill_id = ANY($1) \
+            GROUP BY skill_id";
         Ok(self.client.query(sql, &[&skills]).await?.len())
     }
 

@@ -79,7 +79,8 @@ impl fmt::Display for SchemaState {
             Self::UnsupportedEncoding { encoding } => {
                 write!(
                     f,
-                    "the database has the encoding {encoding}, which can't hold every character: use one with UTF8"
+                    "the database has the encoding {encoding}, which can't hold every character: \
+                    use one with UTF8"
                 )
             }
         }

@@ -175,7 +175,8 @@ impl Shape {
         let own = foreign_keys(db, None, (self.table, column), table, OnDelete::Cascade).await?;
         if own.is_empty() {
             changes.push(format!(
-                "ADD CONSTRAINT {constraint} FOREIGN KEY ({column}) REFERENCES {table} (id) ON DELETE CASCADE"
+                "ADD CONSTRAINT {constraint} FOREIGN KEY ({column}) REFERENCES {table} (id) ON \
+                DELETE CASCADE"
             ));
         }
         self.alter(db, &changes.join(", ")).await

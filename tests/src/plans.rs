@@ -18,7 +18,8 @@ const RUNS: i64 = 100_000;
 async fn fill(db: &DatabaseConnection, backend: Backend) {
     let numbers = match backend {
         Backend::Sqlite => format!(
-            "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {RUNS})"
+            "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n \
+            + 1 < {RUNS})"
         ),
         Backend::Postgres => {
             format!("WITH numbers AS (SELECT generate_series(0::bigint, {RUNS} - 1) AS n)")

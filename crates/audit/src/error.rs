@@ -135,7 +135,8 @@ pub enum Error {
     /// The encoding of a database can't be changed later. Create one with
     /// `CREATE DATABASE … ENCODING 'UTF8'`; `SQL_ASCII` works too.
     #[error(
-        "the database has the encoding {encoding}, which doesn't support every character: use a database with UTF8"
+        "the database has the encoding {encoding}, which doesn't support every character: use a \
+        database with UTF8"
     )]
     UnsupportedEncoding {
         /// The encoding, as PostgreSQL names it.

@@ -22,7 +22,8 @@ use crate::tree::Tree;
     version,
     name = "runtrail",
     propagate_version = true,
-    after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage, 4 no such run. `exec` exits with the program's own code."
+    after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage, 4 no such run. `exec` exits \
+        with the program's own code."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]

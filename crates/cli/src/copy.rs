@@ -121,7 +121,8 @@ async fn open_source(
             if options.is_sqlite() =>
         {
             Err(Failure::usage(format!(
-                "{options} has no Runtrail tables; to copy from the Go store use --from {}sqlite://FILE",
+                "{options} has no Runtrail tables; to copy from the Go store use --from \
+                {}sqlite://FILE",
                 LegacyStore::URL_PREFIX
             )))
         }

@@ -153,14 +153,16 @@ impl Failure {
             Error::SchemaTooNew { .. } => "use a newer runtrail",
             Error::SchemaForeign { .. } => "use another database or another schema",
             Error::SchemaIncomplete { .. } => {
-                "on PostgreSQL `runtrail migrate` adds a missing foreign key; otherwise copy the history to another database"
+                "on PostgreSQL `runtrail migrate` adds a missing foreign key; otherwise copy the \
+                history to another database"
             }
             Error::UnsupportedEncoding { .. } => {
                 "create one with `CREATE DATABASE … ENCODING 'UTF8'`"
             }
             Error::StorageFull { .. } => "free some space and try again",
             Error::ReadOnly { .. } => {
-                "check that you may write to it, and that the URL names the primary and not a standby"
+                "check that you may write to it, and that the URL names the primary and not a \
+                standby"
             }
             Error::Busy { .. } => "another connection holds a lock; try again",
             Error::Timeout { source } if is_cancelled(&**source) => {

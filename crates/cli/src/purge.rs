@@ -35,7 +35,8 @@ impl Purge {
         };
         let cutoff = self.older_than.resolve(store.now());
         if cutoff > store.now() {
-            let message = "--older-than is in the future, which would delete every finished run; use 0s if you mean that";
+            let message = "--older-than is in the future, which would delete every finished run; \
+                use 0s if you mean that";
             return Err(Failure::usage(message));
         }
         let size = store.measure_purge(cutoff).await?;
@@ -90,7 +91,8 @@ fn print_line(line: &str) -> Result<()> {
 
 fn is_confirmed(question: &str) -> Result<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let message = "there is no terminal to ask for confirmation: use --yes to delete, or --dry-run to see how much";
+        let message = "there is no terminal to ask for confirmation: use --yes to delete, or \
+            --dry-run to see how much";
         return Err(Failure::usage(message));
     }
     write!(io::stderr(), "{question} [y/N] ")?;

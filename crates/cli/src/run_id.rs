@@ -82,7 +82,8 @@ async fn last(store: &AuditStore, name: &str, given: &str) -> Result<String> {
             .into(),
         _ => {
             return Err(Failure::usage(format!(
-                "{given:?} is neither the id of a run nor one of @last, @last-failed, @last:SKILL, @last-failed:SKILL"
+                "{given:?} is neither the id of a run nor one of @last, @last-failed, \
+                @last:SKILL, @last-failed:SKILL"
             )));
         }
     };

@@ -37,7 +37,10 @@ impl FromStr for Time {
         }
         DateTime::parse_from_rfc3339(text)
             .map(|time| Self::At(time.to_utc()))
-            .map_err(|_| "expected a time such as 2026-11-24T09:30:00Z or 2026-11-24 (UTC), or an age such as 2h or 7d (s, m, h, d, w, M for months, y)")
+            .map_err(|_| {
+                "expected a time such as 2026-11-24T09:30:00Z or 2026-11-24 (UTC), or an \
+                age such as 2h or 7d (s, m, h, d, w, M for months, y)"
+            })
     }
 }
 

@@ -178,7 +178,8 @@ impl fmt::Display for CountDifference {
         } = self;
         write!(
             f,
-            "runs of skill {skill_id:?} with status {status:?}: {source} in the source, {target} in the target"
+            "runs of skill {skill_id:?} with status {status:?}: {source} in the source, {target} \
+            in the target"
         )
     }
 }

@@ -169,7 +169,8 @@ impl Cluster {
     pub fn keep(mut self) -> String {
         self.folder.disable_cleanup(true);
         format!(
-            "PostgreSQL's databases were kept in {}; to start it again, run as the owner of that folder: {} -D {}",
+            "PostgreSQL's databases were kept in {}; to start it again, run as the owner of that \
+            folder: {} -D {}",
             self.folder.path().display(),
             self.programs.join("postgres").display(),
             self.data().display(),

@@ -68,7 +68,8 @@ pub(crate) fn install_hint() -> String {
         "sudo apt-get install postgresql pgbouncer sqlite3"
     };
     format!(
-        "the tests need PostgreSQL's server programs, PgBouncer and the sqlite3 command; install them with: {command}"
+        "the tests need PostgreSQL's server programs, PgBouncer and the sqlite3 command; install \
+        them with: {command}"
     )
 }
 

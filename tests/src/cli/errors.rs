@@ -13,7 +13,8 @@ on_each_backend! {
                 let message = cli.fails(4, &[&[command, "no such run"], json].concat());
                 assert_eq!(
                     message,
-                    "error: there is no run with id \"no such run\"; `runtrail list` shows the newest runs\n"
+                    "error: there is no run with id \"no such run\"; `runtrail list` shows the \
+                    newest runs\n"
                 );
             }
         }

@@ -273,7 +273,8 @@ on_each_backend! {
 
         if database.backend() == Backend::Postgres {
             let mut command = runtrail_command(cli.folder());
-            let script = "env; stat -c mode=%a \"$RUNTRAIL_DATABASE_URL_FILE\"; runtrail exec --id inner true";
+            let script = "env; stat -c mode=%a \"$RUNTRAIL_DATABASE_URL_FILE\"; runtrail exec \
+                --id inner true";
             command.args([
                 "exec",
                 "--id",

@@ -281,7 +281,8 @@ on_each_backend! {
             ]);
             let output = command.stdout(full).output().unwrap();
             assert_eq!(output.status.code(), Some(code));
-            let message = "runtrail: not all of the output was passed on: No space left on device (os error 28)\n";
+            let message = "runtrail: not all of the output was passed on: No space left on device \
+                (os error 28)\n";
             assert_eq!(stderr(&output), message);
             assert_eq!(cli.printed_by(id, "stdout").await, b"1\n2\n3\n");
             assert!(

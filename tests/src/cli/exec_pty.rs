@@ -168,7 +168,8 @@ on_each_backend! {
     async fn a_program_can_prompt_on_its_terminal_whatever_its_stdin(database) {
         let cli = Cli::on(database).await;
         let mut terminal = Terminal::open();
-        let script = "read x; stty -echo </dev/tty; printf 'Password? '; read y </dev/tty; echo \"$x$y\" | tr a-z A-Z; exit 5";
+        let script = "read x; stty -echo </dev/tty; printf 'Password? '; read y </dev/tty; echo \
+            \"$x$y\" | tr a-z A-Z; exit 5";
         let arguments = ["exec", "--id", "r", "--pty", "--", "sh", "-c", script];
         std::fs::write(cli.path("input"), "piped\n").unwrap();
         let mut child = spawn_on_terminal(&cli, &terminal, StdinFrom::File, &arguments);

@@ -160,7 +160,8 @@ on_each_backend! {
             let run = cli.run(signal).await;
             assert_eq!((run.status.as_str(), run.is_running()), ("error", false));
             let expected = format!(
-                "runtrail received SIG{signal} and forwarded it; killed by SIG{signal} (signal {number})"
+                "runtrail received SIG{signal} and forwarded it; killed by SIG{signal} (signal \
+                {number})"
             );
             assert_eq!(run.error, expected);
         }
@@ -218,7 +219,8 @@ on_each_backend! {
         // The output exceeds the limit of 600 blocks of at least 512 bytes. The database doesn't,
         // since carriage returns leave only the last state of the line to be recorded.
         let script = "ulimit -f 600; exec runtrail exec --id r -- \
-                      sh -c 'yes 0123456789 | head -c 1000000 | tr \"\\n\" \"\\r\"; exit 3' >printed";
+                      sh -c 'yes 0123456789 | head -c 1000000 | tr \"\\n\" \"\\r\"; exit 3' \
+                          >printed";
         let output = cli.command_by(&["sh", "-c", script], &[]).output().unwrap();
         let message = stderr(&output);
         assert_eq!(output.status.code(), Some(3), "{message}");
@@ -261,7 +263,8 @@ on_each_backend! {
     async fn a_timeout_ends_processes_that_have_left_the_group(database) {
         let cli = Cli::on(database).await;
         let started = Instant::now();
-        let handling = "setsid sh -c 'trap \": >asked; exit\" TERM; echo $$; while :; do sleep 0.05; done' & sleep 600";
+        let handling = "setsid sh -c 'trap \": >asked; exit\" TERM; echo $$; while :; do sleep \
+            0.05; done' & sleep 600";
         let ignoring =
             "setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.05; done' & sleep 600";
         for (id, script) in [("handling", handling), ("ignoring", ignoring)] {
@@ -299,7 +302,8 @@ on_each_backend! {
 
     async fn orphans_are_reaped(database) {
         let cli = Cli::on(database).await;
-        let script = "for i in 1 2 3 4 5; do (sleep 0.1 & echo $!); done; while ! test -e stop; do sleep 0.05; done";
+        let script = "for i in 1 2 3 4 5; do (sleep 0.1 & echo $!); done; while ! test -e stop; \
+            do sleep 0.05; done";
         let mut child = cli.spawn_exec(&["--", "sh", "-c", script]);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         for _ in 0..5 {
@@ -337,7 +341,8 @@ on_each_backend! {
         let mut shell = spawn_shell_on_terminal(&cli, &terminal);
         write_to_terminal(
             &terminal,
-            "PS1=; set +o history; runtrail exec --id r -- sh -c 'echo pid=$$; read x; echo got=$x; read y; echo then=$y; exit 5' &\n",
+            "PS1=; set +o history; runtrail exec --id r -- sh -c 'echo pid=$$; read x; echo \
+            got=$x; read y; echo then=$y; exit 5' &\n",
         );
         cli.wait_for_events("r", 1).await;
         let program = cli.printed_by("r", "stdout").await;

@@ -230,7 +230,8 @@ on_each_backend! {
         {
             let id = format!("r-{keep_going}-{own_code}");
             let script = format!(
-                "echo first; while ! test -e {id}; do sleep 0.02; done; echo second; exit {own_code}"
+                "echo first; while ! test -e {id}; do sleep 0.02; done; echo second; exit \
+                {own_code}"
             );
             let mut arguments = vec!["--id", &id];
             if keep_going {

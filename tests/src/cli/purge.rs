@@ -136,7 +136,8 @@ on_each_backend! {
         for refusal in ["n\n", "\n", "\u{4}"] {
             let (code, shown) = answer(&cli, refusal);
             assert_eq!(code, 1, "{shown}");
-            let question = "Delete 3 runs with 6 events that finished before 2026-11-02T00:00:00.000000Z? [y/N] ";
+            let question = "Delete 3 runs with 6 events that finished before \
+                2026-11-02T00:00:00.000000Z? [y/N] ";
             assert!(
                 shown.contains(question) && shown.contains("nothing was deleted"),
                 "{shown}"

@@ -355,7 +355,8 @@ on_each_backend! {
         let list = cli.output(&["list", "--json"]);
         assert!(list.status.success());
         assert_eq!(stdout(&list).lines().count(), 2);
-        let warning = "warning: row \"run-2\" of table skill_runs is damaged: inputs doesn't contain the expected JSON: ";
+        let warning = "warning: row \"run-2\" of table skill_runs is damaged: inputs doesn't \
+            contain the expected JSON: ";
         assert!(stderr(&list).starts_with(warning), "{}", stderr(&list));
         let logs = cli.output(&["logs", "--json", "run-2"]);
         assert!(logs.status.success());

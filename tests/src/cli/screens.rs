@@ -26,13 +26,16 @@ impl Morning {
             run.caller_id = "alice@example.com".into();
             run.channel_id = "cli".into();
             run.inputs = object(json!({
-                "goal": "three days in Lisbon, with a museum on each of them and no more than two flights in total",
+                "goal": "three days in Lisbon, with a museum on each of them and no more than two \
+                    flights in total",
                 "budget": 1200,
             }));
             run.started_at = ago(125);
             run.finished_at = Some(ago(122));
             run.status = RunStatus::OK;
-            run.output = "Day 1: Museu do Azulejo\nDay 2: Gulbenkian\nDay 3: MAAT, and a walk along the river to the tower, which is open until seven in the evening".into();
+            run.output = "Day 1: Museu do Azulejo\nDay 2: Gulbenkian\nDay 3: MAAT, and a walk \
+                along the river to the tower, which is open until seven in the evening"
+                .into();
             run.tool_calls = 14;
             run.runtime_seconds = 192.4;
             run.total_input_tokens = 1_204_311;

@@ -110,7 +110,8 @@ on_each_backend! {
         awkward_history(&cli.store).await;
         let output = cli.output(&["export"]);
         assert_eq!(stdout(&output).lines().count(), 5);
-        let message = "exported 5 runs with 703 events\nleft out 1 dry run; --include-dry-run exports dry runs too\n";
+        let message = "exported 5 runs with 703 events\nleft out 1 dry run; --include-dry-run \
+            exports dry runs too\n";
         assert_eq!(stderr(&output), message);
         let of_skill = cli.json(&["export", "--skill", "skill", "--until", "2026-11-02"]);
         let ids: Vec<_> = of_skill

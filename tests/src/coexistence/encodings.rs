@@ -38,7 +38,8 @@ fn a_database_that_cannot_store_every_character_is_refused_naming_its_encoding()
             assert!(!output.status.success());
             names_it(&printed(&output));
 
-            let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename LIKE '%run%'";
+            let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND \
+                tablename LIKE '%run%'";
             assert!(fetch::<String>(&db, tables).await.is_empty());
             store.close().await.unwrap();
             db.close().await.unwrap();

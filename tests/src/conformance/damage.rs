@@ -284,8 +284,11 @@ mod pages {
             ] {
                 cx.store.start_run(&run).await.unwrap();
             }
-            cx.sql("UPDATE skill_runs SET started_at = 'a while ago', tool_calls = x'00ff' WHERE id = 'top'")
-                .await;
+            cx.sql(
+                "UPDATE skill_runs SET started_at = 'a while ago', tool_calls = x'00ff' WHERE \
+                id = 'top'",
+            )
+            .await;
             cx.sql("UPDATE skill_runs SET parent_run_id = x'00ff' WHERE id = 'damaged'")
                 .await;
             let query = RunQuery::new().without_stored_parent();
@@ -308,7 +311,11 @@ mod streams {
         async fn damaged_runs_are_error_items_and_hide_no_other(cx) {
             many_runs(cx.store).await;
             // All rows of some of the stream's queries, and the last row of others.
-            cx.sql("UPDATE skill_runs SET inputs = '{' WHERE id < 'run-060' OR id IN ('run-100', 'run-129')").await;
+            cx.sql(
+                "UPDATE skill_runs SET inputs = '{' WHERE id < 'run-060' OR id IN ('run-100', \
+                'run-129')",
+            )
+            .await;
             for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
                 let filter = RunFilter::new().include_dry_run();
                 let items: Vec<_> = cx

@@ -126,7 +126,11 @@ cases_of_the_store! {
             Backend::Postgres => {
                 cx.sql("CREATE FUNCTION protect() RETURNS trigger LANGUAGE plpgsql AS \
                         $$ BEGIN IF old.id = 'b' THEN RAISE 'protected'; END IF; RETURN old; END $$").await;
-                cx.sql("CREATE TRIGGER protect BEFORE DELETE ON skill_runs FOR EACH ROW EXECUTE FUNCTION protect()").await;
+                cx.sql(
+                    "CREATE TRIGGER protect BEFORE DELETE ON skill_runs FOR EACH ROW EXECUTE \
+                    FUNCTION protect()",
+                )
+                .await;
             }
         }
         assert_skipped(cx, 2, &["b"], "protected").await;
@@ -149,7 +153,11 @@ cases_of_the_store! {
                         $$ BEGIN IF old.id = 'b' THEN RETURN NULL; END IF; RETURN old; END $$",
                 )
                 .await;
-                cx.sql("CREATE TRIGGER keep BEFORE DELETE ON skill_runs FOR EACH ROW EXECUTE FUNCTION keep()").await;
+                cx.sql(
+                    "CREATE TRIGGER keep BEFORE DELETE ON skill_runs FOR EACH ROW EXECUTE \
+                    FUNCTION keep()",
+                )
+                .await;
             }
         }
         assert_skipped(cx, 2, &["b"], "trigger").await;
@@ -170,7 +178,8 @@ cases_of_the_store! {
         record(cx.store, ["a", "large", "z"]).await;
         let series = match cx.backend() {
             Backend::Sqlite => {
-                "WITH RECURSIVE n(value) AS (SELECT 100 UNION ALL SELECT value + 1 FROM n WHERE value < 12000)"
+                "WITH RECURSIVE n(value) AS (SELECT 100 UNION ALL SELECT value + 1 FROM n WHERE \
+                value < 12000)"
             }
             Backend::Postgres => "WITH n(value) AS (SELECT generate_series(100, 12000))",
         };

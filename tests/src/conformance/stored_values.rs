@@ -146,7 +146,8 @@ mod batches {
             }
             let texts = |run: &str| {
                 format!(
-                    "SELECT event_type || payload FROM skill_run_logs WHERE run_id = '{run}' ORDER BY sequence"
+                    "SELECT event_type || payload FROM skill_run_logs WHERE run_id = '{run}' \
+                    ORDER BY sequence"
                 )
             };
             let many: Vec<String> = fetch(cx.db, &texts("many")).await;

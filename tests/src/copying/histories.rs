@@ -459,12 +459,15 @@ fn rows_that_cannot_be_stored_are_refused_and_the_others_copied() {
                 .filter(|it| it.contains("can't be copied"))
                 .collect();
             let expected = [
-                "event 1 of run \"a\" can't be copied: payload contains a NUL character, which PostgreSQL can't store",
-                "run \"b\" can't be copied: output contains a NUL character, which PostgreSQL can't store",
+                "event 1 of run \"a\" can't be copied: payload contains a NUL character, which \
+                PostgreSQL can't store",
+                "run \"b\" can't be copied: output contains a NUL character, which PostgreSQL \
+                can't store",
                 "run \"c\" can't be copied: ",
                 "run \"d\" can't be copied: ",
                 "run \"e\" can't be copied: caller_id has 256 bytes, more than 255",
-                "run \"f\" can't be copied: runtime_seconds is inf, not a finite number of at least 0",
+                "run \"f\" can't be copied: runtime_seconds is inf, not a finite number of at \
+                least 0",
             ];
             assert_eq!(refused.len(), expected.len(), "{differences:#?}");
             for (difference, expected) in refused.iter().zip(expected) {

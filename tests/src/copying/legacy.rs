@@ -256,8 +256,10 @@ on_each_backend! {
             "run \"a\" was adapted: started_at was missing; stored as 1970-01-01",
             "run \"a\" was adapted: caller_id was bytes; stored as text",
             "run \"a\" was adapted: output had NUL characters; stored as U+FFFD",
-            "run \"a\" was adapted: skill_id was not UTF-8 (invalid bytes became U+FFFD); stored as text",
-            "event 2 of run \"a\" was adapted: payload was not UTF-8 (invalid bytes became U+FFFD); stored as text",
+            "run \"a\" was adapted: skill_id was not UTF-8 (invalid bytes became U+FFFD); stored \
+            as text",
+            "event 2 of run \"a\" was adapted: payload was not UTF-8 (invalid bytes became \
+            U+FFFD); stored as text",
         ] {
             assert!(
                 reasons.iter().any(|found| found == reason),
@@ -335,8 +337,10 @@ on_each_backend! {
             differences,
             [
                 "a run without a usable id can't be copied: id is not UTF-8 text",
-                "a run without a usable id can't be copied: key has the wrong type; affected rows: 2",
-                "an event without a usable key can't be copied: key has the wrong type; affected rows: 2",
+                "a run without a usable id can't be copied: key has the wrong type; affected \
+                rows: 2",
+                "an event without a usable key can't be copied: key has the wrong type; affected \
+                rows: 2",
                 "event -1 of run \"a\" can't be copied: seq is -1, less than 0",
                 "event 1 of run \"a\" can't be copied: key is a duplicate",
                 "event 1 of run \"d\" is missing from the target",

@@ -102,11 +102,19 @@ on_each_backend! {
         }
         let series = match database.backend() {
             Backend::Sqlite => {
-                "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 300)"
+                "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE \
+                value < 300)"
             }
             Backend::Postgres => "WITH n(value) AS (SELECT generate_series(1, 300))",
         };
-        execute(&db, &format!("{series} INSERT INTO skill_run_logs SELECT id, value, 0, 'x', '1' FROM n, skill_runs")).await;
+        execute(
+            &db,
+            &format!(
+                "{series} INSERT INTO skill_run_logs SELECT id, value, 0, 'x', '1' \
+            FROM n, skill_runs"
+            ),
+        )
+        .await;
         statements.lock().unwrap().clear();
         assert_eq!(store.purge_older_than(at(2)).await.unwrap(), 20);
         let statements = statements.lock().unwrap().clone();

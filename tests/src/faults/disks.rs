@@ -253,7 +253,8 @@ fn a_read_only_folder_causes_a_typed_error() {
         store.close().await.unwrap();
         let after_close = error_kind_of(&database.url(), &database.file());
         eprintln!(
-            "read-only folder: {after_crash} after a crash, {while_open} while it is open, {after_close} after it was closed"
+            "read-only folder: {after_crash} after a crash, {while_open} while it is open, \
+            {after_close} after it was closed"
         );
         // Where SQLite would have to create a file, it reports that it can't open it.
         for kind in [after_crash, while_open, after_close] {

@@ -65,7 +65,8 @@ on_each_backend! {
         let history = History::read(&database.url());
         history.assert_stores(&ledger.entries());
         eprintln!(
-            "{dropped} writes dropped on {:?}: {} acknowledged alongside them, 0 lost; {} runs and {} events stored",
+            "{dropped} writes dropped on {:?}: {} acknowledged alongside them, 0 lost; {} runs \
+            and {} events stored",
             database.backend(),
             ledger.entries().acknowledged(),
             history.runs.len(),

@@ -93,7 +93,8 @@ on_each_backend! {
         store.append_log(&event("running", 0)).await.unwrap();
         let numbers = match database.backend() {
             Backend::Sqlite => {
-                "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 2000)"
+                "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE \
+                value < 2000)"
             }
             Backend::Postgres => "WITH n(value) AS (SELECT generate_series(1, 2000))",
         };

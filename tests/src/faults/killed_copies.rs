@@ -61,7 +61,8 @@ fn kill_copies(from: Backend, to: Backend) {
         let compared = format!("compared {runs} runs and {events} events");
         assert!(report.replace(',', "").contains(&compared), "{report}");
         eprintln!(
-            "{killed} copies killed from {:?} to {:?}, {half_way} of them after a write: {} acknowledged, 0 lost",
+            "{killed} copies killed from {:?} to {:?}, {half_way} of them after a write: {} \
+            acknowledged, 0 lost",
             from.backend(),
             to.backend(),
             entries.acknowledged()

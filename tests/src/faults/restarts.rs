@@ -21,7 +21,8 @@ fn start(skill: &str) -> SkillRun {
 
 /// Waits for a server process that waits for a lock, and returns it.
 async fn waiting_backend(db: &impl ConnectionTrait) -> Pid {
-    let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = \
+        current_database()";
     loop {
         if let [pid] = fetch::<i32>(db, waiting).await[..] {
             return Pid::from_raw(pid).unwrap();

@@ -145,11 +145,15 @@ fn a_promoted_standby_has_every_acknowledged_write() {
 
         let entries = ledger.entries();
         let is_of_standby = |entry: &Entry| entry.is_failure_of(ErrorKind::ReadOnly);
-        assert!(entries.count(is_of_standby) > 0, "no write reached the read-only standby");
+        assert!(
+            entries.count(is_of_standby) > 0,
+            "no write reached the read-only standby"
+        );
         entries.assert_failures(|entry| entry.is_transient_failure() || is_of_standby(entry));
         History::read(&standby.url()).assert_stores(&entries);
         eprintln!(
-            "a standby took over: {} acknowledged, 0 lost; writing again {resumed:.1?} after its promotion",
+            "a standby took over: {} acknowledged, 0 lost; writing again {resumed:.1?} after its \
+            promotion",
             entries.acknowledged()
         );
         store.close().await.unwrap();

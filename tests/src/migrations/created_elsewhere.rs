@@ -54,7 +54,8 @@ async fn assert_behaves(database: &TestDatabase, db: &DatabaseConnection) {
             "SELECT COUNT(*) FROM pragma_index_list('skill_runs') WHERE name LIKE 'runtrail%'"
         }
         Backend::Postgres => {
-            "SELECT COUNT(*) FROM pg_indexes WHERE indexname LIKE 'runtrail%' AND tablename = 'skill_runs'"
+            "SELECT COUNT(*) FROM pg_indexes WHERE indexname LIKE 'runtrail%' AND tablename = \
+            'skill_runs'"
         }
     };
     assert_eq!(fetch::<i64>(db, indexes).await, [7]);

@@ -121,7 +121,13 @@ on_each_backend! {
             "{refused:?}"
         );
         // A migration that the older version is not compatible with.
-        execute(&db, "UPDATE runtrail_migrations SET version = 'runtrail_m29991231_000001_x@99.0.0' WHERE version LIKE '%note@%' AND version LIKE '%000001%'").await;
+        execute(
+            &db,
+            "UPDATE runtrail_migrations SET version = \
+            'runtrail_m29991231_000001_x@99.0.0' WHERE version LIKE '%note@%' AND version LIKE \
+            '%000001%'",
+        )
+        .await;
         let store = AuditStore::connect(database.url()).await.unwrap();
         assert_kind(store.get_run("r").await, ErrorKind::SchemaTooNew);
     }
