@@ -16,6 +16,11 @@ use crate::report::{Counts, PassSummary, RowKey, Tally};
 /// A history whose rows can be scanned.
 #[async_trait]
 pub(crate) trait History: fmt::Debug + Send + Sync {
+    /// Fails if this history may have rows that can't be seen.
+    async fn verify_visibility(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Returns the current numbers of runs and events.
     async fn size(&self) -> Result<(u64, u64)>;
 
@@ -322,6 +327,10 @@ pub(crate) async fn counts(
 
 #[async_trait]
 impl History for AuditStore {
+    async fn verify_visibility(&self) -> Result<()> {
+        self.stored_rows().verify_visibility().await
+    }
+
     async fn size(&self) -> Result<(u64, u64)> {
         let stored = self.stored_rows();
         let db = stored.read().await?;

@@ -130,11 +130,14 @@ impl HistoryCopy {
     /// # Errors
     ///
     /// Permanent failures of either database, among them the `Schema…` variants of
-    /// [`Error`](runtrail_audit::Error) if one isn't a history or isn't initialized. A
+    /// [`Error`](runtrail_audit::Error) if one isn't a history or isn't initialized, and
+    /// [`Backend`](runtrail_audit::Error::Backend) if row-level security may hide rows of one. A
     /// [deadline](AuditStore::with_deadline) must leave time to count all rows.
     /// [`InvalidInput`](runtrail_audit::Error::InvalidInput) for a legacy database whose keys
     /// aren't in byte order.
     pub async fn run(&self, observer: &(dyn Fn(Notice) + Sync)) -> Result<CopySummary> {
+        self.source.verify_visibility().await?;
+        self.target.verify_visibility().await?;
         let pass = |purpose| {
             let tracker = PassTracker {
                 observer,

@@ -1,5 +1,8 @@
-use runtrail_audit::{Cursor, ListOrder, PageRequest, PagedStorage, RunQuery, SkillRun, Storage};
+use runtrail_audit::{
+    Cursor, ErrorKind, ListOrder, PageRequest, PagedStorage, RunQuery, SkillRun, Storage,
+};
 use runtrail_copy::{DifferenceKind, HistoryCopy, Notice};
+use runtrail_migration::SchemaName;
 use runtrail_store::AuditStore;
 use serde_json::json;
 
@@ -558,5 +561,45 @@ fn an_id_that_only_sqlite_can_store_does_not_end_a_copy() {
             "{differences:?}"
         );
         assert_eq!(summary.copied.events.copied, 1);
+    });
+}
+
+/// Row-level security would otherwise hide the runs of others from a copy that seems complete.
+#[test]
+fn a_role_that_may_not_see_all_rows_is_refused() {
+    const ROLE: &str = "runtrail_test_row_security";
+
+    on_databases([Backend::Postgres, Backend::Sqlite], async |[from, to]| {
+        let (owner, target) = stores(from, to).await;
+        owner.start_run(&running("r")).await.unwrap();
+        let db = from.connection().await;
+        execute(
+            &db,
+            &format!(
+                "DROP ROLE IF EXISTS {ROLE}; CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE}'; \
+                 GRANT SELECT ON ALL TABLES IN SCHEMA public TO {ROLE}; \
+                 ALTER TABLE skill_runs ENABLE ROW LEVEL SECURITY; \
+                 CREATE POLICY own ON skill_runs USING (caller_id = CURRENT_USER)"
+            ),
+        )
+        .await;
+        let mut url = url::Url::parse(&from.url()).unwrap();
+        url.set_username(ROLE).unwrap();
+        url.set_password(Some(ROLE)).unwrap();
+        let source = AuditStore::connect(url.as_str()).await.unwrap();
+        for source in [
+            source.clone(),
+            source.in_schema(SchemaName::new("public").unwrap()),
+        ] {
+            let copy = HistoryCopy::new(source, target.clone()).last();
+            let err = assert_kind(copy.run(&|_| {}).await, ErrorKind::Backend);
+            assert!(err.to_string().contains("row-level security"), "{err}");
+        }
+        let copied = HistoryCopy::new(owner, target.clone())
+            .last()
+            .run(&|_| {})
+            .await;
+        assert_eq!(copied.unwrap().shortfall(), None);
+        execute(&db, &format!("DROP OWNED BY {ROLE}; DROP ROLE {ROLE}")).await;
     });
 }
