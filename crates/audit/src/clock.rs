@@ -2,7 +2,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
-/// The source of the current time, for the finish of runs and for events without a time.
+/// The source of the current time, for the finish times of runs and for events without a time.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Returns the current time.
     fn now(&self) -> DateTime<Utc>;

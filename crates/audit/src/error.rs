@@ -32,7 +32,7 @@ impl fmt::Debug for ErrorSource {
 /// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The errors of a history. Each variant calls for a different reaction of the caller.
+/// The errors of a history. Each variant calls for a different reaction from the caller.
 ///
 /// It is safe to repeat a write after any of them: the write takes effect once, or fails again.
 #[derive(Clone, Debug, thiserror::Error)]

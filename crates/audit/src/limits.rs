@@ -17,7 +17,7 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] beyond [`MAX_VALUE_BYTES`](Self::MAX_VALUE_BYTES).
+    /// [`Error::InvalidInput`] above [`MAX_VALUE_BYTES`](Self::MAX_VALUE_BYTES).
     pub fn new(value_bytes: usize) -> Result<Self> {
         if value_bytes > Self::MAX_VALUE_BYTES {
             return Err(Error::invalid(

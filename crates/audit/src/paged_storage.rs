@@ -22,7 +22,7 @@ use crate::{
 /// All other conditions are checked on each row of that index: lists, exclusions, and bounds of the
 /// finish, duration and tokens. Such a page reads rows until enough of them match, in the worst
 /// case all that the index yields. For runs without a stored parent, the parent of each row is also
-/// looked up by its id. An id prefix reads the runs with such ids.
+/// looked up by its id. With an id prefix, a page reads the runs with such ids.
 ///
 /// # Errors
 ///

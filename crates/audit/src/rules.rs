@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::{Error, Limits, Result, RunStatus};
 
-/// The maximum length of an identifier in bytes. PostgreSQL can't index much longer ones.
+/// The maximum length of an identifier in bytes. PostgreSQL can't index much longer texts.
 pub const MAX_IDENTIFIER_BYTES: usize = 255;
 
 /// The maximum nesting of JSON. Some parsers fail at a depth of 128 and could never read the row.
@@ -64,7 +64,7 @@ pub fn outcome(field: &'static str, status: &RunStatus) -> Result<()> {
     Ok(())
 }
 
-/// Replaces each NUL character, which PostgreSQL can't store, by U+FFFD.
+/// Replaces each NUL character, which PostgreSQL can't store, with U+FFFD.
 ///
 /// # Errors
 ///
@@ -105,7 +105,7 @@ pub fn json_object(
     json_text(field, object, limits)
 }
 
-/// Converts a count to a signed integer of 64 bits, as databases store it.
+/// Converts a count to a signed 64-bit integer, as databases store it.
 ///
 /// # Errors
 ///

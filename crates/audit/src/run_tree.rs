@@ -15,7 +15,7 @@ pub trait RunTree: Storage {
 
     /// Lists the run and all its descendants, each once, newest first; empty for an unknown run.
     ///
-    /// A single query reads the tree, whatever its depth. Cycles are handled.
+    /// A single query reads the tree, whatever its depth, even if it has cycles.
     ///
     /// # Errors
     ///

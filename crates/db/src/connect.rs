@@ -50,7 +50,7 @@ pub struct DatabaseOptions {
     abandoned: AbandonedStatements,
 }
 
-/// What a SQLite file is opened for.
+/// The purpose of opening a SQLite file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Intent {
     /// Whatever the URL says.
@@ -229,7 +229,7 @@ impl DatabaseOptions {
         self.open_file(options, Access::Write, busy_timeout).await
     }
 
-    /// Like [`open`](Self::open), for a queue of writers with a deadline each: on SQLite, a
+    /// Like [`open`](Self::open), for a queue of writers, each with a deadline: on SQLite, a
     /// statement fails early while another process holds the lock.
     ///
     /// # Errors
@@ -298,7 +298,7 @@ impl DatabaseOptions {
     /// The target is `sqlx::query`. Each statement is logged at debug level, and at warn level if
     /// it takes longer than a second. The text holds no values, except in a store [without prepared
     /// statements](crate::Pool::without_prepared_statements), where it holds all of them. The spans
-    /// of this library need no switch, and never hold values.
+    /// of this library need no option, and never hold values.
     pub fn log_statements(mut self, enabled: bool) -> Self {
         self.logs_statements = enabled;
         self

@@ -34,7 +34,7 @@ use crate::statements::{logs, runs};
 /// Every write is a single statement, which is committed on its own. If its future is dropped, the
 /// write happens either completely or not at all, and repeating the call returns `Ok` and leaves
 /// one row. If the store owns its connections, a dropped call that is still queued is never
-/// started. A purge, and `append_logs` with very many events, are a series of such statements;
+/// started. A purge is a series of such statements, and so is `append_logs` with very many events;
 /// calling them again completes them.
 #[derive(Clone, Debug)]
 pub struct AuditStore<C = Pool> {
@@ -72,7 +72,7 @@ impl AuditStore {
     /// [`finish_run`](Storage::finish_run) and [`append_log`](Storage::append_log) together, on one
     /// connection. A single call is written immediately. The task runs on the tokio runtime of the
     /// first caller; if that runtime has ended, the next caller starts the task again. At most 256
-    /// calls are queued, and further callers wait for a free place. Calls about the same run are
+    /// calls are queued, and further callers wait for a free slot. Calls about the same run are
     /// written in the order in which they were made, unless one is retried after a failure.
     ///
     /// ```
@@ -186,7 +186,7 @@ impl AuditStore {
     ///
     /// This is for poolers in transaction mode without support for prepared statements: PgBouncer
     /// before 1.21, or with `max_prepared_statements = 0`. Migrate through a direct connection
-    /// then.
+    /// in that case.
     pub fn without_prepared_statements(mut self) -> Self {
         self.writer = self.writer.without_prepared_statements();
         self.reader = self.reader.without_prepared_statements();
