@@ -258,7 +258,7 @@ impl Migrator {
             return Ok(());
         }
         let schema = match &self.schema {
-            Some(schema) => Some(verify_schema(txn, schema).await?),
+            Some(schema) => Some(existing_schema(txn, schema).await?),
             None => schema_of_our_tables(txn).await?,
         };
         if let Some(schema) = schema {
@@ -315,7 +315,7 @@ async fn schema_of_our_tables(txn: &DatabaseTransaction) -> Result<Option<String
 }
 
 /// Returns the schema's name, or an error if the schema doesn't exist.
-async fn verify_schema(txn: &DatabaseTransaction, schema: &SchemaName) -> Result<String> {
+async fn existing_schema(txn: &DatabaseTransaction, schema: &SchemaName) -> Result<String> {
     let query = Query::select()
         .expr(Expr::col("nspname").cast_as("text"))
         .from(("pg_catalog", "pg_namespace"))

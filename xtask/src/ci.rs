@@ -16,7 +16,7 @@ const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 7] = [
     ),
     (
         "runtrail-conformance",
-        &["sea-orm", "sqlx", "tokio", "runtrail-store"],
+        &["sea-orm", "sea-query", "sqlx", "tokio", "runtrail-db"],
     ),
     (
         "runtrail-db",

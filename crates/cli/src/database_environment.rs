@@ -99,10 +99,10 @@ pub(crate) fn schema() -> Option<String> {
 /// in a `DATABASE_URL` that the program removed.
 pub(crate) fn ensure_known() -> Result<()> {
     let is_removed = variable(OUTER_DATABASE_URL).is_some() && variable(URL).is_none();
-    let is_handed_down = variable(INHERITED_URL)
+    let is_inherited = variable(INHERITED_URL)
         .or_else(|| variable(INHERITED_URL_FILE))
         .is_some();
-    if is_removed && !is_handed_down {
+    if is_removed && !is_inherited {
         return Err(Failure::UnknownDatabase(format!(
             "the database of the outer run is unknown, since {URL} was removed from the environment; \
              give --database-url, or set {URL}"

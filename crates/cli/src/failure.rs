@@ -9,7 +9,7 @@ use crate::warnings::note;
 
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// The exit codes of every command. `exec` passes on the program's own.
+/// The exit codes of every command but `exec`, which passes on the program's own.
 pub(crate) const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NOT_FOUND: u8 = 4;

@@ -67,7 +67,7 @@ impl Purge {
         ))?;
         if purged.skipped > 0 {
             return Err(Failure::failed(format!(
-                "{} can't be deleted; the warnings above give the reasons",
+                "{} can't be deleted and stay with their events; the warnings above give the reasons",
                 counted(purged.skipped, "run")
             )));
         }

@@ -1,3 +1,5 @@
+//! Appending an event.
+
 use runtrail_audit::{Clock, ErrorKind, SkillRunLog};
 use serde_json::json;
 

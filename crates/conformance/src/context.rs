@@ -1,7 +1,8 @@
 use crate::ManualClock;
 
 /// What a case gets: a store without any runs, and the clock of that store.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
+#[non_exhaustive]
 pub struct Context<'a, S: ?Sized> {
     /// The store under test.
     pub store: &'a S,
@@ -15,3 +16,11 @@ impl<'a, S: ?Sized> Context<'a, S> {
         Self { store, clock }
     }
 }
+
+impl<S: ?Sized> Clone for Context<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: ?Sized> Copy for Context<'_, S> {}

@@ -1,3 +1,5 @@
+//! Counting runs.
+
 use runtrail_audit::{Page, RunFilter, RunStatus};
 
 use crate::support::*;

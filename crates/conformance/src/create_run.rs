@@ -1,3 +1,5 @@
+//! Starting a run whose id must be free.
+
 use futures_util::future::join_all;
 use runtrail_audit::{ErrorKind, SkillRun};
 

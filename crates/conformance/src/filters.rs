@@ -1,3 +1,5 @@
+//! Lists with a filter.
+
 use runtrail_audit::{Page, RunFilter, RunStatus, Storage};
 
 use crate::support::*;

@@ -1,3 +1,5 @@
+//! Finishing a run.
+
 use chrono::TimeDelta;
 use runtrail_audit::{Clock, ErrorKind, RunStats, RunStatus};
 

@@ -1,3 +1,5 @@
+//! What identifiers may contain.
+
 use runtrail_audit::{Page, RunFilter, RunStats, RunStatus, SkillRun};
 
 use crate::support::*;

@@ -1,3 +1,5 @@
+//! New ids.
+
 use runtrail_audit::{ListOrder, PageRequest, RunQuery, new_run_id};
 
 use crate::support::*;
@@ -8,7 +10,7 @@ cases! {
     async fn runs_with_new_ids_are_listed_in_order_of_creation(cx) {
         let mut ids = Vec::new();
         for _ in 0..20 {
-            // All at the same time by the store's clock.
+            // All start at the same time.
             let run = running(&new_run_id());
             cx.store.start_run(&run).await.unwrap();
             ids.push(run.id);

@@ -1,3 +1,5 @@
+//! JSON values.
+
 use serde_json::{Value, json};
 
 use crate::support::*;

@@ -1,3 +1,5 @@
+//! When skills last ran.
+
 use std::collections::HashMap;
 
 use runtrail_audit::{RunStatus, SkillRun, Storage};

@@ -5,6 +5,11 @@
 //! that the store has to use. A case panics if the store breaks the contract. A case uses the
 //! traits only, and so works on any database, on a remote service, or in memory.
 //!
+//! A case needs a fresh store with the default [`Limits`](runtrail_audit::Limits).
+//!
+//! A minor version may add cases, and may make a case stricter where it missed a break of the
+//! contract: pin the version if your tests must not change.
+//!
 //! [`storage_cases!`] passes the names of all cases to a macro of yours, which makes tests of them.
 //! [`history_cases!`] does the same for the cases that need the other traits as well.
 //!
@@ -12,7 +17,7 @@
 //! use std::sync::Arc;
 //!
 //! use runtrail_audit::Storage;
-//! use runtrail_conformance::{Context, ManualClock};
+//! use runtrail_conformance::ManualClock;
 //!
 //! /// Opens an empty store of the kind under test, with this clock.
 //! async fn open(clock: Arc<ManualClock>) -> Arc<dyn Storage> {
@@ -42,7 +47,6 @@
 //! ```
 
 #![expect(clippy::unwrap_used, reason = "a case fails by a panic")]
-#![expect(missing_docs, reason = "the name of a case says what holds")]
 
 #[macro_use]
 mod macros;

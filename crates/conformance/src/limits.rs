@@ -1,3 +1,5 @@
+//! The sizes of values.
+
 use runtrail_audit::{ErrorKind, SkillRun, SkillRunLog};
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Parents and children.
+
 use runtrail_audit::{RunStatus, SkillRun};
 
 use crate::support::*;

@@ -1,3 +1,5 @@
+//! Lists and their order.
+
 use runtrail_audit::{Page, RunStatus, SkillRun, Storage};
 
 use crate::support::*;

@@ -5,6 +5,8 @@ macro_rules! cases {
         $($(#[$meta:meta])* async fn $name:ident($cx:ident) $body:block)*
     ) => {
         $(
+            /// Checks what its name says.
+            ///
             $(#[$meta])*
             pub async fn $name<S: runtrail_audit::$trait + ?Sized>($cx: &$crate::Context<'_, S>) $body
         )*

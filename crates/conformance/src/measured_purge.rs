@@ -1,3 +1,5 @@
+//! The size of a purge.
+
 use runtrail_audit::{PurgeSize, PurgeSummary};
 
 use crate::support::*;

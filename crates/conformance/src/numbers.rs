@@ -1,3 +1,5 @@
+//! Counts and durations.
+
 use runtrail_audit::{ErrorKind, RunStats};
 
 use crate::support::*;

@@ -1,3 +1,5 @@
+//! Pages from a cursor.
+
 use futures_util::{StreamExt, TryStreamExt};
 use runtrail_audit::{
     Bounds, Choice, Cursor, CursorPage, History, ListOrder, LogFilter, Page, PageRequest, Parent,

@@ -1,3 +1,5 @@
+//! Purging.
+
 use runtrail_audit::{ErrorKind, RunFilter, RunStatus, SkillRunLog};
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Starting a run.
+
 use runtrail_audit::{ErrorKind, RunStatus, SkillRun};
 use serde_json::json;
 

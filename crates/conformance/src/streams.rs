@@ -1,3 +1,5 @@
+//! Streams.
+
 use futures_util::{StreamExt, TryStreamExt};
 use runtrail_audit::{
     Error, History, ListOrder, LogFilter, Page, Result, RunFilter, RunStatus, SkillRun, SkillRunLog,

@@ -1,3 +1,5 @@
+//! The descendants of a run.
+
 use runtrail_audit::{RunStatus, RunSummary, SkillRun};
 
 use crate::support::*;

@@ -1,3 +1,5 @@
+//! Texts.
+
 use runtrail_audit::{RunStatus, SkillRun};
 
 use crate::support::*;

@@ -1,3 +1,5 @@
+//! Times.
+
 use chrono::{DateTime, TimeDelta, Utc};
 use runtrail_audit::ErrorKind;
 

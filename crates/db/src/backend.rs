@@ -1,5 +1,4 @@
-//! SQL that depends on the backend. No other module asks which one a statement or a connection is
-//! for.
+//! SQL that depends on the backend.
 
 use std::time::Duration;
 
@@ -135,7 +134,7 @@ pub fn lock_timeout(connection: &impl ConnectionTrait) -> Option<TableRef> {
         .arg(Expr::Constant("lock_timeout".into()))
         .arg(Expr::Constant(MILLISECONDS.into()))
         .arg(Expr::Constant(true.into()));
-    has_schemas(connection).then(|| TableRef::FunctionCall(set, "patience".into_iden()))
+    has_schemas(connection).then(|| TableRef::FunctionCall(set, "lock_timeout".into_iden()))
 }
 
 /// The table that [`unfold`] and [`unfold_rows`] return, and its only column.
@@ -216,7 +215,7 @@ pub fn fraction(connection: &impl ConnectionTrait, key: impl Into<Value>) -> Exp
 }
 
 /// Returns a float as three integers: the float is the first divided by the second and by the
-/// third. `None` if there are none: the float is larger than 2^62, or too close to zero.
+/// third. `None` if there are none: the float is larger than 2^62 in magnitude, or too close to zero.
 pub fn quotient(float: f64) -> Option<(i64, i64, i64)> {
     const MAX: i64 = 1 << 62;
 

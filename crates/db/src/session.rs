@@ -184,7 +184,7 @@ impl<C, S> Deref for Session<'_, C, S> {
     }
 }
 
-/// The operation and the first table of a statement, such as `INSERT skill_runs`.
+/// The operation and the first table of a statement, such as `INSERT tickets`.
 fn summary(sql: &str) -> String {
     let operation = sql.split_whitespace().next().unwrap_or_default();
     let mut words = sql.split_whitespace();
@@ -209,24 +209,18 @@ mod tests {
     fn a_summary_has_the_operation_and_the_table() {
         for (sql, expected) in [
             (
-                r#"INSERT INTO "skill_runs" ("id") VALUES ($1)"#,
-                "INSERT skill_runs",
+                r#"INSERT INTO "tickets" ("id") VALUES ($1)"#,
+                "INSERT tickets",
             ),
             (
-                r#"UPDATE "audit"."skill_runs" SET "status" = $1"#,
-                "UPDATE skill_runs",
+                r#"UPDATE "audit"."tickets" SET "status" = $1"#,
+                "UPDATE tickets",
             ),
+            (r#"DELETE FROM "tickets" WHERE "id" = $1"#, "DELETE tickets"),
+            (r#"SELECT "id" FROM "notes", "x""#, "SELECT notes"),
             (
-                r#"DELETE FROM "skill_runs" WHERE "id" = $1"#,
-                "DELETE skill_runs",
-            ),
-            (
-                r#"SELECT "id" FROM "skill_run_logs", "x""#,
-                "SELECT skill_run_logs",
-            ),
-            (
-                r#"SELECT 1 FROM (SELECT 2 FROM "skill_runs") AS "x""#,
-                "SELECT skill_runs",
+                r#"SELECT 1 FROM (SELECT 2 FROM "tickets") AS "x""#,
+                "SELECT tickets",
             ),
             ("PRAGMA optimize", "PRAGMA"),
             ("", ""),

@@ -42,7 +42,7 @@ impl<C: Connection> BulkStorage for AuditStore<C> {
                 let db = self.reading().await?;
                 list::chunk(&db, &query, order, page, after).await
             };
-            read.instrument(debug_span!("stream_runs"))
+            read.instrument(debug_span!("stream_runs_by_query"))
         });
         match page.limit.map(usize::try_from) {
             Some(Ok(limit)) => runs.take(limit).boxed(),

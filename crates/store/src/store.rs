@@ -175,6 +175,7 @@ impl AuditStore {
     /// determines it. Ignored on SQLite.
     ///
     /// Every statement names the schema, so this works behind a pooler that switches connections.
+    #[must_use]
     pub fn in_schema(mut self, schema: SchemaName) -> Self {
         self.settings.schema = backend::has_schemas(&self.writer).then_some(schema);
         self.schema = Arc::default();
@@ -187,6 +188,7 @@ impl AuditStore {
     /// This is for poolers in transaction mode without support for prepared statements: PgBouncer
     /// before 1.21, or with `max_prepared_statements = 0`. Migrate through a direct connection
     /// in that case.
+    #[must_use]
     pub fn without_prepared_statements(mut self) -> Self {
         self.writer = self.writer.without_prepared_statements();
         self.reader = self.reader.without_prepared_statements();

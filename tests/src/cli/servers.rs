@@ -1,6 +1,5 @@
 //! PostgreSQL servers, roles and poolers with restrictions.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectionTrait, TransactionTrait};
@@ -74,16 +73,16 @@ fn a_role_with_one_connection_can_run_every_command() {
 
 #[test]
 fn a_refused_connection_is_reported_soon_and_with_its_reason() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    // Bound but not listening, so that no other test can get the port.
+    let reserved = tokio::net::TcpSocket::new_v4().unwrap();
+    reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let refusing = reserved.local_addr().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let begun = Instant::now();
     let output = runtrail_command(folder.path())
         .args([
             "--database-url",
-            &format!("postgres://me@{free}/app"),
+            &format!("postgres://me@{refusing}/app"),
             "list",
         ])
         .output()

@@ -392,7 +392,8 @@ mod trees {
                 .await;
             let mut runs = cx.store.list_subtree("top").await.unwrap();
             runs.sort_by(|left, right| left.id.cmp(&right.id));
-            assert_eq!([&runs[0].id, &runs[1].id], ["below", "top"]);
+            let ids: Vec<_> = runs.iter().map(|run| run.id.as_str()).collect();
+            assert_eq!(ids, ["below", "top"]);
         }
     }
 }

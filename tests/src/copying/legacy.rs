@@ -253,7 +253,7 @@ on_each_backend! {
             "run \"a\" was adapted: total_input_tokens was 'many'; stored as 0",
             "run \"a\" was adapted: tool_calls was -1; stored as 0",
             "run \"a\" was adapted: started_at was 'soon', which is not a time",
-            "run \"a\" was adapted: started_at was missing; stored as 1970-01-01",
+            "run \"a\" was adapted: started_at has no usable time; stored as 1970-01-01",
             "run \"a\" was adapted: caller_id was bytes; stored as text",
             "run \"a\" was adapted: output had NUL characters; stored as U+FFFD",
             "run \"a\" was adapted: skill_id was not UTF-8 (invalid bytes became U+FFFD); stored \

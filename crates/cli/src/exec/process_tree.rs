@@ -18,6 +18,9 @@ use super::{pseudo_terminal, terminal};
 /// How often to check for remaining processes of a program.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// The same when nothing has changed for a while.
+pub(super) const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How often to check whether a stopped program can have the terminal.
 const TERMINAL_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -34,7 +37,7 @@ pub(super) struct ProcessTree {
     /// Children that this process had before it started the program.
     other_children: Vec<Pid>,
     /// Processes that have left the group and have already received SIGTERM.
-    terminated: Vec<Pid>,
+    terminated: Vec<(Pid, u64)>,
 }
 
 /// The process group of a program.
@@ -153,8 +156,9 @@ impl ProcessTree {
     pub(super) fn terminate_escaped(&mut self) {
         let escaped = self.descendants().map(|found| found.escaped);
         for process in escaped.into_iter().flatten() {
-            if !self.terminated.contains(&process.pid) {
-                self.terminated.push(process.pid);
+            let identity = (process.pid, process.started);
+            if !self.terminated.contains(&identity) {
+                self.terminated.push(identity);
                 let _ = kill_process(process.pid, Signal::TERM);
                 let _ = kill_process(process.pid, Signal::CONT);
             }

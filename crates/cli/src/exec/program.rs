@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::sleep;
 
 use super::lines::{Lines, Splitter};
 use super::outcome::{Ending, Outcome};
-use super::process_tree::{POLL_INTERVAL, ProcessTree};
+use super::process_tree::{MAX_POLL_INTERVAL, POLL_INTERVAL, ProcessTree};
 use super::processes::reap_orphans;
 use super::pseudo_terminal::{self, InputForwarder, PseudoTerminal};
 use super::pump::{DRAIN_TIMEOUT, pump};
@@ -104,10 +104,11 @@ impl Program<'_> {
         // The reader of the output may have stalled. That must not keep a run open after a timeout
         // or a signal.
         let pump_deadline = sleep(Duration::MAX);
-        tokio::pin!(pumps, ended, deadline, pump_deadline);
+        // After a timeout, when to look for processes that have left the group.
+        let poll = sleep(Duration::ZERO);
+        let mut poll_interval = POLL_INTERVAL;
+        tokio::pin!(pumps, ended, deadline, pump_deadline, poll);
         let mut at_deadline = self.timeout.map(|_| Signal::TERM);
-        let mut poll_tick = interval(POLL_INTERVAL);
-        poll_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pumped = None;
         while runtime.is_none() || pumped.is_none() {
             tokio::select! {
@@ -158,8 +159,11 @@ impl Program<'_> {
                     }
                 },
                 () = tree.terminal_available() => tree.resume(runtime.is_none()),
-                _ = poll_tick.tick(), if at_deadline == Some(Signal::KILL) => {
+                () = &mut poll, if timed_out_after.is_some() => {
                     tree.terminate_escaped();
+                    // A long --kill-after must not cost much.
+                    poll.set(sleep(poll_interval));
+                    poll_interval = MAX_POLL_INTERVAL.min(2 * poll_interval);
                 }
                 () = &mut deadline, if at_deadline.is_some() => {
                     if at_deadline.take() == Some(Signal::KILL) {

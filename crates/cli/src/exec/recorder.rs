@@ -78,7 +78,7 @@ impl Recorder {
         let recording = async move {
             match start.await {
                 Ok(store) => {
-                    // Notes which file it is, before the program can replace it.
+                    // Before the program starts: it may replace the file.
                     let recording = Recording::new(
                         store,
                         database,

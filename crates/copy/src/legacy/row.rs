@@ -193,7 +193,7 @@ impl<'a> Row<'a> {
     /// Reads a required time.
     fn time(&mut self, column: impl IdenStatic) -> i64 {
         self.optional_time(column).unwrap_or_else(|| {
-            self.adapt(column, "was missing; stored as 1970-01-01");
+            self.adapt(column, "has no usable time; stored as 1970-01-01");
             0
         })
     }
