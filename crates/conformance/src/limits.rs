@@ -5,17 +5,20 @@ use serde_json::json;
 
 use crate::support::*;
 
-const MIB: usize = 1 << 20;
+#[doc(hidden)]
+pub const MIB: usize = 1 << 20;
 
 /// Returns an event whose payload has this many bytes as JSON text, including its quotes.
-fn event_of(bytes: usize) -> SkillRunLog {
+#[doc(hidden)]
+pub fn event_of(bytes: usize) -> SkillRunLog {
     with(event("r", 0), |event| {
         event.payload = json!("x".repeat(bytes - 2))
     })
 }
 
 /// Returns a run whose inputs have this many bytes as JSON text, including `{"a":""}`.
-fn run_of(bytes: usize) -> SkillRun {
+#[doc(hidden)]
+pub fn run_of(bytes: usize) -> SkillRun {
     running("r").inputs(object(json!({ "a": "x".repeat(bytes - 8) })))
 }
 

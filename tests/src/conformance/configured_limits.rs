@@ -1,22 +1,8 @@
-use runtrail_audit::{Limits, SkillRun, SkillRunLog, Storage};
+use runtrail_audit::{Limits, Storage};
+use runtrail_conformance::limits::{MIB, event_of, run_of};
 use runtrail_store::AuditStore;
-use serde_json::json;
 
 use crate::fixture::*;
-
-const MIB: usize = 1 << 20;
-
-/// Returns an event whose payload has this many bytes as JSON text, including its quotes.
-fn event_of(bytes: usize) -> SkillRunLog {
-    with(event("r", 0), |event| {
-        event.payload = json!("x".repeat(bytes - 2))
-    })
-}
-
-/// Returns a run whose inputs have this many bytes as JSON text, including `{"a":""}`.
-fn run_of(bytes: usize) -> SkillRun {
-    running("r").inputs(object(json!({ "a": "x".repeat(bytes - 8) })))
-}
 
 on_each_backend! {
     async fn the_limit_can_be_raised_to_sixteen_mebibytes(database) {
