@@ -8,13 +8,12 @@ use clap::builder::FalseyValueParser;
 use runtrail::{AuditStore, DatabaseOptions, Error, Limits, SchemaName, Storage};
 use runtrail_migration::command::{self, Command};
 
-use crate::database_environment::{self, DatabaseEnvironment, variable};
+use crate::database_environment::{
+    self, DatabaseEnvironment, URL, WITHOUT_PREPARED_STATEMENTS, variable,
+};
 use crate::failure::{Failure, Result};
 
-pub(crate) const URL: &str = "DATABASE_URL";
 const SCHEMA: &str = "DATABASE_SCHEMA";
-
-pub(crate) const WITHOUT_PREPARED_STATEMENTS: &str = "RUNTRAIL_WITHOUT_PREPARED_STATEMENTS";
 
 #[derive(Args, Clone)]
 pub(crate) struct DatabaseArguments {

@@ -12,8 +12,10 @@ use std::path::PathBuf;
 use runtrail::{DatabaseOptions, SchemaName};
 use tempfile::{Builder, TempPath};
 
-use crate::database::{URL, WITHOUT_PREPARED_STATEMENTS};
 use crate::failure::{Failure, Result};
+
+pub(crate) const URL: &str = "DATABASE_URL";
+pub(crate) const WITHOUT_PREPARED_STATEMENTS: &str = "RUNTRAIL_WITHOUT_PREPARED_STATEMENTS";
 
 /// The URL of a SQLite file.
 const INHERITED_URL: &str = "RUNTRAIL_DATABASE_URL";
