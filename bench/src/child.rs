@@ -1,4 +1,4 @@
-//! Child processes, which allow memory to be measured.
+//! Child processes, so that the peak memory of one workload can be measured.
 
 use std::env;
 use std::path::PathBuf;

@@ -70,7 +70,7 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
     );
     comparisons.extend(step(&workload, copied).await?);
 
-    // The target still contains the rows of the last script.
+    // The target still contains the rows that the last script wrote.
     outward.clear().await?;
     let first = outward.copy(false)?;
     let again = outward.copy(false)?;

@@ -19,7 +19,7 @@ pub(crate) const RARE: usize = 60;
 pub(crate) const RARE_STATUS: &str = "cancelled";
 pub(crate) const RARE_CHANNEL: &str = "fax";
 
-/// Outside the repository.
+/// The file of real agent runs, outside the repository.
 const AGENT_RUNS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../shared/data/tau-bench-airline-gpt-4o.json"
@@ -171,7 +171,7 @@ pub(crate) async fn fill_sqlite(file: &Path, history: History, payloads: &[Value
         }
     }
     txn.commit()?;
-    // A store does this periodically.
+    // Planner statistics and a checkpoint, as in a store that has been in use for a while.
     db.execute_batch("PRAGMA optimize=0x10002; PRAGMA wal_checkpoint(TRUNCATE)")?;
     Ok(())
 }

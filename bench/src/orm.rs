@@ -1,4 +1,5 @@
-//! SeaORM on Runtrail's schema, as its documentation shows first and with faster settings.
+//! SeaORM on Runtrail's schema, in two styles: as SeaORM's documentation shows first, and with
+//! faster settings.
 
 use std::path::Path;
 

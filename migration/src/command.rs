@@ -129,7 +129,7 @@ async fn run_on(
 /// Adds advice about the command's options to the library's message.
 fn with_advice(err: crate::Error) -> Box<dyn Error + Send + Sync> {
     match err {
-        crate::Error::NotEmpty { .. } => format!("{err} (--force)").into(),
+        crate::Error::NotEmpty { .. } => format!("{err} with --force").into(),
         err => err.into(),
     }
 }

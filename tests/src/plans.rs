@@ -50,7 +50,7 @@ async fn fill(db: &DatabaseConnection, backend: Backend) {
     );
     execute(db, &events).await;
     match backend {
-        // As a store with its own connections does, see below.
+        // A store with its own connections collects these statistics itself; see below.
         Backend::Sqlite => execute(db, "PRAGMA optimize=0x10002").await,
         Backend::Postgres => execute(db, "ANALYZE").await,
     }
@@ -85,7 +85,7 @@ impl Plans<'_> {
             Backend::Sqlite => on_sqlite,
             Backend::Postgres => on_postgres,
         };
-        // Queries of the catalog use its own indexes.
+        // Queries on the system catalog use the catalog's own indexes.
         let on_our_tables = statements.into_iter().filter(|statement| {
             !statement.sql.contains("pg_catalog") && !statement.sql.contains("pragma_")
         });

@@ -148,7 +148,11 @@ fn check_db_names_no_table() -> Result<()> {
             }
             let text = fs::read_to_string(&path)?;
             for word in FORBIDDEN_IN_DB {
-                ensure!(!text.contains(word), "{} contains {word}", path.display());
+                ensure!(
+                    !text.contains(word),
+                    "{} must not contain {word}: runtrail-db knows none of Runtrail's tables",
+                    path.display()
+                );
             }
         }
     }
@@ -193,7 +197,7 @@ fn check_dependencies(package: &str, forbidden: &[&str]) -> Result<()> {
     for package_below in packages {
         ensure!(
             !forbidden.contains(&package_below),
-            "{package} depends on {package_below}"
+            "{package} must not depend on {package_below}: see ARCHITECTURE.md"
         );
     }
     Ok(())

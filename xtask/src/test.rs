@@ -10,7 +10,7 @@ use runtrail_test_servers::{
 
 use crate::cargo;
 
-/// Outside the repository.
+/// The file of real agent runs, outside the repository.
 const AGENT_RUNS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../shared/data/tau-bench-airline-gpt-4o.json"

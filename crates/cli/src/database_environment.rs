@@ -106,14 +106,14 @@ pub(crate) fn ensure_known() -> Result<()> {
         .is_some();
     if is_removed && !is_inherited {
         return Err(Failure::UnknownDatabase(format!(
-            "the database of the outer run is unknown, since {URL} was removed from the environment; \
-             give --database-url, or set {URL}"
+            "the database of the outer run is unknown, because {URL} was removed from the \
+             environment; give --database-url, or set {URL}"
         )));
     }
     match inherited(INHERITED_URL_FILE).map(fs::read_to_string) {
         Some(Err(err)) => Err(Failure::UnknownDatabase(format!(
-            "the database of the outer run is unknown, since the file in {INHERITED_URL_FILE} can't be read: {err}; \
-             give --database-url, or set {URL}"
+            "the database of the outer run is unknown, because the file in {INHERITED_URL_FILE} \
+             can't be read: {err}; give --database-url, or set {URL}"
         ))),
         _ => Ok(()),
     }

@@ -135,7 +135,8 @@ impl Failure {
             .is_some_and(runtrail::Error::is_transient)
     }
 
-    /// Whether no database is known, or it failed, as opposed to refusing invalid input.
+    /// Whether no database is known, or the database failed. A refusal of invalid input doesn't
+    /// count.
     pub(crate) fn is_about_database(&self) -> bool {
         use runtrail::ErrorKind;
         if let Self::UnknownDatabase(_) = self {

@@ -65,8 +65,8 @@ impl Import {
             let length = next_line(&mut input, &mut line).map_err(|err| match err {
                 LineError::Input(err) => cannot_read(err),
                 LineError::Temporary(err) => Failure::failed(format!(
-                    "line {number} doesn't fit into memory, and no temporary file can be written in {}: {err}; \
-                     set TMPDIR to a folder with free space",
+                    "line {number} doesn't fit into memory, and no temporary file can be written \
+                     in {}: {err}; set TMPDIR to a folder with free space",
                     env::temp_dir().display()
                 )),
             })?;

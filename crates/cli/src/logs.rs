@@ -84,7 +84,7 @@ impl Logs {
 async fn is_running(store: &AuditStore, id: &str) -> StoreResult<bool> {
     match store.get_run(id).await {
         Ok(run) => Ok(run.is_running()),
-        // Its events may still be readable.
+        // The events of a damaged run may still be readable.
         Err(err @ Error::Corrupt { .. }) => {
             warnings::warn_damaged(&err);
             Ok(false)

@@ -64,8 +64,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Exit::Code(code)) => code.into(),
         Ok(Exit::Interrupted) => {
-            // As `timeout` of the GNU core utilities does. A shell ends its script only if the
-            // program died of ^C.
+            // As GNU `timeout` does: after ^C, a shell ends its script only if SIGINT killed the
+            // program.
             let _ = emulate_default_handler(SIGINT);
             ExitCode::from(128 + SIGINT as u8)
         }

@@ -67,7 +67,7 @@ impl Purge {
         ))?;
         if purged.skipped > 0 {
             return Err(Failure::failed(format!(
-                "{} can't be deleted and stay with their events; the warnings above give the reasons",
+                "{} could not be deleted and kept all events; the warnings above give the reasons",
                 counted(purged.skipped, "run")
             )));
         }
@@ -91,8 +91,8 @@ fn print_line(line: &str) -> Result<()> {
 
 fn is_confirmed(question: &str) -> Result<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let message = "there is no terminal to ask for confirmation: use --yes to delete, or \
-            --dry-run to see how much";
+        let message = "there is no terminal to ask for confirmation on: use --yes to delete, or \
+            --dry-run to see how much would be deleted";
         return Err(Failure::usage(message));
     }
     write!(io::stderr(), "{question} [y/N] ")?;

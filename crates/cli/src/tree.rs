@@ -30,7 +30,7 @@ const INDENTED_LEVELS: usize = 16;
 
 /// Show a run and all its descendants, with totals (Σ).
 ///
-/// A duration is the one that the run reported, or else the time from its start to its finish.
+/// The duration is what the run reported, or else the time from its start to its finish.
 #[derive(Args)]
 pub(crate) struct Tree {
     #[command(flatten)]

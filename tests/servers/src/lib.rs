@@ -1,7 +1,7 @@
-//! The servers that the tests need. Finds or installs them, starts them in a temporary folder on a
-//! free loopback port, and stops them when dropped.
+//! The servers that the tests need. This crate finds or installs them, starts each in a temporary
+//! folder on a free loopback port, and stops it when its handle is dropped.
 //!
-//! It links neither SeaORM nor an async runtime, because `xtask` depends on it.
+//! The crate links neither SeaORM nor an async runtime, because `xtask` depends on it.
 #![expect(
     clippy::print_stderr,
     reason = "it reports installations, which take a while"

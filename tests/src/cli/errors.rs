@@ -121,7 +121,7 @@ on_each_backend! {
         assert!(!cli.path("nowhere").exists());
     }
 
-    async fn unusable_files_are_named(database) {
+    async fn an_error_names_the_file_that_cannot_be_used(database) {
         let cli = Cli::on(database).await;
         let message = cli.fails(1, &["import", "no-such-file"]);
         assert_eq!(

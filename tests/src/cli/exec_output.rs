@@ -258,7 +258,7 @@ on_each_backend! {
             let run = cli.run(id).await;
             assert_eq!((run.status.as_str(), run.error.as_str()), ("ok", ""));
             assert!(run.runtime_seconds < 2.0, "{}", run.runtime_seconds);
-            // A process that has printed since is already dead by SIGPIPE.
+            // SIGPIPE has already killed any process that has printed since.
             let _ = Command::new("kill")
                 .args(["-KILL", lines[0]])
                 .stderr(Stdio::null())

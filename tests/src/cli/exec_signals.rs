@@ -151,7 +151,7 @@ on_each_backend! {
             let program = first_line(&mut child);
             send(signal, &child.id().to_string());
             let status = ended(&mut child);
-            // A shell only ends its script if the program dies by SIGINT, so `runtrail` does.
+            // A shell ends its script only if the program is killed by SIGINT, so `runtrail` is.
             match signal {
                 "INT" => assert_eq!(status.signal(), Some(number)),
                 _ => assert_eq!(status.code(), Some(128 + number), "{signal}"),
@@ -289,7 +289,7 @@ on_each_backend! {
         assert!(started.elapsed() < Duration::from_secs(60));
     }
 
-    /// As in many containers, where PID 1 doesn't reap zombies.
+    /// In many containers, PID 1 doesn't reap zombies.
     async fn zombies_are_not_waited_for(database) {
         let cli = Cli::on(database).await;
         let mut command = test_command("cli::exec_signals::child_that_reaps_nothing");
@@ -500,7 +500,7 @@ on_each_backend! {
         );
     }
 
-    async fn a_reader_that_does_not_read_keeps_no_run_open(database) {
+    async fn a_stalled_reader_keeps_no_run_open(database) {
         let cli = Cli::on(database).await;
         let mut terminated = cli.spawn_exec(&["--id", "terminated", "--", "yes"]);
         let mut timed_out = cli.spawn_exec(&["--id", "timed out", "--timeout", "3s", "--", "yes"]);

@@ -284,7 +284,7 @@ on_each_backend! {
         let run = cli.run("r").await;
         assert!(
             run.error
-                .starts_with("recorded incompletely: 2 events lost, since event "),
+                .starts_with("recorded incompletely: 2 events lost, because event "),
             "{}",
             run.error
         );

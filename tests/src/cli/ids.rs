@@ -79,7 +79,7 @@ on_each_backend! {
         }
     }
 
-    async fn a_wrong_id_is_answered_with_a_similar_one(database) {
+    async fn an_unknown_id_is_reported_with_similar_ones(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         let upper = TOP.to_uppercase();

@@ -189,7 +189,7 @@ on_each_backend! {
         let (output, peak) = output_and_peak(child).await;
         let messages = stderr(&output);
         for (number, reason) in [
-            (1, "a run has no field \"unknown-0\""),
+            (1, "unknown field \"unknown-0\" in a run"),
             (2, "payload has more than 16777216 bytes"),
             (3, "inputs has more than 16777216 bytes"),
             (4, "expected a string, a number or null"),

@@ -107,7 +107,7 @@ on_each_backend! {
         );
         let message = stderr(&output);
         assert!(
-            message.contains("\"b\"") && message.contains("1 run can't be deleted"),
+            message.contains("\"b\"") && message.contains("1 run could not be deleted"),
             "{message}"
         );
         assert_eq!(cli.store.list_logs_by_run("b").await.unwrap().len(), 2);

@@ -34,7 +34,7 @@ async fn some_runs(cli: &Cli) {
 }
 
 on_each_backend! {
-    async fn a_list_has_the_runs_that_match_its_filters(database) {
+    async fn a_list_shows_the_runs_that_match_its_filters(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         for (arguments, expected) in [
@@ -224,7 +224,7 @@ on_each_backend! {
         assert_eq!(last(&["--include-failed"])["started_at"], started("run-2"));
     }
 
-    async fn chain_goes_up_to_the_top(database) {
+    async fn chain_shows_a_run_and_all_its_ancestors(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
         assert_eq!(

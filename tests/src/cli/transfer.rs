@@ -221,7 +221,7 @@ on_each_backend! {
             ("line 4: ", "EOF"),
             ("line 5: ", "expected a run as a JSON object"),
             ("line 6: ", "expected u64"),
-            ("line 7: ", "a run has no field \"tool_call\""),
+            ("line 7: ", "unknown field \"tool_call\" in a run"),
             ("line 8: ", "unknown field `kind`"),
             ("line 9: ", "missing field `status`"),
             ("line 10: ", "id is empty"),

@@ -47,7 +47,7 @@ fn depths(lines: &[Value]) -> Vec<(&str, u64)> {
 }
 
 on_each_backend! {
-    async fn a_tree_has_parents_before_children_and_children_by_start_time(database) {
+    async fn a_tree_shows_parents_before_children_and_siblings_by_start_time(database) {
         let cli = Cli::on(database).await;
         for (id, parent, second) in [
             ("top", "above", 0),

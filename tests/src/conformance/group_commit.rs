@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::fixture::*;
 
-/// Enough to be grouped, and more than fit into the queue.
+/// Concurrent calls: enough for group commits, and more than fit into the queue.
 const CALLS: u64 = 600;
 
 /// Describes a result, without anything that differs between two executions of a test.
@@ -58,8 +58,7 @@ const SECONDS: [f64; 10] = [
     1e18,
 ];
 
-/// Seconds that are no fraction of integers, so that each call of their group is written on its
-/// own.
+/// Seconds that are no quotient of integers. A group with such a value is written call by call.
 const SECONDS_WITHOUT_FRACTION: [f64; 4] = [5e-324, 1e19, 3.749_833_400_878_642_6e296, f64::MAX];
 
 async fn prepare(cx: &Cx<'_, AuditStore>) {
@@ -233,7 +232,7 @@ cases_of_the_store! {
         }
     }
 
-    async fn texts_of_the_largest_size_can_be_written_at_once(cx) {
+    async fn texts_of_the_maximum_size_can_be_written_concurrently(cx) {
         let text = "\u{1}".repeat(1 << 20);
         let large: Vec<SkillRun> = (0..12)
             .map(|number| {

@@ -222,7 +222,7 @@ fn unreadable_runs_do_not_prevent_the_purge_of_others() {
     });
 }
 
-/// As after a partial restore of a dump.
+/// A partial restore of a dump leaves such tables.
 #[test]
 fn a_history_without_its_foreign_key_is_not_purged() {
     run_on_own_store(Backend::Postgres, async |cx| {

@@ -1,4 +1,4 @@
-//! What the tables hold. An open transaction would hide it from the connection that looks.
+//! What the tables contain. A second connection reads it, so no case runs in an open transaction.
 
 use chrono::{DateTime, TimeDelta};
 use runtrail_audit::ErrorKind;

@@ -235,7 +235,7 @@ on_each_pair! {
         assert_eq!(target.list_logs_by_run("r").await.unwrap().len(), 2);
     }
 
-    async fn other_runs_of_the_target_matter_only_to_a_verification(from, to) {
+    async fn extra_runs_in_the_target_fail_only_a_verification(from, to) {
         let (source, target) = stores(from, to).await;
         source.start_run(&running("a")).await.unwrap();
         target.start_run(&running("b")).await.unwrap();
@@ -398,7 +398,7 @@ on_each_pair! {
     }
 }
 
-/// As after a deletion of a run with foreign keys turned off.
+/// Another program may have deleted a run while foreign keys were off.
 #[test]
 fn an_event_without_a_run_makes_a_copy_incomplete() {
     on_databases([Backend::Sqlite, Backend::Sqlite], async |[from, to]| {

@@ -178,7 +178,7 @@ on_each_backend! {
         store.start_run(&running("r")).await.unwrap();
     }
 
-    async fn a_call_of_a_closed_store_is_a_permanent_failure(database) {
+    async fn a_call_on_a_closed_store_fails_permanently(database) {
         let store = AuditStore::connect(database.url()).await.unwrap();
         store.initialize().await.unwrap();
         store.clone().close().await.unwrap();

@@ -103,7 +103,7 @@ on_each_backend! {
         clone.close().await.unwrap();
     }
 
-    async fn a_call_completes_though_the_runtime_of_the_writing_task_ends(database) {
+    async fn a_call_completes_even_if_the_writing_tasks_runtime_ends(database) {
         for _ in 0..20 {
             let elsewhere = tokio::task::spawn_blocking(runtime).await.unwrap();
             let options = DatabaseOptions::new(database.url());
@@ -123,7 +123,7 @@ on_each_backend! {
             tokio::task::yield_now().await;
             elsewhere.shutdown_background();
             for call in calls {
-                // The call is repeated by another such task, in this runtime.
+                // The call is repeated by another such task, on this runtime.
                 tokio::time::timeout(PATIENCE, call)
                     .await
                     .unwrap()
@@ -161,7 +161,7 @@ fn a_store_can_be_dropped_without_a_runtime() {
 }
 
 #[test]
-fn a_runtime_without_timers_is_a_typed_error_at_the_first_call() {
+fn the_first_call_on_a_runtime_without_timers_is_a_typed_error() {
     on_database(Backend::Sqlite, async |database| {
         let url = database.url();
         let store = database.store().await;

@@ -126,7 +126,7 @@ fn child_that_logs_spans() {
     let logged = reports.text();
     for method in methods_of_a_store() {
         let span = match method.as_str() {
-            // It calls the other.
+            // `stream_runs` calls `stream_runs_by_query`.
             "stream_runs" => "stream_runs_by_query",
             method => method,
         };

@@ -1,4 +1,4 @@
-//! How often each fault is injected: few times in every test run, and many times on demand.
+//! How often each fault is injected: a few times in every test run, and many times on demand.
 //!
 //! `RUNTRAIL_TEST_FAULTS` is `short` or `long`, optionally followed by single counts:
 //! `long,kills=50,soak=1800`.

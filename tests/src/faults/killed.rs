@@ -13,8 +13,7 @@ use super::sql_client::{History, assert_no_orphans, count, run_sql, settle};
 use super::writer::Plan;
 use crate::fixture::*;
 
-/// After this many kills a new database is used, since reading a growing one takes longer and
-/// longer.
+/// After this many kills, the test uses a new database, since a larger one takes longer to check.
 const KILLS_PER_DATABASE: u64 = 25;
 
 fn kill_writers(backend: Backend, kills: u64) {
@@ -38,7 +37,7 @@ fn kill_writers(backend: Backend, kills: u64) {
                 let entries = Entries::read(&ledger);
                 entries.assert_no_failure();
                 if round == first {
-                    // Before another program opens it, which might repair it.
+                    // Check this before another program opens the file and perhaps repairs it.
                     assert_opens_without_repair(&database.url(), &entries).await;
                 }
                 History::read(&database.url()).assert_stores(&entries);

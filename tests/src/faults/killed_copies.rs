@@ -27,7 +27,7 @@ fn kill_copies(from: Backend, to: Backend) {
             ..Plan::endless(&from.url(), &folder.path().join("ledger"), "r")
         };
         let writer = plan.spawn();
-        // Several pages of a copy.
+        // Wait for several pages of runs to copy.
         eventually_within(4 * PATIENCE, || {
             (count(&from.url(), "skill_runs") > 3_000).then_some(())
         });
@@ -71,11 +71,11 @@ fn kill_copies(from: Backend, to: Backend) {
 }
 
 #[test]
-fn killed_copies_complete_when_repeated_from_sqlite_to_postgres() {
+fn killed_copies_from_sqlite_to_postgres_complete_when_repeated() {
     kill_copies(Backend::Sqlite, Backend::Postgres);
 }
 
 #[test]
-fn killed_copies_complete_when_repeated_from_postgres_to_sqlite() {
+fn killed_copies_from_postgres_to_sqlite_complete_when_repeated() {
     kill_copies(Backend::Postgres, Backend::Sqlite);
 }

@@ -19,7 +19,7 @@ fn start(skill: &str) -> SkillRun {
     with(running("r"), |run| run.skill_id = skill.into())
 }
 
-/// Waits for a server process that waits for a lock, and returns it.
+/// Returns the id of a server process, once one waits for a lock.
 async fn waiting_backend(db: &impl ConnectionTrait) -> Pid {
     let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = \
         current_database()";

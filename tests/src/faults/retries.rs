@@ -184,9 +184,9 @@ fn refusals_are_not_retried() {
     });
 }
 
-/// As after a failover, while the address still leads to a standby.
+/// After a failover, the address may still lead to a standby.
 #[test]
-fn a_server_that_accepts_no_writes_is_read_only() {
+fn a_server_that_refuses_writes_causes_a_read_only_error() {
     on_database(Backend::Postgres, async |database| {
         let store = database.store().await;
         store.start_run(&running("r")).await.unwrap();

@@ -90,7 +90,7 @@ on_each_backend! {
         assert_eq!(printed.matches("rolled back").count(), 2, "{printed}");
     }
 
-    async fn rolling_back_reports_that_a_hosts_migrator_has_the_records(database) {
+    async fn rolling_back_reports_that_a_hosts_migrator_applied_the_migrations(database) {
         use sea_orm_migration::MigratorTrait;
 
         let db = database.connection().await;

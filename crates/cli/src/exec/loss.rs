@@ -12,7 +12,7 @@ pub(super) struct Loss {
     pub(super) is_unfinished: bool,
     /// Whether the database file was moved or deleted, so that the whole run may be lost.
     pub(super) is_file_replaced: bool,
-    /// The reason of the first loss.
+    /// The reason for the first loss.
     reason: String,
 }
 
@@ -45,6 +45,6 @@ impl fmt::Display for Loss {
         if self.is_file_replaced {
             f.write_str("the whole run may be lost, ")?;
         }
-        write!(f, "since {}", self.reason)
+        write!(f, "because {}", self.reason)
     }
 }

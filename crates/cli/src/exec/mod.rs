@@ -59,14 +59,14 @@ const EXEC_PID: &str = "exec_pid";
 /// if signal N killed it, 124 after a timeout, 127 if the program doesn't exist, 126 if it can't be
 /// run.
 ///
-/// A line is recorded as a terminal shows it: only the text after its last carriage return, as for
-/// progress bars.
+/// A line is recorded as a terminal shows it: only the text after its last carriage return. Of a
+/// progress bar, that is the last state.
 ///
 /// A `runtrail exec` inside the program records a child of this run if it uses the same database,
 /// and otherwise a top-level run.
 ///
-/// The command line and the process id of `runtrail exec` are stored among the inputs of the run.
-/// Keep passwords out of the command line.
+/// The program's command line and the process id of `runtrail exec` are stored among the inputs of
+/// the run. Keep passwords out of the command line.
 #[derive(Args)]
 pub(crate) struct Exec {
     /// Id of the run; must be unique [default: a new UUIDv7].
@@ -81,21 +81,21 @@ pub(crate) struct Exec {
     /// Where the request came from, such as cron, cli or chat.
     #[arg(long, default_value = "", hide_default_value = true)]
     channel: String,
-    /// Store KEY with VALUE, as text, among the inputs of the run; repeatable. The keys `command`
-    /// and `exec_pid` are reserved.
+    /// Add KEY to the inputs of the run, with VALUE as text; can be given several times. The keys
+    /// `command` and `exec_pid` are reserved.
     #[arg(long = "input", value_name = "KEY=VALUE", value_parser = key_and_value)]
     inputs: Vec<(String, String)>,
     /// Send SIGTERM to the program after this time.
     ///
-    /// In the foreground of a terminal only the program itself gets the signal; otherwise also
-    /// every process that it has started, on Linux including those that have left its process
+    /// In the foreground of a terminal, only the program itself gets the signal. Otherwise, every
+    /// process that it has started gets it too; on Linux, even those that have left its process
     /// group.
     #[arg(long, value_name = "DURATION", value_parser = time::duration)]
     timeout: Option<Duration>,
     /// Send SIGKILL this long after the SIGTERM of --timeout.
     #[arg(long, value_name = "DURATION", value_parser = time::duration, default_value = "10s")]
     kill_after: Duration,
-    /// Record the run with the status dry_run, whatever its outcome. The program is run as usual.
+    /// Record the run with the status dry_run, whatever its outcome. The program runs as usual.
     ///
     /// `list`, `count` and `export` leave out such runs unless --include-dry-run is given.
     #[arg(long)]
@@ -118,8 +118,8 @@ pub(crate) struct Exec {
     /// lost.
     ///
     /// A database that doesn't answer delays the start of the program by at most 1 s, and its end
-    /// by at most 15 s. Without this option the program isn't started if the run can't be recorded,
-    /// and if events are lost, exit code 0 becomes 1.
+    /// by at most 15 s. Without this option, `exec` doesn't start the program if it can't record
+    /// the run, and if events are lost, it exits with 1 instead of 0.
     #[arg(long)]
     keep_going: bool,
     /// The program and its arguments.
@@ -223,8 +223,8 @@ impl Exec {
             // If the start fails later, the recorder reports it.
             () = sleep(SHORT_TIMEOUT), if self.keep_going => return Ok(StartOutcome::Recorded),
             received = signals.next_fatal() => {
-                // The program won't run. But if its start is being stored right now, the run must
-                // be finished.
+                // The program won't run. But if the start of the run is being stored right now, the
+                // run must be finished.
                 signals.put_back(received);
                 match timeout(SHORT_TIMEOUT, &mut started).await {
                     Ok(started) => started,

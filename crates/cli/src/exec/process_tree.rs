@@ -18,7 +18,7 @@ use super::{pseudo_terminal, terminal};
 /// How often to check for remaining processes of a program.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The same when nothing has changed for a while.
+/// The longest interval, for checks whose interval doubles each time.
 pub(super) const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often to check whether a stopped program can have the terminal.
@@ -42,9 +42,9 @@ pub(super) struct ProcessTree {
 
 /// The process group of a program.
 ///
-/// Normally its own, so that signals reach every process that it starts. But only the foreground
-/// group may read from a terminal: if this process is in the foreground, the program shares its
-/// group, and only the program gets signals.
+/// Normally the program has its own group, so that signals reach every process that it starts. But
+/// only the foreground group may read from a terminal: if this process is in the foreground, the
+/// program shares its group, and only the program gets signals.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Group {
     Shared,
@@ -87,7 +87,7 @@ impl ProcessTree {
         !is_shared
     }
 
-    /// Also sends SIGCONT, since a stopped process must continue before it can end.
+    /// Sends a signal and then SIGCONT, since a stopped process must continue before it can end.
     fn send(&self, signal: Signal, is_running: bool) {
         self.send_one(signal, is_running);
         self.send_one(Signal::CONT, is_running);
@@ -134,7 +134,7 @@ impl ProcessTree {
         }
     }
 
-    /// Continues the program, in the foreground if this process is there.
+    /// Continues the program. Moves it to the foreground if this process is there.
     pub(super) fn resume(&mut self, is_running: bool) {
         if is_running && self.group == Group::Own && terminal::is_foreground() {
             terminal::set_foreground(self.program);

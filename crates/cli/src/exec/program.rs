@@ -39,7 +39,7 @@ pub(super) enum Streams {
     Terminal,
 }
 
-/// Where a program's output is read.
+/// The source from which this process reads a program's output.
 enum Output {
     Separate,
     Merged(PipeReader),
@@ -125,8 +125,8 @@ impl Program<'_> {
                 }
                 outcome = &mut pumps, if pumped.is_none() => {
                     pumped = Some(outcome);
-                    // Hang up the terminal if its output has no reader any more, as a pipe would
-                    // break.
+                    // If the output has no reader any more, hang up the terminal. A pipe would
+                    // break instead.
                     terminal = None;
                     stop_input(input.take()).await;
                 }
@@ -161,7 +161,7 @@ impl Program<'_> {
                 () = tree.terminal_available() => tree.resume(runtime.is_none()),
                 () = &mut poll, if timed_out_after.is_some() => {
                     tree.terminate_escaped();
-                    // A long --kill-after must not cost much.
+                    // Poll less and less often, since --kill-after may be long.
                     poll.set(sleep(poll_interval));
                     poll_interval = MAX_POLL_INTERVAL.min(2 * poll_interval);
                 }
@@ -245,7 +245,7 @@ fn wait_for_exit(program: Pid) -> impl Future<Output = ()> + use<> {
         while let Err(Errno::INTR) = waitid(WaitId::Pid(program), options) {}
     });
     async move {
-        // It doesn't fail: the task doesn't panic.
+        // Can't fail, since the task doesn't panic.
         let _ = waiting.await;
     }
 }

@@ -25,7 +25,7 @@ const UNFINISHED_LINE_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// The error of passing on the output, which is still recorded. A reader that has gone is no error:
+/// If the output can't be passed on; it is still recorded. A reader that has gone is no error:
 /// reading stops, and the program gets SIGPIPE, as it would without `runtrail`.
 pub(super) fn pump(
     from: impl Read + AsFd,
@@ -95,8 +95,8 @@ impl<R: Read + AsFd> OutputReader<'_, R> {
                 None => poll(&mut polled_files, pause.as_ref()),
                 Some(at) => {
                     let left = DRAIN_TIMEOUT.saturating_sub(at.elapsed());
-                    // Read once more what is in the pipe by then, but not longer: output may never
-                    // stop.
+                    // After the timeout, read once more what is in the pipe, and then stop: the
+                    // output may never end.
                     if left.is_zero() && mem::replace(&mut self.is_last_read, true) {
                         return Ok(Some(0));
                     }

@@ -78,7 +78,8 @@ impl Recorder {
         let recording = async move {
             match start.await {
                 Ok(store) => {
-                    // Before the program starts: it may replace the file.
+                    // Identify the file before the program starts, since the program may replace
+                    // it.
                     let recording = Recording::new(
                         store,
                         database,
@@ -135,7 +136,8 @@ impl Recorder {
                         continue;
                     }
                     let name = signal_name(received.signal);
-                    let reason = format!("runtrail received {name} while it waited for the database");
+                    let reason =
+                        format!("runtrail received {name} while it waited for the database");
                     let mut loss = Loss::new(reason);
                     loss.is_unfinished = true;
                     return Err(loss);

@@ -15,8 +15,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Start {
     pub(super) database: DatabaseArguments,
     pub(super) run: SkillRun,
-    /// Whether the program runs even if it can't be recorded. Then a database that can't be reached
-    /// isn't waited for.
+    /// Whether the program runs even if it can't be recorded. If so, nothing waits for an
+    /// unreachable database.
     pub(super) keep_going: bool,
 }
 

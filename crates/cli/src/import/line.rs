@@ -193,7 +193,7 @@ where
                 }
                 // The value is not read, since it may have any size.
                 other => {
-                    let reason = format!("a run has no field {:?}", shortened(other));
+                    let reason = format!("unknown field {:?} in a run", shortened(other));
                     *self.refused = Err(Refusal::Line(reason));
                     return Err(A::Error::custom("refused"));
                 }

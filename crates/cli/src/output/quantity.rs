@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use indicatif::{HumanCount, HumanDuration};
 use unit_prefix::NumberPrefix;
 
-/// Formats the time since then, for example `3m ago`.
+/// Formats how long ago a time was, for example `3m ago`.
 pub(crate) fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let age = now - time;
     let length = HumanDuration(age.abs().to_std().unwrap_or_default());
