@@ -118,7 +118,7 @@ pub(crate) struct Exec {
     /// lost.
     ///
     /// A database that doesn't answer delays the start of the program by at most 1 s, and its end
-    /// by at most 15 s. Without this option, `exec` doesn't start the program if it can't record
+    /// by about 15 s. Without this option, `exec` doesn't start the program if it can't record
     /// the run, and if events are lost, it exits with 1 instead of 0.
     #[arg(long)]
     keep_going: bool,
