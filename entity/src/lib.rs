@@ -16,8 +16,8 @@
 //!
 //! A later version may add a column, and with it a field. Read fields by name, and build rows with
 //! an `ActiveModel`: a struct literal of a `Model` would no longer compile. The models can't be
-//! `#[non_exhaustive]`, since the store builds them from struct literals, which prove that it sets
-//! every column.
+//! `#[non_exhaustive]`: the store builds them with struct literals, so that the compiler checks
+//! that it sets every column.
 
 #![expect(
     clippy::disallowed_methods,

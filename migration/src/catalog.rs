@@ -101,7 +101,7 @@ pub(crate) async fn columns_in_another_collation(
 }
 
 /// Returns the foreign keys of a table to `parent` with this `ON DELETE` action: on PostgreSQL the
-/// names of all of them, quoted for `ALTER TABLE`; on SQLite only those of this column.
+/// names of all such keys, quoted for `ALTER TABLE`; on SQLite only the keys of this column.
 pub(crate) async fn foreign_keys(
     db: &impl ConnectionTrait,
     schema: Option<&SchemaName>,

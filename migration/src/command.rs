@@ -77,7 +77,7 @@ pub async fn run(
     // One connection is enough, and some roles are limited to one.
     let db = options.max_connections(1).open().await?;
     let result = run_on(&db, command, &migrator).await;
-    // Also after a failure, so that SQLite removes the `-wal` and `-shm` files.
+    // Closes even after a failure, so that SQLite removes the `-wal` and `-shm` files.
     let closed = db.close().await;
     result?;
     Ok(closed?)

@@ -41,7 +41,8 @@ pub type InTransaction<'t, T, E = DbErr> = Pin<Box<dyn Future<Output = Result<T,
 ///
 /// # Errors
 ///
-/// Those of `migrate`; [`Error::Database`]; [`Error::Interrupted`]. After an error nothing has changed.
+/// Those of `migrate`; [`Error::Database`]; [`Error::Interrupted`]. After an error, nothing has
+/// changed.
 pub async fn locked<T: Send + 'static>(
     db: &DatabaseConnection,
     migrate: impl for<'t> FnOnce(&'t DatabaseTransaction) -> InTransaction<'t, T> + Send + 'static,
@@ -49,8 +50,9 @@ pub async fn locked<T: Send + 'static>(
     in_locked_transaction(db, migrate).await
 }
 
-/// Runs in a separate task, since a cancelled `BEGIN` would leave the connection in a transaction
-/// that swallows later writes.
+/// Does work in one transaction, under the lock. The transaction runs in a separate task, since a
+/// cancelled `BEGIN` would leave the connection in a transaction, and later writes on it would be
+/// lost.
 pub(crate) async fn in_locked_transaction<T, E>(
     db: &DatabaseConnection,
     work: impl for<'t> FnOnce(&'t DatabaseTransaction) -> InTransaction<'t, T, E> + Send + 'static,
@@ -85,8 +87,8 @@ where
             // Locks at BEGIN: SQLite may refuse a later upgrade from a read lock to a write lock
             // without waiting.
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            // A migrator that waited sees the previous one's changes, whatever the server's default
-            // is.
+            // A migrator that waited for the lock sees the previous migrator's changes, whatever
+            // the server's default isolation level is.
             isolation_level: is_postgres(db).then_some(IsolationLevel::ReadCommitted),
             ..TransactionOptions::default()
         })

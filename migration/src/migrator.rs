@@ -21,7 +21,7 @@ pub struct MigrationEntry {
     pub is_applied: bool,
 }
 
-/// Migrates Runtrail's own tables in one transaction, which holds a lock against every other
+/// Migrates Runtrail's own tables in one transaction, under a lock that excludes every other
 /// migrator.
 ///
 /// There is no `fresh`: no method drops a table that isn't ours.
@@ -281,7 +281,7 @@ const TRIES: u32 = 30;
 const TRIES_ON_SQLITE: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Changes a setting for this transaction only. It doesn't leak into other sessions of a pooler.
+/// Changes a setting for this transaction only, so it doesn't leak to other clients of a pooler.
 async fn set_for_transaction(
     txn: &DatabaseTransaction,
     setting: &str,

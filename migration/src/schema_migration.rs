@@ -77,7 +77,7 @@ impl Change {
         })
     }
 
-    /// Returns its columns that aren't among these.
+    /// Returns the columns of this change that aren't among these.
     fn missing_columns(&self, found: &[String]) -> Vec<&'static str> {
         let (Self::Table { columns, .. } | Self::Columns { names: columns, .. }) = self else {
             return Vec::new();
@@ -86,7 +86,7 @@ impl Change {
         columns.iter().copied().filter(is_missing).collect()
     }
 
-    /// Returns [`SchemaState::Foreign`] if its table exists and isn't ours.
+    /// Returns [`SchemaState::Foreign`] if the table exists and isn't ours.
     pub(crate) async fn foreign_table(
         &self,
         db: &impl ConnectionTrait,

@@ -33,11 +33,11 @@ pub enum SchemaState {
         /// Columns that it would have if it were ours.
         missing: Vec<String>,
     },
-    /// A table that wasn't created by our migrations lacks parts that can't be added.
+    /// A table lacks a key. Something other than our migrations has created or changed the table.
     Incomplete {
         /// The table.
         table: String,
-        /// What it lacks.
+        /// The missing keys.
         missing: Vec<String>,
     },
     /// The PostgreSQL database has an encoding that can't hold every character.

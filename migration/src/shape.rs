@@ -20,7 +20,7 @@ pub(crate) struct Shape {
     parent: Option<Parent>,
 }
 
-/// The table that ours refers to; its deleted rows delete ours (`ON DELETE CASCADE`).
+/// The table that ours refers to. Deleting one of its rows deletes ours (`ON DELETE CASCADE`).
 struct Parent {
     column: &'static str,
     table: &'static str,
@@ -72,7 +72,7 @@ enum MissingPart {
 }
 
 impl MissingPart {
-    /// Returns whether a migration can add it to an existing table. SQLite can't add keys.
+    /// Returns whether a migration can add this part to an existing table. SQLite can't add keys.
     fn can_be_added(&self, backend: DbBackend) -> bool {
         match self {
             Self::PrimaryKey(_) => false,
@@ -194,8 +194,7 @@ impl Shape {
         Ok(())
     }
 
-    /// Returns the state of a schema in which the rows of a table would outlive their parents;
-    /// `None` if there is none.
+    /// Returns [`SchemaState::Incomplete`] if the rows of a table would outlive their parents.
     pub(crate) async fn without_cascade(
         db: &impl ConnectionTrait,
         schema: Option<&SchemaName>,

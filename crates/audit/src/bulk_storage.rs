@@ -17,7 +17,7 @@ use crate::{
 pub trait BulkStorage: Storage {
     /// Stores many events. The result is the same as calling [`append_log`](Storage::append_log)
     /// for each event in turn, but this is much faster: one statement writes a batch of up to 1,000
-    /// events, or 4 MiB.
+    /// events and 4 MiB.
     ///
     /// Each batch is committed separately. If the future is dropped, the batches sent so far are
     /// stored; repeating the call stores the rest.

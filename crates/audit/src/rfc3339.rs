@@ -12,7 +12,7 @@ pub fn text(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
-/// Serializes a time in the format of [`text`].
+/// Serialises a time in the format of [`text`].
 ///
 /// # Errors
 ///
@@ -21,7 +21,7 @@ pub fn serialize<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S
     serializer.serialize_str(&text(*time))
 }
 
-/// Serializes a time in the format of [`text`], and `None` as null.
+/// Serialises a time in the format of [`text`], and `None` as null.
 ///
 /// # Errors
 ///

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::{Error, Limits, Result, RunStatus};
 
-/// The maximum length of an identifier in bytes. PostgreSQL can't index much longer texts.
+/// The maximum length of an identifier in bytes. PostgreSQL can't index texts that are much longer.
 pub const MAX_IDENTIFIER_BYTES: usize = 255;
 
 /// The maximum nesting of JSON. Some parsers fail at a depth of 128 and could never read the row.
@@ -78,7 +78,7 @@ pub fn free_text<'a>(field: &'static str, value: &'a str, limits: &Limits) -> Re
     Ok(Cow::Borrowed(value))
 }
 
-/// Serializes a JSON value.
+/// Serialises a JSON value.
 ///
 /// # Errors
 ///
@@ -89,7 +89,7 @@ pub fn json(field: &'static str, value: &Value, limits: &Limits) -> Result<Strin
     json_text(field, value, limits)
 }
 
-/// Serializes a JSON object.
+/// Serialises a JSON object.
 ///
 /// # Errors
 ///
@@ -138,8 +138,7 @@ pub fn micros(time: DateTime<Utc>) -> i64 {
 }
 
 /// Rejects numbers that not every program can read, and values nested deeper than `allowed`. It
-/// doesn't descend any further, since a value built in memory can be deep enough to overflow the
-/// stack.
+/// stops at that depth, since a value built in memory can be deep enough to overflow the stack.
 fn check_depth(field: &'static str, value: &Value, allowed: usize) -> Result<()> {
     match value {
         Value::Array(_) | Value::Object(_) if allowed == 0 => {

@@ -11,7 +11,7 @@ fn longest() -> String {
     name
 }
 
-/// Returns invalid identifiers: one byte too long, and with a NUL.
+/// Returns invalid identifiers: one is a byte too long, the other contains a NUL.
 fn invalid() -> [String; 2] {
     [longest() + "x", "a\0b".into()]
 }

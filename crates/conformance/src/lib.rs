@@ -2,16 +2,16 @@
 //! [`History`](runtrail_audit::History).
 //!
 //! Each case is an async function that gets a [`Context`]: a store without any runs, and the clock
-//! that the store has to use. A case panics if the store breaks the contract. A case uses the
-//! traits only, and so works on any database, on a remote service, or in memory.
+//! that the store has to use. A case panics if the store breaks the contract. A case uses only the
+//! traits, so it works on any database, on a remote service, or in memory.
 //!
 //! A case needs a fresh store with the default [`Limits`](runtrail_audit::Limits).
 //!
-//! A minor version may add cases, and may make a case stricter where it missed a break of the
+//! A minor version may add cases, and may make a case stricter if it missed a violation of the
 //! contract: pin the version if your tests must not change.
 //!
-//! [`storage_cases!`] passes the names of all cases to a macro of yours, which makes tests of them.
-//! [`history_cases!`] does the same for the cases that need the other traits as well.
+//! [`storage_cases!`] passes the names of all cases to your macro, which turns them into tests.
+//! [`history_cases!`] does the same for the cases that also need the other traits.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -1,4 +1,4 @@
-/// Defines the cases of a module, and a macro that passes their names on.
+/// Defines the cases of a module, and a macro that passes their names to another macro.
 macro_rules! cases {
     (
         ($dollar:tt) $trait:ident, $list:ident: $module:ident

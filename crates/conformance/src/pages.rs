@@ -11,7 +11,7 @@ use crate::support::*;
 #[doc(hidden)]
 pub const ORDERS: [ListOrder; 2] = [ListOrder::NewestFirst, ListOrder::OldestFirst];
 
-/// Starts many runs, at only seven different times, some of them with a parent that isn't stored.
+/// Starts many runs at only seven different times; some have a parent that isn't stored.
 #[doc(hidden)]
 pub async fn many_runs(store: &(impl History + ?Sized)) -> Vec<SkillRun> {
     let mut runs = Vec::new();
@@ -49,7 +49,7 @@ pub async fn many_runs(store: &(impl History + ?Sized)) -> Vec<SkillRun> {
     runs
 }
 
-/// Reports whether a query matches a run. An independent implementation to compare with.
+/// Returns whether a query matches a run: an independent implementation, to check the store's.
 fn matches(query: &RunQuery, run: &SkillRun, stored: &[SkillRun]) -> bool {
     fn is_in<T: PartialEq>(choice: &Choice<T>, value: &T) -> bool {
         choice.only.as_ref().is_none_or(|only| only.contains(value))

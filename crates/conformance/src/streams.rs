@@ -32,7 +32,7 @@ async fn events(
         .unwrap()
 }
 
-/// Starts many runs, at only three different times.
+/// Starts many runs at only three different times.
 #[doc(hidden)]
 pub async fn many_runs(store: &(impl History + ?Sized)) {
     for number in 0..130 {

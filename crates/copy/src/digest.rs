@@ -55,7 +55,7 @@ fn hash_value(hash: &mut Sha256, value: &Value) {
         Value::Double(Some(number)) => part(b'f', &number.to_bits().to_be_bytes()),
         Value::String(Some(text)) => part(b't', text.as_bytes()),
         Value::BigInt(None) | Value::Double(None) | Value::String(None) => part(b'n', &[]),
-        // No column has another type. If one is added, it must still be hashed.
+        // No column has another type; if one is added, it is hashed too.
         other => part(b'?', format!("{other:?}").as_bytes()),
     }
 }

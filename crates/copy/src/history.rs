@@ -61,7 +61,7 @@ impl Range {
 #[derive(Clone, Debug)]
 pub(crate) struct ScanPosition {
     range: Range,
-    /// The key of the last row that was read, of any type.
+    /// The key of the last row that was read; its values may have any type.
     after_key: Option<Vec<Expr>>,
     /// The number of rows to try to read.
     limit: u64,
@@ -69,7 +69,7 @@ pub(crate) struct ScanPosition {
 
 impl ScanPosition {
     const MAX_ROWS: u64 = 1_000;
-    /// The limit for the texts of a page together, unless a single row exceeds it.
+    /// The maximum total size of the texts of a page, unless a single row exceeds it.
     const MAX_BYTES: u64 = 4 << 20;
 
     /// Whether this is the first page of the whole table.
@@ -253,8 +253,8 @@ impl<C: ColumnTrait> Table<C> {
         })
     }
 
-    /// Reduces `limit` until the texts of the rows fit into a page. The database adds up their
-    /// lengths, because rows that were read would already use memory.
+    /// Reduces `limit` until the texts of the rows fit into a page. The database adds up the
+    /// lengths, so that no text is read into memory for this.
     async fn limit_by_bytes(
         &self,
         db: &Session<'_, Pool>,
@@ -305,7 +305,7 @@ pub(crate) async fn existing(
     ids.collect::<Result<_, _>>().map_err(error::database)
 }
 
-/// Counts these runs for each skill and status; `read` returns both from a row.
+/// Counts these runs for each skill and status; `read` returns the skill and status of a row.
 pub(crate) async fn counts(
     db: &Session<'_, Pool>,
     runs: SelectStatement,

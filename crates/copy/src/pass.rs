@@ -55,8 +55,8 @@ impl<'a> Pass<'a> {
         let mut pages = pages_of_runs(Arc::clone(&self.source), Range::default());
         let mut after = None;
         while let Some(page) = pages.next().await? {
-            // The target may have further runs between those of this page. After the last page, the
-            // range is open.
+            // The target may have further runs between those of this page. The range of the last
+            // page has no upper bound.
             let until = page.next.as_ref().map(|_| {
                 let last = last_key(&page.rows);
                 last.or_else(|| after.clone()).unwrap_or_default()
@@ -73,7 +73,7 @@ impl<'a> Pass<'a> {
         Ok(self.tracker.summary)
     }
 
-    /// Compares the runs of a range; `page` contains the source's.
+    /// Compares the runs of a range; `page` contains the runs of the source.
     async fn runs(
         &mut self,
         page: Vec<ScannedRow<skill_run::Model>>,
@@ -173,7 +173,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Skips the events of a range if both sides have the same number of them, and returns whether
-    /// they were skipped. It shortens the downtime of a final copy; the verification finds any
+    /// they were skipped. This shortens the downtime of a final copy; the verification finds any
     /// difference.
     async fn skip_events(&mut self, range: &Range) -> Result<bool> {
         let events = self.source.count_events(range).await?;
@@ -261,7 +261,7 @@ fn lacks_only_finish(source: &skill_run::Model, target: &skill_run::Model) -> bo
             &run.skill_id,
             &run.caller_id,
             &run.channel_id,
-            // Compare bytes, unlike a repeated start: otherwise the digests would differ forever.
+            // Compares bytes, not JSON values: otherwise the digests would differ forever.
             &run.inputs,
         ];
         let parent = run.parent_run_id.as_deref();

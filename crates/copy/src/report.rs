@@ -126,8 +126,8 @@ pub struct Tally {
     pub conflicts: u64,
     /// Rows that can't be read, or can't be stored in the target.
     pub refused: u64,
-    /// Rows that are missing or unfinished in the target and that a further copy writes: they were
-    /// written or finished in the source after this copy had read past them.
+    /// Rows that are missing or unfinished in the target: they were written or finished in the
+    /// source after this copy had read past them. A further copy writes them.
     pub behind: u64,
     /// Events that were skipped because their run couldn't be copied.
     pub blocked: u64,

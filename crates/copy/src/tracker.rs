@@ -14,8 +14,8 @@ use crate::rows::Pair;
 pub(crate) enum Purpose {
     /// Writes the rows that the target lacks.
     Copy,
-    /// Does the same before a verification. Since the verification finds and reports every
-    /// difference, this pass may compare less, and reports none.
+    /// Does the same before a verification. This pass may compare less and reports no differences,
+    /// since the verification finds and reports all of them.
     CopyBeforeVerify,
     /// Compares every row, and writes nothing.
     Verify,
@@ -138,7 +138,7 @@ impl PassTracker<'_> {
         self.behind_by_key::<M>(&row.key(), kind);
     }
 
-    /// Does the same for a row of which only the key is known.
+    /// Like [`behind`](Self::behind), for a row of which only the key is known.
     pub(crate) fn behind_by_key<M: CopiedRow>(&mut self, key: &M::Key, kind: DifferenceKind) {
         M::tally(&mut self.summary).behind += 1;
         self.report::<M>(Some(key), kind);
@@ -157,8 +157,8 @@ impl PassTracker<'_> {
         self.report::<skill_run_log::Model>(Some(key), DifferenceKind::Orphan);
     }
 
-    /// Records a row that was to be written. If it wasn't stored, another process has written a row
-    /// with its key since the comparison; a further pass compares the two.
+    /// Records the attempt to write a row. If the row wasn't stored, another process has written a
+    /// row with its key since the comparison; a further pass compares the two.
     pub(crate) fn written<M: CopiedRow>(
         &mut self,
         row: &M,

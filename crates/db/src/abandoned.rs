@@ -7,9 +7,9 @@ use std::time::Instant;
 /// answered.
 ///
 /// Its connection returns to the pool, where the driver waits for the answer without a timeout. A
-/// locked row or a dead network would use up one connection after another. A pool that is opened
-/// with this type therefore closes such a connection after a second; the database ends the
-/// statement on its own.
+/// locked row or a dead network would use up one connection after another. A PostgreSQL pool that
+/// is opened with this type therefore closes such a connection if it doesn't answer within a
+/// second. The server may still complete the statement.
 #[derive(Clone, Debug, Default)]
 pub struct AbandonedStatements(Arc<Mutex<Option<Instant>>>);
 
@@ -29,7 +29,7 @@ impl AbandonedStatements {
 #[cfg(feature = "postgres")]
 impl AbandonedStatements {
     fn is_recent(&self) -> bool {
-        /// A connection is returned immediately, but the machine may be busy.
+        /// A connection is returned immediately, unless the machine is busy.
         const RECENT: Duration = Duration::from_secs(10);
 
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,7 +48,7 @@ impl AbandonedStatements {
             pool.after_release(move |connection, _| {
                 let abandoned = abandoned.clone();
                 Box::pin(async move {
-                    // Otherwise no answer is pending, and a ping would be a useless round trip.
+                    // Without an abandoned statement, a ping would be a useless round trip.
                     if abandoned.is_recent() {
                         let pinged = tokio::time::timeout(PING_TIMEOUT, connection.ping()).await;
                         pinged.map_err(|_| Error::PoolTimedOut)??;

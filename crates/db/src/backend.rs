@@ -58,7 +58,7 @@ pub fn postgres_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx:
     }
 }
 
-/// Returns whether SQLite stores a value as text, UTF-8 or not.
+/// Returns whether SQLite stores a value as text, whether or not the text is valid UTF-8.
 #[cfg(feature = "sqlite")]
 pub fn is_text(row: &sea_orm::QueryResult, column: &str) -> bool {
     use sea_orm::sqlx::{Row, TypeInfo, ValueRef};
@@ -155,9 +155,9 @@ pub fn unfold(
         .take())
 }
 
-/// Returns a condition that is true if a column has one of these values. It doesn't use an index on
-/// the column, which would return the rows in the order of the values: all of them would have to be
-/// sorted for the first page.
+/// Returns a condition that is true if a column has one of these values. The condition rules out an
+/// index on the column, which returns rows in the order of the values: the database would have to
+/// sort all matches for the first page.
 pub fn is_in(
     connection: &impl ConnectionTrait,
     column: Expr,
@@ -184,11 +184,10 @@ pub fn unfold_rows(connection: &impl ConnectionTrait, rows: &[impl Serialize]) -
     if !has_schemas(connection) {
         return Ok(TableRef::FunctionCall(list, LIST.0.into_iden()));
     }
-    // The limit excludes no row; it lowers the planner's estimate. PostgreSQL estimates that the
-    // list has 100 rows, for which it would rather scan up to 10,000 rows than look each one up.
-    // With a limit whose value it doesn't know, it expects a tenth of them. The value is the same
-    // for every list: with a small one, PostgreSQL would consider it worth making a new plan for
-    // each execution.
+    // The limit excludes no row; it lowers the planner's estimate. PostgreSQL assumes that the list
+    // has 100 rows, and prefers a scan of up to 10,000 rows to 100 lookups. For a limit of unknown
+    // value, it assumes a tenth of the rows. The limit is the same for every list: with a small
+    // one, PostgreSQL would plan each execution anew.
     let rows = Query::select()
         .column(LIST.1)
         .from_function(list, "rows")
@@ -202,7 +201,7 @@ pub fn field(connection: &impl ConnectionTrait, key: impl Into<Value>) -> Expr {
     text_of(connection, Expr::col(LIST), key)
 }
 
-/// Returns the number that [`serialize_fraction`] has written at this index or under this key.
+/// Returns the number that [`serialize_fraction`] wrote at this index or under this key.
 pub fn fraction(connection: &impl ConnectionTrait, key: impl Into<Value>) -> Expr {
     let row = Expr::col(LIST);
     let key = Expr::Constant(key.into());
@@ -214,8 +213,8 @@ pub fn fraction(connection: &impl ConnectionTrait, key: impl Into<Value>) -> Exp
     part(0).div(part(1)).div(part(2))
 }
 
-/// Returns a float as three integers: the float is the first divided by the second and by the
-/// third. `None` if there are none: the float is larger than 2^62 in magnitude, or too close to zero.
+/// Returns integers `a`, `b` and `c` such that the float is `a / b / c`. `None` if there are none:
+/// the float's magnitude is above 2^62, or the float is too close to zero.
 pub fn quotient(float: f64) -> Option<(i64, i64, i64)> {
     const MAX: i64 = 1 << 62;
 

@@ -29,7 +29,7 @@ pub enum Durability {
 /// write-ahead log.
 ///
 /// On PostgreSQL, it opens one pool and one additional connection that writes. The server's
-/// settings determine [`Durability`].
+/// settings determine which writes survive a power cut.
 ///
 /// ```
 /// use runtrail_db::{DatabaseOptions, Durability};
@@ -53,7 +53,7 @@ pub struct DatabaseOptions {
 /// The purpose of opening a SQLite file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Intent {
-    /// Whatever the URL says.
+    /// Determined by the mode in the URL.
     Any,
     /// Writing, without creating the file.
     WriteExisting,
@@ -122,9 +122,9 @@ impl DatabaseOptions {
 
     /// Sets the maximum number of open connections; 8 by default, from 1 to 10,000.
     ///
-    /// One additional connection writes: all statements on SQLite, the store's group commits on
-    /// PostgreSQL. With 1, the store opens exactly one connection to PostgreSQL, for roles that are
-    /// limited to one, and doesn't group commits.
+    /// One additional connection writes: on SQLite it executes all writes, on PostgreSQL the
+    /// store's group commits. With 1, the store opens exactly one connection to PostgreSQL, for
+    /// roles that are limited to one, and doesn't group commits.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections.clamp(1, 10_000);
         self
@@ -180,8 +180,8 @@ impl DatabaseOptions {
         }
     }
 
-    /// Returns whether both name the same file, or the same database of a server, even in different
-    /// spellings.
+    /// Returns whether both name the same file, or the same database of a server, even if they
+    /// spell it differently.
     pub fn is_same_database(&self, other: &Self) -> bool {
         match (&self.url, &other.url) {
             (DatabaseUrl::Sqlite(one), DatabaseUrl::Sqlite(other)) => {
@@ -244,8 +244,8 @@ impl DatabaseOptions {
             .await
     }
 
-    /// Returns how long each writer of the queue waits for that lock; `None` on PostgreSQL, which
-    /// has no such lock.
+    /// Returns how long each writer of the queue waits for another process's lock on the file;
+    /// `None` on PostgreSQL, which has no such lock.
     #[doc(hidden)]
     pub fn queue_timeout(&self) -> Option<Duration> {
         let is_sqlite = self.backend().is_ok_and(|kind| kind == DbBackend::Sqlite);
@@ -320,8 +320,8 @@ impl DatabaseOptions {
         self.open_server(options).await
     }
 
-    /// Returns the pool's options. SeaORM writes their URL into spans and messages, so it only
-    /// names the kind of database. The driver's options, which contain the rest, never appear
+    /// Returns the pool's options. SeaORM writes their URL into spans and messages, so that URL
+    /// names only the kind of database. The driver's options contain the rest, and never appear
     /// there.
     pub(crate) fn pool_options(&self) -> PoolOptions {
         let mut options = PoolOptions::new(match self.url {
@@ -333,7 +333,7 @@ impl DatabaseOptions {
             .acquire_timeout(self.acquire_timeout)
             // A ping before each statement would double the round trips.
             .test_before_acquire_if_idle_for(Duration::from_secs(30))
-            // with_statement_log decides.
+            // `with_statement_log` controls logging instead.
             .sqlx_logging(false)
             .record_stmt_in_spans(false);
         #[cfg(feature = "postgres")]
@@ -404,7 +404,7 @@ impl From<String> for DatabaseOptions {
     }
 }
 
-/// Prints where the database is, but never the password, nor anything that may be one in a mistyped
+/// Prints where the database is. Omits the password, and any text that may be one in a mistyped
 /// URL.
 impl fmt::Display for DatabaseOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,7 +7,7 @@ use tokio::time::error::Elapsed;
 
 use crate::{ConnectError, DriverErrorKind};
 
-/// Maps an error of the database or of the connection to it.
+/// Maps an error of the database or of its connection.
 pub fn database(err: DbErr) -> Error {
     let kind = DriverErrorKind::of(&err);
     let source = err.into();

@@ -6,10 +6,10 @@ use sea_orm::{ColumnTrait, IdenStatic, QueryResult};
 
 use crate::{backend, error};
 
-/// Selects the rows after this key in the order.
+/// Returns a condition that is true for the rows after this key in this order.
 ///
-/// It compares row values, which lets the database seek in an index. The equivalent comparisons of
-/// single columns would scan the index from its start.
+/// The condition compares row values, which lets the database seek in an index. Equivalent
+/// comparisons of single columns would scan the index from its start.
 pub fn beyond(key: &[impl ColumnTrait], values: Vec<impl Into<Expr>>, order: ListOrder) -> Expr {
     let columns = Expr::tuple(key.iter().map(|column| Expr::col(column.as_column_ref())));
     let values = Expr::tuple(values.into_iter().map(Into::into));
@@ -30,8 +30,8 @@ pub fn order_by(query: &mut SelectStatement, key: &[impl ColumnTrait], order: Li
     }
 }
 
-/// Returns the values of these columns, whatever their types: SQLite stores any type in any column,
-/// and orders them all.
+/// Returns the values of these columns, whatever their types: SQLite stores values of any type in
+/// any column, and sorts values of different types.
 pub fn raw_values(row: &QueryResult, columns: &[impl IdenStatic]) -> Result<Vec<sea_orm::Value>> {
     let raw = |column: &str| {
         let number = row.try_get::<i64>("", column).map(sea_orm::Value::from);
@@ -48,8 +48,7 @@ pub fn raw_values(row: &QueryResult, columns: &[impl IdenStatic]) -> Result<Vec<
 pub fn position(row: &QueryResult, columns: &[impl IdenStatic]) -> Result<Vec<Expr>> {
     let values = raw_values(row, columns)?;
     let operand = |(value, column): (sea_orm::Value, &_)| {
-        // Text that isn't UTF-8 is read as bytes, which SQLite would compare with text by type
-        // alone.
+        // Text that isn't UTF-8 is read as bytes, and SQLite sorts all bytes after all text.
         let is_text = matches!(value, sea_orm::Value::Bytes(_))
             && backend::is_text(row, IdenStatic::as_str(column));
         let value = Expr::val(value);

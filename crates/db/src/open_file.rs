@@ -86,8 +86,8 @@ impl DatabaseOptions {
         Ok(db)
     }
 
-    /// Retries while the file is busy: SQLite's busy timeout doesn't cover the switch of a new file
-    /// to the write-ahead log.
+    /// Connects, and retries while the file is busy: SQLite's busy timeout doesn't cover the switch
+    /// of a new file to the write-ahead log.
     async fn connect(&self, options: PoolOptions) -> Result<DatabaseConnection> {
         let started = Instant::now();
         loop {

@@ -12,7 +12,7 @@ use crate::{ConnectError, DatabaseOptions, Result};
 
 impl DatabaseOptions {
     pub(crate) async fn open_server(&self, mut options: PoolOptions) -> Result<DatabaseConnection> {
-        /// A server with a free connection accepts it within this time.
+        /// A server with a free connection accepts a client within this time.
         const CONNECT_TIME: Duration = Duration::from_millis(500);
 
         let DatabaseUrl::Postgres(url) = &self.url else {

@@ -16,7 +16,7 @@ use sea_orm::ConnectOptions as PoolOptions;
 /// # }
 /// ```
 ///
-/// It costs a statement each time a connection is returned, on PostgreSQL a round trip. A database
+/// It costs one statement per returned connection, which is a round trip on PostgreSQL. A database
 /// in memory (`sqlite::memory:`) is lost with a discarded connection.
 ///
 /// It replaces the callbacks of `map_sqlx_sqlite_pool_opts` and `map_sqlx_postgres_pool_opts`.
@@ -37,8 +37,8 @@ pub fn discard_open_transactions(options: &mut PoolOptions) -> &mut PoolOptions 
         pool.after_release(|connection, _| {
             Box::pin(async move {
                 use sea_orm::sqlx::{Executor, Row, raw_sql};
-                // now() is when the transaction began. The query isn't prepared, since preparing it
-                // would begin a transaction.
+                // now() is the start time of the transaction. The query isn't prepared, since
+                // preparing it would begin a transaction.
                 let query = raw_sql("SELECT now() = statement_timestamp()");
                 connection.fetch_one(query).await?.try_get(0)
             })

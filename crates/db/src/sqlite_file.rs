@@ -73,7 +73,7 @@ impl Access {
 /// Creates the file before SQLite does, so that only its owner can read it. SQLite gives its `-wal`
 /// and `-shm` files the same mode.
 pub(crate) fn prepare(file: &Path, may_create: bool) -> Result<()> {
-    // Another process may have created the file in the meantime.
+    // Checks the type, since another process may have created a regular file in the meantime.
     let is_linked = || fs::symlink_metadata(file).is_ok_and(|metadata| metadata.is_symlink());
     match fs::metadata(file) {
         Ok(metadata) if metadata.is_file() => return Ok(()),
@@ -92,7 +92,7 @@ pub(crate) fn prepare(file: &Path, may_create: bool) -> Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(file) {
         Ok(_) => Ok(()),
-        // Another process has created it.
+        // Another process has created the file.
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(err) => Err(ConnectError::NotCreated(err)),
     }

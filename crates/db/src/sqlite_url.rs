@@ -64,7 +64,7 @@ impl SqliteUrl {
                 ("cache", _) => return Err("has an unknown cache: use shared or private"),
                 ("immutable", "1" | "true") => url.is_immutable = true,
                 ("immutable", "0" | "false") => url.is_immutable = false,
-                ("immutable", _) => return Err("has an unknown immutable: use 0 or 1"),
+                ("immutable", _) => return Err("has an unknown value for immutable: use 0 or 1"),
                 ("vfs", name) => url.vfs = Some(name.to_owned()),
                 _ => return Err("has an unknown parameter: use mode, cache, immutable or vfs"),
             }

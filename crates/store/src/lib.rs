@@ -24,8 +24,8 @@
 //! # }
 //! ```
 //!
-//! The files mirror those of `runtrail-audit`: each trait has a file of the same name, which calls
-//! the SQL in files named after their nouns.
+//! The files mirror those of `runtrail-audit`: each trait has a file of the same name. The SQL that
+//! it calls is in files named after a noun, such as `runs` or `logs`.
 
 mod store;
 

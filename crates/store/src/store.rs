@@ -40,7 +40,8 @@ use crate::statements::{logs, runs};
 pub struct AuditStore<C = Pool> {
     writer: C,
     reader: C,
-    /// Writes the calls of all clones together; `None` on a host's connections.
+    /// Writes the calls of all clones together; `None` if calls are written separately, as on a
+    /// host's connections.
     task: Option<Writer>,
     pub(crate) settings: Settings,
     schema: Arc<SchemaCheck>,
@@ -117,9 +118,9 @@ impl AuditStore {
     /// Uses a host's connection.
     ///
     /// The host's use of that connection also affects the history: if the host cancels a
-    /// transaction while it begins, later writes on the same pool can be lost. To prevent this, the
-    /// host calls [`discard_open_transactions`](runtrail_db::discard_open_transactions) before it
-    /// connects. A store that owns its connections ([`connect`](Self::connect)) is not affected.
+    /// `begin()`, later writes on the same pool can be lost. To prevent this, the host calls
+    /// [`discard_open_transactions`](runtrail_db::discard_open_transactions) before it connects. A
+    /// store that owns its connections ([`connect`](Self::connect)) is not affected.
     pub fn new(connection: DatabaseConnection) -> Self {
         let pool = Pool::new(connection);
         Self::from_pools(pool.clone(), pool, None)
@@ -199,8 +200,9 @@ impl AuditStore {
     /// after all pending calls have been answered. Later calls fail with a
     /// [`Backend`](runtrail_audit::Error::Backend) error that isn't transient.
     ///
-    /// Closing takes at most the store's [deadline](Self::with_deadline), or 15 s without one, even
-    /// if the server is frozen or a lock isn't released. Calls that are still pending then fail.
+    /// Closing takes at most 15 s, or the store's [deadline](Self::with_deadline) if that is
+    /// shorter, even if the server is frozen or a lock isn't released. Calls that are still pending
+    /// then fail.
     ///
     /// Dropping a store without closing it loses no acknowledged write.
     ///

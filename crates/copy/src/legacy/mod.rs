@@ -19,8 +19,8 @@ use crate::report::Counts;
 /// A database of the legacy Go store, as the source of a copy.
 ///
 /// It is a SQLite file with the tables `skill_runs` and `skill_run_logs`, whose times are whole
-/// seconds. The copy doesn't change it. Its program may be running; without a write-ahead log, its
-/// writes wait while a page is read.
+/// seconds. The copy doesn't change it. The program that writes it may be running; without a
+/// write-ahead log, its writes wait while the copy reads a page.
 ///
 /// Values are converted to Runtrail's form. NULL becomes an empty text, 0, `{}` or `null`. Any
 /// other change is reported as [`Adapted`](crate::DifferenceKind::Adapted): text that isn't valid
@@ -28,9 +28,9 @@ use crate::report::Counts;
 /// invalid number becomes 0.
 ///
 /// Rows that can't be converted are refused, and make the copy incomplete: rows without a key or
-/// with the key of another row, rows with too long identifiers or with a text of more than 16 MiB,
-/// and events with a negative sequence number.
-/// Unknown columns aren't copied, with a warning through `tracing`.
+/// with the key of another row, rows with an overlong identifier or with a text of more than
+/// 16 MiB, and events with a negative sequence number.
+/// Unknown columns aren't copied; a warning through `tracing` names each one.
 ///
 /// ```no_run
 /// use runtrail_store::AuditStore;
@@ -90,7 +90,7 @@ impl LegacyStore {
         self.db.close(closing_deadline(None)).await
     }
 
-    /// Returns whether a table has rowids; an error if it isn't a table of the legacy store.
+    /// Returns whether a table has rowids. Fails if it isn't a table of the legacy store.
     async fn check_table<E: EntityTrait>(&self, entity: E) -> Result<bool> {
         let pragma = |function: &'static str| {
             let function = Func::cust(function).arg(entity.table_name());
@@ -170,7 +170,7 @@ fn select<E: EntityTrait>(entity: E, has_rowids: bool) -> SelectStatement {
         .columns(columns.map(|column| column.as_column_ref()))
         .from(entity);
     if let Some(rowid) = rowid {
-        // An INTEGER PRIMARY KEY is the rowid under its own name, so set the alias.
+        // Without the alias, SQLite would name this column after an INTEGER PRIMARY KEY.
         query.expr_as(Expr::col(rowid.as_column_ref()), rowid.into_iden());
     }
     query

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{skill_run, skill_run_log};
 use crate::history::{CopiedRow, ScannedRow};
 
-/// The member of a run's inputs that contains legacy inputs that weren't a JSON object.
+/// The member of a run's inputs that holds legacy inputs other than a JSON object.
 const LEGACY_INPUTS: &str = "legacy_inputs";
 
 /// A legacy row, and descriptions of the values that were converted.
@@ -198,7 +198,7 @@ impl<'a> Row<'a> {
         })
     }
 
-    /// Converts seconds since the epoch to microseconds; 0 is no time.
+    /// Converts seconds since the epoch to microseconds; 0 means no time.
     fn optional_time(&mut self, column: impl IdenStatic) -> Option<i64> {
         let value = self.value(column)?;
         let micros = match value {

@@ -11,21 +11,22 @@ use tokio::time::timeout;
 use super::PooledConnection;
 use crate::{DriverErrorKind, backend};
 
-/// Caches a pool's busy connections between statements.
+/// Caches a pool's connections between statements.
 ///
 /// The pool pings each connection that is returned to it, which on SQLite takes as long as reading
 /// a row. A connection whose statement has succeeded is cached without a ping. One whose statement
-/// has failed or was abandoned returns to the pool, and so does one that has been idle for a while,
-/// since the pool manages idle connections.
+/// has failed or was abandoned returns to the pool, unless the failure may have broken it: then it
+/// is discarded. A connection that has been idle for a while also returns to the pool, which
+/// manages idle connections.
 pub(super) struct ConnectionCache {
     db: DatabaseConnection,
-    /// One per connection of the pool: further checkouts would wait there for a connection that is
-    /// cached here.
+    /// One per connection of the pool. Without them, a further checkout would wait in the pool for
+    /// a connection that is cached here.
     permits: Semaphore,
-    /// Half as many: writes may wait for locks, and must leave connections to reads.
+    /// Half as many: writes may wait for locks, and must leave connections for reads.
     write_permits: Semaphore,
     acquire_timeout: Duration,
-    /// The most recently used connection is last, and is used first.
+    /// The most recently used connection is last, and is reused first.
     idle: Mutex<Vec<IdleConnection>>,
     /// The number of existing [`CachePause`]s.
     pauses: AtomicUsize,
@@ -52,7 +53,7 @@ pub(super) struct Checkout<'a> {
     _permits: (SemaphorePermit<'a>, Option<SemaphorePermit<'a>>),
 }
 
-/// While it exists, connections are not cached.
+/// Suspends caching while it exists.
 pub(super) struct CachePause<'a>(&'a ConnectionCache);
 
 impl Drop for CachePause<'_> {
@@ -71,7 +72,7 @@ enum Purpose {
 /// How long a connection may be idle and still be used without a ping.
 const MAX_IDLE: Duration = Duration::from_secs(1);
 
-/// How long a network is trusted not to drop an idle connection.
+/// How long the cache trusts a network not to drop an idle connection.
 const MAX_SILENCE: Duration = Duration::from_secs(30);
 
 impl ConnectionCache {
@@ -110,7 +111,7 @@ impl ConnectionCache {
         purpose: Purpose,
         has_prepared_statements: bool,
     ) -> Result<Checkout<'_>, DbErr> {
-        // A permit is usually free, and a timer would cost as much as the rest.
+        // A permit is usually free, and a timer would cost as much as the rest of the checkout.
         if purpose == Purpose::Read
             && let Ok(permit) = self.permits.try_acquire()
             && let Some(connection) = self.pop_idle()

@@ -16,7 +16,7 @@ use super::{Connection, OnlyWriter};
 use super::{pooled_connection, simple_protocol};
 use crate::{AbandonedStatements, backend, error};
 
-/// Returns when `close` stops waiting for pending calls: after the call timeout, and at most after
+/// Returns when `close` stops waiting for pending calls: after the call timeout, but after at most
 /// 15 s.
 pub fn closing_deadline(call_timeout: Option<Duration>) -> Instant {
     /// Longer than a call waits for another process's lock by default.
@@ -123,8 +123,8 @@ impl Pool {
         error::in_time(closed)
     }
 
-    /// Returns the driver's pool, to begin a transaction on it. While the returned value exists,
-    /// connections are not cached.
+    /// Returns the driver's pool, to begin a transaction on it. Suspends caching while the returned
+    /// value exists.
     pub fn uncached(&self) -> Uncached<'_> {
         Uncached {
             db: &self.db,
@@ -145,9 +145,9 @@ impl Pool {
         Ok(())
     }
 
-    /// Closes idle connections that are as useless as the one that has just failed. A restarting
-    /// server ends all of them, and each would cost another try. Connections to a standby stay
-    /// read-only for as long as they exist.
+    /// Closes the idle connections that a failure on another connection has made useless. A
+    /// restarting server ends all of them, and each would cost another try. A connection to a
+    /// standby stays read-only for as long as it exists.
     #[cfg(feature = "postgres")]
     pub(crate) fn check_idle_connections(&self, failure: &Error) {
         use sea_orm::sqlx::Connection;

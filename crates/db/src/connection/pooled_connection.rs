@@ -36,10 +36,10 @@ pub struct PooledConnection {
     plan_age: PlanAge,
 }
 
-/// Measures the age of prepared statements' plans in rows that were written since.
+/// Measures the age of prepared statements' plans by the rows written since.
 ///
-/// PostgreSQL keeps a plan that it has made while a table had few rows. With that plan it would
-/// scan the whole table until its automatic ANALYZE, which may take a minute to start.
+/// PostgreSQL keeps a plan that it made while a table had few rows. Such a plan scans the whole
+/// table until the automatic ANALYZE, which may start a minute late.
 #[cfg(feature = "postgres")]
 struct PlanAge {
     written: AtomicU64,

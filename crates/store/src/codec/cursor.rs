@@ -48,8 +48,8 @@ impl ListId {
     }
 }
 
-/// The input of a list's hash. A new part of a query must be left out while it is unset; otherwise
-/// all cursors that clients have stored become invalid.
+/// The input of a list's hash. If a query gets a new part, omit that part here while it is unset;
+/// otherwise all cursors that clients have stored become invalid.
 #[derive(Serialize)]
 struct QueryKey<'a> {
     statuses: ChoiceKey<'a, RunStatus>,

@@ -31,7 +31,7 @@ pub(crate) async fn by_skills(
         .column((Entity, Column::StartedAt))
         .from(db.runs())
         .and_where(Expr::col((Entity, Column::SkillId)).equals(LIST))
-        // A damaged row would sort first if its time isn't an integer.
+        // Otherwise a damaged row whose time isn't an integer could sort first.
         .and_where(codec::is_whole_number(Column::StartedAt))
         .and_where(
             COLUMN

@@ -15,8 +15,8 @@ use crate::codec;
 use crate::settings::Session;
 
 /// Reads the whole chain with one query. `UNION` drops rows that were already found, which ends a
-/// cycle. It also rules out a depth column, since a run in a cycle would get a new depth each time;
-/// the rows are therefore ordered here.
+/// cycle. The query has no depth column: a run in a cycle would get a new depth each time, and
+/// `UNION` would never drop its row. [`order_chain`] therefore orders the rows.
 pub(crate) async fn chain(
     db: &Session<'_, impl Connection>,
     run_id: &str,

@@ -33,7 +33,7 @@ pub(crate) async fn ids(
     }
     let rows = db.fetch(&query).await?;
     let shortest = prefix.len() + suffix.len();
-    // SQLite's LIKE ignores the case of ASCII letters.
+    // SQLite's LIKE ignores the case of ASCII letters, so check the suffix again.
     Ok(readable_ids(&rows)
         .filter(|id| id.ends_with(suffix) && id.len() >= shortest)
         .collect())

@@ -57,12 +57,13 @@ impl<K: ColumnTrait> List<K> {
         }
         let cursor_at = |row: Option<&QueryResult>, to_previous: bool| match row {
             Some(row) => self.cursor(row, to_previous).map(Some),
-            // An empty page is at an end of the list, where the requested cursor remains valid.
+            // An empty page is at an end of the list; the requested cursor still marks that end.
             None => Ok(cursor.clone().filter(|_| is_backward == to_previous)),
         };
         let start = cursor_at(rows.first(), true)?;
         let end = cursor_at(rows.last(), false)?;
-        // The row that the requested cursor was made from is on the page before, in its direction.
+        // The row of the requested cursor is on the next page if the cursor leads backward, and
+        // on the previous page otherwise.
         let has_origin = cursor.is_some() && !rows.is_empty();
         let (has_previous, has_next) = match is_backward {
             true => (has_more, has_origin),

@@ -14,8 +14,8 @@ use crate::{codec, error};
 /// The number of runs per batch: small enough not to delay other writers to a SQLite file.
 const BATCH_RUNS: u64 = 100;
 
-/// The maximum number of events that one statement deletes, which bounds its duration. Only a
-/// single run may have more.
+/// The maximum number of events that one statement deletes, which bounds its duration. A statement
+/// exceeds it only for a single run with more events.
 const STATEMENT_EVENTS: u64 = 1_000;
 
 /// The sort key of a purge.
@@ -273,8 +273,8 @@ async fn delete_batch(db: &Session<'_, impl Connection>, cutoff: i64, ids: &[&st
 }
 
 /// Deletes events, then the runs that have none left, on a SQLite connection whose host has
-/// switched foreign keys off; does nothing on any other connection. There, no foreign key prevents
-/// the deletion of a run.
+/// disabled foreign keys; does nothing on any other connection. A host's row that refers to a run
+/// then doesn't prevent its deletion.
 async fn delete_without_foreign_keys(
     db: &Session<'_, impl Connection>,
     cutoff: i64,

@@ -36,7 +36,7 @@ use crate::error;
 use crate::record::write::Request;
 use crate::settings::Settings;
 
-/// The number of jobs that can be queued; further callers wait for a free place.
+/// The number of jobs that can be queued; further callers wait for a free slot.
 const QUEUE_LENGTH: usize = 256;
 
 /// How long a statement continues after all its callers have given up.
@@ -58,9 +58,9 @@ struct Inner {
     /// The number of calls that wait for an answer.
     calls: AtomicUsize,
     answered: Notify,
-    /// Preserve the order of the calls about a run: only the first call of a lane waits for a place
-    /// in the queue. The queue assigns places in order, but a caller uses its place only when it is
-    /// polled, and without lanes a later call could be sent before that.
+    /// Preserve the order of the calls about a run: only the first call of a lane waits for a slot
+    /// in the queue. The queue assigns slots in order, but a caller fills its slot only when it is
+    /// polled. Without lanes, a later call could be sent before that.
     lanes: Vec<tokio::sync::Mutex<()>>,
 }
 
@@ -73,8 +73,8 @@ impl Inner {
     }
 }
 
-/// The task starts with the first call, and again after it has ended with its runtime or by a
-/// panic.
+/// The task starts with the first call. If its runtime shuts down or the task panics, the next call
+/// starts it again.
 enum Task {
     None,
     Running {
@@ -92,7 +92,7 @@ type ClosingTask = Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>;
 enum Job {
     Write(Call),
     Forward(Forward),
-    /// Closes the queue; jobs that are already queued are still done.
+    /// Closes the queue; jobs that are already queued are still processed.
     Close,
 }
 
@@ -289,7 +289,7 @@ impl Writer {
         }
     }
 
-    /// Makes the task reject new jobs. Returns its queue, only to the first caller, and its handle.
+    /// Makes the task reject new jobs. Returns its queue, to the first caller only, and its handle.
     fn start_closing(&self) -> (Option<mpsc::Sender<Job>>, ClosingTask) {
         let mut task = self.task();
         let (queue, closing) = match std::mem::replace(&mut *task, Task::None) {
@@ -319,7 +319,7 @@ impl Writer {
         answered.await.map_err(|_| task_ended())
     }
 
-    /// Sends a job as soon as the queue has a free place.
+    /// Sends a job as soon as the queue has a free slot.
     async fn send(&self, job: Job) -> Result<(), DbErr> {
         let queue = self.queue()?;
         let sent = queue.send(job).await;

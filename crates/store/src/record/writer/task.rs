@@ -16,15 +16,15 @@ use crate::settings::{Session, Settings};
 use crate::statements::MAX_BATCH_ROWS;
 
 /// How long an idle connection stays checked out; it may be up to twice as long. This is long
-/// enough to keep the connection between two calls of a single caller, and so short that a
-/// migration hardly waits for it.
+/// enough to keep the connection between two calls of a single caller, and short enough not to
+/// delay a migration noticeably.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The number of written rows after which SQLite checks the planner's statistics. It updates them
 /// after a tenfold growth, which takes 0.1 s with 100,000 runs.
 const ROWS_PER_STATISTICS_CHECK: u64 = 10_000;
 
-/// Does the jobs of the queue until it is closed and empty.
+/// Processes the jobs of the queue until it is closed and empty.
 pub(super) async fn run(
     db: DatabaseConnection,
     lock_timeout: Option<Duration>,
@@ -109,7 +109,7 @@ impl Task {
         !waiting.is_empty()
     }
 
-    /// Does the first waiting job, together with those that can share its statement.
+    /// Processes the first waiting job, together with those that can share its statement.
     async fn process(&mut self, waiting: &mut Vec<Job>) {
         if let Some(Job::Write(_)) = waiting.first() {
             self.write(waiting).await;
@@ -226,8 +226,8 @@ impl Task {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                // With a lock timeout, a call may have waited for the lock of the file instead. Its
-                // connection is never checked out for long.
+                // With a lock timeout, a call may have waited for the file's lock instead of a
+                // connection. No other user keeps the task's connection for long.
                 let waited = match self.lock_timeout {
                     Some(_) => Duration::ZERO,
                     None => since.elapsed(),
@@ -272,7 +272,7 @@ fn idle_timer() -> Interval {
 
 /// Waits until all callers have given up, plus the grace period.
 ///
-/// A PostgreSQL server may never answer. SQLite always does, and its statements can't be
+/// A PostgreSQL server may never answer. SQLite always answers, and its statements can't be
 /// interrupted.
 async fn all_given_up(connection: &PooledConnection, calls: &mut [Call]) {
     if !backend::has_schemas(connection) {
