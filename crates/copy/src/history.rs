@@ -230,7 +230,7 @@ impl<C: ColumnTrait> Table<C> {
         let mut query = self.rows.clone();
         position.range.restrict(&mut query, self.key[0]);
         if let Some(after_key) = &position.after_key {
-            query.and_where(keyset::beyond(
+            query.and_where(keyset::is_after(
                 self.key,
                 after_key.clone(),
                 ListOrder::OldestFirst,

@@ -10,7 +10,7 @@ use crate::{backend, error};
 ///
 /// The condition compares row values, which lets the database seek in an index. Equivalent
 /// comparisons of single columns would scan the index from its start.
-pub fn beyond(key: &[impl ColumnTrait], values: Vec<impl Into<Expr>>, order: ListOrder) -> Expr {
+pub fn is_after(key: &[impl ColumnTrait], values: Vec<impl Into<Expr>>, order: ListOrder) -> Expr {
     let columns = Expr::tuple(key.iter().map(|column| Expr::col(column.as_column_ref())));
     let values = Expr::tuple(values.into_iter().map(Into::into));
     match order {

@@ -32,7 +32,7 @@ pub struct Retry {
 
 impl Default for Retry {
     /// 12 tries. No retry follows a failure more than 5 s after the first try. If every try fails
-    /// immediately, all of them take one to two seconds.
+    /// immediately, all of them take about a second.
     fn default() -> Self {
         Self {
             tries: 12,
@@ -42,7 +42,7 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// Disables retries.
+    /// Disables retries. A store with its own pool still waits for the lock of a SQLite file.
     pub fn never() -> Self {
         Self::default().tries(1)
     }

@@ -119,7 +119,7 @@ pub(crate) async fn chunk(
     if let Some(key) = after {
         // The first chunk has already skipped the rows before the page.
         offset = 0;
-        condition = condition.add(keyset::beyond(&KEY, key, order));
+        condition = condition.add(keyset::is_after(&KEY, key, order));
     }
     let limit = Ord::min(page.limit.unwrap_or(CHUNK_RUNS), CHUNK_RUNS);
     let page = Page::first(limit).skip(offset);

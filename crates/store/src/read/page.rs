@@ -41,7 +41,7 @@ impl<K: ColumnTrait> List<K> {
         if let Some(bookmark) = from {
             self.verify_types(db, &bookmark.key)?;
             self.query
-                .and_where(keyset::beyond(self.key, bookmark.key, direction));
+                .and_where(keyset::is_after(self.key, bookmark.key, direction));
         }
         keyset::order_by(&mut self.query, self.key, direction);
         // One more row than requested, which shows whether more rows follow.
