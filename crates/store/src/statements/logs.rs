@@ -225,7 +225,7 @@ pub(crate) async fn chunk(
 ) -> Result<Chunk<SkillRunLog>> {
     let mut query = of_run(db, run_id, filter)?;
     if let Some(key) = after {
-        query.and_where(keyset::beyond(&SEQUENCE, key, order));
+        query.and_where(keyset::is_after(&SEQUENCE, key, order));
     }
     keyset::order_by(&mut query, &SEQUENCE, order);
     query.limit(CHUNK_EVENTS);

@@ -128,7 +128,7 @@ async fn due_runs(
         .limit(BATCH_RUNS)
         .take();
     if let Some(key) = after {
-        query.and_where(keyset::beyond(
+        query.and_where(keyset::is_after(
             &KEY,
             key,
             runtrail_audit::ListOrder::OldestFirst,
