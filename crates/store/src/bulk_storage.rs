@@ -7,17 +7,19 @@ use runtrail_audit::{
     BulkStorage, ListOrder, LogFilter, Page, Result, RunFilter, RunQuery, SkillRun, SkillRunLog,
 };
 use runtrail_db::Connection;
-use tracing::{Instrument, debug_span, instrument};
+use tracing::{Instrument, debug_span};
 
 use crate::read::{chunk, list};
 use crate::statements::logs;
 use crate::store::AuditStore;
+use crate::traced::traced;
 
 #[async_trait]
 impl<C: Connection> BulkStorage for AuditStore<C> {
-    #[instrument(level = "debug", skip_all)]
     async fn append_logs(&self, events: &[SkillRunLog]) -> Result<()> {
-        logs::append_all(&self.writing().await?, events).await
+        traced!("append_logs", async {
+            logs::append_all(&self.writing().await?, events).await
+        })
     }
 
     fn stream_runs(

@@ -37,6 +37,7 @@ mod run_lookup;
 mod run_tree;
 
 mod stored_rows;
+mod traced;
 
 mod record;
 

@@ -4,40 +4,42 @@ use runtrail_audit::{
     SkillRun, SkillRunLog,
 };
 use runtrail_db::Connection;
-use tracing::instrument;
 
 use crate::read::list;
 use crate::statements::logs;
 use crate::store::AuditStore;
+use crate::traced::traced;
 
 #[async_trait]
 impl<C: Connection> PagedStorage for AuditStore<C> {
-    #[instrument(level = "debug", skip_all)]
     async fn page_runs(
         &self,
         query: &RunQuery,
         order: ListOrder,
         request: &PageRequest,
     ) -> Result<CursorPage<SkillRun>> {
-        list::page(&self.reading().await?, query, order, request).await
+        traced!("page_runs", async {
+            list::page(&self.reading().await?, query, order, request).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn page_run_summaries(
         &self,
         query: &RunQuery,
         order: ListOrder,
         request: &PageRequest,
     ) -> Result<CursorPage<RunSummary>> {
-        list::page_of_summaries(&self.reading().await?, query, order, request).await
+        traced!("page_run_summaries", async {
+            list::page_of_summaries(&self.reading().await?, query, order, request).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn count_runs_by_query(&self, query: &RunQuery) -> Result<u64> {
-        list::count(&self.reading().await?, query).await
+        traced!("count_runs_by_query", async {
+            list::count(&self.reading().await?, query).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn page_logs(
         &self,
         run_id: &str,
@@ -45,6 +47,8 @@ impl<C: Connection> PagedStorage for AuditStore<C> {
         order: ListOrder,
         request: &PageRequest,
     ) -> Result<CursorPage<SkillRunLog>> {
-        logs::page(&self.reading().await?, run_id, filter, order, request).await
+        traced!("page_logs", async {
+            logs::page(&self.reading().await?, run_id, filter, order, request).await
+        })
     }
 }

@@ -15,13 +15,13 @@ use runtrail_db::{
 use runtrail_migration::SchemaName;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::sync::Mutex;
-use tracing::instrument;
 
 use crate::error;
 use crate::read::{last_run, lineage, list};
 use crate::record::{Write, Writer, dispatch};
 use crate::settings::{Session, Settings};
 use crate::statements::{logs, runs};
+use crate::traced::traced;
 
 /// A run history in a SQLite or PostgreSQL database.
 ///
@@ -337,136 +337,153 @@ impl<C: Connection> AuditStore<C> {
 
 #[async_trait]
 impl<C: Connection> Storage for AuditStore<C> {
-    #[instrument(level = "debug", skip_all)]
     async fn initialize(&self) -> Result<()> {
-        let session = Session::new(&self.writer, &self.settings);
-        // Always checks again: the tables may have been dropped since the last check.
-        let pending = match self.check_schema_with_retries(&session).await {
-            Err(err @ (Error::SchemaMissing | Error::SchemaOutdated { .. })) => err,
-            Ok(()) => return self.use_write_ahead_log(&session).await,
-            otherwise => return otherwise,
-        };
-        let Some(pool) = self.writer.pool() else {
-            return Err(pending);
-        };
-        let migrator = self.settings.migrator();
-        session
-            .attempt(|| async {
-                let applied = migrator.up(&pool.uncached(), None).await;
-                applied.map(drop).map_err(error::migration)
-            })
-            .await?;
-        self.check_schema_with_retries(&session).await?;
-        self.use_write_ahead_log(&session).await
+        traced!("initialize", async {
+            let session = Session::new(&self.writer, &self.settings);
+            // Always checks again: the tables may have been dropped since the last check.
+            let pending = match self.check_schema_with_retries(&session).await {
+                Err(err @ (Error::SchemaMissing | Error::SchemaOutdated { .. })) => err,
+                Ok(()) => return self.use_write_ahead_log(&session).await,
+                otherwise => return otherwise,
+            };
+            let Some(pool) = self.writer.pool() else {
+                return Err(pending);
+            };
+            let migrator = self.settings.migrator();
+            session
+                .attempt(|| async {
+                    let applied = migrator.up(&pool.uncached(), None).await;
+                    applied.map(drop).map_err(error::migration)
+                })
+                .await?;
+            self.check_schema_with_retries(&session).await?;
+            self.use_write_ahead_log(&session).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn start_run(&self, run: &SkillRun) -> Result<()> {
-        let db = self.writing().await?;
-        self.record(&db, Write::start(run, &db)?).await
+        traced!("start_run", async {
+            let db = self.writing().await?;
+            self.record(&db, Write::start(run, &db)?).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn finish_run(&self, run_id: &str, stats: &RunStats) -> Result<()> {
-        let db = self.writing().await?;
-        self.record(&db, Write::finish(run_id, stats, &db)?).await
+        traced!("finish_run", async {
+            let db = self.writing().await?;
+            self.record(&db, Write::finish(run_id, stats, &db)?).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn append_log(&self, event: &SkillRunLog) -> Result<()> {
-        let db = self.writing().await?;
-        self.record(&db, Write::append(event, &db)?).await
+        traced!("append_log", async {
+            let db = self.writing().await?;
+            self.record(&db, Write::append(event, &db)?).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn get_run(&self, run_id: &str) -> Result<SkillRun> {
-        runs::get(&self.reading().await?, run_id).await
+        traced!("get_run", async {
+            runs::get(&self.reading().await?, run_id).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn list_logs_by_run(&self, run_id: &str) -> Result<Vec<SkillRunLog>> {
-        logs::list(&self.reading().await?, run_id).await
+        traced!("list_logs_by_run", async {
+            logs::list(&self.reading().await?, run_id).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn list_runs_by_skill(
         &self,
         skill_id: &str,
         limit: Option<u64>,
     ) -> Result<Vec<SkillRun>> {
-        let filter = RunFilter::new().skill(skill_id);
-        list::filtered(&self.reading().await?, &filter, limit.into()).await
+        traced!("list_runs_by_skill", async {
+            let filter = RunFilter::new().skill(skill_id);
+            list::filtered(&self.reading().await?, &filter, limit.into()).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn list_runs_by_skill_paginated(
         &self,
         skill_id: &str,
         page: Page,
         include_dry_run: bool,
     ) -> Result<Vec<SkillRun>> {
-        let filter = by_skill(skill_id, include_dry_run);
-        list::filtered(&self.reading().await?, &filter, page).await
+        traced!("list_runs_by_skill_paginated", async {
+            let filter = by_skill(skill_id, include_dry_run);
+            list::filtered(&self.reading().await?, &filter, page).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn count_runs_by_skill(&self, skill_id: &str, include_dry_run: bool) -> Result<u64> {
-        let filter = by_skill(skill_id, include_dry_run);
-        list::count(&self.reading().await?, &(&filter).into()).await
+        traced!("count_runs_by_skill", async {
+            let filter = by_skill(skill_id, include_dry_run);
+            list::count(&self.reading().await?, &(&filter).into()).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn list_runs_by_caller(
         &self,
         caller_id: &str,
         limit: Option<u64>,
     ) -> Result<Vec<SkillRun>> {
-        let filter = RunFilter::new().caller(caller_id);
-        list::filtered(&self.reading().await?, &filter, limit.into()).await
+        traced!("list_runs_by_caller", async {
+            let filter = RunFilter::new().caller(caller_id);
+            list::filtered(&self.reading().await?, &filter, limit.into()).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn list_runs_filtered(&self, filter: &RunFilter, page: Page) -> Result<Vec<SkillRun>> {
-        list::filtered(&self.reading().await?, filter, page).await
+        traced!("list_runs_filtered", async {
+            list::filtered(&self.reading().await?, filter, page).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn count_runs_filtered(&self, filter: &RunFilter) -> Result<u64> {
-        list::count(&self.reading().await?, &filter.into()).await
+        traced!("count_runs_filtered", async {
+            list::count(&self.reading().await?, &filter.into()).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn purge_older_than(&self, cutoff: DateTime<Utc>) -> Result<u64> {
-        let purged = self.purge_in_batches(cutoff, &|_| {}).await?;
-        Ok(purged.runs)
+        traced!("purge_older_than", async {
+            let purged = self.purge_in_batches(cutoff, &|_| {}).await?;
+            Ok(purged.runs)
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn list_children_by_parent(&self, parent_run_id: &str) -> Result<Vec<SkillRun>> {
-        list::children(&self.reading().await?, parent_run_id).await
+        traced!("list_children_by_parent", async {
+            list::children(&self.reading().await?, parent_run_id).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn walk_parent_chain(&self, run_id: &str) -> Result<Vec<SkillRun>> {
-        lineage::chain(&self.reading().await?, run_id).await
+        traced!("walk_parent_chain", async {
+            lineage::chain(&self.reading().await?, run_id).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn list_finished_runs_before(
         &self,
         cutoff: DateTime<Utc>,
         limit: Option<u64>,
     ) -> Result<Vec<SkillRun>> {
-        list::finished_before(&self.reading().await?, cutoff, limit).await
+        traced!("list_finished_runs_before", async {
+            list::finished_before(&self.reading().await?, cutoff, limit).await
+        })
     }
 
-    #[instrument(level = "debug", skip_all)]
     async fn last_run_by_skills(
         &self,
         skill_ids: &[String],
         include_failed: bool,
     ) -> Result<HashMap<String, DateTime<Utc>>> {
-        last_run::by_skills(&self.reading().await?, skill_ids, include_failed).await
+        traced!("last_run_by_skills", async {
+            last_run::by_skills(&self.reading().await?, skill_ids, include_failed).await
+        })
     }
 }
 
