@@ -18,6 +18,9 @@ pub struct Session<'a, C, S = Timing> {
     deadline: Option<Instant>,
     /// Whether other calls wait for this connection.
     is_shared: bool,
+    /// The parent of the statements' spans. It is never entered: to wrap a call's future in its
+    /// span would make the future larger, and concurrent writes about a seventh slower.
+    span: Span,
 }
 
 impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
@@ -32,7 +35,13 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
                 .and(settings.as_ref().call_timeout)
                 .and_then(|timeout| Instant::now().checked_add(timeout)),
             is_shared: false,
+            span: Span::none(),
         }
+    }
+
+    /// Makes this the span of the call. It closes when the session is dropped.
+    pub fn in_span(self, span: Span) -> Self {
+        Self { span, ..self }
     }
 
     /// Starts a call on a connection that other calls wait for.
@@ -64,13 +73,14 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
     /// Restarts the timeout, for the next step of a call whose duration depends on the amount of
     /// data.
     pub fn with_fresh_deadline(&self) -> Self {
-        Self::new(self.connection, self.settings)
+        Self::new(self.connection, self.settings).in_span(self.span.clone())
     }
 
     /// Continues the call on another connection.
     pub fn through(&self, connection: &'a C) -> Self {
         Self {
             connection,
+            span: self.span.clone(),
             ..*self
         }
     }
@@ -82,6 +92,7 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
             settings,
             deadline: self.deadline,
             is_shared: self.is_shared,
+            span: self.span.clone(),
         }
     }
 
@@ -157,7 +168,13 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
 
     /// Opens a trace span for one statement. Its text isn't included, since it may hold values.
     fn statement_span(&self, statement: &impl StatementBuilder) -> Span {
-        let span = trace_span!("statement", summary = field::Empty, rows = field::Empty);
+        let parent = || self.span.id().or_else(|| Span::current().id());
+        let span = trace_span!(
+            parent: parent(),
+            "statement",
+            summary = field::Empty,
+            rows = field::Empty
+        );
         if !span.is_disabled() {
             let sql = statement.build(&self.connection.get_database_backend()).sql;
             span.record("summary", summary(&sql));

@@ -7,19 +7,17 @@ use runtrail_audit::{
     BulkStorage, ListOrder, LogFilter, Page, Result, RunFilter, RunQuery, SkillRun, SkillRunLog,
 };
 use runtrail_db::Connection;
-use tracing::{Instrument, debug_span};
+use tracing::debug_span;
 
 use crate::read::{chunk, list};
 use crate::statements::logs;
 use crate::store::AuditStore;
-use crate::traced::traced;
 
 #[async_trait]
 impl<C: Connection> BulkStorage for AuditStore<C> {
     async fn append_logs(&self, events: &[SkillRunLog]) -> Result<()> {
-        traced!("append_logs", async {
-            logs::append_all(&self.writing().await?, events).await
-        })
+        let db = self.writing(debug_span!("append_logs")).await?;
+        logs::append_all(&db, events).await
     }
 
     fn stream_runs(
@@ -40,11 +38,10 @@ impl<C: Connection> BulkStorage for AuditStore<C> {
         let query = Arc::new(query.clone());
         let runs = chunk::stream(move |after| {
             let query = Arc::clone(&query);
-            let read = async move {
-                let db = self.reading().await?;
+            async move {
+                let db = self.reading(debug_span!("stream_runs_by_query")).await?;
                 list::chunk(&db, &query, order, page, after).await
-            };
-            read.instrument(debug_span!("stream_runs_by_query"))
+            }
         });
         match page.limit.map(usize::try_from) {
             Some(Ok(limit)) => runs.take(limit).boxed(),
@@ -62,12 +59,11 @@ impl<C: Connection> BulkStorage for AuditStore<C> {
         let arguments = Arc::new((run_id.to_owned(), filter.clone()));
         chunk::stream(move |after| {
             let arguments = Arc::clone(&arguments);
-            let read = async move {
+            async move {
                 let (run_id, filter) = &*arguments;
-                let db = self.reading().await?;
+                let db = self.reading(debug_span!("stream_logs")).await?;
                 logs::chunk(&db, run_id, filter, order, after).await
-            };
-            read.instrument(debug_span!("stream_logs"))
+            }
         })
     }
 }

@@ -37,7 +37,6 @@ mod run_lookup;
 mod run_tree;
 
 mod stored_rows;
-mod traced;
 
 mod record;
 

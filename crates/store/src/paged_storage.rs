@@ -4,11 +4,11 @@ use runtrail_audit::{
     SkillRun, SkillRunLog,
 };
 use runtrail_db::Connection;
+use tracing::debug_span;
 
 use crate::read::list;
 use crate::statements::logs;
 use crate::store::AuditStore;
-use crate::traced::traced;
 
 #[async_trait]
 impl<C: Connection> PagedStorage for AuditStore<C> {
@@ -18,9 +18,8 @@ impl<C: Connection> PagedStorage for AuditStore<C> {
         order: ListOrder,
         request: &PageRequest,
     ) -> Result<CursorPage<SkillRun>> {
-        traced!("page_runs", async {
-            list::page(&self.reading().await?, query, order, request).await
-        })
+        let db = self.reading(debug_span!("page_runs")).await?;
+        list::page(&db, query, order, request).await
     }
 
     async fn page_run_summaries(
@@ -29,15 +28,13 @@ impl<C: Connection> PagedStorage for AuditStore<C> {
         order: ListOrder,
         request: &PageRequest,
     ) -> Result<CursorPage<RunSummary>> {
-        traced!("page_run_summaries", async {
-            list::page_of_summaries(&self.reading().await?, query, order, request).await
-        })
+        let db = self.reading(debug_span!("page_run_summaries")).await?;
+        list::page_of_summaries(&db, query, order, request).await
     }
 
     async fn count_runs_by_query(&self, query: &RunQuery) -> Result<u64> {
-        traced!("count_runs_by_query", async {
-            list::count(&self.reading().await?, query).await
-        })
+        let db = self.reading(debug_span!("count_runs_by_query")).await?;
+        list::count(&db, query).await
     }
 
     async fn page_logs(
@@ -47,8 +44,7 @@ impl<C: Connection> PagedStorage for AuditStore<C> {
         order: ListOrder,
         request: &PageRequest,
     ) -> Result<CursorPage<SkillRunLog>> {
-        traced!("page_logs", async {
-            logs::page(&self.reading().await?, run_id, filter, order, request).await
-        })
+        let db = self.reading(debug_span!("page_logs")).await?;
+        logs::page(&db, run_id, filter, order, request).await
     }
 }

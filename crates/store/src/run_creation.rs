@@ -1,16 +1,15 @@
 use async_trait::async_trait;
 use runtrail_audit::{Result, RunCreation, SkillRun};
 use runtrail_db::Connection;
+use tracing::debug_span;
 
 use crate::statements::starts;
 use crate::store::AuditStore;
-use crate::traced::traced;
 
 #[async_trait]
 impl<C: Connection> RunCreation for AuditStore<C> {
     async fn create_run(&self, run: &SkillRun) -> Result<()> {
-        traced!("create_run", async {
-            starts::create(&self.writing().await?, run).await
-        })
+        let db = self.writing(debug_span!("create_run")).await?;
+        starts::create(&db, run).await
     }
 }

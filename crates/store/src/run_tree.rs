@@ -1,22 +1,20 @@
 use async_trait::async_trait;
 use runtrail_audit::{Result, RunSummary, RunTree};
 use runtrail_db::Connection;
+use tracing::debug_span;
 
 use crate::read::lineage;
 use crate::store::AuditStore;
-use crate::traced::traced;
 
 #[async_trait]
 impl<C: Connection> RunTree for AuditStore<C> {
     async fn list_children(&self, run_id: &str) -> Result<Vec<RunSummary>> {
-        traced!("list_children", async {
-            lineage::children(&self.reading().await?, run_id).await
-        })
+        let db = self.reading(debug_span!("list_children")).await?;
+        lineage::children(&db, run_id).await
     }
 
     async fn list_subtree(&self, run_id: &str) -> Result<Vec<RunSummary>> {
-        traced!("list_subtree", async {
-            lineage::subtree(&self.reading().await?, run_id).await
-        })
+        let db = self.reading(debug_span!("list_subtree")).await?;
+        lineage::subtree(&db, run_id).await
     }
 }

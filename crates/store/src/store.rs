@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use runtrail_audit::{
-    Clock, Error, Limits, Page, Result, Retention, RunFilter, RunStats, SkillRun, SkillRunLog,
-    Storage,
+    Clock, Error, Limits, Page, Result, RunFilter, RunStats, SkillRun, SkillRunLog, Storage,
 };
 use runtrail_db::{
     Borrowed, Connection, DatabaseOptions, Pool, Retry, backend, closing_deadline, runtime,
@@ -15,13 +14,13 @@ use runtrail_db::{
 use runtrail_migration::SchemaName;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::sync::Mutex;
+use tracing::{Span, debug_span};
 
 use crate::error;
 use crate::read::{last_run, lineage, list};
 use crate::record::{Write, Writer, dispatch};
 use crate::settings::{Session, Settings};
-use crate::statements::{logs, runs};
-use crate::traced::traced;
+use crate::statements::{logs, purge, runs};
 
 /// A run history in a SQLite or PostgreSQL database.
 ///
@@ -276,17 +275,17 @@ impl<C: Connection> AuditStore<C> {
         &self.writer
     }
 
-    pub(crate) async fn writing(&self) -> Result<Session<'_, C>> {
-        self.session(&self.writer).await
+    pub(crate) async fn writing(&self, span: Span) -> Result<Session<'_, C>> {
+        self.session(&self.writer, span).await
     }
 
-    pub(crate) async fn reading(&self) -> Result<Session<'_, C>> {
-        self.session(&self.reader).await
+    pub(crate) async fn reading(&self, span: Span) -> Result<Session<'_, C>> {
+        self.session(&self.reader, span).await
     }
 
-    async fn session<'a>(&'a self, connection: &'a C) -> Result<Session<'a, C>> {
+    async fn session<'a>(&'a self, connection: &'a C, span: Span) -> Result<Session<'a, C>> {
         runtime::verify()?;
-        let session = Session::new(connection, &self.settings);
+        let session = Session::new(connection, &self.settings).in_span(span);
         if !self.schema.has_passed() {
             let check_once = || async {
                 let begun = Instant::now();
@@ -338,60 +337,50 @@ impl<C: Connection> AuditStore<C> {
 #[async_trait]
 impl<C: Connection> Storage for AuditStore<C> {
     async fn initialize(&self) -> Result<()> {
-        traced!("initialize", async {
-            let session = Session::new(&self.writer, &self.settings);
-            // Always checks again: the tables may have been dropped since the last check.
-            let pending = match self.check_schema_with_retries(&session).await {
-                Err(err @ (Error::SchemaMissing | Error::SchemaOutdated { .. })) => err,
-                Ok(()) => return self.use_write_ahead_log(&session).await,
-                otherwise => return otherwise,
-            };
-            let Some(pool) = self.writer.pool() else {
-                return Err(pending);
-            };
-            let migrator = self.settings.migrator();
-            session
-                .attempt(|| async {
-                    let applied = migrator.up(&pool.uncached(), None).await;
-                    applied.map(drop).map_err(error::migration)
-                })
-                .await?;
-            self.check_schema_with_retries(&session).await?;
-            self.use_write_ahead_log(&session).await
-        })
+        let session = Session::new(&self.writer, &self.settings).in_span(debug_span!("initialize"));
+        // Always checks again: the tables may have been dropped since the last check.
+        let pending = match self.check_schema_with_retries(&session).await {
+            Err(err @ (Error::SchemaMissing | Error::SchemaOutdated { .. })) => err,
+            Ok(()) => return self.use_write_ahead_log(&session).await,
+            otherwise => return otherwise,
+        };
+        let Some(pool) = self.writer.pool() else {
+            return Err(pending);
+        };
+        let migrator = self.settings.migrator();
+        session
+            .attempt(|| async {
+                let applied = migrator.up(&pool.uncached(), None).await;
+                applied.map(drop).map_err(error::migration)
+            })
+            .await?;
+        self.check_schema_with_retries(&session).await?;
+        self.use_write_ahead_log(&session).await
     }
 
     async fn start_run(&self, run: &SkillRun) -> Result<()> {
-        traced!("start_run", async {
-            let db = self.writing().await?;
-            self.record(&db, Write::start(run, &db)?).await
-        })
+        let db = self.writing(debug_span!("start_run")).await?;
+        self.record(&db, Write::start(run, &db)?).await
     }
 
     async fn finish_run(&self, run_id: &str, stats: &RunStats) -> Result<()> {
-        traced!("finish_run", async {
-            let db = self.writing().await?;
-            self.record(&db, Write::finish(run_id, stats, &db)?).await
-        })
+        let db = self.writing(debug_span!("finish_run")).await?;
+        self.record(&db, Write::finish(run_id, stats, &db)?).await
     }
 
     async fn append_log(&self, event: &SkillRunLog) -> Result<()> {
-        traced!("append_log", async {
-            let db = self.writing().await?;
-            self.record(&db, Write::append(event, &db)?).await
-        })
+        let db = self.writing(debug_span!("append_log")).await?;
+        self.record(&db, Write::append(event, &db)?).await
     }
 
     async fn get_run(&self, run_id: &str) -> Result<SkillRun> {
-        traced!("get_run", async {
-            runs::get(&self.reading().await?, run_id).await
-        })
+        let db = self.reading(debug_span!("get_run")).await?;
+        runs::get(&db, run_id).await
     }
 
     async fn list_logs_by_run(&self, run_id: &str) -> Result<Vec<SkillRunLog>> {
-        traced!("list_logs_by_run", async {
-            logs::list(&self.reading().await?, run_id).await
-        })
+        let db = self.reading(debug_span!("list_logs_by_run")).await?;
+        logs::list(&db, run_id).await
     }
 
     async fn list_runs_by_skill(
@@ -399,10 +388,9 @@ impl<C: Connection> Storage for AuditStore<C> {
         skill_id: &str,
         limit: Option<u64>,
     ) -> Result<Vec<SkillRun>> {
-        traced!("list_runs_by_skill", async {
-            let filter = RunFilter::new().skill(skill_id);
-            list::filtered(&self.reading().await?, &filter, limit.into()).await
-        })
+        let filter = RunFilter::new().skill(skill_id);
+        let db = self.reading(debug_span!("list_runs_by_skill")).await?;
+        list::filtered(&db, &filter, limit.into()).await
     }
 
     async fn list_runs_by_skill_paginated(
@@ -411,17 +399,17 @@ impl<C: Connection> Storage for AuditStore<C> {
         page: Page,
         include_dry_run: bool,
     ) -> Result<Vec<SkillRun>> {
-        traced!("list_runs_by_skill_paginated", async {
-            let filter = by_skill(skill_id, include_dry_run);
-            list::filtered(&self.reading().await?, &filter, page).await
-        })
+        let filter = by_skill(skill_id, include_dry_run);
+        let db = self
+            .reading(debug_span!("list_runs_by_skill_paginated"))
+            .await?;
+        list::filtered(&db, &filter, page).await
     }
 
     async fn count_runs_by_skill(&self, skill_id: &str, include_dry_run: bool) -> Result<u64> {
-        traced!("count_runs_by_skill", async {
-            let filter = by_skill(skill_id, include_dry_run);
-            list::count(&self.reading().await?, &(&filter).into()).await
-        })
+        let filter = by_skill(skill_id, include_dry_run);
+        let db = self.reading(debug_span!("count_runs_by_skill")).await?;
+        list::count(&db, &(&filter).into()).await
     }
 
     async fn list_runs_by_caller(
@@ -429,41 +417,34 @@ impl<C: Connection> Storage for AuditStore<C> {
         caller_id: &str,
         limit: Option<u64>,
     ) -> Result<Vec<SkillRun>> {
-        traced!("list_runs_by_caller", async {
-            let filter = RunFilter::new().caller(caller_id);
-            list::filtered(&self.reading().await?, &filter, limit.into()).await
-        })
+        let filter = RunFilter::new().caller(caller_id);
+        let db = self.reading(debug_span!("list_runs_by_caller")).await?;
+        list::filtered(&db, &filter, limit.into()).await
     }
 
     async fn list_runs_filtered(&self, filter: &RunFilter, page: Page) -> Result<Vec<SkillRun>> {
-        traced!("list_runs_filtered", async {
-            list::filtered(&self.reading().await?, filter, page).await
-        })
+        let db = self.reading(debug_span!("list_runs_filtered")).await?;
+        list::filtered(&db, filter, page).await
     }
 
     async fn count_runs_filtered(&self, filter: &RunFilter) -> Result<u64> {
-        traced!("count_runs_filtered", async {
-            list::count(&self.reading().await?, &filter.into()).await
-        })
+        let db = self.reading(debug_span!("count_runs_filtered")).await?;
+        list::count(&db, &filter.into()).await
     }
 
     async fn purge_older_than(&self, cutoff: DateTime<Utc>) -> Result<u64> {
-        traced!("purge_older_than", async {
-            let purged = self.purge_in_batches(cutoff, &|_| {}).await?;
-            Ok(purged.runs)
-        })
+        let db = self.writing(debug_span!("purge_older_than")).await?;
+        Ok(purge::older_than(&db, cutoff, &|_| {}).await?.runs)
     }
 
     async fn list_children_by_parent(&self, parent_run_id: &str) -> Result<Vec<SkillRun>> {
-        traced!("list_children_by_parent", async {
-            list::children(&self.reading().await?, parent_run_id).await
-        })
+        let db = self.reading(debug_span!("list_children_by_parent")).await?;
+        list::children(&db, parent_run_id).await
     }
 
     async fn walk_parent_chain(&self, run_id: &str) -> Result<Vec<SkillRun>> {
-        traced!("walk_parent_chain", async {
-            lineage::chain(&self.reading().await?, run_id).await
-        })
+        let db = self.reading(debug_span!("walk_parent_chain")).await?;
+        lineage::chain(&db, run_id).await
     }
 
     async fn list_finished_runs_before(
@@ -471,9 +452,10 @@ impl<C: Connection> Storage for AuditStore<C> {
         cutoff: DateTime<Utc>,
         limit: Option<u64>,
     ) -> Result<Vec<SkillRun>> {
-        traced!("list_finished_runs_before", async {
-            list::finished_before(&self.reading().await?, cutoff, limit).await
-        })
+        let db = self
+            .reading(debug_span!("list_finished_runs_before"))
+            .await?;
+        list::finished_before(&db, cutoff, limit).await
     }
 
     async fn last_run_by_skills(
@@ -481,9 +463,8 @@ impl<C: Connection> Storage for AuditStore<C> {
         skill_ids: &[String],
         include_failed: bool,
     ) -> Result<HashMap<String, DateTime<Utc>>> {
-        traced!("last_run_by_skills", async {
-            last_run::by_skills(&self.reading().await?, skill_ids, include_failed).await
-        })
+        let db = self.reading(debug_span!("last_run_by_skills")).await?;
+        last_run::by_skills(&db, skill_ids, include_failed).await
     }
 }
 

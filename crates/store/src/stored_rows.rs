@@ -5,6 +5,7 @@ use runtrail_db::{Pool, Session, backend};
 use runtrail_entity::{skill_run, skill_run_log};
 use sea_orm::sea_query::{Func, Query, SelectStatement, TableRef};
 use sea_orm::{EntityName, QueryResult};
+use tracing::Span;
 
 use crate::codec;
 use crate::error;
@@ -37,7 +38,7 @@ impl<'a> StoredRows<'a> {
     ///
     /// The `Schema…` variants of [`Error`](runtrail_audit::Error), and the database's own failures.
     pub async fn read(&self) -> Result<Session<'a, Pool>> {
-        let session = self.0.reading().await?;
+        let session = self.0.reading(Span::none()).await?;
         Ok(session.with_settings(&self.0.settings.timing))
     }
 
@@ -134,7 +135,7 @@ impl<'a> StoredRows<'a> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        starts::insert(&self.0.writing().await?, rows).await
+        starts::insert(&self.0.writing(Span::none()).await?, rows).await
     }
 
     /// Finishes the stored runs that are still running with the outcomes and times of these rows.
@@ -147,7 +148,7 @@ impl<'a> StoredRows<'a> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        finishes::finish_copied(&self.0.writing().await?, rows).await
+        finishes::finish_copied(&self.0.writing(Span::none()).await?, rows).await
     }
 
     /// Appends events, and returns a result for each one.
@@ -157,6 +158,6 @@ impl<'a> StoredRows<'a> {
     /// The database's own failures.
     pub async fn append_events(&self, rows: &[skill_run_log::Model]) -> Result<Vec<Result<()>>> {
         let rows: Vec<_> = rows.iter().collect();
-        logs::append_many(&self.0.writing().await?, &rows).await
+        logs::append_many(&self.0.writing(Span::none()).await?, &rows).await
     }
 }
