@@ -36,7 +36,7 @@ pub(super) struct ProcessTree {
     group: Group,
     /// Children that this process had before it started the program.
     other_children: Vec<Pid>,
-    /// Processes that have left the group and have already received SIGTERM.
+    /// Processes, with their start times, that have left the group and have received SIGTERM.
     terminated: Vec<(Pid, u64)>,
 }
 

@@ -35,12 +35,16 @@ impl Process {
         })
     }
 
+    /// Lists all processes; none without a readable `/proc`.
+    fn list() -> impl Iterator<Item = Self> {
+        let entries = fs::read_dir("/proc").into_iter().flatten();
+        let pids = entries.filter_map(|entry| parse_pid(entry.ok()?.file_name().to_str()?));
+        pids.filter_map(Self::find)
+    }
+
     /// Returns every process except zombies; `None` without a readable `/proc`.
     fn all() -> Option<Vec<Self>> {
-        let entries = fs::read_dir("/proc").ok()?;
-        let pids = entries.filter_map(|entry| parse_pid(entry.ok()?.file_name().to_str()?));
-        let processes = pids.filter_map(Self::find);
-        let running: Vec<_> = processes.filter(|process| process.is_running).collect();
+        let running: Vec<_> = Self::list().filter(|process| process.is_running).collect();
         (!running.is_empty()).then_some(running)
     }
 }
@@ -120,10 +124,7 @@ pub(super) fn reap_orphans(program: Pid) {
     let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     let look = |id| waitid(id, ended | WaitIdOptions::NOWAIT).ok().flatten();
     while look(WaitId::All).is_some() {
-        let entries = fs::read_dir("/proc").into_iter().flatten();
-        let pids = entries.filter_map(|entry| parse_pid(entry.ok()?.file_name().to_str()?));
-        let zombies = pids
-            .filter_map(Process::find)
+        let zombies = Process::list()
             .filter(|process| !process.is_running && process.parent == Some(getpid()));
         let mut reaped = 0;
         for zombie in zombies.filter(|zombie| zombie.pid != program) {
