@@ -166,14 +166,25 @@ pub(crate) async fn is_readable(
     schema: Option<&SchemaName>,
     table: &str,
 ) -> Result<bool, DbErr> {
-    if !is_postgres(db) {
-        return Ok(true);
-    }
     let granted = Func::cust("has_table_privilege")
         .arg(qualified(schema, table))
         .arg("SELECT");
+    Ok(!is_postgres(db) || is_true(db, granted).await?)
+}
+
+/// Returns whether row-level security may hide rows of the table from this role.
+pub(crate) async fn may_hide_rows(
+    db: &impl ConnectionTrait,
+    schema: Option<&SchemaName>,
+    table: &str,
+) -> Result<bool, DbErr> {
+    let active = Func::cust("row_security_active").arg(qualified(schema, table));
+    Ok(is_postgres(db) && is_true(db, active).await?)
+}
+
+async fn is_true(db: &impl ConnectionTrait, function: FunctionCall) -> Result<bool, DbErr> {
     let query = Query::select()
-        .expr(Expr::expr(granted).cast_as("text"))
+        .expr(Expr::expr(function).cast_as("text"))
         .take();
     Ok(strings(db, &query).await? == ["true"])
 }

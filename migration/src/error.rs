@@ -32,6 +32,12 @@ pub enum Error {
         /// The table.
         table: &'static str,
     },
+    /// A role can't see all rows of a table.
+    #[error("row-level security may hide rows of {table}: use a role with BYPASSRLS")]
+    RowSecurity {
+        /// The table.
+        table: &'static str,
+    },
     /// The runtime is shutting down; the migration was rolled back.
     #[error("the migration was interrupted")]
     Interrupted,

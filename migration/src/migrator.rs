@@ -107,6 +107,18 @@ impl Migrator {
         }
     }
 
+    /// Fails if row-level security may hide rows from this role. Only reads.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RowSecurity`]; [`Error::Database`].
+    pub async fn verify_visibility(&self, db: &impl ConnectionTrait) -> Result<()> {
+        match Shape::with_hidden_rows(db, self.schema_on(db)).await? {
+            Some(table) => Err(Error::RowSecurity { table }),
+            None => Ok(()),
+        }
+    }
+
     /// Returns every migration and whether it was applied. Only reads.
     ///
     /// # Errors

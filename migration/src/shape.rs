@@ -3,7 +3,8 @@ use std::fmt;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 
 use crate::catalog::{
-    OnDelete, columns_in_another_collation, foreign_keys, indexes, is_postgres, primary_key,
+    OnDelete, columns_in_another_collation, foreign_keys, indexes, is_postgres, may_hide_rows,
+    primary_key,
 };
 use crate::{Result, SchemaName, SchemaState};
 
@@ -210,6 +211,19 @@ impl Shape {
                     table: shape.table.to_owned(),
                     missing: vec![MissingPart::Cascade(parent).to_string()],
                 }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns a table of which this role may not see all rows, if there is one.
+    pub(crate) async fn with_hidden_rows(
+        db: &impl ConnectionTrait,
+        schema: Option<&SchemaName>,
+    ) -> Result<Option<&'static str>, DbErr> {
+        for shape in &SHAPES {
+            if may_hide_rows(db, schema, shape.table).await? {
+                return Ok(Some(shape.table));
             }
         }
         Ok(None)

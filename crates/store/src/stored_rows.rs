@@ -1,10 +1,10 @@
 //! Raw access to the stored rows, for copying a whole history.
 
-use runtrail_audit::{Error, Result};
+use runtrail_audit::Result;
 use runtrail_db::{Pool, Session, backend};
 use runtrail_entity::{skill_run, skill_run_log};
-use sea_orm::sea_query::{Func, Query, SelectStatement, TableRef};
-use sea_orm::{EntityName, QueryResult};
+use sea_orm::QueryResult;
+use sea_orm::sea_query::{SelectStatement, TableRef};
 use tracing::Span;
 
 use crate::codec;
@@ -49,37 +49,13 @@ impl<'a> StoredRows<'a> {
     ///
     /// [`Backend`](runtrail_audit::Error::Backend), and the database's own failures.
     pub async fn verify_visibility(&self) -> Result<()> {
-        let db = self.read().await?;
-        if !backend::has_schemas(db.connection()) {
-            return Ok(());
-        }
-        for table in [
-            skill_run::Entity.table_name(),
-            skill_run_log::Entity.table_name(),
-        ] {
-            let name = match &self.0.settings.schema {
-                Some(schema) => format!("\"{schema}\".\"{table}\""),
-                None => table.to_owned(),
-            };
-            let is_active = Func::cust("row_security_active").arg(name.as_str());
-            let query = Query::select().expr_as(is_active, "is_active").take();
-            let rows = db.fetch(&query).await?;
-            let is_active = rows.iter().map(|row| row.try_get("", "is_active"));
-            if is_active
-                .collect::<Result<Vec<bool>, _>>()
-                .map_err(error::database)?
-                .contains(&true)
-            {
-                return Err(Error::Backend {
-                    transient: false,
-                    source: format!(
-                        "row-level security may hide rows of {name}: use a role with BYPASSRLS"
-                    )
-                    .into(),
-                });
-            }
-        }
-        Ok(())
+        let db = self.0.reading(Span::none()).await?;
+        let migrator = db.migrator();
+        let verify = || async {
+            let verified = migrator.verify_visibility(db.connection()).await;
+            verified.map_err(error::migration)
+        };
+        db.attempt(verify).await
     }
 
     /// Returns the table of runs.
