@@ -5,11 +5,11 @@ use std::fmt;
 
 use async_trait::async_trait;
 use runtrail_audit::{Error, ListOrder, Result, rules};
-use runtrail_db::{Pool, Session, backend, error, keyset};
+use runtrail_db::{Pool, Row, Session, backend, error, keyset};
 use runtrail_entity::{skill_run, skill_run_log};
 use runtrail_store::{AuditStore, StoredRows};
 use sea_orm::sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
-use sea_orm::{ColumnTrait, ModelTrait, QueryResult};
+use sea_orm::{ColumnTrait, ModelTrait};
 
 use crate::report::{Counts, PassSummary, RowKey, Tally};
 
@@ -128,10 +128,10 @@ pub(crate) trait CopiedRow: ModelTrait + Send + Sync + 'static {
     /// database.
     fn check(&self) -> Result<()>;
 
-    fn read(row: &QueryResult) -> Result<Self>;
+    fn read(row: Row) -> Result<Self>;
 
     /// Reads the key of a row, whose other columns may be invalid.
-    fn read_key(row: &QueryResult) -> Option<Self::Key>;
+    fn read_key(row: &Row) -> Option<Self::Key>;
 
     fn tally(summary: &mut PassSummary) -> &mut Tally;
 }
@@ -162,12 +162,12 @@ impl CopiedRow for skill_run::Model {
         Ok(())
     }
 
-    fn read(row: &QueryResult) -> Result<Self> {
+    fn read(row: Row) -> Result<Self> {
         StoredRows::run(row)
     }
 
-    fn read_key(row: &QueryResult) -> Option<String> {
-        row.try_get_by_index(0).ok()
+    fn read_key(row: &Row) -> Option<String> {
+        row.get(0).ok()
     }
 
     fn tally(summary: &mut PassSummary) -> &mut Tally {
@@ -195,13 +195,13 @@ impl CopiedRow for skill_run_log::Model {
         Ok(())
     }
 
-    fn read(row: &QueryResult) -> Result<Self> {
+    fn read(row: Row) -> Result<Self> {
         StoredRows::log(row)
     }
 
-    fn read_key(row: &QueryResult) -> Option<(String, i64)> {
-        let run_id = row.try_get_by_index(0).ok()?;
-        Some((run_id, row.try_get_by_index(1).ok()?))
+    fn read_key(row: &Row) -> Option<(String, i64)> {
+        let run_id = row.get(0).ok()?;
+        Some((run_id, row.get(1).ok()?))
     }
 
     fn tally(summary: &mut PassSummary) -> &mut Tally {
@@ -225,7 +225,7 @@ impl<C: ColumnTrait> Table<C> {
         &self,
         db: &Session<'_, Pool>,
         position: &ScanPosition,
-        read: impl Fn(&QueryResult) -> ScannedRow<M>,
+        read: impl Fn(Row) -> ScannedRow<M>,
     ) -> Result<Page<M>> {
         let mut query = self.rows.clone();
         position.range.restrict(&mut query, self.key[0]);
@@ -238,7 +238,7 @@ impl<C: ColumnTrait> Table<C> {
         }
         keyset::order_by(&mut query, self.key, ListOrder::OldestFirst);
         let limit = self.limit_by_bytes(db, &query, position.limit).await?;
-        let rows = db.fetch(query.limit(limit)).await?;
+        let rows = db.fetch_long(query.limit(limit)).await?;
         let next = match rows.last().filter(|_| rows.len() as u64 == limit) {
             Some(last) => Some(ScanPosition {
                 range: position.range.clone(),
@@ -248,7 +248,7 @@ impl<C: ColumnTrait> Table<C> {
             None => None,
         };
         Ok(Page {
-            rows: rows.iter().map(read).collect(),
+            rows: rows.into_iter().map(read).collect(),
             next,
         })
     }
@@ -277,8 +277,8 @@ impl<C: ColumnTrait> Table<C> {
                 .expr_as(Func::coalesce([bytes.into(), Expr::val(0)]), "bytes")
                 .from_subquery(page, "page")
                 .take();
-            let rows = db.fetch(&sum).await?;
-            let sums = rows.iter().map(|row| row.try_get::<i64>("", "bytes"));
+            let rows = db.fetch_long(&sum).await?;
+            let sums = rows.iter().map(|row| row.get::<i64>("bytes"));
             let bytes: i64 = sums.sum::<Result<_, _>>().map_err(error::database)?;
             let bytes = bytes.unsigned_abs();
             if bytes <= ScanPosition::MAX_BYTES {
@@ -301,7 +301,7 @@ pub(crate) async fn existing(
     let run_ids = backend::unfold(db.connection(), run_ids)?;
     runs.column(id).and_where(id.in_subquery(run_ids));
     let rows = db.fetch(&runs).await?;
-    let ids = rows.iter().map(|row| row.try_get_by_index(0));
+    let ids = rows.iter().map(|row| row.get(0));
     ids.collect::<Result<_, _>>().map_err(error::database)
 }
 
@@ -310,7 +310,7 @@ pub(crate) async fn counts(
     db: &Session<'_, Pool>,
     runs: SelectStatement,
     [skill, status]: [impl ColumnTrait; 2],
-    read: impl Fn(&QueryResult) -> (String, String),
+    read: impl Fn(&Row) -> (String, String),
 ) -> Result<Counts> {
     let mut query = runs;
     query
@@ -318,8 +318,8 @@ pub(crate) async fn counts(
         .expr_as(Expr::Constant(1.into()).count(), "count")
         .add_group_by([skill, status].map(Expr::col));
     let mut counts = Counts::new();
-    for row in db.fetch(&query).await? {
-        let count: i64 = row.try_get("", "count").map_err(error::database)?;
+    for row in db.fetch_long(&query).await? {
+        let count: i64 = row.get("count").map_err(error::database)?;
         *counts.entry(read(&row)).or_default() += count.unsigned_abs();
     }
     Ok(counts)
@@ -346,8 +346,8 @@ impl History for AuditStore {
         let db = stored.read().await?;
         let by = [skill_run::Column::SkillId, skill_run::Column::Status];
         // A damaged run counts too; the scan reports it.
-        let text = |row: &QueryResult, index| row.try_get_by_index(index).unwrap_or_default();
-        let read = |row: &QueryResult| (text(row, 0), text(row, 1));
+        let text = |row: &Row, index: usize| row.get(index).unwrap_or_default();
+        let read = |row: &Row| (text(row, 0), text(row, 1));
         counts(&db, Query::select().from(stored.runs()).take(), by, read).await
     }
 
@@ -397,9 +397,9 @@ impl History for AuditStore {
     }
 }
 
-fn read_unchanged<M: CopiedRow>(row: &QueryResult) -> ScannedRow<M> {
+fn read_unchanged<M: CopiedRow>(row: Row) -> ScannedRow<M> {
     ScannedRow {
-        key: M::read_key(row),
+        key: M::read_key(&row),
         content: M::read(row),
         adapted: Vec::new(),
     }

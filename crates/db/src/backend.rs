@@ -58,22 +58,6 @@ pub fn postgres_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx:
     }
 }
 
-/// Returns whether SQLite stores a value as text, whether or not the text is valid UTF-8.
-#[cfg(feature = "sqlite")]
-pub fn is_text(row: &sea_orm::QueryResult, column: &str) -> bool {
-    use sea_orm::sqlx::{Row, TypeInfo, ValueRef};
-
-    let row = row.try_as_sqlite_row();
-    let value = row.and_then(|row| row.try_get_raw(column).ok());
-    value.is_some_and(|value| value.type_info().name() == "TEXT")
-}
-
-/// Always returns `false`: PostgreSQL's values have the type of their column.
-#[cfg(not(feature = "sqlite"))]
-pub fn is_text(_row: &sea_orm::QueryResult, _column: &str) -> bool {
-    false
-}
-
 /// Returns the driver's pool of a connection to SQLite.
 #[cfg(feature = "sqlite")]
 pub fn sqlite_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx::SqlitePool> {

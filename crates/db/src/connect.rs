@@ -7,6 +7,7 @@ use sea_orm::{ConnectOptions as PoolOptions, DatabaseConnection, DbBackend};
 use crate::ConnectError;
 use crate::Result;
 use crate::abandoned::AbandonedStatements;
+use crate::connection::Pool;
 use crate::database_url::DatabaseUrl;
 use crate::sqlite_url::{self, Mode, SqliteUrl};
 
@@ -43,11 +44,11 @@ pub struct DatabaseOptions {
     pub(crate) url: DatabaseUrl,
     pub(crate) intent: Intent,
     pub(crate) durability: Durability,
-    max_connections: u32,
-    acquire_timeout: Duration,
+    pub(crate) max_connections: u32,
+    pub(crate) acquire_timeout: Duration,
     pub(crate) busy_timeout: Duration,
-    logs_statements: bool,
-    abandoned: AbandonedStatements,
+    pub(crate) logs_statements: bool,
+    pub(crate) abandoned: AbandonedStatements,
 }
 
 /// The purpose of opening a SQLite file.
@@ -220,7 +221,7 @@ impl DatabaseOptions {
             return self.open_server(self.pool_options()).await;
         }
         if self.is_read_only() && !self.is_in_memory() {
-            return self.open_to_read().await;
+            return Ok(self.open_to_read().await?.0);
         }
         let mut options = self.pool_options();
         // Several writers would wait for each other inside SQLite, less fairly than in the pool's
@@ -252,25 +253,37 @@ impl DatabaseOptions {
         is_sqlite.then_some(self.busy_timeout)
     }
 
+    /// Opens the pool of a store that has no [writer](Self::has_writer).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    #[doc(hidden)]
+    pub async fn open_pool(&self) -> Result<Pool> {
+        #[cfg(feature = "sqlite")]
+        if self.is_sqlite() && !self.is_in_memory() {
+            return self.open_file_to_read().await;
+        }
+        let db = self.open().await?;
+        Ok(Pool::own(db, self.abandoned.clone()))
+    }
+
     /// Opens connections that only read, in addition to the one from [`open`](Self::open). Returns
-    /// `None` if that one serves all statements: on PostgreSQL, for a database in memory, and for a
-    /// read-only SQLite file.
+    /// `None` if that one serves all statements: on PostgreSQL, and for a database in memory.
     ///
     /// # Errors
     ///
     /// [`ConnectError::InvalidUrl`](crate::ConnectError::InvalidUrl),
     /// [`ConnectError::Database`](crate::ConnectError::Database).
-    pub async fn open_readers(&self) -> Result<Option<DatabaseConnection>> {
-        let has_one_pool = self.is_in_memory() || self.is_read_only();
-        if self.backend()? != DbBackend::Sqlite || has_one_pool {
+    #[doc(hidden)]
+    pub async fn open_readers(&self) -> Result<Option<Pool>> {
+        if self.backend()? != DbBackend::Sqlite || self.is_in_memory() {
             return Ok(None);
         }
-        let opened = self.open_file(
-            self.pool_options(),
-            Access::ReadAlongsideWriter,
-            self.busy_timeout,
-        );
-        opened.await.map(Some)
+        #[cfg(feature = "sqlite")]
+        return self.open_file_readers().await.map(Some);
+        #[cfg(not(feature = "sqlite"))]
+        Ok(None)
     }
 
     /// Opens connections that read another program's SQLite file without changing anything in it,
@@ -364,7 +377,7 @@ impl DatabaseOptions {
     }
 
     #[cfg(not(feature = "sqlite"))]
-    async fn open_to_read(&self) -> Result<DatabaseConnection> {
+    async fn open_to_read(&self) -> Result<(DatabaseConnection, Access)> {
         Err(self.missing_feature())
     }
 

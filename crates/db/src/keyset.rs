@@ -2,9 +2,9 @@
 
 use runtrail_audit::{ListOrder, Result};
 use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
-use sea_orm::{ColumnTrait, IdenStatic, QueryResult};
+use sea_orm::{ColumnTrait, IdenStatic};
 
-use crate::{backend, error};
+use crate::{Row, error};
 
 /// Returns a condition that is true for the rows after this key in this order.
 ///
@@ -32,25 +32,25 @@ pub fn order_by(query: &mut SelectStatement, key: &[impl ColumnTrait], order: Li
 
 /// Returns the values of these columns, whatever their types: SQLite stores values of any type in
 /// any column, and sorts values of different types.
-pub fn raw_values(row: &QueryResult, columns: &[impl IdenStatic]) -> Result<Vec<sea_orm::Value>> {
+pub fn raw_values(row: &Row, columns: &[impl IdenStatic]) -> Result<Vec<sea_orm::Value>> {
     let raw = |column: &str| {
-        let number = row.try_get::<i64>("", column).map(sea_orm::Value::from);
+        let number = row.get::<i64>(column).map(sea_orm::Value::from);
         number
-            .or_else(|_| row.try_get::<String>("", column).map(Into::into))
-            .or_else(|_| row.try_get::<f64>("", column).map(Into::into))
-            .or_else(|_| row.try_get::<Vec<u8>>("", column).map(Into::into))
+            .or_else(|_| row.get::<String>(column).map(Into::into))
+            .or_else(|_| row.get::<f64>(column).map(Into::into))
+            .or_else(|_| row.get::<Vec<u8>>(column).map(Into::into))
     };
     let values = columns.iter().map(|column| raw(column.as_str()));
     values.collect::<Result<_, _>>().map_err(error::database)
 }
 
 /// Returns the values of these columns as operands that the database compares rows with.
-pub fn position(row: &QueryResult, columns: &[impl IdenStatic]) -> Result<Vec<Expr>> {
+pub fn position(row: &Row, columns: &[impl IdenStatic]) -> Result<Vec<Expr>> {
     let values = raw_values(row, columns)?;
     let operand = |(value, column): (sea_orm::Value, &_)| {
         // Text that isn't UTF-8 is read as bytes, and SQLite sorts all bytes after all text.
-        let is_text = matches!(value, sea_orm::Value::Bytes(_))
-            && backend::is_text(row, IdenStatic::as_str(column));
+        let is_text =
+            matches!(value, sea_orm::Value::Bytes(_)) && row.is_text(IdenStatic::as_str(column));
         let value = Expr::val(value);
         match is_text {
             true => value.cast_as("text"),

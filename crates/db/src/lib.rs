@@ -24,6 +24,8 @@ mod connect;
 mod connect_error;
 mod database_url;
 #[cfg(feature = "sqlite")]
+mod direct;
+#[cfg(feature = "sqlite")]
 mod open_file;
 #[cfg(feature = "postgres")]
 mod open_server;
@@ -37,19 +39,23 @@ pub mod backend;
 mod driver_error_kind;
 pub mod error;
 pub mod keyset;
+mod row;
 pub mod runtime;
+mod shape;
 
 #[doc(hidden)]
 pub use abandoned::AbandonedStatements;
 pub use connect::{DatabaseOptions, Durability};
 pub use connect_error::{ConnectError, Result};
 pub use connection::{
-    Borrowed, Connection, OnlyWriter, Pool, PooledConnection, Uncached, closing_deadline,
+    Borrowed, Connection, Cost, OnlyWriter, Pool, PooledConnection, Uncached, closing_deadline,
 };
 pub use driver_error_kind::DriverErrorKind;
 pub use open_transactions::discard_open_transactions;
 pub use retry::Retry;
+pub use row::{Row, RowIndex, RowValue};
 pub use session::Session;
+pub use shape::{Executable, Shape, ShapedStatement};
 #[cfg(feature = "sqlite")]
 pub use sqlite_file::switch_to_write_ahead_log;
 pub use timing::Timing;

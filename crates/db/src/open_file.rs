@@ -7,6 +7,8 @@ use sea_orm::sqlx::sqlite::SqliteSynchronous;
 use sea_orm::{ConnectOptions as PoolOptions, Database, DatabaseConnection, DbErr};
 
 use crate::connect::{Access, Intent};
+use crate::connection::Pool;
+use crate::direct::{ReadableFile, Readers};
 use crate::sqlite_file;
 use crate::sqlite_url::Mode;
 use crate::{DatabaseOptions, DriverErrorKind, Durability, Result};
@@ -33,16 +35,55 @@ impl DatabaseOptions {
             Durability::Normal => SqliteSynchronous::Normal,
         });
         let driver = self.with_statement_log(driver);
+        // An open file costs nothing, and a database in memory is lost with its last connection.
+        if options.get_idle_timeout().is_none() {
+            options.idle_timeout(None);
+        }
         options
-            // An open file costs nothing, and a database in memory is lost with its last
-            // connection.
-            .idle_timeout(None)
             .max_lifetime(None)
             .map_sqlx_sqlite_opts(move |_| driver.clone());
         self.connect(options).await
     }
 
-    pub(crate) async fn open_to_read(&self) -> Result<DatabaseConnection> {
+    /// Opens a pool that only reads a file, with the access that the file permits.
+    pub(crate) async fn open_file_to_read(&self) -> Result<Pool> {
+        let (db, access) = self.open_to_read().await?;
+        self.pool_of_readers(db, access)
+    }
+
+    /// Opens a pool that only reads a file that another pool writes.
+    pub(crate) async fn open_file_readers(&self) -> Result<Pool> {
+        /// The driver's connections are needed for a moment, to check the schema.
+        const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+        let access = Access::ReadAlongsideWriter;
+        let mut options = self.pool_options();
+        if self.reads_directly() {
+            options.connect_lazy(true).idle_timeout(IDLE_TIMEOUT);
+        }
+        let db = self.open_file(options, access, self.busy_timeout).await?;
+        self.pool_of_readers(db, access)
+    }
+
+    fn pool_of_readers(&self, db: DatabaseConnection, access: Access) -> Result<Pool> {
+        let Some(path) = self.url.sqlite()?.file().filter(|_| self.reads_directly()) else {
+            return Ok(Pool::own(db, self.abandoned.clone()));
+        };
+        let file = ReadableFile {
+            path: path.to_owned(),
+            access,
+            durability: self.durability,
+        };
+        Ok(Pool::direct(db, Readers::new(file, self)))
+    }
+
+    /// Whether the file can be opened without the driver, which handles some parameters of the URL.
+    fn reads_directly(&self) -> bool {
+        let url = self.url.sqlite();
+        url.is_ok_and(|url| url.vfs.is_none() && url.is_cache_shared != Some(true))
+    }
+
+    pub(crate) async fn open_to_read(&self) -> Result<(DatabaseConnection, Access)> {
         let url = self.url.sqlite()?;
         let file = url.file().unwrap_or(Path::new(""));
         sqlite_file::prepare(file, false)?;
@@ -61,7 +102,7 @@ impl DatabaseOptions {
             }
         };
         let err = match opened.await {
-            Ok(db) => return Ok(db),
+            Ok(db) => return Ok((db, access)),
             Err(err) => err,
         };
         let has_journal = sqlite_file::with_suffix(file, "-wal").exists()
@@ -83,7 +124,7 @@ impl DatabaseOptions {
             "{self} is opened as immutable, since its folder can't be written: \
              no program may change it meanwhile"
         );
-        Ok(db)
+        Ok((db, Access::ReadImmutable))
     }
 
     /// Connects, and retries while the file is busy: SQLite's busy timeout doesn't cover the switch

@@ -2,11 +2,12 @@ use std::ops::Deref;
 
 use runtrail_audit::{Error, Result};
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, SelectStatement, TableRef};
-use sea_orm::{QueryResult, StatementBuilder};
+use sea_orm::{StatementBuilder, Value};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span, field, trace_span};
 
-use crate::{Connection, Timing, backend, error};
+use crate::shape::{Executable, Shape, ShapedStatement};
+use crate::{Connection, Cost, Row, Timing, backend, error};
 
 /// One call of a store method: its connection, its settings and its deadline.
 ///
@@ -131,13 +132,30 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
         }
     }
 
+    /// Returns a statement of this shape with these values, in the order of its placeholders.
+    /// `build` returns the same statement, and is called only if its text isn't known yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of `build`.
+    pub fn shaped<B: StatementBuilder>(
+        &self,
+        shape: &Shape,
+        values: impl IntoIterator<Item = Value>,
+        build: impl FnOnce() -> Result<B>,
+    ) -> Result<ShapedStatement> {
+        let backend = self.connection.get_database_backend();
+        shape.statement(backend, self.is_shared, values, build)
+    }
+
     /// Executes a statement that returns no rows; returns the number of rows that it has written or
     /// deleted.
-    pub async fn execute(&self, statement: &impl StatementBuilder) -> Result<u64> {
+    pub async fn execute(&self, statement: &impl Executable) -> Result<u64> {
         let result = self
             .attempt(|| async {
                 let span = self.statement_span(statement);
-                let result = self.connection.execute(statement);
+                let statement = statement.statement(self.connection.get_database_backend());
+                let result = self.connection.execute_raw(statement);
                 let result = result.instrument(span.clone()).await;
                 if let Ok(result) = &result {
                     span.record("rows", result.rows_affected());
@@ -150,12 +168,23 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
 
     /// Fetches all rows of a query. Stopping after the first row would leave the statement
     /// unfinished, which costs SQLite more than it saves.
-    pub async fn fetch(&self, query: &impl StatementBuilder) -> Result<Vec<QueryResult>> {
+    pub async fn fetch(&self, query: &impl Executable) -> Result<Vec<Row>> {
+        self.fetch_at_cost(query, Cost::Short).await
+    }
+
+    /// Like [`fetch`](Self::fetch), for a query that may take long, since its duration depends on
+    /// the amount of data.
+    pub async fn fetch_long(&self, query: &impl Executable) -> Result<Vec<Row>> {
+        self.fetch_at_cost(query, Cost::Long).await
+    }
+
+    async fn fetch_at_cost(&self, query: &impl Executable, cost: Cost) -> Result<Vec<Row>> {
         self.attempt(|| async {
             let span = self.statement_span(query);
+            let statement = query.statement(self.connection.get_database_backend());
             let rows = self
                 .connection
-                .query_all(query)
+                .rows(statement, cost)
                 .instrument(span.clone())
                 .await;
             if let Ok(rows) = &rows {
@@ -167,7 +196,7 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
     }
 
     /// Opens a trace span for one statement. Its text isn't included, since it may hold values.
-    fn statement_span(&self, statement: &impl StatementBuilder) -> Span {
+    fn statement_span(&self, statement: &impl Executable) -> Span {
         let parent = || self.span.id().or_else(|| Span::current().id());
         let span = trace_span!(
             parent: parent(),
@@ -176,7 +205,9 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
             rows = field::Empty
         );
         if !span.is_disabled() {
-            let sql = statement.build(&self.connection.get_database_backend()).sql;
+            let sql = statement
+                .statement(self.connection.get_database_backend())
+                .sql;
             span.record("summary", summary(&sql));
         }
         span
@@ -185,8 +216,8 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
     /// Counts the rows of a query that has no columns yet.
     pub async fn count(&self, mut query: SelectStatement) -> Result<u64> {
         query.expr_as(Expr::col(Asterisk).count(), "count");
-        let rows = self.fetch(&query).await?;
-        let counts = rows.iter().map(|row| row.try_get::<i64>("", "count"));
+        let rows = self.fetch_long(&query).await?;
+        let counts = rows.iter().map(|row| row.get::<i64>("count"));
         let count: i64 = counts.sum::<Result<_, _>>().map_err(error::database)?;
         // A count is never negative.
         Ok(count.unsigned_abs())

@@ -13,6 +13,9 @@ use crate::connect::Access;
 use crate::sqlite_url::{Location, SqliteUrl};
 use crate::{ConnectError, DriverErrorKind, Result};
 
+/// The size limit of the WAL file after a checkpoint: 64 MiB.
+pub(crate) const JOURNAL_SIZE_LIMIT: &str = "67108864";
+
 impl Access {
     /// Returns how to read a file without leaving other files behind.
     ///
@@ -33,9 +36,6 @@ impl Access {
     }
 
     pub(crate) fn options(self, url: &SqliteUrl) -> SqliteConnectOptions {
-        /// The size limit of the WAL file after a checkpoint: 64 MiB.
-        const JOURNAL_SIZE_LIMIT: &str = "67108864";
-
         let mut options = match &url.location {
             Location::File(file) => SqliteConnectOptions::new().filename(file),
             // The driver gives each in-memory database a unique name.

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use runtrail_audit::{Clock, Limits, SystemClock};
-use runtrail_db::Timing;
+use runtrail_db::{Shape, Timing};
 use runtrail_entity::{skill_run, skill_run_log};
 use runtrail_migration::{Migrator, SchemaName};
 use sea_orm::sea_query::{IntoIden, IntoTableRef, Query, SelectStatement, TableRef};
@@ -15,8 +15,20 @@ pub(crate) type Session<'a, C> = runtrail_db::Session<'a, C, Settings>;
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) schema: Option<SchemaName>,
+    pub(crate) tables: Arc<Tables>,
     pub(crate) timing: Timing,
+}
+
+/// The tables of a store, and the statements about them whose text has been built.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    pub(crate) schema: Option<SchemaName>,
+    pub(crate) start: Shape,
+    pub(crate) append: Shape,
+    pub(crate) finish: Shape,
+    pub(crate) get: Shape,
+    pub(crate) chain: Shape,
+    pub(crate) list_logs: Shape,
 }
 
 impl Default for Settings {
@@ -24,7 +36,7 @@ impl Default for Settings {
         Self {
             limits: Limits::default(),
             clock: Arc::new(SystemClock),
-            schema: None,
+            tables: Arc::default(),
             timing: Timing::default(),
         }
     }
@@ -38,7 +50,7 @@ impl AsRef<Timing> for Settings {
 
 impl Settings {
     pub(crate) fn migrator(&self) -> Migrator {
-        match &self.schema {
+        match &self.tables.schema {
             Some(schema) => Migrator::in_schema(schema.clone()),
             None => Migrator::new(),
         }
@@ -69,7 +81,7 @@ impl Settings {
     /// Names the schema in the statement instead of setting it on the connection: behind a pooler,
     /// the next statement may use another connection.
     fn qualified(&self, entity: impl EntityName + Iden) -> TableRef {
-        match &self.schema {
+        match &self.tables.schema {
             Some(schema) => (schema.as_str().to_owned(), entity.into_iden()).into_table_ref(),
             None => entity.into_iden().into_table_ref(),
         }

@@ -19,7 +19,7 @@ use tracing::{Span, debug_span};
 use crate::error;
 use crate::read::{last_run, lineage, list};
 use crate::record::{Write, Writer, dispatch};
-use crate::settings::{Session, Settings};
+use crate::settings::{Session, Settings, Tables};
 use crate::statements::{logs, purge, runs};
 
 /// A run history in a SQLite or PostgreSQL database.
@@ -93,12 +93,11 @@ impl AuditStore {
     pub async fn connect(options: impl Into<DatabaseOptions>) -> Result<Self> {
         runtime::verify()?;
         let options = options.into();
-        let db = options.open_for_queue().await.map_err(error::connecting)?;
-        let own = |db| Pool::own(db, options.abandoned().clone());
         if !options.has_writer() {
-            let pool = own(db);
+            let pool = options.open_pool().await.map_err(error::connecting)?;
             return Ok(Self::from_pools(pool.clone(), pool, None));
         }
+        let db = options.open_for_queue().await.map_err(error::connecting)?;
         let readers = options.open_readers();
         let readers = readers.await.map_err(error::connecting)?;
         let writer = options.open_writer(&db);
@@ -108,9 +107,9 @@ impl AuditStore {
         );
         let pool = match backend::has_one_writer(&db) {
             true => Pool::single(db, Arc::new(writer.clone())),
-            false => own(db),
+            false => Pool::own(db, options.abandoned().clone()),
         };
-        let readers = readers.map_or_else(|| pool.clone(), own);
+        let readers = readers.unwrap_or_else(|| pool.clone());
         Ok(Self::from_pools(pool, readers, Some(writer)))
     }
 
@@ -177,7 +176,10 @@ impl AuditStore {
     /// Every statement names the schema, so this works behind a pooler that switches connections.
     #[must_use]
     pub fn in_schema(mut self, schema: SchemaName) -> Self {
-        self.settings.schema = backend::has_schemas(&self.writer).then_some(schema);
+        self.settings.tables = Arc::new(Tables {
+            schema: backend::has_schemas(&self.writer).then_some(schema),
+            ..Tables::default()
+        });
         self.schema = Arc::default();
         self
     }

@@ -1,9 +1,8 @@
 //! Raw access to the stored rows, for copying a whole history.
 
 use runtrail_audit::Result;
-use runtrail_db::{Pool, Session, backend};
+use runtrail_db::{Pool, Row, Session, backend};
 use runtrail_entity::{skill_run, skill_run_log};
-use sea_orm::QueryResult;
 use sea_orm::sea_query::{SelectStatement, TableRef};
 use tracing::Span;
 
@@ -83,7 +82,7 @@ impl<'a> StoredRows<'a> {
     /// # Errors
     ///
     /// [`Corrupt`](runtrail_audit::Error::Corrupt).
-    pub fn run(row: &QueryResult) -> Result<skill_run::Model> {
+    pub fn run(row: Row) -> Result<skill_run::Model> {
         codec::read_run(row)
     }
 
@@ -92,7 +91,7 @@ impl<'a> StoredRows<'a> {
     /// # Errors
     ///
     /// [`Corrupt`](runtrail_audit::Error::Corrupt).
-    pub fn log(row: &QueryResult) -> Result<skill_run_log::Model> {
+    pub fn log(row: Row) -> Result<skill_run_log::Model> {
         codec::read_log(row)
     }
 

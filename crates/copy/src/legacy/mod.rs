@@ -8,11 +8,11 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use runtrail_audit::{Error, Limits, Result};
-use runtrail_db::{DatabaseOptions, Pool, Session, Timing, closing_deadline, error};
+use runtrail_db::{DatabaseOptions, Pool, Row, Session, Timing, closing_deadline, error};
 use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoIden, Query, SelectStatement};
-use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, QueryResult};
+use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable};
 
-use self::row::Row;
+use self::row::LegacyRow;
 use crate::history::{self, CopiedRow, History, Page, Range, ScanPosition, ScannedRow, Table};
 use crate::report::Counts;
 
@@ -98,7 +98,7 @@ impl LegacyStore {
         };
         let db = self.session();
         let rows = db.fetch(pragma("pragma_table_info").column("name")).await?;
-        let names = rows.iter().map(|row| row.try_get_by_index(0));
+        let names = rows.iter().map(|row| row.get(0));
         let names: HashSet<String> = names.collect::<Result<_, _>>().map_err(error::database)?;
         let known: Vec<_> = E::Column::iter().skip(1).map(|it| it.as_str()).collect();
         let table = entity.table_name();
@@ -113,8 +113,8 @@ impl LegacyStore {
             .fetch(pragma("pragma_table_list").columns(["type", "wr"]))
             .await?;
         let kinds = rows.iter().map(|row| {
-            let kind: String = row.try_get("", "type")?;
-            let has_no_rowid: i64 = row.try_get("", "wr")?;
+            let kind: String = row.get("type")?;
+            let has_no_rowid: i64 = row.get("wr")?;
             Ok((kind, has_no_rowid == 0))
         });
         let kinds: Vec<_> = kinds.collect::<Result<_, _>>().map_err(error::database)?;
@@ -131,8 +131,8 @@ impl LegacyStore {
         Session::new(&self.db, &self.timing)
     }
 
-    fn row<'a>(&'a self, row: &'a QueryResult) -> Row<'a> {
-        Row::new(row, &self.limits)
+    fn row<'a>(&'a self, row: &'a Row) -> LegacyRow<'a> {
+        LegacyRow::new(row, &self.limits)
     }
 
     /// Reads a page. Rows whose key has the wrong type are counted on the first page and not read.
@@ -142,7 +142,7 @@ impl LegacyStore {
         mut table: Table<E::Column>,
         has_key: Expr,
         position: &ScanPosition,
-        read: impl Fn(&QueryResult) -> ScannedRow<M>,
+        read: impl Fn(Row) -> ScannedRow<M>,
     ) -> Result<Page<M>> {
         let db = self.session();
         table.rows.and_where(has_key.clone());
@@ -199,7 +199,7 @@ impl History for LegacyStore {
 
         let runs = Query::select().from(Entity).take();
         let by = [Column::SkillId, Column::Status];
-        let read = |row: &QueryResult| self.row(row).skill_and_status();
+        let read = |row: &Row| self.row(row).skill_and_status();
         history::counts(&self.session(), runs, by, read).await
     }
 
@@ -231,7 +231,7 @@ impl History for LegacyStore {
             texts: &[Column::Inputs, Column::Output, Column::Error],
         };
         let has_key = is_of_type(Column::Id, TEXT);
-        let read = |row: &QueryResult| self.row(row).scan(Row::run);
+        let read = |row: Row| self.row(&row).scan(LegacyRow::run);
         self.page(Entity, table, has_key, position, read).await
     }
 
@@ -248,7 +248,7 @@ impl History for LegacyStore {
             texts: &[Column::Payload],
         };
         let has_key = is_of_type(Column::RunId, TEXT).and(is_of_type(Column::Seq, INTEGER));
-        let read = |row: &QueryResult| self.row(row).scan(Row::event);
+        let read = |row: Row| self.row(&row).scan(LegacyRow::event);
         self.page(Entity, table, has_key, position, read).await
     }
 }

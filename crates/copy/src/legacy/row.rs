@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{Error, Limits, Result, rules};
-use runtrail_db::{error, keyset};
-use sea_orm::{IdenStatic, QueryResult, Value};
+use runtrail_db::{Row, error, keyset};
+use sea_orm::{IdenStatic, Value};
 use serde_json::json;
 
 use super::{skill_run, skill_run_log};
@@ -13,14 +13,14 @@ use crate::history::{CopiedRow, ScannedRow};
 const LEGACY_INPUTS: &str = "legacy_inputs";
 
 /// A legacy row, and descriptions of the values that were converted.
-pub(super) struct Row<'a> {
-    row: &'a QueryResult,
+pub(super) struct LegacyRow<'a> {
+    row: &'a Row,
     limits: &'a Limits,
     adapted: Vec<String>,
 }
 
-impl<'a> Row<'a> {
-    pub(super) fn new(row: &'a QueryResult, limits: &'a Limits) -> Self {
+impl<'a> LegacyRow<'a> {
+    pub(super) fn new(row: &'a Row, limits: &'a Limits) -> Self {
         Self {
             row,
             limits,
@@ -66,7 +66,7 @@ impl<'a> Row<'a> {
     pub(super) fn event(&mut self) -> Result<runtrail_entity::skill_run_log::Model> {
         use skill_run_log::Column;
 
-        let sequence = self.row.try_get("", Column::Seq.as_str());
+        let sequence = self.row.get(Column::Seq.as_str());
         let sequence: i64 = sequence.map_err(error::database)?;
         if sequence < 0 {
             let reason = format!("is {sequence}, less than 0");
@@ -89,7 +89,7 @@ impl<'a> Row<'a> {
     }
 
     fn run_id(&self, column: impl IdenStatic) -> Result<String> {
-        let id = self.row.try_get::<String>("", column.as_str());
+        let id = self.row.get::<String>(column.as_str());
         let id = id.map_err(|_| Error::invalid(column.as_str(), "is not UTF-8 text"))?;
         rules::run_id(column.as_str(), &id)?;
         Ok(id)
@@ -264,7 +264,7 @@ impl<'a> Row<'a> {
 
     /// Returns `None` for NULL.
     fn value(&self, column: impl IdenStatic) -> Option<Value> {
-        if let Ok(None) = self.row.try_get::<Option<i64>>("", column.as_str()) {
+        if let Ok(None) = self.row.get::<Option<i64>>(column.as_str()) {
             return None;
         }
         keyset::raw_values(self.row, &[column]).ok()?.pop()

@@ -16,6 +16,7 @@ impl<'a, C> Borrowed<'a, C> {
     }
 }
 
+#[async_trait]
 impl<C: ConnectionTrait> Connection for Borrowed<'_, C> {
     fn pool(&self) -> Option<&Pool> {
         None

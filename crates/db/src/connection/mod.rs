@@ -10,7 +10,10 @@ mod simple_protocol;
 
 use std::fmt;
 
-use sea_orm::ConnectionTrait;
+use async_trait::async_trait;
+use sea_orm::{ConnectionTrait, DbErr, Statement};
+
+use crate::Row;
 
 pub use borrowed::Borrowed;
 pub use only_writer::OnlyWriter;
@@ -21,11 +24,29 @@ pub use pooled_connection::PooledConnection;
 /// transaction.
 ///
 /// Sealed: any other `ConnectionTrait` is wrapped in [`Borrowed`].
+#[async_trait]
 pub trait Connection: ConnectionTrait + Send + fmt::Debug + sealed::Sealed {
     /// Returns the pool, on which each statement commits on its own and can be repeated. `None` for
     /// a borrowed or checked-out connection, whose owner decides what is retried.
     #[doc(hidden)]
     fn pool(&self) -> Option<&Pool>;
+
+    /// Fetches all rows of a query.
+    #[doc(hidden)]
+    async fn rows(&self, query: Statement, cost: Cost) -> Result<Vec<Row>, DbErr> {
+        let _ = cost;
+        let rows = self.query_all_raw(query).await?;
+        Ok(rows.into_iter().map(Row::from).collect())
+    }
+}
+
+/// How long a query is expected to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// Usually less than a millisecond, as for a page of a list.
+    Short,
+    /// Depends on the amount of data, as for a count.
+    Long,
 }
 
 mod sealed {

@@ -11,10 +11,12 @@ use sea_orm::{
 use tokio::time::{Instant, timeout_at};
 
 use super::connection_cache::{CachePause, ConnectionCache};
-use super::{Connection, OnlyWriter};
+use super::{Connection, Cost, OnlyWriter};
 #[cfg(feature = "postgres")]
 use super::{pooled_connection, simple_protocol};
-use crate::{AbandonedStatements, backend, error};
+#[cfg(feature = "sqlite")]
+use crate::direct::Readers;
+use crate::{AbandonedStatements, Row, backend, error};
 
 /// Returns when `close` stops waiting for pending calls: after the call timeout, but after at most
 /// 15 s.
@@ -46,6 +48,10 @@ enum Kind {
     /// Runtrail's own pool with a single connection: the writer, which owns it, executes the
     /// statement.
     Single(Arc<dyn OnlyWriter>),
+    /// A SQLite file that Runtrail also reads without the driver. The driver's pool serves callers
+    /// that need a `ConnectionTrait`.
+    #[cfg(feature = "sqlite")]
+    Direct(Arc<Readers>),
 }
 
 impl Pool {
@@ -78,6 +84,15 @@ impl Pool {
         }
     }
 
+    /// Wraps a pool for a file that these connections read.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn direct(db: DatabaseConnection, readers: Readers) -> Self {
+        Self {
+            kind: Kind::Direct(Arc::new(readers)),
+            ..Self::new(db)
+        }
+    }
+
     /// Sends each PostgreSQL statement in one message, without preparing it.
     pub fn without_prepared_statements(self) -> Self {
         Self {
@@ -91,7 +106,7 @@ impl Pool {
     pub fn lock_timeout(&self) -> Option<Duration> {
         match &self.kind {
             Kind::Single(writer) => writer.lock_timeout(),
-            Kind::Host | Kind::Own { .. } => None,
+            _ => None,
         }
     }
 
@@ -104,7 +119,7 @@ impl Pool {
     fn cache(&self) -> Option<&ConnectionCache> {
         match &self.kind {
             Kind::Own { cache, .. } => Some(cache),
-            Kind::Host | Kind::Single(_) => None,
+            _ => None,
         }
     }
 
@@ -120,6 +135,10 @@ impl Pool {
             cache.close();
         }
         let closed = timeout_at(deadline, self.db.close_by_ref()).await;
+        #[cfg(feature = "sqlite")]
+        if let Kind::Direct(readers) = &self.kind {
+            return error::in_time(readers.close(deadline).await.and(closed));
+        }
         error::in_time(closed)
     }
 
@@ -211,9 +230,20 @@ impl fmt::Debug for Uncached<'_> {
     }
 }
 
+#[async_trait]
 impl Connection for Pool {
     fn pool(&self) -> Option<&Pool> {
         Some(self)
+    }
+
+    async fn rows(&self, query: Statement, cost: Cost) -> Result<Vec<Row>, DbErr> {
+        #[cfg(feature = "sqlite")]
+        if let Kind::Direct(readers) = &self.kind {
+            return readers.fetch(query, cost).await;
+        }
+        let _ = cost;
+        let rows = self.query_all_raw(query).await?;
+        Ok(rows.into_iter().map(Row::from).collect())
     }
 }
 
@@ -236,7 +266,7 @@ impl ConnectionTrait for Pool {
                 cache.check_in(checkout, result.as_ref().err());
                 return result;
             }
-            Kind::Host => {}
+            _ => {}
         }
         #[cfg(feature = "postgres")]
         if let Some(pool) = self.unprepared_pool() {
@@ -270,7 +300,7 @@ impl ConnectionTrait for Pool {
                 cache.check_in(checkout, rows.as_ref().err());
                 return rows;
             }
-            Kind::Host => {}
+            _ => {}
         }
         #[cfg(feature = "postgres")]
         if let Some(pool) = self.unprepared_pool() {

@@ -174,6 +174,7 @@ where
     sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values))
 }
 
+#[async_trait]
 impl Connection for PooledConnection {
     /// Returns `None`: the owner of the connection decides what is retried.
     fn pool(&self) -> Option<&Pool> {

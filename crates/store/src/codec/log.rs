@@ -1,7 +1,8 @@
 use chrono::{DateTime, Utc};
 use runtrail_audit::{Limits, Result, SkillRunLog, rules};
+use runtrail_db::Row;
 use runtrail_entity::skill_run_log::{Column, Entity, Model};
-use sea_orm::{EntityName, QueryResult};
+use sea_orm::EntityName;
 
 use super::{RowDecoder, is_same_json};
 
@@ -21,22 +22,22 @@ pub(crate) fn encode_log(
 }
 
 /// Reads the columns of a row; fails if one has the wrong type.
-pub(crate) fn read_log(row: &QueryResult) -> Result<Model> {
-    let run_id: String = decoder("?").get(row, Column::RunId)?;
-    let sequence: i64 = decoder(&run_id).get(row, Column::Sequence)?;
+pub(crate) fn read_log(mut row: Row) -> Result<Model> {
+    let run_id: String = decoder("?").take(&mut row, Column::RunId)?;
+    let sequence: i64 = decoder(&run_id).take(&mut row, Column::Sequence)?;
     let id = key(&run_id, sequence);
     let decoder = decoder(&id);
     Ok(Model {
-        created_at: decoder.get(row, Column::CreatedAt)?,
-        event_type: decoder.get(row, Column::EventType)?,
-        payload: decoder.get(row, Column::Payload)?,
+        created_at: decoder.take(&mut row, Column::CreatedAt)?,
+        event_type: decoder.take(&mut row, Column::EventType)?,
+        payload: decoder.take(&mut row, Column::Payload)?,
         run_id,
         sequence,
     })
 }
 
 /// Decodes a row.
-pub(crate) fn decode_log(row: &QueryResult) -> Result<SkillRunLog> {
+pub(crate) fn decode_log(row: Row) -> Result<SkillRunLog> {
     let row = read_log(row)?;
     let id = key(&row.run_id, row.sequence);
     let decoder = decoder(&id);

@@ -7,7 +7,8 @@ mod outcome;
 mod run;
 
 use runtrail_audit::{Error, Result};
-use sea_orm::{IdenStatic, QueryResult, TryGetable};
+use runtrail_db::{Row, RowValue};
+use sea_orm::IdenStatic;
 use serde_json::Value;
 
 pub(crate) use cursor::{Bookmark, ListId, decode_cursor, encode_cursor};
@@ -20,8 +21,8 @@ pub(crate) use run::{
 
 /// Decodes all rows. Damaged rows are reported and left out, so that they don't hide the others.
 pub(crate) fn decode_readable<T>(
-    rows: &[QueryResult],
-    decode: impl Fn(&QueryResult) -> Result<T>,
+    rows: Vec<Row>,
+    decode: impl Fn(Row) -> Result<T>,
 ) -> Result<Vec<T>> {
     let mut records = Vec::with_capacity(rows.len());
     for row in rows {
@@ -49,6 +50,24 @@ pub(crate) fn skip_damaged<T>(decoded: Result<T>) -> Result<Option<T>> {
     }
 }
 
+/// A column of an entity. Queries select the first columns of an entity or all of them, in this
+/// order, so that values are read by position.
+trait Column: IdenStatic {
+    fn position(self) -> usize;
+}
+
+impl Column for runtrail_entity::skill_run::Column {
+    fn position(self) -> usize {
+        self as usize
+    }
+}
+
+impl Column for runtrail_entity::skill_run_log::Column {
+    fn position(self) -> usize {
+        self as usize
+    }
+}
+
 /// Decodes the columns of a row, and identifies the row in a `Corrupt` error.
 struct RowDecoder<'a> {
     table: &'static str,
@@ -56,8 +75,8 @@ struct RowDecoder<'a> {
 }
 
 impl RowDecoder<'_> {
-    fn get<T: TryGetable>(&self, row: &QueryResult, column: impl IdenStatic) -> Result<T> {
-        row.try_get_by(column.as_str())
+    fn take<T: RowValue>(&self, row: &mut Row, column: impl Column) -> Result<T> {
+        row.take(column.position())
             .map_err(|err| self.corrupt(column, format!("can't be read: {err}")))
     }
 

@@ -1,8 +1,8 @@
 use runtrail_audit::{Limits, Result, RunStatus, RunSummary, SkillRun, rules};
-use runtrail_db::backend;
+use runtrail_db::{Row, backend};
 use runtrail_entity::skill_run::{Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{EntityName, QueryResult};
+use sea_orm::{EntityName, IdenStatic};
 use serde::Serialize;
 
 use super::{Outcome, RowDecoder, is_same_json};
@@ -76,33 +76,39 @@ pub(crate) fn run_values(row: &Model) -> impl Serialize {
 }
 
 /// Reads the columns of a row; fails if one has the wrong type.
-pub(crate) fn read_run(row: &QueryResult) -> Result<Model> {
-    let id: String = decoder("?").get(row, Column::Id)?;
+pub(crate) fn read_run(mut row: Row) -> Result<Model> {
+    let id: String = decoder("?").take(&mut row, Column::Id)?;
     let decoder = decoder(&id);
     Ok(Model {
-        skill_id: decoder.get(row, Column::SkillId)?,
-        caller_id: decoder.get(row, Column::CallerId)?,
-        channel_id: decoder.get(row, Column::ChannelId)?,
-        parent_run_id: decoder.get(row, Column::ParentRunId)?,
-        started_at: decoder.get(row, Column::StartedAt)?,
-        finished_at: decoder.get(row, Column::FinishedAt)?,
-        status: decoder.get(row, Column::Status)?,
-        tool_calls: decoder.get(row, Column::ToolCalls)?,
-        runtime_seconds: decoder.get(row, Column::RuntimeSeconds)?,
-        total_input_tokens: decoder.get(row, Column::TotalInputTokens)?,
-        total_output_tokens: decoder.get(row, Column::TotalOutputTokens)?,
-        total_thinking_tokens: decoder.get(row, Column::TotalThinkingTokens)?,
-        inputs: decoder.get(row, Column::Inputs)?,
-        output: decoder.get(row, Column::Output)?,
-        error: decoder.get(row, Column::Error)?,
+        skill_id: decoder.take(&mut row, Column::SkillId)?,
+        caller_id: decoder.take(&mut row, Column::CallerId)?,
+        channel_id: decoder.take(&mut row, Column::ChannelId)?,
+        parent_run_id: decoder.take(&mut row, Column::ParentRunId)?,
+        started_at: decoder.take(&mut row, Column::StartedAt)?,
+        finished_at: decoder.take(&mut row, Column::FinishedAt)?,
+        status: decoder.take(&mut row, Column::Status)?,
+        tool_calls: decoder.take(&mut row, Column::ToolCalls)?,
+        runtime_seconds: decoder.take(&mut row, Column::RuntimeSeconds)?,
+        total_input_tokens: decoder.take(&mut row, Column::TotalInputTokens)?,
+        total_output_tokens: decoder.take(&mut row, Column::TotalOutputTokens)?,
+        total_thinking_tokens: decoder.take(&mut row, Column::TotalThinkingTokens)?,
+        inputs: decoder.take(&mut row, Column::Inputs)?,
+        output: decoder.take(&mut row, Column::Output)?,
+        error: decoder.take(&mut row, Column::Error)?,
         id,
     })
 }
 
-/// Reads the id of a finished run and its finish time.
-pub(crate) fn read_finish(row: &QueryResult) -> Result<(String, i64)> {
-    let id: String = decoder("?").get(row, Column::Id)?;
-    let finished_at = decoder(&id).get(row, Column::FinishedAt)?;
+/// Reads the id and the finish time of a finished run from a row with these two columns.
+pub(crate) fn read_finish(row: &Row) -> Result<(String, i64)> {
+    let corrupt =
+        |id: &str, column, err| decoder(id).corrupt(column, format!("can't be read: {err}"));
+    let id: String = row
+        .get(Column::Id.as_str())
+        .map_err(|err| corrupt("?", Column::Id, err))?;
+    let finished_at = row
+        .get(Column::FinishedAt.as_str())
+        .map_err(|err| corrupt(&id, Column::FinishedAt, err))?;
     Ok((id, finished_at))
 }
 
@@ -131,34 +137,38 @@ pub(crate) const SUMMARY: [Column; 13] = [
 ];
 
 /// Decodes a row without the inputs, output and error.
-pub(crate) fn decode_summary(row: &QueryResult) -> Result<RunSummary> {
-    let id: String = decoder("?").get(row, Column::Id)?;
+pub(crate) fn decode_summary(mut row: Row) -> Result<RunSummary> {
+    take_summary(&mut row)
+}
+
+fn take_summary(row: &mut Row) -> Result<RunSummary> {
+    let id: String = decoder("?").take(row, Column::Id)?;
     let decoder = decoder(&id);
     let time = |micros, column| decoder.time(micros, column);
-    let count = |column| decoder.count(decoder.get(row, column)?, column);
-    let started_at = decoder.get(row, Column::StartedAt)?;
-    let finished_at: Option<i64> = decoder.get(row, Column::FinishedAt)?;
+    let started_at = decoder.take(row, Column::StartedAt)?;
+    let finished_at: Option<i64> = decoder.take(row, Column::FinishedAt)?;
     let finished_at = finished_at.map(|at| time(at, Column::FinishedAt));
-    let runtime_seconds = decoder.get(row, Column::RuntimeSeconds)?;
+    let runtime_seconds = decoder.take(row, Column::RuntimeSeconds)?;
     if rules::seconds("runtime_seconds", runtime_seconds).is_err() {
         return Err(decoder.corrupt(
             Column::RuntimeSeconds,
             "is not a finite number of at least 0",
         ));
     }
-    let skill_id: String = decoder.get(row, Column::SkillId)?;
+    let skill_id: String = decoder.take(row, Column::SkillId)?;
     let mut run = RunSummary::new(
         String::new(),
         skill_id,
         time(started_at, Column::StartedAt)?,
     );
-    run.caller_id = decoder.get(row, Column::CallerId)?;
-    run.channel_id = decoder.get(row, Column::ChannelId)?;
-    run.parent_run_id = decoder.get(row, Column::ParentRunId)?;
+    run.caller_id = decoder.take(row, Column::CallerId)?;
+    run.channel_id = decoder.take(row, Column::ChannelId)?;
+    run.parent_run_id = decoder.take(row, Column::ParentRunId)?;
     run.finished_at = finished_at.transpose()?;
-    run.status = RunStatus::from(decoder.get::<String>(row, Column::Status)?);
-    run.tool_calls = count(Column::ToolCalls)?;
+    run.status = RunStatus::from(decoder.take::<String>(row, Column::Status)?);
     run.runtime_seconds = runtime_seconds;
+    let mut count = |column| decoder.count(decoder.take(row, column)?, column);
+    run.tool_calls = count(Column::ToolCalls)?;
     run.total_input_tokens = count(Column::TotalInputTokens)?;
     run.total_output_tokens = count(Column::TotalOutputTokens)?;
     run.total_thinking_tokens = count(Column::TotalThinkingTokens)?;
@@ -167,13 +177,13 @@ pub(crate) fn decode_summary(row: &QueryResult) -> Result<RunSummary> {
 }
 
 /// Decodes a row.
-pub(crate) fn decode_run(row: &QueryResult) -> Result<SkillRun> {
-    let summary = decode_summary(row)?;
+pub(crate) fn decode_run(mut row: Row) -> Result<SkillRun> {
+    let summary = take_summary(&mut row)?;
     let decoder = decoder(&summary.id);
-    let inputs: String = decoder.get(row, Column::Inputs)?;
+    let inputs: String = decoder.take(&mut row, Column::Inputs)?;
     let inputs = decoder.json(&inputs, Column::Inputs)?;
-    let output = decoder.get(row, Column::Output)?;
-    let error = decoder.get(row, Column::Error)?;
+    let output = decoder.take(&mut row, Column::Output)?;
+    let error = decoder.take(&mut row, Column::Error)?;
     Ok(summary.with_texts(inputs, output, error))
 }
 
@@ -198,5 +208,23 @@ fn decoder(id: &str) -> RowDecoder<'_> {
     RowDecoder {
         table: Entity.table_name(),
         id,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::Iterable;
+
+    use super::*;
+
+    #[test]
+    fn a_summary_has_the_first_columns_in_order() {
+        assert!(
+            Column::iter()
+                .zip(SUMMARY)
+                .all(|(one, other)| one.as_str() == other.as_str())
+        );
+        let are_in_place = |(index, column)| column as usize == index;
+        assert!(Column::iter().enumerate().all(are_in_place));
     }
 }

@@ -3,9 +3,9 @@
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use runtrail_audit::Result;
-use runtrail_db::keyset;
+use runtrail_db::{Row, keyset};
+use sea_orm::IdenStatic;
 use sea_orm::sea_query::Expr;
-use sea_orm::{IdenStatic, QueryResult};
 
 /// Consecutive rows of a list.
 pub(crate) struct Chunk<T> {
@@ -18,15 +18,15 @@ pub(crate) struct Chunk<T> {
 impl<T> Chunk<T> {
     /// Decodes rows that were fetched with this limit and sorted by these columns.
     pub(crate) fn from_rows(
-        rows: &[QueryResult],
+        rows: Vec<Row>,
         limit: u64,
         key: &[impl IdenStatic],
-        decode: impl Fn(&QueryResult) -> Result<T>,
+        decode: impl Fn(Row) -> Result<T>,
     ) -> Result<Self> {
         let last = rows.last().filter(|_| rows.len() as u64 == limit);
         let end = last.map(|row| keyset::position(row, key)).transpose()?;
         Ok(Self {
-            records: rows.iter().map(decode).collect(),
+            records: rows.into_iter().map(decode).collect(),
             end,
         })
     }

@@ -52,9 +52,9 @@ pub(crate) async fn by_skills(
 
     let mut last_runs = HashMap::new();
     for row in db.fetch(&query).await? {
-        let skill_id: String = row.try_get("", LIST.1).map_err(error::database)?;
+        let skill_id: String = row.get(LIST.1).map_err(error::database)?;
         let started_at: Option<i64> = row
-            .try_get("", Column::StartedAt.as_str())
+            .get(Column::StartedAt.as_str())
             .map_err(error::database)?;
         if let Some(at) = started_at.and_then(DateTime::from_timestamp_micros) {
             last_runs.insert(skill_id, at);

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use runtrail_audit::{Result, RunSummary, SkillRun, rules};
-use runtrail_db::Connection;
+use runtrail_db::{Connection, Row};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity};
 use sea_orm::sea_query::{
     CommonTableExpression, Expr, ExprTrait, Query, SelectStatement, UnionType, WithClause,
     WithQuery,
 };
-use sea_orm::{IdenStatic, Order, QueryResult};
+use sea_orm::{IdenStatic, Order};
 
 use crate::codec;
 use crate::settings::Session;
@@ -22,14 +22,11 @@ pub(crate) async fn chain(
     run_id: &str,
 ) -> Result<Vec<SkillRun>> {
     let run_id = rules::run_id("run_id", run_id)?;
-    let query = relatives(
-        db,
-        db.select_runs(),
-        run_id,
-        Column::ParentRunId,
-        Column::Id,
-    );
-    order_chain(run_id, &db.fetch(&query).await?, codec::decode_run)
+    let query = db.shaped(&db.tables.chain, [run_id.into()], || {
+        let runs = db.select_runs();
+        Ok(relatives(db, runs, run_id, Column::ParentRunId, Column::Id))
+    })?;
+    order_chain(run_id, db.fetch(&query).await?, codec::decode_run)
 }
 
 /// Like [`chain`], without the run itself and without inputs, output and error.
@@ -39,7 +36,7 @@ pub(crate) async fn ancestors(
 ) -> Result<Vec<RunSummary>> {
     let run_id = rules::run_id("run_id", run_id)?;
     let query = relatives(db, summaries(db), run_id, Column::ParentRunId, Column::Id);
-    let chain = order_chain(run_id, &db.fetch(&query).await?, codec::decode_summary)?;
+    let chain = order_chain(run_id, db.fetch(&query).await?, codec::decode_summary)?;
     Ok(chain.into_iter().filter(|run| run.id != run_id).collect())
 }
 
@@ -60,7 +57,7 @@ pub(crate) async fn children(
     let run_id = rules::run_id("run_id", run_id)?;
     let mut query = summaries(db);
     query.and_where(COLUMN.parent_run_id.eq(run_id));
-    codec::decode_readable(&db.fetch(&query).await?, codec::decode_summary)
+    codec::decode_readable(db.fetch(&query).await?, codec::decode_summary)
 }
 
 /// The run and its descendants, found like the ancestors in [`chain`].
@@ -70,7 +67,7 @@ pub(crate) async fn subtree(
 ) -> Result<Vec<RunSummary>> {
     let run_id = rules::run_id("run_id", run_id)?;
     let query = relatives(db, summaries(db), run_id, Column::Id, Column::ParentRunId);
-    codec::decode_readable(&db.fetch(&query).await?, codec::decode_summary)
+    codec::decode_readable(db.fetch_long(&query).await?, codec::decode_summary)
 }
 
 fn summaries(db: &Session<'_, impl Connection>) -> SelectStatement {
@@ -121,21 +118,20 @@ fn relatives(
 /// chain continues as long as their parent can be read.
 fn order_chain<T>(
     run_id: &str,
-    rows: &[QueryResult],
-    decode: impl Fn(&QueryResult) -> Result<T>,
+    rows: Vec<Row>,
+    decode: impl Fn(Row) -> Result<T>,
 ) -> Result<Vec<T>> {
-    let text = |row: &QueryResult, column: Column| -> Option<String> {
-        row.try_get("", column.as_str()).ok().flatten()
-    };
-    let mut by_id: HashMap<String, &QueryResult> = rows
-        .iter()
-        .filter_map(|row| Some((text(row, Column::Id)?, row)))
-        .collect();
+    let text =
+        |row: &Row, column: Column| -> Option<String> { row.get(column.as_str()).ok().flatten() };
     let mut chain = Vec::with_capacity(rows.len());
+    let mut by_id: HashMap<String, Row> = rows
+        .into_iter()
+        .filter_map(|row| Some((text(&row, Column::Id)?, row)))
+        .collect();
     let mut next = Some(run_id.to_owned());
     while let Some(row) = next.and_then(|id| by_id.remove(&id)) {
+        next = text(&row, Column::ParentRunId);
         chain.extend(codec::skip_damaged(decode(row))?);
-        next = text(row, Column::ParentRunId);
     }
     Ok(chain)
 }

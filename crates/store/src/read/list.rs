@@ -124,7 +124,7 @@ pub(crate) async fn chunk(
     let limit = Ord::min(page.limit.unwrap_or(CHUNK_RUNS), CHUNK_RUNS);
     let page = Page::first(limit).skip(offset);
     let query = ordered(db, condition, order, page);
-    Chunk::from_rows(&db.fetch(&query).await?, limit, &KEY, codec::decode_run)
+    Chunk::from_rows(db.fetch_long(&query).await?, limit, &KEY, codec::decode_run)
 }
 
 async fn newest_first(
@@ -133,7 +133,7 @@ async fn newest_first(
     page: Page,
 ) -> Result<Vec<SkillRun>> {
     let query = ordered(db, condition, ListOrder::NewestFirst, page);
-    codec::decode_readable(&db.fetch(&query).await?, codec::decode_run)
+    codec::decode_readable(db.fetch(&query).await?, codec::decode_run)
 }
 
 fn ordered(

@@ -1,10 +1,10 @@
 //! Looks up ids of runs.
 
 use runtrail_audit::{Result, rules};
-use runtrail_db::Connection;
+use runtrail_db::{Connection, Row};
 use runtrail_entity::skill_run::Column;
+use sea_orm::IdenStatic;
 use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr, Query, SelectStatement, UnionType};
-use sea_orm::{IdenStatic, QueryResult};
 
 use crate::read::filter;
 use crate::read::list::clamp;
@@ -78,7 +78,7 @@ fn select_neighbours(db: &Session<'_, impl Connection>, id: &str) -> [SelectStat
 
 /// The ids of these rows. Ids that aren't texts are left out: SQLite can store any value in any
 /// column.
-fn readable_ids(rows: &[QueryResult]) -> impl Iterator<Item = String> {
-    let text = |row: &QueryResult| row.try_get::<Option<String>>("", Column::Id.as_str());
+fn readable_ids(rows: &[Row]) -> impl Iterator<Item = String> {
+    let text = |row: &Row| row.get::<Option<String>>(Column::Id.as_str());
     rows.iter().filter_map(move |row| text(row).ok().flatten())
 }

@@ -1,9 +1,9 @@
 //! Keyset pagination: each page starts at a cursor.
 
 use runtrail_audit::{CursorPage, Error, ListOrder, PageRequest, Result};
-use runtrail_db::{Connection, backend, keyset};
+use runtrail_db::{Connection, Row, backend, keyset};
 use sea_orm::sea_query::SelectStatement;
-use sea_orm::{ColumnTrait, ColumnType, QueryResult, Value};
+use sea_orm::{ColumnTrait, ColumnType, Value};
 
 use crate::codec::{self, Bookmark, ListId};
 use crate::settings::Session;
@@ -23,7 +23,7 @@ impl<K: ColumnTrait> List<K> {
         mut self,
         db: &Session<'_, impl Connection>,
         request: &PageRequest,
-        decode: impl Fn(&QueryResult) -> Result<T>,
+        decode: impl Fn(Row) -> Result<T>,
     ) -> Result<CursorPage<T>> {
         let PageRequest { limit, cursor, .. } = request;
         if !(1..=PageRequest::MAX_LIMIT).contains(limit) {
@@ -55,7 +55,7 @@ impl<K: ColumnTrait> List<K> {
         if is_backward {
             rows.reverse();
         }
-        let cursor_at = |row: Option<&QueryResult>, to_previous: bool| match row {
+        let cursor_at = |row: Option<&Row>, to_previous: bool| match row {
             Some(row) => self.cursor(row, to_previous).map(Some),
             // An empty page is at an end of the list; the requested cursor still marks that end.
             None => Ok(cursor.clone().filter(|_| is_backward == to_previous)),
@@ -69,7 +69,7 @@ impl<K: ColumnTrait> List<K> {
             true => (has_more, has_origin),
             false => (has_origin, has_more),
         };
-        let mut page = CursorPage::new(codec::decode_readable(&rows, decode)?);
+        let mut page = CursorPage::new(codec::decode_readable(rows, decode)?);
         page.previous = start.clone().filter(|_| has_previous);
         page.next = end.clone().filter(|_| has_next);
         page.start_cursor = start;
@@ -78,7 +78,7 @@ impl<K: ColumnTrait> List<K> {
     }
 
     /// Creates a cursor to the rows after this one, or before it.
-    fn cursor(&self, row: &QueryResult, is_backward: bool) -> Result<runtrail_audit::Cursor> {
+    fn cursor(&self, row: &Row, is_backward: bool) -> Result<runtrail_audit::Cursor> {
         let key = keyset::raw_values(row, self.key)?;
         codec::encode_cursor(self.id, Bookmark { is_backward, key })
     }

@@ -21,7 +21,7 @@ pub(crate) async fn dispatch(
     };
     let _pending = writer.register_call()?;
     let target = WriteTarget {
-        schema: db.schema.clone(),
+        tables: Arc::clone(&db.tables),
         has_prepared_statements: pool.has_prepared_statements(),
     };
     let (write, _caller) = Request::new(write);

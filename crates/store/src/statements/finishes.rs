@@ -3,7 +3,7 @@
 use runtrail_audit::{Error, Result, RunStats, rules};
 use runtrail_db::{Connection, backend};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity, Model};
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, Query, UpdateStatement};
 use sea_orm::{EntityTrait, QueryFilter, QueryTrait};
 use serde::Serialize;
 
@@ -47,17 +47,21 @@ pub(crate) async fn finish_one(db: &Session<'_, impl Connection>, finish: &Finis
         finished_at,
         outcome,
     } = finish;
-    let runtime = Outcome::runtime(Expr::val(outcome.runtime_seconds), Expr::val(*finished_at));
-    let mut update = Entity::update_many()
-        .set(outcome.finish(*finished_at))
-        .col_expr(Column::RuntimeSeconds, runtime)
-        .filter(COLUMN.id.eq(run_id))
-        .filter(COLUMN.finished_at.is_null())
-        .into_query();
-    update.table(db.runs());
-    if let Some(lock_timeout) = db.lock_timeout_table() {
-        update.from(lock_timeout);
-    }
+    let values = [
+        (*finished_at).into(),
+        outcome.status.as_str().into(),
+        outcome.tool_calls.into(),
+        outcome.total_input_tokens.into(),
+        outcome.total_output_tokens.into(),
+        outcome.total_thinking_tokens.into(),
+        outcome.output.as_str().into(),
+        outcome.error.as_str().into(),
+        outcome.runtime_seconds.into(),
+        (*finished_at).into(),
+        (*finished_at).into(),
+        run_id.as_str().into(),
+    ];
+    let update = db.shaped(&db.tables.finish, values, || Ok(update_one(db, finish)))?;
     if db.execute(&update).await? > 0 {
         return Ok(());
     }
@@ -73,6 +77,26 @@ pub(crate) async fn finish_one(db: &Session<'_, impl Connection>, finish: &Finis
         }),
         None => Err(Error::not_found(run_id)),
     }
+}
+
+fn update_one(db: &Session<'_, impl Connection>, finish: &Finish) -> UpdateStatement {
+    let Finish {
+        run_id,
+        finished_at,
+        outcome,
+    } = finish;
+    let runtime = Outcome::runtime(Expr::val(outcome.runtime_seconds), Expr::val(*finished_at));
+    let mut update = Entity::update_many()
+        .set(outcome.finish(*finished_at))
+        .col_expr(Column::RuntimeSeconds, runtime)
+        .filter(COLUMN.id.eq(run_id))
+        .filter(COLUMN.finished_at.is_null())
+        .into_query();
+    update.table(db.runs());
+    if let Some(lock_timeout) = db.lock_timeout_table() {
+        update.from(lock_timeout);
+    }
+    update
 }
 
 /// Finishes runs with distinct ids. Returns for each run whether this finish is certainly stored.

@@ -8,6 +8,7 @@ use runtrail_audit::{
 use runtrail_db::{Connection, backend, keyset};
 use runtrail_entity::skill_run;
 use runtrail_entity::skill_run_log::{COLUMN, Column, Model};
+use sea_orm::Value;
 use sea_orm::sea_query::{
     Expr, ExprTrait, InsertStatement, LockType, OnConflict, Query, SelectStatement,
 };
@@ -25,16 +26,23 @@ const KEY: [Column; 2] = [Column::RunId, Column::Sequence];
 const SEQUENCE: [Column; 1] = [Column::Sequence];
 
 pub(crate) async fn append_one(db: &Session<'_, impl Connection>, row: &Model) -> Result<()> {
-    let event_of_run = Query::select()
-        .expr(Expr::val(row.run_id.as_str()))
-        .expr(Expr::val(row.sequence))
-        .expr(Expr::val(row.created_at))
-        .expr(Expr::val(row.event_type.as_str()))
-        .expr(Expr::val(row.payload.as_str()))
-        .from(db.runs())
-        .and_where(skill_run::COLUMN.id.eq(row.run_id.as_str()))
-        .take();
-    let insert = insert_unless_stored(db, event_of_run)?;
+    let event = [
+        row.run_id.as_str().into(),
+        row.sequence.into(),
+        row.created_at.into(),
+        row.event_type.as_str().into(),
+        row.payload.as_str().into(),
+    ];
+    let run_id = Value::from(row.run_id.as_str());
+    let values = event.clone().into_iter().chain([run_id]);
+    let insert = db.shaped(&db.tables.append, values, || {
+        let event_of_run = Query::select()
+            .exprs(event.map(Expr::val))
+            .from(db.runs())
+            .and_where(skill_run::COLUMN.id.eq(row.run_id.as_str()))
+            .take();
+        insert_unless_stored(db, event_of_run)
+    })?;
     if db.execute(&insert).await? > 0 {
         return Ok(());
     }
@@ -44,7 +52,7 @@ pub(crate) async fn append_one(db: &Session<'_, impl Connection>, row: &Model) -
         .and_where(COLUMN.run_id.eq(row.run_id.as_str()))
         .and_where(COLUMN.sequence.eq(row.sequence));
     let stored = db.fetch(&query).await?;
-    let stored = stored.first().map(codec::read_log).transpose()?;
+    let stored = stored.into_iter().next().map(codec::read_log).transpose()?;
     compare(row, stored.as_ref())
 }
 
@@ -151,7 +159,10 @@ pub(crate) async fn append_many(
     let mut query = db.select_logs();
     query.and_where(Expr::tuple(KEY.map(Expr::col)).in_subquery(keys));
     let stored = db.fetch(&query).await?;
-    let stored: Vec<_> = stored.iter().map(codec::read_log).collect::<Result<_>>()?;
+    let stored: Vec<_> = stored
+        .into_iter()
+        .map(codec::read_log)
+        .collect::<Result<_>>()?;
     let stored: HashMap<_, _> = stored
         .iter()
         .map(|row| ((row.run_id.as_str(), row.sequence), row))
@@ -207,9 +218,13 @@ pub(crate) async fn list(
     db: &Session<'_, impl Connection>,
     run_id: &str,
 ) -> Result<Vec<SkillRunLog>> {
-    let mut query = of_run(db, run_id, &LogFilter::new())?;
-    keyset::order_by(&mut query, &SEQUENCE, ListOrder::OldestFirst);
-    codec::decode_readable(&db.fetch(&query).await?, codec::decode_log)
+    rules::run_id("run_id", run_id)?;
+    let query = db.shaped(&db.tables.list_logs, [run_id.into()], || {
+        let mut query = of_run(db, run_id, &LogFilter::new())?;
+        keyset::order_by(&mut query, &SEQUENCE, ListOrder::OldestFirst);
+        Ok(query)
+    })?;
+    codec::decode_readable(db.fetch(&query).await?, codec::decode_log)
 }
 
 /// The number of events that [`chunk`] fetches; each may have a payload of the maximum size.
@@ -229,8 +244,8 @@ pub(crate) async fn chunk(
     }
     keyset::order_by(&mut query, &SEQUENCE, order);
     query.limit(CHUNK_EVENTS);
-    let rows = db.fetch(&query).await?;
-    Chunk::from_rows(&rows, CHUNK_EVENTS, &SEQUENCE, codec::decode_log)
+    let rows = db.fetch_long(&query).await?;
+    Chunk::from_rows(rows, CHUNK_EVENTS, &SEQUENCE, codec::decode_log)
 }
 
 /// Reads a page of the events of a run that starts at a cursor.

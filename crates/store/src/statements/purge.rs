@@ -2,10 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{Error, PurgeBatch, PurgeSize, PurgeSummary, Result, SkippedRun, rules};
-use runtrail_db::{Connection, backend, keyset};
+use runtrail_db::{Connection, Row, backend, keyset};
 use runtrail_entity::{skill_run, skill_run_log};
 use sea_orm::Order;
-use sea_orm::QueryResult;
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 
 use crate::settings::Session;
@@ -106,7 +105,7 @@ async fn due_runs(
     db: &Session<'_, impl Connection>,
     cutoff: i64,
     after: Option<Vec<Expr>>,
-) -> Result<Vec<QueryResult>> {
+) -> Result<Vec<Row>> {
     use skill_run::{COLUMN, Column, Entity};
 
     let events = Query::select()
@@ -141,12 +140,12 @@ async fn due_runs(
 const EVENTS: &str = "events";
 
 /// Decodes these rows; damaged rows are added to the skipped runs of the batch.
-fn decode_due(rows: &[QueryResult], batch: &mut PurgeBatch) -> Result<Vec<Due>> {
+fn decode_due(rows: &[Row], batch: &mut PurgeBatch) -> Result<Vec<Due>> {
     let mut runs = Vec::with_capacity(rows.len());
     for row in rows {
         match codec::read_finish(row) {
             Ok((id, _)) => {
-                let events: i64 = row.try_get("", EVENTS).map_err(error::database)?;
+                let events: i64 = row.get(EVENTS).map_err(error::database)?;
                 // A count is never negative.
                 let events = events.unsigned_abs();
                 runs.push(Due { id, events });
@@ -236,7 +235,7 @@ async fn skip_undeleted(
         .and_where(COLUMN.finished_at.lt(cutoff))
         .take();
     for row in db.fetch(&undeleted).await? {
-        let id: String = row.try_get("", "id").map_err(error::database)?;
+        let id: String = row.get("id").map_err(error::database)?;
         batch.skipped.push(SkippedRun::new(
             id,
             "the database did not delete it and reported no error; a trigger may have prevented it",

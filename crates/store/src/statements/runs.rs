@@ -13,8 +13,9 @@ use crate::settings::{Session, Settings};
 
 pub(crate) async fn get(db: &Session<'_, impl Connection>, run_id: &str) -> Result<SkillRun> {
     rules::run_id("run_id", run_id)?;
-    let rows = db.fetch(&by_id(db, run_id)).await?;
-    match rows.first() {
+    let query = db.shaped(&db.tables.get, [run_id.into()], || Ok(by_id(db, run_id)))?;
+    let rows = db.fetch(&query).await?;
+    match rows.into_iter().next() {
         Some(row) => codec::decode_run(row),
         None => Err(Error::not_found(run_id)),
     }
@@ -32,7 +33,7 @@ pub(crate) async fn confirmed_run(
     let mut query = db.with_lock_timeout(by_id(db, run_id));
     query.lock(LockType::KeyShare);
     let rows = db.fetch(&query).await?;
-    rows.first().map(codec::read_run).transpose()
+    rows.into_iter().next().map(codec::read_run).transpose()
 }
 
 /// Like [`confirmed_run`] for many runs, without damaged rows.
@@ -49,7 +50,7 @@ pub(crate) async fn confirmed_runs(
                 .in_subquery(backend::unfold(db.connection(), &run_ids)?),
         )
         .lock(LockType::KeyShare);
-    let rows = codec::decode_readable(&db.fetch(&query).await?, codec::read_run)?;
+    let rows = codec::decode_readable(db.fetch(&query).await?, codec::read_run)?;
     Ok(rows.into_iter().map(|row| (row.id.clone(), row)).collect())
 }
 

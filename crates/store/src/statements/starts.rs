@@ -16,7 +16,8 @@ pub(crate) async fn start_one(
     row: &Model,
     is_caller_waiting: impl Fn() -> bool + Send,
 ) -> Result<()> {
-    let insert = insert_one(db, row)?;
+    let values = Column::iter().map(|column| row.get(column));
+    let insert = db.shaped(&db.tables.start, values, || insert_one(db, row))?;
     if db.execute(&insert).await? > 0 {
         return Ok(());
     }

@@ -63,6 +63,7 @@ fn row_key(write: &Request) -> (&str, Option<i64>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Instant;
 
     use chrono::DateTime;
@@ -99,7 +100,7 @@ mod tests {
             waiting.push(Job::Write(Call {
                 write,
                 target: WriteTarget {
-                    schema: None,
+                    tables: Arc::default(),
                     has_prepared_statements: true,
                 },
                 since: Instant::now(),

@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use runtrail_audit::{Error, Result};
 use runtrail_db::{OnlyWriter, Pool};
-use runtrail_migration::SchemaName;
 use sea_orm::{
     ConnAcquireErr, DatabaseConnection, DbErr, ExecResult, QueryResult, RuntimeErr, SqlxError,
     Statement,
@@ -34,7 +33,7 @@ use tokio::time::timeout_at;
 use self::blocked::Blocked;
 use crate::error;
 use crate::record::write::Request;
-use crate::settings::Settings;
+use crate::settings::{Settings, Tables};
 
 /// The number of jobs that can be queued; further callers wait for a free slot.
 const QUEUE_LENGTH: usize = 256;
@@ -166,10 +165,17 @@ impl Call {
 }
 
 /// Where and how a call is written; clones of a store may differ in this.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct WriteTarget {
-    pub(crate) schema: Option<SchemaName>,
+    pub(crate) tables: Arc<Tables>,
     pub(crate) has_prepared_statements: bool,
+}
+
+impl PartialEq for WriteTarget {
+    fn eq(&self, other: &Self) -> bool {
+        self.tables.schema == other.tables.schema
+            && self.has_prepared_statements == other.has_prepared_statements
+    }
 }
 
 impl Writer {

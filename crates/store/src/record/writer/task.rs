@@ -139,7 +139,7 @@ impl Task {
                 return;
             }
         };
-        self.settings.schema = target.schema;
+        self.settings.tables = target.tables;
         let writes: Vec<_> = calls.iter().map(|call| Arc::clone(&call.write)).collect();
         let answers = {
             let session = Session::shared(&connection, &self.settings);

@@ -1,0 +1,72 @@
+use std::path::{Path, PathBuf};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::Durability;
+use crate::connect::Access;
+use crate::sqlite_file::JOURNAL_SIZE_LIMIT;
+
+/// How to open another connection to a SQLite file that has been opened before.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadableFile {
+    pub(crate) path: PathBuf,
+    pub(crate) access: Access,
+    pub(crate) durability: Durability,
+}
+
+impl ReadableFile {
+    /// Opens a connection that only reads. It fails instead of waiting for a lock.
+    pub(super) fn open(&self) -> rusqlite::Result<Connection> {
+        let mode = match self.access {
+            Access::Write | Access::ReadAlongsideWriter => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            Access::Read | Access::ReadImmutable => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        };
+        // No two threads use a connection at the same time.
+        let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = match self.access {
+            Access::ReadImmutable => Connection::open_with_flags(
+                immutable_uri(&self.path),
+                flags | OpenFlags::SQLITE_OPEN_URI,
+            )?,
+            _ => Connection::open_with_flags(&self.path, flags)?,
+        };
+        connection.busy_timeout(std::time::Duration::ZERO)?;
+        // The last connection to a file in WAL mode writes the log back when it closes.
+        connection.pragma_update(
+            None,
+            "synchronous",
+            match self.durability {
+                Durability::Full => "FULL",
+                Durability::Normal => "NORMAL",
+            },
+        )?;
+        connection.pragma_update_and_check(
+            None,
+            "journal_size_limit",
+            JOURNAL_SIZE_LIMIT,
+            |_| Ok(()),
+        )?;
+        connection.pragma_update(None, "query_only", "ON")?;
+        connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+        Ok(connection)
+    }
+}
+
+/// The number of statements that a connection keeps prepared; a store has fewer shapes of queries.
+pub(super) const PREPARED_STATEMENTS: usize = 100;
+
+fn immutable_uri(file: &Path) -> PathBuf {
+    /// Everything but what separates folders; the characters that matter are `?`, `#` and `%`.
+    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'/')
+        .remove(b'.')
+        .remove(b'-')
+        .remove(b'_');
+
+    match file.to_str() {
+        Some(path) => format!("file:{}?immutable=1", utf8_percent_encode(path, ESCAPED)).into(),
+        // The path came from a URL, which is UTF-8.
+        None => file.into(),
+    }
+}

@@ -1,0 +1,79 @@
+//! Statements whose text is built only once.
+
+use std::sync::OnceLock;
+
+use runtrail_audit::Result;
+use sea_orm::{DbBackend, Statement, StatementBuilder, Value, Values};
+
+/// What a [`Session`](crate::Session) executes: a statement of the query builder, or a
+/// [`ShapedStatement`].
+pub trait Executable: Sync {
+    /// Returns the text for this kind of database, and the values.
+    fn statement(&self, backend: DbBackend) -> Statement;
+}
+
+impl<T: StatementBuilder> Executable for T {
+    fn statement(&self, backend: DbBackend) -> Statement {
+        self.build(&backend)
+    }
+}
+
+/// The text of a statement that differs between calls only in its values.
+///
+/// Building the text of a short query takes about as long as SQLite needs to execute it.
+#[derive(Debug, Default)]
+pub struct Shape {
+    text: Text,
+    /// The text with a lock timeout.
+    text_with_lock_timeout: Text,
+}
+
+type Text = OnceLock<(DbBackend, String)>;
+
+impl Shape {
+    /// Returns the statement with these values, in the order of its placeholders. `build` returns
+    /// the same statement, and is called only if the text isn't known yet.
+    pub(crate) fn statement<B: StatementBuilder>(
+        &self,
+        backend: DbBackend,
+        has_lock_timeout: bool,
+        values: impl IntoIterator<Item = Value>,
+        build: impl FnOnce() -> Result<B>,
+    ) -> Result<ShapedStatement> {
+        let text = match has_lock_timeout {
+            true => &self.text_with_lock_timeout,
+            false => &self.text,
+        };
+        let values = Values(values.into_iter().collect());
+        // Debug builds build each statement again, to compare it.
+        if let Some((built_for, sql)) = text.get()
+            && *built_for == backend
+            && !cfg!(debug_assertions)
+        {
+            return Ok(ShapedStatement(Statement {
+                sql: sql.clone(),
+                values: Some(values),
+                db_backend: backend,
+            }));
+        }
+        let built = build()?.build(&backend);
+        debug_assert_eq!(built.values, Some(values), "{}", built.sql);
+        let (built_for, sql) = text.get_or_init(|| (backend, built.sql.clone()));
+        debug_assert!(
+            *built_for != backend || *sql == built.sql,
+            "{sql}\n{}",
+            built.sql
+        );
+        Ok(ShapedStatement(built))
+    }
+}
+
+/// A statement from a [`Shape`].
+#[derive(Debug)]
+pub struct ShapedStatement(Statement);
+
+impl Executable for ShapedStatement {
+    fn statement(&self, _backend: DbBackend) -> Statement {
+        self.0.clone()
+    }
+}
