@@ -272,7 +272,9 @@ on_each_backend! {
         assert_eq!(output.status.code(), Some(1));
         assert!(
             stderr(&output)
-                .starts_with("line 1: run \"r\" is running, and its start differs from the line\n")
+                .starts_with(
+                    "line 1: run \"r\" is running, and its start differs from that in the line\n"
+                )
         );
         assert_eq!(cli.run("r").await, running("r"));
         assert!(cli.events("r").await.is_empty());

@@ -165,7 +165,7 @@ impl PseudoTerminal {
     }
 
     /// Returns the keyboard whose modes were changed, and its original modes; `None` in the
-    /// background, where the shell has restored the modes, and setting them would stop this
+    /// background: there the shell has restored the modes, and setting them would stop this
     /// process.
     fn changed_modes(&self) -> Option<(&OwnedFd, &Termios)> {
         let Keyboard(keyboard) = self.keyboard.as_ref()?;

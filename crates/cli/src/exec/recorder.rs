@@ -126,8 +126,7 @@ impl Recorder {
         let mut finished = pin!(self.finish_within(max_wait, status, outcome));
         loop {
             tokio::select! {
-                // `finished` is polled first, since that sets the deadline, which a signal then
-                // shortens.
+                // Poll `finished` first, to set the deadline. A signal then shortens it.
                 biased;
                 finished = &mut finished => return finished,
                 received = signals.next_fatal() => {
