@@ -104,7 +104,7 @@ impl HistoryCopy {
     /// Any difference makes the copy incomplete, even rows that were written to the source in the
     /// meantime. Before a verification, the copy doesn't compare the events of a range of runs if
     /// both sides have the same number of them. If the verification finds events missing from such
-    /// a range, an unverified copy writes them.
+    /// a range, run a copy without verification to write them.
     pub fn verified(self) -> Self {
         Self {
             verifies: true,

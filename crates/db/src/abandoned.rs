@@ -60,7 +60,7 @@ impl AbandonedStatements {
     }
 }
 
-/// Records an abandoned statement when it is dropped, unless it is empty.
+/// When dropped, records an abandoned statement, unless the guard is empty.
 struct AbandonGuard<'a>(Option<&'a AbandonedStatements>);
 
 impl Drop for AbandonGuard<'_> {

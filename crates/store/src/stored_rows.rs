@@ -42,8 +42,7 @@ impl<'a> StoredRows<'a> {
         Ok(session.with_settings(&self.0.settings.timing))
     }
 
-    /// Fails if row-level security may hide rows from this role, so that no copy is incomplete
-    /// without an error.
+    /// Fails if row-level security may hide rows from this role: a copy would silently lack them.
     ///
     /// # Errors
     ///

@@ -142,8 +142,8 @@ pub(crate) async fn write_group(
     }
 }
 
-/// Whether an error may be due to the lock of a single row, or to the size of the group. SQLite has
-/// neither row locks nor such limits.
+/// Whether an error may be due to the lock of a single row, or to a statement timeout that is too
+/// short for a group of this size. SQLite has neither row locks nor statement timeouts.
 fn is_about_a_row(db: &Session<'_, impl Connection>, err: &Error) -> bool {
     backend::has_row_locks(db.connection())
         && matches!(err, Error::Busy { .. } | Error::Timeout { .. })
