@@ -130,8 +130,8 @@ impl HistoryCopy {
     /// # Errors
     ///
     /// Permanent failures of either database, among them the `Schema…` variants of
-    /// [`Error`](runtrail_audit::Error) if one isn't a history or isn't initialized, and
-    /// [`Backend`](runtrail_audit::Error::Backend) if row-level security may hide rows of one. A
+    /// [`Error`](runtrail_audit::Error) if it isn't a history or isn't initialized, and
+    /// [`Backend`](runtrail_audit::Error::Backend) if row-level security may hide its rows. A
     /// [deadline](AuditStore::with_deadline) must leave time to count all rows.
     /// [`InvalidInput`](runtrail_audit::Error::InvalidInput) for a legacy database whose keys
     /// aren't in byte order.

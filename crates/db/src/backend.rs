@@ -101,7 +101,7 @@ pub fn pool_size(db: &sea_orm::DatabaseConnection) -> Option<(u32, Duration)> {
 }
 
 /// Returns a statement that refreshes outdated planner statistics. Without statistics, SQLite
-/// considers all indexes equally good. PostgreSQL refreshes them automatically.
+/// considers all indexes equally good. `None` on PostgreSQL, which refreshes them automatically.
 pub fn optimize(connection: &impl ConnectionTrait) -> Option<Statement> {
     /// Runs ANALYZE on each table that has no statistics yet or has grown or shrunk tenfold. A
     /// limit on the rows that it reads would make it useless for skewed values: it would read only

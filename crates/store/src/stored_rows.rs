@@ -113,7 +113,7 @@ impl<'a> StoredRows<'a> {
         starts::insert(&self.0.writing(Span::none()).await?, rows).await
     }
 
-    /// Finishes the stored runs that are still running with the outcomes and times of these rows.
+    /// Finishes stored runs that are still running, with the outcomes and times of these rows.
     /// Returns for each run whether it is now finished this way.
     ///
     /// # Errors

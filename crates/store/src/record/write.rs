@@ -126,7 +126,7 @@ pub(crate) async fn write_group(
     }
     match write_batch(db, writes).await {
         Ok(answers) => answers,
-        // One of the rows is locked, but the error doesn't say which. Write the calls one by one.
+        // One of the rows may be locked; the error doesn't say which. Write the calls one by one.
         Err(err) if is_about_a_row(db, &err) => {
             let mut answers = Vec::with_capacity(writes.len());
             for write in writes {
