@@ -6,8 +6,8 @@ use sea_orm::{EntityTrait, IdenStatic, Iterable, Value};
 
 use crate::history::CopiedRow;
 
-/// Returns why the target can't or shouldn't store this row, if so. SQLite can contain values that
-/// Runtrail never writes and PostgreSQL doesn't accept.
+/// Returns why the target can't or shouldn't store this row; `None` if it can. SQLite can contain
+/// values that Runtrail never writes and PostgreSQL doesn't accept.
 pub(crate) fn refusal<M: CopiedRow>(target: &AuditStore, row: &M) -> Option<Error> {
     if let Err(err) = row.check() {
         return Some(err);

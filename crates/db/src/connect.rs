@@ -68,8 +68,8 @@ pub(crate) enum Intent {
 )]
 pub(crate) enum Access {
     Write,
-    /// Writes no data, but may create the `-wal` and `-shm` files; the last connection removes
-    /// them.
+    /// Writes no data, but may create the `-wal` and `-shm` files; the last connection that closes
+    /// removes them.
     ReadAlongsideWriter,
     /// Opened read-only.
     Read,
@@ -123,8 +123,8 @@ impl DatabaseOptions {
     /// Sets the maximum number of open connections; 8 by default, from 1 to 10,000.
     ///
     /// One additional connection writes: on SQLite it executes all writes, on PostgreSQL the
-    /// store's group commits. With 1, the store opens exactly one connection to PostgreSQL, for
-    /// roles that are limited to one, and doesn't group commits.
+    /// store's group commits. With a maximum of 1, the store opens exactly one connection to
+    /// PostgreSQL, for roles that are limited to one, and doesn't group commits.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections.clamp(1, 10_000);
         self

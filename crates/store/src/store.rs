@@ -64,8 +64,8 @@ impl SchemaCheck {
 impl AuditStore {
     /// Opens a database by URL or with [`DatabaseOptions`]; the store owns its connections.
     ///
-    /// This neither migrates nor changes an existing file: call
-    /// [`initialize`](Storage::initialize). With [`read_only`](DatabaseOptions::read_only), or
+    /// This neither migrates nor changes an existing file;
+    /// [`initialize`](Storage::initialize) does. With [`read_only`](DatabaseOptions::read_only), or
     /// `mode=ro` in the URL of a SQLite file, the store can't write.
     ///
     /// **Group commit.** One task writes concurrent calls of [`start_run`](Storage::start_run),
