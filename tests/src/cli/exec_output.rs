@@ -123,7 +123,7 @@ on_each_backend! {
         let expected = [
             json!({"text": "Name? ", "newline": false}),
             json!({"text": "€", "newline": false}),
-            // The carriage return marks the parts that are already recorded as replaced.
+            // The carriage return says that this text replaces the parts recorded so far.
             json!({"text": "\rbob"}),
             json!({"text": "next"}),
         ];

@@ -58,7 +58,8 @@ const SECONDS: [f64; 10] = [
     1e18,
 ];
 
-/// Seconds that are no quotient of integers. A group with such a value is written call by call.
+/// Seconds that are too large or too close to zero to be passed as a quotient of integers. A group
+/// with such a value is written call by call.
 const SECONDS_WITHOUT_FRACTION: [f64; 4] = [5e-324, 1e19, 3.749_833_400_878_642_6e296, f64::MAX];
 
 async fn prepare(cx: &Cx<'_, AuditStore>) {

@@ -98,7 +98,7 @@ cases_of_the_store! {
         }
     }
 
-    async fn a_purge_cascades_to_a_hosts_reference_or_row(cx) {
+    async fn a_purge_applies_the_on_delete_action_of_a_hosts_reference(cx) {
         for (action, left) in [("CASCADE", 0), ("SET NULL", 1), ("SET DEFAULT", 1)] {
             cx.sql(&format!(
                 "CREATE TABLE tickets (run_id TEXT REFERENCES skill_runs (id) ON DELETE {action})"
