@@ -31,14 +31,16 @@ async fn fill(db: &DatabaseConnection, backend: Backend) {
     };
     let start = at(0).timestamp_micros();
     let runs = format!(
-        "INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, parent_run_id, started_at, finished_at, status, \
-         tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, total_thinking_tokens, inputs, output, \
-         error) {numbers} SELECT {}, CASE WHEN n % 4 < 2 THEN 'skill-' || (n % 2) ELSE 'skill-' || (n % 97) END, \
+        "INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, parent_run_id, started_at, \
+         finished_at, status, tool_calls, runtime_seconds, total_input_tokens, \
+         total_output_tokens, total_thinking_tokens, inputs, output, error) {numbers} SELECT {}, \
+         CASE WHEN n % 4 < 2 THEN 'skill-' || (n % 2) ELSE 'skill-' || (n % 97) END, \
          'caller-' || (n % 1009), CASE WHEN n % 1666 = 1 THEN 'fax' ELSE 'web' END, \
          CASE WHEN n % 4 > 0 THEN {} END, {start} + n * 1000000, \
          CASE WHEN n % 10000 <> 9999 THEN {start} + n * 1000000 + 5000000 END, \
-         CASE WHEN n % 1666 = 2 THEN 'cancelled' WHEN n % 100 = 3 THEN 'dry_run' WHEN n % 30 = 5 THEN 'error' \
-         ELSE 'ok' END, 1, n % 60, n % 1000, 10, 0, '{{}}', 'some output of the usual length', '' FROM numbers",
+         CASE WHEN n % 1666 = 2 THEN 'cancelled' WHEN n % 100 = 3 THEN 'dry_run' \
+         WHEN n % 30 = 5 THEN 'error' ELSE 'ok' END, \
+         1, n % 60, n % 1000, 10, 0, '{{}}', 'some output of the usual length', '' FROM numbers",
         id("n"),
         id("n - 1"),
     );

@@ -82,9 +82,11 @@ async fn prepare(cx: &Cx<'_, AuditStore>) {
 
 /// Returns every row as text.
 async fn stored(db: &sea_orm::DatabaseConnection) -> Vec<String> {
-    let runs = "SELECT id || skill_id || status || inputs || output || error || COALESCE(finished_at, 0) || '|' || tool_calls \
+    let runs = "SELECT id || skill_id || status || inputs || output || error || \
+                COALESCE(finished_at, 0) || '|' || tool_calls \
                 FROM skill_runs ORDER BY id";
-    let events = "SELECT run_id || sequence || event_type || payload || created_at FROM skill_run_logs \
+    let events = "SELECT run_id || sequence || event_type || payload || created_at \
+                  FROM skill_run_logs \
                   ORDER BY run_id, sequence";
     let mut rows: Vec<String> = fetch(db, runs).await;
     rows.extend(fetch::<String>(db, events).await);
