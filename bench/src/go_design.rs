@@ -12,12 +12,15 @@ use crate::by_hand::object;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS skill_runs (
-        id TEXT PRIMARY KEY, skill_id TEXT NOT NULL, caller_id TEXT NOT NULL, channel_id TEXT NOT NULL,
+        id TEXT PRIMARY KEY, skill_id TEXT NOT NULL, caller_id TEXT NOT NULL, \
+        channel_id TEXT NOT NULL,
         parent_run_id TEXT NOT NULL DEFAULT '', inputs TEXT NOT NULL, started_at INTEGER NOT NULL,
-        finished_at INTEGER NOT NULL DEFAULT 0, status TEXT NOT NULL, output TEXT NOT NULL DEFAULT '',
+        finished_at INTEGER NOT NULL DEFAULT 0, status TEXT NOT NULL, \
+        output TEXT NOT NULL DEFAULT '',
         error TEXT NOT NULL DEFAULT '', tool_calls INTEGER NOT NULL DEFAULT 0,
         runtime_seconds REAL NOT NULL DEFAULT 0, total_input_tokens INTEGER NOT NULL DEFAULT 0,
-        total_output_tokens INTEGER NOT NULL DEFAULT 0, total_thinking_tokens INTEGER NOT NULL DEFAULT 0);
+        total_output_tokens INTEGER NOT NULL DEFAULT 0, \
+        total_thinking_tokens INTEGER NOT NULL DEFAULT 0);
     CREATE INDEX IF NOT EXISTS runs_by_skill ON skill_runs (skill_id, started_at);
     CREATE INDEX IF NOT EXISTS runs_by_caller ON skill_runs (caller_id, started_at);
     CREATE INDEX IF NOT EXISTS runs_by_parent ON skill_runs (parent_run_id);
