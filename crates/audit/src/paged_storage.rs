@@ -37,13 +37,15 @@ pub trait PagedStorage: Storage {
     /// # use runtrail_audit::{ListOrder, PageRequest, PagedStorage, Result, RunQuery};
     /// # async fn example(store: impl PagedStorage) -> Result<()> {
     /// let failed = RunQuery::new().statuses(["error", "timeout"]);
-    /// let mut page = store.page_runs(&failed, ListOrder::NewestFirst, &PageRequest::first(100)).await?;
+    /// let first = PageRequest::first(100);
+    /// let mut page = store.page_runs(&failed, ListOrder::NewestFirst, &first).await?;
     /// loop {
     ///     for run in &page.items {
     ///         println!("{}: {}", run.id, run.error);
     ///     }
     ///     let Some(next) = page.next else { return Ok(()) };
-    ///     page = store.page_runs(&failed, ListOrder::NewestFirst, &PageRequest::first(100).at(next)).await?;
+    ///     let next = PageRequest::first(100).at(next);
+    ///     page = store.page_runs(&failed, ListOrder::NewestFirst, &next).await?;
     /// }
     /// # }
     /// ```

@@ -15,7 +15,10 @@ pub(crate) fn refusal<M: CopiedRow>(target: &AuditStore, row: &M) -> Option<Erro
     if target.stored_rows().can_store_nul() {
         return None;
     }
-    let has_nul = |column: &<M::Entity as EntityTrait>::Column| matches!(row.get(*column), Value::String(Some(text)) if text.contains('\0'));
+    let has_nul = |column: &<M::Entity as EntityTrait>::Column| match row.get(*column) {
+        Value::String(Some(text)) => text.contains('\0'),
+        _ => false,
+    };
     let column = <M::Entity as EntityTrait>::Column::iter().find(has_nul)?;
     let reason = "contains a NUL character, which PostgreSQL can't store";
     Some(Error::invalid(column.as_str(), reason))

@@ -34,8 +34,10 @@ pub enum Durability {
 /// ```
 /// use runtrail_db::{DatabaseOptions, Durability};
 ///
-/// let options = DatabaseOptions::new("sqlite://runtrail.db?mode=rwc").durability(Durability::Normal);
-/// assert_eq!(DatabaseOptions::new("postgres://me:secret@db/app").to_string(), "postgres://me@db/app");
+/// let file =
+///     DatabaseOptions::new("sqlite://runtrail.db?mode=rwc").durability(Durability::Normal);
+/// let server = DatabaseOptions::new("postgres://me:secret@db/app");
+/// assert_eq!(server.to_string(), "postgres://me@db/app");
 /// ```
 #[derive(Clone)]
 #[must_use]

@@ -232,7 +232,8 @@ impl<C: Connection> AuditStore<C> {
     /// # use runtrail_audit::{SkillRun, Storage};
     /// # use runtrail_store::AuditStore;
     /// # use sea_orm::{DatabaseConnection, TransactionTrait};
-    /// # async fn example(store: AuditStore, db: DatabaseConnection) -> Result<(), Box<dyn std::error::Error>> {
+    /// # type Result = std::result::Result<(), Box<dyn std::error::Error>>;
+    /// # async fn example(store: AuditStore, db: DatabaseConnection) -> Result {
     /// let txn = db.begin().await?;
     /// store.on(&txn).start_run(&SkillRun::new("run-1", "summarise", store.now())).await?;
     /// // … the host's own writes …
