@@ -9,21 +9,23 @@ use runtrail_audit::{RunStats, RunStatus, SkillRun, SkillRunLog};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 use serde_json::Value;
 
-pub(crate) const RUN_COLUMNS: &str = "id, skill_id, caller_id, channel_id, parent_run_id, started_at, finished_at, \
-     status, tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, total_thinking_tokens, inputs, \
-     output, error";
+pub(crate) const RUN_COLUMNS: &str = "id, skill_id, caller_id, channel_id, parent_run_id, \
+     started_at, finished_at, status, tool_calls, runtime_seconds, total_input_tokens, \
+     total_output_tokens, total_thinking_tokens, inputs, output, error";
 pub(crate) const EVENT_COLUMNS: &str = "run_id, sequence, created_at, event_type, payload";
-pub(crate) const INSERT_RUN: &str = "INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, parent_run_id, \
-     started_at, finished_at, status, tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, \
-     total_thinking_tokens, inputs, output, error) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
-     ?14, ?15, ?16) ON CONFLICT (id) DO UPDATE SET skill_id = excluded.skill_id, caller_id = excluded.caller_id, \
-     channel_id = excluded.channel_id, parent_run_id = excluded.parent_run_id, inputs = excluded.inputs, \
-     started_at = excluded.started_at WHERE finished_at IS NULL";
-pub(crate) const INSERT_EVENT: &str = "INSERT INTO skill_run_logs (run_id, sequence, created_at, event_type, payload) \
+pub(crate) const INSERT_RUN: &str = "INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, \
+     parent_run_id, started_at, finished_at, status, tool_calls, runtime_seconds, \
+     total_input_tokens, total_output_tokens, total_thinking_tokens, inputs, output, error) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) \
+     ON CONFLICT (id) DO UPDATE SET skill_id = excluded.skill_id, caller_id = excluded.caller_id, \
+     channel_id = excluded.channel_id, parent_run_id = excluded.parent_run_id, \
+     inputs = excluded.inputs, started_at = excluded.started_at WHERE finished_at IS NULL";
+pub(crate) const INSERT_EVENT: &str = "INSERT INTO skill_run_logs \
+     (run_id, sequence, created_at, event_type, payload) \
      SELECT ?1, ?2, ?3, ?4, ?5 FROM skill_runs WHERE id = ?1 ON CONFLICT DO NOTHING";
-const FINISH_RUN: &str = "UPDATE skill_runs SET finished_at = ?2, status = ?3, output = ?4, error = ?5, \
-     tool_calls = ?6, runtime_seconds = ?7, total_input_tokens = ?8, total_output_tokens = ?9, \
-     total_thinking_tokens = ?10 WHERE id = ?1 AND finished_at IS NULL";
+const FINISH_RUN: &str = "UPDATE skill_runs SET finished_at = ?2, status = ?3, output = ?4, \
+     error = ?5, tool_calls = ?6, runtime_seconds = ?7, total_input_tokens = ?8, \
+     total_output_tokens = ?9, total_thinking_tokens = ?10 WHERE id = ?1 AND finished_at IS NULL";
 
 pub(crate) fn open(file: &Path) -> Result<Connection> {
     let db = Connection::open(file)?;

@@ -21,8 +21,11 @@ const LIMIT: f64 = 200.0;
 const MAX_ROUNDS: usize = 3;
 
 // The scripts write into existing tables, in transactions, and stop at the first error.
-const DUMP: &str = r#"sqlite3 "$FROM" '.dump --data-only skill_runs skill_run_logs' | grep '^INSERT' |
-    psql --quiet --single-transaction --set ON_ERROR_STOP=1 "$TO""#;
+const DUMP: &str = concat!(
+    r#"sqlite3 "$FROM" '.dump --data-only skill_runs skill_run_logs' |"#,
+    r#" grep '^INSERT' |
+    psql --quiet --single-transaction --set ON_ERROR_STOP=1 "$TO""#,
+);
 const CSV: &str = r#"for table in skill_runs skill_run_logs; do
     sqlite3 -csv "$FROM" "SELECT * FROM $table" |
     psql --quiet "$TO" --command "COPY $table FROM STDIN (FORMAT csv)"; done"#;

@@ -12,12 +12,15 @@ use crate::by_hand::object;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS skill_runs (
-        id TEXT PRIMARY KEY, skill_id TEXT NOT NULL, caller_id TEXT NOT NULL, channel_id TEXT NOT NULL,
+        id TEXT PRIMARY KEY, skill_id TEXT NOT NULL, caller_id TEXT NOT NULL, \
+        channel_id TEXT NOT NULL,
         parent_run_id TEXT NOT NULL DEFAULT '', inputs TEXT NOT NULL, started_at INTEGER NOT NULL,
-        finished_at INTEGER NOT NULL DEFAULT 0, status TEXT NOT NULL, output TEXT NOT NULL DEFAULT '',
+        finished_at INTEGER NOT NULL DEFAULT 0, status TEXT NOT NULL, \
+        output TEXT NOT NULL DEFAULT '',
         error TEXT NOT NULL DEFAULT '', tool_calls INTEGER NOT NULL DEFAULT 0,
         runtime_seconds REAL NOT NULL DEFAULT 0, total_input_tokens INTEGER NOT NULL DEFAULT 0,
-        total_output_tokens INTEGER NOT NULL DEFAULT 0, total_thinking_tokens INTEGER NOT NULL DEFAULT 0);
+        total_output_tokens INTEGER NOT NULL DEFAULT 0, \
+        total_thinking_tokens INTEGER NOT NULL DEFAULT 0);
     CREATE INDEX IF NOT EXISTS runs_by_skill ON skill_runs (skill_id, started_at);
     CREATE INDEX IF NOT EXISTS runs_by_caller ON skill_runs (caller_id, started_at);
     CREATE INDEX IF NOT EXISTS runs_by_parent ON skill_runs (parent_run_id);
@@ -26,8 +29,9 @@ const SCHEMA: &str = "
         run_id TEXT NOT NULL, seq INTEGER NOT NULL, event_type TEXT NOT NULL, payload TEXT NOT NULL,
         created_at INTEGER NOT NULL, PRIMARY KEY (run_id, seq));";
 
-const COLUMNS: &str = "id, skill_id, caller_id, channel_id, parent_run_id, inputs, started_at, finished_at, status, \
-     output, error, tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, total_thinking_tokens";
+const COLUMNS: &str = "id, skill_id, caller_id, channel_id, parent_run_id, inputs, started_at, \
+     finished_at, status, output, error, tool_calls, runtime_seconds, total_input_tokens, \
+     total_output_tokens, total_thinking_tokens";
 
 pub(crate) fn open(file: &Path) -> Result<Connection> {
     let db = crate::by_hand::open(file)?;
@@ -62,7 +66,8 @@ pub(crate) fn save_run(db: &Connection, run: &SkillRun) -> Result<()> {
 }
 
 pub(crate) fn save_event(db: &Connection, event: &SkillRunLog) -> Result<()> {
-    let sql = "INSERT OR REPLACE INTO skill_run_logs (run_id, seq, event_type, payload, created_at) \
+    let sql = "INSERT OR REPLACE INTO skill_run_logs \
+               (run_id, seq, event_type, payload, created_at) \
                VALUES (?, ?, ?, ?, ?)";
     db.prepare(sql)?.execute(params![
         event.run_id,
@@ -75,8 +80,9 @@ pub(crate) fn save_event(db: &Connection, event: &SkillRunLog) -> Result<()> {
 }
 
 pub(crate) fn finish(db: &Connection, run_id: &str, stats: &RunStats) -> Result<()> {
-    let sql = "UPDATE skill_runs SET finished_at = ?, status = ?, output = ?, error = ?, tool_calls = ?, \
-               runtime_seconds = ?, total_input_tokens = ?, total_output_tokens = ?, total_thinking_tokens = ? \
+    let sql = "UPDATE skill_runs SET finished_at = ?, status = ?, output = ?, error = ?, \
+               tool_calls = ?, runtime_seconds = ?, total_input_tokens = ?, \
+               total_output_tokens = ?, total_thinking_tokens = ? \
                WHERE id = ?";
     db.prepare(sql)?.execute(params![
         crate::data::now().timestamp(),

@@ -34,12 +34,15 @@ impl Postgres {
         };
         let start = insert(crate::by_hand::INSERT_RUN)
             .replace("WHERE finished_at", "WHERE skill_runs.finished_at");
-        let append = "INSERT INTO skill_run_logs (run_id, sequence, created_at, event_type, payload) \
-                      SELECT $1::text, $2::bigint, $3::bigint, $4::text, $5::text FROM skill_runs WHERE id = $1 \
+        let append = "INSERT INTO skill_run_logs \
+                      (run_id, sequence, created_at, event_type, payload) \
+                      SELECT $1::text, $2::bigint, $3::bigint, $4::text, $5::text \
+                      FROM skill_runs WHERE id = $1 \
                       FOR KEY SHARE ON CONFLICT DO NOTHING";
-        let finish = "UPDATE skill_runs SET finished_at = $2, status = $3, output = $4, error = $5, tool_calls = $6, \
-                      runtime_seconds = $7, total_input_tokens = $8, total_output_tokens = $9, \
-                      total_thinking_tokens = $10 WHERE id = $1 AND finished_at IS NULL";
+        let finish = "UPDATE skill_runs SET finished_at = $2, status = $3, output = $4, \
+                      error = $5, tool_calls = $6, runtime_seconds = $7, total_input_tokens = $8, \
+                      total_output_tokens = $9, total_thinking_tokens = $10 WHERE id = $1 \
+                      AND finished_at IS NULL";
         let get = format!("SELECT {RUN_COLUMNS} FROM skill_runs WHERE id = $1");
         let list = format!(
             "SELECT {RUN_COLUMNS} FROM skill_runs WHERE skill_id = $1 AND status <> 'dry_run' \

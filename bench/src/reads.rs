@@ -339,7 +339,7 @@ async fn pages_and_rare_values(
             query().callers(["user-1", "user-2", "user-3"]),
         ),
         (
-            "50 but of two skills",
+            "50 not of two skills",
             query().except_skills(["skill-0", "skill-1"]),
         ),
         ("50 that were slow", query().runtime_seconds(55.0..)),

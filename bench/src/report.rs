@@ -16,7 +16,7 @@ pub(crate) struct Comparison {
     pub(crate) baseline: String,
     pub(crate) theirs: f64,
     pub(crate) unit: Unit,
-    /// How many times as good as the other candidate Runtrail is.
+    /// 2 if Runtrail is twice as fast as the other candidate, or uses half of its memory.
     pub(crate) ratio: f64,
     pub(crate) at_least: Option<f64>,
 }

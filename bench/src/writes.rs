@@ -82,7 +82,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     if setup.is_selected(name) {
         comparisons.extend(step(name, append_logs(setup, &store, name)).await?);
     }
-    let name = "SQLite, appends beside two who count";
+    let name = "SQLite, appends while 2 callers count";
     if setup.is_selected(name) {
         comparisons.extend(step(name, appends_during_counts(setup, &store, name)).await?);
         let name = format!("{name}, by rusqlite");
@@ -204,7 +204,7 @@ async fn appends_during_counts(
     .await
 }
 
-/// Does the same with rusqlite on threads, to show how much the machine leaves to a writer.
+/// Does the same with rusqlite on threads, to show how much of the slowdown the machine causes.
 async fn appends_during_counts_by_hand(setup: &Setup, name: &str) -> Result<Comparisons> {
     let file = setup.file("hand.db");
     let db = by_hand::open(&file)?;

@@ -8,8 +8,8 @@
 //! `ConnectOptions::set_schema_search_path("public,audit")`. Behind a pooler in transaction mode,
 //! set it for the role instead: `ALTER ROLE app SET search_path = public, audit`.
 //!
-//! The feature `serde` makes the models serialisable, which a host's serialisable entities need if
-//! they refer to them. A host that enables `sea-orm/seaography` has to enable the feature
+//! The feature `serde` makes the models serialisable. A host needs it if its own serialisable
+//! entities refer to these. A host that enables `sea-orm/seaography` has to enable the feature
 //! `seaography`.
 //!
 //! Times are microseconds since the epoch. JSON is stored as text, as `serde_json` writes it.

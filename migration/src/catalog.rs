@@ -145,7 +145,7 @@ pub(crate) enum OnDelete {
     Other,
 }
 
-/// Returns the encoding of this database, if it can't hold every character.
+/// Returns the encoding of this database, if it can't store every character.
 pub(crate) async fn unsupported_encoding(
     db: &impl ConnectionTrait,
 ) -> Result<Option<String>, DbErr> {

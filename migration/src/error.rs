@@ -2,7 +2,7 @@ use sea_orm::DbErr;
 
 use crate::{SchemaName, SchemaState};
 
-/// The result of every fallible call here.
+/// The result of every fallible call in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a migration can't run or has failed. No message contains a password.

@@ -105,8 +105,8 @@ where
 /// Closes connections on which the driver still considers a failed transaction open.
 ///
 /// If a commit fails or the disk is full, SQLite ends the transaction and the driver doesn't
-/// notice. The driver would begin the next transaction on that connection as a savepoint, and once
-/// that is dropped, writes on the connection would be acknowledged and lost.
+/// notice. The driver would begin the next transaction on that connection as a savepoint. Once that
+/// savepoint is dropped, later writes on the connection would be acknowledged and lost.
 #[cfg(feature = "sqlite")]
 async fn close_broken_connections(db: &DatabaseConnection) {
     use sea_orm::DbBackend;

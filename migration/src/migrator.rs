@@ -146,10 +146,10 @@ impl Migrator {
 
     /// Applies pending migrations, all or the next `steps`, and returns their names.
     ///
-    /// It works on a live database: on PostgreSQL it waits for a table's lock for only two seconds
-    /// at a time, up to 30 times, to let statements that queue behind it proceed in between. A try
-    /// that has started runs to completion even if the future is dropped. Migrations that a host's
-    /// migrator has applied are also recorded in our own table.
+    /// It works on a live database. On PostgreSQL it tries up to 30 times, and waits for a table's
+    /// lock for only two seconds each time, so that statements that queue behind it can proceed in
+    /// between. A try that has started runs to completion even if the future is dropped. Migrations
+    /// that a host's migrator has applied are also recorded in our own table.
     ///
     /// # Errors
     ///

@@ -40,7 +40,7 @@ pub enum SchemaState {
         /// The missing keys.
         missing: Vec<String>,
     },
-    /// The PostgreSQL database has an encoding that can't hold every character.
+    /// The PostgreSQL database has an encoding that can't store every character.
     UnsupportedEncoding {
         /// The encoding, as PostgreSQL names it.
         encoding: String,
@@ -54,7 +54,7 @@ impl fmt::Display for SchemaState {
             Self::Outdated { pending } => {
                 write!(
                     f,
-                    "the Runtrail schema is older than this version: pending {}",
+                    "the Runtrail schema is older than this version: it lacks {}",
                     pending.join(", ")
                 )
             }
@@ -79,8 +79,8 @@ impl fmt::Display for SchemaState {
             Self::UnsupportedEncoding { encoding } => {
                 write!(
                     f,
-                    "the database has the encoding {encoding}, which can't hold every character: \
-                    use one with UTF8"
+                    "the database has the encoding {encoding}, which can't store every \
+                    character: use a database with UTF8"
                 )
             }
         }

@@ -21,7 +21,8 @@ pub(crate) struct Shape {
     parent: Option<Parent>,
 }
 
-/// The table that ours refers to. Deleting one of its rows deletes ours (`ON DELETE CASCADE`).
+/// The table that ours refers to. Deleting one of its rows also deletes the rows of ours that refer
+/// to it (`ON DELETE CASCADE`).
 struct Parent {
     column: &'static str,
     table: &'static str,

@@ -31,14 +31,16 @@ async fn fill(db: &DatabaseConnection, backend: Backend) {
     };
     let start = at(0).timestamp_micros();
     let runs = format!(
-        "INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, parent_run_id, started_at, finished_at, status, \
-         tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, total_thinking_tokens, inputs, output, \
-         error) {numbers} SELECT {}, CASE WHEN n % 4 < 2 THEN 'skill-' || (n % 2) ELSE 'skill-' || (n % 97) END, \
+        "INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, parent_run_id, started_at, \
+         finished_at, status, tool_calls, runtime_seconds, total_input_tokens, \
+         total_output_tokens, total_thinking_tokens, inputs, output, error) {numbers} SELECT {}, \
+         CASE WHEN n % 4 < 2 THEN 'skill-' || (n % 2) ELSE 'skill-' || (n % 97) END, \
          'caller-' || (n % 1009), CASE WHEN n % 1666 = 1 THEN 'fax' ELSE 'web' END, \
          CASE WHEN n % 4 > 0 THEN {} END, {start} + n * 1000000, \
          CASE WHEN n % 10000 <> 9999 THEN {start} + n * 1000000 + 5000000 END, \
-         CASE WHEN n % 1666 = 2 THEN 'cancelled' WHEN n % 100 = 3 THEN 'dry_run' WHEN n % 30 = 5 THEN 'error' \
-         ELSE 'ok' END, 1, n % 60, n % 1000, 10, 0, '{{}}', 'some output of the usual length', '' FROM numbers",
+         CASE WHEN n % 1666 = 2 THEN 'cancelled' WHEN n % 100 = 3 THEN 'dry_run' \
+         WHEN n % 30 = 5 THEN 'error' ELSE 'ok' END, \
+         1, n % 60, n % 1000, 10, 0, '{{}}', 'some output of the usual length', '' FROM numbers",
         id("n"),
         id("n - 1"),
     );
@@ -181,52 +183,80 @@ on_each_backend! {
         check! { plans:
             "get_run" by RUN => store.get_run("run-000100"),
             "list_logs_by_run" by EVENTS => store.list_logs_by_run("run-000100"),
-            "list_runs_by_skill, a common one" by [BY_SKILL[0], BY_START[1]] => store.list_runs_by_skill("skill-1", Some(50)),
-            "list_runs_by_skill, a rare one" by BY_SKILL => store.list_runs_by_skill("skill-33", Some(50)),
-            "list_runs_by_skill, an unknown one" by BY_SKILL => store.list_runs_by_skill("never", Some(50)),
-            "list_runs_by_skill_paginated" by BY_SKILL => store.list_runs_by_skill_paginated("skill-33", Page::first(50).skip(50), true),
+            "list_runs_by_skill, a common one" by [BY_SKILL[0], BY_START[1]] =>
+                store.list_runs_by_skill("skill-1", Some(50)),
+            "list_runs_by_skill, a rare one" by BY_SKILL =>
+                store.list_runs_by_skill("skill-33", Some(50)),
+            "list_runs_by_skill, an unknown one" by BY_SKILL =>
+                store.list_runs_by_skill("never", Some(50)),
+            "list_runs_by_skill_paginated" by BY_SKILL =>
+                store.list_runs_by_skill_paginated("skill-33", Page::first(50).skip(50), true),
             "count_runs_by_skill" by BY_SKILL => store.count_runs_by_skill("skill-33", false),
             "list_runs_by_caller" by BY_CALLER => store.list_runs_by_caller("caller-7", Some(50)),
             "list_runs_filtered" by BY_START => list(filter()),
             "list_runs_filtered, a rare status" by BY_STATUS => list(filter().status("cancelled")),
             "list_runs_filtered, an absent status" by BY_STATUS => list(filter().status("never")),
             "list_runs_filtered, a rare channel" by BY_CHANNEL => list(filter().channel("fax")),
-            "list_runs_filtered, an absent channel" by BY_CHANNEL => list(filter().channel("never")),
-            "list_runs_filtered, top level" by [BY_PARENT[0], BY_START[1]] => list(filter().top_level_only()),
-            "list_runs_filtered, a time" by BY_START => list(filter().since(at(500)).until(at(600))),
-            "list_runs_filtered, a caller and a common status" by BY_CALLER => list(filter().caller("caller-7").status("ok")),
-            "list_runs_filtered, a caller and an uncommon status" by BY_CALLER => list(filter().caller("caller-7").status("error")),
-            "list_runs_filtered, a skill and a common status" by BY_SKILL => list(filter().skill("skill-33").status("ok")),
-            "count_runs_filtered, a rare status" by BY_STATUS => store.count_runs_filtered(&filter().status("cancelled")),
-            "count_runs_filtered, a caller" by BY_CALLER => store.count_runs_filtered(&filter().caller("caller-7")),
+            "list_runs_filtered, an absent channel" by BY_CHANNEL =>
+                list(filter().channel("never")),
+            "list_runs_filtered, top level" by [BY_PARENT[0], BY_START[1]] =>
+                list(filter().top_level_only()),
+            "list_runs_filtered, a time" by BY_START =>
+                list(filter().since(at(500)).until(at(600))),
+            "list_runs_filtered, a caller and a common status" by BY_CALLER =>
+                list(filter().caller("caller-7").status("ok")),
+            "list_runs_filtered, a caller and an uncommon status" by BY_CALLER =>
+                list(filter().caller("caller-7").status("error")),
+            "list_runs_filtered, a skill and a common status" by BY_SKILL =>
+                list(filter().skill("skill-33").status("ok")),
+            "count_runs_filtered, a rare status" by BY_STATUS =>
+                store.count_runs_filtered(&filter().status("cancelled")),
+            "count_runs_filtered, a caller" by BY_CALLER =>
+                store.count_runs_filtered(&filter().caller("caller-7")),
             "purge_older_than, nothing due" by BY_FINISH => store.purge_older_than(at(-1)),
-            "list_finished_runs_before" by BY_FINISH => store.list_finished_runs_before(at(60), Some(50)),
+            "list_finished_runs_before" by BY_FINISH =>
+                store.list_finished_runs_before(at(60), Some(50)),
             "measure_purge" by BY_FINISH => store.measure_purge(at(60)),
             "list_children_by_parent" by BY_PARENT => store.list_children_by_parent("run-000100"),
             "list_children" by BY_PARENT => store.list_children("run-000100"),
             "list_subtree" by BY_PARENT => store.list_subtree("run-000100"),
             "walk_parent_chain" by RUN => store.walk_parent_chain("run-000103"),
-            "last_run_by_skills" by BY_SKILL => store.last_run_by_skills(&["skill-1".into(), "never".into()], true),
-            "last_run_by_skills, without failures" by BY_SKILL => store.last_run_by_skills(&["skill-1".into()], false),
-            "append_logs" by RUN => store.append_logs(&[event("run-000100", 7), event("run-000101", 8)]),
+            "last_run_by_skills" by BY_SKILL =>
+                store.last_run_by_skills(&["skill-1".into(), "never".into()], true),
+            "last_run_by_skills, without failures" by BY_SKILL =>
+                store.last_run_by_skills(&["skill-1".into()], false),
+            "append_logs" by RUN =>
+                store.append_logs(&[event("run-000100", 7), event("run-000101", 8)]),
             "page_runs" by BY_START => page(query(), newest),
             "page_runs, oldest first" by BY_START => page(query(), oldest),
             "page_runs of a skill" by BY_SKILL => page(query().skills(["skill-33"]), newest),
             "page_runs of a caller" by BY_CALLER => page(query().callers(["caller-7"]), oldest),
             "page_runs of a rare channel" by BY_CHANNEL => page(query().channels(["fax"]), newest),
-            "page_runs of a rare status" by BY_STATUS => page(query().statuses(["cancelled"]), newest),
-            "page_runs, top level" by [BY_PARENT[0], BY_START[1]] => page(query().top_level_only(), newest),
-            "page_runs, without a stored parent" by BY_START => page(query().without_stored_parent(), newest),
-            "page_runs, without a stored parent, each looked up" by PARENT_BY_ID => page(query().without_stored_parent(), oldest),
-            "page_runs of a rare status, without a stored parent" by BY_STATUS => page(query().statuses(["cancelled"]).without_stored_parent(), newest),
+            "page_runs of a rare status" by BY_STATUS =>
+                page(query().statuses(["cancelled"]), newest),
+            "page_runs, top level" by [BY_PARENT[0], BY_START[1]] =>
+                page(query().top_level_only(), newest),
+            "page_runs, without a stored parent" by BY_START =>
+                page(query().without_stored_parent(), newest),
+            "page_runs, without a stored parent, each looked up" by PARENT_BY_ID =>
+                page(query().without_stored_parent(), oldest),
+            "page_runs of a rare status, without a stored parent" by BY_STATUS =>
+                page(query().statuses(["cancelled"]).without_stored_parent(), newest),
             "page_runs, children" by BY_PARENT => page(query().children_of("run-000100"), newest),
             "page_runs, a time" by BY_START => page(query().started(at(100)..=at(200)), oldest),
             "a page of a prefix" by RUN => page(query().id_prefix("run-00010"), newest),
-            "page_runs, exclusions" by BY_START => page(query().except_skills(["skill-1", "skill-2"]).except_statuses(["error"]), newest),
-            "page_runs of two common skills" by [BY_START[0], "skill_runs"] => page(query().skills(["skill-0", "skill-1"]), newest),
-            "page_runs of two statuses" by [BY_START[0], "skill_runs"] => page(query().statuses(["error", "cancelled"]), newest),
-            "page_runs, slow ones" by BY_START => page(query().runtime_seconds(30.0..).total_tokens(500..), newest),
-            "page_logs" by EVENTS => store.page_logs("run-000100", &LogFilter::new(), newest, &first),
+            "page_runs, exclusions" by BY_START => page(
+                query().except_skills(["skill-1", "skill-2"]).except_statuses(["error"]),
+                newest,
+            ),
+            "page_runs of two common skills" by [BY_START[0], "skill_runs"] =>
+                page(query().skills(["skill-0", "skill-1"]), newest),
+            "page_runs of two statuses" by [BY_START[0], "skill_runs"] =>
+                page(query().statuses(["error", "cancelled"]), newest),
+            "page_runs, slow ones" by BY_START =>
+                page(query().runtime_seconds(30.0..).total_tokens(500..), newest),
+            "page_logs" by EVENTS =>
+                store.page_logs("run-000100", &LogFilter::new(), newest, &first),
         }
 
         // A page deep in the list starts at its cursor.
@@ -247,7 +277,8 @@ on_each_backend! {
         let request = deep(50_000).await;
         check! { plans:
             "page_runs, deep" by BY_START => store.page_runs(&query(), newest, &request),
-            "page_run_summaries, deep" by BY_START => store.page_run_summaries(&query(), newest, &request),
+            "page_run_summaries, deep" by BY_START =>
+                store.page_run_summaries(&query(), newest, &request),
         }
         assert!(plans.failures.is_empty(), "{}", plans.failures.join("\n"));
     }

@@ -54,14 +54,19 @@ async fn statements_by_method(
         "get_run": store.get_run("r"),
         "list_logs_by_run": store.list_logs_by_run("r"),
         "list_runs_by_skill": store.list_runs_by_skill("s", None),
-        "list_runs_by_skill_paginated": store.list_runs_by_skill_paginated("s", Page::first(5).skip(5), true),
+        "list_runs_by_skill_paginated":
+            store.list_runs_by_skill_paginated("s", Page::first(5).skip(5), true),
         "count_runs_by_skill": store.count_runs_by_skill("s", false),
         "list_runs_by_caller": store.list_runs_by_caller("c", Some(5)),
         "list_runs_filtered": store.list_runs_filtered(&filter(), Page::first(5)),
-        "list_runs_filtered by status": store.list_runs_filtered(&filter().status("error"), Page::first(5)),
-        "list_runs_filtered by channel": store.list_runs_filtered(&filter().channel("c"), Page::first(5)),
-        "list_runs_filtered, top level": store.list_runs_filtered(&filter().top_level_only(), Page::first(5)),
-        "list_runs_filtered by time": store.list_runs_filtered(&filter().since(at(0)).until(at(1)), Page::ALL),
+        "list_runs_filtered by status":
+            store.list_runs_filtered(&filter().status("error"), Page::first(5)),
+        "list_runs_filtered by channel":
+            store.list_runs_filtered(&filter().channel("c"), Page::first(5)),
+        "list_runs_filtered, top level":
+            store.list_runs_filtered(&filter().top_level_only(), Page::first(5)),
+        "list_runs_filtered by time":
+            store.list_runs_filtered(&filter().since(at(0)).until(at(1)), Page::ALL),
         "count_runs_filtered by status": store.count_runs_filtered(&filter().status("error")),
         "purge_older_than": store.purge_older_than(at(5)),
         "list_children_by_parent": store.list_children_by_parent("r"),
@@ -78,12 +83,23 @@ async fn statements_by_method(
         "list_ancestors": store.list_ancestors("r"),
         "count_children": store.count_children("r"),
         "measure_purge": store.measure_purge(at(5)),
-        "page_runs": store.page_runs(&RunQuery::new(), ListOrder::NewestFirst, &PageRequest::first(5)),
-        "page_run_summaries": store.page_run_summaries(&RunQuery::new(), ListOrder::OldestFirst, &PageRequest::first(5)),
-        "page_runs, without a stored parent": store.page_runs(&RunQuery::new().without_stored_parent(), ListOrder::NewestFirst, &PageRequest::first(5)),
+        "page_runs":
+            store.page_runs(&RunQuery::new(), ListOrder::NewestFirst, &PageRequest::first(5)),
+        "page_run_summaries": store.page_run_summaries(
+            &RunQuery::new(),
+            ListOrder::OldestFirst,
+            &PageRequest::first(5),
+        ),
+        "page_runs, without a stored parent": store.page_runs(
+            &RunQuery::new().without_stored_parent(),
+            ListOrder::NewestFirst,
+            &PageRequest::first(5),
+        ),
         "count_runs_by_query": store.count_runs_by_query(&RunQuery::new().statuses(["error"])),
-        "page_runs, every condition": store.page_runs(&every_condition(), ListOrder::NewestFirst, &PageRequest::first(5)),
-        "page_logs": store.page_logs("r", &LogFilter::new(), ListOrder::OldestFirst, &PageRequest::first(5)),
+        "page_runs, every condition":
+            store.page_runs(&every_condition(), ListOrder::NewestFirst, &PageRequest::first(5)),
+        "page_logs":
+            store.page_logs("r", &LogFilter::new(), ListOrder::OldestFirst, &PageRequest::first(5)),
     }
 
     // As many rows as one query of a stream reads, so that another query follows.
@@ -107,20 +123,33 @@ async fn statements_by_method(
     let back = PageRequest::first(1).at(page.start_cursor);
     sent();
     see! {
-        "page_runs, the next page": store.page_runs(&RunQuery::new(), ListOrder::NewestFirst, &next),
-        "page_runs, the page before": store.page_runs(&RunQuery::new(), ListOrder::NewestFirst, &back),
+        "page_runs, the next page":
+            store.page_runs(&RunQuery::new(), ListOrder::NewestFirst, &next),
+        "page_runs, the page before":
+            store.page_runs(&RunQuery::new(), ListOrder::NewestFirst, &back),
     }
 
     sent();
     let by_skill = filter().skill("skill");
     let typed = LogFilter::new().event_type("message").after(7);
     see! {
-        "stream_runs": store.stream_runs(&filter(), ListOrder::NewestFirst, Page::first(26)).count(),
-        "stream_runs of a skill, oldest first": store.stream_runs(&by_skill, ListOrder::OldestFirst, Page::first(26)).count(),
-        "stream_runs_by_query": store.stream_runs_by_query(&RunQuery::new().except_skills(["skill"]), ListOrder::NewestFirst, Page::first(26)).count(),
-        "stream_logs": store.stream_logs("streamed", &LogFilter::new(), ListOrder::OldestFirst).count(),
-        "stream_logs, newest first": store.stream_logs("streamed", &LogFilter::new(), ListOrder::NewestFirst).count(),
-        "stream_logs of a type": store.stream_logs("streamed", &typed, ListOrder::OldestFirst).count(),
+        "stream_runs":
+            store.stream_runs(&filter(), ListOrder::NewestFirst, Page::first(26)).count(),
+        "stream_runs of a skill, oldest first":
+            store.stream_runs(&by_skill, ListOrder::OldestFirst, Page::first(26)).count(),
+        "stream_runs_by_query": store
+            .stream_runs_by_query(
+                &RunQuery::new().except_skills(["skill"]),
+                ListOrder::NewestFirst,
+                Page::first(26),
+            )
+            .count(),
+        "stream_logs":
+            store.stream_logs("streamed", &LogFilter::new(), ListOrder::OldestFirst).count(),
+        "stream_logs, newest first":
+            store.stream_logs("streamed", &LogFilter::new(), ListOrder::NewestFirst).count(),
+        "stream_logs of a type":
+            store.stream_logs("streamed", &typed, ListOrder::OldestFirst).count(),
     }
     all
 }

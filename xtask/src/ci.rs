@@ -104,8 +104,8 @@ pub(crate) fn run() -> Result<()> {
     check_licences()
 }
 
-/// The maximum number of crates that Runtrail adds to a small SQLite host beyond SeaORM's, its own
-/// included. The README states it.
+/// How many crates Runtrail may add to a small SQLite host that already uses SeaORM, including its
+/// own. The README states this number.
 const MAX_ADDED_CRATES: usize = 19;
 
 /// Counts the dependencies of `runtrail` that `sea-orm` with the same features doesn't have.

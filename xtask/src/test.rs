@@ -16,7 +16,7 @@ const AGENT_RUNS: &str = concat!(
     "/../../shared/data/tau-bench-airline-gpt-4o.json"
 );
 
-/// The tests never cut the power, and a killed process loses nothing without fsync.
+/// Only a power cut loses data without fsync, and the tests kill processes but never cut the power.
 const SETTINGS: [&str; 2] = ["fsync=off", "max_connections=200"];
 
 /// The folder for other versions of PostgreSQL.

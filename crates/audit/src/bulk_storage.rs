@@ -7,9 +7,9 @@ use crate::{
 
 /// Reads and writes many records in bounded memory.
 ///
-/// **Streams** read a few rows at a time, with a separate query each time. They occupy no
-/// connection and no lock while their consumer is busy. A record that is written meanwhile is
-/// included if its position is after the rows that were already read.
+/// **Streams** read a few rows at a time, with a separate query each time. Between two queries they
+/// hold no connection and no lock. A record that is written meanwhile is included if its position
+/// is after the rows that were already read.
 ///
 /// A damaged row is an item, [`Corrupt`](crate::Error::Corrupt), and the stream continues after it.
 /// Any other error ends the stream.

@@ -93,7 +93,8 @@ impl Default for PageRequest {
     }
 }
 
-/// One page of a list. Its records are in the order of the list, even if it was reached backwards.
+/// One page of a list. Its records are in the order of the list, even if the page was reached
+/// backwards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CursorPage<T> {

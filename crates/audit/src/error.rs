@@ -101,7 +101,7 @@ pub enum Error {
     #[error("the database has no Runtrail tables: migrate it first")]
     SchemaMissing,
     /// The schema is older than this version of the library; migrate it.
-    #[error("the Runtrail schema is older than this version: pending {}", .pending.join(", "))]
+    #[error("the Runtrail schema is older than this version: it lacks {}", .pending.join(", "))]
     SchemaOutdated {
         /// Migrations that are not yet applied.
         pending: Vec<String>,
@@ -130,12 +130,12 @@ pub enum Error {
         /// The missing parts.
         missing: Vec<String>,
     },
-    /// The encoding of the PostgreSQL database doesn't support every character.
+    /// The encoding of the PostgreSQL database can't store every character.
     ///
     /// The encoding of a database can't be changed later. Create one with
     /// `CREATE DATABASE … ENCODING 'UTF8'`; `SQL_ASCII` works too.
     #[error(
-        "the database has the encoding {encoding}, which doesn't support every character: use a \
+        "the database has the encoding {encoding}, which can't store every character: use a \
         database with UTF8"
     )]
     UnsupportedEncoding {

@@ -71,7 +71,11 @@ forward!(Storage {
 
 forward!(BulkStorage {
     async fn append_logs(events: &[SkillRunLog]) -> Result<()>;
-    fn stream_runs(filter: &RunFilter, order: ListOrder, page: Page) -> BoxStream<'_, Result<SkillRun>>;
+    fn stream_runs(
+        filter: &RunFilter,
+        order: ListOrder,
+        page: Page
+    ) -> BoxStream<'_, Result<SkillRun>>;
     fn stream_runs_by_query(
         query: &RunQuery,
         order: ListOrder,

@@ -8,8 +8,8 @@ use crate::{
 /// Lists in pages that start at a cursor instead of a row number (keyset pagination).
 ///
 /// A page deep in the list costs the same as the first one. Records that are stored between two
-/// pages never cause a record to be skipped or repeated: those that sort after the cursor appear on
-/// the following pages.
+/// requests never cause a record to be skipped or repeated: those that sort after the cursor appear
+/// on the following pages.
 ///
 /// Runs are sorted by `started_at`, then by `id`; events by their sequence. A damaged row is left
 /// out and reported through `tracing`, so a page can have fewer records than requested although
@@ -21,8 +21,8 @@ use crate::{
 /// channel or one status, top-level runs, the children of a run, bounds of the start, or no filter.
 /// All other conditions are checked on each row of that index: lists, exclusions, and bounds of the
 /// finish, duration and tokens. Such a page reads rows until enough of them match, in the worst
-/// case all that the index yields. For runs without a stored parent, the parent of each row is also
-/// looked up by its id. With an id prefix, a page reads the runs with such ids.
+/// case all that the index yields. A filter for runs without a stored parent also looks up the
+/// parent of each row by its id. With an id prefix, a page reads all runs whose ids have it.
 ///
 /// # Errors
 ///
@@ -37,13 +37,15 @@ pub trait PagedStorage: Storage {
     /// # use runtrail_audit::{ListOrder, PageRequest, PagedStorage, Result, RunQuery};
     /// # async fn example(store: impl PagedStorage) -> Result<()> {
     /// let failed = RunQuery::new().statuses(["error", "timeout"]);
-    /// let mut page = store.page_runs(&failed, ListOrder::NewestFirst, &PageRequest::first(100)).await?;
+    /// let first = PageRequest::first(100);
+    /// let mut page = store.page_runs(&failed, ListOrder::NewestFirst, &first).await?;
     /// loop {
     ///     for run in &page.items {
     ///         println!("{}: {}", run.id, run.error);
     ///     }
     ///     let Some(next) = page.next else { return Ok(()) };
-    ///     page = store.page_runs(&failed, ListOrder::NewestFirst, &PageRequest::first(100).at(next)).await?;
+    ///     let next = PageRequest::first(100).at(next);
+    ///     page = store.page_runs(&failed, ListOrder::NewestFirst, &next).await?;
     /// }
     /// # }
     /// ```

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// The status of a run: one of the words below, or any word that the host chooses.
 ///
-/// Queries treat some of the words below specially. Any other word is stored unchanged.
+/// Queries treat only some of the words below specially.
 ///
 /// ```
 /// use runtrail_audit::RunStatus;

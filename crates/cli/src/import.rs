@@ -36,7 +36,7 @@ const FIRST_UNREPORTED: u64 = MAX_REPORTED + 1;
 
 /// Import runs with their events from a file that `export` has written.
 ///
-/// Existing records don't change, so an import can be repeated; they count as imported. A line that
+/// Existing records don't change and count as imported, so an import can be repeated. A line that
 /// can't be imported is skipped, and the exit code is 1. The first 100 such lines are reported with
 /// their numbers.
 #[derive(Args)]
@@ -223,7 +223,7 @@ async fn import_run(store: &AuditStore, run: &SkillRun) -> Result<(), Refusal> {
             // `start_run` would change it.
             if !run.is_same_start(&stored) {
                 return Err(Refusal::Line(format!(
-                    "run {:?} is running, and its start differs from the line",
+                    "run {:?} is running, and its start differs from that in the line",
                     run.id
                 )));
             }
@@ -233,8 +233,8 @@ async fn import_run(store: &AuditStore, run: &SkillRun) -> Result<(), Refusal> {
             let is_left_running =
                 run.finished_at.is_some() && store.get_run(&run.id).await?.is_running();
             if is_left_running {
-                // Another process has started it since the check; then `start_run` ignores the
-                // outcome.
+                // Another process has started the run since the check, so `start_run` has ignored
+                // the outcome.
                 return Err(Refusal::Line(format!(
                     "run {:?} is being recorded by another process",
                     run.id

@@ -52,8 +52,8 @@ impl Logs {
 
     /// Prints the stored events, and advances the filter past them.
     ///
-    /// The filter stays before a damaged event at the end, which is read again each time but
-    /// reported once.
+    /// The filter doesn't advance past a damaged event at the end. Each poll reads that event
+    /// again, but it is reported only once.
     async fn print(
         &self,
         store: &AuditStore,

@@ -66,7 +66,7 @@ impl Show {
 }
 
 impl RunDetails {
-    /// Reads a run with at most `children` of its children. Of those it reads no long texts.
+    /// Reads a run with at most `children` of its children, without the long texts of the children.
     async fn read(store: &AuditStore, id: &str, children: usize) -> Result<Self> {
         let run = store.get_run(id).await?;
         let (children, more_children) = read_children(store, id, children).await?;

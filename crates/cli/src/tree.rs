@@ -159,7 +159,7 @@ fn arrange(top: &str, newest_first: Vec<RunSummary>, now: DateTime<Utc>) -> Opti
     let ids: HashSet<String> = newest_first.iter().map(|run| run.id.clone()).collect();
     for run in newest_first {
         if run.id == top {
-            // Its parent is ignored: on a cycle it would be one of its own descendants.
+            // Ignore the parent of the top: in a cycle, that parent is also one of its descendants.
             root = Some(run);
             continue;
         }

@@ -75,7 +75,9 @@ cases! {
         assert_eq!(cx.store.get_run("r").await.unwrap(), running("r"));
     }
 
-    async fn an_event_with_an_invalid_identifier_is_refused_naming_the_field_and_nothing_is_stored(cx) {
+    async fn an_event_with_an_invalid_identifier_is_refused_naming_the_field_and_nothing_is_stored(
+        cx
+    ) {
         cx.store.start_run(&running("r")).await.unwrap();
         for text in invalid() {
             let event_type = with(event("r", 0), |event| event.event_type = text.clone());

@@ -8,7 +8,9 @@ macro_rules! cases {
             /// Checks what its name says.
             ///
             $(#[$meta])*
-            pub async fn $name<S: runtrail_audit::$trait + ?Sized>($cx: &$crate::Context<'_, S>) $body
+            pub async fn $name<S: runtrail_audit::$trait + ?Sized>(
+                $cx: &$crate::Context<'_, S>,
+            ) $body
         )*
 
         #[doc(hidden)]

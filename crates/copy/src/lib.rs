@@ -104,7 +104,7 @@ impl HistoryCopy {
     /// Any difference makes the copy incomplete, even rows that were written to the source in the
     /// meantime. Before a verification, the copy doesn't compare the events of a range of runs if
     /// both sides have the same number of them. If the verification finds events missing from such
-    /// a range, an unverified copy writes them.
+    /// a range, run a copy without verification to write them.
     pub fn verified(self) -> Self {
         Self {
             verifies: true,
@@ -130,8 +130,8 @@ impl HistoryCopy {
     /// # Errors
     ///
     /// Permanent failures of either database, among them the `Schema…` variants of
-    /// [`Error`](runtrail_audit::Error) if one isn't a history or isn't initialized, and
-    /// [`Backend`](runtrail_audit::Error::Backend) if row-level security may hide rows of one. A
+    /// [`Error`](runtrail_audit::Error) if it isn't a history or isn't initialized, and
+    /// [`Backend`](runtrail_audit::Error::Backend) if row-level security may hide its rows. A
     /// [deadline](AuditStore::with_deadline) must leave time to count all rows.
     /// [`InvalidInput`](runtrail_audit::Error::InvalidInput) for a legacy database whose keys
     /// aren't in byte order.

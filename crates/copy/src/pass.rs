@@ -55,8 +55,8 @@ impl<'a> Pass<'a> {
         let mut pages = pages_of_runs(Arc::clone(&self.source), Range::default());
         let mut after = None;
         while let Some(page) = pages.next().await? {
-            // The target may have further runs between those of this page. The range of the last
-            // page has no upper bound.
+            // The range also covers runs of the target that lie between those of this page. For
+            // the last page it has no upper bound.
             let until = page.next.as_ref().map(|_| {
                 let last = last_key(&page.rows);
                 last.or_else(|| after.clone()).unwrap_or_default()
@@ -215,8 +215,8 @@ impl<'a> Pass<'a> {
         Ok(true)
     }
 
-    /// Classifies events whose run wasn't read. The run may have been written since; without one,
-    /// the event is an orphan.
+    /// Classifies events whose run wasn't read. The run may have been written since; if the source
+    /// still has no such run, the event is an orphan.
     async fn recheck_runs(&mut self, events: &mut Vec<((String, i64), Digest)>) -> Result<()> {
         let mut run_ids: Vec<_> = events.iter().map(|((id, _), _)| id.clone()).collect();
         run_ids.dedup();
@@ -261,7 +261,8 @@ fn lacks_only_finish(source: &skill_run::Model, target: &skill_run::Model) -> bo
             &run.skill_id,
             &run.caller_id,
             &run.channel_id,
-            // Compares bytes, not JSON values: otherwise the digests would differ forever.
+            // Compares bytes, not JSON values: finishing the run would leave different bytes as
+            // they are, and the digests would differ forever.
             &run.inputs,
         ];
         let parent = run.parent_run_id.as_deref();

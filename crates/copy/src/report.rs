@@ -188,8 +188,8 @@ impl fmt::Display for CountDifference {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CopySummary {
-    /// Whether the source is a legacy history. Events without a run are skipped if it is; otherwise
-    /// they would be lost, so they count as refused.
+    /// Whether the source is a legacy history. If it is, events without a run are skipped; if not,
+    /// they count as refused.
     pub is_legacy: bool,
     /// Whether it was the last pass.
     pub is_last: bool,

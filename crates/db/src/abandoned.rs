@@ -29,7 +29,7 @@ impl AbandonedStatements {
 #[cfg(feature = "postgres")]
 impl AbandonedStatements {
     fn is_recent(&self) -> bool {
-        /// A connection is returned immediately, unless the machine is busy.
+        /// An abandoned connection returns to the pool sooner than this, even on a busy machine.
         const RECENT: Duration = Duration::from_secs(10);
 
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,7 +60,7 @@ impl AbandonedStatements {
     }
 }
 
-/// Records an abandoned statement when it is dropped, unless it is empty.
+/// When dropped, records an abandoned statement, unless the guard is empty.
 struct AbandonGuard<'a>(Option<&'a AbandonedStatements>);
 
 impl Drop for AbandonGuard<'_> {

@@ -85,7 +85,7 @@ pub fn pool_size(db: &sea_orm::DatabaseConnection) -> Option<(u32, Duration)> {
 }
 
 /// Returns a statement that refreshes outdated planner statistics. Without statistics, SQLite
-/// considers all indexes equally good. PostgreSQL refreshes them automatically.
+/// considers all indexes equally good. `None` on PostgreSQL, which refreshes them automatically.
 pub fn optimize(connection: &impl ConnectionTrait) -> Option<Statement> {
     /// Runs ANALYZE on each table that has no statistics yet or has grown or shrunk tenfold. A
     /// limit on the rows that it reads would make it useless for skewed values: it would read only
@@ -139,9 +139,9 @@ pub fn unfold(
         .take())
 }
 
-/// Returns a condition that is true if a column has one of these values. The condition rules out an
-/// index on the column, which returns rows in the order of the values: the database would have to
-/// sort all matches for the first page.
+/// Returns a condition that is true if a column has one of these values. It keeps the database from
+/// using an index on the column. Such an index returns rows in the order of the values, so the
+/// database would have to sort all matches for the first page.
 pub fn is_in(
     connection: &impl ConnectionTrait,
     column: Expr,
@@ -169,9 +169,9 @@ pub fn unfold_rows(connection: &impl ConnectionTrait, rows: &[impl Serialize]) -
         return Ok(TableRef::FunctionCall(list, LIST.0.into_iden()));
     }
     // The limit excludes no row; it lowers the planner's estimate. PostgreSQL assumes that the list
-    // has 100 rows, and prefers a scan of up to 10,000 rows to 100 lookups. For a limit of unknown
-    // value, it assumes a tenth of the rows. The limit is the same for every list: with a small
-    // one, PostgreSQL would plan each execution anew.
+    // has 100 rows, and prefers a scan of up to 10,000 rows to 100 lookups. For a limit whose value
+    // it doesn't know, it assumes a tenth of the rows. The limit is the same for every list: with a
+    // small one, PostgreSQL would plan each execution anew.
     let rows = Query::select()
         .column(LIST.1)
         .from_function(list, "rows")

@@ -35,8 +35,10 @@ pub enum Durability {
 /// ```
 /// use runtrail_db::{DatabaseOptions, Durability};
 ///
-/// let options = DatabaseOptions::new("sqlite://runtrail.db?mode=rwc").durability(Durability::Normal);
-/// assert_eq!(DatabaseOptions::new("postgres://me:secret@db/app").to_string(), "postgres://me@db/app");
+/// let file =
+///     DatabaseOptions::new("sqlite://runtrail.db?mode=rwc").durability(Durability::Normal);
+/// let server = DatabaseOptions::new("postgres://me:secret@db/app");
+/// assert_eq!(server.to_string(), "postgres://me@db/app");
 /// ```
 #[derive(Clone)]
 #[must_use]
@@ -69,8 +71,8 @@ pub(crate) enum Intent {
 )]
 pub(crate) enum Access {
     Write,
-    /// Writes no data, but may create the `-wal` and `-shm` files; the last connection removes
-    /// them.
+    /// Writes no data, but may create the `-wal` and `-shm` files; the last connection that closes
+    /// removes them.
     ReadAlongsideWriter,
     /// Opened read-only.
     Read,
@@ -124,8 +126,8 @@ impl DatabaseOptions {
     /// Sets the maximum number of open connections; 8 by default, from 1 to 10,000.
     ///
     /// One additional connection writes: on SQLite it executes all writes, on PostgreSQL the
-    /// store's group commits. With 1, the store opens exactly one connection to PostgreSQL, for
-    /// roles that are limited to one, and doesn't group commits.
+    /// store's group commits. With a maximum of 1, the store opens exactly one connection to
+    /// PostgreSQL, for roles that are limited to one, and doesn't group commits.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections.clamp(1, 10_000);
         self

@@ -40,7 +40,8 @@ impl DatabaseOptions {
                 Err(refusal) => refusal,
             },
         };
-        // The pool itself may have the only connection that the role allows.
+        // The separate connection is also refused if the pool has the only one that the role
+        // allows.
         match timeout(CONNECT_TIME, connecting).await {
             Ok(Ok(opened)) => Ok(opened),
             _ => Err(DbErr::Conn(RuntimeErr::SqlxError(refusal.into())).into()),

@@ -12,7 +12,7 @@ pub(crate) struct PostgresUrl {
     redacted: String,
 }
 
-/// Spellings of the parameters that the driver accepts, with their names.
+/// The accepted spellings of the driver's parameters, each with the name of its parameter.
 const PARAMETERS: [(&str, &str); 17] = [
     ("host", "host"),
     ("hostaddr", "host"),
@@ -206,7 +206,7 @@ fn split_address(address: &str) -> Result<(&str, &str), &'static str> {
     let (host, port) = bracketed
         .split_once(']')
         .ok_or("has a host without its closing bracket")?;
-    // The operating system resolves a zone, as in fe80::1%eth0.
+    // A zone, as in fe80::1%eth0, isn't checked: the operating system resolves it.
     let number = host.split('%').next().unwrap_or_default();
     if !number
         .parse()

@@ -8,8 +8,8 @@ use tokio::runtime::Handle;
 
 /// Fails outside a runtime, and on a runtime without timers, where the first wait would panic.
 ///
-/// Tokio has no query for timers, so this function creates one. Without timers in the runtime, that
-/// panics; it has no other effect.
+/// Tokio has no query for timers, so this function creates a timer, which panics if the runtime has
+/// none.
 pub fn verify() -> Result<()> {
     let error = |reason: &str| Error::Backend {
         transient: false,

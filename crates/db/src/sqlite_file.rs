@@ -73,16 +73,19 @@ impl Access {
 /// Creates the file before SQLite does, so that only its owner can read it. SQLite gives its `-wal`
 /// and `-shm` files the same mode.
 pub(crate) fn prepare(file: &Path, may_create: bool) -> Result<()> {
-    // Checks the type, since another process may have created a regular file in the meantime.
+    // Checks for a link, not for existence: another process may have created a regular file in the
+    // meantime.
     let is_linked = || fs::symlink_metadata(file).is_ok_and(|metadata| metadata.is_symlink());
     match fs::metadata(file) {
         Ok(metadata) if metadata.is_file() => return Ok(()),
         // Opening a named pipe would wait for its other end.
-        Ok(_) => return Err(unusable("it is not a regular file")),
+        Ok(_) => return Err(unusable("the path is not a regular file")),
         Err(err) if err.kind() != io::ErrorKind::NotFound => {
             return Err(ConnectError::NotUsable(err));
         }
-        Err(_) if is_linked() => return Err(unusable("it is a link to a file that doesn't exist")),
+        Err(_) if is_linked() => {
+            return Err(unusable("the path is a link to a file that doesn't exist"));
+        }
         Err(_) if !may_create => return Err(no_such_file(file)),
         Err(_) => {}
     }
@@ -101,7 +104,7 @@ pub(crate) fn prepare(file: &Path, may_create: bool) -> Result<()> {
 fn no_such_file(file: &Path) -> ConnectError {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() && !folder.exists() => {
-            unusable("its folder doesn't exist")
+            unusable("the folder of the file doesn't exist")
         }
         _ => ConnectError::NoSuchFile,
     }

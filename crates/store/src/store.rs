@@ -64,8 +64,8 @@ impl SchemaCheck {
 impl AuditStore {
     /// Opens a database by URL or with [`DatabaseOptions`]; the store owns its connections.
     ///
-    /// This neither migrates nor changes an existing file: call
-    /// [`initialize`](Storage::initialize). With [`read_only`](DatabaseOptions::read_only), or
+    /// This neither migrates nor changes an existing file;
+    /// [`initialize`](Storage::initialize) does. With [`read_only`](DatabaseOptions::read_only), or
     /// `mode=ro` in the URL of a SQLite file, the store can't write.
     ///
     /// **Group commit.** One task writes concurrent calls of [`start_run`](Storage::start_run),
@@ -234,7 +234,8 @@ impl<C: Connection> AuditStore<C> {
     /// # use runtrail_audit::{SkillRun, Storage};
     /// # use runtrail_store::AuditStore;
     /// # use sea_orm::{DatabaseConnection, TransactionTrait};
-    /// # async fn example(store: AuditStore, db: DatabaseConnection) -> Result<(), Box<dyn std::error::Error>> {
+    /// # type Result = std::result::Result<(), Box<dyn std::error::Error>>;
+    /// # async fn example(store: AuditStore, db: DatabaseConnection) -> Result {
     /// let txn = db.begin().await?;
     /// store.on(&txn).start_run(&SkillRun::new("run-1", "summarise", store.now())).await?;
     /// // … the host's own writes …

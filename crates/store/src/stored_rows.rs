@@ -41,8 +41,7 @@ impl<'a> StoredRows<'a> {
         Ok(session.with_settings(&self.0.settings.timing))
     }
 
-    /// Fails if row-level security may hide rows from this role, so that no copy is incomplete
-    /// without an error.
+    /// Fails if row-level security may hide rows from this role: a copy would silently lack them.
     ///
     /// # Errors
     ///
@@ -113,7 +112,7 @@ impl<'a> StoredRows<'a> {
         starts::insert(&self.0.writing(Span::none()).await?, rows).await
     }
 
-    /// Finishes the stored runs that are still running with the outcomes and times of these rows.
+    /// Finishes stored runs that are still running, with the outcomes and times of these rows.
     /// Returns for each run whether it is now finished this way.
     ///
     /// # Errors

@@ -43,7 +43,8 @@ impl PgBouncer {
             let text = format!(
                 "[databases]\n* = host={host} port={} user={user} {}\n\
                  [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-                 auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\nserver_idle_timeout = 5\n\
+                 auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n\
+                 server_idle_timeout = 5\n\
                  max_client_conn = 500\nignore_startup_parameters = extra_float_digits\n",
                 server.port().unwrap_or(5432),
                 password.as_deref().unwrap_or_default(),

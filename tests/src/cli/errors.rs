@@ -100,10 +100,10 @@ on_each_backend! {
             .unwrap();
         assert!(made.success());
         for (path, reason) in [
-            ("folder", "it is not a regular file"),
-            ("pipe", "it is not a regular file"),
+            ("folder", "the path is not a regular file"),
+            ("pipe", "the path is not a regular file"),
             ("loop", "Too many levels of symbolic links"),
-            ("dangling", "it is a link to a file that doesn't exist"),
+            ("dangling", "the path is a link to a file that doesn't exist"),
         ] {
             let url = format!("sqlite://{path}");
             for command in [
@@ -117,7 +117,7 @@ on_each_backend! {
             }
         }
         let message = cli.fails(1, &["-u", "sqlite://no-such-folder/runs.db", "count"]);
-        assert!(message.contains("its folder doesn't exist"), "{message}");
+        assert!(message.contains("the folder of the file doesn't exist"), "{message}");
         assert!(!cli.path("nowhere").exists());
     }
 

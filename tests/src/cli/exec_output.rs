@@ -123,7 +123,7 @@ on_each_backend! {
         let expected = [
             json!({"text": "Name? ", "newline": false}),
             json!({"text": "€", "newline": false}),
-            // The carriage return marks the parts that are already recorded as replaced.
+            // The carriage return says that this text replaces the parts recorded so far.
             json!({"text": "\rbob"}),
             json!({"text": "next"}),
         ];
@@ -188,7 +188,8 @@ on_each_backend! {
         assert!(peak > 0 && peak < 200 << 10, "{peak} KiB");
         let db = database.connection().await;
         assert_eq!(count(&db, "skill_run_logs").await, 1_000_001);
-        let sum = "SELECT SUM(CAST(SUBSTR(payload, 10, LENGTH(payload) - 11) AS bigint)) FROM skill_run_logs \
+        let sum = "SELECT SUM(CAST(SUBSTR(payload, 10, LENGTH(payload) - 11) AS bigint)) \
+            FROM skill_run_logs \
             WHERE event_type = 'stdout' AND payload LIKE '{\"text\":\"%\"}'";
         let sum =
             sum.replacen("SUM(", "CAST(SUM(", 1)

@@ -118,7 +118,8 @@ on_each_backend! {
         let cli = Cli::on(database).await;
         let script = "yes x | tr -d '\\n' | head -c 100000; echo; \
                       printf a; for i in $(seq 3000); do printf '\\314\\201'; done; echo; \
-                      printf '\\033[65535Gfar\\n'; printf '\\033]never ended'; head -c 1000000 /dev/zero | tr '\\0' x";
+                      printf '\\033[65535Gfar\\n'; printf '\\033]never ended'; \
+                      head -c 1000000 /dev/zero | tr '\\0' x";
         assert!(
             cli.output(&["exec", "--id", "r", "--pty", "--", "sh", "-c", script])
                 .status
@@ -139,8 +140,8 @@ on_each_backend! {
     async fn a_prompt_is_recorded_before_it_is_answered(database) {
         let cli = Cli::on(database).await;
         let mut terminal = Terminal::open();
-        let script = "printf 'Name? '; read name; stty -echo; printf 'Password? '; read password; stty echo; \
-                      echo; echo \"$name $password\" | tr a-z A-Z; exit 5";
+        let script = "printf 'Name? '; read name; stty -echo; printf 'Password? '; read password; \
+                      stty echo; echo; echo \"$name $password\" | tr a-z A-Z; exit 5";
         let arguments = ["exec", "--id", "r", "--pty", "--", "sh", "-c", script];
         let mut child = spawn_on_terminal(&cli, &terminal, StdinFrom::Terminal, &arguments);
         cli.wait_for_events("r", 1).await;
@@ -184,8 +185,8 @@ on_each_backend! {
     async fn signal_keys_reach_only_the_program(database) {
         let cli = Cli::on(database).await;
         let mut terminal = Terminal::open();
-        let script = "n=0; trap 'n=$((n+1))' INT; echo ready; while [ $n = 0 ]; do sleep 0.1; done; sleep 0.5; \
-                      echo \"$n interrupts\"; cat >rest; exit 6";
+        let script = "n=0; trap 'n=$((n+1))' INT; echo ready; while [ $n = 0 ]; do sleep 0.1; \
+                      done; sleep 0.5; echo \"$n interrupts\"; cat >rest; exit 6";
         let arguments = ["exec", "--id", "r", "--pty", "--", "sh", "-c", script];
         let mut child = spawn_on_terminal(&cli, &terminal, StdinFrom::Terminal, &arguments);
         terminal.shown_until("ready");

@@ -151,7 +151,7 @@ on_each_backend! {
             let program = first_line(&mut child);
             send(signal, &child.id().to_string());
             let status = ended(&mut child);
-            // A shell ends its script only if the program is killed by SIGINT, so `runtrail` is.
+            // A shell ends its script only if SIGINT kills the program, so it must kill `runtrail`.
             match signal {
                 "INT" => assert_eq!(status.signal(), Some(number)),
                 _ => assert_eq!(status.code(), Some(128 + number), "{signal}"),

@@ -336,8 +336,10 @@ on_each_backend! {
                     execute(&db, "ROLLBACK").await;
                 }
                 Backend::Postgres => {
-                    let others = "SELECT CAST(COUNT(pg_terminate_backend(pid)) AS bigint) FROM pg_stat_activity \
-                        WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'INSERT%'";
+                    let others = "SELECT CAST(COUNT(pg_terminate_backend(pid)) AS bigint) \
+                        FROM pg_stat_activity \
+                        WHERE datname = current_database() AND pid <> pg_backend_pid() \
+                        AND query LIKE 'INSERT%'";
                     assert!(fetch::<i64>(&db, others).await[0] > 0);
                 }
             }

@@ -260,8 +260,8 @@ on_each_backend! {
             cli.store.start_run(&run).await.unwrap();
             parent = run.id;
         }
-        // These two runs have short texts themselves: the test doesn't read the output before the
-        // command ends.
+        // The texts of these two runs are short: the test doesn't read the output before the
+        // command ends, so a long output would block the command.
         cli.store
             .start_run(&running("bottom").parent(parent))
             .await

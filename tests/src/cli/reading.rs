@@ -155,11 +155,13 @@ on_each_backend! {
         let event = event("r", 3).created_at(at(1));
         cli.store.append_log(&event).await.unwrap();
         let record = json!({
-            "id": "r", "skill_id": "skill", "caller_id": "caller", "channel_id": "channel", "parent_run_id": null,
-            "inputs": {"question": "why?", "depth": 3}, "started_at": "2026-11-01T08:00:00.000000Z",
-            "finished_at": "2026-11-01T08:00:05.000000Z", "status": "ok", "output": "because", "error": "a warning",
-            "tool_calls": 4, "runtime_seconds": 1.25, "total_input_tokens": 100, "total_output_tokens": 200,
-            "total_thinking_tokens": 300,
+            "id": "r", "skill_id": "skill", "caller_id": "caller", "channel_id": "channel",
+            "parent_run_id": null, "inputs": {"question": "why?", "depth": 3},
+            "started_at": "2026-11-01T08:00:00.000000Z",
+            "finished_at": "2026-11-01T08:00:05.000000Z",
+            "status": "ok", "output": "because", "error": "a warning",
+            "tool_calls": 4, "runtime_seconds": 1.25,
+            "total_input_tokens": 100, "total_output_tokens": 200, "total_thinking_tokens": 300,
         });
         let listed = cli.json(&["list", "--json"]);
         assert_eq!(listed[0], record);

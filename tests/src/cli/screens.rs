@@ -91,7 +91,10 @@ impl Morning {
             ("user", json!({"text": "three days in Lisbon"})),
             (
                 "tool_call",
-                json!({"tool": "search_flights", "arguments": {"to": "LIS", "nights": [1, 2, 3], "class": "economy"}}),
+                json!({
+                    "tool": "search_flights",
+                    "arguments": {"to": "LIS", "nights": [1, 2, 3], "class": "economy"},
+                }),
             ),
             (
                 "stdout",

@@ -16,7 +16,8 @@ fn a_role_with_one_connection_can_run_every_command() {
         execute(
             &db,
             &format!(
-                "DROP ROLE IF EXISTS {ROLE}; CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE}' CONNECTION LIMIT 1; \
+                "DROP ROLE IF EXISTS {ROLE}; \
+                 CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE}' CONNECTION LIMIT 1; \
                  GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {ROLE}"
             ),
         )

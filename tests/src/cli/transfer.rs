@@ -23,9 +23,11 @@ async fn awkward_history(store: &AuditStore) {
         }),
         with(finished_at("awkward", 3), |run| {
             run.skill_id = "$1; DROP TABLE skill_runs; --".into();
-            run.inputs = object(
-                json!({"z": 1, "a": [1e16, -0.0, f64::MAX, 5e-324, u64::MAX, i64::MIN, 0.1], awkward: awkward}),
-            );
+            run.inputs = object(json!({
+                "z": 1,
+                "a": [1e16, -0.0, f64::MAX, 5e-324, u64::MAX, i64::MIN, 0.1],
+                awkward: awkward,
+            }));
             run.output = awkward.into();
             run.error = "x".repeat(1 << 20);
             run.runtime_seconds = 0.1 + 0.2;
@@ -163,8 +165,14 @@ on_each_backend! {
         let line = |id: &str, change: &dyn Fn(&mut Value)| {
             let mut line = serde_json::to_value(finished_at(id, 5)).unwrap();
             line["events"] = json!([
-                {"sequence": 0, "event_type": "a", "payload": 1, "created_at": "2026-11-01T08:00:01Z"},
-                {"sequence": 1, "event_type": "b", "payload": 2, "created_at": "2026-11-01T08:00:02Z"},
+                {
+                    "sequence": 0, "event_type": "a", "payload": 1,
+                    "created_at": "2026-11-01T08:00:01Z",
+                },
+                {
+                    "sequence": 1, "event_type": "b", "payload": 2,
+                    "created_at": "2026-11-01T08:00:02Z",
+                },
             ]);
             change(&mut line);
             line.to_string()
@@ -266,13 +274,17 @@ on_each_backend! {
         cli.store.start_run(&running("r")).await.unwrap();
         let other = with(finished_at("r", 5), |run| run.skill_id = "other".into());
         let mut line = serde_json::to_value(&other).unwrap();
-        line["events"] = json!([{"sequence": 0, "event_type": "a", "payload": 1, "created_at": "2026-11-01T08:00:01Z"}]);
+        line["events"] = json!([{
+            "sequence": 0, "event_type": "a", "payload": 1, "created_at": "2026-11-01T08:00:01Z",
+        }]);
         fs::write(cli.path("other.jsonl"), line.to_string()).unwrap();
         let output = cli.output(&["import", "other.jsonl"]);
         assert_eq!(output.status.code(), Some(1));
         assert!(
             stderr(&output)
-                .starts_with("line 1: run \"r\" is running, and its start differs from the line\n")
+                .starts_with(
+                    "line 1: run \"r\" is running, and its start differs from that in the line\n"
+                )
         );
         assert_eq!(cli.run("r").await, running("r"));
         assert!(cli.events("r").await.is_empty());

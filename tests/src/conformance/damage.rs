@@ -169,7 +169,7 @@ cases_on_own_connection! {
         );
     }
 
-    async fn a_damaged_run_hides_no_last_run(cx) {
+    async fn a_damaged_run_does_not_hide_the_last_run(cx) {
         for (change, _) in DAMAGES {
             damage(cx, change).await;
             assert_last_run_is_undamaged(cx, change).await;

@@ -58,7 +58,8 @@ const SECONDS: [f64; 10] = [
     1e18,
 ];
 
-/// Seconds that are no quotient of integers. A group with such a value is written call by call.
+/// Seconds that are too large or too close to zero to be passed as a quotient of integers. A group
+/// with such a value is written call by call.
 const SECONDS_WITHOUT_FRACTION: [f64; 4] = [5e-324, 1e19, 3.749_833_400_878_642_6e296, f64::MAX];
 
 async fn prepare(cx: &Cx<'_, AuditStore>) {
@@ -81,9 +82,11 @@ async fn prepare(cx: &Cx<'_, AuditStore>) {
 
 /// Returns every row as text.
 async fn stored(db: &sea_orm::DatabaseConnection) -> Vec<String> {
-    let runs = "SELECT id || skill_id || status || inputs || output || error || COALESCE(finished_at, 0) || '|' || tool_calls \
+    let runs = "SELECT id || skill_id || status || inputs || output || error || \
+                COALESCE(finished_at, 0) || '|' || tool_calls \
                 FROM skill_runs ORDER BY id";
-    let events = "SELECT run_id || sequence || event_type || payload || created_at FROM skill_run_logs \
+    let events = "SELECT run_id || sequence || event_type || payload || created_at \
+                  FROM skill_run_logs \
                   ORDER BY run_id, sequence";
     let mut rows: Vec<String> = fetch(db, runs).await;
     rows.extend(fetch::<String>(db, events).await);

@@ -98,7 +98,7 @@ cases_of_the_store! {
         }
     }
 
-    async fn a_purge_cascades_to_a_hosts_reference_or_row(cx) {
+    async fn a_purge_applies_the_on_delete_action_of_a_hosts_reference(cx) {
         for (action, left) in [("CASCADE", 0), ("SET NULL", 1), ("SET DEFAULT", 1)] {
             cx.sql(&format!(
                 "CREATE TABLE tickets (run_id TEXT REFERENCES skill_runs (id) ON DELETE {action})"
@@ -125,7 +125,8 @@ cases_of_the_store! {
             }
             Backend::Postgres => {
                 cx.sql("CREATE FUNCTION protect() RETURNS trigger LANGUAGE plpgsql AS \
-                        $$ BEGIN IF old.id = 'b' THEN RAISE 'protected'; END IF; RETURN old; END $$").await;
+                        $$ BEGIN IF old.id = 'b' THEN RAISE 'protected'; END IF; RETURN old; \
+                        END $$").await;
                 cx.sql(
                     "CREATE TRIGGER protect BEFORE DELETE ON skill_runs FOR EACH ROW EXECUTE \
                     FUNCTION protect()",
@@ -203,13 +204,16 @@ cases_of_the_store! {
 fn unreadable_runs_do_not_prevent_the_purge_of_others() {
     run_on_own_store(Backend::Sqlite, async |cx| {
         record(cx.store, (0..3).map(|number| format!("r-{number}"))).await;
-        let columns = "skill_id, caller_id, channel_id, inputs, started_at, finished_at, status, output, error, \
-                       tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, total_thinking_tokens";
+        let columns = "skill_id, caller_id, channel_id, inputs, started_at, finished_at, status, \
+                       output, error, tool_calls, runtime_seconds, total_input_tokens, \
+                       total_output_tokens, total_thinking_tokens";
         let micros = at(0).timestamp_micros();
         for (number, finished) in [(150, micros), (1, at(1).timestamp_micros())] {
             cx.sql(&format!(
-                "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < {number}) \
-                 INSERT INTO skill_runs (id, {columns}) SELECT CAST(X'FFFE' AS TEXT) || (value + {number}), \
+                "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n \
+                 WHERE value < {number}) \
+                 INSERT INTO skill_runs (id, {columns}) \
+                 SELECT CAST(X'FFFE' AS TEXT) || (value + {number}), \
                  's', '', '', '{{}}', 0, {finished}, 'ok', '', '', 0, 0, 0, 0, 0 FROM n"
             ))
             .await;

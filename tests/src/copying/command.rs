@@ -122,7 +122,8 @@ on_each_pair! {
             run \"other\" has different content in the target\n\
             event 1 of run \"same\" has different content in the target\n\
             runs of skill \"skill\" with status \"ok\": 0 in the source, 1 in the target\n\
-            error: the target differs from the source: 2 rows with different content, 1 row only in the target\n"
+            error: the target differs from the source: 2 rows with different content, \
+            1 row only in the target\n"
         );
         assert_eq!(
             target.list_logs_by_run("same").await.unwrap()[0].payload,

@@ -549,9 +549,11 @@ fn a_damaged_row_of_the_target_is_reported_as_such() {
 fn an_id_that_only_sqlite_can_store_does_not_end_a_copy() {
     on_databases([Backend::Sqlite, Backend::Postgres], async |[from, to]| {
         let (source, target) = stores(from, to).await;
-        let runs = "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 1500) \
-            INSERT INTO skill_runs SELECT printf('r%05d', value) || CASE value WHEN 1000 THEN char(0) ELSE '' END, \
-            's', '', '', NULL, value, NULL, 'running', 0, 0, 0, 0, 0, '{}', '', '' FROM n";
+        let runs = "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n \
+            WHERE value < 1500) \
+            INSERT INTO skill_runs SELECT printf('r%05d', value) \
+            || CASE value WHEN 1000 THEN char(0) ELSE '' END, 's', '', '', NULL, value, NULL, \
+            'running', 0, 0, 0, 0, 0, '{}', '', '' FROM n";
         execute(&from.connection().await, runs).await;
         source.append_log(&event("r01001", 1)).await.unwrap();
         let (summary, differences) = run_copy(HistoryCopy::new(source, target)).await;

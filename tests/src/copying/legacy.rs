@@ -12,9 +12,10 @@ use tempfile::TempDir;
 use super::{difference, event_key, run_copy, run_key};
 use crate::fixture::*;
 
-const RUNS: &str = "id TEXT, skill_id TEXT, caller_id TEXT, channel_id TEXT, parent_run_id TEXT, inputs TEXT, \
-     started_at INTEGER, finished_at INTEGER, status TEXT, output TEXT, error TEXT, tool_calls INTEGER, \
-     runtime_seconds REAL, total_input_tokens INTEGER, total_output_tokens INTEGER, total_thinking_tokens INTEGER";
+const RUNS: &str = "id TEXT, skill_id TEXT, caller_id TEXT, channel_id TEXT, parent_run_id TEXT, \
+     inputs TEXT, started_at INTEGER, finished_at INTEGER, status TEXT, output TEXT, error TEXT, \
+     tool_calls INTEGER, runtime_seconds REAL, total_input_tokens INTEGER, \
+     total_output_tokens INTEGER, total_thinking_tokens INTEGER";
 const EVENTS: &str = "run_id TEXT, seq INTEGER, event_type TEXT, payload TEXT, created_at INTEGER";
 
 /// A database with the tables of the legacy store, written by `sqlite3`.
@@ -53,8 +54,9 @@ impl Legacy {
     /// Inserts a run, then updates it with the assignments in `changes`.
     fn run(&self, id: &str, changes: &str) {
         self.sql(&format!(
-            "INSERT INTO skill_runs VALUES ({id}, 'skill', 'caller', 'channel', '', '{{}}', 1700000000, 0, 'running', '', \
-             '', 0, 0, 0, 0, 0); UPDATE skill_runs SET {changes} WHERE rowid = last_insert_rowid();"
+            "INSERT INTO skill_runs VALUES ({id}, 'skill', 'caller', 'channel', '', '{{}}', \
+             1700000000, 0, 'running', '', '', 0, 0, 0, 0, 0); \
+             UPDATE skill_runs SET {changes} WHERE rowid = last_insert_rowid();"
         ));
     }
 
@@ -86,9 +88,9 @@ fn adapted(row: RowKey, reason: &str) -> Difference {
 on_each_backend! {
     async fn times_parents_and_texts_are_preserved(database) {
         let legacy = Legacy::new();
-        legacy.run("'top'", "inputs = '{ \"x\": 1.0, \"y\": [] }', finished_at = 1700000010, status = 'ok', \
-            output = 'out', error = 'err', tool_calls = 3, runtime_seconds = 1.5, total_input_tokens = 4, \
-            total_output_tokens = 5, total_thinking_tokens = 6");
+        legacy.run("'top'", "inputs = '{ \"x\": 1.0, \"y\": [] }', finished_at = 1700000010, \
+            status = 'ok', output = 'out', error = 'err', tool_calls = 3, runtime_seconds = 1.5, \
+            total_input_tokens = 4, total_output_tokens = 5, total_thinking_tokens = 6");
         legacy.run(
             "'child'",
             "parent_run_id = 'top', caller_id = NULL, output = NULL, runtime_seconds = 2",
@@ -233,8 +235,9 @@ on_each_backend! {
 
     async fn rows_with_values_of_any_type_in_any_column_are_copied(database) {
         let legacy = Legacy::new();
-        legacy.run("'a'", "skill_id = CAST(x'ff41' AS TEXT), caller_id = x'42', channel_id = 'x' || char(0), \
-            output = 'y' || char(0), started_at = 'soon', finished_at = 9e300, tool_calls = -1, runtime_seconds = -2, \
+        legacy.run("'a'", "skill_id = CAST(x'ff41' AS TEXT), caller_id = x'42', \
+            channel_id = 'x' || char(0), output = 'y' || char(0), started_at = 'soon', \
+            finished_at = 9e300, tool_calls = -1, runtime_seconds = -2, \
             total_input_tokens = 'many', total_output_tokens = 2.5, total_thinking_tokens = x'00'");
         legacy.run(
             "'b'",
@@ -375,9 +378,12 @@ on_each_backend! {
             ),
         ] {
             let legacy = Legacy::with_tables(&tables);
-            legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 2500) \
-                INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, parent_run_id, inputs, started_at, \
-                finished_at, status) SELECT 'r' || (value * 7919 % 2503), 's', '', '', '', '{}', value, value, 'ok' FROM n; \
+            legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n \
+                WHERE value < 2500) \
+                INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, parent_run_id, \
+                inputs, started_at, finished_at, status) \
+                SELECT 'r' || (value * 7919 % 2503), 's', '', '', '', '{}', value, value, 'ok' \
+                FROM n; \
                 INSERT INTO skill_run_logs (run_id, seq, event_type, payload, created_at) \
                 SELECT CASE WHEN rowid_ % 2 THEN 'r7' ELSE id END, rowid_, 'm', '1', 1 \
                 FROM (SELECT id, row_number() OVER () AS rowid_ FROM skill_runs);");
@@ -397,9 +403,11 @@ on_each_backend! {
         let legacy = Legacy::new();
         legacy.run("'r'", "status = 'ok'");
         // Some pairs are split by the end of a page.
-        legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 3000) \
+        legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n \
+            WHERE value < 3000) \
             INSERT INTO skill_run_logs SELECT 'r', value / 2, 'm', value, 1 FROM n;");
-        legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 2001) \
+        legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n \
+            WHERE value < 2001) \
             INSERT INTO skill_runs (id, status) SELECT 'x' || ((value + 1) / 2), 'ok' FROM n;");
         let (summary, _) = legacy.copied_to(database).await;
         assert_eq!(
@@ -414,9 +422,11 @@ on_each_backend! {
 
     async fn a_page_that_ends_with_a_non_utf8_key_is_not_the_last(database) {
         let legacy = Legacy::new();
-        legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 1500) \
+        legacy.sql("WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n \
+            WHERE value < 1500) \
             INSERT INTO skill_runs (id, status, started_at) SELECT CASE value \
-            WHEN 1000 THEN CAST(CAST('r01000' AS BLOB) || x'ff' AS TEXT) ELSE printf('r%05d', value) END, 'ok', 1 FROM n;");
+            WHEN 1000 THEN CAST(CAST('r01000' AS BLOB) || x'ff' AS TEXT) \
+            ELSE printf('r%05d', value) END, 'ok', 1 FROM n;");
         let (summary, differences) = legacy.copied_to(database).await;
         let runs = summary.copied.runs;
         assert_eq!((runs.copied, runs.refused), (1_499, 1), "{differences:?}");
@@ -447,7 +457,8 @@ on_each_backend! {
             .spawn();
         let mut program = program.unwrap();
         let uncommitted = "PRAGMA cache_size = 1; BEGIN; \
-            WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 20000) \
+            WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n \
+            WHERE value < 20000) \
             INSERT INTO skill_run_logs SELECT 'a', value, 'm', '1', 1 FROM n; SELECT 'written';\n";
         program
             .stdin
@@ -545,7 +556,8 @@ fn a_database_without_legacy_tables_is_refused() {
         assert_eq!(err.to_string(), expected);
         let views = Legacy::with_tables(&format!(
             "CREATE TABLE r ({RUNS}); CREATE TABLE l ({EVENTS}); \
-             CREATE VIEW skill_runs AS SELECT * FROM r; CREATE VIEW skill_run_logs AS SELECT * FROM l;"
+             CREATE VIEW skill_runs AS SELECT * FROM r; \
+             CREATE VIEW skill_run_logs AS SELECT * FROM l;"
         ));
         let err = LegacyStore::connect(&views.url()).await.unwrap_err();
         assert_eq!(
@@ -609,7 +621,8 @@ fn the_command_copies_a_legacy_database() {
             "CREATE TABLE skill_runs ({RUNS}, mood TEXT); CREATE TABLE skill_run_logs ({EVENTS});"
         ));
         legacy.sql(
-            "INSERT INTO skill_runs (id, inputs, started_at, status) VALUES ('a', '', 1, 'ok'), ('b', '{}', 2, 'ok'); \
+            "INSERT INTO skill_runs (id, inputs, started_at, status) \
+             VALUES ('a', '', 1, 'ok'), ('b', '{}', 2, 'ok'); \
              INSERT INTO skill_run_logs VALUES ('a', 1, 'm', '1', 1), ('gone', 1, 'm', '1', 1);",
         );
         let to = database.url();
@@ -621,7 +634,8 @@ fn the_command_copies_a_legacy_database() {
         let output = copy(&legacy.url());
         assert!(output.status.success(), "{}", printed(&output));
         let report = stdout(&output);
-        let expected = "copied 2 runs and 1 event\nleft out 1 event without a run\nadapted 1 run and 0 events\n\
+        let expected = "copied 2 runs and 1 event\nleft out 1 event without a run\n\
+            adapted 1 run and 0 events\n\
             compared 2 runs and 2 events\nsource ";
         assert!(report.starts_with(expected), "{report}");
         let warnings = stderr(&output);

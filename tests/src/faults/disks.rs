@@ -256,7 +256,8 @@ fn a_read_only_folder_causes_a_typed_error() {
             "read-only folder: {after_crash} after a crash, {while_open} while it is open, \
             {after_close} after it was closed"
         );
-        // Where SQLite would have to create a file, it reports that it can't open it.
+        // If SQLite would have to create a file, it reports that the file can't be opened, which is
+        // a `Backend` error.
         for kind in [after_crash, while_open, after_close] {
             assert!(["ReadOnly", "Backend"].contains(&kind.as_str()), "{kind}");
         }

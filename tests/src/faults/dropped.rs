@@ -58,8 +58,7 @@ on_each_backend! {
             .sum();
         assert!(dropped > rounds, "only {dropped} were dropped");
 
-        // First while the connections are still open, since one of them might still have an open
-        // transaction.
+        // Check once before the connections are closed: one of them might have an open transaction.
         History::read(&database.url()).assert_stores(&ledger.entries());
         store.close().await.unwrap();
         let history = History::read(&database.url());

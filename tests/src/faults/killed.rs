@@ -99,9 +99,11 @@ on_each_backend! {
         };
         let finished = format!(
             "{numbers} INSERT INTO skill_runs \
-             (id, skill_id, caller_id, channel_id, inputs, started_at, finished_at, status, output, error, tool_calls, \
-             runtime_seconds, total_input_tokens, total_output_tokens, total_thinking_tokens) \
-             SELECT 'run ' || value, 's', '', '', '{{}}', value, value, 'ok', '', '', 0, 0, 0, 0, 0 FROM n"
+             (id, skill_id, caller_id, channel_id, inputs, started_at, finished_at, status, \
+             output, error, tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, \
+             total_thinking_tokens) \
+             SELECT 'run ' || value, 's', '', '', '{{}}', value, value, 'ok', '', '', 0, 0, 0, 0, \
+             0 FROM n"
         );
         let events = format!(
             "{numbers} INSERT INTO skill_run_logs SELECT 'run ' || n.value, s.value, 0, 'x', '1' \

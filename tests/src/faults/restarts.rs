@@ -33,7 +33,8 @@ async fn waiting_backend(db: &impl ConnectionTrait) -> Pid {
 
 /// Waits until no statement is running any more.
 async fn settled(db: &impl ConnectionTrait) {
-    let busy = "SELECT COUNT(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() \
+    let busy = "SELECT COUNT(*) FROM pg_stat_activity WHERE state = 'active' \
+                AND pid <> pg_backend_pid() \
                 AND backend_type = 'client backend'";
     while fetch::<i64>(db, busy).await[0] > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;

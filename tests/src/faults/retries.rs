@@ -14,7 +14,7 @@ use crate::fixture::*;
 #[test]
 fn lost_connections_cause_no_errors() {
     on_database(Backend::Postgres, async |database| {
-        // More than the attempts of a call.
+        // More connections than a call has attempts.
         const CONNECTIONS: u32 = 30;
         let options = DatabaseOptions::new(database.url()).max_connections(CONNECTIONS);
         let store = AuditStore::connect(options).await.unwrap();
@@ -29,7 +29,7 @@ fn lost_connections_cause_no_errors() {
             end_connections(&database.url());
             store.get_run(&round.to_string()).await.unwrap();
         }
-        // Before the first statement, too.
+        // The connections may also end before the first statement.
         let store = AuditStore::connect(database.url()).await.unwrap();
         end_connections(&database.url());
         store.initialize().await.unwrap();
@@ -77,7 +77,7 @@ fn nothing_is_retried_on_a_callers_connection() {
         assert!(err.is_transient(), "{err:?}");
         drop(txn);
 
-        // Also where a retry would succeed.
+        // Nor is a call retried where a retry would succeed.
         store.start_run(&running("c")).await.unwrap();
         end_connections(&database.url());
         let err = store.on(&host).start_run(&running("d")).await.unwrap_err();
@@ -152,7 +152,7 @@ fn retries_are_bounded_in_number_and_time() {
     });
 }
 
-/// A timeout that the host has set says how long to wait.
+/// A timeout that the host has set already says how long to wait; a retry would wait longer.
 #[test]
 fn timeouts_are_not_retried() {
     on_database(Backend::Postgres, async |database| {
@@ -231,8 +231,8 @@ fn a_call_to_a_silent_server_ends_at_its_deadline() {
     });
 }
 
-/// The driver would wait for the answer to each abandoned call, until no connection is free for
-/// calls that need no lock.
+/// Otherwise the driver would wait for the answer to each abandoned call, until no connection is
+/// free for calls that need no lock.
 #[test]
 fn an_abandoned_call_frees_its_connection() {
     on_database(Backend::Postgres, async |database| {

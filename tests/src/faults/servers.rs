@@ -96,8 +96,8 @@ fn a_server_that_crashes_and_ends_connections_loses_nothing() {
         entries.assert_failures(Entry::is_transient_failure);
         History::read(&url).assert_stores(&entries);
         eprintln!(
-            "{restarts} crashes and {} times all connections ended: {} acknowledged, 0 lost; {} errors reported; \
-             the slowest recovery took {slowest:.1?} after the server was back",
+            "{restarts} crashes and {} times all connections ended: {} acknowledged, 0 lost; \
+             {} errors reported; the slowest recovery took {slowest:.1?} after the server was back",
             3 * restarts,
             entries.acknowledged(),
             entries.failed(),

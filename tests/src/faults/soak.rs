@@ -106,7 +106,8 @@ impl Observed {
                 self.connections = self.connections.max(open as u64);
             }
             Backend::Postgres => {
-                let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                let open = "SELECT count(*) FROM pg_stat_activity \
+                     WHERE datname = current_database() \
                      AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
                 let open = run_sql(&database.url(), open)[0].parse().unwrap();
                 self.connections = self.connections.max(open);

@@ -51,13 +51,15 @@ pub(super) fn end_connections(url: &str) {
         url,
         // Waits up to 5 s for each of them to end.
         "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity \
-         WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()",
+         WHERE datname = current_database() AND backend_type = 'client backend' \
+         AND pid <> pg_backend_pid()",
     );
 }
 
 /// Waits until a PostgreSQL server has executed the statements that killed processes had sent.
 pub(super) fn settle(url: &str) {
-    let busy = "pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' \
+    let busy = "pg_stat_activity WHERE datname = current_database() \
+         AND backend_type = 'client backend' \
          AND state <> 'idle' AND pid <> pg_backend_pid()";
     if !url.starts_with("sqlite:") {
         eventually(|| (count(url, busy) == 0).then_some(()));
@@ -99,8 +101,9 @@ impl History {
 
         let runs = rows(
             "id, skill_id, caller_id, channel_id, parent_run_id, inputs, started_at, \
-             CASE WHEN finished_at IS NULL THEN 'running' ELSE 'finished' END, status, output, error, tool_calls, \
-             runtime_seconds, total_input_tokens, total_output_tokens, total_thinking_tokens",
+             CASE WHEN finished_at IS NULL THEN 'running' ELSE 'finished' END, status, output, \
+             error, tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, \
+             total_thinking_tokens",
             "skill_runs",
         );
         let events = rows(

@@ -67,8 +67,8 @@ async fn create_events(database: &TestDatabase, key: &str) {
     create_from_entities(&db).await;
     execute(&db, "DROP TABLE skill_run_logs").await;
     let columns = format!(
-        "run_id text NOT NULL {key}, sequence bigint NOT NULL, created_at bigint NOT NULL, event_type text NOT NULL, \
-         payload text NOT NULL, PRIMARY KEY (run_id, sequence)"
+        "run_id text NOT NULL {key}, sequence bigint NOT NULL, created_at bigint NOT NULL, \
+         event_type text NOT NULL, payload text NOT NULL, PRIMARY KEY (run_id, sequence)"
     );
     execute(&db, &format!("CREATE TABLE skill_run_logs ({columns})")).await;
     db.close().await.unwrap();
@@ -141,10 +141,11 @@ on_each_backend! {
 
     async fn a_table_without_our_primary_key_is_refused_naming_the_table(database) {
         let db = database.connection().await;
-        let columns = "id text, skill_id text, caller_id text, channel_id text, parent_run_id text, started_at bigint, \
-            finished_at bigint, status text, tool_calls bigint, runtime_seconds double precision, \
-            total_input_tokens bigint, total_output_tokens bigint, total_thinking_tokens bigint, inputs text, \
-            output text, error text";
+        let columns = "id text, skill_id text, caller_id text, channel_id text, \
+            parent_run_id text, started_at bigint, finished_at bigint, status text, \
+            tool_calls bigint, runtime_seconds double precision, total_input_tokens bigint, \
+            total_output_tokens bigint, total_thinking_tokens bigint, inputs text, output text, \
+            error text";
         execute(&db, &format!("CREATE TABLE skill_runs ({columns})")).await;
         let store = AuditStore::connect(database.url()).await.unwrap();
         let err = store.initialize().await.unwrap_err().to_string();

@@ -21,7 +21,8 @@ const POSTGRES: &str = "
         UNION ALL
         SELECT conrelid::regclass::text, 3, conname,
                format('%s: %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid)), 0
-          FROM pg_constraint WHERE contype IN ('p', 'f', 'u', 'c') AND connamespace = 'public'::regnamespace
+          FROM pg_constraint WHERE contype IN ('p', 'f', 'u', 'c') \
+           AND connamespace = 'public'::regnamespace
     ) AS lines ORDER BY at, part, place, name";
 
 pub(super) async fn dump(backend: Backend, db: &DatabaseConnection) -> String {

@@ -227,7 +227,7 @@ on_each_backend! {
         );
     }
 
-    async fn tables_rolled_back_standalone_can_be_created_again_alongside_a_composed_host(database) {
+    async fn a_composed_hosts_tables_rolled_back_standalone_can_be_created_again(database) {
         let db = database.connection().await;
         ComposedHost::up(&db, None).await.unwrap();
         Migrator::new().up(&db, None).await.unwrap();

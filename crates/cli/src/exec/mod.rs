@@ -129,7 +129,7 @@ pub(crate) struct Exec {
 
 impl Exec {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<Exit> {
-        // Before anything is recorded: from here on, no signal leaves the run unfinished.
+        // Catch signals before anything is recorded, so that no signal leaves the run unfinished.
         let mut signals = Signals::catch()
             .map_err(|err| Failure::failed(format!("signal handlers can't be installed: {err}")))?;
         processes::adopt_orphans();

@@ -116,8 +116,8 @@ impl Program<'_> {
                     runtime = Some(started.elapsed());
                     // The pumps now drain the remaining output.
                     drop(end_pipe.take());
-                    // A program that ends in time doesn't time out because of processes that it
-                    // leaves behind.
+                    // If the program ended in time, the timeout doesn't apply to the processes that
+                    // it leaves behind.
                     at_deadline = at_deadline.filter(|_| timed_out_after.is_some());
                     if timed_out_after.is_some() || forwarded_signal.is_some() {
                         pump_deadline.set(sleep(2 * DRAIN_TIMEOUT));
@@ -144,7 +144,11 @@ impl Program<'_> {
                     signal => {
                         if let Some(runtime) = runtime {
                             let has_same_cause = started.elapsed() < runtime + SAME_CAUSE_WINDOW;
-                            let timeout = if has_same_cause { 2 * DRAIN_TIMEOUT } else { Duration::ZERO };
+                            let timeout = if has_same_cause {
+                                2 * DRAIN_TIMEOUT
+                            } else {
+                                Duration::ZERO
+                            };
                             pump_deadline.set(sleep(timeout));
                         }
                         if tree.forward(received, runtime.is_none()) {

@@ -164,9 +164,10 @@ impl PseudoTerminal {
         Ok(tcsetattr(keyboard, OptionalActions::Now, &modes)?)
     }
 
-    /// Returns the keyboard whose modes were changed, and its original modes; `None` in the
-    /// background, where the shell has restored the modes, and setting them would stop this
-    /// process.
+    /// Returns the keyboard whose modes were changed, and its original modes.
+    ///
+    /// Returns `None` in the background: the shell has restored the modes, and setting them would
+    /// stop this process.
     fn changed_modes(&self) -> Option<(&OwnedFd, &Termios)> {
         let Keyboard(keyboard) = self.keyboard.as_ref()?;
         let modes = self.modes.get()?;

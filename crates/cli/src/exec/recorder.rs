@@ -108,9 +108,10 @@ impl Recorder {
         self.events.clone()
     }
 
-    /// Stores the queued events, then the outcome. A signal ends the wait for the database, or only
-    /// shortens it if the signal has the [same cause](SAME_CAUSE_WINDOW) as the end of the program.
-    /// Fails if anything could not be stored.
+    /// Stores the queued events, then the outcome. Fails if anything could not be stored.
+    ///
+    /// A signal ends the wait for the database. If the signal has the
+    /// [same cause](SAME_CAUSE_WINDOW) as the end of the program, it only shortens the wait.
     pub(super) async fn finish(
         self,
         status: RunStatus,
@@ -126,8 +127,7 @@ impl Recorder {
         let mut finished = pin!(self.finish_within(max_wait, status, outcome));
         loop {
             tokio::select! {
-                // `finished` is polled first, since that sets the deadline, which a signal then
-                // shortens.
+                // Poll `finished` first: it sets the deadline that a signal may then shorten.
                 biased;
                 finished = &mut finished => return finished,
                 received = signals.next_fatal() => {
@@ -287,9 +287,10 @@ impl Recording {
         self.loss.map_or(Ok(()), Err)
     }
 
-    /// Finishes the run on new connections; returns whether that succeeded. A SQLite file that
-    /// can't grow has space again once the last connection has moved the write-ahead log into the
-    /// file.
+    /// Finishes the run on new connections; returns whether that succeeded.
+    ///
+    /// A SQLite file that can't grow may have space again: closing the last old connection moves
+    /// the write-ahead log into the file.
     async fn finish_on_new_connections(&self, run_id: &str, stats: &RunStats) -> bool {
         if !self.budget.has_refused() {
             return false;

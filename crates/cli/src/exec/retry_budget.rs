@@ -20,7 +20,8 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The timeout of a write that is tried once, after [`OUTAGE_TIMEOUT`] is used up.
 pub(super) const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The interval between two such writes. They slow the program down by at most a tenth.
+/// The interval between two writes with [`SHORT_TIMEOUT`]. They slow the program down by at most a
+/// tenth.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The rest of [`OUTAGE_TIMEOUT`] for the retries of this outage. It is reset once the database

@@ -128,8 +128,8 @@ impl Signals {
 }
 
 fn receive(origin: Origin) -> Option<Received> {
-    // A write to a closed pipe, or beyond the file size limit, fails with an error that is reported
-    // anyway. The sender of its signal is this process.
+    // Ignore a signal that this process caused itself, by a write to a closed pipe or beyond the
+    // file size limit. That write fails with an error, which is reported anyway.
     let is_our_own = origin
         .process
         .is_some_and(|process| process.pid == getpid().as_raw_nonzero().get());

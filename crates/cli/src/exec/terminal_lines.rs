@@ -71,8 +71,8 @@ impl Lines for TerminalLines {
 }
 
 impl Line {
-    /// Returns the part of the line that has not been emitted. If emitted text has changed, that is
-    /// a carriage return and the whole line.
+    /// Returns the part of the line that has not been emitted. If emitted text has changed,
+    /// returns a carriage return and the whole line.
     fn payload(&self, end: LineEnd) -> Value {
         let text = match self.is_replaced {
             true => format!("\r{}", self.cells.concat()),

@@ -6,12 +6,12 @@ use runtrail::Limits;
 
 use super::numbers::Numbers;
 
-/// The most bytes of JSON that a valid value can have: each byte of the value may be an escape of
-/// six.
+/// The most bytes of JSON that a valid value can have: each byte of the value may be written
+/// as an escape of six bytes.
 const MAX_VALUE_JSON_BYTES: usize = 6 * Limits::MAX_VALUE_BYTES + 4096;
 
 /// A reader that fails on a number that can't be stored, and on a value that is too long to be
-/// valid, which would otherwise be buffered in memory.
+/// valid. Without the second check, such a value would be buffered in memory.
 pub(super) struct Bounded<R> {
     reader: R,
     budget: Budget,

@@ -23,7 +23,10 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// Whether a character can make a terminal show text in another order.
 fn turns_text_around(character: char) -> bool {
-    matches!(character, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    matches!(
+        character,
+        '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 /// Formats the payload of an event: the text that a program printed, or else the JSON.

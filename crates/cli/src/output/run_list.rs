@@ -21,7 +21,8 @@ const COLUMNS: [Column; 9] = [
     Column::number("TOKENS").with_weight(4),
 ];
 
-/// Prints runs: as lines of JSON, in full and immediately, or as a table at the end.
+/// Prints runs. Lines of JSON contain every field and are printed immediately; a table is printed
+/// at the end.
 pub(crate) enum RunList {
     Json(BufWriter<Stdout>),
     Table {

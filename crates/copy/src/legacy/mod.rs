@@ -55,7 +55,7 @@ pub struct LegacyStore {
 }
 
 impl LegacyStore {
-    /// The URL prefix that marks a legacy database where any database is accepted, as in
+    /// The URL prefix of a legacy database, for arguments that accept any kind of database, as in
     /// `legacy+sqlite://old.db`.
     pub const URL_PREFIX: &str = "legacy+";
 

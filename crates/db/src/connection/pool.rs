@@ -18,8 +18,8 @@ use super::{pooled_connection, simple_protocol};
 use crate::direct::Readers;
 use crate::{AbandonedStatements, Row, backend, error};
 
-/// Returns when `close` stops waiting for pending calls: after the call timeout, but after at most
-/// 15 s.
+/// Returns the time at which `close` stops waiting for pending calls: after the call timeout, or
+/// after 15 s if that is shorter.
 pub fn closing_deadline(call_timeout: Option<Duration>) -> Instant {
     /// Longer than a call waits for another process's lock by default.
     const MAX_WAIT: Duration = Duration::from_secs(15);
@@ -101,8 +101,8 @@ impl Pool {
         }
     }
 
-    /// Returns how long a call waits while another process locks the whole database, if its
-    /// statements fail earlier.
+    /// Returns the [lock timeout](OnlyWriter::lock_timeout) of the writer that executes the
+    /// statements, if there is one.
     pub fn lock_timeout(&self) -> Option<Duration> {
         match &self.kind {
             Kind::Single(writer) => writer.lock_timeout(),

@@ -36,7 +36,7 @@ pub struct PooledConnection {
     plan_age: PlanAge,
 }
 
-/// Measures the age of prepared statements' plans by the rows written since.
+/// Measures the age of prepared statements' plans by the rows written since they were made.
 ///
 /// PostgreSQL keeps a plan that it made while a table had few rows. Such a plan scans the whole
 /// table until the automatic ANALYZE, which may start a minute late.

@@ -65,7 +65,8 @@ struct QueryKey<'a> {
     include_dry_run: bool,
 }
 
-/// Treats an absent list like an empty one: an empty list matches nothing, so it has no cursors.
+/// Treats an absent list like an empty one. This is unambiguous: a query with an empty list matches
+/// nothing, so it never returns a cursor.
 #[derive(Serialize)]
 struct ChoiceKey<'a, T> {
     only: &'a [T],

@@ -97,7 +97,8 @@ impl Outcome {
         *self == stored
     }
 
-    /// The runtime of a run: `given`, or the time from its start to `finished_at` if that is null.
+    /// The runtime of a run: `given`, or if `given` is null, the time from its start to
+    /// `finished_at`.
     pub(crate) fn runtime(given: Expr, finished_at: Expr) -> Expr {
         let started_at = Expr::col((Entity, Column::StartedAt));
         let micros = finished_at.clone().sub(started_at.clone());

@@ -112,8 +112,8 @@ pub(crate) fn read_finish(row: &Row) -> Result<(String, i64)> {
     Ok((id, finished_at))
 }
 
-/// Whether the value of a column is an integer. SQLite accepts fractions and texts in such columns,
-/// and sorts them among the times.
+/// Whether the value of an integer column is an integer: SQLite accepts fractions and texts there
+/// as well, and an index sorts them together with the integers.
 pub(crate) fn is_whole_number(column: Column) -> Expr {
     let column = Expr::col((Entity, column));
     column.clone().eq(column.cast_as("bigint"))

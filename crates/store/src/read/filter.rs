@@ -140,8 +140,8 @@ fn total_tokens_of_run() -> Expr {
         .add(tokens(Column::TotalThinkingTokens))
 }
 
-/// The smallest text in byte order that is greater than every text with this prefix; `None` if all
-/// greater texts have the prefix.
+/// The smallest text in byte order that is greater than every text with this prefix, if there is
+/// one.
 fn end_of_prefix(prefix: &str) -> Option<String> {
     let mut end = prefix.to_owned();
     while let Some(last) = end.pop() {

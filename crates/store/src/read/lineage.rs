@@ -115,7 +115,7 @@ fn relatives(
 }
 
 /// Orders the rows along the chain of parents from `run_id`. Damaged runs are left out, but the
-/// chain continues as long as their parent can be read.
+/// chain continues as long as the ids of their parents can be read.
 fn order_chain<T>(
     run_id: &str,
     rows: Vec<Row>,

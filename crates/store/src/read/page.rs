@@ -83,8 +83,8 @@ impl<K: ColumnTrait> List<K> {
         codec::encode_cursor(self.id, Bookmark { is_backward, key })
     }
 
-    /// Checks the types of a cursor's key for PostgreSQL, which would reject the query. SQLite
-    /// compares values of any types.
+    /// Checks that a cursor's key has the types of the columns: PostgreSQL would reject a query
+    /// with others. SQLite compares values of any type.
     fn verify_types(&self, db: &Session<'_, impl Connection>, key: &[Value]) -> Result<()> {
         let fits = |(column, value): (&K, &Value)| match value {
             Value::BigInt(_) => *column.def().get_column_type() == ColumnType::BigInteger,

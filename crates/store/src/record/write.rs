@@ -126,7 +126,7 @@ pub(crate) async fn write_group(
     }
     match write_batch(db, writes).await {
         Ok(answers) => answers,
-        // One of the rows is locked, but the error doesn't say which. Write the calls one by one.
+        // One of the rows may be locked; the error doesn't say which. Write the calls one by one.
         Err(err) if is_about_a_row(db, &err) => {
             let mut answers = Vec::with_capacity(writes.len());
             for write in writes {
@@ -142,8 +142,8 @@ pub(crate) async fn write_group(
     }
 }
 
-/// Whether an error may be due to the lock of a single row, or to the size of the group. SQLite has
-/// neither row locks nor such limits.
+/// Whether an error may be due to the lock of a single row, or to a statement timeout that is too
+/// short for a group of this size. SQLite has neither row locks nor statement timeouts.
 fn is_about_a_row(db: &Session<'_, impl Connection>, err: &Error) -> bool {
     backend::has_row_locks(db.connection())
         && matches!(err, Error::Busy { .. } | Error::Timeout { .. })

@@ -182,8 +182,8 @@ fn insert_unless_stored(
     db: &Session<'_, impl Connection>,
     mut events_of_runs: SelectStatement,
 ) -> Result<InsertStatement> {
-    // If another transaction is deleting the run, PostgreSQL then waits until that transaction
-    // ends, and inserts events only if the run still exists. SQLite has no such locks.
+    // With this lock, PostgreSQL waits for a transaction that is deleting the run, and inserts
+    // events only if the run still exists afterwards. SQLite has no such locks.
     events_of_runs.lock(LockType::KeyShare);
     let events_of_runs = db.with_lock_timeout(events_of_runs);
     let mut insert = Query::insert();

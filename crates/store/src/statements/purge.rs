@@ -214,8 +214,8 @@ async fn delete(
     Ok(())
 }
 
-/// Skips those of these runs that are still due although their deletion succeeded, for example
-/// because of a trigger. All others were purged or started again by other callers in the meantime.
+/// Reports as skipped the runs that are still due although the deletion reported no error, for
+/// example because of a trigger. All others were deleted, or started again by other callers.
 async fn skip_undeleted(
     db: &Session<'_, impl Connection>,
     cutoff: i64,

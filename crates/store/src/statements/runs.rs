@@ -24,8 +24,8 @@ pub(crate) async fn get(db: &Session<'_, impl Connection>, run_id: &str) -> Resu
 /// Reads the stored run after a write that changed nothing, to determine the result of the write.
 ///
 /// The query locks the row, which makes it a write on PostgreSQL: with synchronous replication, it
-/// waits until the standby has the row. Otherwise, retrying a write that was interrupted during
-/// that wait would acknowledge a row that no standby has.
+/// waits until the standby has the row. A write may be interrupted while it waits for the standby.
+/// Without the lock, its retry would then acknowledge a row that no standby has.
 pub(crate) async fn confirmed_run(
     db: &Session<'_, impl Connection>,
     run_id: &str,

@@ -91,9 +91,9 @@ async fn start_again(
     }
     match confirmed_run(db, &row.id).await? {
         None => Err(deleted_concurrently()),
-        // A later start has replaced the one that was read. An earlier attempt of this call, whose
-        // answer was lost, may have stored this start before. Storing it now could undo the later
-        // one.
+        // A later start has replaced the one that was read. This start counts as stored before the
+        // later one: an earlier attempt, whose answer was lost, may have stored it. Storing it now
+        // could undo the later one.
         Some(now) if start_values(&now) != start_values(stored) => Ok(()),
         Some(now) if now.finished_at.is_some() => compare_with_finished(row, &now),
         Some(_) => Err(Error::Busy {

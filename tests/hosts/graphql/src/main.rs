@@ -70,7 +70,11 @@ async fn main() -> Result<()> {
     let answer = serde_json::to_value(answer.data)?;
     let expected = json!({"tickets": {"nodes": [{
         "question": "How high is the tide?",
-        "skillRun": {"id": "r", "status": "running", "skillRunLog": {"nodes": [{"payload": r#"{"words":5}"#}]}},
+        "skillRun": {
+            "id": "r",
+            "status": "running",
+            "skillRunLog": {"nodes": [{"payload": r#"{"words":5}"#}]},
+        },
     }]}});
     ensure!(answer == expected, "{answer}");
 

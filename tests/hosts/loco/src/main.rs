@@ -60,7 +60,9 @@ impl Hooks for App {
 fn config(url: &str) -> Result<Config> {
     let config = json!({
         "logger": {"enable": false, "level": "off", "format": "compact"},
-        "server": {"binding": "localhost", "port": 0, "host": "http://localhost", "middlewares": {}},
+        "server": {
+            "binding": "localhost", "port": 0, "host": "http://localhost", "middlewares": {},
+        },
         "database": {
             "uri": url, "enable_logging": false, "min_connections": 1, "max_connections": 1,
             "connect_timeout": 5_000, "idle_timeout": 5_000, "auto_migrate": true,

@@ -143,8 +143,8 @@ fn collection() -> Vec<Value> {
     values.push(many.into());
     values.push((0..10_000).collect());
     values.push(json!({ "k".repeat(100_000): 1 }));
-    // Just below and above the limit: NULs, each of which JSON escapes with six bytes; characters of
-    // four bytes; and plain text.
+    // Just below and above the limit: NULs, each of which JSON escapes with six bytes; characters
+    // of four bytes; and plain text.
     values.push(json!("\0".repeat(MIB / 6)));
     values.push(json!("\0".repeat(MIB / 6 + 1)));
     values.push(json!("😀".repeat(MIB / 4 - 1)));

@@ -59,7 +59,7 @@ struct Inner {
     answered: Notify,
     /// Preserve the order of the calls about a run: only the first call of a lane waits for a slot
     /// in the queue. The queue assigns slots in order, but a caller fills its slot only when it is
-    /// polled. Without lanes, a later call could be sent before that.
+    /// polled. Without lanes, a later call could fill its slot first.
     lanes: Vec<tokio::sync::Mutex<()>>,
 }
 

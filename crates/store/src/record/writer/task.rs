@@ -227,7 +227,8 @@ impl Task {
             Some(connection) => connection,
             None => {
                 // With a lock timeout, a call may have waited for the file's lock instead of a
-                // connection. No other user keeps the task's connection for long.
+                // connection, so its time in the queue doesn't count. No other user keeps the
+                // task's connection for long.
                 let waited = match self.lock_timeout {
                     Some(_) => Duration::ZERO,
                     None => since.elapsed(),
@@ -272,8 +273,8 @@ fn idle_timer() -> Interval {
 
 /// Waits until all callers have given up, plus the grace period.
 ///
-/// A PostgreSQL server may never answer. SQLite always answers, and its statements can't be
-/// interrupted.
+/// A PostgreSQL server may never answer. On SQLite this waits forever: SQLite always answers, and
+/// its statements can't be interrupted.
 async fn all_given_up(connection: &PooledConnection, calls: &mut [Call]) {
     if !backend::has_schemas(connection) {
         return std::future::pending().await;
