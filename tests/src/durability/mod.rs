@@ -7,6 +7,9 @@ mod lifecycle;
 /// What `tracing` sees of calls and statements.
 mod spans;
 
+/// Reads of a SQLite file by the store's own connections.
+mod direct_reads;
+
 /// SQLite's settings, on every connection.
 mod pragmas;
 

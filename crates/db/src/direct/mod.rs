@@ -5,8 +5,8 @@
 //! therefore reads it through connections of its own: a short query runs on the thread of its
 //! caller, and a query that turns out to be long continues on a blocking thread.
 //!
-//! The driver in sqlx 0.9 can't do this, and SeaORM 2.0's own rusqlite driver is synchronous and
-//! excludes sqlx from the same build.
+//! sqlx 0.9 can't do this. `sea-orm-sync` 2.0 can, but as a separate build of SeaORM on an older
+//! SQLite. If either changes, this module may become unnecessary.
 
 mod error;
 mod file;

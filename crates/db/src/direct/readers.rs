@@ -168,10 +168,11 @@ impl Readers {
     fn note_duration(&self, elapsed: Duration) {
         /// A query that takes this long wasn't stopped when its budget was used up.
         const SLOW: Duration = Duration::from_millis(2);
-        const COOLDOWN: Duration = Duration::from_secs(1);
+        /// Limits the time that threads are blocked to a tenth.
+        const COOLDOWN: u32 = 10;
 
         if elapsed > SLOW {
-            *lock(&self.slow_until) = Some(Instant::now() + COOLDOWN);
+            *lock(&self.slow_until) = Some(Instant::now() + COOLDOWN * elapsed);
         }
     }
 

@@ -111,7 +111,7 @@ impl Outcome {
     }
 
     /// The new values of a run that is finished, except for its runtime.
-    pub(crate) fn finish(&self, finished_at: i64) -> ActiveModel {
+    pub(crate) fn finished_columns(&self, finished_at: i64) -> ActiveModel {
         ActiveModel {
             finished_at: Set(Some(finished_at)),
             status: Set(self.status.clone()),

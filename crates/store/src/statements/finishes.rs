@@ -87,7 +87,7 @@ fn update_one(db: &Session<'_, impl Connection>, finish: &Finish) -> UpdateState
     } = finish;
     let runtime = Outcome::runtime(Expr::val(outcome.runtime_seconds), Expr::val(*finished_at));
     let mut update = Entity::update_many()
-        .set(outcome.finish(*finished_at))
+        .set(outcome.finished_columns(*finished_at))
         .col_expr(Column::RuntimeSeconds, runtime)
         .filter(COLUMN.id.eq(run_id))
         .filter(COLUMN.finished_at.is_null())

@@ -8,7 +8,7 @@
 //! A caller that gives up doesn't affect other calls: the task isn't cancelled, and each of its
 //! statements is committed on its own.
 
-mod blocked;
+mod blocked_runs;
 mod group;
 mod task;
 
@@ -30,7 +30,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 
-use self::blocked::Blocked;
+use self::blocked_runs::BlockedRuns;
 use crate::error;
 use crate::record::write::Request;
 use crate::settings::{Settings, Tables};
@@ -53,7 +53,7 @@ struct Inner {
     db: DatabaseConnection,
     lock_timeout: Option<Duration>,
     task: Mutex<Task>,
-    blocked: Arc<Blocked>,
+    blocked: Arc<BlockedRuns>,
     /// The number of calls that wait for an answer.
     calls: AtomicUsize,
     answered: Notify,

@@ -8,7 +8,7 @@ use sea_orm::{ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbErr, ExecRe
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
-use super::blocked::Blocked;
+use super::blocked_runs::BlockedRuns;
 use super::{Answer, Call, Forward, GRACE_PERIOD, Job, group};
 use crate::error;
 use crate::record::write;
@@ -28,7 +28,7 @@ const ROWS_PER_STATISTICS_CHECK: u64 = 10_000;
 pub(super) async fn run(
     db: DatabaseConnection,
     lock_timeout: Option<Duration>,
-    blocked: Arc<Blocked>,
+    blocked: Arc<BlockedRuns>,
     mut queue: mpsc::Receiver<Job>,
 ) {
     let mut task = Task {
@@ -77,7 +77,7 @@ struct Task {
     acquire_timeout: Duration,
     /// How long a call waits while another process locks the whole database.
     lock_timeout: Option<Duration>,
-    blocked: Arc<Blocked>,
+    blocked: Arc<BlockedRuns>,
     connection: Option<PooledConnection>,
     /// One timer for all pauses: a new timer for each pause would cost a system call.
     idle_timer: Interval,

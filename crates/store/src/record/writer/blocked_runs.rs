@@ -19,10 +19,10 @@ use crate::settings::{Session, Settings};
 /// delays only the calls that need the row. They wait for the lock in short statements, so they
 /// don't occupy a connection for long after their callers have given up.
 #[derive(Default)]
-pub(super) struct Blocked(Mutex<HashMap<String, Run>>);
+pub(super) struct BlockedRuns(Mutex<HashMap<String, BlockedRun>>);
 
 #[derive(Default)]
-struct Run {
+struct BlockedRun {
     /// Locked while one of the calls is being written.
     turn: Arc<tokio::sync::Mutex<()>>,
     /// The number of calls that are being written or wait for their turn.
@@ -31,7 +31,7 @@ struct Run {
     until: Option<Instant>,
 }
 
-impl Run {
+impl BlockedRun {
     /// How long a row counts as locked after the last call gave up, in case its caller retries.
     const COOLDOWN: Duration = Duration::from_secs(5);
 
@@ -40,9 +40,9 @@ impl Run {
     }
 }
 
-impl Blocked {
+impl BlockedRuns {
     pub(super) fn has(&self, run_id: &str) -> bool {
-        self.runs().get(run_id).is_some_and(Run::is_blocked)
+        self.runs().get(run_id).is_some_and(BlockedRun::is_blocked)
     }
 
     /// Writes a call when it is its turn among the calls about its run. Like a group, it continues
@@ -74,7 +74,7 @@ impl Blocked {
         let mut runs = self.runs();
         runs.retain(|_, run| run.is_blocked());
         let run = runs.entry(run_id.to_owned()).or_default();
-        run.until = Some(Instant::now() + Run::COOLDOWN);
+        run.until = Some(Instant::now() + BlockedRun::COOLDOWN);
     }
 
     fn enter(self: &Arc<Self>, run_id: &str) -> Visit {
@@ -90,14 +90,14 @@ impl Blocked {
         }
     }
 
-    fn runs(&self) -> MutexGuard<'_, HashMap<String, Run>> {
+    fn runs(&self) -> MutexGuard<'_, HashMap<String, BlockedRun>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One call about a blocked run.
 struct Visit {
-    blocked: Arc<Blocked>,
+    blocked: Arc<BlockedRuns>,
     run_id: String,
     turn: Arc<tokio::sync::Mutex<()>>,
     /// Whether the row was locked at the last attempt; initially true.
@@ -145,7 +145,9 @@ impl Drop for Visit {
         let mut runs = self.blocked.runs();
         if let Some(run) = runs.get_mut(&self.run_id) {
             run.calls -= 1;
-            run.until = self.is_locked.then(|| Instant::now() + Run::COOLDOWN);
+            run.until = self
+                .is_locked
+                .then(|| Instant::now() + BlockedRun::COOLDOWN);
         }
     }
 }

@@ -1,0 +1,274 @@
+use std::time::{Duration, Instant};
+
+use runtrail_audit::{ErrorKind, Page, PagedStorage, RunFilter, RunQuery, Storage};
+use runtrail_db::{
+    Connection, Cost, DatabaseOptions, DriverErrorKind, Pool, Session, Timing, closing_deadline,
+};
+use runtrail_store::AuditStore;
+use sea_orm::{DbBackend, Statement};
+use tokio::time::{sleep, timeout};
+
+use crate::fixture::*;
+
+/// A query that never ends.
+const ENDLESS: &str = "WITH RECURSIVE numbers (number) AS (
+    SELECT 1 UNION ALL SELECT number + 1 FROM numbers
+) SELECT number FROM numbers WHERE number < 0";
+
+/// Longer than a call needs on a busy machine.
+const LONG: Duration = Duration::from_secs(30);
+
+fn statement(sql: &str) -> Statement {
+    Statement::from_string(DbBackend::Sqlite, sql)
+}
+
+async fn readers(options: &DatabaseOptions) -> Pool {
+    options.open_readers().await.unwrap().unwrap()
+}
+
+/// Inserts this many runs, none of which a filter for their tokens matches.
+async fn insert_runs(database: &TestDatabase, runs: usize) {
+    let db = database.connection().await;
+    let sql = format!(
+        "WITH RECURSIVE numbers (number) AS (
+            SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < {runs}
+        ) INSERT INTO skill_runs SELECT 'r' || number, 'skill', 'caller', '', NULL, number, NULL,
+            'running', 0, 0.0, 0, 0, 0, '{{}}', '', '' FROM numbers"
+    );
+    execute(&db, &sql).await;
+}
+
+/// Runs a test on a runtime with a single thread, beside a task that measures for how long the
+/// thread was occupied. Returns the longest such time.
+fn longest_stall(test: impl AsyncFnOnce() + Send + 'static) -> Duration {
+    let on_own_thread = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut longest = Duration::ZERO;
+        runtime.block_on(async {
+            let measure = async {
+                let mut last = Instant::now();
+                loop {
+                    tokio::task::yield_now().await;
+                    longest = longest.max(last.elapsed());
+                    last = Instant::now();
+                }
+            };
+            tokio::select! {
+                () = test() => {}
+                () = measure => {}
+            }
+        });
+        longest
+    });
+    on_own_thread.join().unwrap()
+}
+
+#[test]
+fn a_query_that_takes_long_does_not_occupy_the_thread_of_its_caller() {
+    on_database(Backend::Sqlite, async |database| {
+        let store = database.store().await;
+        insert_runs(database, 300_000).await;
+        let (sender, duration) = std::sync::mpsc::channel();
+        let stall = longest_stall(async move || {
+            store.get_run("r1").await.unwrap();
+            let begun = Instant::now();
+            // No index has the tokens, so this list reads all runs, although its limit is small.
+            let none = RunQuery::new().total_tokens(1..=2);
+            let page = runtrail_audit::PageRequest::first(1);
+            let page = store.page_runs(&none, runtrail_audit::ListOrder::NewestFirst, &page);
+            assert!(page.await.unwrap().items.is_empty());
+            sender.send(begun.elapsed()).unwrap();
+        });
+        let duration = duration.recv().unwrap();
+        assert!(
+            stall < duration / 2,
+            "the query took {duration:?} and occupied the thread for {stall:?}"
+        );
+    });
+}
+
+#[test]
+fn many_short_queries_let_other_tasks_run() {
+    on_database(Backend::Sqlite, async |database| {
+        let store = database.store().await;
+        insert_runs(database, 1_000).await;
+        let (sender, duration) = std::sync::mpsc::channel();
+        let stall = longest_stall(async move || {
+            let begun = Instant::now();
+            for _ in 0..2_000 {
+                store.get_run("r1").await.unwrap();
+                let filter = RunFilter::new().skill("skill");
+                let runs = store.list_runs_filtered(&filter, Page::first(50)).await;
+                assert_eq!(runs.unwrap().len(), 50);
+            }
+            sender.send(begun.elapsed()).unwrap();
+        });
+        let duration = duration.recv().unwrap();
+        assert!(
+            stall < duration / 2,
+            "the queries took {duration:?} and occupied the thread for {stall:?}"
+        );
+    });
+}
+
+#[test]
+fn a_query_whose_caller_gives_up_is_stopped() {
+    on_database(Backend::Sqlite, async |database| {
+        database.store().await.close().await.unwrap();
+        let options = DatabaseOptions::new(database.url()).max_connections(1);
+        let readers = readers(&options).await;
+        for cost in [Cost::Short, Cost::Long] {
+            let endless = readers.rows(statement(ENDLESS), cost);
+            timeout(Duration::from_millis(100), endless)
+                .await
+                .unwrap_err();
+            // The only connection is free again.
+            let next = readers.rows(statement("SELECT 1"), cost);
+            let rows = timeout(LONG, next).await.unwrap().unwrap();
+            assert_eq!(rows[0].get::<i64>(0).unwrap(), 1);
+        }
+    });
+}
+
+#[test]
+fn a_deadline_stops_a_query() {
+    on_database(Backend::Sqlite, async |database| {
+        database.store().await.close().await.unwrap();
+        let options = DatabaseOptions::new(database.url()).max_connections(1);
+        let readers = readers(&options).await;
+        let timing = Timing {
+            call_timeout: Some(Duration::from_millis(100)),
+            ..Timing::default()
+        };
+        let session = Session::new(&readers, &timing);
+        let endless = sea_orm::sea_query::Query::select()
+            .expr(sea_orm::sea_query::Expr::cust(format!("({ENDLESS})")))
+            .take();
+        assert_kind(session.fetch(&endless).await.map(drop), ErrorKind::Timeout);
+        let next = readers.rows(statement("SELECT 1"), Cost::Short);
+        timeout(LONG, next).await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn closing_reports_a_query_that_does_not_end() {
+    on_database(Backend::Sqlite, async |database| {
+        database.store().await.close().await.unwrap();
+        let readers = readers(&DatabaseOptions::new(database.url())).await;
+        let endless = {
+            let readers = readers.clone();
+            tokio::spawn(async move { readers.rows(statement(ENDLESS), Cost::Long).await })
+        };
+        sleep(Duration::from_millis(100)).await;
+        let deadline = closing_deadline(Some(Duration::from_millis(100)));
+        assert_kind(readers.close(deadline).await, ErrorKind::Timeout);
+        assert!(
+            readers
+                .rows(statement("SELECT 1"), Cost::Short)
+                .await
+                .is_err()
+        );
+        endless.abort();
+        let deadline = closing_deadline(Some(LONG));
+        readers.close(deadline).await.unwrap_or_default();
+    });
+}
+
+#[test]
+fn a_query_waits_for_a_lock_without_occupying_a_thread() {
+    on_database(Backend::Sqlite, async |database| {
+        let store = database.store().await;
+        store.start_run(&running("r")).await.unwrap();
+        store.close().await.unwrap();
+        let options = DatabaseOptions::new(database.url());
+        let patient = readers(&options).await;
+        let impatient = readers(&options.busy_timeout(Duration::from_millis(100))).await;
+        // In this mode no other connection can read either.
+        let db = database.connection().await;
+        execute(&db, "PRAGMA locking_mode = EXCLUSIVE").await;
+        execute(&db, "BEGIN EXCLUSIVE").await;
+
+        let count = || statement("SELECT COUNT(*) FROM skill_runs");
+        let err = impatient.rows(count(), Cost::Short).await.unwrap_err();
+        assert_eq!(DriverErrorKind::of(&err), DriverErrorKind::Busy);
+
+        let reading = std::thread::spawn(move || {
+            longest_stall(async move || {
+                let rows = patient.rows(count(), Cost::Short).await.unwrap();
+                assert_eq!(rows[0].get::<i64>(0).unwrap(), 1);
+            })
+        });
+        let locked_for = Duration::from_millis(500);
+        sleep(locked_for).await;
+        assert!(!reading.is_finished());
+        db.close().await.unwrap();
+        let stall = reading.join().unwrap();
+        assert!(
+            stall < locked_for / 2,
+            "the thread was occupied for {stall:?}"
+        );
+    });
+}
+
+#[test]
+fn a_reader_between_two_chunks_does_not_let_the_write_ahead_log_grow() {
+    use futures_util::StreamExt;
+    use runtrail_audit::{BulkStorage, ListOrder};
+
+    on_database(Backend::Sqlite, async |database| {
+        let store = database.store().await;
+        insert_runs(database, 1_000).await;
+        let mut runs = store.stream_runs(&RunFilter::new(), ListOrder::OldestFirst, Page::ALL);
+        runs.next().await.unwrap().unwrap();
+        // The first column is 1 if a reader prevents the checkpoint.
+        let db = database.connection().await;
+        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+        assert_eq!(fetch::<i64>(&db, checkpoint).await, [0]);
+        assert_eq!(runs.count().await, 999);
+    });
+}
+
+#[test]
+fn files_with_unusual_names_are_read() {
+    on_database(Backend::Sqlite, async |database| {
+        let folder = database.file().parent().unwrap().to_owned();
+        for name in [
+            "a b", "100%", "%41", "what?", "#1", "äöü", "file:x", "a&b=c",
+        ] {
+            let file = folder.join(name);
+            let encoded = name.replace('%', "%25").replace('?', "%3F");
+            let url = format!("sqlite://{}/{encoded}", folder.display());
+            let store = AuditStore::connect(format!("{url}?mode=rwc"))
+                .await
+                .unwrap();
+            store.initialize().await.unwrap();
+            store.start_run(&running("r")).await.unwrap();
+            store.get_run("r").await.unwrap();
+            store.close().await.unwrap();
+            assert!(file.exists(), "{name}");
+            for parameters in ["mode=ro", "immutable=1"] {
+                let url = format!("{url}?{parameters}");
+                let store = AuditStore::connect(DatabaseOptions::new(url).read_only()).await;
+                let store = store.unwrap();
+                assert_eq!(store.get_run("r").await.unwrap().id, "r", "{name}");
+                store.close().await.unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn both_ways_of_reading_use_one_copy_of_sqlite() {
+    on_database(Backend::Sqlite, async |database| {
+        database.store().await.close().await.unwrap();
+        let readers = readers(&DatabaseOptions::new(database.url())).await;
+        let version = "SELECT sqlite_version() || sqlite_source_id()";
+        let rows = readers.rows(statement(version), Cost::Short).await.unwrap();
+        let db = database.connection().await;
+        let by_driver: Vec<String> = fetch(&db, version).await;
+        assert_eq!(rows[0].get::<String>(0).unwrap(), by_driver[0]);
+    });
+}
