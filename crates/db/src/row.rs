@@ -133,7 +133,10 @@ impl Row {
             #[cfg(feature = "sqlite")]
             Source::Driver(row) => is_text(row, column),
             #[cfg(not(feature = "sqlite"))]
-            Source::Driver(_) => false,
+            Source::Driver(_) => {
+                let _ = column;
+                false
+            }
             #[cfg(feature = "sqlite")]
             Source::Direct(row) => row.is_text(column),
         }
