@@ -127,7 +127,8 @@ impl DatabaseOptions {
     ///
     /// One additional connection writes: on SQLite it executes all writes, on PostgreSQL the
     /// store's group commits. With a maximum of 1, the store opens exactly one connection to
-    /// PostgreSQL, for roles that are limited to one, and doesn't group commits.
+    /// PostgreSQL, for roles that are limited to one, and doesn't group commits. On SQLite, another
+    /// connection checks the schema, and is closed after a minute.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections.clamp(1, 10_000);
         self

@@ -53,25 +53,30 @@ impl DatabaseOptions {
 
     /// Opens a pool that only reads a file that another pool writes.
     pub(crate) async fn open_file_readers(&self) -> Result<Pool> {
-        /// The driver's connections are needed for a moment, to check the schema.
-        const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+        /// The driver's connection is needed for a moment, to check the schema.
+        const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
         let access = Access::ReadAlongsideWriter;
         let mut options = self.pool_options();
         if self.reads_directly() {
-            options.connect_lazy(true).idle_timeout(IDLE_TIMEOUT);
+            options
+                .max_connections(1)
+                .connect_lazy(true)
+                .idle_timeout(IDLE_TIMEOUT);
         }
         let db = self.open_file(options, access, self.busy_timeout).await?;
         self.pool_of_readers(db, access)
     }
 
     fn pool_of_readers(&self, db: DatabaseConnection, access: Access) -> Result<Pool> {
-        let Some(path) = self.url.sqlite()?.file().filter(|_| self.reads_directly()) else {
+        let url = self.url.sqlite()?;
+        let Some(path) = url.file().filter(|_| self.reads_directly()) else {
             return Ok(Pool::own(db, self.abandoned.clone()));
         };
         let file = ReadableFile {
             path: path.to_owned(),
             access,
+            is_immutable: url.is_immutable || access == Access::ReadImmutable,
             durability: self.durability,
         };
         Ok(Pool::direct(db, Readers::new(file, self)))

@@ -19,7 +19,7 @@ enum Source {
 }
 
 /// A position, or the name of a column.
-pub trait RowIndex: ColIdx {
+pub trait RowIndex: ColIdx + sealed::Sealed {
     /// Returns the position among these names.
     #[cfg(feature = "sqlite")]
     #[doc(hidden)]
@@ -41,7 +41,11 @@ impl RowIndex for &str {
 }
 
 /// A type of value that a row may contain.
-pub trait RowValue: TryGetable {
+pub trait RowValue: TryGetable + sealed::Sealed {
+    /// The type's name in SQLite.
+    #[doc(hidden)]
+    const SQLITE_TYPE: &str;
+
     /// Converts a value that SQLite has stored; `None` if its type doesn't match.
     #[cfg(feature = "sqlite")]
     #[doc(hidden)]
@@ -49,6 +53,8 @@ pub trait RowValue: TryGetable {
 }
 
 impl RowValue for i64 {
+    const SQLITE_TYPE: &str = "INTEGER";
+
     #[cfg(feature = "sqlite")]
     fn from_cell(cell: Cell) -> Option<Self> {
         match cell {
@@ -59,6 +65,8 @@ impl RowValue for i64 {
 }
 
 impl RowValue for f64 {
+    const SQLITE_TYPE: &str = "REAL";
+
     #[cfg(feature = "sqlite")]
     fn from_cell(cell: Cell) -> Option<Self> {
         match cell {
@@ -69,6 +77,8 @@ impl RowValue for f64 {
 }
 
 impl RowValue for String {
+    const SQLITE_TYPE: &str = "TEXT";
+
     #[cfg(feature = "sqlite")]
     fn from_cell(cell: Cell) -> Option<Self> {
         match cell {
@@ -79,6 +89,8 @@ impl RowValue for String {
 }
 
 impl RowValue for Vec<u8> {
+    const SQLITE_TYPE: &str = "BLOB";
+
     #[cfg(feature = "sqlite")]
     fn from_cell(cell: Cell) -> Option<Self> {
         match cell {
@@ -90,6 +102,8 @@ impl RowValue for Vec<u8> {
 }
 
 impl<T: RowValue> RowValue for Option<T> {
+    const SQLITE_TYPE: &str = T::SQLITE_TYPE;
+
     #[cfg(feature = "sqlite")]
     fn from_cell(cell: Cell) -> Option<Self> {
         match cell {
@@ -97,6 +111,18 @@ impl<T: RowValue> RowValue for Option<T> {
             cell => T::from_cell(cell).map(Some),
         }
     }
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for usize {}
+    impl Sealed for &str {}
+    impl Sealed for i64 {}
+    impl Sealed for f64 {}
+    impl Sealed for String {}
+    impl Sealed for Vec<u8> {}
+    impl<T: Sealed> Sealed for Option<T> {}
 }
 
 impl Row {

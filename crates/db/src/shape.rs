@@ -45,26 +45,27 @@ impl Shape {
             false => &self.text,
         };
         let values = Values(values.into_iter().collect());
-        // Debug builds build each statement again, to compare it.
-        if let Some((built_for, sql)) = text.get()
-            && *built_for == backend
-            && !cfg!(debug_assertions)
-        {
-            return Ok(ShapedStatement(Statement {
-                sql: sql.clone(),
-                values: Some(values),
-                db_backend: backend,
-            }));
-        }
-        let built = build()?.build(&backend);
-        debug_assert_eq!(built.values, Some(values), "{}", built.sql);
-        let (built_for, sql) = text.get_or_init(|| (backend, built.sql.clone()));
-        debug_assert!(
-            *built_for != backend || *sql == built.sql,
-            "{sql}\n{}",
-            built.sql
-        );
-        Ok(ShapedStatement(built))
+        let known = text.get().filter(|(built_for, _)| *built_for == backend);
+        let sql = match known {
+            Some((_, sql)) if !cfg!(debug_assertions) => sql.clone(),
+            // Debug builds build each statement again, to compare it.
+            _ => {
+                let built = build()?.build(&backend);
+                debug_assert_eq!(built.values.as_ref(), Some(&values), "{}", built.sql);
+                let (built_for, sql) = text.get_or_init(|| (backend, built.sql.clone()));
+                debug_assert!(
+                    *built_for != backend || *sql == built.sql,
+                    "{sql}\n{}",
+                    built.sql
+                );
+                known.map_or(built.sql, |(_, sql)| sql.clone())
+            }
+        };
+        Ok(ShapedStatement(Statement {
+            sql,
+            values: Some(values),
+            db_backend: backend,
+        }))
     }
 }
 

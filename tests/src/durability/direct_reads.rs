@@ -22,8 +22,15 @@ fn statement(sql: &str) -> Statement {
     Statement::from_string(DbBackend::Sqlite, sql)
 }
 
+/// Opens the connections that read, one of which has already been used: the first query of a
+/// connection never runs on the thread of its caller.
 async fn readers(options: &DatabaseOptions) -> Pool {
-    options.open_readers().await.unwrap().unwrap()
+    let readers = options.open_readers().await.unwrap().unwrap();
+    readers
+        .rows(statement("SELECT 1"), Cost::Short)
+        .await
+        .unwrap();
+    readers
 }
 
 /// Inserts this many runs, none of which a filter for their tokens matches.
@@ -171,9 +178,14 @@ fn closing_reports_a_query_that_does_not_end() {
                 .await
                 .is_err()
         );
+        // It is still not closed, and is once the query has been stopped.
+        let deadline = closing_deadline(Some(Duration::from_millis(100)));
+        assert_kind(readers.close(deadline).await, ErrorKind::Timeout);
         endless.abort();
         let deadline = closing_deadline(Some(LONG));
-        readers.close(deadline).await.unwrap_or_default();
+        let close = || readers.close(deadline);
+        let (one, other) = futures_util::join!(close(), close());
+        one.and(other).unwrap();
     });
 }
 
@@ -183,12 +195,12 @@ fn a_query_waits_for_a_lock_without_occupying_a_thread() {
         let store = database.store().await;
         store.start_run(&running("r")).await.unwrap();
         store.close().await.unwrap();
+        // Without the write-ahead log, a writer keeps others from reading.
+        let db = database.connection().await;
+        execute(&db, "PRAGMA journal_mode = DELETE").await;
         let options = DatabaseOptions::new(database.url());
         let patient = readers(&options).await;
         let impatient = readers(&options.busy_timeout(Duration::from_millis(100))).await;
-        // In this mode no other connection can read either.
-        let db = database.connection().await;
-        execute(&db, "PRAGMA locking_mode = EXCLUSIVE").await;
         execute(&db, "BEGIN EXCLUSIVE").await;
 
         let count = || statement("SELECT COUNT(*) FROM skill_runs");
@@ -240,21 +252,30 @@ fn files_with_unusual_names_are_read() {
         ] {
             let file = folder.join(name);
             let encoded = name.replace('%', "%25").replace('?', "%3F");
-            let url = format!("sqlite://{}/{encoded}", folder.display());
-            let store = AuditStore::connect(format!("{url}?mode=rwc"))
-                .await
-                .unwrap();
+            let url = |slash: &str, parameters: &str| {
+                format!(
+                    "sqlite://{slash}{}/{encoded}?{parameters}",
+                    folder.display()
+                )
+            };
+            let store = AuditStore::connect(url("", "mode=rwc")).await.unwrap();
             store.initialize().await.unwrap();
             store.start_run(&running("r")).await.unwrap();
             store.get_run("r").await.unwrap();
             store.close().await.unwrap();
             assert!(file.exists(), "{name}");
-            for parameters in ["mode=ro", "immutable=1"] {
-                let url = format!("{url}?{parameters}");
-                let store = AuditStore::connect(DatabaseOptions::new(url).read_only()).await;
-                let store = store.unwrap();
-                assert_eq!(store.get_run("r").await.unwrap().id, "r", "{name}");
-                store.close().await.unwrap();
+            for parameters in ["mode=ro", "mode=ro&immutable=1", "immutable=1"] {
+                // A path may begin with two slashes.
+                for slash in ["", "/"] {
+                    let url = url(slash, parameters);
+                    let store = AuditStore::connect(&url).await.unwrap();
+                    assert_eq!(store.get_run("r").await.unwrap().id, "r", "{url}");
+                    let log = folder.join(format!("{name}-wal"));
+                    let is_immutable = parameters.contains("immutable");
+                    assert!(!is_immutable || !log.exists(), "{url}");
+                    store.close().await.unwrap();
+                    assert!(!log.exists(), "{url}");
+                }
             }
         }
     });

@@ -42,6 +42,7 @@ pub trait Connection: ConnectionTrait + Send + fmt::Debug + sealed::Sealed {
 
 /// How long a query is expected to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Cost {
     /// Usually less than a millisecond, as for a page of a list.
     Short,

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::Durability;
@@ -12,6 +12,7 @@ use crate::sqlite_file::JOURNAL_SIZE_LIMIT;
 pub(crate) struct ReadableFile {
     pub(crate) path: PathBuf,
     pub(crate) access: Access,
+    pub(crate) is_immutable: bool,
     pub(crate) durability: Durability,
 }
 
@@ -24,12 +25,12 @@ impl ReadableFile {
         };
         // No two threads use a connection at the same time.
         let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = match self.access {
-            Access::ReadImmutable => Connection::open_with_flags(
+        let connection = match self.is_immutable {
+            true => Connection::open_with_flags(
                 immutable_uri(&self.path),
                 flags | OpenFlags::SQLITE_OPEN_URI,
             )?,
-            _ => Connection::open_with_flags(&self.path, flags)?,
+            false => Connection::open_with_flags(&self.path, flags)?,
         };
         connection.busy_timeout(std::time::Duration::ZERO)?;
         // The last connection to a file in WAL mode writes the log back when it closes.
@@ -49,6 +50,8 @@ impl ReadableFile {
         )?;
         connection.pragma_update(None, "query_only", "ON")?;
         connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+        // Loads the schema and the planner's statistics, which must not be interrupted.
+        connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(connection)
     }
 }
@@ -56,17 +59,9 @@ impl ReadableFile {
 /// The number of statements that a connection keeps prepared; a store has fewer shapes of queries.
 pub(super) const PREPARED_STATEMENTS: usize = 100;
 
-fn immutable_uri(file: &Path) -> PathBuf {
-    /// Everything but what separates folders; the characters that matter are `?`, `#` and `%`.
-    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-        .remove(b'/')
-        .remove(b'.')
-        .remove(b'-')
-        .remove(b'_');
-
-    match file.to_str() {
-        Some(path) => format!("file:{}?immutable=1", utf8_percent_encode(path, ESCAPED)).into(),
-        // The path came from a URL, which is UTF-8.
-        None => file.into(),
-    }
+fn immutable_uri(file: &Path) -> String {
+    // The path came from a URL, so it is UTF-8.
+    let path = file.to_string_lossy();
+    let escaped = utf8_percent_encode(&path, NON_ALPHANUMERIC);
+    format!("file:{escaped}?immutable=1")
 }

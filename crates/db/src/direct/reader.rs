@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ToSql};
+use rusqlite::{Connection, StatementStatus, ToSql};
 use sea_orm::{Statement, Value};
 
 use super::file::{PREPARED_STATEMENTS, ReadableFile};
@@ -20,6 +20,8 @@ pub(super) struct Reader {
     names: HashMap<String, Arc<Names>>,
     /// The number of the last query.
     query: u64,
+    /// Whether a query was stopped while SQLite may have been loading the schema.
+    is_suspect: bool,
 }
 
 /// Stops a connection's query when its time is over or its caller has given up.
@@ -71,6 +73,7 @@ impl Reader {
             guard,
             names: HashMap::new(),
             query: 0,
+            is_suspect: false,
         })
     }
 
@@ -80,6 +83,13 @@ impl Reader {
             guard: Arc::clone(&self.guard),
             query: self.query + 1,
         }
+    }
+
+    /// Whether the connection must not be used again. When SQLite loads a changed schema, it also
+    /// loads the planner's statistics. It ignores an interruption of that, and would never load
+    /// them again.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.is_suspect
     }
 
     /// Fetches all rows of a query. Stops with an error when the budget is used up.
@@ -95,9 +105,11 @@ impl Reader {
         self.guard.stop_at.store(stop_at, Ordering::Relaxed);
         self.guard.query.store(self.query, Ordering::Relaxed);
 
+        // Reset below, unless an error leaves this function first.
+        self.is_suspect = true;
         let mut prepared = self.connection.prepare_cached(&statement.sql)?;
-        let names = match self.names.get(&statement.sql) {
-            Some(names) => Arc::clone(names),
+        let (names, is_new) = match self.names.get(&statement.sql) {
+            Some(names) => (Arc::clone(names), false),
             None => {
                 let names = prepared.column_names().into_iter();
                 let names: Arc<Names> = names.map(Into::into).collect();
@@ -105,24 +117,31 @@ impl Reader {
                     self.names.clear();
                 }
                 self.names.insert(statement.sql.clone(), Arc::clone(&names));
-                names
+                (names, true)
             }
         };
-        for (index, value) in statement
-            .values
-            .iter()
-            .flat_map(|values| &values.0)
-            .enumerate()
-        {
+        let values = statement.values.iter().flat_map(|values| &values.0);
+        for (index, value) in values.enumerate() {
             prepared.raw_bind_parameter(index + 1, Bound(value))?;
         }
-        let mut rows = prepared.raw_query();
-        let mut fetched = Vec::new();
-        while let Some(row) = rows.next()? {
-            fetched.push(DirectRow::read(&names, row)?.into());
-        }
-        Ok(fetched)
+        let loads = prepared.get_status(StatementStatus::RePrepare);
+        let fetched = fetch_rows(&mut prepared, &names);
+        let has_loaded = is_new || prepared.get_status(StatementStatus::RePrepare) != loads;
+        self.is_suspect = has_loaded && fetched.is_err();
+        fetched
     }
+}
+
+fn fetch_rows(
+    prepared: &mut rusqlite::Statement<'_>,
+    names: &Arc<Names>,
+) -> rusqlite::Result<Vec<Row>> {
+    let mut rows = prepared.raw_query();
+    let mut fetched = Vec::new();
+    while let Some(row) = rows.next()? {
+        fetched.push(DirectRow::read(names, row)?.into());
+    }
+    Ok(fetched)
 }
 
 /// The time since the first call, in nanoseconds.

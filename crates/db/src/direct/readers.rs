@@ -3,19 +3,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlxError, Statement};
+use sea_orm::{ConnAcquireErr, DbErr, Statement};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::spawn_blocking;
 use tokio::time::{error::Elapsed, sleep, timeout, timeout_at};
 use tracing::{Level, event};
 
 use super::file::ReadableFile;
 use super::reader::Reader;
-use super::{error, pace};
+use super::{error, pace, thread};
 use crate::{Cost, DatabaseOptions, Row};
 
 /// How long a query may run on the thread of its caller.
 const BUDGET: Duration = Duration::from_millis(1);
+
+/// The number of calls at a time; never reached.
+const MAX_CALLS: u32 = u32::MAX >> 4;
 
 /// The connections that read a SQLite file.
 pub(crate) struct Readers {
@@ -25,10 +27,15 @@ pub(crate) struct Readers {
     /// How long a query waits for another process's lock.
     busy_timeout: Duration,
     logs_statements: bool,
+    /// One per connection.
     permits: Arc<Semaphore>,
+    /// One per call, so that `close` can wait for all of them.
+    calls: Semaphore,
     /// The most recently used connection is last, and is reused first.
     idle: Mutex<Vec<Reader>>,
-    is_closed: AtomicBool,
+    is_closing: AtomicBool,
+    /// Whether `close` has completed. Locked while one of its callers closes the connections.
+    is_closed: tokio::sync::Mutex<bool>,
     /// Until then, no query runs on the thread of its caller.
     slow_until: Mutex<Option<Instant>>,
 }
@@ -49,8 +56,10 @@ impl Readers {
             busy_timeout: options.busy_timeout,
             logs_statements: options.logs_statements,
             permits: Arc::new(Semaphore::new(options.max_connections as usize)),
+            calls: Semaphore::new(MAX_CALLS as usize),
             idle: Mutex::default(),
-            is_closed: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
+            is_closed: tokio::sync::Mutex::default(),
             slow_until: Mutex::default(),
         }
     }
@@ -64,6 +73,11 @@ impl Readers {
         const MIN_DELAY: Duration = Duration::from_millis(1);
         const MAX_DELAY: Duration = Duration::from_millis(50);
 
+        let call = self.calls.try_acquire();
+        let _call = match call {
+            Ok(call) if !self.is_closing.load(Ordering::Acquire) => call,
+            _ => return Err(closed()),
+        };
         let mut statement_log = self.logs_statements.then(|| StatementLog::new(&statement));
         let statement = Arc::new(statement);
         let started = Instant::now();
@@ -90,7 +104,7 @@ impl Readers {
     ) -> Result<Vec<Row>, Failure> {
         pace::take_turns().await;
         let permit = self.permit().await.map_err(Failure::Final)?;
-        let reader = match self.pop_idle() {
+        let (reader, permit) = match self.pop_idle() {
             Some(mut reader) if cost == Cost::Short && !self.is_slow() => {
                 let started = Instant::now();
                 let rows = reader.fetch(statement, Some(BUDGET));
@@ -98,29 +112,36 @@ impl Readers {
                 pace::add(elapsed);
                 self.note_duration(elapsed);
                 match rows {
-                    Err(err) if error::is_interrupted(&err) => reader,
+                    Err(err) if error::is_interrupted(&err) && !reader.is_suspect() => {
+                        (reader, permit)
+                    }
+                    Err(err) if error::is_interrupted(&err) => self.open(permit).await?,
                     rows => {
                         self.put_back(reader);
                         return rows.map_err(failure);
                     }
                 }
             }
-            Some(reader) => reader,
-            None => self.open().await?,
+            Some(reader) => (reader, permit),
+            None => self.open(permit).await?,
         };
-        self.fetch_on_blocking_thread(permit, reader, Arc::clone(statement))
+        self.fetch_on_thread(permit, reader, Arc::clone(statement))
             .await
     }
 
-    async fn open(&self) -> Result<Reader, Failure> {
+    /// Opens a connection. The permit is returned with it, or when opening has failed, even if this
+    /// future is dropped.
+    async fn open(
+        &self,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(Reader, OwnedSemaphorePermit), Failure> {
         let file = self.file.clone();
-        let opened = spawn_blocking(move || Reader::open(&file)).await;
-        let opened = opened.map_err(|_| Failure::Final(task_ended()))?;
-        opened.map_err(failure)
+        let open = move || Ok((Reader::open(&file).map_err(failure)?, permit));
+        thread::run(open).await.map_err(Failure::Final)?
     }
 
-    /// Runs a query on a thread for blocking work. Stops it when this future is dropped.
-    async fn fetch_on_blocking_thread(
+    /// Runs a query on a separate thread. Stops it when this future is dropped.
+    async fn fetch_on_thread(
         self: &Arc<Self>,
         permit: OwnedSemaphorePermit,
         mut reader: Reader,
@@ -128,34 +149,28 @@ impl Readers {
     ) -> Result<Vec<Row>, Failure> {
         let readers = Arc::clone(self);
         let stop = reader.stop_next_on_drop();
-        let task = spawn_blocking(move || {
+        let result = thread::run(move || {
             let rows = reader.fetch(&statement, None);
             readers.put_back(reader);
             drop(permit);
             rows.map_err(failure)
         });
-        let result = task.await;
+        let result = result.await;
         // The query has ended, so this stops nothing.
         drop(stop);
-        result.unwrap_or_else(|_| Err(Failure::Final(task_ended())))
+        result.map_err(Failure::Final)?
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, DbErr> {
-        let closed = || DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed);
-        if self.is_closed.load(Ordering::Relaxed) {
-            return Err(closed());
-        }
         // A permit is usually free, and a timer would cost as much as a short query.
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(permit);
         }
-        timeout(
-            self.acquire_timeout,
-            Arc::clone(&self.permits).acquire_owned(),
-        )
-        .await
-        .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?
-        .map_err(|_| closed())
+        let acquired = Arc::clone(&self.permits).acquire_owned();
+        timeout(self.acquire_timeout, acquired)
+            .await
+            .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?
+            .map_err(|_| closed())
     }
 
     /// Whether the disk or the machine was slow recently: then a query may block its thread for
@@ -181,22 +196,31 @@ impl Readers {
     }
 
     fn put_back(&self, reader: Reader) {
-        if !self.is_closed.load(Ordering::Relaxed) {
+        if !reader.is_suspect() {
             lock(&self.idle).push(reader);
         }
     }
 
-    /// Refuses further queries, then closes the connections once the running ones have ended.
+    /// Refuses further queries, then closes the connections once the pending ones have ended.
     pub(crate) async fn close(&self, deadline: tokio::time::Instant) -> Result<(), Elapsed> {
-        self.is_closed.store(true, Ordering::Relaxed);
-        let all = timeout_at(deadline, self.permits.acquire_many(self.connections)).await;
-        self.permits.close();
-        let idle = std::mem::take(&mut *lock(&self.idle));
-        // Closing the last connection to a file writes the log back.
-        let closed = spawn_blocking(move || drop(idle));
-        // Fails only if the runtime shuts down, which drops the connections too.
-        let _ = timeout_at(deadline, closed).await?;
-        all.map(drop)
+        self.is_closing.store(true, Ordering::Release);
+        let close = async {
+            let mut is_closed = self.is_closed.lock().await;
+            if *is_closed {
+                return;
+            }
+            let calls = self.calls.acquire_many(MAX_CALLS).await;
+            // A call that was dropped may still have a connection.
+            let connections = self.permits.acquire_many(self.connections).await;
+            let idle = std::mem::take(&mut *lock(&self.idle));
+            // Closing the last connection to a file writes the log back. If there is no thread for
+            // this, they are closed here.
+            let _ = thread::run(move || drop(idle)).await;
+            self.permits.close();
+            *is_closed = true;
+            drop((calls, connections));
+        };
+        timeout_at(deadline, close).await
     }
 }
 
@@ -229,9 +253,8 @@ fn failure(err: rusqlite::Error) -> Failure {
     }
 }
 
-/// The runtime is shutting down, or the query has panicked.
-fn task_ended() -> DbErr {
-    DbErr::Conn(RuntimeErr::SqlxError(Arc::new(SqlxError::WorkerCrashed)))
+fn closed() -> DbErr {
+    DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)
 }
 
 /// Logs a statement like SeaORM's driver, when it is dropped.

@@ -1,4 +1,3 @@
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
@@ -69,13 +68,13 @@ impl DirectRow {
 
     pub(crate) fn get<T: RowValue>(&self, column: impl RowIndex) -> Result<T, DbErr> {
         let cell = &self.cells[self.position(column)?];
-        convert(column, cell.clone())
+        convert(cell.clone())
     }
 
     pub(crate) fn take<T: RowValue>(&mut self, column: impl RowIndex) -> Result<T, DbErr> {
         let position = self.position(column)?;
         let cell = std::mem::replace(&mut self.cells[position], Cell::Null);
-        convert(column, cell)
+        convert(cell)
     }
 
     pub(crate) fn is_text(&self, column: &str) -> bool {
@@ -91,11 +90,11 @@ impl DirectRow {
     }
 }
 
-fn convert<T: RowValue>(column: impl Debug, cell: Cell) -> Result<T, DbErr> {
+fn convert<T: RowValue>(cell: Cell) -> Result<T, DbErr> {
     let kind = cell.kind();
     T::from_cell(cell).ok_or_else(|| {
-        let expected = std::any::type_name::<T>();
-        unreadable(format!("column {column:?} has type {kind}, not {expected}"))
+        let expected = T::SQLITE_TYPE;
+        unreadable(format!("the value has type {kind} instead of {expected}"))
     })
 }
 
