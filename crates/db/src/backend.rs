@@ -29,6 +29,12 @@ pub fn has_one_writer(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() == DbBackend::Sqlite
 }
 
+/// Returns whether the planner assumes that the rows with a value are spread evenly over a table. It
+/// may then read a list in its order and skip the rows with other values, however many they are.
+pub fn assumes_even_spread(connection: &impl ConnectionTrait) -> bool {
+    connection.get_database_backend() == DbBackend::Postgres
+}
+
 /// Returns whether text may contain a NUL character.
 pub fn holds_nul(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() != DbBackend::Postgres

@@ -19,6 +19,39 @@ pub fn is_after(key: &[impl ColumnTrait], values: Vec<impl Into<Expr>>, order: L
     }
 }
 
+/// Like [`is_after`], for rows that all have this value in the column `prefix`, and are read from an
+/// index that begins with that column.
+pub fn is_after_in<C: ColumnTrait>(
+    prefix: Option<&(C, String)>,
+    key: &[C],
+    values: Vec<impl Into<Expr>>,
+    order: ListOrder,
+) -> Expr {
+    let values = values.into_iter().map(Into::into);
+    match prefix {
+        None => is_after(key, values.collect(), order),
+        Some((column, value)) => {
+            let key: Vec<C> = [*column].into_iter().chain(key.iter().copied()).collect();
+            let value = Expr::val(value.as_str());
+            is_after(&key, [value].into_iter().chain(values).collect(), order)
+        }
+    }
+}
+
+/// Like [`order_by`], for rows that all have one value in the column `prefix`, and are read from an
+/// index that begins with that column.
+pub fn order_by_in<C: ColumnTrait>(
+    query: &mut SelectStatement,
+    prefix: Option<&(C, String)>,
+    key: &[C],
+    order: ListOrder,
+) {
+    if let Some((column, _)) = prefix {
+        order_by(query, &[*column], order);
+    }
+    order_by(query, key, order);
+}
+
 /// Orders a query by this key.
 pub fn order_by(query: &mut SelectStatement, key: &[impl ColumnTrait], order: ListOrder) {
     let direction = match order {

@@ -4,11 +4,64 @@ use runtrail_audit::{Bounds, Choice, Error, Parent, Result, RunQuery, RunStatus,
 use runtrail_db::{Connection, backend};
 use runtrail_entity::skill_run::{Column, Entity};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ColumnTrait, Condition, ConnectionTrait, Value};
+use sea_orm::{ColumnTrait, Condition, ConnectionTrait, IdenStatic, Value};
 
 use crate::settings::Session;
 
+/// Returns the only column of which a filter requires a single value, and that value, if a list
+/// should be read from the index of the column. Each such index continues with the start of the
+/// runs.
+///
+/// If a frequent value hasn't been used for months, PostgreSQL may otherwise read the runs of all
+/// those months and skip them: it assumes that runs with a value are spread evenly. With several
+/// such columns, it knows better which value is rare.
+pub(crate) fn single_value(
+    db: &Session<'_, impl Connection>,
+    query: &RunQuery,
+) -> Option<(Column, String)> {
+    if !backend::assumes_even_spread(db.connection()) || !query.id_prefix.is_empty() {
+        return None;
+    }
+    let of_column = |column, (only, _): (Option<Vec<&str>>, Vec<&str>)| match only?[..] {
+        [value] => Some((column, value.to_owned())),
+        _ => None,
+    };
+    let parent = match &query.parent {
+        Parent::Run(id) => Some((Column::ParentRunId, id.clone())),
+        _ => None,
+    };
+    let values = [
+        of_column(Column::Status, as_strs(&query.statuses)),
+        of_column(Column::SkillId, as_strs(&query.skills)),
+        of_column(Column::CallerId, as_strs(&query.callers)),
+        of_column(Column::ChannelId, as_strs(&query.channels)),
+        parent,
+    ];
+    let mut values = values.into_iter().flatten();
+    let first = values.next();
+    first.filter(|_| values.next().is_none())
+}
+
 pub(crate) fn condition(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<Condition> {
+    condition_in_index(db, query, None)
+}
+
+/// Like [`condition`], for a list in the order of the column `index`, of which the filter requires a
+/// single value.
+///
+/// The condition on that column is a range: the planner then doesn't see that all rows have the
+/// same value, and needs an index with the order of the column.
+pub(crate) fn condition_in_index(
+    db: &Session<'_, impl Connection>,
+    query: &RunQuery,
+    index: Option<Column>,
+) -> Result<Condition> {
+    let equals = |column: Column, value: &str| match index {
+        Some(index) if index.as_str() == column.as_str() => {
+            column.gte(value).and(column.lte(value))
+        }
+        _ => column.eq(value),
+    };
     let RunQuery {
         statuses,
         skills,
@@ -36,7 +89,10 @@ pub(crate) fn condition(db: &Session<'_, impl Connection>, query: &RunQuery) -> 
             rules::identifier(field, value)?;
         }
         if let Some(only) = only {
-            all = all.add(is_one_of(db.connection(), column, &only)?);
+            all = all.add(match only[..] {
+                [value] => equals(column, value),
+                _ => is_one_of(db.connection(), column, &only)?,
+            });
         }
         if !except.is_empty() {
             all = all.add(is_one_of(db.connection(), column, &except)?.not());
@@ -48,7 +104,7 @@ pub(crate) fn condition(db: &Session<'_, impl Connection>, query: &RunQuery) -> 
         Parent::NoneStored => all = all.add(has_no_stored_parent(db)),
         Parent::Run(id) => {
             let id = rules::identifier("parent_run_id", id)?;
-            all = all.add(Column::ParentRunId.eq(id));
+            all = all.add(equals(Column::ParentRunId, id));
         }
         // Ignoring an unknown variant would match too many runs.
         _ => {

@@ -18,6 +18,33 @@ use crate::read::filter;
 use crate::read::page::List;
 use crate::settings::Session;
 
+/// The runs of a list.
+struct Selection {
+    condition: Condition,
+    /// A column with a single value in all runs of the list, from whose index they are read.
+    prefix: Option<(Column, String)>,
+}
+
+impl Selection {
+    /// The runs that match a filter.
+    fn of(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<Self> {
+        let prefix = filter::single_value(db, query);
+        let index = prefix.as_ref().map(|(column, _)| *column);
+        Ok(Self {
+            condition: filter::condition_in_index(db, query, index)?,
+            prefix,
+        })
+    }
+
+    /// The runs that meet a condition, read in any way.
+    fn by_start(condition: Expr) -> Self {
+        Self {
+            condition: Condition::all().add(condition),
+            prefix: None,
+        }
+    }
+}
+
 /// The sort key of runs.
 const KEY: [Column; 2] = [Column::StartedAt, Column::Id];
 
@@ -26,8 +53,8 @@ pub(crate) async fn filtered(
     filter: &RunFilter,
     page: Page,
 ) -> Result<Vec<SkillRun>> {
-    let condition = filter::condition(db, &filter.into())?;
-    newest_first(db, condition, page).await
+    let runs = Selection::of(db, &filter.into())?;
+    newest_first(db, runs, page).await
 }
 
 pub(crate) async fn count(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<u64> {
@@ -44,7 +71,7 @@ pub(crate) async fn children(
 ) -> Result<Vec<SkillRun>> {
     let parent_run_id = rules::run_id("parent_run_id", parent_run_id)?;
     let of_parent = COLUMN.parent_run_id.eq(parent_run_id);
-    newest_first(db, Condition::all().add(of_parent), Page::ALL).await
+    newest_first(db, Selection::by_start(of_parent), Page::ALL).await
 }
 
 pub(crate) async fn finished_before(
@@ -54,7 +81,7 @@ pub(crate) async fn finished_before(
 ) -> Result<Vec<SkillRun>> {
     // The condition excludes running runs, whose finish time is null.
     let finished = COLUMN.finished_at.lt(rules::micros(cutoff));
-    newest_first(db, Condition::all().add(finished), limit.into()).await
+    newest_first(db, Selection::by_start(finished), limit.into()).await
 }
 
 /// Reads a page that starts at a cursor.
@@ -89,11 +116,13 @@ fn list_of(
     query: &RunQuery,
     order: ListOrder,
 ) -> Result<List<Column>> {
-    runs.cond_where(filter::condition(db, query)?);
+    let selection = Selection::of(db, query)?;
+    runs.cond_where(selection.condition);
     Ok(List {
         query: runs,
         id: ListId::of_runs(query, order)?,
         key: &KEY,
+        prefix: selection.prefix,
         order,
     })
 }
@@ -114,38 +143,39 @@ pub(crate) async fn chunk(
     page: Page,
     after: Option<Vec<Expr>>,
 ) -> Result<Chunk<SkillRun>> {
-    let mut condition = filter::condition(db, query)?;
+    let mut runs = Selection::of(db, query)?;
     let mut offset = page.offset;
     if let Some(key) = after {
         // The first chunk has already skipped the rows before the page.
         offset = 0;
-        condition = condition.add(keyset::is_after(&KEY, key, order));
+        let is_after = keyset::is_after_in(runs.prefix.as_ref(), &KEY, key, order);
+        runs.condition = runs.condition.add(is_after);
     }
     let limit = Ord::min(page.limit.unwrap_or(CHUNK_RUNS), CHUNK_RUNS);
     let page = Page::first(limit).skip(offset);
-    let query = ordered(db, condition, order, page);
+    let query = ordered(db, runs, order, page);
     Chunk::from_rows(db.fetch_long(&query).await?, limit, &KEY, codec::decode_run)
 }
 
 async fn newest_first(
     db: &Session<'_, impl Connection>,
-    condition: Condition,
+    runs: Selection,
     page: Page,
 ) -> Result<Vec<SkillRun>> {
-    let query = ordered(db, condition, ListOrder::NewestFirst, page);
+    let query = ordered(db, runs, ListOrder::NewestFirst, page);
     codec::decode_readable(db.fetch(&query).await?, codec::decode_run)
 }
 
 fn ordered(
     db: &Session<'_, impl Connection>,
-    condition: Condition,
+    runs: Selection,
     order: ListOrder,
     page: Page,
 ) -> SelectStatement {
     let mut query = db.select_runs();
-    keyset::order_by(&mut query, &KEY, order);
+    keyset::order_by_in(&mut query, runs.prefix.as_ref(), &KEY, order);
     query
-        .cond_where(condition)
+        .cond_where(runs.condition)
         // Always set: SQLite has no OFFSET without LIMIT, and all pages then share one SQL text.
         .limit(page.limit.map_or(ALL, clamp))
         .offset(clamp(page.offset))

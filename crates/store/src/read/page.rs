@@ -15,6 +15,8 @@ pub(crate) struct List<K: 'static> {
     pub(crate) id: ListId,
     /// The columns of the sort key.
     pub(crate) key: &'static [K],
+    /// A column with a single value in all rows, from whose index they are read.
+    pub(crate) prefix: Option<(K, String)>,
     pub(crate) order: ListOrder,
 }
 
@@ -40,10 +42,15 @@ impl<K: ColumnTrait> List<K> {
         };
         if let Some(bookmark) = from {
             self.verify_types(db, &bookmark.key)?;
-            self.query
-                .and_where(keyset::is_after(self.key, bookmark.key, direction));
+            let prefix = self.prefix.as_ref();
+            self.query.and_where(keyset::is_after_in(
+                prefix,
+                self.key,
+                bookmark.key,
+                direction,
+            ));
         }
-        keyset::order_by(&mut self.query, self.key, direction);
+        keyset::order_by_in(&mut self.query, self.prefix.as_ref(), self.key, direction);
         // One more row than requested, which shows whether more rows follow.
         self.query.limit(limit + 1);
 

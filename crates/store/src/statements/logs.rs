@@ -260,6 +260,7 @@ pub(crate) async fn page(
         query: of_run(db, run_id, filter)?,
         id: ListId::of_logs(run_id, filter, order)?,
         key: &SEQUENCE,
+        prefix: None,
         order,
     };
     list.page(db, request, codec::decode_log).await
