@@ -16,8 +16,8 @@ use crate::warnings::note;
 /// like; each copy adds what is new. Then stop the programs, run `copy --final`, and give the
 /// programs the URL of the target.
 ///
-/// Repeat an interrupted copy: it writes the rest. If a row differs between source and target, the
-/// copy leaves the target's row unchanged, lists it, and fails.
+/// Repeat an interrupted copy: it writes the rest, and finishes runs that have finished since. If a
+/// row differs in any other way, the copy leaves the target's row unchanged, lists it, and fails.
 ///
 /// DATABASE_URL and DATABASE_SCHEMA are ignored.
 #[derive(Args)]

@@ -63,7 +63,9 @@ impl Import {
         for number in 1_u64.. {
             let mut line = SpooledTempFile::new(MAX_LINE_IN_MEMORY);
             let length = next_line(&mut input, &mut line).map_err(|err| match err {
-                LineError::Input(err) => cannot_read(err),
+                LineError::Input(err) => {
+                    Failure::failed(format!("{name} can't be read at line {number}: {err}"))
+                }
                 LineError::Temporary(err) => Failure::failed(format!(
                     "line {number} doesn't fit into memory, and no temporary file can be written \
                      in {}: {err}; set TMPDIR to a folder with free space",

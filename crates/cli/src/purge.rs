@@ -1,4 +1,5 @@
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
 use runtrail::{PurgeBatch, PurgeSize, Retention, rfc3339};
@@ -7,6 +8,7 @@ use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};
 use crate::output::{self, counted, progress};
 use crate::time::Time;
+use crate::warnings::note;
 
 /// Delete runs that finished long ago, with their events; never a running one.
 ///
@@ -57,10 +59,19 @@ impl Purge {
         }
 
         let bar = progress(size.runs, "{pos}/{len} runs");
-        let advance = |batch: PurgeBatch| bar.inc(batch.runs + batch.skipped.len() as u64);
+        let deleted = AtomicU64::new(0);
+        let advance = |batch: PurgeBatch| {
+            deleted.fetch_add(batch.runs, Ordering::Relaxed);
+            bar.inc(batch.runs + batch.skipped.len() as u64);
+        };
         let purged = store.purge_in_batches(cutoff, &advance).await;
         bar.finish_and_clear();
-        let purged = purged?;
+        let purged = purged.inspect_err(|_| {
+            let deleted = counted(deleted.load(Ordering::Relaxed), "run");
+            note(format!(
+                "stopped after {deleted} had been deleted; purge again to complete it"
+            ));
+        })?;
         print_line(&format!(
             "deleted {} that finished before {before}",
             counted(purged.runs, "run")

@@ -32,7 +32,7 @@ pub struct Retry {
 
 impl Default for Retry {
     /// 12 tries. No retry follows a failure more than 5 s after the first try. If every try fails
-    /// immediately, all of them take about a second.
+    /// immediately, all of them take one to two seconds.
     fn default() -> Self {
         Self {
             tries: 12,

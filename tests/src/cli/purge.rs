@@ -113,6 +113,37 @@ on_each_backend! {
         assert_eq!(cli.store.list_logs_by_run("b").await.unwrap().len(), 2);
     }
 
+    async fn a_purge_that_fails_prints_how_much_it_has_deleted(database) {
+        let cli = Cli::on(database).await;
+        for number in 0..130 {
+            let run = finished_at(&format!("r{number:03}"), 5);
+            cli.store.start_run(&run).await.unwrap();
+        }
+        // A failure that isn't a refusal to delete this run.
+        let statements: &[&str] = match database.backend() {
+            Backend::Sqlite => &[
+                "CREATE TRIGGER fail BEFORE DELETE ON skill_runs WHEN OLD.id = 'r120' \
+                 BEGIN SELECT json('not JSON'); END",
+            ],
+            Backend::Postgres => &[
+                "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS \
+                 'BEGIN PERFORM 1 / 0; RETURN OLD; END'",
+                "CREATE TRIGGER fail BEFORE DELETE ON skill_runs FOR EACH ROW \
+                 WHEN (OLD.id = 'r120') EXECUTE FUNCTION fail()",
+            ],
+        };
+        let db = database.connection().await;
+        for statement in statements {
+            execute(&db, statement).await;
+        }
+        let message = cli.fails(2, &["purge", "--older-than", "2026-11-02", "--yes"]);
+        assert!(
+            message.contains("stopped after 100 runs had been deleted"),
+            "{message}"
+        );
+        assert_eq!(cli.succeeds(&["count"]), "30\n");
+    }
+
     async fn a_time_in_the_future_is_refused(database) {
         let cli = Cli::on(database).await;
         some_runs(&cli).await;
