@@ -126,8 +126,8 @@ impl SchemaState {
 
         let has_record =
             |migration: &SchemaMigration| recorded.iter().any(|name| name == migration.name);
-        // Without records, a host's schema sync may have created the tables. While migrations are
-        // pending, missing parts may be those that they will add.
+        // Without records, a host's schema sync may have created the tables. Pending migrations
+        // may add the missing parts.
         let checks_parts =
             recorded.is_empty() || parts == PartCheck::Run && migrations.iter().all(has_record);
         let mut pending = Vec::new();

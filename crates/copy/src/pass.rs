@@ -32,8 +32,8 @@ const MAX_IN_FLIGHT: usize = 2;
 /// The number of events between progress notices.
 const EVENTS_BETWEEN_NOTICES: u64 = 1_000;
 
-/// For each run of the source in a range, whether the target has the same run. Events of other runs
-/// aren't written.
+/// For each run of the source in a range, whether the target has the same run. Only events
+/// of matching runs are written.
 type RunMatches = HashMap<String, bool>;
 
 impl<'a> Pass<'a> {
@@ -253,7 +253,7 @@ fn last_key(rows: &[ScannedRow<skill_run::Model>]) -> Option<String> {
     keys.find(|key| !key.contains('\0')).cloned()
 }
 
-/// Whether the runs are the same except that only the source's has finished.
+/// Whether the runs differ only in that the run of the source has finished.
 fn lacks_only_finish(source: &skill_run::Model, target: &skill_run::Model) -> bool {
     fn start(run: &skill_run::Model) -> (i64, [&str; 5], Option<&str>) {
         let parts = [

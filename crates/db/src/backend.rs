@@ -29,8 +29,8 @@ pub fn has_one_writer(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() == DbBackend::Sqlite
 }
 
-/// Returns whether the planner assumes that the rows with a value are spread evenly over a table. It
-/// may then read a list in its order and skip the rows with other values, however many they are.
+/// Returns whether the planner assumes that the rows with a value are spread evenly over a table.
+/// It may then read rows in list order and skip those with other values, however many there are.
 pub fn assumes_even_spread(connection: &impl ConnectionTrait) -> bool {
     connection.get_database_backend() == DbBackend::Postgres
 }
@@ -176,8 +176,8 @@ pub fn unfold_rows(connection: &impl ConnectionTrait, rows: &[impl Serialize]) -
     }
     // The limit excludes no row; it lowers the planner's estimate. PostgreSQL assumes that the list
     // has 100 rows, and prefers a scan of up to 10,000 rows to 100 lookups. For a limit whose value
-    // it doesn't know, it assumes a tenth of the rows. The limit is the same for every list: with a
-    // small one, PostgreSQL would plan each execution anew.
+    // it doesn't know, it assumes a tenth of the rows. The limit never depends on the list: with a
+    // small limit, PostgreSQL would plan each execution anew.
     let rows = Query::select()
         .column(LIST.1)
         .from_function(list, "rows")

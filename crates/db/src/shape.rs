@@ -48,7 +48,7 @@ impl Shape {
         let known = text.get().filter(|(built_for, _)| *built_for == backend);
         let sql = match known {
             Some((_, sql)) if !cfg!(debug_assertions) => sql.clone(),
-            // Debug builds build each statement again, to compare it.
+            // Debug builds build it every time, to check the stored text.
             _ => {
                 let built = build()?.build(&backend);
                 debug_assert_eq!(built.values.as_ref(), Some(&values), "{}", built.sql);

@@ -24,7 +24,7 @@ use crate::report::Counts;
 ///
 /// Values are converted to Runtrail's form. NULL becomes an empty text, 0, `{}` or `null`. Any
 /// other change is reported as [`Adapted`](crate::DifferenceKind::Adapted): text that isn't valid
-/// JSON becomes a JSON string, in the member `legacy_inputs` for the inputs of a run, and an
+/// JSON becomes a JSON string (for the inputs of a run, in the member `legacy_inputs`), and an
 /// invalid number becomes 0.
 ///
 /// Rows that can't be converted are refused, and make the copy incomplete: rows without a key or

@@ -39,7 +39,7 @@ struct IdleConnection {
 
 impl IdleConnection {
     /// Returns the connection to the pool, which pings it. After a long idle time it is closed
-    /// instead, since a ping without an answer has no timeout.
+    /// instead, since an unanswered ping never times out.
     fn return_to_pool(self) {
         if self.since.elapsed() > MAX_SILENCE {
             self.connection.discard();

@@ -33,7 +33,7 @@ impl ReadableFile {
             false => Connection::open_with_flags(&self.path, flags)?,
         };
         connection.busy_timeout(std::time::Duration::ZERO)?;
-        // The last connection to a file in WAL mode writes the log back when it closes.
+        // Even a connection that only reads writes the WAL back if it is the last one to close.
         connection.pragma_update(
             None,
             "synchronous",

@@ -1,12 +1,12 @@
 //! Reading SQLite files without SeaORM's driver.
 //!
-//! The driver runs each connection on a thread of its own, and hands over the rows one by one. For
-//! a short query, that takes several times as long as the query. A store that owns its file
-//! therefore reads it through connections of its own: a short query runs on the thread of its
-//! caller, and a query that turns out to be long starts again on a thread of its own.
+//! The driver runs each connection on a separate thread, and hands over the rows one by one. For a
+//! short query, that takes several times as long as the query. A store that owns its file therefore
+//! reads it without the driver: a short query runs on the thread of its caller, and a query that
+//! turns out to be long starts again on a separate thread.
 //!
-//! sqlx 0.9 can't do this. `sea-orm-sync` 2.0 can, but as a separate build of SeaORM on an older
-//! SQLite. If either changes, this module may become unnecessary.
+//! sqlx 0.9 can't do this. `sea-orm-sync` 2.0 can, but it is a separate build of SeaORM, with an
+//! older SQLite. If either changes, this module may become unnecessary.
 
 mod error;
 mod file;

@@ -86,8 +86,8 @@ impl Reader {
     }
 
     /// Whether the connection must not be used again. When SQLite loads a changed schema, it also
-    /// loads the planner's statistics. It ignores an interruption of that, and would never load
-    /// them again.
+    /// loads the planner's statistics. If this is interrupted, SQLite ignores the error and never
+    /// loads them again.
     pub(super) fn is_suspect(&self) -> bool {
         self.is_suspect
     }

@@ -16,7 +16,7 @@ use crate::{Cost, DatabaseOptions, Row};
 /// How long a query may run on the thread of its caller.
 const BUDGET: Duration = Duration::from_millis(1);
 
-/// The number of calls at a time; never reached.
+/// The maximum number of concurrent calls; never reached.
 const MAX_CALLS: u32 = u32::MAX >> 4;
 
 /// The connections that read a SQLite file.
@@ -36,7 +36,7 @@ pub(crate) struct Readers {
     is_closing: AtomicBool,
     /// Whether `close` has completed. Locked while one of its callers closes the connections.
     is_closed: tokio::sync::Mutex<bool>,
-    /// Until then, no query runs on the thread of its caller.
+    /// Until this time, no query runs on its caller's thread.
     slow_until: Mutex<Option<Instant>>,
 }
 
@@ -129,8 +129,8 @@ impl Readers {
             .await
     }
 
-    /// Opens a connection. The permit is returned with it, or when opening has failed, even if this
-    /// future is dropped.
+    /// Opens a connection. The opening thread owns the permit, so dropping this future doesn't
+    /// release it early.
     async fn open(
         &self,
         permit: OwnedSemaphorePermit,
@@ -183,7 +183,7 @@ impl Readers {
     fn note_duration(&self, elapsed: Duration) {
         /// A query that takes this long wasn't stopped when its budget was used up.
         const SLOW: Duration = Duration::from_millis(2);
-        /// Limits the time that threads are blocked to a tenth.
+        /// Threads are blocked for at most a tenth of the time.
         const COOLDOWN: u32 = 10;
 
         if elapsed > SLOW {
@@ -213,8 +213,8 @@ impl Readers {
             // A call that was dropped may still have a connection.
             let connections = self.permits.acquire_many(self.connections).await;
             let idle = std::mem::take(&mut *lock(&self.idle));
-            // Closing the last connection to a file writes the log back. If there is no thread for
-            // this, they are closed here.
+            // Closing the last connection to a file writes the log back. If no thread can be
+            // started, this one closes them.
             let _ = thread::run(move || drop(idle)).await;
             self.permits.close();
             *is_closed = true;
@@ -225,12 +225,12 @@ impl Readers {
 }
 
 impl Drop for Readers {
-    /// Closes the connections on another thread, since that may write to the disk.
+    /// Closes the connections on another thread, since closing may write to the disk.
     fn drop(&mut self) {
         let idle = std::mem::take(&mut *lock(&self.idle));
         if !idle.is_empty() {
             let closing = std::thread::Builder::new().spawn(move || drop(idle));
-            // Without a thread, they have been closed here.
+            // If no thread was started, the connections are already closed.
             drop(closing);
         }
     }

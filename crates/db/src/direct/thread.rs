@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 /// Runs blocking work on a new thread.
 ///
-/// Starting a thread takes less time than the work. The threads for blocking work of a runtime
-/// could all be occupied by callers that wait for this work.
+/// Starting a thread takes less time than the work. Tokio's blocking threads aren't used, since
+/// callers that wait for this work could occupy all of them.
 ///
 /// # Errors
 ///

@@ -8,13 +8,13 @@ use sea_orm::{ColumnTrait, Condition, ConnectionTrait, IdenStatic, Value};
 
 use crate::settings::Session;
 
-/// Returns the only column of which a filter requires a single value, and that value, if a list
-/// should be read from the index of the column. Each such index continues with the start of the
-/// runs.
+/// Returns the column from whose index a list should be read, if any, and its value: the only
+/// column of which the filter requires a single value. The index sorts runs with this value by
+/// their start.
 ///
-/// If a frequent value hasn't been used for months, PostgreSQL may otherwise read the runs of all
-/// those months and skip them: it assumes that runs with a value are spread evenly. With several
-/// such columns, it knows better which value is rare.
+/// PostgreSQL assumes that runs with a value are spread evenly, and may otherwise read runs by
+/// their start alone. If a frequent value hasn't been used for months, it then reads and skips all
+/// runs of those months. With several such columns, it knows better which value is rare.
 pub(crate) fn single_value(
     db: &Session<'_, impl Connection>,
     query: &RunQuery,
@@ -46,11 +46,11 @@ pub(crate) fn condition(db: &Session<'_, impl Connection>, query: &RunQuery) -> 
     condition_in_index(db, query, None)
 }
 
-/// Like [`condition`], for a list in the order of the column `index`, of which the filter requires a
-/// single value.
+/// Like [`condition`], for a list that is read from the index of the column `index`, of which the
+/// filter requires a single value.
 ///
-/// The condition on that column is a range: the planner then doesn't see that all rows have the
-/// same value, and needs an index with the order of the column.
+/// The condition on that column is a range. This hides from the planner that all rows have the same
+/// value, so it needs an index that begins with the column to sort by it.
 pub(crate) fn condition_in_index(
     db: &Session<'_, impl Connection>,
     query: &RunQuery,

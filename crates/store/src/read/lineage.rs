@@ -79,8 +79,8 @@ fn summaries(db: &Session<'_, impl Connection>) -> SelectStatement {
         .take()
 }
 
-/// Restricts `query` to this run and all runs reached from it. A step leads from a run to those
-/// whose column `to` equals its column `from`.
+/// Restricts `query` to this run and all runs reached from it. A step leads from a run to the
+/// runs whose column `to` equals that run's column `from`.
 fn relatives(
     db: &Session<'_, impl Connection>,
     mut query: SelectStatement,

@@ -21,7 +21,7 @@ use crate::settings::Session;
 /// The runs of a list.
 struct Selection {
     condition: Condition,
-    /// A column with a single value in all runs of the list, from whose index they are read.
+    /// The column whose index the runs are read from, and its value in all runs.
     prefix: Option<(Column, String)>,
 }
 
@@ -36,7 +36,7 @@ impl Selection {
         })
     }
 
-    /// The runs that meet a condition, read in any way.
+    /// The runs that meet a condition; the database chooses the index.
     fn by_start(condition: Expr) -> Self {
         Self {
             condition: Condition::all().add(condition),

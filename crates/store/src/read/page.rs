@@ -15,7 +15,7 @@ pub(crate) struct List<K: 'static> {
     pub(crate) id: ListId,
     /// The columns of the sort key.
     pub(crate) key: &'static [K],
-    /// A column with a single value in all rows, from whose index they are read.
+    /// The column whose index the rows are read from, and its value in all rows.
     pub(crate) prefix: Option<(K, String)>,
     pub(crate) order: ListOrder,
 }

@@ -66,7 +66,7 @@ pub(crate) async fn create(db: &Session<'_, impl Connection>, run: &SkillRun) ->
 /// Starts a run that is already stored: a running run gets the new start, and a finished run
 /// doesn't change.
 ///
-/// The statement only replaces the start that was read. An older attempt that reaches the database
+/// The statement replaces only the start that was read. An older attempt that reaches the database
 /// late, from a stalled connection or a dropped future, therefore never replaces a start that was
 /// acknowledged since. For the same reason, the statement isn't sent once the caller has given up.
 async fn start_again(
@@ -91,9 +91,9 @@ async fn start_again(
     }
     match confirmed_run(db, &row.id).await? {
         None => Err(deleted_concurrently()),
-        // A later start has replaced the one that was read. This start counts as stored before the
-        // later one: an earlier attempt, whose answer was lost, may have stored it. Storing it now
-        // could undo the later one.
+        // Another call has replaced the start that was read. This call counts as written before
+        // the other: an earlier attempt, whose answer was lost, may have stored its start. Writing
+        // this start now could undo the other call.
         Some(now) if start_values(&now) != start_values(stored) => Ok(()),
         Some(now) if now.finished_at.is_some() => compare_with_finished(row, &now),
         Some(_) => Err(Error::Busy {
