@@ -124,8 +124,8 @@ impl Plans<'_> {
 
 const RUN: [&str; 2] = ["sqlite_autoindex_skill_runs_1", "skill_runs_pkey"];
 const EVENTS: [&str; 2] = ["sqlite_autoindex_skill_run_logs_1", "skill_run_logs_pkey"];
-/// The lookup of a single parent. A plan that hashes the ids of all runs has no such condition on
-/// PostgreSQL.
+/// A lookup of each parent by its id. On PostgreSQL, a plan that hashes the ids of all runs lacks
+/// this condition.
 const PARENT_BY_ID: [&str; 2] = [
     "SEARCH parent USING COVERING INDEX sqlite_autoindex_skill_runs_1 (id=?)",
     "Index Cond: (id = skill_runs.parent_run_id)",
@@ -177,7 +177,7 @@ on_each_backend! {
         ] {
             for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
                 let mut request = PageRequest::first(20);
-                // The second page in the order of the newest begins after a long gap.
+                // Newest first, the first page spans a long gap; the second begins after it.
                 for _ in 0..2 {
                     seen.lock().unwrap().clear();
                     let page = store.page_runs(&query, order, &request).await.unwrap();
@@ -328,8 +328,8 @@ on_each_backend! {
     }
 }
 
-/// Returns how many rows a statement reads and discards. On SQLite, returns 0 if it looks the rows
-/// up in an index of this value.
+/// Returns how many rows a statement reads and discards; on SQLite, 0 if its plan searches this
+/// index, and [`RUNS`] otherwise.
 async fn discarded_rows(db: &DatabaseConnection, statement: &Statement, index: &str) -> u64 {
     if db.get_database_backend() == DbBackend::Sqlite {
         let lines = plan(db, statement).await;
@@ -386,7 +386,7 @@ fn a_store_with_its_own_connections_collects_planner_statistics() {
     });
 }
 
-/// PostgreSQL caches plans that it made while the tables were empty, for about a minute.
+/// For about a minute, PostgreSQL caches plans that it made while the tables were empty.
 #[test]
 fn writes_to_a_new_postgres_database_scan_no_whole_table() {
     on_database(Backend::Postgres, async |database| {
@@ -400,7 +400,7 @@ fn writes_to_a_new_postgres_database_scan_no_whole_table() {
             store.start_run(&run).await.unwrap();
             store.append_logs(&[event(&run.id, 1)]).await.unwrap();
         }
-        // Its connections have reported their statistics once they are closed.
+        // Once a connection is closed, the statistics include all its reads.
         store.close().await.unwrap();
         let db = database.connection().await;
         let read = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'skill_runs'";

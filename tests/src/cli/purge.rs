@@ -119,7 +119,7 @@ on_each_backend! {
             let run = finished_at(&format!("r{number:03}"), 5);
             cli.store.start_run(&run).await.unwrap();
         }
-        // A failure that isn't a refusal to delete this run.
+        // This failure ends the purge, unlike a refusal to delete the run.
         let statements: &[&str] = match database.backend() {
             Backend::Sqlite => &[
                 "CREATE TRIGGER fail BEFORE DELETE ON skill_runs WHEN OLD.id = 'r120' \

@@ -114,8 +114,8 @@ on_each_backend! {
         let other = AuditStore::connect(database.url()).await.unwrap();
         let txn = db.begin().await.unwrap();
         store.on(&txn).start_run(&running("r")).await.unwrap();
-        // On SQLite too: `connect` has switched the file to the write-ahead log, where readers
-        // don't wait.
+        // Readers don't wait on SQLite either: `connect` has switched the file to the write-ahead
+        // log.
         assert_kind(other.get_run("r").await, ErrorKind::NotFound);
         txn.commit().await.unwrap();
         assert_eq!(other.get_run("r").await.unwrap(), running("r"));

@@ -310,7 +310,7 @@ mod streams {
     cases_of_the_store! {
         async fn damaged_runs_are_error_items_and_hide_no_other(cx) {
             many_runs(cx.store).await;
-            // All rows of some of the stream's queries, and the last row of others.
+            // Damages all rows of some of the stream's queries, and the last row of others.
             cx.sql(
                 "UPDATE skill_runs SET inputs = '{' WHERE id < 'run-060' OR id IN ('run-100', \
                 'run-129')",

@@ -297,7 +297,7 @@ fn a_locked_row_delays_only_the_calls_for_it() {
         cx.store.on(&txn).finish_run("r-7", &other).await.unwrap();
         cx.store.on(&txn).start_run(&running("new")).await.unwrap();
 
-        // A single call, one for a run that the transaction has inserted, and one among many.
+        // These must wait: a single call, one for the inserted run, and one among many.
         let single = tokio::spawn({
             let store = cx.store.clone();
             async move { store.finish_run("r-7", &stats()).await }

@@ -180,7 +180,7 @@ on_each_pair! {
                 .unwrap(),
             before
         );
-        // Events of another run are not mixed into it.
+        // No events are copied to conflicting runs.
         assert_eq!(target.list_logs_by_run("finished").await.unwrap(), []);
         assert_eq!(target.list_logs_by_run("same").await.unwrap().len(), 1);
         assert_eq!(
@@ -255,7 +255,7 @@ on_each_pair! {
         for id in ["a", "c"] {
             source.start_run(&running(id)).await.unwrap();
         }
-        // Between the reads of the runs and of the events.
+        // Writes between the copy's reads of runs and of events.
         let write = || {
             write_from_another_program(from, async |store: AuditStore| {
                 store.start_run(&running("b")).await.unwrap();

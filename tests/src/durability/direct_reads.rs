@@ -22,8 +22,8 @@ fn statement(sql: &str) -> Statement {
     Statement::from_string(DbBackend::Sqlite, sql)
 }
 
-/// Opens the connections that read, one of which has already been used: the first query of a
-/// connection never runs on the thread of its caller.
+/// Opens the connections that read, and uses one of them once: the first query of a connection
+/// never runs on the thread of its caller.
 async fn readers(options: &DatabaseOptions) -> Pool {
     let readers = options.open_readers().await.unwrap().unwrap();
     readers
@@ -33,7 +33,7 @@ async fn readers(options: &DatabaseOptions) -> Pool {
     readers
 }
 
-/// Inserts this many runs, none of which a filter for their tokens matches.
+/// Inserts this many runs without tokens, so that a filter by tokens matches none.
 async fn insert_runs(database: &TestDatabase, runs: usize) {
     let db = database.connection().await;
     let sql = format!(
@@ -45,8 +45,8 @@ async fn insert_runs(database: &TestDatabase, runs: usize) {
     execute(&db, &sql).await;
 }
 
-/// Runs a test on a runtime with a single thread, beside a task that measures for how long the
-/// thread was occupied. Returns the longest such time.
+/// Runs a test on a runtime with a single thread. Returns the longest time that the test occupied
+/// the thread without a break.
 fn longest_stall(test: impl AsyncFnOnce() + Send + 'static) -> Duration {
     let on_own_thread = std::thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -82,7 +82,7 @@ fn a_query_that_takes_long_does_not_occupy_the_thread_of_its_caller() {
         let stall = longest_stall(async move || {
             store.get_run("r1").await.unwrap();
             let begun = Instant::now();
-            // No index has the tokens, so this list reads all runs, although its limit is small.
+            // No index contains the tokens, so this page of one run reads all runs.
             let none = RunQuery::new().total_tokens(1..=2);
             let page = runtrail_audit::PageRequest::first(1);
             let page = store.page_runs(&none, runtrail_audit::ListOrder::NewestFirst, &page);
@@ -178,7 +178,7 @@ fn closing_reports_a_query_that_does_not_end() {
                 .await
                 .is_err()
         );
-        // It is still not closed, and is once the query has been stopped.
+        // Closing fails while the query runs, and succeeds once it is stopped.
         let deadline = closing_deadline(Some(Duration::from_millis(100)));
         assert_kind(readers.close(deadline).await, ErrorKind::Timeout);
         endless.abort();

@@ -59,7 +59,7 @@ on_each_backend! {
         let (first, second) = futures_util::join!(store.clone().close(), store.clone().close());
         first.and(second).unwrap();
         for call in calls {
-            // The call has completed, but its task may not have run since.
+            // The store has answered the call, but its task may not have run since.
             let answer = tokio::time::timeout(Duration::from_millis(500), call)
                 .await
                 .unwrap()
@@ -110,7 +110,7 @@ on_each_backend! {
             let connected = elsewhere.spawn(async {
                 let store = AuditStore::connect(options).await.unwrap();
                 store.initialize().await.unwrap();
-                // The task that writes starts here, and ends with this runtime.
+                // The writing task starts here, and ends with this runtime.
                 store.start_run(&running("r")).await.unwrap();
                 store
             });
@@ -123,7 +123,7 @@ on_each_backend! {
             tokio::task::yield_now().await;
             elsewhere.shutdown_background();
             for call in calls {
-                // The call is repeated by another such task, on this runtime.
+                // A new writing task on the test's runtime repeats the call.
                 tokio::time::timeout(PATIENCE, call)
                     .await
                     .unwrap()

@@ -42,7 +42,7 @@ async fn pragma_of_readers(readers: &Pool, name: &str) -> Vec<String> {
     join_all((0..3).map(read)).await
 }
 
-/// Checks settings of all connections, and others that matter only for the connection that writes.
+/// Checks `of_all` on every connection, and `of_writer` only on the connection that writes.
 async fn assert_settings(
     options: &DatabaseOptions,
     of_all: &[(&'static str, &str)],

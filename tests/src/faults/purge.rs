@@ -28,7 +28,7 @@ on_each_backend! {
             unfinished.write(&store, Write::Start).await.unwrap();
             let mut written = 0;
             while begun.elapsed() < time {
-                // The same event again, while finished runs of the same age are purged.
+                // Repeats the event while finished runs of the same age are purged.
                 unfinished.write(&store, Write::AppendLog).await.unwrap();
                 let id = format!("{task}-{written}");
                 writer.write(&id).await;

@@ -77,7 +77,7 @@ fn nothing_is_retried_on_a_callers_connection() {
         assert!(err.is_transient(), "{err:?}");
         drop(txn);
 
-        // Nor is a call retried where a retry would succeed.
+        // Outside a transaction a retry would succeed, but none happens either.
         store.start_run(&running("c")).await.unwrap();
         end_connections(&database.url());
         let err = store.on(&host).start_run(&running("d")).await.unwrap_err();
@@ -152,7 +152,7 @@ fn retries_are_bounded_in_number_and_time() {
     });
 }
 
-/// A timeout that the host has set already says how long to wait; a retry would wait longer.
+/// The host's own timeout says how long to wait; a retry would wait longer.
 #[test]
 fn timeouts_are_not_retried() {
     on_database(Backend::Postgres, async |database| {
@@ -283,7 +283,7 @@ cases_of_the_store! {
         let store = store
             .with_deadline(Duration::ZERO)
             .with_retry(Retry::default().tries(0));
-        // The statement may even succeed if it is ready at once.
+        // The result may be ready at once, despite the deadline.
         let _ = store.get_run("r").await;
     }
 }

@@ -10,8 +10,8 @@ use super::processes::{Process, parse_pid};
 /// The id of the outer run, which is the parent of a nested one.
 const RUN_ID: &str = "RUNTRAIL_RUN_ID";
 
-/// How many milliseconds after SIGTERM a nested `runtrail exec` must kill its program. That leaves
-/// it time to finish its run before it is killed itself.
+/// How many milliseconds after SIGTERM a nested `runtrail exec` kills its program. The nested one
+/// can then finish its run before it gets SIGKILL itself.
 const KILL_AFTER: &str = "RUNTRAIL_KILL_AFTER_MS";
 
 /// The `runtrail exec` that set the variables: its process id, the start time of the process, and
@@ -31,8 +31,7 @@ impl Inherited {
         let recorder = env::var(RECORDER).unwrap_or_default();
         let recorder = Recorder::parse(&recorder);
         let is_alive = recorder.as_ref().is_some_and(Recorder::is_alive);
-        // An id other than the recorder's was set on purpose, for example by a host that runs this
-        // command.
+        // An id that isn't that of the recorder's run was set on purpose, for example by a host.
         let is_of_recorder = |id: &String| recorder.as_ref().is_some_and(|its| its.run_id == *id);
         let kill_after = env::var(KILL_AFTER).ok().filter(|_| is_alive);
         Self {
@@ -43,15 +42,14 @@ impl Inherited {
         }
     }
 
-    /// Returns the variables for the program. `kill_after` is the time between the SIGTERM and the
-    /// SIGKILL of its timeout.
+    /// Returns the variables for the program. `kill_after` is the time between SIGTERM and
+    /// SIGKILL after the program's timeout.
     pub(super) fn variables(
         &self,
         run_id: &str,
         kill_after: Option<Duration>,
     ) -> [(&'static str, Option<String>); 3] {
-        // Half of this process's own time: a nested `runtrail exec` then finishes its run before it
-        // is killed.
+        // A nested one gets half of this process's time, to finish its run before it is killed.
         let kill_after = kill_after.or(self.kill_after).map(|whole| whole / 2);
         let started = Process::find(getpid()).map_or(0, |process| process.started);
         let recorder = format!("{}:{started}:{run_id}", getpid().as_raw_nonzero());

@@ -65,8 +65,8 @@ pub(super) struct Program<'a> {
     pub(super) timeout: Option<Duration>,
     /// The time between the SIGTERM of the timeout and SIGKILL.
     pub(super) kill_after: Duration,
-    /// The time between a forwarded SIGTERM and SIGKILL, inside an outer `runtrail exec` that will
-    /// kill this process later.
+    /// The time between a forwarded SIGTERM and SIGKILL. Set inside an outer `runtrail exec`, which
+    /// kills this process later.
     pub(super) inherited_kill_after: Option<Duration>,
 }
 

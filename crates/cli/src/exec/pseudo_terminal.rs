@@ -259,7 +259,7 @@ fn into_io(err: Error) -> io::Error {
 /// Starts a program in its own session, with this terminal.
 pub(super) fn spawn(command: Command, pts: Pts) -> io::Result<Child> {
     let mut command = pty_process::blocking::Command::from(command);
-    // The program inherits a stdin that is not a terminal: no bytes are lost, and it sees the end.
+    // Inherit a stdin that is no terminal: the program gets every byte and the end of input.
     if !io::stdin().is_terminal() {
         command = command.stdin(Stdio::inherit());
     }

@@ -30,7 +30,7 @@ struct Line {
     /// A wide character occupies two cells; the second is empty.
     cells: Vec<String>,
     cursor: usize,
-    /// How many lines the cursor left before this one.
+    /// The number of lines completed so far.
     number: u64,
     /// The line and the column of the saved cursor.
     saved: (u64, usize),

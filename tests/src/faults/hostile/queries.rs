@@ -286,8 +286,8 @@ fn hostile_names_in_queries_are_matched_literally_on_both_backends() {
         let mut rng = Rng::with_seed(seed);
         let names = names();
         let mut model = Model::default();
-        // Uses each name as an id until a run with it is stored, since the run's other names may be
-        // invalid.
+        // Tries each name as an id until a run with it is stored: a try fails if another name
+        // is invalid.
         for (id, place) in names.iter().cycle().take(4 * names.len()).zip(0..) {
             let run = hostile_run(id, place, &mut rng, &names);
             if model.runs.contains_key(id) {

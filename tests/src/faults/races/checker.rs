@@ -91,7 +91,7 @@ pub(super) fn is_explained(history: &[Entry]) -> bool {
                 ways.push((is_unknown, done | 1 << place, next));
             }
         }
-        // Tries the last one first, to prefer steps that are known to have happened.
+        // The last one is tried first: prefer steps that are known to have happened.
         ways.sort_by_key(|(is_unknown, ..)| !is_unknown);
         open.extend(ways.into_iter().map(|(_, done, next)| (done, next)));
     }
