@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,12 @@ use crate::{Cost, DatabaseOptions, Row};
 
 /// How long a query may run on the thread of its caller.
 const BUDGET: Duration = Duration::from_millis(1);
+
+/// What a query that has blocked its caller's thread adds to the slowness.
+const SLOW_QUERY: u32 = 8;
+
+/// The slowness from which queries run on separate threads, until it has fallen.
+const SLOW_DISK: u32 = 3 * SLOW_QUERY;
 
 /// The maximum number of concurrent calls; never reached.
 const MAX_CALLS: u32 = u32::MAX >> 4;
@@ -36,8 +42,8 @@ pub(crate) struct Readers {
     is_closing: AtomicBool,
     /// Whether `close` has completed. Locked while one of its callers closes the connections.
     is_closed: tokio::sync::Mutex<bool>,
-    /// Until this time, no query runs on its caller's thread.
-    slow_until: Mutex<Option<Instant>>,
+    /// Rises with each query that has blocked its caller's thread, and falls with all others.
+    slowness: AtomicU32,
 }
 
 /// Why an attempt has returned no rows.
@@ -60,7 +66,7 @@ impl Readers {
             idle: Mutex::default(),
             is_closing: AtomicBool::new(false),
             is_closed: tokio::sync::Mutex::default(),
-            slow_until: Mutex::default(),
+            slowness: AtomicU32::new(0),
         }
     }
 
@@ -125,6 +131,7 @@ impl Readers {
             Some(reader) => (reader, permit),
             None => self.open(permit).await?,
         };
+        self.note_duration(Duration::ZERO);
         self.fetch_on_thread(permit, reader, Arc::clone(statement))
             .await
     }
@@ -173,21 +180,24 @@ impl Readers {
             .map_err(|_| closed())
     }
 
-    /// Whether the disk or the machine was slow recently: then a query may block its thread for
-    /// longer than its budget, since SQLite can't be stopped while it waits for the disk.
+    /// Whether the disk is slow: then a query may block its thread for longer than its budget, since
+    /// SQLite can't be stopped while it waits for the disk.
     fn is_slow(&self) -> bool {
-        let slow_until = *lock(&self.slow_until);
-        slow_until.is_some_and(|until| Instant::now() < until)
+        self.slowness.load(Ordering::Relaxed) >= SLOW_DISK
     }
 
     fn note_duration(&self, elapsed: Duration) {
-        /// A query that takes this long wasn't stopped when its budget was used up.
+        /// A query that takes this long wasn't stopped when its budget was used up. A single one may
+        /// be due to a busy processor.
         const SLOW: Duration = Duration::from_millis(2);
-        /// Threads are blocked for at most a tenth of the time.
-        const COOLDOWN: u32 = 10;
 
-        if elapsed > SLOW {
-            *lock(&self.slow_until) = Some(Instant::now() + COOLDOWN * elapsed);
+        let slowness = self.slowness.load(Ordering::Relaxed);
+        let changed = match elapsed > SLOW {
+            true => SLOW_DISK.min(slowness + SLOW_QUERY),
+            false => slowness.saturating_sub(1),
+        };
+        if changed != slowness {
+            self.slowness.store(changed, Ordering::Relaxed);
         }
     }
 
