@@ -33,7 +33,7 @@ async fn readers(options: &DatabaseOptions) -> Pool {
     readers
 }
 
-/// Inserts this many runs without tokens, so that a filter by tokens matches none.
+/// Inserts this many runs of one skill.
 async fn insert_runs(database: &TestDatabase, runs: usize) {
     let db = database.connection().await;
     let sql = format!(
@@ -46,14 +46,15 @@ async fn insert_runs(database: &TestDatabase, runs: usize) {
 }
 
 /// Runs a test on a runtime with a single thread. Returns the longest time that the test occupied
-/// the thread without a break.
-fn longest_stall(test: impl AsyncFnOnce() + Send + 'static) -> Duration {
+/// the thread without a break, and the duration of the test.
+fn longest_stall(test: impl AsyncFnOnce() + Send + 'static) -> (Duration, Duration) {
     let on_own_thread = std::thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
         let mut longest = Duration::ZERO;
+        let begun = Instant::now();
         runtime.block_on(async {
             let measure = async {
                 let mut last = Instant::now();
@@ -68,9 +69,18 @@ fn longest_stall(test: impl AsyncFnOnce() + Send + 'static) -> Duration {
                 () = measure => {}
             }
         });
-        longest
+        (longest, begun.elapsed())
     });
     on_own_thread.join().unwrap()
+}
+
+/// Fails if a test occupied its thread for half of the time.
+fn assert_yields(test: impl AsyncFnOnce() + Send + 'static) {
+    let (stall, duration) = longest_stall(test);
+    assert!(
+        stall < duration / 2,
+        "the test took {duration:?} and occupied the thread for {stall:?}"
+    );
 }
 
 #[test]
@@ -78,19 +88,11 @@ fn a_query_that_takes_long_does_not_occupy_the_thread_of_its_caller() {
     on_database(Backend::Sqlite, async |database| {
         database.store().await.close().await.unwrap();
         let readers = readers(&DatabaseOptions::new(database.url())).await;
-        let (sender, duration) = std::sync::mpsc::channel();
-        let stall = longest_stall(async move || {
-            let begun = Instant::now();
+        assert_yields(async move || {
             let sql = ENDLESS.replace("FROM numbers\n", "FROM numbers WHERE number < 3000000\n");
             let rows = readers.rows(statement(&sql), Cost::Short).await.unwrap();
             assert!(rows.is_empty());
-            sender.send(begun.elapsed()).unwrap();
         });
-        let duration = duration.recv().unwrap();
-        assert!(
-            stall < duration / 2,
-            "the query took {duration:?} and occupied the thread for {stall:?}"
-        );
     });
 }
 
@@ -99,22 +101,14 @@ fn many_short_queries_let_other_tasks_run() {
     on_database(Backend::Sqlite, async |database| {
         let store = database.store().await;
         insert_runs(database, 1_000).await;
-        let (sender, duration) = std::sync::mpsc::channel();
-        let stall = longest_stall(async move || {
-            let begun = Instant::now();
+        assert_yields(async move || {
             for _ in 0..2_000 {
                 store.get_run("r1").await.unwrap();
                 let filter = RunFilter::new().skill("skill");
                 let runs = store.list_runs_filtered(&filter, Page::first(50)).await;
                 assert_eq!(runs.unwrap().len(), 50);
             }
-            sender.send(begun.elapsed()).unwrap();
         });
-        let duration = duration.recv().unwrap();
-        assert!(
-            stall < duration / 2,
-            "the queries took {duration:?} and occupied the thread for {stall:?}"
-        );
     });
 }
 
@@ -214,7 +208,7 @@ fn a_query_waits_for_a_lock_without_occupying_a_thread() {
         sleep(locked_for).await;
         assert!(!reading.is_finished());
         db.close().await.unwrap();
-        let stall = reading.join().unwrap();
+        let (stall, _) = reading.join().unwrap();
         assert!(
             stall < locked_for / 2,
             "the thread was occupied for {stall:?}"

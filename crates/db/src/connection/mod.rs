@@ -35,9 +35,17 @@ pub trait Connection: ConnectionTrait + Send + fmt::Debug + sealed::Sealed {
     #[doc(hidden)]
     async fn rows(&self, query: Statement, cost: Cost) -> Result<Vec<Row>, DbErr> {
         let _ = cost;
-        let rows = self.query_all_raw(query).await?;
-        Ok(rows.into_iter().map(Row::from).collect())
+        rows_of_driver(self, query).await
     }
+}
+
+/// Fetches all rows of a query through SeaORM's driver.
+async fn rows_of_driver(
+    connection: &(impl ConnectionTrait + ?Sized),
+    query: Statement,
+) -> Result<Vec<Row>, DbErr> {
+    let rows = connection.query_all_raw(query).await?;
+    Ok(rows.into_iter().map(Row::from).collect())
 }
 
 /// How long a query is expected to take.

@@ -11,7 +11,7 @@ use sea_orm::{
 use tokio::time::{Instant, timeout_at};
 
 use super::connection_cache::{CachePause, ConnectionCache};
-use super::{Connection, Cost, OnlyWriter};
+use super::{Connection, Cost, OnlyWriter, rows_of_driver};
 #[cfg(feature = "postgres")]
 use super::{pooled_connection, simple_protocol};
 #[cfg(feature = "sqlite")]
@@ -242,8 +242,7 @@ impl Connection for Pool {
             return readers.fetch(query, cost).await;
         }
         let _ = cost;
-        let rows = self.query_all_raw(query).await?;
-        Ok(rows.into_iter().map(Row::from).collect())
+        rows_of_driver(self, query).await
     }
 }
 
