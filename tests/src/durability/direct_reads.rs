@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use runtrail_audit::{ErrorKind, Page, RunFilter, Storage};
@@ -53,23 +54,28 @@ fn longest_stall(test: impl AsyncFnOnce() + Send + 'static) -> (Duration, Durati
             .enable_all()
             .build()
             .unwrap();
-        let mut longest = Duration::ZERO;
         let begun = Instant::now();
+        let (last, longest) = (Cell::new(begun), Cell::new(Duration::ZERO));
+        let note = || {
+            longest.set(longest.get().max(last.get().elapsed()));
+            last.set(Instant::now());
+        };
         runtime.block_on(async {
             let measure = async {
-                let mut last = Instant::now();
                 loop {
+                    note();
                     tokio::task::yield_now().await;
-                    longest = longest.max(last.elapsed());
-                    last = Instant::now();
                 }
             };
             tokio::select! {
-                () = test() => {}
+                biased;
                 () = measure => {}
+                () = test() => {}
             }
         });
-        (longest, begun.elapsed())
+        // The test may have ended without ever giving up the thread.
+        note();
+        (longest.get(), begun.elapsed())
     });
     on_own_thread.join().unwrap()
 }
