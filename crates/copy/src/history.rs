@@ -298,7 +298,7 @@ pub(crate) async fn existing(
     id: impl ColumnTrait,
     run_ids: &[String],
 ) -> Result<HashSet<String>> {
-    let run_ids = backend::unfold(db.connection(), run_ids)?;
+    let run_ids = backend::unfold(db.backend(), run_ids)?;
     runs.column(id).and_where(id.in_subquery(run_ids));
     let rows = db.fetch(&runs).await?;
     let ids = rows.iter().map(|row| row.get(0));

@@ -8,41 +8,41 @@ use sea_orm::sea_query::extension::sqlite::SqliteBinOper;
 use sea_orm::sea_query::{
     Alias, Expr, ExprTrait, Func, FunctionCall, IntoIden, Query, SelectStatement, TableRef,
 };
-use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
+use sea_orm::{DbBackend, Statement, Value};
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 
 use crate::error;
 
 /// Returns whether a database has schemas that can qualify a table's name.
-pub fn has_schemas(connection: &impl ConnectionTrait) -> bool {
-    connection.get_database_backend() == DbBackend::Postgres
+pub fn has_schemas(backend: DbBackend) -> bool {
+    backend == DbBackend::Postgres
 }
 
 /// Returns whether a statement may wait for the lock of a single row.
-pub fn has_row_locks(connection: &impl ConnectionTrait) -> bool {
-    connection.get_database_backend() == DbBackend::Postgres
+pub fn has_row_locks(backend: DbBackend) -> bool {
+    backend == DbBackend::Postgres
 }
 
 /// Returns whether a database allows only one writer at a time, across all connections.
-pub fn has_one_writer(connection: &impl ConnectionTrait) -> bool {
-    connection.get_database_backend() == DbBackend::Sqlite
+pub fn has_one_writer(backend: DbBackend) -> bool {
+    backend == DbBackend::Sqlite
 }
 
 /// Returns whether the planner assumes that the rows with a value are spread evenly over a table.
 /// It may then read rows in list order and skip those with other values, however many there are.
-pub fn assumes_even_spread(connection: &impl ConnectionTrait) -> bool {
-    connection.get_database_backend() == DbBackend::Postgres
+pub fn assumes_even_spread(backend: DbBackend) -> bool {
+    backend == DbBackend::Postgres
 }
 
 /// Returns whether text may contain a NUL character.
-pub fn holds_nul(connection: &impl ConnectionTrait) -> bool {
-    connection.get_database_backend() != DbBackend::Postgres
+pub fn holds_nul(backend: DbBackend) -> bool {
+    backend != DbBackend::Postgres
 }
 
 /// Returns a condition that is true if the statement's connection enforces foreign keys. SQLite
 /// only, where a host can disable them.
-pub fn enforces_foreign_keys(connection: &impl ConnectionTrait) -> Option<Expr> {
+pub fn enforces_foreign_keys(backend: DbBackend) -> Option<Expr> {
     const PRAGMA: &str = "pragma_foreign_keys";
 
     let setting = Query::select()
@@ -50,7 +50,7 @@ pub fn enforces_foreign_keys(connection: &impl ConnectionTrait) -> Option<Expr> 
         .from_function(Func::cust(PRAGMA), PRAGMA)
         .take();
     let setting = Expr::SubQuery(None, Box::new(setting.into()));
-    (!has_schemas(connection)).then(|| setting.eq(1))
+    (!has_schemas(backend)).then(|| setting.eq(1))
 }
 
 /// Returns the driver's pool of a connection to PostgreSQL.
@@ -92,7 +92,7 @@ pub fn pool_size(db: &sea_orm::DatabaseConnection) -> Option<(u32, Duration)> {
 
 /// Returns a statement that refreshes outdated planner statistics. Without statistics, SQLite
 /// considers all indexes equally good. `None` on PostgreSQL, which refreshes them automatically.
-pub fn optimize(connection: &impl ConnectionTrait) -> Option<Statement> {
+pub fn optimize(backend: DbBackend) -> Option<Statement> {
     /// Runs ANALYZE on each table that has no statistics yet or has grown or shrunk tenfold. A
     /// limit on the rows that it reads would make it useless for skewed values: it would read only
     /// the beginning of each index.
@@ -100,7 +100,7 @@ pub fn optimize(connection: &impl ConnectionTrait) -> Option<Statement> {
 
     #[expect(clippy::disallowed_methods, reason = "a pragma can't be built")]
     let optimize = Statement::from_string(DbBackend::Sqlite, OPTIMIZE);
-    (connection.get_database_backend() == DbBackend::Sqlite).then_some(optimize)
+    (backend == DbBackend::Sqlite).then_some(optimize)
 }
 
 /// Returns a statement that switches a SQLite file to the write-ahead log, if it isn't in that mode
@@ -117,14 +117,14 @@ pub fn write_ahead_log() -> Statement {
 ///
 /// The setting applies before any row is read, locked or written. It ends with the statement, which
 /// is a transaction of its own, so it also works behind a pooler.
-pub fn lock_timeout(connection: &impl ConnectionTrait) -> Option<TableRef> {
+pub fn lock_timeout(backend: DbBackend) -> Option<TableRef> {
     const MILLISECONDS: &str = "50";
 
     let set = Func::cust("set_config")
         .arg(Expr::Constant("lock_timeout".into()))
         .arg(Expr::Constant(MILLISECONDS.into()))
         .arg(Expr::Constant(true.into()));
-    has_schemas(connection).then(|| TableRef::FunctionCall(set, "lock_timeout".into_iden()))
+    has_schemas(backend).then(|| TableRef::FunctionCall(set, "lock_timeout".into_iden()))
 }
 
 /// The table that [`unfold`] and [`unfold_rows`] return, and its only column.
@@ -133,12 +133,9 @@ pub const LIST: (&str, &str) = ("list", "value");
 /// Returns a list of texts as the table `LIST`, in one parameter whatever its length. With one
 /// parameter per text, the list would be limited to 32,766 texts, and each length would need its
 /// own prepared statement.
-pub fn unfold(
-    connection: &impl ConnectionTrait,
-    texts: &[impl AsRef<str>],
-) -> Result<SelectStatement> {
+pub fn unfold(backend: DbBackend, texts: &[impl AsRef<str>]) -> Result<SelectStatement> {
     let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-    let list = list(connection, "jsonb_array_elements_text", &texts)?;
+    let list = list(backend, "jsonb_array_elements_text", &texts)?;
     Ok(Query::select()
         .column(LIST)
         .from_function(list, Alias::new(LIST.0))
@@ -148,13 +145,9 @@ pub fn unfold(
 /// Returns a condition that is true if a column has one of these values. It keeps the database from
 /// using an index on the column. Such an index returns rows in the order of the values, so the
 /// database would have to sort all matches for the first page.
-pub fn is_in(
-    connection: &impl ConnectionTrait,
-    column: Expr,
-    values: &[impl AsRef<str>],
-) -> Result<Expr> {
-    let values = unfold(connection, values)?;
-    Ok(match connection.get_database_backend() {
+pub fn is_in(backend: DbBackend, column: Expr, values: &[impl AsRef<str>]) -> Result<Expr> {
+    let values = unfold(backend, values)?;
+    Ok(match backend {
         // An array is built once, and its values are looked up by hash.
         DbBackend::Postgres => {
             let array = Func::cust("ARRAY").arg(Expr::SubQuery(None, Box::new(values.into())));
@@ -169,9 +162,9 @@ pub fn is_in(
 pub const ALL: u64 = i64::MAX.unsigned_abs();
 
 /// Returns a list of rows as the table `LIST`, in one parameter. [`field`] reads their values.
-pub fn unfold_rows(connection: &impl ConnectionTrait, rows: &[impl Serialize]) -> Result<TableRef> {
-    let list = list(connection, "jsonb_array_elements", rows)?;
-    if !has_schemas(connection) {
+pub fn unfold_rows(backend: DbBackend, rows: &[impl Serialize]) -> Result<TableRef> {
+    let list = list(backend, "jsonb_array_elements", rows)?;
+    if !has_schemas(backend) {
         return Ok(TableRef::FunctionCall(list, LIST.0.into_iden()));
     }
     // The limit excludes no row; it lowers the planner's estimate. PostgreSQL assumes that the list
@@ -187,19 +180,19 @@ pub fn unfold_rows(connection: &impl ConnectionTrait, rows: &[impl Serialize]) -
 }
 
 /// Returns the value at this index, or under this key, in a row of [`unfold_rows`], as text.
-pub fn field(connection: &impl ConnectionTrait, key: impl Into<Value>) -> Expr {
-    text_of(connection, Expr::col(LIST), key)
+pub fn field(backend: DbBackend, key: impl Into<Value>) -> Expr {
+    text_of(backend, Expr::col(LIST), key)
 }
 
 /// Returns the number that [`serialize_fraction`] wrote at this index or under this key.
-pub fn fraction(connection: &impl ConnectionTrait, key: impl Into<Value>) -> Expr {
+pub fn fraction(backend: DbBackend, key: impl Into<Value>) -> Expr {
     let row = Expr::col(LIST);
     let key = Expr::Constant(key.into());
-    let parts = match connection.get_database_backend() {
+    let parts = match backend {
         DbBackend::Postgres => row.binary(PgBinOper::GetJsonField, key),
         _ => row.binary(SqliteBinOper::GetJsonField, key),
     };
-    let part = |index: i32| text_of(connection, parts.clone(), index).cast_as("double precision");
+    let part = |index: i32| text_of(backend, parts.clone(), index).cast_as("double precision");
     part(0).div(part(1)).div(part(2))
 }
 
@@ -243,23 +236,24 @@ pub fn serialize_fraction_if_any<S: Serializer>(
     }
 }
 
-fn text_of(connection: &impl ConnectionTrait, json: Expr, key: impl Into<Value>) -> Expr {
+fn text_of(backend: DbBackend, json: Expr, key: impl Into<Value>) -> Expr {
     let key = Expr::Constant(key.into());
-    match connection.get_database_backend() {
+    match backend {
         DbBackend::Postgres => json.binary(PgBinOper::CastJsonField, key),
         _ => json.binary(SqliteBinOper::CastJsonField, key),
     }
 }
 
 fn list(
-    connection: &impl ConnectionTrait,
+    backend: DbBackend,
     postgres_function: &'static str,
     list: &[impl Serialize],
 ) -> Result<FunctionCall> {
     let json = serde_json::to_string(list).map_err(error::json)?;
-    Ok(match connection.get_database_backend() {
+    Ok(match backend {
         DbBackend::Postgres => Func::cust(postgres_function).arg(Expr::val(json).cast_as("jsonb")),
-        _ => Func::cust("json_each").arg(json),
+        // Rows stay in binary form, so that SQLite parses the list only once.
+        _ => Func::cust("jsonb_each").arg(json),
     })
 }
 

@@ -216,20 +216,27 @@ impl DatabaseOptions {
     /// [`ConnectError::NoSuchFile`](crate::ConnectError::NoSuchFile),
     /// [`ConnectError::Database`](crate::ConnectError::Database).
     pub async fn open(&self) -> Result<DatabaseConnection> {
-        self.open_with(self.busy_timeout).await
+        self.open_with(self.pool_options(), self.busy_timeout).await
     }
 
-    async fn open_with(&self, busy_timeout: Duration) -> Result<DatabaseConnection> {
+    async fn open_with(
+        &self,
+        mut options: PoolOptions,
+        busy_timeout: Duration,
+    ) -> Result<DatabaseConnection> {
         if self.backend()? != DbBackend::Sqlite {
             return self.open_server(self.pool_options()).await;
         }
         if self.is_read_only() && !self.is_in_memory() {
             return Ok(self.open_to_read().await?.0);
         }
-        let mut options = self.pool_options();
         // Several writers would wait for each other inside SQLite, less fairly than in the pool's
         // queue.
-        options.min_connections(1).max_connections(1);
+        options.max_connections(1);
+        // A database in memory is lost with its last connection.
+        if options.get_idle_timeout().is_none() {
+            options.min_connections(1);
+        }
         self.open_file(options, Access::Write, busy_timeout).await
     }
 
@@ -241,11 +248,34 @@ impl DatabaseOptions {
     /// Those of [`open`](Self::open).
     #[doc(hidden)]
     pub async fn open_for_queue(&self) -> Result<DatabaseConnection> {
+        let mut options = self.pool_options();
+        self.release_when_idle(&mut options);
+        self.open_with(options, self.queue_busy_timeout()).await
+    }
+
+    /// How long a statement of the queue waits inside SQLite for another process's lock.
+    pub(crate) fn queue_busy_timeout(&self) -> Duration {
         /// Long enough to make the cost of retries negligible.
         const SHORT_BUSY_TIMEOUT: Duration = Duration::from_millis(200);
 
-        self.open_with(self.busy_timeout.min(SHORT_BUSY_TIMEOUT))
-            .await
+        self.busy_timeout.min(SHORT_BUSY_TIMEOUT)
+    }
+
+    /// Lets the pool close idle connections to a file that is mostly used without the driver.
+    pub(crate) fn release_when_idle(&self, options: &mut PoolOptions) {
+        const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+        if self.is_opened_directly() {
+            options.idle_timeout(IDLE_TIMEOUT);
+        }
+    }
+
+    /// Returns whether a file is read and written without the driver, which handles some parameters
+    /// of the URL.
+    pub(crate) fn is_opened_directly(&self) -> bool {
+        self.url.sqlite().is_ok_and(|url| {
+            url.file().is_some() && url.vfs.is_none() && url.is_cache_shared != Some(true)
+        })
     }
 
     /// Returns how long each writer of the queue waits for another process's lock on the file;

@@ -48,8 +48,12 @@ pub use abandoned::AbandonedStatements;
 pub use connect::{DatabaseOptions, Durability};
 pub use connect_error::{ConnectError, Result};
 pub use connection::{
-    Borrowed, Connection, Cost, OnlyWriter, Pool, PooledConnection, Uncached, closing_deadline,
+    Borrowed, Connection, Cost, Executor, OnlyWriter, Pool, PooledConnection, Uncached,
+    closing_deadline,
 };
+#[cfg(feature = "sqlite")]
+#[doc(hidden)]
+pub use direct::{FileConnection, SqliteFile};
 pub use driver_error_kind::DriverErrorKind;
 pub use open_transactions::discard_open_transactions;
 pub use retry::Retry;

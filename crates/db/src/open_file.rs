@@ -8,7 +8,7 @@ use sea_orm::{ConnectOptions as PoolOptions, Database, DatabaseConnection, DbErr
 
 use crate::connect::{Access, Intent};
 use crate::connection::Pool;
-use crate::direct::{ReadableFile, Readers};
+use crate::direct::{Readers, SqliteFile};
 use crate::sqlite_file;
 use crate::sqlite_url::Mode;
 use crate::{DatabaseOptions, DriverErrorKind, Durability, Result};
@@ -53,16 +53,11 @@ impl DatabaseOptions {
 
     /// Opens a pool that only reads a file that another pool writes.
     pub(crate) async fn open_file_readers(&self) -> Result<Pool> {
-        /// The driver's connection is needed for a moment, to check the schema.
-        const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-
         let access = Access::ReadAlongsideWriter;
         let mut options = self.pool_options();
-        if self.reads_directly() {
-            options
-                .max_connections(1)
-                .connect_lazy(true)
-                .idle_timeout(IDLE_TIMEOUT);
+        if self.is_opened_directly() {
+            options.max_connections(1).connect_lazy(true);
+            self.release_when_idle(&mut options);
         }
         let db = self.open_file(options, access, self.busy_timeout).await?;
         self.pool_of_readers(db, access)
@@ -70,22 +65,33 @@ impl DatabaseOptions {
 
     fn pool_of_readers(&self, db: DatabaseConnection, access: Access) -> Result<Pool> {
         let url = self.url.sqlite()?;
-        let Some(path) = url.file().filter(|_| self.reads_directly()) else {
+        let Some(path) = url.file().filter(|_| self.is_opened_directly()) else {
             return Ok(Pool::own(db, self.abandoned.clone()));
         };
-        let file = ReadableFile {
+        let file = SqliteFile {
             path: path.to_owned(),
             access,
             is_immutable: url.is_immutable || access == Access::ReadImmutable,
             durability: self.durability,
+            busy_timeout: Duration::ZERO,
+            logs_statements: self.logs_statements,
         };
-        Ok(Pool::direct(db, Readers::new(file, self)))
+        Ok(Pool::file_readers(db, Readers::new(file, self)))
     }
 
-    /// Whether the file can be opened without the driver, which handles some parameters of the URL.
-    fn reads_directly(&self) -> bool {
-        let url = self.url.sqlite();
-        url.is_ok_and(|url| url.vfs.is_none() && url.is_cache_shared != Some(true))
+    /// Returns the file, if a store writes it without the driver.
+    #[doc(hidden)]
+    pub fn file_to_write(&self) -> Option<SqliteFile> {
+        let url = self.url.sqlite().ok()?;
+        let path = url.file().filter(|_| self.is_opened_directly())?;
+        Some(SqliteFile {
+            path: path.to_owned(),
+            access: Access::Write,
+            is_immutable: url.is_immutable,
+            durability: self.durability,
+            busy_timeout: self.queue_busy_timeout(),
+            logs_statements: self.logs_statements,
+        })
     }
 
     pub(crate) async fn open_to_read(&self) -> Result<(DatabaseConnection, Access)> {

@@ -152,6 +152,15 @@ impl Row {
         }
     }
 
+    /// Returns the row of SeaORM's driver; `None` if another connection has read it.
+    pub(crate) fn into_driver_row(self) -> Option<QueryResult> {
+        match self.0 {
+            Source::Driver(row) => Some(row),
+            #[cfg(feature = "sqlite")]
+            Source::Direct(_) => None,
+        }
+    }
+
     /// Returns whether SQLite stores a value as text, whether or not the text is valid UTF-8.
     /// Always `false` on PostgreSQL, where values have the type of their column.
     pub fn is_text(&self, column: &str) -> bool {

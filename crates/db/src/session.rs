@@ -2,12 +2,12 @@ use std::ops::Deref;
 
 use runtrail_audit::{Error, Result};
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, SelectStatement, TableRef};
-use sea_orm::{StatementBuilder, Value};
+use sea_orm::{DbBackend, StatementBuilder, Value};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span, field, trace_span};
 
 use crate::shape::{Executable, Shape, ShapedStatement};
-use crate::{Connection, Cost, Row, Timing, backend, error};
+use crate::{Cost, Executor, Row, Timing, backend, error};
 
 /// One call of a store method: its connection, its settings and its deadline.
 ///
@@ -24,7 +24,7 @@ pub struct Session<'a, C, S = Timing> {
     span: Span,
 }
 
-impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
+impl<'a, C: Executor, S: AsRef<Timing> + Sync> Session<'a, C, S> {
     /// Starts a call; its timeout begins now.
     pub fn new(connection: &'a C, settings: &'a S) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
     /// the connection isn't shared, and on SQLite.
     pub fn lock_timeout_table(&self) -> Option<TableRef> {
         if self.is_shared {
-            backend::lock_timeout(self.connection)
+            backend::lock_timeout(self.backend())
         } else {
             None
         }
@@ -102,8 +102,13 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
         self.connection
     }
 
+    /// Returns the kind of database.
+    pub fn backend(&self) -> DbBackend {
+        self.connection.backend()
+    }
+
     /// Runs a repeatable operation, with retries until the deadline. Without a pool (see
-    /// [`Connection::pool`]), it runs once.
+    /// [`Executor::pool`]), it runs once.
     pub async fn attempt<T, F>(&self, mut attempt: impl FnMut() -> F + Send) -> Result<T>
     where
         T: Send,
@@ -144,26 +149,24 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
         values: impl IntoIterator<Item = Value>,
         build: impl FnOnce() -> Result<B>,
     ) -> Result<ShapedStatement> {
-        let backend = self.connection.get_database_backend();
+        let backend = self.backend();
         shape.statement(backend, self.is_shared, values, build)
     }
 
     /// Executes a statement that returns no rows; returns the number of rows that it has written or
     /// deleted.
     pub async fn execute(&self, statement: &impl Executable) -> Result<u64> {
-        let result = self
-            .attempt(|| async {
-                let span = self.statement_span(statement);
-                let statement = statement.statement(self.connection.get_database_backend());
-                let result = self.connection.execute_raw(statement);
-                let result = result.instrument(span.clone()).await;
-                if let Ok(result) = &result {
-                    span.record("rows", result.rows_affected());
-                }
-                result.map_err(error::database)
-            })
-            .await?;
-        Ok(result.rows_affected())
+        self.attempt(|| async {
+            let span = self.statement_span(statement);
+            let statement = statement.statement(self.backend());
+            let changes = self.connection.changes(statement);
+            let changes = changes.instrument(span.clone()).await;
+            if let Ok(changes) = changes {
+                span.record("rows", changes);
+            }
+            changes.map_err(error::database)
+        })
+        .await
     }
 
     /// Fetches all rows of a query. Stopping after the first row would leave the statement
@@ -181,7 +184,7 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
     async fn fetch_at_cost(&self, query: &impl Executable, cost: Cost) -> Result<Vec<Row>> {
         self.attempt(|| async {
             let span = self.statement_span(query);
-            let statement = query.statement(self.connection.get_database_backend());
+            let statement = query.statement(self.backend());
             let rows = self
                 .connection
                 .rows(statement, cost)
@@ -205,9 +208,7 @@ impl<'a, C: Connection, S: AsRef<Timing> + Sync> Session<'a, C, S> {
             rows = field::Empty
         );
         if !span.is_disabled() {
-            let sql = statement
-                .statement(self.connection.get_database_backend())
-                .sql;
+            let sql = statement.statement(self.backend()).sql;
             span.record("summary", summary(&sql));
         }
         span

@@ -9,7 +9,8 @@ use runtrail_audit::{
     Clock, Error, Limits, Page, Result, RunFilter, RunStats, SkillRun, SkillRunLog, Storage,
 };
 use runtrail_db::{
-    Borrowed, Connection, DatabaseOptions, Pool, Retry, backend, closing_deadline, runtime,
+    Borrowed, Connection, DatabaseOptions, Executor, Pool, Retry, backend, closing_deadline,
+    runtime,
 };
 use runtrail_migration::SchemaName;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
@@ -18,7 +19,7 @@ use tracing::{Span, debug_span};
 
 use crate::error;
 use crate::read::{last_run, lineage, list};
-use crate::record::{Write, Writer, dispatch};
+use crate::record::{TaskTarget, Write, Writer, dispatch};
 use crate::settings::{Session, Settings, Tables};
 use crate::statements::{logs, purge, runs};
 
@@ -30,11 +31,10 @@ use crate::statements::{logs, purge, runs};
 ///
 /// # When a future is dropped
 ///
-/// Every write is a single statement, which is committed on its own. If its future is dropped, the
-/// write happens either completely or not at all, and repeating the call returns `Ok` and leaves
-/// one row. If the store owns its connections, a dropped call that is still queued is never
-/// started. A purge is a series of such statements, and so is `append_logs` with very many events;
-/// calling them again completes them.
+/// Every write is a single statement. If its future is dropped, the write happens either completely
+/// or not at all, and repeating the call returns `Ok` and leaves one row. If the store owns its
+/// connections, a dropped call that is still queued is never started. A purge is a series of such
+/// statements, and so is `append_logs` with very many events; calling them again completes them.
 #[derive(Clone, Debug)]
 pub struct AuditStore<C = Pool> {
     writer: C,
@@ -70,10 +70,11 @@ impl AuditStore {
     ///
     /// **Group commit.** One task writes concurrent calls of [`start_run`](Storage::start_run),
     /// [`finish_run`](Storage::finish_run) and [`append_log`](Storage::append_log) together, on one
-    /// connection. A single call is written immediately. The task runs on the tokio runtime of the
-    /// first caller; if that runtime has ended, the next caller starts the task again. At most 256
-    /// calls are queued, and further callers wait for a free slot. Calls about the same run are
-    /// written in the order in which they were made, unless one is retried after a failure.
+    /// connection. A single call is written immediately. For a SQLite file the task has a thread of
+    /// its own. Otherwise it runs on the tokio runtime of the first caller; if that runtime has
+    /// ended, the next caller starts the task again. At most 256 calls are queued, and further
+    /// callers wait for a free slot. Calls about the same run are written in the order in which
+    /// they were made, unless one is retried after a failure.
     ///
     /// ```
     /// # use runtrail_db::{DatabaseOptions, Durability};
@@ -100,12 +101,17 @@ impl AuditStore {
         let db = options.open_for_queue().await.map_err(error::connecting)?;
         let readers = options.open_readers();
         let readers = readers.await.map_err(error::connecting)?;
-        let writer = options.open_writer(&db);
-        let writer = Writer::new(
-            writer.await.map_err(error::connecting)?,
-            options.queue_timeout(),
-        );
-        let pool = match backend::has_one_writer(&db) {
+        let lock_timeout = options.queue_timeout();
+        #[cfg(feature = "sqlite")]
+        if let Some(file) = options.file_to_write() {
+            let writer = Writer::new(TaskTarget::File(file), lock_timeout);
+            let pool = Pool::file_writer(db, Arc::new(writer.clone()));
+            let readers = readers.unwrap_or_else(|| pool.clone());
+            return Ok(Self::from_pools(pool, readers, Some(writer)));
+        }
+        let target = options.open_writer(&db).await.map_err(error::connecting)?;
+        let writer = Writer::new(TaskTarget::Pool(target), lock_timeout);
+        let pool = match backend::has_one_writer(db.get_database_backend()) {
             true => Pool::single(db, Arc::new(writer.clone())),
             false => Pool::own(db, options.abandoned().clone()),
         };
@@ -177,7 +183,7 @@ impl AuditStore {
     #[must_use]
     pub fn in_schema(mut self, schema: SchemaName) -> Self {
         self.settings.tables = Arc::new(Tables {
-            schema: backend::has_schemas(&self.writer).then_some(schema),
+            schema: backend::has_schemas(self.writer.backend()).then_some(schema),
             ..Tables::default()
         });
         self.schema = Arc::default();

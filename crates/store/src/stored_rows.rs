@@ -1,7 +1,7 @@
 //! Raw access to the stored rows, for copying a whole history.
 
 use runtrail_audit::Result;
-use runtrail_db::{Pool, Row, Session, backend};
+use runtrail_db::{Executor, Pool, Row, Session, backend};
 use runtrail_entity::{skill_run, skill_run_log};
 use sea_orm::sea_query::{SelectStatement, TableRef};
 use tracing::Span;
@@ -96,7 +96,7 @@ impl<'a> StoredRows<'a> {
 
     /// Returns whether the database can store a NUL character in a text.
     pub fn can_store_nul(&self) -> bool {
-        backend::holds_nul(self.0.connection())
+        backend::holds_nul(self.0.connection().backend())
     }
 
     /// Inserts runs with distinct ids; existing runs don't change. Returns for each run whether the

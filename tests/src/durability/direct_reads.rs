@@ -1,14 +1,14 @@
-use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runtrail_audit::{ErrorKind, Page, RunFilter, Storage};
 use runtrail_db::{
-    Connection, Cost, DatabaseOptions, DriverErrorKind, Pool, Session, Timing, closing_deadline,
+    Cost, DatabaseOptions, DriverErrorKind, Executor, Pool, Session, Timing, closing_deadline,
 };
 use runtrail_store::AuditStore;
 use sea_orm::{DbBackend, Statement};
 use tokio::time::{sleep, timeout};
 
+use super::stalls::{assert_yields, longest_stall};
 use crate::fixture::*;
 
 /// A query that never ends.
@@ -44,49 +44,6 @@ async fn insert_runs(database: &TestDatabase, runs: usize) {
             'running', 0, 0.0, 0, 0, 0, '{{}}', '', '' FROM numbers"
     );
     execute(&db, &sql).await;
-}
-
-/// Runs a test on a runtime with a single thread. Returns the longest time that the test occupied
-/// the thread without a break, and the duration of the test.
-fn longest_stall(test: impl AsyncFnOnce() + Send + 'static) -> (Duration, Duration) {
-    let on_own_thread = std::thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let begun = Instant::now();
-        let (last, longest) = (Cell::new(begun), Cell::new(Duration::ZERO));
-        let note = || {
-            longest.set(longest.get().max(last.get().elapsed()));
-            last.set(Instant::now());
-        };
-        runtime.block_on(async {
-            let measure = async {
-                loop {
-                    note();
-                    tokio::task::yield_now().await;
-                }
-            };
-            tokio::select! {
-                biased;
-                () = measure => {}
-                () = test() => {}
-            }
-        });
-        // The test may have ended without ever giving up the thread.
-        note();
-        (longest.get(), begun.elapsed())
-    });
-    on_own_thread.join().unwrap()
-}
-
-/// Fails if a test occupied its thread for half of the time.
-fn assert_yields(test: impl AsyncFnOnce() + Send + 'static) {
-    let (stall, duration) = longest_stall(test);
-    assert!(
-        stall < duration / 2,
-        "the test took {duration:?} and occupied the thread for {stall:?}"
-    );
 }
 
 #[test]

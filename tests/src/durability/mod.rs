@@ -10,6 +10,12 @@ mod spans;
 /// Reads of a SQLite file by the store's own connections.
 mod direct_reads;
 
+/// Writes to a SQLite file by the store's own connection.
+mod direct_writes;
+
+/// How long a test occupies its thread.
+mod stalls;
+
 /// SQLite's settings, on every connection.
 mod pragmas;
 

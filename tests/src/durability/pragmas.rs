@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use runtrail_db::{Connection, Cost, DatabaseOptions, Durability, Pool, closing_deadline};
+use runtrail_db::{Cost, DatabaseOptions, Durability, Executor, Pool, closing_deadline};
 use runtrail_store::AuditStore;
 use sea_orm::sqlx::{self, Row};
 use sea_orm::{DatabaseConnection, DbBackend, Statement};

@@ -3,7 +3,8 @@ use std::fmt;
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 
-use super::{Connection, Pool};
+use super::{Cost, Executor, Pool, rows_of_driver};
+use crate::Row;
 
 /// A host's open transaction or connection. A store only executes statements on it, and never
 /// commits or rolls back.
@@ -17,9 +18,22 @@ impl<'a, C> Borrowed<'a, C> {
 }
 
 #[async_trait]
-impl<C: ConnectionTrait> Connection for Borrowed<'_, C> {
+impl<C: ConnectionTrait> Executor for Borrowed<'_, C> {
+    fn backend(&self) -> DbBackend {
+        self.0.get_database_backend()
+    }
+
     fn pool(&self) -> Option<&Pool> {
         None
+    }
+
+    async fn rows(&self, query: Statement, _cost: Cost) -> Result<Vec<Row>, DbErr> {
+        self.query_all_raw(query).await.map(rows_of_driver)
+    }
+
+    async fn changes(&self, statement: Statement) -> Result<u64, DbErr> {
+        let result = self.execute_raw(statement).await?;
+        Ok(result.rows_affected())
     }
 }
 

@@ -11,7 +11,7 @@ mod simple_protocol;
 use std::fmt;
 
 use async_trait::async_trait;
-use sea_orm::{ConnectionTrait, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement};
 
 use crate::Row;
 
@@ -20,12 +20,15 @@ pub use only_writer::OnlyWriter;
 pub use pool::{Pool, Uncached, closing_deadline};
 pub use pooled_connection::PooledConnection;
 
-/// A connection that statements run on: a [`Pool`], a [`PooledConnection`], or a [`Borrowed`]
-/// transaction.
+/// Executes the statements of a [`Session`](crate::Session): a [`Connection`], or a connection to a
+/// SQLite file that SeaORM's driver doesn't know.
 ///
-/// Sealed: any other `ConnectionTrait` is wrapped in [`Borrowed`].
+/// Sealed: any `ConnectionTrait` is wrapped in [`Borrowed`].
 #[async_trait]
-pub trait Connection: ConnectionTrait + Send + fmt::Debug + sealed::Sealed {
+pub trait Executor: fmt::Debug + Send + Sync + sealed::Sealed {
+    /// Returns the kind of database.
+    fn backend(&self) -> DbBackend;
+
     /// Returns the pool, on which each statement commits on its own and can be repeated. `None` for
     /// a borrowed or checked-out connection, whose owner decides what is retried.
     #[doc(hidden)]
@@ -33,19 +36,22 @@ pub trait Connection: ConnectionTrait + Send + fmt::Debug + sealed::Sealed {
 
     /// Fetches all rows of a query.
     #[doc(hidden)]
-    async fn rows(&self, query: Statement, cost: Cost) -> Result<Vec<Row>, DbErr> {
-        let _ = cost;
-        rows_of_driver(self, query).await
-    }
+    async fn rows(&self, query: Statement, cost: Cost) -> Result<Vec<Row>, DbErr>;
+
+    /// Executes a statement that returns no rows; returns the number of rows that it has written or
+    /// deleted.
+    #[doc(hidden)]
+    async fn changes(&self, statement: Statement) -> Result<u64, DbErr>;
 }
 
-/// Fetches all rows of a query through SeaORM's driver.
-async fn rows_of_driver(
-    connection: &(impl ConnectionTrait + ?Sized),
-    query: Statement,
-) -> Result<Vec<Row>, DbErr> {
-    let rows = connection.query_all_raw(query).await?;
-    Ok(rows.into_iter().map(Row::from).collect())
+/// A connection of SeaORM that statements run on: a [`Pool`], a [`PooledConnection`], or a
+/// [`Borrowed`] transaction.
+pub trait Connection: Executor + ConnectionTrait {}
+
+impl<T: Executor + ConnectionTrait> Connection for T {}
+
+fn rows_of_driver(rows: Vec<QueryResult>) -> Vec<Row> {
+    rows.into_iter().map(Row::from).collect()
 }
 
 /// How long a query is expected to take.
@@ -64,4 +70,6 @@ mod sealed {
     impl Sealed for super::PooledConnection {}
     impl Sealed for super::Pool {}
     impl<C> Sealed for super::Borrowed<'_, C> {}
+    #[cfg(feature = "sqlite")]
+    impl Sealed for crate::FileConnection {}
 }

@@ -11,7 +11,7 @@ use sea_orm::{
 use tokio::time::{Instant, timeout_at};
 
 use super::connection_cache::{CachePause, ConnectionCache};
-use super::{Connection, Cost, OnlyWriter, rows_of_driver};
+use super::{Cost, Executor, OnlyWriter, rows_of_driver};
 #[cfg(feature = "postgres")]
 use super::{pooled_connection, simple_protocol};
 #[cfg(feature = "sqlite")]
@@ -48,10 +48,14 @@ enum Kind {
     /// Runtrail's own pool with a single connection: the writer, which owns it, executes the
     /// statement.
     Single(Arc<dyn OnlyWriter>),
-    /// A SQLite file that Runtrail also reads without the driver. The driver's pool serves callers
-    /// that need a `ConnectionTrait`.
+    /// A SQLite file that Runtrail writes without the driver, whose pool serves only callers that
+    /// need a `ConnectionTrait`.
     #[cfg(feature = "sqlite")]
-    Direct(Arc<Readers>),
+    FileWriter(Arc<dyn OnlyWriter>),
+    /// A SQLite file that Runtrail reads without the driver, whose pool serves only callers that
+    /// need a `ConnectionTrait`.
+    #[cfg(feature = "sqlite")]
+    FileReaders(Arc<Readers>),
 }
 
 impl Pool {
@@ -84,11 +88,20 @@ impl Pool {
         }
     }
 
+    /// Wraps a pool for a file to which this writer has a connection of its own.
+    #[cfg(feature = "sqlite")]
+    pub fn file_writer(db: DatabaseConnection, writer: Arc<dyn OnlyWriter>) -> Self {
+        Self {
+            kind: Kind::FileWriter(writer),
+            ..Self::new(db)
+        }
+    }
+
     /// Wraps a pool for a file that these connections read.
     #[cfg(feature = "sqlite")]
-    pub(crate) fn direct(db: DatabaseConnection, readers: Readers) -> Self {
+    pub(crate) fn file_readers(db: DatabaseConnection, readers: Readers) -> Self {
         Self {
-            kind: Kind::Direct(Arc::new(readers)),
+            kind: Kind::FileReaders(Arc::new(readers)),
             ..Self::new(db)
         }
     }
@@ -104,8 +117,14 @@ impl Pool {
     /// Returns the [lock timeout](OnlyWriter::lock_timeout) of the writer that executes the
     /// statements, if there is one.
     pub fn lock_timeout(&self) -> Option<Duration> {
+        self.only_writer()?.lock_timeout()
+    }
+
+    fn only_writer(&self) -> Option<&dyn OnlyWriter> {
         match &self.kind {
-            Kind::Single(writer) => writer.lock_timeout(),
+            Kind::Single(writer) => Some(&**writer),
+            #[cfg(feature = "sqlite")]
+            Kind::FileWriter(writer) => Some(&**writer),
             _ => None,
         }
     }
@@ -136,7 +155,7 @@ impl Pool {
         }
         let closed = timeout_at(deadline, self.db.close_by_ref()).await;
         #[cfg(feature = "sqlite")]
-        if let Kind::Direct(readers) = &self.kind {
+        if let Kind::FileReaders(readers) = &self.kind {
             return error::in_time(readers.close(deadline).await.and(closed));
         }
         error::in_time(closed)
@@ -158,8 +177,8 @@ impl Pool {
     ///
     /// The database's own failures.
     pub async fn use_write_ahead_log(&self) -> Result<(), DbErr> {
-        if let Kind::Single(writer) = &self.kind {
-            writer.execute(backend::write_ahead_log()).await?;
+        if let Some(writer) = self.only_writer() {
+            writer.rows(backend::write_ahead_log()).await?;
         }
         Ok(())
     }
@@ -231,18 +250,33 @@ impl fmt::Debug for Uncached<'_> {
 }
 
 #[async_trait]
-impl Connection for Pool {
+impl Executor for Pool {
+    fn backend(&self) -> DbBackend {
+        self.db.get_database_backend()
+    }
+
     fn pool(&self) -> Option<&Pool> {
         Some(self)
     }
 
     async fn rows(&self, query: Statement, cost: Cost) -> Result<Vec<Row>, DbErr> {
+        if let Some(writer) = self.only_writer() {
+            return writer.rows(query).await;
+        }
         #[cfg(feature = "sqlite")]
-        if let Kind::Direct(readers) = &self.kind {
+        if let Kind::FileReaders(readers) = &self.kind {
             return readers.fetch(query, cost).await;
         }
         let _ = cost;
-        rows_of_driver(self, query).await
+        self.query_all_raw(query).await.map(rows_of_driver)
+    }
+
+    async fn changes(&self, statement: Statement) -> Result<u64, DbErr> {
+        if let Some(writer) = self.only_writer() {
+            return writer.changes(statement).await;
+        }
+        let result = self.execute_raw(statement).await?;
+        Ok(result.rows_affected())
     }
 }
 
@@ -253,19 +287,15 @@ impl ConnectionTrait for Pool {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        match &self.kind {
-            Kind::Single(writer) => return writer.execute(statement).await,
-            Kind::Own { cache, abandoned } => {
-                let checkout = cache
-                    .checkout_for_write(self.has_prepared_statements)
-                    .await?;
-                let result = abandoned
-                    .watch(checkout.connection.execute_raw(statement))
-                    .await;
-                cache.check_in(checkout, result.as_ref().err());
-                return result;
-            }
-            _ => {}
+        if let Kind::Own { cache, abandoned } = &self.kind {
+            let checkout = cache
+                .checkout_for_write(self.has_prepared_statements)
+                .await?;
+            let result = abandoned
+                .watch(checkout.connection.execute_raw(statement))
+                .await;
+            cache.check_in(checkout, result.as_ref().err());
+            return result;
         }
         #[cfg(feature = "postgres")]
         if let Some(pool) = self.unprepared_pool() {
@@ -288,7 +318,11 @@ impl ConnectionTrait for Pool {
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         match &self.kind {
-            Kind::Single(writer) => return writer.query_all(statement).await,
+            // The writer keeps the only connection for a while.
+            Kind::Single(writer) => {
+                let rows = writer.rows(statement).await?;
+                return Ok(rows.into_iter().filter_map(Row::into_driver_row).collect());
+            }
             Kind::Own { cache, abandoned } => {
                 let checkout = cache
                     .checkout_for_read(self.has_prepared_statements)

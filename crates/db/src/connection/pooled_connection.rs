@@ -18,8 +18,8 @@ use tokio::sync::Mutex;
 
 #[cfg(feature = "postgres")]
 use super::simple_protocol;
-use super::{Connection, Pool};
-use crate::backend;
+use super::{Cost, Executor, Pool, rows_of_driver};
+use crate::{Row, backend};
 
 /// A connection that is checked out of its pool for many statements, since a checkout costs as much
 /// as some statements.
@@ -121,7 +121,7 @@ impl PooledConnection {
     /// On PostgreSQL it is closed: its server may be gone, or may have become a standby. On SQLite
     /// it returns to the pool: it can't be broken, and closing it could lose a database in memory.
     pub fn discard(self) {
-        if backend::has_schemas(&self) {
+        if backend::has_schemas(self.backend()) {
             self.detach();
         }
     }
@@ -175,22 +175,35 @@ where
 }
 
 #[async_trait]
-impl Connection for PooledConnection {
-    /// Returns `None`: the owner of the connection decides what is retried.
-    fn pool(&self) -> Option<&Pool> {
-        None
-    }
-}
-
-#[async_trait]
-impl ConnectionTrait for PooledConnection {
-    fn get_database_backend(&self) -> DbBackend {
+impl Executor for PooledConnection {
+    fn backend(&self) -> DbBackend {
         match self.connection {
             #[cfg(feature = "sqlite")]
             Inner::Sqlite(_) => DbBackend::Sqlite,
             #[cfg(feature = "postgres")]
             Inner::Postgres(_) => DbBackend::Postgres,
         }
+    }
+
+    /// Returns `None`: the owner of the connection decides what is retried.
+    fn pool(&self) -> Option<&Pool> {
+        None
+    }
+
+    async fn rows(&self, query: Statement, _cost: Cost) -> Result<Vec<Row>, DbErr> {
+        self.query_all_raw(query).await.map(rows_of_driver)
+    }
+
+    async fn changes(&self, statement: Statement) -> Result<u64, DbErr> {
+        let result = self.execute_raw(statement).await?;
+        Ok(result.rows_affected())
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for PooledConnection {
+    fn get_database_backend(&self) -> DbBackend {
+        self.backend()
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {

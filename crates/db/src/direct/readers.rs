@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use sea_orm::{ConnAcquireErr, DbErr, Statement};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{error::Elapsed, sleep, timeout, timeout_at};
-use tracing::{Level, event};
 
-use super::file::ReadableFile;
+use super::file::SqliteFile;
 use super::reader::Reader;
+use super::statement_log::StatementLog;
 use super::{error, pace, thread};
 use crate::{Cost, DatabaseOptions, Row};
 
@@ -27,7 +27,7 @@ const MAX_CALLS: u32 = u32::MAX >> 4;
 
 /// The connections that read a SQLite file.
 pub(crate) struct Readers {
-    file: ReadableFile,
+    file: SqliteFile,
     connections: u32,
     acquire_timeout: Duration,
     /// How long a query waits for another process's lock.
@@ -54,7 +54,7 @@ enum Failure {
 }
 
 impl Readers {
-    pub(crate) fn new(file: ReadableFile, options: &DatabaseOptions) -> Self {
+    pub(crate) fn new(file: SqliteFile, options: &DatabaseOptions) -> Self {
         Self {
             file,
             connections: options.max_connections,
@@ -98,7 +98,7 @@ impl Readers {
             delay = MAX_DELAY.min(delay * 2);
         };
         if let (Some(log), Ok(rows)) = (&mut statement_log, &rows) {
-            log.rows = rows.len();
+            log.set_rows(rows.len());
         }
         rows
     }
@@ -265,49 +265,4 @@ fn failure(err: rusqlite::Error) -> Failure {
 
 fn closed() -> DbErr {
     DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)
-}
-
-/// Logs a statement like SeaORM's driver, when it is dropped.
-struct StatementLog {
-    sql: String,
-    rows: usize,
-    started: Instant,
-}
-
-impl StatementLog {
-    fn new(statement: &Statement) -> Self {
-        Self {
-            sql: statement.sql.clone(),
-            rows: 0,
-            started: Instant::now(),
-        }
-    }
-}
-
-impl Drop for StatementLog {
-    fn drop(&mut self) {
-        const SLOW: Duration = Duration::from_secs(1);
-
-        let elapsed = self.started.elapsed();
-        let elapsed_secs = elapsed.as_secs_f64();
-        let (sql, rows_returned) = (&*self.sql, self.rows);
-        if elapsed < SLOW {
-            event!(
-                target: "sqlx::query",
-                Level::DEBUG,
-                db.statement = sql,
-                rows_returned,
-                elapsed_secs
-            );
-        } else {
-            event!(
-                target: "sqlx::query",
-                Level::WARN,
-                db.statement = sql,
-                rows_returned,
-                elapsed_secs,
-                "slow statement"
-            );
-        }
-    }
 }

@@ -4,7 +4,7 @@ use runtrail_audit::{Bounds, Choice, Error, Parent, Result, RunQuery, RunStatus,
 use runtrail_db::{Connection, backend};
 use runtrail_entity::skill_run::{Column, Entity};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ColumnTrait, Condition, ConnectionTrait, IdenStatic, Value};
+use sea_orm::{ColumnTrait, Condition, DbBackend, IdenStatic, Value};
 
 use crate::settings::Session;
 
@@ -19,7 +19,7 @@ pub(crate) fn single_value(
     db: &Session<'_, impl Connection>,
     query: &RunQuery,
 ) -> Option<(Column, String)> {
-    if !backend::assumes_even_spread(db.connection()) || !query.id_prefix.is_empty() {
+    if !backend::assumes_even_spread(db.backend()) || !query.id_prefix.is_empty() {
         return None;
     }
     let of_column = |column, (only, _): (Option<Vec<&str>>, Vec<&str>)| match only?[..] {
@@ -91,11 +91,11 @@ pub(crate) fn condition_in_index(
         if let Some(only) = only {
             all = all.add(match only[..] {
                 [value] => equals(column, value),
-                _ => is_one_of(db.connection(), column, &only)?,
+                _ => is_one_of(db.backend(), column, &only)?,
             });
         }
         if !except.is_empty() {
-            all = all.add(is_one_of(db.connection(), column, &except)?.not());
+            all = all.add(is_one_of(db.backend(), column, &except)?.not());
         }
     }
     match parent {
@@ -157,11 +157,11 @@ fn as_strs<T: AsRef<str>>(choice: &Choice<T>) -> (Option<Vec<&str>>, Vec<&str>) 
     (choice.only.as_deref().map(as_strs), as_strs(&choice.except))
 }
 
-fn is_one_of(db: &impl ConnectionTrait, column: Column, values: &[&str]) -> Result<Expr> {
+fn is_one_of(backend: DbBackend, column: Column, values: &[&str]) -> Result<Expr> {
     match values {
         [] => Ok(column.is_in(values.iter().copied())),
         [value] => Ok(column.eq(*value)),
-        values => backend::is_in(db, Expr::col(column), values),
+        values => backend::is_in(backend, Expr::col(column), values),
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) async fn by_skills(
         let failed = RunStatus::FAILED.map(|status| status.to_string());
         newest.and_where(COLUMN.status.is_not_in(failed));
     }
-    let mut query = backend::unfold(db.connection(), skill_ids)?;
+    let mut query = backend::unfold(db.backend(), skill_ids)?;
     query.expr_as(
         Expr::SubQuery(None, Box::new(newest.into())),
         Column::StartedAt,

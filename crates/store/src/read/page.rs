@@ -1,7 +1,7 @@
 //! Keyset pagination: each page starts at a cursor.
 
 use runtrail_audit::{CursorPage, Error, ListOrder, PageRequest, Result};
-use runtrail_db::{Connection, Row, backend, keyset};
+use runtrail_db::{Executor, Row, backend, keyset};
 use sea_orm::sea_query::SelectStatement;
 use sea_orm::{ColumnTrait, ColumnType, Value};
 
@@ -23,7 +23,7 @@ pub(crate) struct List<K: 'static> {
 impl<K: ColumnTrait> List<K> {
     pub(crate) async fn page<T>(
         mut self,
-        db: &Session<'_, impl Connection>,
+        db: &Session<'_, impl Executor>,
         request: &PageRequest,
         decode: impl Fn(Row) -> Result<T>,
     ) -> Result<CursorPage<T>> {
@@ -92,7 +92,7 @@ impl<K: ColumnTrait> List<K> {
 
     /// Checks that a cursor's key has the types of the columns: PostgreSQL would reject a query
     /// with others. SQLite compares values of any type.
-    fn verify_types(&self, db: &Session<'_, impl Connection>, key: &[Value]) -> Result<()> {
+    fn verify_types(&self, db: &Session<'_, impl Executor>, key: &[Value]) -> Result<()> {
         let fits = |(column, value): (&K, &Value)| match value {
             Value::BigInt(_) => *column.def().get_column_type() == ColumnType::BigInteger,
             Value::String(Some(text)) => {
@@ -100,7 +100,7 @@ impl<K: ColumnTrait> List<K> {
             }
             _ => false,
         };
-        if backend::has_schemas(db.connection()) && !self.key.iter().zip(key).all(fits) {
+        if backend::has_schemas(db.backend()) && !self.key.iter().zip(key).all(fits) {
             return Err(Error::invalid(
                 "cursor",
                 "is malformed: pass one that a page returned",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use runtrail_audit::Result;
-use runtrail_db::{Connection, backend};
+use runtrail_db::{Executor, backend};
 
 use crate::record::write::{Request, Write};
 use crate::record::writer::{WriteTarget, Writer};
@@ -12,7 +12,7 @@ use crate::settings::Session;
 /// Writes one call: through the group-commit task, if the store has one, or in a separate
 /// statement.
 pub(crate) async fn dispatch(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     writer: Option<&Writer>,
     write: Write,
 ) -> Result<()> {
@@ -31,7 +31,7 @@ pub(crate) async fn dispatch(
             return Ok(());
         }
     }
-    if backend::has_row_locks(db.connection()) {
+    if backend::has_row_locks(db.backend()) {
         db.attempt(|| writer.write_ungrouped(pool, db, Arc::clone(&write)))
             .await
     } else {

@@ -6,4 +6,4 @@ mod writer;
 
 pub(crate) use dispatch::dispatch;
 pub(crate) use write::Write;
-pub(crate) use writer::Writer;
+pub(crate) use writer::{TaskTarget, Writer};

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Weak};
 
 use runtrail_audit::{Error, Result, RunStats, SkillRun, SkillRunLog};
-use runtrail_db::{Connection, backend};
+use runtrail_db::{Executor, backend};
 use runtrail_entity::{skill_run, skill_run_log};
 
 use crate::codec;
@@ -45,7 +45,7 @@ impl Request {
     }
 
     /// Writes the call in a separate statement; if that changes nothing, a query determines why.
-    pub(crate) async fn execute(&self, db: &Session<'_, impl Connection>) -> Result<()> {
+    pub(crate) async fn execute(&self, db: &Session<'_, impl Executor>) -> Result<()> {
         self.write.execute_if(db, || self.is_caller_waiting()).await
     }
 }
@@ -94,13 +94,13 @@ impl Write {
     }
 
     /// Writes the call in a separate statement; if that changes nothing, a query determines why.
-    pub(crate) async fn execute(&self, db: &Session<'_, impl Connection>) -> Result<()> {
+    pub(crate) async fn execute(&self, db: &Session<'_, impl Executor>) -> Result<()> {
         self.execute_if(db, || true).await
     }
 
     async fn execute_if(
         &self,
-        db: &Session<'_, impl Connection>,
+        db: &Session<'_, impl Executor>,
         is_caller_waiting: impl Fn() -> bool + Send,
     ) -> Result<()> {
         match self {
@@ -118,7 +118,7 @@ impl Write {
 /// call was already written. This keeps the shared connection free: the separate statement may have
 /// to wait for a lock, or be followed by a query for the reason of a failure.
 pub(crate) async fn write_group(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     writes: &[Arc<Request>],
 ) -> Vec<Option<Result<()>>> {
     if let [write] = writes {
@@ -144,14 +144,14 @@ pub(crate) async fn write_group(
 
 /// Whether an error may be due to the lock of a single row, or to a statement timeout that is too
 /// short for a group of this size. SQLite has neither row locks nor statement timeouts.
-fn is_about_a_row(db: &Session<'_, impl Connection>, err: &Error) -> bool {
-    backend::has_row_locks(db.connection())
+fn is_about_a_row(db: &Session<'_, impl Executor>, err: &Error) -> bool {
+    backend::has_row_locks(db.backend())
         && matches!(err, Error::Busy { .. } | Error::Timeout { .. })
 }
 
 /// Returns the result, or `None` if the row is locked: the caller then waits for the lock
 /// separately.
-fn unless_locked(db: &Session<'_, impl Connection>, answer: Result<()>) -> Option<Result<()>> {
+fn unless_locked(db: &Session<'_, impl Executor>, answer: Result<()>) -> Option<Result<()>> {
     let is_locked = answer.as_ref().is_err_and(|err| is_about_a_row(db, err));
     (!is_locked).then_some(answer)
 }
@@ -167,7 +167,7 @@ fn is_about_the_database(err: &Error) -> bool {
 
 /// Writes the calls with one statement; the result of a call is `None` if it is unknown.
 async fn write_batch(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     writes: &[Arc<Request>],
 ) -> Result<Vec<Option<Result<()>>>> {
     // The calls are of one kind, so two of these lists stay empty.

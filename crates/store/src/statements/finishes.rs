@@ -1,7 +1,7 @@
 //! Finishing runs.
 
 use runtrail_audit::{Error, Result, RunStats, rules};
-use runtrail_db::{Connection, backend};
+use runtrail_db::{Executor, backend};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait, Query, UpdateStatement};
 use sea_orm::{EntityTrait, QueryFilter, QueryTrait};
@@ -41,7 +41,7 @@ impl Finish {
     }
 }
 
-pub(crate) async fn finish_one(db: &Session<'_, impl Connection>, finish: &Finish) -> Result<()> {
+pub(crate) async fn finish_one(db: &Session<'_, impl Executor>, finish: &Finish) -> Result<()> {
     let Finish {
         run_id,
         finished_at,
@@ -79,7 +79,7 @@ pub(crate) async fn finish_one(db: &Session<'_, impl Connection>, finish: &Finis
     }
 }
 
-fn update_one(db: &Session<'_, impl Connection>, finish: &Finish) -> UpdateStatement {
+fn update_one(db: &Session<'_, impl Executor>, finish: &Finish) -> UpdateStatement {
     let Finish {
         run_id,
         finished_at,
@@ -101,13 +101,13 @@ fn update_one(db: &Session<'_, impl Connection>, finish: &Finish) -> UpdateState
 
 /// Finishes runs with distinct ids. Returns for each run whether this finish is certainly stored.
 pub(crate) async fn finish_many(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     finishes: &[&Finish],
 ) -> Result<Vec<bool>> {
     let mut update = Query::update()
         .table(db.runs())
         .values(Outcome::COLUMNS.map(|column| (column, new_value(db, column))))
-        .from(backend::unfold_rows(db.connection(), finishes)?)
+        .from(backend::unfold_rows(db.backend(), finishes)?)
         .and_where(Expr::col((Entity, Column::Id)).eq(unfolded_value(db, Column::Id)))
         .and_where(COLUMN.finished_at.is_null())
         .take();
@@ -129,7 +129,7 @@ pub(crate) async fn finish_many(
 /// Finishes runs with the outcomes and times of another history. Returns for each finished run
 /// whether this finish is stored.
 pub(crate) async fn finish_copied(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     rows: &[Model],
 ) -> Result<Vec<bool>> {
     let finishes: Vec<_> = rows.iter().filter_map(Finish::of_row).collect();
@@ -148,7 +148,7 @@ pub(crate) async fn finish_copied(
 }
 
 /// The new value of this column, from an unfolded row.
-fn new_value(db: &Session<'_, impl Connection>, column: Column) -> Expr {
+fn new_value(db: &Session<'_, impl Executor>, column: Column) -> Expr {
     match column {
         Column::RuntimeSeconds => Outcome::runtime(
             unfolded_value(db, column),

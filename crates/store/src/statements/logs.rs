@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use runtrail_audit::{
     CursorPage, Error, ListOrder, LogFilter, PageRequest, Result, SkillRunLog, rules,
 };
-use runtrail_db::{Connection, backend, keyset};
+use runtrail_db::{Executor, backend, keyset};
 use runtrail_entity::skill_run;
 use runtrail_entity::skill_run_log::{COLUMN, Column, Model};
 use sea_orm::Value;
@@ -25,7 +25,7 @@ const KEY: [Column; 2] = [Column::RunId, Column::Sequence];
 /// The sort key of the events of a run.
 const SEQUENCE: [Column; 1] = [Column::Sequence];
 
-pub(crate) async fn append_one(db: &Session<'_, impl Connection>, row: &Model) -> Result<()> {
+pub(crate) async fn append_one(db: &Session<'_, impl Executor>, row: &Model) -> Result<()> {
     let event = [
         row.run_id.as_str().into(),
         row.sequence.into(),
@@ -57,7 +57,7 @@ pub(crate) async fn append_one(db: &Session<'_, impl Connection>, row: &Model) -
 }
 
 pub(crate) async fn append_all(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     events: &[SkillRunLog],
 ) -> Result<()> {
     let now = db.clock.now();
@@ -85,7 +85,7 @@ pub(crate) async fn append_all(
 /// events to it. Some events of the batch are then missing although the run exists, while others
 /// conflict. The missing events are appended again.
 async fn append_batch(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     batch: &[&Model],
 ) -> Result<Vec<Result<()>>> {
     let mut answers = append_many(db, batch).await?;
@@ -121,7 +121,7 @@ fn batch_length(rows: &[&Model]) -> usize {
 
 /// Appends events with one statement. Returns the result of each event.
 pub(crate) async fn append_many(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     rows: &[&Model],
 ) -> Result<Vec<Result<()>>> {
     let values: Vec<_> = rows
@@ -137,8 +137,8 @@ pub(crate) async fn append_many(
             (run_id, sequence, created_at, event_type, payload)
         })
         .collect();
-    let list = backend::unfold_rows(db.connection(), &values)?;
-    let field = |place: i32| backend::field(db.connection(), place);
+    let list = backend::unfold_rows(db.backend(), &values)?;
+    let field = |place: i32| backend::field(db.backend(), place);
     let number = |place| field(place).cast_as("bigint");
 
     let events_of_runs = Query::select()
@@ -179,7 +179,7 @@ pub(crate) async fn append_many(
 /// The selection joins the runs, so the same statement checks that they exist. Relying on the
 /// foreign key instead would abort a host's transaction on PostgreSQL.
 fn insert_unless_stored(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     mut events_of_runs: SelectStatement,
 ) -> Result<InsertStatement> {
     // With this lock, PostgreSQL waits for a transaction that is deleting the run, and inserts
@@ -215,7 +215,7 @@ fn compare(event: &Model, stored: Option<&Model>) -> Result<()> {
 }
 
 pub(crate) async fn list(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     run_id: &str,
 ) -> Result<Vec<SkillRunLog>> {
     rules::run_id("run_id", run_id)?;
@@ -232,7 +232,7 @@ const CHUNK_EVENTS: u64 = 100;
 
 /// Reads the first events of a run, or those after the event with the key `after`.
 pub(crate) async fn chunk(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     run_id: &str,
     filter: &LogFilter,
     order: ListOrder,
@@ -250,7 +250,7 @@ pub(crate) async fn chunk(
 
 /// Reads a page of the events of a run that starts at a cursor.
 pub(crate) async fn page(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     run_id: &str,
     filter: &LogFilter,
     order: ListOrder,
@@ -268,7 +268,7 @@ pub(crate) async fn page(
 
 /// Selects the events of a run that match a filter.
 fn of_run(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     run_id: &str,
     filter: &LogFilter,
 ) -> Result<SelectStatement> {

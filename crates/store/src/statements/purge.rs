@@ -227,11 +227,7 @@ async fn skip_undeleted(
     let undeleted = Query::select()
         .column(Column::Id)
         .from(db.runs())
-        .and_where(
-            COLUMN
-                .id
-                .in_subquery(backend::unfold(db.connection(), ids)?),
-        )
+        .and_where(COLUMN.id.in_subquery(backend::unfold(db.backend(), ids)?))
         .and_where(COLUMN.finished_at.lt(cutoff))
         .take();
     for row in db.fetch(&undeleted).await? {
@@ -252,13 +248,13 @@ async fn skip_undeleted(
 async fn delete_batch(db: &Session<'_, impl Connection>, cutoff: i64, ids: &[&str]) -> Result<u64> {
     use skill_run::COLUMN;
 
-    let batch = backend::unfold(db.connection(), ids)?;
+    let batch = backend::unfold(db.backend(), ids)?;
     let mut delete = Query::delete()
         .from_table(db.runs())
         .and_where(COLUMN.id.in_subquery(batch.clone()))
         .and_where(COLUMN.finished_at.lt(cutoff))
         .take();
-    let enforced = backend::enforces_foreign_keys(db.connection());
+    let enforced = backend::enforces_foreign_keys(db.backend());
     if let Some(enforced) = &enforced {
         delete.and_where(enforced.clone());
     }

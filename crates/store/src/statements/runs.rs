@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use runtrail_audit::{Error, Result, SkillRun, rules};
-use runtrail_db::{Connection, backend};
+use runtrail_db::{Executor, backend};
 use runtrail_entity::skill_run::{COLUMN, Column, Model};
 use sea_orm::sea_query::{Expr, ExprTrait, LockType, SelectStatement};
 use sea_orm::{ColumnTrait, ColumnType, IdenStatic};
@@ -11,7 +11,7 @@ use sea_orm::{ColumnTrait, ColumnType, IdenStatic};
 use crate::codec;
 use crate::settings::{Session, Settings};
 
-pub(crate) async fn get(db: &Session<'_, impl Connection>, run_id: &str) -> Result<SkillRun> {
+pub(crate) async fn get(db: &Session<'_, impl Executor>, run_id: &str) -> Result<SkillRun> {
     rules::run_id("run_id", run_id)?;
     let query = db.shaped(&db.tables.get, [run_id.into()], || Ok(by_id(db, run_id)))?;
     let rows = db.fetch(&query).await?;
@@ -27,7 +27,7 @@ pub(crate) async fn get(db: &Session<'_, impl Connection>, run_id: &str) -> Resu
 /// waits until the standby has the row. A write may be interrupted while it waits for the standby.
 /// Without the lock, its retry would then acknowledge a row that no standby has.
 pub(crate) async fn confirmed_run(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     run_id: &str,
 ) -> Result<Option<Model>> {
     let mut query = db.with_lock_timeout(by_id(db, run_id));
@@ -38,7 +38,7 @@ pub(crate) async fn confirmed_run(
 
 /// Like [`confirmed_run`] for many runs, without damaged rows.
 pub(crate) async fn confirmed_runs(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     run_ids: impl Iterator<Item = &String>,
 ) -> Result<HashMap<String, Model>> {
     let run_ids: Vec<_> = run_ids.collect();
@@ -47,7 +47,7 @@ pub(crate) async fn confirmed_runs(
         .and_where(
             COLUMN
                 .id
-                .in_subquery(backend::unfold(db.connection(), &run_ids)?),
+                .in_subquery(backend::unfold(db.backend(), &run_ids)?),
         )
         .lock(LockType::KeyShare);
     let rows = codec::decode_readable(db.fetch(&query).await?, codec::read_run)?;
@@ -66,11 +66,11 @@ pub(crate) fn fits_batch(row: &Model) -> bool {
 }
 
 /// The value of this column in an unfolded row.
-pub(crate) fn unfolded_value(db: &Session<'_, impl Connection>, column: Column) -> Expr {
-    let value = backend::field(db.connection(), column.as_str());
+pub(crate) fn unfolded_value(db: &Session<'_, impl Executor>, column: Column) -> Expr {
+    let value = backend::field(db.backend(), column.as_str());
     match column.def().get_column_type() {
         ColumnType::BigInteger => value.cast_as("bigint"),
-        ColumnType::Double => backend::fraction(db.connection(), column.as_str()),
+        ColumnType::Double => backend::fraction(db.backend(), column.as_str()),
         _ => value,
     }
 }

@@ -1,7 +1,7 @@
 //! Starting runs.
 
 use runtrail_audit::{Error, Result, SkillRun};
-use runtrail_db::{Connection, backend};
+use runtrail_db::{Executor, backend};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait, InsertStatement, OnConflict, Query, UpdateStatement};
 use sea_orm::{Iterable, ModelTrait, Value};
@@ -12,7 +12,7 @@ use crate::settings::{Session, Settings};
 use crate::statements::runs::{confirmed_run, confirmed_runs, fits_batch, unfolded_value};
 
 pub(crate) async fn start_one(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     row: &Model,
     is_caller_waiting: impl Fn() -> bool + Send,
 ) -> Result<()> {
@@ -30,7 +30,7 @@ pub(crate) async fn start_one(
 /// Starts runs with distinct ids. Returns the result of each start, or `None` if it is unknown. The
 /// function next to each row returns whether its caller still waits.
 pub(crate) async fn start_many(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     starts: &[(&Model, impl Fn() -> bool + Send + Sync)],
 ) -> Result<Vec<Option<Result<()>>>> {
     let rows: Vec<_> = starts.iter().map(|(row, _)| *row).collect();
@@ -50,7 +50,7 @@ pub(crate) async fn start_many(
 }
 
 /// Starts a run under an id that must be unused.
-pub(crate) async fn create(db: &Session<'_, impl Connection>, run: &SkillRun) -> Result<()> {
+pub(crate) async fn create(db: &Session<'_, impl Executor>, run: &SkillRun) -> Result<()> {
     let row = codec::encode_run(run, &db.limits)?;
     let insert = insert_one(db, &row)?;
     if db.execute(&insert).await? > 0 {
@@ -70,7 +70,7 @@ pub(crate) async fn create(db: &Session<'_, impl Connection>, run: &SkillRun) ->
 /// late, from a stalled connection or a dropped future, therefore never replaces a start that was
 /// acknowledged since. For the same reason, the statement isn't sent once the caller has given up.
 async fn start_again(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     row: &Model,
     stored: &Model,
     is_caller_waiting: impl Fn() -> bool + Send,
@@ -119,7 +119,7 @@ fn deleted_concurrently() -> Error {
 }
 
 fn replace_start(
-    db: &Session<'_, impl Connection>,
+    db: &Session<'_, impl Executor>,
     row: &Model,
     replaced: &Model,
 ) -> UpdateStatement {
@@ -159,7 +159,7 @@ fn start_values(row: &Model) -> [Value; 6] {
 
 /// Inserts rows of another history unchanged; their ids are distinct. Existing rows don't change.
 /// Returns for each row whether the stored row now equals it.
-pub(crate) async fn insert(db: &Session<'_, impl Connection>, rows: &[Model]) -> Result<Vec<bool>> {
+pub(crate) async fn insert(db: &Session<'_, impl Executor>, rows: &[Model]) -> Result<Vec<bool>> {
     let (batch, others): (Vec<_>, Vec<_>) = rows.iter().partition(|row| fits_batch(row));
     let mut written = 0;
     if !batch.is_empty() {
@@ -179,7 +179,7 @@ pub(crate) async fn insert(db: &Session<'_, impl Connection>, rows: &[Model]) ->
         .collect())
 }
 
-fn insert_one(db: &Session<'_, impl Connection>, row: &Model) -> Result<InsertStatement> {
+fn insert_one(db: &Session<'_, impl Executor>, row: &Model) -> Result<InsertStatement> {
     let mut insert = insert_unless_stored(db);
     let values = Column::iter().map(|column| Expr::val(row.get(column)));
     match db.lock_timeout_table() {
@@ -192,11 +192,11 @@ fn insert_one(db: &Session<'_, impl Connection>, row: &Model) -> Result<InsertSt
     Ok(insert)
 }
 
-fn insert_many(db: &Session<'_, impl Connection>, rows: &[&Model]) -> Result<InsertStatement> {
+fn insert_many(db: &Session<'_, impl Executor>, rows: &[&Model]) -> Result<InsertStatement> {
     let values: Vec<_> = rows.iter().map(|row| codec::run_values(row)).collect();
     let runs = Query::select()
         .exprs(Column::iter().map(|column| unfolded_value(db, column)))
-        .from(backend::unfold_rows(db.connection(), &values)?)
+        .from(backend::unfold_rows(db.backend(), &values)?)
         // Without a WHERE, SQLite parses the ON of ON CONFLICT as that of a join.
         .and_where(Expr::Constant(true.into()))
         .take();

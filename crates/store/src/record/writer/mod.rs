@@ -1,36 +1,47 @@
-//! Group commit: calls that queue up while the task is busy are written by one statement.
+//! Group commit: calls that queue up while the task is busy are committed together.
 //!
 //! A commit costs the same for one row as for a hundred, and callers that commit separately also
 //! wait for each other. [`AuditStore::connect`](crate::AuditStore::connect) therefore gives a store
 //! one task with one connection, to which callers send their writes. The task never waits for
 //! further calls: a single call is written immediately.
 //!
-//! A caller that gives up doesn't affect other calls: the task isn't cancelled, and each of its
-//! statements is committed on its own.
+//! On PostgreSQL the task runs on the runtime of a caller, and writes calls of one kind with one
+//! statement. A SQLite file has a [`FileTask`] on a thread of its own, which writes all waiting
+//! calls in one transaction.
+//!
+//! A caller that gives up doesn't affect other calls: the task isn't cancelled, and a group is
+//! committed as a whole.
 
 mod blocked_runs;
+#[cfg(feature = "sqlite")]
+mod file_task;
 mod group;
+mod pool_task;
 mod task;
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "sqlite")]
+use std::thread;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::future::{AbortHandle, Abortable};
 use runtrail_audit::{Error, Result};
-use runtrail_db::{OnlyWriter, Pool};
-use sea_orm::{
-    ConnAcquireErr, DatabaseConnection, DbErr, ExecResult, QueryResult, RuntimeErr, SqlxError,
-    Statement,
-};
+#[cfg(feature = "sqlite")]
+use runtrail_db::SqliteFile;
+use runtrail_db::{Cost, Executor, OnlyWriter, Pool, Row};
+use sea_orm::{ConnAcquireErr, DatabaseConnection, DbErr, RuntimeErr, SqlxError, Statement};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 
 use self::blocked_runs::BlockedRuns;
+#[cfg(feature = "sqlite")]
+use self::file_task::FileTask;
+use self::pool_task::PoolTask;
 use crate::error;
 use crate::record::write::Request;
 use crate::settings::{Settings, Tables};
@@ -49,8 +60,7 @@ const LANES: u64 = 256;
 pub(crate) struct Writer(Arc<Inner>);
 
 struct Inner {
-    /// A pool of one connection, which the task checks out while it has work.
-    db: DatabaseConnection,
+    target: TaskTarget,
     lock_timeout: Option<Duration>,
     task: Mutex<Task>,
     blocked: Arc<BlockedRuns>,
@@ -72,20 +82,35 @@ impl Inner {
     }
 }
 
+/// What the task writes to.
+pub(crate) enum TaskTarget {
+    /// A pool of one connection, which the task checks out while it has work.
+    Pool(DatabaseConnection),
+    #[cfg(feature = "sqlite")]
+    File(SqliteFile),
+}
+
 /// The task starts with the first call. If its runtime shuts down or the task panics, the next call
 /// starts it again.
 enum Task {
     None,
     Running {
         queue: mpsc::Sender<Job>,
-        handle: JoinHandle<()>,
+        handle: TaskHandle,
     },
     Closed(ClosingTask),
 }
 
+/// A running task, on a runtime or on a thread.
+struct TaskHandle {
+    abort: AbortHandle,
+    /// Closed when the task has ended.
+    ended: oneshot::Receiver<()>,
+}
+
 /// The task of a closed store, for all callers of `close`: several may wait for it at once, or one
 /// may give up and another continue.
-type ClosingTask = Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>;
+type ClosingTask = Arc<tokio::sync::Mutex<Option<TaskHandle>>>;
 
 /// A job for the task.
 enum Job {
@@ -104,15 +129,32 @@ struct Forward {
 
 /// Where to send the result of a forwarded statement.
 enum Answer {
-    Result(oneshot::Sender<Result<ExecResult, DbErr>>),
-    Rows(oneshot::Sender<Result<Vec<QueryResult>, DbErr>>),
+    Changes(oneshot::Sender<Result<u64, DbErr>>),
+    Rows(oneshot::Sender<Result<Vec<Row>, DbErr>>),
 }
 
 impl Answer {
-    fn fail(self, err: DbErr) {
+    /// Executes the statement that is to be answered; returns the number of rows that it has
+    /// changed.
+    async fn execute(self, connection: &impl Executor, statement: Statement) -> u64 {
         // The caller may have given up.
         match self {
-            Self::Result(answer) => drop(answer.send(Err(err))),
+            Self::Changes(answer) => {
+                let changes = connection.changes(statement).await;
+                let count = *changes.as_ref().unwrap_or(&0);
+                drop(answer.send(changes));
+                count
+            }
+            Self::Rows(answer) => {
+                drop(answer.send(connection.rows(statement, Cost::Long).await));
+                0
+            }
+        }
+    }
+
+    fn fail(self, err: DbErr) {
+        match self {
+            Self::Changes(answer) => drop(answer.send(Err(err))),
             Self::Rows(answer) => drop(answer.send(Err(err))),
         }
     }
@@ -124,7 +166,7 @@ impl Job {
         match self {
             Self::Write(call) => call.answer.is_closed(),
             Self::Forward(forward) => match &forward.answer {
-                Answer::Result(answer) => answer.is_closed(),
+                Answer::Changes(answer) => answer.is_closed(),
                 Answer::Rows(answer) => answer.is_closed(),
             },
             Self::Close => false,
@@ -179,11 +221,11 @@ impl PartialEq for WriteTarget {
 }
 
 impl Writer {
-    /// Creates a writer on a pool of one connection. With a `lock_timeout`, statements fail early
-    /// while the whole database is locked, and are retried until a call has waited that long.
-    pub(crate) fn new(db: DatabaseConnection, lock_timeout: Option<Duration>) -> Self {
+    /// Creates a writer. With a `lock_timeout`, statements fail early while the whole database is
+    /// locked, and are retried until a call has waited that long.
+    pub(crate) fn new(target: TaskTarget, lock_timeout: Option<Duration>) -> Self {
         Self(Arc::new(Inner {
-            db,
+            target,
             lock_timeout,
             task: Mutex::new(Task::None),
             blocked: Arc::default(),
@@ -260,7 +302,7 @@ impl Writer {
             }
             let mut task = closing.lock().await;
             if let Some(handle) = &mut *task {
-                let _ = handle.await;
+                let _ = (&mut handle.ended).await;
                 *task = None;
             }
             drop(task);
@@ -272,9 +314,13 @@ impl Writer {
             && let Ok(task) = closing.try_lock()
             && let Some(handle) = &*task
         {
-            handle.abort();
+            handle.abort.abort();
         }
-        let closed = timeout_at(deadline, self.0.db.close_by_ref()).await;
+        let closed = match &self.0.target {
+            TaskTarget::Pool(db) => timeout_at(deadline, db.close_by_ref()).await,
+            #[cfg(feature = "sqlite")]
+            TaskTarget::File(_) => Ok(Ok(())),
+        };
         if pending > 0 {
             tracing::warn!(calls = pending, "closed a store with calls still pending");
             return Err(Error::Timeout {
@@ -350,16 +396,39 @@ impl Writer {
             Task::Running { .. } | Task::None => {}
             Task::Closed(_) => return Err(store_closed()),
         }
-        let runtime = Handle::try_current().map_err(|err| DbErr::Custom(err.to_string()))?;
         let (queue, jobs) = mpsc::channel(QUEUE_LENGTH);
-        let blocked = Arc::clone(&self.0.blocked);
-        let work = task::run(self.0.db.clone(), self.0.lock_timeout, blocked, jobs);
-        let handle = runtime.spawn(work);
+        let handle = self.start_task(jobs)?;
         *task = Task::Running {
             queue: queue.clone(),
             handle,
         };
         Ok(queue)
+    }
+
+    fn start_task(&self, jobs: mpsc::Receiver<Job>) -> Result<TaskHandle, DbErr> {
+        let lock_timeout = self.0.lock_timeout;
+        let (guard, ended) = oneshot::channel::<()>();
+        let (abort, registration) = AbortHandle::new_pair();
+        match &self.0.target {
+            TaskTarget::Pool(db) => {
+                let runtime =
+                    Handle::try_current().map_err(|err| DbErr::Custom(err.to_string()))?;
+                let (db, blocked) = (db.clone(), Arc::clone(&self.0.blocked));
+                let work = async move {
+                    task::run(PoolTask::new(db, lock_timeout, blocked), jobs).await;
+                };
+                runtime.spawn(async move {
+                    let _ = Abortable::new(work, registration).await;
+                    drop(guard);
+                });
+            }
+            #[cfg(feature = "sqlite")]
+            TaskTarget::File(file) => {
+                let work = task::run(FileTask::new(file.clone(), lock_timeout), jobs);
+                run_on_thread(Abortable::new(work, registration), guard)?;
+            }
+        }
+        Ok(TaskHandle { abort, ended })
     }
 
     fn task(&self) -> MutexGuard<'_, Task> {
@@ -370,12 +439,12 @@ impl Writer {
 /// On SQLite, all other writes go through the same queue.
 #[async_trait]
 impl OnlyWriter for Writer {
-    async fn execute(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.forward(statement, Answer::Result).await?
+    async fn changes(&self, statement: Statement) -> Result<u64, DbErr> {
+        self.forward(statement, Answer::Changes).await?
     }
 
-    async fn query_all(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.forward(statement, Answer::Rows).await?
+    async fn rows(&self, query: Statement) -> Result<Vec<Row>, DbErr> {
+        self.forward(query, Answer::Rows).await?
     }
 
     fn lock_timeout(&self) -> Option<Duration> {
@@ -404,8 +473,45 @@ fn task_ended() -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(Arc::new(SqlxError::WorkerCrashed)))
 }
 
+/// Runs a task on a new thread, and drops the guard when the task has ended or panicked.
+#[cfg(feature = "sqlite")]
+fn run_on_thread<T>(
+    task: impl Future<Output = T> + Send + 'static,
+    guard: oneshot::Sender<()>,
+) -> Result<(), DbErr> {
+    // The system refuses a further thread.
+    let not_started = |err| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(SqlxError::Io(err))));
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(not_started)?;
+    let run = move || {
+        let _guard = guard;
+        runtime.block_on(task);
+    };
+    let thread = thread::Builder::new().name("runtrail-write".to_owned());
+    thread.spawn(run).map_err(not_started)?;
+    Ok(())
+}
+
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_on_the_thread_ends_the_task_and_its_queue() {
+        let (queue, jobs) = mpsc::channel::<Job>(1);
+        let (guard, ended) = oneshot::channel();
+        let task = async move {
+            let _jobs = jobs;
+            panic!("this panic is part of the test");
+        };
+        run_on_thread(task, guard).unwrap();
+        ended.blocking_recv().unwrap_err();
+        assert!(queue.is_closed());
     }
 }
