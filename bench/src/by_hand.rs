@@ -110,6 +110,57 @@ pub(crate) fn list_by_skill(db: &Connection, skill_id: &str, limit: i64) -> Resu
     Ok(runs.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Lists the newest runs, without their long texts.
+pub(crate) fn summaries(db: &Connection, limit: i64) -> Result<Vec<SkillRun>> {
+    let sql = "SELECT id, skill_id, caller_id, channel_id, parent_run_id, started_at, finished_at, \
+         status, tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, \
+         total_thinking_tokens FROM skill_runs WHERE status <> 'dry_run' \
+         ORDER BY started_at DESC, id DESC LIMIT ?1";
+    let mut query = db.prepare_cached(sql)?;
+    let runs = query.query_map([limit], summary)?;
+    Ok(runs.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Lists a run and its ancestors.
+pub(crate) fn chain(db: &Connection, id: &str) -> Result<Vec<SkillRun>> {
+    let sql = format!(
+        "WITH RECURSIVE chain (id, parent) AS (
+             SELECT id, parent_run_id FROM skill_runs WHERE id = ?1
+             UNION SELECT skill_runs.id, parent_run_id FROM skill_runs
+             JOIN chain ON skill_runs.id = chain.parent
+         ) SELECT {RUN_COLUMNS} FROM skill_runs WHERE id IN (SELECT id FROM chain)"
+    );
+    let mut query = db.prepare_cached(&sql)?;
+    let runs = query.query_map([id], run)?;
+    Ok(runs.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(crate) fn events(db: &Connection, run_id: &str) -> Result<Vec<SkillRunLog>> {
+    let sql =
+        format!("SELECT {EVENT_COLUMNS} FROM skill_run_logs WHERE run_id = ?1 ORDER BY sequence");
+    let mut query = db.prepare_cached(&sql)?;
+    let events = query.query_map([run_id], |row| {
+        let payload: String = row.get(4)?;
+        let mut event = SkillRunLog::new(
+            row.get::<_, String>(0)?,
+            row.get::<_, i64>(1)?.unsigned_abs(),
+            row.get::<_, String>(3)?,
+            serde_json::from_str(&payload).unwrap_or_default(),
+        );
+        event.created_at = Some(time(row.get(2)?));
+        Ok(event)
+    })?;
+    Ok(events.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Counts all runs of a skill, in an index without the status.
+pub(crate) fn count_by_skill(db: &Connection, skill_id: &str) -> Result<i64> {
+    let sql = "SELECT COUNT(*) FROM skill_runs WHERE skill_id = ?1";
+    Ok(db
+        .prepare_cached(sql)?
+        .query_row([skill_id], |row| row.get(0))?)
+}
+
 pub(crate) fn count(db: &Connection) -> Result<i64> {
     let sql = "SELECT COUNT(*) FROM skill_runs WHERE status <> 'dry_run'";
     Ok(db.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
@@ -128,7 +179,15 @@ pub(crate) fn last_run_grouped(db: &Connection, skills: &[String]) -> Result<usi
 }
 
 pub(crate) fn run(row: &Row<'_>) -> rusqlite::Result<SkillRun> {
+    let mut run = summary(row)?;
     let inputs: String = row.get(13)?;
+    run.inputs = object(&inputs);
+    run.output = row.get(14)?;
+    run.error = row.get(15)?;
+    Ok(run)
+}
+
+fn summary(row: &Row<'_>) -> rusqlite::Result<SkillRun> {
     let mut run = SkillRun::new(
         row.get::<_, String>(0)?,
         row.get::<_, String>(1)?,
@@ -144,9 +203,6 @@ pub(crate) fn run(row: &Row<'_>) -> rusqlite::Result<SkillRun> {
     run.total_input_tokens = row.get::<_, i64>(10)?.unsigned_abs();
     run.total_output_tokens = row.get::<_, i64>(11)?.unsigned_abs();
     run.total_thinking_tokens = row.get::<_, i64>(12)?.unsigned_abs();
-    run.inputs = object(&inputs);
-    run.output = row.get(14)?;
-    run.error = row.get(15)?;
     Ok(run)
 }
 

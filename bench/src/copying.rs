@@ -11,7 +11,7 @@ use runtrail_store::AuditStore;
 
 use crate::child::{Child, Outcome};
 use crate::data::{self, History};
-use crate::report::Comparison;
+use crate::report::{Comparison, Unit};
 use crate::rounds::{Baseline, compare, turn};
 use crate::{Comparisons, Setup, postgres_by_hand, step};
 
@@ -118,8 +118,9 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
     eprintln!("copied there and back: all digests are {source}");
     let memory = [&first, &again, &last, &returned_copy, &round_trip].map(|it| it.mebibytes);
     let memory = memory.into_iter().fold(0.0, f64::max);
-    comparisons.push(Comparison::of_memory(
+    comparisons.push(Comparison::with_limit(
         format!("{NAME}, memory"),
+        Unit::Mebibytes,
         memory,
         "a limit",
         LIMIT,

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::child::Child;
-use crate::report::Comparison;
+use crate::report::{Comparison, Unit};
 use crate::{Comparisons, Setup};
 
 const NAME: &str = "SQLite, memory of 32 busy callers";
@@ -26,5 +26,11 @@ pub(crate) fn measure(setup: &Setup) -> Result<Comparisons> {
     let idle = peak(0)?;
     let ours = peak(CALLERS)? - idle;
     let limit = "a limit above an idle process";
-    Ok(vec![Comparison::of_memory(NAME.into(), ours, limit, LIMIT)])
+    Ok(vec![Comparison::with_limit(
+        NAME.into(),
+        Unit::Mebibytes,
+        ours,
+        limit,
+        LIMIT,
+    )])
 }

@@ -132,6 +132,12 @@ impl Postgres {
         Ok(self.client.query(sql, &[&skills]).await?.len())
     }
 
+    /// Counts all runs of a skill, in an index without the status.
+    pub(crate) async fn count_by_skill(&self, skill_id: &str) -> Result<i64> {
+        let sql = "SELECT COUNT(*) FROM skill_runs WHERE skill_id = $1";
+        Ok(self.client.query_one(sql, &[&skill_id]).await?.get(0))
+    }
+
     pub(crate) async fn list_by_skill(&self, skill_id: &str, limit: i64) -> Result<Vec<SkillRun>> {
         let rows = self.client.query(&self.list, &[&skill_id, &limit]).await?;
         Ok(rows.iter().map(run).collect())

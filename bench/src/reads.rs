@@ -1,8 +1,9 @@
 //! The read workloads.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use runtrail_audit::{
@@ -15,7 +16,8 @@ use tokio::task::JoinSet;
 use crate::orm::{Orm, Style};
 use crate::postgres_by_hand::Postgres;
 use crate::recorder::GoDesign;
-use crate::rounds::{Baseline, Turn, compare, turn};
+use crate::report::{Comparison, Unit};
+use crate::rounds::{Baseline, Turn, compare, median, turn};
 use crate::{Comparisons, Setup, by_hand, data, go_design, step};
 
 /// The number of rows of a list.
@@ -59,7 +61,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     let baselines = vec![
         Baseline::new(
             "rusqlite",
-            None,
+            1.0,
             for_each(ids, |id| async { by_hand::get_run(hand, id).map(drop) }),
         ),
         Baseline::new(
@@ -126,7 +128,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
         Baseline::new("Go design, one connection", 1.0, one_connection),
         Baseline::new(
             "Go design, a connection and thread each",
-            None,
+            1.0,
             separate_connections,
         ),
     ];
@@ -139,7 +141,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     let baselines = vec![
         Baseline::new(
             "rusqlite",
-            1.0 / 3.5,
+            0.95,
             for_each(skills, |skill| async {
                 by_hand::list_by_skill(hand, skill, limit).map(drop)
             }),
@@ -168,6 +170,39 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     ];
     all.compare(name, ours, baselines).await?;
 
+    let by_rusqlite = |at_least, turn| vec![Baseline::new("rusqlite", at_least, turn)];
+    let name = "page_run_summaries of 50";
+    let (all_runs, first) = (&RunQuery::new(), &PageRequest::first(ROWS));
+    let ours = repeat(100, || async move {
+        let page = store.page_run_summaries(all_runs, ListOrder::NewestFirst, first);
+        Ok(page.await.map(drop)?)
+    });
+    let summaries = repeat(100, || async { by_hand::summaries(hand, limit).map(drop) });
+    all.compare(name, ours, by_rusqlite(0.85, summaries))
+        .await?;
+
+    let name = "list_logs_by_run";
+    let ours = for_each(ids, |id| async {
+        Ok(store.list_logs_by_run(id).await.map(drop)?)
+    });
+    let events = for_each(ids, |id| async { by_hand::events(hand, id).map(drop) });
+    all.compare(name, ours, by_rusqlite(0.85, events)).await?;
+
+    let ours = our_counts(store, skills);
+    let index_only = for_each(skills, |skill| async {
+        by_hand::count_by_skill(hand, skill).map(drop)
+    });
+    all.compare(
+        COUNT,
+        ours,
+        vec![Baseline::new(
+            "rusqlite, with dry runs",
+            1.0 / 1.2,
+            index_only,
+        )],
+    )
+    .await?;
+
     let name = "last_run_by_skills, 100 skills";
     let ours = our_last_runs(store, skills);
     let grouped = repeat(2, || async {
@@ -185,6 +220,11 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     let ours = our_chains(store, last);
     let baselines = vec![
         Baseline::new(
+            "rusqlite",
+            0.85,
+            repeat(200, || async { by_hand::chain(hand, last).map(drop) }),
+        ),
+        Baseline::new(
             "SeaORM straightforward, a query each",
             3.5,
             repeat(200, || async { plain.chain(last).await.map(drop) }),
@@ -198,6 +238,13 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     all.compare(name, ours, baselines).await?;
 
     pages_and_rare_values(&mut all, store, 1_000.0).await?;
+    let name = all.name("longest stall of a current-thread runtime");
+    if setup.is_selected(&name) {
+        let stall = step(&name, async { longest_stall(setup, &file) }).await?;
+        let limit = "a limit";
+        let stall = Comparison::with_limit(name, Unit::Milliseconds, stall, limit, 2.0);
+        all.comparisons.push(stall);
+    }
     Ok(all.comparisons)
 }
 
@@ -252,6 +299,13 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
     ];
     all.compare("list 50 of a skill", ours, baselines).await?;
 
+    let ours = our_counts(store, skills);
+    let index_only = for_each(skills, |skill| async {
+        hand.count_by_skill(skill).await.map(drop)
+    });
+    let baseline = Baseline::new("tokio-postgres, with dry runs", 1.0 / 1.2, index_only);
+    all.compare(COUNT, ours, vec![baseline]).await?;
+
     let ours = our_last_runs(store, skills);
     let grouped = repeat(2, || async {
         hand.last_run_grouped(skills).await.map(drop)
@@ -285,6 +339,14 @@ fn our_lists<'a>(store: &'a AuditStore, skills: &'a [String]) -> Turn<'a> {
     for_each(skills, |skill| async {
         let runs = store.list_runs_by_skill(skill, Some(ROWS)).await;
         Ok(runs.map(drop)?)
+    })
+}
+
+const COUNT: &str = "count_runs_by_skill";
+
+fn our_counts<'a>(store: &'a AuditStore, skills: &'a [String]) -> Turn<'a> {
+    for_each(skills, |skill| async {
+        Ok(store.count_runs_by_skill(skill, false).await.map(drop)?)
     })
 }
 
@@ -401,6 +463,57 @@ async fn pages_and_rare_values(
     all.limit("a purge with nothing due", ours, at_least, 1.0)
         .await?;
     Ok(())
+}
+
+/// Returns the longest time in milliseconds for which reads occupied the only thread of a runtime:
+/// the median of all rounds.
+fn longest_stall(setup: &Setup, file: &Path) -> Result<f64> {
+    let mut stalls = Vec::new();
+    for _ in 0..setup.rounds {
+        let stall = std::thread::scope(|threads| {
+            let reading = threads.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()?;
+                runtime.block_on(longest_stall_of_reads(setup, file))
+            });
+            reading.join().ok().context("the reading thread panicked")?
+        });
+        stalls.push(stall?);
+    }
+    Ok(median(&mut stalls))
+}
+
+async fn longest_stall_of_reads(setup: &Setup, file: &Path) -> Result<f64> {
+    let store = AuditStore::connect(data::url(file)).await?;
+    let mut longest = Duration::ZERO;
+    let measure = async {
+        let mut last = Instant::now();
+        loop {
+            tokio::task::yield_now().await;
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+        }
+    };
+    let reads = async {
+        for id in some_ids(setup) {
+            store.get_run(&id).await?;
+            store.list_logs_by_run(&id).await?;
+            store.walk_parent_chain(&id).await?;
+        }
+        for skill in data::skills() {
+            store.list_runs_by_skill(&skill, Some(ROWS)).await?;
+            store.count_runs_by_skill(&skill, false).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        biased;
+        () = measure => {}
+        read = reads => read?,
+    }
+    store.close().await?;
+    Ok(longest.as_secs_f64() * 1_000.0)
 }
 
 /// Returns a cursor `depth` rows into the list.

@@ -28,6 +28,8 @@ pub(crate) enum Unit {
     PerSecond,
     /// MiB of memory: less is better.
     Mebibytes,
+    /// Milliseconds: less is better.
+    Milliseconds,
 }
 
 impl Unit {
@@ -35,6 +37,7 @@ impl Unit {
         match self {
             Self::PerSecond => rate(figure),
             Self::Mebibytes => format!("{figure:.0} MiB"),
+            Self::Milliseconds => format!("{figure:.2} ms"),
         }
     }
 }
@@ -52,14 +55,20 @@ impl Comparison {
         }
     }
 
-    /// Compares memory with its limit.
-    pub(crate) fn of_memory(workload: String, ours: f64, limit: &str, max: f64) -> Self {
+    /// Compares memory or time with its limit.
+    pub(crate) fn with_limit(
+        workload: String,
+        unit: Unit,
+        ours: f64,
+        limit: &str,
+        max: f64,
+    ) -> Self {
         Self {
             workload,
             ours,
             baseline: limit.to_owned(),
             theirs: max,
-            unit: Unit::Mebibytes,
+            unit,
             ratio: max / ours,
             at_least: Some(1.0),
         }

@@ -57,7 +57,7 @@ pub(crate) async fn compare(
     Ok(comparisons.collect())
 }
 
-fn median(rates: &mut [f64]) -> f64 {
+pub(crate) fn median(rates: &mut [f64]) -> f64 {
     rates.sort_by(f64::total_cmp);
     rates[rates.len() / 2]
 }

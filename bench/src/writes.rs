@@ -59,9 +59,9 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
 
     let mut comparisons = Vec::new();
     for (callers, runs, one_by_one, group, orm) in [
-        (1, 100, Some(0.6), None, Some(1.1)),
-        (8, 40, Some(1.7), None, None),
-        (32, 20, Some(3.0), Some(0.65), None),
+        (1, 100, Some(1.0), None, Some(1.1)),
+        (8, 40, None, Some(0.9), None),
+        (32, 20, None, Some(0.9), None),
     ] {
         let name = format!("SQLite, mixed writes, {callers} callers");
         if !setup.is_selected(&name) {
@@ -154,7 +154,7 @@ async fn append_logs(setup: &Setup, store: &AuditStore, name: &str) -> Result<Co
         setup.rounds,
         name,
         ours,
-        vec![Baseline::new("rusqlite, one transaction", 0.6, by_hand)],
+        vec![Baseline::new("rusqlite, one transaction", 0.85, by_hand)],
     )
     .await
 }
@@ -258,7 +258,7 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
     let tuned: Arc<dyn Recorder> = Arc::new(Orm::connect(&url, Style::Tuned).await?);
     let plain: Arc<dyn Recorder> = Arc::new(Orm::connect(&url, Style::Straightforward).await?);
     let mut comparisons = Vec::new();
-    for (callers, runs, at_least) in [(1, 100, Some(0.8)), (8, 40, None), (32, 40, Some(1.5))] {
+    for (callers, runs, at_least) in [(1, 100, Some(0.85)), (8, 40, None), (32, 40, Some(1.5))] {
         let name = format!("PostgreSQL, mixed writes, {callers} callers");
         if !setup.is_selected(&name) {
             continue;

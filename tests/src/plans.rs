@@ -149,7 +149,7 @@ macro_rules! check {
 }
 
 on_each_backend! {
-    async fn a_list_of_a_value_that_is_no_longer_used_skips_few_rows(database) {
+    async fn a_list_of_values_that_are_no_longer_used_skips_few_rows(database) {
         let (db, seen) = watched(database).await;
         fill(&db, database.backend()).await;
         // Frequent, but only in the oldest 40 % and in the newest runs.
@@ -180,6 +180,10 @@ on_each_backend! {
             (query().channels(["retired"]), BY_CHANNEL[0]),
             (query().statuses(["retired"]), BY_STATUS[0]),
             (query().children_of("retired"), BY_PARENT[0]),
+            (query().skills(["retired", "never"]), BY_SKILL[0]),
+            (query().callers(["never", "retired", "retired"]), BY_CALLER[0]),
+            (query().channels(["retired", "fax"]), BY_CHANNEL[0]),
+            (query().statuses(["retired", "cancelled"]), BY_STATUS[0]),
         ] {
             for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
                 let mut request = PageRequest::first(20);
@@ -299,10 +303,16 @@ on_each_backend! {
                 query().except_skills(["skill-1", "skill-2"]).except_statuses(["error"]),
                 newest,
             ),
-            "page_runs of two common skills" by [BY_START[0], "skill_runs"] =>
+            "two common skills" by BY_SKILL =>
                 page(query().skills(["skill-0", "skill-1"]), newest),
-            "page_runs of two statuses" by [BY_START[0], "skill_runs"] =>
+            "two statuses" by BY_STATUS =>
                 page(query().statuses(["error", "cancelled"]), newest),
+            "two statuses of a skill" by BY_SKILL =>
+                page(query().skills(["skill-33"]).statuses(["error", "ok"]), newest),
+            "count_runs_by_query, two rare statuses" by BY_STATUS =>
+                store.count_runs_by_query(&query().statuses(["cancelled", "never"])),
+            "count_runs_by_query, two rare skills" by BY_SKILL =>
+                store.count_runs_by_query(&query().skills(["skill-33", "never"])),
             "page_runs, slow ones" by BY_START =>
                 page(query().runtime_seconds(30.0..).total_tokens(500..), newest),
             "page_logs" by EVENTS =>

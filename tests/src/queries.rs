@@ -96,6 +96,9 @@ async fn statements_by_method(
             &PageRequest::first(5),
         ),
         "count_runs_by_query": store.count_runs_by_query(&RunQuery::new().statuses(["error"])),
+        "count_runs_by_query, two statuses": store.count_runs_by_query(&failed()),
+        "page_runs, two statuses":
+            store.page_runs(&failed(), ListOrder::NewestFirst, &PageRequest::first(5)),
         "page_runs, every condition":
             store.page_runs(&every_condition(), ListOrder::NewestFirst, &PageRequest::first(5)),
         "page_logs":
@@ -152,6 +155,10 @@ async fn statements_by_method(
             store.stream_logs("streamed", &typed, ListOrder::OldestFirst).count(),
     }
     all
+}
+
+fn failed() -> RunQuery {
+    RunQuery::new().statuses(["error", "timeout"])
 }
 
 fn every_condition() -> RunQuery {

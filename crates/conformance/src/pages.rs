@@ -128,6 +128,11 @@ fn queries() -> Vec<RunQuery> {
             .include_dry_run(),
         new().skills(["skill-1"]),
         new().skills(["skill-1", "skill-3", "never"]),
+        new().skills(["skill-4", "skill-1", "skill-4"]),
+        new().skills((0..20).map(|number| format!("skill-{number}"))),
+        new()
+            .skills(["skill-1", "skill-3"])
+            .statuses(["ok", "error"]),
         new().except_skills(["skill-1", "skill-3"]),
         new()
             .callers(["caller-0", "caller-1"])

@@ -1,9 +1,10 @@
 //! Keyset pagination: a list continues after the key of a row, not after a number of rows.
 
 use runtrail_audit::{ListOrder, Result};
-use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
-use sea_orm::{ColumnTrait, IdenStatic};
+use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, IntoIden, Query, SelectStatement, UnionType};
+use sea_orm::{ColumnTrait, Condition, IdenStatic};
 
+use crate::backend::ALL;
 use crate::{Row, error};
 
 /// Returns a condition that is true for the rows after this key in this order.
@@ -19,37 +20,98 @@ pub fn is_after(key: &[impl ColumnTrait], values: Vec<impl Into<Expr>>, order: L
     }
 }
 
-/// Like [`is_after`], for rows that all have this value in the column `prefix`, and are read from an
-/// index that begins with that column.
-pub fn is_after_in<C: ColumnTrait>(
-    prefix: Option<&(C, String)>,
-    key: &[C],
-    values: Vec<impl Into<Expr>>,
-    order: ListOrder,
-) -> Expr {
-    let values = values.into_iter().map(Into::into);
-    match prefix {
-        None => is_after(key, values.collect(), order),
-        Some((column, value)) => {
-            let key: Vec<C> = [*column].into_iter().chain(key.iter().copied()).collect();
-            let value = Expr::val(value.as_str());
-            is_after(&key, [value].into_iter().chain(values).collect(), order)
+/// A part of a list: rows that can be read from one index in the order of the list.
+#[derive(Clone, Debug)]
+pub struct Part<C> {
+    /// Matches the rows.
+    pub condition: Condition,
+    /// The column whose index the rows are read from, and its value in all rows.
+    pub prefix: Option<(C, String)>,
+}
+
+impl<C: ColumnTrait> Part<C> {
+    /// All rows; the database chooses the index.
+    pub fn all() -> Self {
+        Self {
+            condition: Condition::all(),
+            prefix: None,
         }
+    }
+
+    /// Adds a condition.
+    pub fn and(self, condition: Expr) -> Self {
+        Self {
+            condition: self.condition.add(condition),
+            ..self
+        }
+    }
+
+    fn after(self, key: &[C], values: &[Expr], order: ListOrder) -> Self {
+        let prefix = self.prefix.iter();
+        let prefix = prefix.map(|(_, value)| Expr::val(value.as_str()));
+        let values: Vec<Expr> = prefix.chain(values.iter().cloned()).collect();
+        let is_after = is_after(&self.sort_key(key), values, order);
+        self.and(is_after)
+    }
+
+    /// The columns by which the index of this part sorts its rows.
+    fn sort_key(&self, key: &[C]) -> Vec<C> {
+        let prefix = self.prefix.iter().map(|(column, _)| *column);
+        prefix.chain(key.iter().copied()).collect()
     }
 }
 
-/// Like [`order_by`], for rows that all have one value in the column `prefix`, and are read from an
-/// index that begins with that column.
-pub fn order_by_in<C: ColumnTrait>(
-    query: &mut SelectStatement,
-    prefix: Option<&(C, String)>,
+/// Restricts the parts of a list to the rows after this key.
+pub fn after<C: ColumnTrait>(
+    parts: Vec<Part<C>>,
+    key: &[C],
+    values: &[Expr],
+    order: ListOrder,
+) -> Vec<Part<C>> {
+    let after = |part: Part<C>| part.after(key, values, order);
+    parts.into_iter().map(after).collect()
+}
+
+/// Returns a query of the first rows of all parts, which must not overlap, in the order of a key.
+/// `rows` selects the rows of the table.
+pub fn first_rows<C: ColumnTrait>(
+    rows: SelectStatement,
+    parts: Vec<Part<C>>,
     key: &[C],
     order: ListOrder,
-) {
-    if let Some((column, _)) = prefix {
-        order_by(query, &[*column], order);
-    }
-    order_by(query, key, order);
+    limit: u64,
+    offset: Option<u64>,
+) -> SelectStatement {
+    let skip = |query: &mut SelectStatement| match offset {
+        Some(offset) => query.offset(offset).take(),
+        None => query.take(),
+    };
+    let read = |part: Part<C>, limit: u64| {
+        let mut query = rows.clone();
+        order_by(&mut query, &part.sort_key(key), order);
+        query.cond_where(part.condition).limit(limit).take()
+    };
+    let parts = match <[Part<C>; 1]>::try_from(parts) {
+        Ok([part]) => return skip(&mut read(part, limit)),
+        Err(parts) => parts,
+    };
+    let limit_of_part = Ord::min(ALL, limit.saturating_add(offset.unwrap_or(0)));
+    let mut parts = parts.into_iter().map(|part| {
+        Query::select()
+            .column(Asterisk)
+            .from_subquery(read(part, limit_of_part), "part")
+            .take()
+    });
+    let mut all_parts = parts.next().unwrap_or_default();
+    all_parts.unions(parts.map(|part| (UnionType::All, part)));
+    // With the name of the table, `rows` and `key` can name their columns as before.
+    let table = key
+        .first()
+        .map_or_else(|| "part".into_iden(), ColumnTrait::entity_name);
+    let mut query = rows;
+    query.from_clear().from_subquery(all_parts, table);
+    order_by(&mut query, key, order);
+    skip(query.limit(limit))
 }
 
 /// Orders a query by this key.

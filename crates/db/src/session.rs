@@ -1,7 +1,7 @@
 use std::ops::Deref;
 
 use runtrail_audit::{Error, Result};
-use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, SelectStatement, TableRef};
+use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, SelectStatement, TableRef, UnionType};
 use sea_orm::{DbBackend, StatementBuilder, Value};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span, field, trace_span};
@@ -216,12 +216,19 @@ impl<'a, C: Executor, S: AsRef<Timing> + Sync> Session<'a, C, S> {
 
     /// Counts the rows of a query that has no columns yet.
     pub async fn count(&self, mut query: SelectStatement) -> Result<u64> {
-        query.expr_as(Expr::col(Asterisk).count(), "count");
+        query.expr(Expr::col(Asterisk).count());
+        self.sum([query]).await
+    }
+
+    /// Returns the sum of the counts that these queries select, which isn't negative.
+    pub async fn sum(&self, counts: impl IntoIterator<Item = SelectStatement>) -> Result<u64> {
+        let mut counts = counts.into_iter();
+        let mut query = counts.next().unwrap_or_default();
+        query.unions(counts.map(|count| (UnionType::All, count)));
         let rows = self.fetch_long(&query).await?;
-        let counts = rows.iter().map(|row| row.get::<i64>("count"));
-        let count: i64 = counts.sum::<Result<_, _>>().map_err(error::database)?;
-        // A count is never negative.
-        Ok(count.unsigned_abs())
+        let counts = rows.iter().map(|row| row.get::<i64>(0));
+        let sum: i64 = counts.sum::<Result<_, _>>().map_err(error::database)?;
+        Ok(sum.unsigned_abs())
     }
 }
 

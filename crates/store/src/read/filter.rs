@@ -8,6 +8,44 @@ use sea_orm::{ColumnTrait, Condition, DbBackend, IdenStatic, Value};
 
 use crate::settings::Session;
 
+/// The maximum number of values for which [`split`] divides a filter. Each part reads a whole page.
+const MAX_PARTS: usize = 8;
+
+/// Divides a filter that accepts a few values of a column into one filter for each of them, which
+/// can be read from the index of that column. Otherwise returns the filter itself.
+///
+/// If all the values are rare, reading the runs by their start alone, and skipping those with other
+/// values, would take long.
+pub(crate) fn split(query: &RunQuery) -> Vec<RunQuery> {
+    fn by<T: Clone>(
+        query: &RunQuery,
+        choice: impl Fn(&mut RunQuery) -> &mut Choice<T>,
+    ) -> Option<Vec<RunQuery>> {
+        let mut query = query.clone();
+        let values = choice(&mut query).only.take()?;
+        let part = |value| {
+            let mut part = query.clone();
+            choice(&mut part).only = Some(vec![value]);
+            part
+        };
+        (2..=MAX_PARTS)
+            .contains(&values.len())
+            .then(|| values.into_iter().map(part).collect())
+    }
+
+    // Without repeated values.
+    let query = query.clone().sorted();
+    // A prefix of the id has the index of the primary key.
+    if !query.id_prefix.is_empty() {
+        return vec![query];
+    }
+    by(&query, |query| &mut query.skills)
+        .or_else(|| by(&query, |query| &mut query.callers))
+        .or_else(|| by(&query, |query| &mut query.channels))
+        .or_else(|| by(&query, |query| &mut query.statuses))
+        .unwrap_or_else(|| vec![query])
+}
+
 /// Returns the column from whose index a list should be read, if any, and its value: the only
 /// column of which the filter requires a single value. The index sorts runs with this value by
 /// their start.

@@ -2,14 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{
-    CursorPage, ListOrder, Page, PageRequest, Result, RunFilter, RunQuery, RunSummary, SkillRun,
-    rules,
+    CursorPage, ListOrder, Page, PageRequest, Result, RunFilter, RunQuery, RunStatus, RunSummary,
+    SkillRun, rules,
 };
+use runtrail_db::Connection;
 use runtrail_db::backend::ALL;
-use runtrail_db::{Connection, keyset};
+use runtrail_db::keyset::{self, Part};
 use runtrail_entity::skill_run::{COLUMN, Column};
 use sea_orm::Condition;
-use sea_orm::sea_query::{Expr, Query, SelectStatement};
+use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, Query, SelectStatement};
 
 use crate::codec;
 use crate::codec::ListId;
@@ -18,31 +19,17 @@ use crate::read::filter;
 use crate::read::page::List;
 use crate::settings::Session;
 
-/// The runs of a list.
-struct Selection {
-    condition: Condition,
-    /// The column whose index the runs are read from, and its value in all runs.
-    prefix: Option<(Column, String)>,
-}
-
-impl Selection {
-    /// The runs that match a filter.
-    fn of(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<Self> {
+/// Returns the parts of a list of the runs that match a filter.
+fn parts_of(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<Vec<Part<Column>>> {
+    let part = |query: &RunQuery| {
         let prefix = filter::single_value(db, query);
         let index = prefix.as_ref().map(|(column, _)| *column);
-        Ok(Self {
+        Ok(Part {
             condition: filter::condition_in_index(db, query, index)?,
             prefix,
         })
-    }
-
-    /// The runs that meet a condition; the database chooses the index.
-    fn by_start(condition: Expr) -> Self {
-        Self {
-            condition: Condition::all().add(condition),
-            prefix: None,
-        }
-    }
+    };
+    filter::split(query).iter().map(part).collect()
 }
 
 /// The sort key of runs.
@@ -53,16 +40,45 @@ pub(crate) async fn filtered(
     filter: &RunFilter,
     page: Page,
 ) -> Result<Vec<SkillRun>> {
-    let runs = Selection::of(db, &filter.into())?;
-    newest_first(db, runs, page).await
+    let parts = parts_of(db, &filter.into())?;
+    newest_first(db, parts, page).await
 }
 
 pub(crate) async fn count(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<u64> {
-    let runs = Query::select()
+    let counts: Result<Vec<_>> = filter::split(query)
+        .iter()
+        .map(|part| count_part(db, part))
+        .collect();
+    db.sum(counts?).await
+}
+
+/// Selects the number of runs that match a filter.
+///
+/// Dry runs are counted separately and subtracted, if the filter excludes no other runs by their
+/// status: the database then counts in an index without the status, and reads only dry runs.
+fn count_part(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<SelectStatement> {
+    let count = |condition: Condition| {
+        Query::select()
+            .expr(Expr::col(Asterisk).count())
+            .from(db.runs())
+            .cond_where(condition)
+            .take()
+    };
+    let is_by_status = query.statuses.only.is_some() || !query.statuses.except.is_empty();
+    if query.include_dry_run || is_by_status {
+        return Ok(count(filter::condition(db, query)?));
+    }
+    let all = filter::condition(db, &query.clone().include_dry_run())?;
+    // A constant, since the planner knows how many rows have this value.
+    let is_dry_run =
+        Expr::col(Column::Status).eq(Expr::Constant(RunStatus::DRY_RUN.as_str().into()));
+    let dry_runs = count(all.clone().add(is_dry_run));
+    let dry_runs = Expr::SubQuery(None, Box::new(dry_runs.into()));
+    Ok(Query::select()
+        .expr(Expr::col(Asterisk).count().sub(dry_runs))
         .from(db.runs())
-        .cond_where(filter::condition(db, query)?)
-        .take();
-    db.count(runs).await
+        .cond_where(all)
+        .take())
 }
 
 pub(crate) async fn children(
@@ -71,7 +87,7 @@ pub(crate) async fn children(
 ) -> Result<Vec<SkillRun>> {
     let parent_run_id = rules::run_id("parent_run_id", parent_run_id)?;
     let of_parent = COLUMN.parent_run_id.eq(parent_run_id);
-    newest_first(db, Selection::by_start(of_parent), Page::ALL).await
+    newest_first(db, vec![Part::all().and(of_parent)], Page::ALL).await
 }
 
 pub(crate) async fn finished_before(
@@ -81,7 +97,7 @@ pub(crate) async fn finished_before(
 ) -> Result<Vec<SkillRun>> {
     // The condition excludes running runs, whose finish time is null.
     let finished = COLUMN.finished_at.lt(rules::micros(cutoff));
-    newest_first(db, Selection::by_start(finished), limit.into()).await
+    newest_first(db, vec![Part::all().and(finished)], limit.into()).await
 }
 
 /// Reads a page that starts at a cursor.
@@ -112,17 +128,15 @@ pub(crate) async fn page_of_summaries(
 
 fn list_of(
     db: &Session<'_, impl Connection>,
-    mut runs: SelectStatement,
+    rows: SelectStatement,
     query: &RunQuery,
     order: ListOrder,
 ) -> Result<List<Column>> {
-    let selection = Selection::of(db, query)?;
-    runs.cond_where(selection.condition);
     Ok(List {
-        query: runs,
+        rows,
+        parts: parts_of(db, query)?,
         id: ListId::of_runs(query, order)?,
         key: &KEY,
-        prefix: selection.prefix,
         order,
     })
 }
@@ -143,41 +157,43 @@ pub(crate) async fn chunk(
     page: Page,
     after: Option<Vec<Expr>>,
 ) -> Result<Chunk<SkillRun>> {
-    let mut runs = Selection::of(db, query)?;
+    let mut parts = parts_of(db, query)?;
     let mut offset = page.offset;
     if let Some(key) = after {
         // The first chunk has already skipped the rows before the page.
         offset = 0;
-        let is_after = keyset::is_after_in(runs.prefix.as_ref(), &KEY, key, order);
-        runs.condition = runs.condition.add(is_after);
+        parts = keyset::after(parts, &KEY, &key, order);
     }
     let limit = Ord::min(page.limit.unwrap_or(CHUNK_RUNS), CHUNK_RUNS);
     let page = Page::first(limit).skip(offset);
-    let query = ordered(db, runs, order, page);
+    let query = ordered(db, parts, order, page);
     Chunk::from_rows(db.fetch_long(&query).await?, limit, &KEY, codec::decode_run)
 }
 
 async fn newest_first(
     db: &Session<'_, impl Connection>,
-    runs: Selection,
+    parts: Vec<Part<Column>>,
     page: Page,
 ) -> Result<Vec<SkillRun>> {
-    let query = ordered(db, runs, ListOrder::NewestFirst, page);
+    let query = ordered(db, parts, ListOrder::NewestFirst, page);
     codec::decode_readable(db.fetch(&query).await?, codec::decode_run)
 }
 
 fn ordered(
     db: &Session<'_, impl Connection>,
-    runs: Selection,
+    parts: Vec<Part<Column>>,
     order: ListOrder,
     page: Page,
 ) -> SelectStatement {
-    let mut query = db.select_runs();
-    keyset::order_by_in(&mut query, runs.prefix.as_ref(), &KEY, order);
-    query
-        .cond_where(runs.condition)
-        // Always set: SQLite has no OFFSET without LIMIT, and all pages then share one SQL text.
-        .limit(page.limit.map_or(ALL, clamp))
-        .offset(clamp(page.offset))
-        .take()
+    // Always with a limit: SQLite has no OFFSET without LIMIT, and all pages then share one SQL
+    // text.
+    let limit = page.limit.map_or(ALL, clamp);
+    keyset::first_rows(
+        db.select_runs(),
+        parts,
+        &KEY,
+        order,
+        limit,
+        Some(clamp(page.offset)),
+    )
 }

@@ -1,8 +1,9 @@
 //! Keyset pagination: each page starts at a cursor.
 
 use runtrail_audit::{CursorPage, Error, ListOrder, PageRequest, Result};
-use runtrail_db::{Executor, Row, backend, keyset};
-use sea_orm::sea_query::SelectStatement;
+use runtrail_db::keyset::{self, Part};
+use runtrail_db::{Executor, Row, backend};
+use sea_orm::sea_query::{Expr, SelectStatement};
 use sea_orm::{ColumnTrait, ColumnType, Value};
 
 use crate::codec::{self, Bookmark, ListId};
@@ -10,13 +11,12 @@ use crate::settings::Session;
 
 /// A list that is read in pages.
 pub(crate) struct List<K: 'static> {
-    /// Selects the rows, without order and limit.
-    pub(crate) query: SelectStatement,
+    /// Selects all rows of the table.
+    pub(crate) rows: SelectStatement,
+    pub(crate) parts: Vec<Part<K>>,
     pub(crate) id: ListId,
     /// The columns of the sort key.
     pub(crate) key: &'static [K],
-    /// The column whose index the rows are read from, and its value in all rows.
-    pub(crate) prefix: Option<(K, String)>,
     pub(crate) order: ListOrder,
 }
 
@@ -40,21 +40,22 @@ impl<K: ColumnTrait> List<K> {
             true => self.order.reversed(),
             false => self.order,
         };
+        let mut parts = std::mem::take(&mut self.parts);
         if let Some(bookmark) = from {
             self.verify_types(db, &bookmark.key)?;
-            let prefix = self.prefix.as_ref();
-            self.query.and_where(keyset::is_after_in(
-                prefix,
-                self.key,
-                bookmark.key,
-                direction,
-            ));
+            let after: Vec<Expr> = bookmark.key.into_iter().map(Expr::val).collect();
+            parts = keyset::after(parts, self.key, &after, direction);
         }
-        keyset::order_by_in(&mut self.query, self.prefix.as_ref(), self.key, direction);
         // One more row than requested, which shows whether more rows follow.
-        self.query.limit(limit + 1);
-
-        let mut rows = db.fetch(&self.query).await?;
+        let query = keyset::first_rows(
+            self.rows.clone(),
+            parts,
+            self.key,
+            direction,
+            limit + 1,
+            None,
+        );
+        let mut rows = db.fetch(&query).await?;
         let has_more = rows.len() as u64 > *limit;
         if has_more {
             rows.pop();

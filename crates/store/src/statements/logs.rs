@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use runtrail_audit::{
     CursorPage, Error, ListOrder, LogFilter, PageRequest, Result, SkillRunLog, rules,
 };
-use runtrail_db::{Executor, backend, keyset};
+use runtrail_db::keyset::{self, Part};
+use runtrail_db::{Executor, backend};
 use runtrail_entity::skill_run;
 use runtrail_entity::skill_run_log::{COLUMN, Column, Model};
 use sea_orm::Value;
@@ -257,10 +258,10 @@ pub(crate) async fn page(
     request: &PageRequest,
 ) -> Result<CursorPage<SkillRunLog>> {
     let list = List {
-        query: of_run(db, run_id, filter)?,
+        rows: of_run(db, run_id, filter)?,
+        parts: vec![Part::all()],
         id: ListId::of_logs(run_id, filter, order)?,
         key: &SEQUENCE,
-        prefix: None,
         order,
     };
     list.page(db, request, codec::decode_log).await
