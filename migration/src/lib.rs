@@ -34,6 +34,7 @@ compile_error!("runtrail-migration needs one of the features `sqlite` and `postg
 mod later_version;
 mod m20261124_000001_create_skill_runs;
 mod m20261124_000002_create_skill_run_logs;
+mod m20261127_000003_index_dry_runs;
 mod schema_migration;
 mod shape;
 
@@ -73,12 +74,14 @@ pub const NAME_PREFIX: &str = "runtrail_";
 const MIGRATIONS: &[SchemaMigration] = &[
     m20261124_000001_create_skill_runs::MIGRATION,
     m20261124_000002_create_skill_run_logs::MIGRATION,
+    m20261127_000003_index_dry_runs::MIGRATION,
 ];
 
 /// The same migrations, and some of a fictitious later version.
-const LATER_MIGRATIONS: [SchemaMigration; 5] = [
+const LATER_MIGRATIONS: [SchemaMigration; 6] = [
     MIGRATIONS[0],
     MIGRATIONS[1],
+    MIGRATIONS[2],
     later_version::ADD_COLUMN,
     later_version::ADD_INDEX,
     later_version::FILL_COLUMN,

@@ -58,7 +58,7 @@ async fn assert_behaves(database: &TestDatabase, db: &DatabaseConnection) {
             'skill_runs'"
         }
     };
-    assert_eq!(fetch::<i64>(db, indexes).await, [7]);
+    assert_eq!(fetch::<i64>(db, indexes).await, [8]);
 }
 
 /// Creates both tables, with this foreign key from an event to its run.

@@ -133,7 +133,8 @@ on_each_backend! {
         assert_every_method_refuses(&store, ErrorKind::SchemaOutdated).await;
         match store.get_run("old").await {
             Err(Error::SchemaOutdated { pending }) => {
-                assert_eq!(pending, [runtrail_migration::migrations()[1].name()]);
+                let last = runtrail_migration::migrations().pop().unwrap();
+                assert_eq!(pending, [last.name()]);
             }
             other => panic!("{other:?}"),
         }

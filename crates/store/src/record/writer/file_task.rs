@@ -1,5 +1,6 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use runtrail_audit::{Error, Result};
 use runtrail_db::{FileConnection, SqliteFile, backend};
@@ -12,6 +13,10 @@ use super::{Call, Forward, Job};
 use crate::error;
 use crate::settings::{Session, Settings};
 use crate::statements::MAX_BATCH_BYTES;
+
+/// How long the thread looks for a call before it sleeps. To wake it takes longer than a single
+/// caller needs between two calls.
+const SPIN: Duration = Duration::from_micros(50);
 
 /// Writes a SQLite file on a connection that only this task uses; blocks its thread meanwhile.
 ///
@@ -132,6 +137,13 @@ impl FileTask {
 
 impl Work for FileTask {
     async fn wait(&mut self, queue: &mut mpsc::Receiver<Job>) -> Option<Job> {
+        let begun = Instant::now();
+        while begun.elapsed() < SPIN {
+            if let Ok(job) = queue.try_recv() {
+                return Some(job);
+            }
+            thread::yield_now();
+        }
         queue.recv().await
     }
 
