@@ -14,8 +14,8 @@ use crate::error;
 use crate::settings::{Session, Settings};
 use crate::statements::MAX_BATCH_BYTES;
 
-/// How long the thread looks for a call before it sleeps. To wake it takes longer than a single
-/// caller needs between two calls.
+/// How long the thread looks for a call before it sleeps. Waking it takes longer than a single
+/// caller takes between two calls.
 const SPIN: Duration = Duration::from_micros(50);
 
 /// Writes a SQLite file on a connection that only this task uses; blocks its thread meanwhile.
