@@ -29,7 +29,8 @@ enum SkillRuns {
 }
 
 fn up(backend: DbBackend) -> Vec<Statement> {
-    // A count subtracts the dry runs, and finds all the columns of its filter here.
+    // count_runs_by_skill, count_runs_filtered: they subtract the dry runs. The index has every
+    // column that these filters are about.
     let index = Index::create()
         .if_not_exists()
         .name(INDEX)

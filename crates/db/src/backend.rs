@@ -142,20 +142,28 @@ pub fn unfold(backend: DbBackend, texts: &[impl AsRef<str>]) -> Result<SelectSta
         .take())
 }
 
-/// Returns a condition that is true if a column has one of these values. It keeps the database from
-/// using an index on the column. Such an index returns rows in the order of the values, so the
-/// database would have to sort all matches for the first page.
+/// Returns a condition that is true if a column has one of these values. It keeps SQLite from using
+/// an index on the column. Such an index returns rows in the order of the values, so SQLite would
+/// have to sort all matches for the first page.
 pub fn is_in(backend: DbBackend, column: Expr, values: &[impl AsRef<str>]) -> Result<Expr> {
-    let values = unfold(backend, values)?;
-    Ok(match backend {
-        // An array is built once, and its values are looked up by hash.
+    let column = match backend {
+        DbBackend::Postgres => column,
+        _ => column.cast_as("text"),
+    };
+    Ok(is_in_query(backend, column, unfold(backend, values)?))
+}
+
+/// Returns a condition that is true if a column has one of the values that a query selects.
+pub(crate) fn is_in_query(backend: DbBackend, column: Expr, values: SelectStatement) -> Expr {
+    match backend {
+        // An array is built once. PostgreSQL assumes that it is short, and looks up its values by
+        // hash, or in an index.
         DbBackend::Postgres => {
             let array = Func::cust("ARRAY").arg(Expr::SubQuery(None, Box::new(values.into())));
             column.eq(Func::cust("ANY").arg(array))
         }
-        // The cast keeps the planner from using an index.
-        _ => column.cast_as("text").in_subquery(values),
-    })
+        _ => column.in_subquery(values),
+    }
 }
 
 /// A limit that no table reaches: the largest number that the drivers can bind.

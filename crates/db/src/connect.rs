@@ -127,8 +127,9 @@ impl DatabaseOptions {
     ///
     /// One additional connection writes: on SQLite it executes all writes, on PostgreSQL the
     /// store's group commits. With a maximum of 1, the store opens exactly one connection to
-    /// PostgreSQL, for roles that are limited to one, and doesn't group commits. On SQLite, another
-    /// connection checks the schema, and is closed after a minute.
+    /// PostgreSQL, for roles that are limited to one, and doesn't group commits. On SQLite, two
+    /// more connections serve migrations and the check of the schema. Each is closed after it has
+    /// been idle for a minute.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections.clamp(1, 10_000);
         self
@@ -270,8 +271,8 @@ impl DatabaseOptions {
         }
     }
 
-    /// Returns whether a file is read and written without the driver, which handles some parameters
-    /// of the URL.
+    /// Returns whether a file is read and written without the driver. Only the driver supports `vfs`
+    /// and `cache=shared`.
     pub(crate) fn is_opened_directly(&self) -> bool {
         self.url.sqlite().is_ok_and(|url| {
             url.file().is_some() && url.vfs.is_none() && url.is_cache_shared != Some(true)

@@ -1,10 +1,10 @@
 //! Keyset pagination: a list continues after the key of a row, not after a number of rows.
 
 use runtrail_audit::{ListOrder, Result};
-use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, IntoIden, Query, SelectStatement, UnionType};
-use sea_orm::{ColumnTrait, Condition, IdenStatic};
+use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, Query, SelectStatement, UnionType};
+use sea_orm::{ColumnTrait, Condition, DbBackend, IdenStatic};
 
-use crate::backend::ALL;
+use crate::backend::{ALL, is_in_query};
 use crate::{Row, error};
 
 /// Returns a condition that is true for the rows after this key in this order.
@@ -25,7 +25,7 @@ pub fn is_after(key: &[impl ColumnTrait], values: Vec<impl Into<Expr>>, order: L
 pub struct Part<C> {
     /// Matches the rows.
     pub condition: Condition,
-    /// The column whose index the rows are read from, and its value in all rows.
+    /// The column whose index is read, and the value that all rows have in it.
     pub prefix: Option<(C, String)>,
 }
 
@@ -73,9 +73,11 @@ pub fn after<C: ColumnTrait>(
 }
 
 /// Returns a query of the first rows of all parts, which must not overlap, in the order of a key.
-/// `rows` selects the rows of the table.
+///
+/// `rows` selects the rows of the table, and the last column of the key is unique.
 pub fn first_rows<C: ColumnTrait>(
-    rows: SelectStatement,
+    backend: DbBackend,
+    mut rows: SelectStatement,
     parts: Vec<Part<C>>,
     key: &[C],
     order: ListOrder,
@@ -86,42 +88,54 @@ pub fn first_rows<C: ColumnTrait>(
         Some(offset) => query.offset(offset).take(),
         None => query.take(),
     };
-    let read = |part: Part<C>, limit: u64| {
-        let mut query = rows.clone();
+    let read = |mut query: SelectStatement, part: Part<C>, limit: u64| {
         order_by(&mut query, &part.sort_key(key), order);
         query.cond_where(part.condition).limit(limit).take()
     };
     let parts = match <[Part<C>; 1]>::try_from(parts) {
-        Ok([part]) => return skip(&mut read(part, limit)),
+        Ok([part]) => return skip(&mut read(rows, part, limit)),
         Err(parts) => parts,
     };
+    // Each part reads a whole page of keys; the long texts are read only for the rows that remain.
+    let keys = rows
+        .clone()
+        .clear_selects()
+        .columns(key.iter().map(|column| column.as_column_ref()))
+        .take();
     let limit_of_part = Ord::min(ALL, limit.saturating_add(offset.unwrap_or(0)));
     let mut parts = parts.into_iter().map(|part| {
         Query::select()
             .column(Asterisk)
-            .from_subquery(read(part, limit_of_part), "part")
+            .from_subquery(read(keys.clone(), part, limit_of_part), "part")
             .take()
     });
     let mut all_parts = parts.next().unwrap_or_default();
     all_parts.unions(parts.map(|part| (UnionType::All, part)));
-    // With the name of the table, `rows` and `key` can name their columns as before.
-    let table = key
-        .first()
-        .map_or_else(|| "part".into_iden(), ColumnTrait::entity_name);
-    let mut query = rows;
-    query.from_clear().from_subquery(all_parts, table);
-    order_by(&mut query, key, order);
-    skip(query.limit(limit))
+    if let [.., unique] = key {
+        let mut first = Query::select();
+        first.column(*unique).from_subquery(all_parts, "part");
+        for column in key {
+            first.order_by(*column, direction(order));
+        }
+        let first = skip(first.limit(limit));
+        let unique = Expr::col(unique.as_column_ref());
+        rows.and_where(is_in_query(backend, unique, first));
+    }
+    order_by(&mut rows, key, order);
+    rows
 }
 
 /// Orders a query by this key.
 pub fn order_by(query: &mut SelectStatement, key: &[impl ColumnTrait], order: ListOrder) {
-    let direction = match order {
+    for column in key {
+        query.order_by(column.as_column_ref(), direction(order));
+    }
+}
+
+fn direction(order: ListOrder) -> sea_orm::Order {
+    match order {
         ListOrder::NewestFirst => sea_orm::Order::Desc,
         ListOrder::OldestFirst => sea_orm::Order::Asc,
-    };
-    for column in key {
-        query.order_by(column.as_column_ref(), direction.clone());
     }
 }
 

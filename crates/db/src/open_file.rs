@@ -1,6 +1,6 @@
 //! Opening a SQLite file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sea_orm::sqlx::sqlite::SqliteSynchronous;
@@ -10,7 +10,7 @@ use crate::connect::{Access, Intent};
 use crate::connection::Pool;
 use crate::direct::{Readers, SqliteFile};
 use crate::sqlite_file;
-use crate::sqlite_url::Mode;
+use crate::sqlite_url::{self, Mode};
 use crate::{DatabaseOptions, DriverErrorKind, Durability, Result};
 
 impl DatabaseOptions {
@@ -69,7 +69,7 @@ impl DatabaseOptions {
             return Ok(Pool::own(db, self.abandoned.clone()));
         };
         let file = SqliteFile {
-            path: path.to_owned(),
+            path: absolute(path),
             access,
             is_immutable: url.is_immutable || access == Access::ReadImmutable,
             durability: self.durability,
@@ -85,7 +85,7 @@ impl DatabaseOptions {
         let url = self.url.sqlite().ok()?;
         let path = url.file().filter(|_| self.is_opened_directly())?;
         Some(SqliteFile {
-            path: path.to_owned(),
+            path: absolute(path),
             access: Access::Write,
             is_immutable: url.is_immutable,
             durability: self.durability,
@@ -155,4 +155,10 @@ impl DatabaseOptions {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// Returns the path by which a connection that is opened later finds the same file, even if the
+/// program changes its working directory meanwhile.
+fn absolute(file: &Path) -> PathBuf {
+    sqlite_url::canonical(file).unwrap_or_else(|| file.to_owned())
 }

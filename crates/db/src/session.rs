@@ -220,7 +220,7 @@ impl<'a, C: Executor, S: AsRef<Timing> + Sync> Session<'a, C, S> {
         self.sum([query]).await
     }
 
-    /// Returns the sum of the counts that these queries select, which isn't negative.
+    /// Returns the sum of the counts; each query selects one. The sum must not be negative.
     pub async fn sum(&self, counts: impl IntoIterator<Item = SelectStatement>) -> Result<u64> {
         let mut counts = counts.into_iter();
         let mut query = counts.next().unwrap_or_default();

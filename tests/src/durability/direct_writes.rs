@@ -3,13 +3,17 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use runtrail_audit::{ErrorKind, Result, SkillRunLog, Storage};
+use runtrail_db::Retry;
 use runtrail_store::AuditStore;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::stalls::longest_stall;
 use crate::fixture::*;
 
 const EVENTS: u64 = 100;
+
+/// Longer than a call needs on a busy machine.
+const LONG: Duration = Duration::from_secs(30);
 
 /// The event that a trigger refuses.
 const REFUSED: u64 = 50;
@@ -103,6 +107,34 @@ fn a_group_that_cannot_be_committed_is_written_call_by_call() {
 }
 
 #[test]
+fn a_call_that_never_succeeds_does_not_stop_the_others_of_its_group() {
+    on_database(Backend::Sqlite, async |database| {
+        let store = database.store().await.with_retry(Retry::never());
+        store.start_run(&running("r")).await.unwrap();
+        store.start_run(&running("protected")).await.unwrap();
+        let db = database.connection().await;
+        // The store takes a row that it can't change for one that another caller is changing.
+        execute(
+            &db,
+            "CREATE TRIGGER protect BEFORE UPDATE ON skill_runs WHEN OLD.id = 'protected'
+             BEGIN SELECT RAISE(IGNORE); END",
+        )
+        .await;
+        let restart = with(running("protected"), |run| run.skill_id = "another".into());
+        let events = events();
+        let calls = async {
+            futures_util::join!(
+                store.start_run(&restart),
+                append_together(database, &store, &events)
+            )
+        };
+        let (restarted, appended) = timeout(LONG, calls).await.unwrap();
+        assert_kind(restarted, ErrorKind::Busy);
+        assert!(appended.iter().all(Result::is_ok), "{appended:?}");
+    });
+}
+
+#[test]
 fn calls_that_queue_up_share_a_commit() {
     on_database(Backend::Sqlite, async |database| {
         let store = database.store().await;
@@ -156,7 +188,7 @@ fn dropping_a_store_closes_the_connection_of_its_writing_thread() {
         drop(store);
         let begun = Instant::now();
         while is_open() {
-            assert!(begun.elapsed() < Duration::from_secs(30), "still open");
+            assert!(begun.elapsed() < LONG, "still open");
             sleep(Duration::from_millis(10)).await;
         }
     });

@@ -160,7 +160,7 @@ on_each_backend! {
             settle(&url);
             let made = Migrator::new().up(&db, None).await.unwrap().len();
             // All or nothing.
-            assert!([0, 2].contains(&made), "{made}");
+            assert!([0, runtrail_migration::migrations().len()].contains(&made), "{made}");
             ended += u64::from(made == 0);
 
             let store = database.store().await;

@@ -6,8 +6,8 @@ use sea_orm::{DbErr, Statement};
 
 use crate::Row;
 
-/// Owns the only connection that writes to a SQLite database, and executes every statement of its
-/// [`Pool`](crate::Pool).
+/// Owns the connection that executes every statement of a SQLite [`Pool`](crate::Pool). Only
+/// migrations are written on another one.
 #[async_trait]
 pub trait OnlyWriter: fmt::Debug + Send + Sync {
     /// Executes a statement after all earlier ones; returns the number of rows that it has written

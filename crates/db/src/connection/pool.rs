@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use runtrail_audit::Error;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr,
+    Statement,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -48,12 +49,12 @@ enum Kind {
     /// Runtrail's own pool with a single connection: the writer, which owns it, executes the
     /// statement.
     Single(Arc<dyn OnlyWriter>),
-    /// A SQLite file that Runtrail writes without the driver, whose pool serves only callers that
-    /// need a `ConnectionTrait`.
+    /// A SQLite file that Runtrail writes without the driver. The driver's pool serves only callers
+    /// that need a `ConnectionTrait`.
     #[cfg(feature = "sqlite")]
     FileWriter(Arc<dyn OnlyWriter>),
-    /// A SQLite file that Runtrail reads without the driver, whose pool serves only callers that
-    /// need a `ConnectionTrait`.
+    /// A SQLite file that Runtrail reads without the driver. The driver's pool serves only callers
+    /// that need a `ConnectionTrait`.
     #[cfg(feature = "sqlite")]
     FileReaders(Arc<Readers>),
 }
@@ -320,8 +321,13 @@ impl ConnectionTrait for Pool {
         match &self.kind {
             // The writer keeps the only connection for a while.
             Kind::Single(writer) => {
-                let rows = writer.rows(statement).await?;
-                return Ok(rows.into_iter().filter_map(Row::into_driver_row).collect());
+                let rows = writer.rows(statement).await?.into_iter();
+                let rows: Option<_> = rows.map(Row::into_driver_row).collect();
+                return rows.ok_or_else(|| {
+                    DbErr::Query(RuntimeErr::Internal(
+                        "the row isn't of the driver".to_owned(),
+                    ))
+                });
             }
             Kind::Own { cache, abandoned } => {
                 let checkout = cache

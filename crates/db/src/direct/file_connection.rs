@@ -64,14 +64,13 @@ impl FileConnection {
     }
 
     fn control(&self, sql: &str) -> Result<(), DbErr> {
-        let statement = Statement::from_string(DbBackend::Sqlite, sql);
-        self.execute(&statement).map(drop)
-    }
-
-    fn execute(&self, statement: &Statement) -> Result<u64, DbErr> {
-        let _log = self.logs_statements.then(|| StatementLog::new(statement));
-        let changes = self.statements().execute(statement);
-        changes.map_err(error::database)
+        let _log = self.logs_statements.then(|| StatementLog::new(sql));
+        let statements = self.statements();
+        let mut prepared = statements
+            .connection()
+            .prepare_cached(sql)
+            .map_err(error::database)?;
+        prepared.execute([]).map(drop).map_err(error::database)
     }
 
     fn statements(&self) -> MutexGuard<'_, Statements> {
@@ -92,7 +91,7 @@ impl Executor for FileConnection {
     }
 
     async fn rows(&self, query: Statement, _cost: Cost) -> Result<Vec<Row>, DbErr> {
-        let mut log = self.logs_statements.then(|| StatementLog::new(&query));
+        let mut log = self.logs_statements.then(|| StatementLog::new(&query.sql));
         let rows = self.statements().fetch(&query).map_err(error::database)?;
         if let Some(log) = &mut log {
             log.set_rows(rows.len());
@@ -101,7 +100,11 @@ impl Executor for FileConnection {
     }
 
     async fn changes(&self, statement: Statement) -> Result<u64, DbErr> {
-        self.execute(&statement)
+        let _log = self
+            .logs_statements
+            .then(|| StatementLog::new(&statement.sql));
+        let changes = self.statements().execute(&statement);
+        changes.map_err(error::database)
     }
 }
 

@@ -84,7 +84,9 @@ impl Readers {
             Ok(call) if !self.is_closing.load(Ordering::Acquire) => call,
             _ => return Err(closed()),
         };
-        let mut statement_log = self.logs_statements.then(|| StatementLog::new(&statement));
+        let mut statement_log = self
+            .logs_statements
+            .then(|| StatementLog::new(&statement.sql));
         let statement = Arc::new(statement);
         let started = Instant::now();
         let mut delay = MIN_DELAY;

@@ -1,6 +1,5 @@
 use std::time::{Duration, Instant};
 
-use sea_orm::Statement;
 use tracing::{Level, event};
 
 /// Logs a statement like SeaORM's driver, when it is dropped.
@@ -11,9 +10,9 @@ pub(super) struct StatementLog {
 }
 
 impl StatementLog {
-    pub(super) fn new(statement: &Statement) -> Self {
+    pub(super) fn new(sql: &str) -> Self {
         Self {
-            sql: statement.sql.clone(),
+            sql: sql.to_owned(),
             rows: 0,
             started: Instant::now(),
         }

@@ -54,8 +54,8 @@ pub(crate) async fn count(db: &Session<'_, impl Connection>, query: &RunQuery) -
 
 /// Selects the number of runs that match a filter.
 ///
-/// Dry runs are counted separately and subtracted, if the filter excludes no other runs by their
-/// status: the database then counts in an index without the status, and reads only dry runs.
+/// Unless the filter is by status, dry runs are counted separately and subtracted. The main count
+/// then doesn't need the status, so an index without it suffices.
 fn count_part(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<SelectStatement> {
     let count = |condition: Condition| {
         Query::select()
@@ -189,6 +189,7 @@ fn ordered(
     // text.
     let limit = page.limit.map_or(ALL, clamp);
     keyset::first_rows(
+        db.backend(),
         db.select_runs(),
         parts,
         &KEY,

@@ -2,41 +2,49 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use runtrail_audit::{Error, Result};
+use futures_util::future::AbortHandle;
+use runtrail_audit::Result;
 use runtrail_db::{FileConnection, SqliteFile, backend};
 use sea_orm::{DbBackend, DbErr};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
-use super::task::{self, Work, fail_overdue, requeue};
+use super::task::{self, Work, lock_of, settle};
 use super::{Call, Forward, Job};
 use crate::error;
 use crate::settings::{Session, Settings};
 use crate::statements::MAX_BATCH_BYTES;
 
-/// How long the thread looks for a call before it sleeps. Waking it takes longer than a single
-/// caller takes between two calls.
+/// How long the thread polls the queue before it sleeps. A wake-up takes longer than the pause
+/// between two calls of one caller.
 const SPIN: Duration = Duration::from_micros(50);
 
 /// Writes a SQLite file on a connection that only this task uses; blocks its thread meanwhile.
 ///
-/// A single call is one statement, which commits on its own. Calls that have queued up share a
-/// transaction, in which each keeps its own statement.
+/// A single call is one statement, which is committed on its own. Calls that have queued up share a
+/// transaction, in which each has its own statement.
 pub(super) struct FileTask {
     file: SqliteFile,
     connection: Option<FileConnection>,
     /// How long a call waits while another process locks the file.
     lock_timeout: Option<Duration>,
+    /// Whether `close` has given up the calls.
+    abort: AbortHandle,
     settings: Settings,
     rows: u64,
 }
 
 impl FileTask {
-    pub(super) fn new(file: SqliteFile, lock_timeout: Option<Duration>) -> Self {
+    pub(super) fn new(
+        file: SqliteFile,
+        lock_timeout: Option<Duration>,
+        abort: AbortHandle,
+    ) -> Self {
         Self {
             file,
             connection: None,
             lock_timeout,
+            abort,
             settings: Settings::default(),
             rows: 0,
         }
@@ -46,23 +54,16 @@ impl FileTask {
         let calls = take_leading(waiting);
         self.rows += calls.len() as u64;
         let answers = self.write_calls(&calls).await;
-        let mut locked_out = Vec::new();
-        let mut lock = None;
-        for (call, answer) in calls.into_iter().zip(answers) {
-            match answer {
-                Err(err @ Error::Busy { .. }) => {
-                    lock = error::driver_error(&err).cloned();
-                    locked_out.push(call);
-                }
-                answer => call.answer(answer.map(Some)),
-            }
+        // Without an answer, their callers learn that the result is unknown.
+        if self.abort.is_aborted() {
+            return;
         }
-        requeue(waiting, locked_out);
-        if let (Some(lock), Some(timeout)) = (lock, self.lock_timeout) {
-            fail_overdue(waiting, &lock, timeout);
-            // A task that always blocks its thread couldn't be aborted.
-            yield_now().await;
-        }
+        settle(
+            waiting,
+            calls,
+            answers.into_iter().map(Some),
+            self.lock_timeout,
+        );
     }
 
     /// Writes calls in their order, and returns their results.
@@ -73,7 +74,7 @@ impl FileTask {
         if calls.len() > 1 {
             match self.write_together(calls).await {
                 Ok(answers) => return answers,
-                Err(err @ Error::Busy { .. }) => return vec![Err(err); calls.len()],
+                Err(err) if lock_of(&err).is_some() => return vec![Err(err); calls.len()],
                 // Nothing has been written. Separately, each call gets a result of its own.
                 Err(_) => {}
             }
@@ -82,7 +83,7 @@ impl FileTask {
         for call in calls {
             // No call overtakes another that waits for the lock.
             let answer = match answers.last() {
-                Some(Err(err @ Error::Busy { .. })) => Err(err.clone()),
+                Some(Err(err)) if lock_of(err).is_some() => Err(err.clone()),
                 _ => self.write_one(call).await,
             };
             answers.push(answer);
@@ -157,6 +158,8 @@ impl Work for FileTask {
             }
             Some(Job::Close) | None => {}
         }
+        // `close` can abort the task only when it yields.
+        yield_now().await;
     }
 
     async fn check_statistics(&mut self) {
@@ -178,16 +181,14 @@ impl Work for FileTask {
 /// transaction.
 fn take_leading(waiting: &mut Vec<Job>) -> Vec<Call> {
     let mut bytes = 0;
-    let fits = |job: &&Job| {
+    let fits = |(index, job): &(usize, &Job)| {
         let Job::Write(call) = job else {
             return false;
         };
-        let is_first = bytes == 0;
-        // At least 1, so that only the first call is the first.
-        bytes += call.write.bytes().max(1);
-        is_first || bytes <= MAX_BATCH_BYTES
+        bytes += call.write.bytes();
+        *index == 0 || bytes <= MAX_BATCH_BYTES
     };
-    let count = waiting.iter().take_while(fits).count();
+    let count = waiting.iter().enumerate().take_while(fits).count();
     let calls = waiting.drain(..count).filter_map(|job| match job {
         Job::Write(call) => Some(call),
         Job::Forward(_) | Job::Close => None,
@@ -207,7 +208,7 @@ async fn write_transaction(
     for call in calls {
         match call.write.execute(&session).await {
             // Later calls must not overtake this one.
-            Err(err @ Error::Busy { .. }) => return Err(err),
+            Err(err) if lock_of(&err).is_some() => return Err(err),
             // After a serious failure SQLite rolls back on its own. Further statements would be
             // committed one by one.
             Err(err) if !connection.is_in_transaction() => return Err(err),

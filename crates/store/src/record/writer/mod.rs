@@ -5,9 +5,9 @@
 //! one task with one connection, to which callers send their writes. The task never waits for
 //! further calls: a single call is written immediately.
 //!
-//! On PostgreSQL the task runs on the runtime of a caller, and writes calls of one kind with one
-//! statement. A SQLite file has a [`FileTask`] on a thread of its own, which writes all waiting
-//! calls in one transaction.
+//! A SQLite file has a [`FileTask`] on a thread of its own, which writes all waiting calls in one
+//! transaction. On PostgreSQL, and on a SQLite database that needs the driver, a [`PoolTask`] on the
+//! runtime of a caller writes calls of one kind with one statement.
 //!
 //! A caller that gives up doesn't affect other calls: the task isn't cancelled, and a group is
 //! committed as a whole.
@@ -424,8 +424,8 @@ impl Writer {
             }
             #[cfg(feature = "sqlite")]
             TaskTarget::File(file) => {
-                let work = task::run(FileTask::new(file.clone(), lock_timeout), jobs);
-                run_on_thread(Abortable::new(work, registration), guard)?;
+                let work = FileTask::new(file.clone(), lock_timeout, abort.clone());
+                run_on_thread(Abortable::new(task::run(work, jobs), registration), guard)?;
             }
         }
         Ok(TaskHandle { abort, ended })
@@ -479,17 +479,21 @@ fn run_on_thread<T>(
     task: impl Future<Output = T> + Send + 'static,
     guard: oneshot::Sender<()>,
 ) -> Result<(), DbErr> {
-    // The system refuses a further thread.
-    let not_started = |err| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(SqlxError::Io(err))));
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let runtime = runtime.map_err(not_started)?;
     let run = move || {
         let _guard = guard;
-        runtime.block_on(task);
+        // Built here, since a runtime that is dropped within another one panics.
+        match tokio::runtime::Builder::new_current_thread().build() {
+            Ok(runtime) => drop(runtime.block_on(task)),
+            Err(err) => tracing::error!(
+                error = &err as &dyn std::error::Error,
+                "the writing thread can't run"
+            ),
+        }
     };
     let thread = thread::Builder::new().name("runtrail-write".to_owned());
-    thread.spawn(run).map_err(not_started)?;
-    Ok(())
+    // The system may refuse a further thread.
+    let started = thread.spawn(run).map(drop);
+    started.map_err(|err| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(SqlxError::Io(err)))))
 }
 
 impl fmt::Debug for Writer {

@@ -2,14 +2,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use runtrail_audit::Error;
 use runtrail_db::{DriverErrorKind, Executor, PooledConnection, backend};
 use sea_orm::{ConnAcquireErr, DatabaseConnection, DbErr};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use super::blocked_runs::BlockedRuns;
-use super::task::{self, Work, fail_overdue, requeue};
+use super::task::{self, Work, fail_overdue, requeue, settle};
 use super::{Call, Forward, GRACE_PERIOD, Job, group};
 use crate::error;
 use crate::record::write;
@@ -20,8 +19,8 @@ use crate::settings::{Session, Settings};
 /// delay a migration noticeably.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Writes through a pool of SeaORM's driver: to PostgreSQL, and to the SQLite databases that can't be
-/// opened without the driver. Each statement is committed on its own.
+/// Writes through a pool of SeaORM's driver: to PostgreSQL, and to the SQLite databases that need
+/// the driver. Each statement is committed on its own.
 pub(super) struct PoolTask {
     db: DatabaseConnection,
     /// How long a call waits for a connection.
@@ -87,26 +86,13 @@ impl PoolTask {
         };
         self.put_back(connection, answers.is_some());
         self.rows += writes.len() as u64;
-        let mut locked_out = Vec::new();
-        let mut lock = None;
-        for (call, answer) in calls.into_iter().zip(answers.into_iter().flatten()) {
-            match (self.lock_timeout, answer) {
-                (Some(_), Some(Err(err @ Error::Busy { .. }))) => {
-                    lock = error::driver_error(&err).cloned();
-                    locked_out.push(call);
-                }
-                (_, answer) => {
-                    if answer.is_none() {
-                        self.blocked.remember(call.write.run_id());
-                    }
-                    call.answer(answer.transpose());
-                }
+        let answers = answers.unwrap_or_default();
+        for (call, answer) in calls.iter().zip(&answers) {
+            if answer.is_none() {
+                self.blocked.remember(call.write.run_id());
             }
         }
-        requeue(waiting, locked_out);
-        if let (Some(lock), Some(timeout)) = (lock, self.lock_timeout) {
-            fail_overdue(waiting, &lock, timeout);
-        }
+        settle(waiting, calls, answers, self.lock_timeout);
     }
 
     async fn forward(&mut self, forward: Forward, waiting: &mut Vec<Job>) {

@@ -1,17 +1,19 @@
 use std::time::Duration;
 
+use runtrail_audit::{Error, Result};
 use runtrail_db::{Cost, Executor};
 use sea_orm::{DbErr, Statement};
 use tokio::sync::mpsc;
 
 use super::{Call, Job};
+use crate::error;
 use crate::statements::MAX_BATCH_ROWS;
 
 /// The number of written rows after which SQLite checks the planner's statistics. It updates them
 /// after a tenfold growth, which takes 0.1 s with 100,000 runs.
 const ROWS_PER_STATISTICS_CHECK: u64 = 10_000;
 
-/// How the jobs of the queue reach the database.
+/// Executes the jobs of the queue.
 pub(super) trait Work: Send {
     /// Waits for a job; returns `None` if the queue is closed and empty.
     fn wait(&mut self, queue: &mut mpsc::Receiver<Job>)
@@ -67,6 +69,45 @@ pub(super) async fn optimize(connection: &impl Executor, optimize: Statement) {
             error = &err as &dyn std::error::Error,
             "could not update the planner's statistics"
         );
+    }
+}
+
+/// Answers calls that were written; `None` stands for an unknown result. With a `lock_timeout`,
+/// those that found the whole database locked return to the front of the queue until they have
+/// waited that long.
+pub(super) fn settle(
+    waiting: &mut Vec<Job>,
+    calls: Vec<Call>,
+    answers: impl IntoIterator<Item = Option<Result<()>>>,
+    lock_timeout: Option<Duration>,
+) {
+    let mut locked_out = Vec::new();
+    let mut last_lock = None;
+    for (call, answer) in calls.into_iter().zip(answers) {
+        let lock = match (&answer, lock_timeout) {
+            (Some(Err(err)), Some(_)) => lock_of(err),
+            _ => None,
+        };
+        match lock {
+            Some(lock) => {
+                last_lock = Some(lock.clone());
+                locked_out.push(call);
+            }
+            None => call.answer(answer.transpose()),
+        }
+    }
+    requeue(waiting, locked_out);
+    if let (Some(lock), Some(timeout)) = (last_lock, lock_timeout) {
+        fail_overdue(waiting, &lock, timeout);
+    }
+}
+
+/// Returns the driver's error if the database was locked. The store itself reports other conflicts
+/// as [`Error::Busy`] too.
+pub(super) fn lock_of(err: &Error) -> Option<&DbErr> {
+    match err {
+        Error::Busy { .. } => error::driver_error(err),
+        _ => None,
     }
 }
 
