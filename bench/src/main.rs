@@ -19,6 +19,7 @@ mod data;
 mod go_design;
 mod memory;
 mod orm;
+mod peers;
 mod postgres_by_hand;
 mod reads;
 mod recorder;
@@ -49,6 +50,9 @@ struct Cli {
     /// Take about a minute, with 10,000 runs and few rounds. The ratios mean little.
     #[arg(long, conflicts_with = "large")]
     quick: bool,
+    /// Compare with Dagster and DBOS, from PyPI, and with nothing else.
+    #[arg(long, conflicts_with = "large")]
+    peers: bool,
     /// The number of rounds.
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
@@ -100,15 +104,17 @@ async fn main() -> Result<()> {
         return child.run().await;
     }
     let cli = Cli::parse();
-    install_missing_programs()?;
     let history = |runs, events| History { runs, events };
     let server = match cli.postgres {
-        None => Some(Cluster::start(&[
-            "max_connections=200",
-            "shared_buffers=512MB",
-            "max_wal_size=8GB",
-        ])?),
-        Some(_) => None,
+        None if !cli.peers => {
+            install_missing_programs()?;
+            Some(Cluster::start(&[
+                "max_connections=200",
+                "shared_buffers=512MB",
+                "max_wal_size=8GB",
+            ])?)
+        }
+        _ => None,
     };
     let setup = Setup {
         folder: tempfile::tempdir()?,
@@ -127,10 +133,10 @@ async fn main() -> Result<()> {
         },
     };
 
-    let mut comparisons = writes::measure(&setup).await?;
-    comparisons.extend(reads::measure(&setup).await?);
-    comparisons.extend(memory::measure(&setup)?);
-    comparisons.extend(copying::measure(&setup).await?);
+    let comparisons = match cli.peers {
+        true => peers::measure(&setup).await?,
+        false => measure_all(&setup).await?,
+    };
 
     let baseline = report::load_baseline(Path::new(BASELINE))?;
     println!("{}", report::table(&comparisons, &baseline));
@@ -141,6 +147,14 @@ async fn main() -> Result<()> {
         report::save_baseline(Path::new(BASELINE), &comparisons)?;
     }
     Ok(())
+}
+
+async fn measure_all(setup: &Setup) -> Result<Comparisons> {
+    let mut comparisons = writes::measure(setup).await?;
+    comparisons.extend(reads::measure(setup).await?);
+    comparisons.extend(memory::measure(setup)?);
+    comparisons.extend(copying::measure(setup).await?);
+    Ok(comparisons)
 }
 
 /// Prints a step and its duration to stderr.

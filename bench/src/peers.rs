@@ -1,0 +1,207 @@
+//! Other run stores, for the operations that they share with Runtrail, on SQLite.
+//!
+//! Each runs in a Python process of its own (`bench/peers/peers.py`), as its documentation shows.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use chrono::{DateTime, Utc};
+use runtrail_audit::Storage;
+use runtrail_store::AuditStore;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use crate::rounds::{Baseline, compare, turn};
+use crate::{Comparisons, Setup, data, step};
+
+/// Their names in `peers.py`, and their packages.
+const PEERS: [(&str, &str); 2] = [("dagster", "dagster==1.13.29"), ("dbos", "dbos==3.4.0")];
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
+const ENVIRONMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers");
+
+/// The operations in `peers.py`, and what they are.
+const OPERATIONS: [(&str, &str); 4] = [
+    ("record", "record a run with ten events"),
+    ("get", "get a run"),
+    ("list", "list 50 runs"),
+    ("delete", "delete an old run with its events"),
+];
+
+/// The same numbers as in `peers.py`.
+const RUNS: usize = 50;
+const LISTS: usize = 20;
+const LIMIT: u64 = 50;
+
+const EVENTS: usize = 10;
+
+pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
+    let python = step("installing the peers", async { install() }).await?;
+    let payloads = setup.file("payloads.json");
+    let events = (0..EVENTS).map(|number| &setup.payloads[number % setup.payloads.len()]);
+    let texts: Vec<String> = events.map(Value::to_string).collect();
+    fs::write(&payloads, serde_json::to_vec(&texts)?)?;
+    let mut peers = Vec::new();
+    for (name, _) in PEERS {
+        let folder = setup.file(name);
+        fs::create_dir(&folder)?;
+        peers.push((
+            name,
+            RefCell::new(Peer::start(&python, name, &folder, &payloads)?),
+        ));
+    }
+    let ours = Mutex::new(Ours::open(setup).await?);
+
+    let mut comparisons = Vec::new();
+    for (operation, description) in OPERATIONS {
+        let name = format!("SQLite, peers, {description}");
+        if !setup.is_selected(&name) {
+            continue;
+        }
+        let ours = turn(|| async { ours.lock().await.perform(operation).await });
+        let baselines = peers.iter().map(|(name, peer)| {
+            let turn = turn(|| async { peer.borrow_mut().perform(operation) });
+            Baseline::new(name, None, turn)
+        });
+        let measured = compare(setup.rounds, &name, ours, baselines.collect());
+        comparisons.extend(step(&name, measured).await?);
+    }
+    Ok(comparisons)
+}
+
+/// Creates the Python environment if it doesn't exist yet; returns its interpreter.
+fn install() -> Result<PathBuf> {
+    let python = Path::new(ENVIRONMENT).join("bin/python");
+    let run = |command: &mut Command| -> Result<()> {
+        let status = command.status().with_context(|| format!("{command:?}"))?;
+        ensure!(status.success(), "{command:?}: {status}");
+        Ok(())
+    };
+    if !python.exists() {
+        run(Command::new("python3").args(["-m", "venv", ENVIRONMENT]))?;
+    }
+    let packages = PEERS.map(|(_, package)| package);
+    run(Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet"])
+        .args(packages))?;
+    Ok(python)
+}
+
+/// A process that performs operations on request; killed when this is dropped.
+struct Peer {
+    process: Child,
+    requests: ChildStdin,
+    rates: BufReader<ChildStdout>,
+}
+
+impl Peer {
+    fn start(python: &Path, name: &str, folder: &Path, payloads: &Path) -> Result<Self> {
+        let mut process = Command::new(python)
+            .arg(Path::new(FOLDER).join("peers.py"))
+            .arg(name)
+            .args([folder, payloads])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let requests = process.stdin.take().context("no stdin")?;
+        let rates = process.stdout.take().context("no stdout")?;
+        Ok(Self {
+            process,
+            requests,
+            rates: BufReader::new(rates),
+        })
+    }
+
+    /// Returns the rate per second.
+    fn perform(&mut self, operation: &str) -> Result<f64> {
+        writeln!(self.requests, "{operation}")?;
+        let mut rate = String::new();
+        self.rates.read_line(&mut rate)?;
+        rate.trim()
+            .parse()
+            .with_context(|| format!("{operation}: {rate:?}"))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Runtrail, for the same operations.
+struct Ours<'a> {
+    store: AuditStore,
+    payloads: &'a [Value],
+    /// The runs that were recorded together, oldest first, and a time after their finish.
+    recorded: VecDeque<(Vec<String>, DateTime<Utc>)>,
+}
+
+impl<'a> Ours<'a> {
+    async fn open(setup: &'a Setup) -> Result<Self> {
+        let url = format!("sqlite://{}?mode=rwc", setup.file("peers.db").display());
+        let store = AuditStore::connect(url).await?;
+        store.initialize().await?;
+        let mut ours = Self {
+            store,
+            payloads: &setup.payloads,
+            recorded: VecDeque::new(),
+        };
+        for _ in 0..2 {
+            ours.record().await?;
+        }
+        Ok(ours)
+    }
+
+    /// Returns the rate per second.
+    async fn perform(&mut self, operation: &str) -> Result<f64> {
+        let begun = Instant::now();
+        let mut count = RUNS;
+        match operation {
+            "record" => self.record().await?,
+            "get" => {
+                let (ids, _) = self.recorded.back().context("no run is recorded")?;
+                for id in ids {
+                    self.store.get_run(id).await?;
+                }
+            }
+            "list" => {
+                count = LISTS;
+                let skill = data::new_run().skill_id;
+                for _ in 0..LISTS {
+                    let runs = self.store.list_runs_by_skill(&skill, Some(LIMIT)).await?;
+                    ensure!(runs.len() as u64 == LIMIT, "{} runs", runs.len());
+                }
+            }
+            _ => {
+                let (ids, finished) = self.recorded.pop_front().context("no run is recorded")?;
+                let deleted = self.store.purge_older_than(finished).await?;
+                ensure!(deleted == ids.len() as u64, "{deleted} runs");
+            }
+        }
+        Ok(count as f64 / begun.elapsed().as_secs_f64())
+    }
+
+    async fn record(&mut self) -> Result<()> {
+        let mut ids = Vec::new();
+        for _ in 0..RUNS {
+            let run = data::new_run();
+            self.store.start_run(&run).await?;
+            for number in 0..EVENTS {
+                let event = data::event(&run.id, number, self.payloads);
+                self.store.append_log(&event).await?;
+            }
+            self.store.finish_run(&run.id, &data::stats()).await?;
+            ids.push(run.id);
+        }
+        self.recorded.push_back((ids, self.store.now()));
+        Ok(())
+    }
+}
