@@ -4,8 +4,14 @@ Reads the name of an operation from each line of stdin, and prints how many it h
 second. `bench/src/peers.rs` runs it.
 """
 
+import atexit
+import datetime
 import json
 import logging
+import os
+import pathlib
+import socket
+import subprocess
 import sys
 import time
 import uuid
@@ -94,6 +100,111 @@ class Dbos:
         self.dbos.delete_workflows(run_ids)
 
 
+class Phoenix:
+    """A Phoenix server; a run is a trace whose root span has a child span for each event."""
+
+    PROJECT = "bench"
+
+    def __init__(self, folder):
+        import httpx
+        from phoenix.client import Client
+
+        port, grpc_port = free_ports(2)
+        self.server = subprocess.Popen(
+            [pathlib.Path(sys.executable).with_name("phoenix"), "serve"],
+            env=os.environ
+            | {
+                "PHOENIX_WORKING_DIR": folder,
+                "PHOENIX_HOST": "127.0.0.1",
+                "PHOENIX_PORT": str(port),
+                "PHOENIX_GRPC_PORT": str(grpc_port),
+                "PHOENIX_TELEMETRY_ENABLED": "false",
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        atexit.register(self.server.terminate)
+        url = f"http://127.0.0.1:{port}"
+        self.http = httpx.Client(base_url=url)
+        wait_until(lambda: self.is_up(httpx))
+        self.spans = Client(base_url=url).spans
+        self.started = {}
+
+    def is_up(self, httpx):
+        try:
+            return self.http.get("/healthz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def record(self, payloads):
+        trace, root = uuid.uuid4().hex, uuid.uuid4().hex[:16]
+        begun = now()
+        self.started[trace] = begun
+        span = {
+            "name": "summarise",
+            "context": {"trace_id": trace, "span_id": root},
+            "span_kind": "CHAIN",
+            "start_time": begun,
+            "end_time": begun,
+            "status_code": "OK",
+            "attributes": {},
+        }
+        events = [
+            span
+            | {
+                "name": "message",
+                "context": {"trace_id": trace, "span_id": uuid.uuid4().hex[:16]},
+                "parent_id": root,
+                "attributes": {"input.value": payload},
+            }
+            for payload in payloads
+        ]
+        self.spans.log_spans(project_identifier=self.PROJECT, spans=[span, *events])
+        return trace
+
+    def settle(self, run_id):
+        """Waits until the server has stored a run, which it acknowledges earlier."""
+        wait_until(lambda: self.get(run_id))
+
+    def get(self, run_id):
+        return self.spans.get_spans(
+            project_identifier=self.PROJECT, trace_ids=[run_id], parent_id="null"
+        )
+
+    def list(self):
+        return self.spans.get_spans(
+            project_identifier=self.PROJECT, parent_id="null", limit=LIMIT
+        )
+
+    def delete(self, run_ids):
+        times = [self.started[run_id] for run_id in run_ids]
+        end = datetime.datetime.fromisoformat(times[-1]) + datetime.timedelta(microseconds=1)
+        answer = self.http.delete(
+            f"/v1/projects/{self.PROJECT}/traces",
+            params={"start_time": times[0], "end_time": end.isoformat()},
+        )
+        answer.raise_for_status()
+
+
+def now():
+    return datetime.datetime.now(datetime.timezone.utc).isoformat()
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [it.getsockname()[1] for it in sockets]
+    for it in sockets:
+        it.close()
+    return ports
+
+
+def wait_until(is_true):
+    deadline = time.monotonic() + 120
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def main():
     peer, folder, payloads = sys.argv[1:]
     with open(payloads, encoding="utf-8") as file:
@@ -101,17 +212,24 @@ def main():
     # The answers go to stdout, and whatever the peer prints to stderr.
     answers, sys.stdout = sys.stdout, sys.stderr
     logging.disable(logging.WARNING)
-    store = {"dagster": Dagster, "dbos": Dbos}[peer](folder)
-    recorded = [store.record(payloads) for _ in range(2 * RUNS)]
+    store = {"dagster": Dagster, "dbos": Dbos, "phoenix": Phoenix}[peer](folder)
+    settle = getattr(store, "settle", lambda run_id: None)
+
+    def record():
+        run_ids = [store.record(payloads) for _ in range(RUNS)]
+        settle(run_ids[-1])
+        return run_ids
+
+    recorded = record() + record()
     for line in sys.stdin:
         begun = time.perf_counter()
         count = RUNS
         match line.strip():
             case "record":
-                recorded += [store.record(payloads) for _ in range(RUNS)]
+                recorded += record()
             case "get":
                 for run_id in recorded[-RUNS:]:
-                    assert store.get(run_id) is not None
+                    assert store.get(run_id)
             case "list":
                 count = LISTS
                 for _ in range(LISTS):

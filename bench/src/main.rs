@@ -50,7 +50,7 @@ struct Cli {
     /// Take about a minute, with 10,000 runs and few rounds. The ratios mean little.
     #[arg(long, conflicts_with = "large")]
     quick: bool,
-    /// Compare with Dagster and DBOS, from PyPI, and with nothing else.
+    /// Compare with Dagster, DBOS and Phoenix, from PyPI, and with nothing else.
     #[arg(long, conflicts_with = "large")]
     peers: bool,
     /// The number of rounds.

@@ -21,7 +21,11 @@ use crate::rounds::{Baseline, compare, turn};
 use crate::{Comparisons, Setup, data, step};
 
 /// Their names in `peers.py`, and their packages.
-const PEERS: [(&str, &str); 2] = [("dagster", "dagster==1.13.29"), ("dbos", "dbos==3.4.0")];
+const PEERS: [(&str, &str); 3] = [
+    ("dagster", "dagster==1.13.29"),
+    ("dbos", "dbos==3.4.0"),
+    ("phoenix", "arize-phoenix==20.26.1"),
+];
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
 const ENVIRONMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers");
@@ -93,10 +97,10 @@ fn install() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// A process that performs operations on request; killed when this is dropped.
+/// A process that performs operations on request. It ends when this is dropped.
 struct Peer {
     process: Child,
-    requests: ChildStdin,
+    requests: Option<ChildStdin>,
     rates: BufReader<ChildStdout>,
 }
 
@@ -109,7 +113,7 @@ impl Peer {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let requests = process.stdin.take().context("no stdin")?;
+        let requests = process.stdin.take();
         let rates = process.stdout.take().context("no stdout")?;
         Ok(Self {
             process,
@@ -120,7 +124,8 @@ impl Peer {
 
     /// Returns the rate per second.
     fn perform(&mut self, operation: &str) -> Result<f64> {
-        writeln!(self.requests, "{operation}")?;
+        let requests = self.requests.as_mut().context("no stdin")?;
+        writeln!(requests, "{operation}")?;
         let mut rate = String::new();
         self.rates.read_line(&mut rate)?;
         rate.trim()
@@ -131,7 +136,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        let _ = self.process.kill();
+        drop(self.requests.take());
         let _ = self.process.wait();
     }
 }
