@@ -1,6 +1,7 @@
 //! Other run stores, for the operations that they share with Runtrail, on SQLite.
 //!
-//! Each runs in a Python process of its own (`bench/peers/peers.py`), as its documentation shows.
+//! Each runs in a process of its own, as its documentation shows: `bench/peers/peers.py`, and
+//! `bench/peers/go_design.go` if there is a Go toolchain.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -30,7 +31,7 @@ const PEERS: [(&str, &str); 3] = [
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
 const ENVIRONMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers");
 
-/// The operations in `peers.py`, and what they are.
+/// The peers' operations, and what they are.
 const OPERATIONS: [(&str, &str); 4] = [
     ("record", "record a run with ten events"),
     ("get", "get a run"),
@@ -38,7 +39,7 @@ const OPERATIONS: [(&str, &str); 4] = [
     ("delete", "delete an old run with its events"),
 ];
 
-/// The same numbers as in `peers.py`.
+/// The same numbers as in the peers' programs.
 const RUNS: usize = 50;
 const LISTS: usize = 20;
 const LIMIT: u64 = 50;
@@ -53,12 +54,21 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
     fs::write(&payloads, serde_json::to_vec(&texts)?)?;
     let mut peers = Vec::new();
     for (name, _) in PEERS {
-        let folder = setup.file(name);
-        fs::create_dir(&folder)?;
-        peers.push((
-            name,
-            RefCell::new(Peer::start(&python, name, &folder, &payloads)?),
-        ));
+        let mut command = Command::new(&python);
+        command.arg(Path::new(FOLDER).join("peers.py")).arg(name);
+        let peer = Peer::start(command, &setup.file(name), &payloads)?;
+        peers.push((name, RefCell::new(peer)));
+    }
+    match build_go_design() {
+        Ok(program) => {
+            let folder = setup.file("go");
+            let peer = Peer::start(Command::new(program), &folder, &payloads)?;
+            peers.push(("Go design, in Go", RefCell::new(peer)));
+        }
+        Err(err) => eprintln!(
+            "The Go design isn't compared: {err:#}. The other workloads have its reproduction in \
+             Rust."
+        ),
     }
     let ours = Mutex::new(Ours::open(setup).await?);
 
@@ -79,14 +89,27 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
     Ok(comparisons)
 }
 
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("{command:?}"))?;
+    ensure!(status.success(), "{command:?}: {status}");
+    Ok(())
+}
+
+/// Builds the Go design with Debian's Go toolchain and driver; returns the program.
+fn build_go_design() -> Result<PathBuf> {
+    let program = Path::new(ENVIRONMENT).join("go-design");
+    let mut build = Command::new("go");
+    build
+        .args(["build", "-o"])
+        .args([&program, &Path::new(FOLDER).join("go_design.go")])
+        .envs([("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode")]);
+    run(&mut build)?;
+    Ok(program)
+}
+
 /// Creates the Python environment if it doesn't exist yet; returns its interpreter.
 fn install() -> Result<PathBuf> {
     let python = Path::new(ENVIRONMENT).join("bin/python");
-    let run = |command: &mut Command| -> Result<()> {
-        let status = command.status().with_context(|| format!("{command:?}"))?;
-        ensure!(status.success(), "{command:?}: {status}");
-        Ok(())
-    };
     if !python.exists() {
         run(Command::new("python3").args(["-m", "venv", ENVIRONMENT]))?;
     }
@@ -105,10 +128,9 @@ struct Peer {
 }
 
 impl Peer {
-    fn start(python: &Path, name: &str, folder: &Path, payloads: &Path) -> Result<Self> {
-        let mut process = Command::new(python)
-            .arg(Path::new(FOLDER).join("peers.py"))
-            .arg(name)
+    fn start(mut command: Command, folder: &Path, payloads: &Path) -> Result<Self> {
+        fs::create_dir(folder)?;
+        let mut process = command
             .args([folder, payloads])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
