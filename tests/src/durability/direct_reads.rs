@@ -8,7 +8,7 @@ use runtrail_store::AuditStore;
 use sea_orm::{DbBackend, Statement};
 use tokio::time::{sleep, timeout};
 
-use super::stalls::{assert_yields, longest_stall};
+use super::stalls::{assert_yields, assert_yields_until_unlocked};
 use crate::fixture::*;
 
 /// A query that never ends.
@@ -161,21 +161,11 @@ fn a_query_waits_for_a_lock_without_occupying_a_thread() {
         let err = impatient.rows(count(), Cost::Short).await.unwrap_err();
         assert_eq!(DriverErrorKind::of(&err), DriverErrorKind::Busy);
 
-        let reading = std::thread::spawn(move || {
-            longest_stall(async move || {
-                let rows = patient.rows(count(), Cost::Short).await.unwrap();
-                assert_eq!(rows[0].get::<i64>(0).unwrap(), 1);
-            })
-        });
-        let locked_for = Duration::from_millis(500);
-        sleep(locked_for).await;
-        assert!(!reading.is_finished());
-        db.close().await.unwrap();
-        let (stall, _) = reading.join().unwrap();
-        assert!(
-            stall < locked_for / 2,
-            "the thread was occupied for {stall:?}"
-        );
+        assert_yields_until_unlocked(db, async move || {
+            let rows = patient.rows(count(), Cost::Short).await.unwrap();
+            assert_eq!(rows[0].get::<i64>(0).unwrap(), 1);
+        })
+        .await;
     });
 }
 

@@ -7,7 +7,7 @@ use runtrail_db::Retry;
 use runtrail_store::AuditStore;
 use tokio::time::{sleep, timeout};
 
-use super::stalls::longest_stall;
+use super::stalls::assert_yields_until_unlocked;
 use crate::fixture::*;
 
 const EVENTS: u64 = 100;
@@ -158,18 +158,8 @@ fn a_write_waits_for_a_lock_without_occupying_a_thread_of_its_runtime() {
         store.start_run(&running("r")).await.unwrap();
         let db = database.connection().await;
         execute(&db, "BEGIN IMMEDIATE").await;
-        let writing = std::thread::spawn(move || {
-            longest_stall(async move || store.append_log(&event("r", 0)).await.unwrap())
-        });
-        let locked_for = Duration::from_millis(500);
-        sleep(locked_for).await;
-        assert!(!writing.is_finished());
-        db.close().await.unwrap();
-        let (stall, _) = writing.join().unwrap();
-        assert!(
-            stall < locked_for / 2,
-            "the thread was occupied for {stall:?}"
-        );
+        let append = async move || store.append_log(&event("r", 0)).await.unwrap();
+        assert_yields_until_unlocked(db, append).await;
     });
 }
 

@@ -32,7 +32,6 @@ pub(crate) struct Readers {
     acquire_timeout: Duration,
     /// How long a query waits for another process's lock.
     busy_timeout: Duration,
-    logs_statements: bool,
     /// One per connection.
     permits: Arc<Semaphore>,
     /// One per call, so that `close` can wait for all of them.
@@ -60,7 +59,6 @@ impl Readers {
             connections: options.max_connections,
             acquire_timeout: options.acquire_timeout,
             busy_timeout: options.busy_timeout,
-            logs_statements: options.logs_statements,
             permits: Arc::new(Semaphore::new(options.max_connections as usize)),
             calls: Semaphore::new(MAX_CALLS as usize),
             idle: Mutex::default(),
@@ -85,6 +83,7 @@ impl Readers {
             _ => return Err(closed()),
         };
         let mut statement_log = self
+            .file
             .logs_statements
             .then(|| StatementLog::new(&statement.sql));
         let statement = Arc::new(statement);

@@ -18,31 +18,29 @@ const MAX_PARTS: usize = 8;
 /// values, would take long.
 pub(crate) fn split(query: &RunQuery) -> Vec<RunQuery> {
     fn by<T: Clone>(
-        query: &RunQuery,
+        query: &mut RunQuery,
         choice: impl Fn(&mut RunQuery) -> &mut Choice<T>,
     ) -> Option<Vec<RunQuery>> {
-        let mut query = query.clone();
-        let values = choice(&mut query).only.take()?;
+        let is_divisible = |values: &mut Vec<T>| (2..=MAX_PARTS).contains(&values.len());
+        let values = choice(query).only.take_if(is_divisible)?;
         let part = |value| {
             let mut part = query.clone();
             choice(&mut part).only = Some(vec![value]);
             part
         };
-        (2..=MAX_PARTS)
-            .contains(&values.len())
-            .then(|| values.into_iter().map(part).collect())
+        Some(values.into_iter().map(part).collect())
     }
 
     // Without repeated values.
-    let query = query.clone().sorted();
+    let mut query = query.clone().sorted();
     // A prefix of the id has the index of the primary key.
     if !query.id_prefix.is_empty() {
         return vec![query];
     }
-    by(&query, |query| &mut query.skills)
-        .or_else(|| by(&query, |query| &mut query.callers))
-        .or_else(|| by(&query, |query| &mut query.channels))
-        .or_else(|| by(&query, |query| &mut query.statuses))
+    by(&mut query, |query| &mut query.skills)
+        .or_else(|| by(&mut query, |query| &mut query.callers))
+        .or_else(|| by(&mut query, |query| &mut query.channels))
+        .or_else(|| by(&mut query, |query| &mut query.statuses))
         .unwrap_or_else(|| vec![query])
 }
 

@@ -57,28 +57,25 @@ pub(crate) async fn count(db: &Session<'_, impl Connection>, query: &RunQuery) -
 /// Unless the filter is by status, dry runs are counted separately and subtracted. The main count
 /// then doesn't need the status, so an index without it suffices.
 fn count_part(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<SelectStatement> {
-    let count = |condition: Condition| {
+    let count = || Expr::col(Asterisk).count();
+    let select = |value: Expr, condition: Condition| {
         Query::select()
-            .expr(Expr::col(Asterisk).count())
+            .expr(value)
             .from(db.runs())
             .cond_where(condition)
             .take()
     };
     let is_by_status = query.statuses.only.is_some() || !query.statuses.except.is_empty();
     if query.include_dry_run || is_by_status {
-        return Ok(count(filter::condition(db, query)?));
+        return Ok(select(count(), filter::condition(db, query)?));
     }
     let all = filter::condition(db, &query.clone().include_dry_run())?;
     // A constant, since the planner knows how many rows have this value.
     let is_dry_run =
         Expr::col(Column::Status).eq(Expr::Constant(RunStatus::DRY_RUN.as_str().into()));
-    let dry_runs = count(all.clone().add(is_dry_run));
+    let dry_runs = select(count(), all.clone().add(is_dry_run));
     let dry_runs = Expr::SubQuery(None, Box::new(dry_runs.into()));
-    Ok(Query::select()
-        .expr(Expr::col(Asterisk).count().sub(dry_runs))
-        .from(db.runs())
-        .cond_where(all)
-        .take())
+    Ok(select(count().sub(dry_runs), all))
 }
 
 pub(crate) async fn children(

@@ -49,7 +49,7 @@ impl<K: ColumnTrait> List<K> {
         // One more row than requested, which shows whether more rows follow.
         let query = keyset::first_rows(
             db.backend(),
-            self.rows.clone(),
+            std::mem::take(&mut self.rows),
             parts,
             self.key,
             direction,
