@@ -29,21 +29,25 @@ fn events() -> Vec<SkillRunLog> {
     (0..EVENTS).map(event).collect()
 }
 
-/// Appends events while another connection holds the lock, so that they share a transaction.
-async fn append_together(
-    database: &TestDatabase,
-    store: &AuditStore,
-    events: &[SkillRunLog],
-) -> Vec<Result<()>> {
+/// Makes calls while another connection holds the lock. The first one waits for the lock alone; the
+/// others queue up behind it, and share a transaction.
+async fn while_locked<T>(database: &TestDatabase, calls: impl Future<Output = T>) -> T {
     let db = database.connection().await;
     execute(&db, "BEGIN IMMEDIATE").await;
     let unlock = async {
         sleep(Duration::from_millis(100)).await;
         db.close().await.unwrap();
     };
+    futures_util::join!(calls, unlock).0
+}
+
+async fn append_together(
+    database: &TestDatabase,
+    store: &AuditStore,
+    events: &[SkillRunLog],
+) -> Vec<Result<()>> {
     let calls = events.iter().map(|event| store.append_log(event));
-    let (answers, ()) = futures_util::join!(join_all(calls), unlock);
-    answers
+    while_locked(database, join_all(calls)).await
 }
 
 /// Appends events together, of which a trigger refuses one. Checks that only its caller gets an
@@ -121,14 +125,17 @@ fn a_call_that_never_succeeds_does_not_stop_the_others_of_its_group() {
         )
         .await;
         let restart = with(running("protected"), |run| run.skill_id = "another".into());
-        let events = events();
+        let (first, events) = (event("r", EVENTS), events());
         let calls = async {
             futures_util::join!(
+                store.append_log(&first),
                 store.start_run(&restart),
-                append_together(database, &store, &events)
+                join_all(events.iter().map(|event| store.append_log(event)))
             )
         };
-        let (restarted, appended) = timeout(LONG, calls).await.unwrap();
+        let calls = timeout(LONG, while_locked(database, calls));
+        let (first, restarted, appended) = calls.await.unwrap();
+        first.unwrap();
         assert_kind(restarted, ErrorKind::Busy);
         assert!(appended.iter().all(Result::is_ok), "{appended:?}");
     });
