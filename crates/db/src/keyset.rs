@@ -5,7 +5,7 @@ use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, Query, SelectStatement, Unio
 use sea_orm::{ColumnTrait, Condition, DbBackend, IdenStatic};
 
 use crate::backend::{ALL, is_in_query};
-use crate::{Row, error};
+use crate::{Plan, Planned, Row, error};
 
 /// Returns a condition that is true for the rows after this key in this order.
 ///
@@ -27,14 +27,17 @@ pub struct Part<C> {
     pub condition: Condition,
     /// The column whose index is read, and the value that all rows have in it.
     pub prefix: Option<(C, String)>,
+    /// Whether the best plan depends on the values in the condition.
+    pub plan: Plan,
 }
 
 impl<C: ColumnTrait> Part<C> {
     /// All rows; the database chooses the index.
-    pub fn all() -> Self {
+    pub fn all(plan: Plan) -> Self {
         Self {
             condition: Condition::all(),
             prefix: None,
+            plan,
         }
     }
 
@@ -83,7 +86,11 @@ pub fn first_rows<C: ColumnTrait>(
     order: ListOrder,
     limit: u64,
     offset: Option<u64>,
-) -> SelectStatement {
+) -> Planned<SelectStatement> {
+    let plan = match parts.iter().all(|part| part.plan == Plan::Fixed) {
+        true => Plan::Fixed,
+        false => Plan::ByValues,
+    };
     let skip = |query: &mut SelectStatement| match offset {
         Some(offset) => query.offset(offset).take(),
         None => query.take(),
@@ -93,7 +100,7 @@ pub fn first_rows<C: ColumnTrait>(
         query.cond_where(part.condition).limit(limit).take()
     };
     let parts = match <[Part<C>; 1]>::try_from(parts) {
-        Ok([part]) => return skip(&mut read(rows, part, limit)),
+        Ok([part]) => return Planned(skip(&mut read(rows, part, limit)), plan),
         Err(parts) => parts,
     };
     // Each part reads a whole page of keys; the long texts are read only for the rows that remain.
@@ -122,7 +129,7 @@ pub fn first_rows<C: ColumnTrait>(
         rows.and_where(is_in_query(backend, unique, first));
     }
     order_by(&mut rows, key, order);
-    rows
+    Planned(rows, plan)
 }
 
 /// Orders a query by this key.

@@ -48,7 +48,7 @@ pub use abandoned::AbandonedStatements;
 pub use connect::{DatabaseOptions, Durability};
 pub use connect_error::{ConnectError, Result};
 pub use connection::{
-    Borrowed, Connection, Cost, Executor, OnlyWriter, Pool, PooledConnection, Uncached,
+    Borrowed, Connection, Cost, Executor, OnlyWriter, Plan, Pool, PooledConnection, Uncached,
     closing_deadline,
 };
 #[cfg(feature = "sqlite")]
@@ -59,7 +59,7 @@ pub use open_transactions::discard_open_transactions;
 pub use retry::Retry;
 pub use row::{Row, RowIndex, RowValue};
 pub use session::Session;
-pub use shape::{Executable, Shape, ShapedStatement};
+pub use shape::{Executable, Planned, Shape, ShapedStatement};
 #[cfg(feature = "sqlite")]
 pub use sqlite_file::switch_to_write_ahead_log;
 pub use timing::Timing;

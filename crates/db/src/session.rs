@@ -6,8 +6,8 @@ use sea_orm::{DbBackend, StatementBuilder, Value};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span, field, trace_span};
 
-use crate::shape::{Executable, Shape, ShapedStatement};
-use crate::{Cost, Executor, Row, Timing, backend, error};
+use crate::shape::{Executable, Planned, Shape, ShapedStatement};
+use crate::{Cost, Executor, Plan, Row, Timing, backend, error};
 
 /// One call of a store method: its connection, its settings and its deadline.
 ///
@@ -187,7 +187,7 @@ impl<'a, C: Executor, S: AsRef<Timing> + Sync> Session<'a, C, S> {
             let statement = query.statement(self.backend());
             let rows = self
                 .connection
-                .rows(statement, cost)
+                .rows(statement, cost, query.plan())
                 .instrument(span.clone())
                 .await;
             if let Ok(rows) = &rows {
@@ -217,15 +217,19 @@ impl<'a, C: Executor, S: AsRef<Timing> + Sync> Session<'a, C, S> {
     /// Counts the rows of a query that has no columns yet.
     pub async fn count(&self, mut query: SelectStatement) -> Result<u64> {
         query.expr(Expr::col(Asterisk).count());
-        self.sum([query]).await
+        self.sum([query], Plan::ByValues).await
     }
 
     /// Returns the sum of the counts; each query selects one. The sum must not be negative.
-    pub async fn sum(&self, counts: impl IntoIterator<Item = SelectStatement>) -> Result<u64> {
+    pub async fn sum(
+        &self,
+        counts: impl IntoIterator<Item = SelectStatement>,
+        plan: Plan,
+    ) -> Result<u64> {
         let mut counts = counts.into_iter();
         let mut query = counts.next().unwrap_or_default();
         query.unions(counts.map(|count| (UnionType::All, count)));
-        let rows = self.fetch_long(&query).await?;
+        let rows = self.fetch_long(&Planned(query, plan)).await?;
         let counts = rows.iter().map(|row| row.get::<i64>(0));
         let sum: i64 = counts.sum::<Result<_, _>>().map_err(error::database)?;
         Ok(sum.unsigned_abs())

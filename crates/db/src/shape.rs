@@ -5,11 +5,18 @@ use std::sync::OnceLock;
 use runtrail_audit::Result;
 use sea_orm::{DbBackend, Statement, StatementBuilder, Value, Values};
 
+use crate::Plan;
+
 /// What a [`Session`](crate::Session) executes: a statement of the query builder, or a
 /// [`ShapedStatement`].
 pub trait Executable: Sync {
     /// Returns the text for this kind of database, and the values.
     fn statement(&self, backend: DbBackend) -> Statement;
+
+    /// Returns whether the best plan depends on the values.
+    fn plan(&self) -> Plan {
+        Plan::ByValues
+    }
 }
 
 impl<T: StatementBuilder> Executable for T {
@@ -76,5 +83,23 @@ pub struct ShapedStatement(Statement);
 impl Executable for ShapedStatement {
     fn statement(&self, _backend: DbBackend) -> Statement {
         self.0.clone()
+    }
+
+    fn plan(&self) -> Plan {
+        Plan::Fixed
+    }
+}
+
+/// A query and whether its best plan depends on its values.
+#[derive(Debug)]
+pub struct Planned<Q>(pub Q, pub Plan);
+
+impl<Q: StatementBuilder> Executable for Planned<Q> {
+    fn statement(&self, backend: DbBackend) -> Statement {
+        self.0.build(&backend)
+    }
+
+    fn plan(&self) -> Plan {
+        self.1
     }
 }

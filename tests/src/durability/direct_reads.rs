@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use runtrail_audit::{ErrorKind, Page, RunFilter, Storage};
 use runtrail_db::{
-    Cost, DatabaseOptions, DriverErrorKind, Executor, Pool, Session, Timing, closing_deadline,
+    Cost, DatabaseOptions, DriverErrorKind, Executor, Plan, Pool, Session, Timing, closing_deadline,
 };
 use runtrail_store::AuditStore;
 use sea_orm::{DbBackend, Statement};
@@ -28,7 +28,7 @@ fn statement(sql: &str) -> Statement {
 async fn readers(options: &DatabaseOptions) -> Pool {
     let readers = options.open_readers().await.unwrap().unwrap();
     readers
-        .rows(statement("SELECT 1"), Cost::Short)
+        .rows(statement("SELECT 1"), Cost::Short, Plan::ByValues)
         .await
         .unwrap();
     readers
@@ -53,7 +53,10 @@ fn a_query_that_takes_long_does_not_occupy_the_thread_of_its_caller() {
         let readers = readers(&DatabaseOptions::new(database.url())).await;
         assert_yields(async move || {
             let sql = ENDLESS.replace("FROM numbers\n", "FROM numbers WHERE number < 3000000\n");
-            let rows = readers.rows(statement(&sql), Cost::Short).await.unwrap();
+            let rows = readers
+                .rows(statement(&sql), Cost::Short, Plan::ByValues)
+                .await
+                .unwrap();
             assert!(rows.is_empty());
         });
     });
@@ -82,12 +85,12 @@ fn a_query_whose_caller_gives_up_is_stopped() {
         let options = DatabaseOptions::new(database.url()).max_connections(1);
         let readers = readers(&options).await;
         for cost in [Cost::Short, Cost::Long] {
-            let endless = readers.rows(statement(ENDLESS), cost);
+            let endless = readers.rows(statement(ENDLESS), cost, Plan::ByValues);
             timeout(Duration::from_millis(100), endless)
                 .await
                 .unwrap_err();
             // The only connection is free again.
-            let next = readers.rows(statement("SELECT 1"), cost);
+            let next = readers.rows(statement("SELECT 1"), cost, Plan::ByValues);
             let rows = timeout(LONG, next).await.unwrap().unwrap();
             assert_eq!(rows[0].get::<i64>(0).unwrap(), 1);
         }
@@ -109,7 +112,7 @@ fn a_deadline_stops_a_query() {
             .expr(sea_orm::sea_query::Expr::cust(format!("({ENDLESS})")))
             .take();
         assert_kind(session.fetch(&endless).await.map(drop), ErrorKind::Timeout);
-        let next = readers.rows(statement("SELECT 1"), Cost::Short);
+        let next = readers.rows(statement("SELECT 1"), Cost::Short, Plan::ByValues);
         timeout(LONG, next).await.unwrap().unwrap();
     });
 }
@@ -121,14 +124,18 @@ fn closing_reports_a_query_that_does_not_end() {
         let readers = readers(&DatabaseOptions::new(database.url())).await;
         let endless = {
             let readers = readers.clone();
-            tokio::spawn(async move { readers.rows(statement(ENDLESS), Cost::Long).await })
+            tokio::spawn(async move {
+                readers
+                    .rows(statement(ENDLESS), Cost::Long, Plan::ByValues)
+                    .await
+            })
         };
         sleep(Duration::from_millis(100)).await;
         let deadline = closing_deadline(Some(Duration::from_millis(100)));
         assert_kind(readers.close(deadline).await, ErrorKind::Timeout);
         assert!(
             readers
-                .rows(statement("SELECT 1"), Cost::Short)
+                .rows(statement("SELECT 1"), Cost::Short, Plan::ByValues)
                 .await
                 .is_err()
         );
@@ -158,11 +165,17 @@ fn a_query_waits_for_a_lock_without_occupying_a_thread() {
         execute(&db, "BEGIN EXCLUSIVE").await;
 
         let count = || statement("SELECT COUNT(*) FROM skill_runs");
-        let err = impatient.rows(count(), Cost::Short).await.unwrap_err();
+        let err = impatient
+            .rows(count(), Cost::Short, Plan::ByValues)
+            .await
+            .unwrap_err();
         assert_eq!(DriverErrorKind::of(&err), DriverErrorKind::Busy);
 
         assert_yields_until_unlocked(db, async move || {
-            let rows = patient.rows(count(), Cost::Short).await.unwrap();
+            let rows = patient
+                .rows(count(), Cost::Short, Plan::ByValues)
+                .await
+                .unwrap();
             assert_eq!(rows[0].get::<i64>(0).unwrap(), 1);
         })
         .await;
@@ -231,7 +244,10 @@ fn both_ways_of_reading_use_one_copy_of_sqlite() {
         database.store().await.close().await.unwrap();
         let readers = readers(&DatabaseOptions::new(database.url())).await;
         let version = "SELECT sqlite_version() || sqlite_source_id()";
-        let rows = readers.rows(statement(version), Cost::Short).await.unwrap();
+        let rows = readers
+            .rows(statement(version), Cost::Short, Plan::ByValues)
+            .await
+            .unwrap();
         let db = database.connection().await;
         let by_driver: Vec<String> = fetch(&db, version).await;
         assert_eq!(rows[0].get::<String>(0).unwrap(), by_driver[0]);

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use runtrail_db::{Cost, DatabaseOptions, Durability, Executor, Pool, closing_deadline};
+use runtrail_db::{Cost, DatabaseOptions, Durability, Executor, Plan, Pool, closing_deadline};
 use runtrail_store::AuditStore;
 use sea_orm::sqlx::{self, Row};
 use sea_orm::{DatabaseConnection, DbBackend, Statement};
@@ -35,7 +35,10 @@ async fn pragma_of_readers(readers: &Pool, name: &str) -> Vec<String> {
     let query = format!("SELECT * FROM pragma_{name}");
     let read = async |_| {
         let statement = Statement::from_string(DbBackend::Sqlite, &query);
-        let rows = readers.rows(statement, Cost::Long).await.unwrap();
+        let rows = readers
+            .rows(statement, Cost::Long, Plan::ByValues)
+            .await
+            .unwrap();
         let number = rows[0].get::<i64>(0).map(|value| value.to_string());
         number.or_else(|_| rows[0].get(0)).unwrap()
     };

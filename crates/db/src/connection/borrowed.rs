@@ -3,7 +3,7 @@ use std::fmt;
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 
-use super::{Cost, Executor, Pool, rows_of_driver};
+use super::{Cost, Executor, Plan, Pool, rows_of_driver};
 use crate::Row;
 
 /// A host's open transaction or connection. A store only executes statements on it, and never
@@ -27,7 +27,7 @@ impl<C: ConnectionTrait> Executor for Borrowed<'_, C> {
         None
     }
 
-    async fn rows(&self, query: Statement, _cost: Cost) -> Result<Vec<Row>, DbErr> {
+    async fn rows(&self, query: Statement, _cost: Cost, _plan: Plan) -> Result<Vec<Row>, DbErr> {
         self.query_all_raw(query).await.map(rows_of_driver)
     }
 

@@ -36,7 +36,7 @@ pub trait Executor: fmt::Debug + Send + Sync + sealed::Sealed {
 
     /// Fetches all rows of a query.
     #[doc(hidden)]
-    async fn rows(&self, query: Statement, cost: Cost) -> Result<Vec<Row>, DbErr>;
+    async fn rows(&self, query: Statement, cost: Cost, plan: Plan) -> Result<Vec<Row>, DbErr>;
 
     /// Executes a statement that returns no rows; returns the number of rows that it has written or
     /// deleted.
@@ -62,6 +62,16 @@ pub enum Cost {
     Short,
     /// Depends on the amount of data, as for a count.
     Long,
+}
+
+/// Whether the best plan of a query depends on the values of its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Plan {
+    /// The database may look at the values. SQLite then plans the query again whenever they change.
+    ByValues,
+    /// The same plan is best for all values, since only one index fits.
+    Fixed,
 }
 
 mod sealed {

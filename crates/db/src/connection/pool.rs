@@ -12,7 +12,7 @@ use sea_orm::{
 use tokio::time::{Instant, timeout_at};
 
 use super::connection_cache::{CachePause, ConnectionCache};
-use super::{Cost, Executor, OnlyWriter, rows_of_driver};
+use super::{Cost, Executor, OnlyWriter, Plan, rows_of_driver};
 #[cfg(feature = "postgres")]
 use super::{pooled_connection, simple_protocol};
 #[cfg(feature = "sqlite")]
@@ -260,15 +260,15 @@ impl Executor for Pool {
         Some(self)
     }
 
-    async fn rows(&self, query: Statement, cost: Cost) -> Result<Vec<Row>, DbErr> {
+    async fn rows(&self, query: Statement, cost: Cost, plan: Plan) -> Result<Vec<Row>, DbErr> {
         if let Some(writer) = self.only_writer() {
             return writer.rows(query).await;
         }
         #[cfg(feature = "sqlite")]
         if let Kind::FileReaders(readers) = &self.kind {
-            return readers.fetch(query, cost).await;
+            return readers.fetch(query, cost, plan).await;
         }
-        let _ = cost;
+        let _ = (cost, plan);
         self.query_all_raw(query).await.map(rows_of_driver)
     }
 

@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 
 #[cfg(feature = "postgres")]
 use super::simple_protocol;
-use super::{Cost, Executor, Pool, rows_of_driver};
+use super::{Cost, Executor, Plan, Pool, rows_of_driver};
 use crate::{Row, backend};
 
 /// A connection that is checked out of its pool for many statements, since a checkout costs as much
@@ -190,7 +190,7 @@ impl Executor for PooledConnection {
         None
     }
 
-    async fn rows(&self, query: Statement, _cost: Cost) -> Result<Vec<Row>, DbErr> {
+    async fn rows(&self, query: Statement, _cost: Cost, _plan: Plan) -> Result<Vec<Row>, DbErr> {
         self.query_all_raw(query).await.map(rows_of_driver)
     }
 

@@ -8,7 +8,7 @@ use super::error;
 use super::file::SqliteFile;
 use super::statement_log::StatementLog;
 use super::statements::Statements;
-use crate::{Cost, Executor, Pool, Row};
+use crate::{Cost, Executor, Plan, Pool, Row};
 
 /// A connection that writes a SQLite file, for the thread that owns it.
 ///
@@ -90,9 +90,12 @@ impl Executor for FileConnection {
         None
     }
 
-    async fn rows(&self, query: Statement, _cost: Cost) -> Result<Vec<Row>, DbErr> {
+    async fn rows(&self, query: Statement, _cost: Cost, plan: Plan) -> Result<Vec<Row>, DbErr> {
         let mut log = self.logs_statements.then(|| StatementLog::new(&query.sql));
-        let rows = self.statements().fetch(&query).map_err(error::database)?;
+        let rows = self
+            .statements()
+            .fetch(&query, plan)
+            .map_err(error::database)?;
         if let Some(log) = &mut log {
             log.set_rows(rows.len());
         }

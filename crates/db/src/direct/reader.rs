@@ -6,7 +6,7 @@ use sea_orm::Statement;
 
 use super::file::SqliteFile;
 use super::statements::Statements;
-use crate::Row;
+use crate::{Plan, Row};
 
 /// A connection that reads a file, one query at a time.
 pub(super) struct Reader {
@@ -86,6 +86,7 @@ impl Reader {
     pub(super) fn fetch(
         &mut self,
         statement: &Statement,
+        plan: Plan,
         budget: Option<Duration>,
     ) -> rusqlite::Result<Vec<Row>> {
         self.query += 1;
@@ -94,7 +95,7 @@ impl Reader {
         });
         self.guard.stop_at.store(stop_at, Ordering::Relaxed);
         self.guard.query.store(self.query, Ordering::Relaxed);
-        self.statements.fetch(statement)
+        self.statements.fetch(statement, plan)
     }
 }
 

@@ -11,7 +11,7 @@ use super::file::SqliteFile;
 use super::reader::Reader;
 use super::statement_log::StatementLog;
 use super::{error, pace, thread};
-use crate::{Cost, DatabaseOptions, Row};
+use crate::{Cost, DatabaseOptions, Plan, Row};
 
 /// How long a query may run on the thread of its caller.
 const BUDGET: Duration = Duration::from_millis(1);
@@ -73,6 +73,7 @@ impl Readers {
         self: &Arc<Self>,
         statement: Statement,
         cost: Cost,
+        plan: Plan,
     ) -> Result<Vec<Row>, DbErr> {
         const MIN_DELAY: Duration = Duration::from_millis(1);
         const MAX_DELAY: Duration = Duration::from_millis(50);
@@ -90,7 +91,7 @@ impl Readers {
         let started = Instant::now();
         let mut delay = MIN_DELAY;
         let rows = loop {
-            match self.attempt(&statement, cost).await {
+            match self.attempt(&statement, cost, plan).await {
                 Ok(rows) => break Ok(rows),
                 Err(Failure::Busy(_)) if started.elapsed() < self.busy_timeout => {}
                 Err(Failure::Busy(err) | Failure::Final(err)) => break Err(err),
@@ -108,13 +109,14 @@ impl Readers {
         self: &Arc<Self>,
         statement: &Arc<Statement>,
         cost: Cost,
+        plan: Plan,
     ) -> Result<Vec<Row>, Failure> {
         pace::take_turns().await;
         let permit = self.permit().await.map_err(Failure::Final)?;
         let (reader, permit) = match self.pop_idle() {
             Some(mut reader) if cost == Cost::Short && !self.is_slow() => {
                 let started = Instant::now();
-                let rows = reader.fetch(statement, Some(BUDGET));
+                let rows = reader.fetch(statement, plan, Some(BUDGET));
                 let elapsed = started.elapsed();
                 pace::add(elapsed);
                 self.note_duration(elapsed);
@@ -133,7 +135,7 @@ impl Readers {
             None => self.open(permit).await?,
         };
         self.note_duration(Duration::ZERO);
-        self.fetch_on_thread(permit, reader, Arc::clone(statement))
+        self.fetch_on_thread(permit, reader, Arc::clone(statement), plan)
             .await
     }
 
@@ -154,11 +156,12 @@ impl Readers {
         permit: OwnedSemaphorePermit,
         mut reader: Reader,
         statement: Arc<Statement>,
+        plan: Plan,
     ) -> Result<Vec<Row>, Failure> {
         let readers = Arc::clone(self);
         let stop = reader.stop_next_on_drop();
         let result = thread::run(move || {
-            let rows = reader.fetch(&statement, None);
+            let rows = reader.fetch(&statement, plan, None);
             readers.put_back(reader);
             drop(permit);
             rows.map_err(failure)

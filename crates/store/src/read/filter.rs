@@ -1,7 +1,7 @@
 //! Translates a filter to an SQL condition. No other file knows the SQL of its parts.
 
 use runtrail_audit::{Bounds, Choice, Error, Parent, Result, RunQuery, RunStatus, rules};
-use runtrail_db::{Connection, backend};
+use runtrail_db::{Connection, Plan, backend};
 use runtrail_entity::skill_run::{Column, Entity};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, Condition, DbBackend, IdenStatic, Value};
@@ -76,6 +76,28 @@ pub(crate) fn single_value(
     let mut values = values.into_iter().flatten();
     let first = values.next();
     first.filter(|_| values.next().is_none())
+}
+
+/// Returns whether the best plan of a list or a count depends on the values of its filter: whether
+/// it could be read from one of several indexes, or from an index that has another order.
+pub(crate) fn plan(query: &RunQuery) -> Plan {
+    fn is_required<T>(choice: &Choice<T>) -> bool {
+        choice.only.is_some()
+    }
+
+    let indexes = [
+        is_required(&query.statuses),
+        is_required(&query.skills),
+        is_required(&query.callers),
+        is_required(&query.channels),
+        query.parent != Parent::Any,
+        !query.id_prefix.is_empty(),
+    ];
+    let has_other_order = query.finished != Bounds::default() || !query.id_prefix.is_empty();
+    match indexes.into_iter().filter(|fits| *fits).count() {
+        0 | 1 if !has_other_order => Plan::Fixed,
+        _ => Plan::ByValues,
+    }
 }
 
 pub(crate) fn condition(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<Condition> {
@@ -248,6 +270,8 @@ fn end_of_prefix(prefix: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use chrono::{DateTime, Utc};
+
     use super::*;
 
     /// The compiler can't check this: `RunQuery` is `non_exhaustive`, so a pattern needs `..`.
@@ -273,6 +297,30 @@ mod tests {
             parts, PARTS,
             "add the new part to `condition` and `ListId::of_runs`"
         );
+    }
+
+    #[test]
+    fn a_plan_is_fixed_unless_several_indexes_fit() {
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        let new = RunQuery::new;
+        for query in [
+            new(),
+            new().skills(["a"]),
+            new().skills(["a", "b"]),
+            new().children_of("a"),
+            new().callers(["a"]).started(now..).except_skills(["b"]),
+        ] {
+            assert_eq!(plan(&query), Plan::Fixed, "{query:?}");
+        }
+        for query in [
+            new().skills(["a"]).statuses([RunStatus::OK]),
+            new().skills(["a"]).without_stored_parent(),
+            new().channels(["a"]).finished(..=now),
+            new().finished(now..),
+            new().id_prefix("a"),
+        ] {
+            assert_eq!(plan(&query), Plan::ByValues, "{query:?}");
+        }
     }
 
     #[test]

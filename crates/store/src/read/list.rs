@@ -5,9 +5,9 @@ use runtrail_audit::{
     CursorPage, ListOrder, Page, PageRequest, Result, RunFilter, RunQuery, RunStatus, RunSummary,
     SkillRun, rules,
 };
-use runtrail_db::Connection;
 use runtrail_db::backend::ALL;
 use runtrail_db::keyset::{self, Part};
+use runtrail_db::{Connection, Plan, Planned};
 use runtrail_entity::skill_run::{COLUMN, Column};
 use sea_orm::Condition;
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, Query, SelectStatement};
@@ -27,6 +27,7 @@ fn parts_of(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<Vec<P
         Ok(Part {
             condition: filter::condition_in_index(db, query, index)?,
             prefix,
+            plan: filter::plan(query),
         })
     };
     filter::split(query).iter().map(part).collect()
@@ -49,7 +50,7 @@ pub(crate) async fn count(db: &Session<'_, impl Connection>, query: &RunQuery) -
         .iter()
         .map(|part| count_part(db, part))
         .collect();
-    db.sum(counts?).await
+    db.sum(counts?, filter::plan(query)).await
 }
 
 /// Selects the number of runs that match a filter.
@@ -84,7 +85,7 @@ pub(crate) async fn children(
 ) -> Result<Vec<SkillRun>> {
     let parent_run_id = rules::run_id("parent_run_id", parent_run_id)?;
     let of_parent = COLUMN.parent_run_id.eq(parent_run_id);
-    newest_first(db, vec![Part::all().and(of_parent)], Page::ALL).await
+    newest_first(db, vec![Part::all(Plan::Fixed).and(of_parent)], Page::ALL).await
 }
 
 pub(crate) async fn finished_before(
@@ -94,7 +95,12 @@ pub(crate) async fn finished_before(
 ) -> Result<Vec<SkillRun>> {
     // The condition excludes running runs, whose finish time is null.
     let finished = COLUMN.finished_at.lt(rules::micros(cutoff));
-    newest_first(db, vec![Part::all().and(finished)], limit.into()).await
+    newest_first(
+        db,
+        vec![Part::all(Plan::ByValues).and(finished)],
+        limit.into(),
+    )
+    .await
 }
 
 /// Reads a page that starts at a cursor.
@@ -181,7 +187,7 @@ fn ordered(
     parts: Vec<Part<Column>>,
     order: ListOrder,
     page: Page,
-) -> SelectStatement {
+) -> Planned<SelectStatement> {
     // Always with a limit: SQLite has no OFFSET without LIMIT, and all pages then share one SQL
     // text.
     let limit = page.limit.map_or(ALL, clamp);

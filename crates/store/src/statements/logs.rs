@@ -6,7 +6,7 @@ use runtrail_audit::{
     CursorPage, Error, ListOrder, LogFilter, PageRequest, Result, SkillRunLog, rules,
 };
 use runtrail_db::keyset::{self, Part};
-use runtrail_db::{Executor, backend};
+use runtrail_db::{Executor, Plan, Planned, backend};
 use runtrail_entity::skill_run;
 use runtrail_entity::skill_run_log::{COLUMN, Column, Model};
 use sea_orm::Value;
@@ -245,7 +245,7 @@ pub(crate) async fn chunk(
     }
     keyset::order_by(&mut query, &SEQUENCE, order);
     query.limit(CHUNK_EVENTS);
-    let rows = db.fetch_long(&query).await?;
+    let rows = db.fetch_long(&Planned(query, Plan::Fixed)).await?;
     Chunk::from_rows(rows, CHUNK_EVENTS, &SEQUENCE, codec::decode_log)
 }
 
@@ -259,7 +259,7 @@ pub(crate) async fn page(
 ) -> Result<CursorPage<SkillRunLog>> {
     let list = List {
         rows: of_run(db, run_id, filter)?,
-        parts: vec![Part::all()],
+        parts: vec![Part::all(Plan::Fixed)],
         id: ListId::of_logs(run_id, filter, order)?,
         key: &SEQUENCE,
         order,

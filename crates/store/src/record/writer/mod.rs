@@ -32,7 +32,7 @@ use futures_util::future::{AbortHandle, Abortable};
 use runtrail_audit::{Error, Result};
 #[cfg(feature = "sqlite")]
 use runtrail_db::SqliteFile;
-use runtrail_db::{Cost, Executor, OnlyWriter, Pool, Row};
+use runtrail_db::{Cost, Executor, OnlyWriter, Plan, Pool, Row};
 use sea_orm::{ConnAcquireErr, DatabaseConnection, DbErr, RuntimeErr, SqlxError, Statement};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -146,7 +146,8 @@ impl Answer {
                 count
             }
             Self::Rows(answer) => {
-                drop(answer.send(connection.rows(statement, Cost::Long).await));
+                let rows = connection.rows(statement, Cost::Long, Plan::ByValues);
+                drop(answer.send(rows.await));
                 0
             }
         }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use runtrail_audit::{Error, Result};
-use runtrail_db::{Cost, Executor};
+use runtrail_db::{Cost, Executor, Plan};
 use sea_orm::{DbErr, Statement};
 use tokio::sync::mpsc;
 
@@ -64,7 +64,8 @@ pub(super) async fn run(mut task: impl Work, mut queue: mpsc::Receiver<Job>) {
 }
 
 pub(super) async fn optimize(connection: &impl Executor, optimize: Statement) {
-    if let Err(err) = connection.rows(optimize, Cost::Long).await {
+    let optimized = connection.rows(optimize, Cost::Long, Plan::ByValues);
+    if let Err(err) = optimized.await {
         tracing::debug!(
             error = &err as &dyn std::error::Error,
             "could not update the planner's statistics"
