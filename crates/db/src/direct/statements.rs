@@ -155,7 +155,7 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE t (x)").unwrap();
         let mut statements = Statements::new(connection);
-        for (plan, expected) in [(Plan::Fixed, 0), (Plan::ByValues, 2)] {
+        for (plan, expected) in [(Plan::Fixed, 0), (Plan::ByValues, 3)] {
             let sql = format!("SELECT x FROM t ORDER BY x LIMIT ? -- {plan:?}");
             for limit in [1_u64, 2, 3] {
                 let values = [limit.into()];
