@@ -24,6 +24,11 @@ pub fn has_row_locks(backend: DbBackend) -> bool {
     backend == DbBackend::Postgres
 }
 
+/// Returns whether a statement may consist of several that write.
+pub fn combines_statements(backend: DbBackend) -> bool {
+    backend == DbBackend::Postgres
+}
+
 /// Returns whether a database allows only one writer at a time, across all connections.
 pub fn has_one_writer(backend: DbBackend) -> bool {
     backend == DbBackend::Sqlite

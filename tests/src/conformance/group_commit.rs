@@ -197,6 +197,47 @@ cases_of_the_store! {
         }
     }
 
+    async fn grouped_calls_of_several_kinds_return_the_same_results_as_single_ones(cx) {
+        /// One call about a run of its own; some of the runs don't exist, are finished, or have
+        /// this event.
+        async fn call(store: &AuditStore, number: u64) -> Result<()> {
+            let run_of_kind = number / 5;
+            let id = match run_of_kind % 3 {
+                0 => format!("running-{run_of_kind}"),
+                1 => format!("finished-{run_of_kind}"),
+                _ => format!("unknown-{run_of_kind}"),
+            };
+            match number % 5 {
+                0 => store.start_run(&run(number, &SECONDS)).await,
+                1 => store.append_log(&event(&id, 1)).await,
+                2 if run_of_kind % 2 == 0 => store.finish_run(&id, &stats()).await,
+                2 => store.start_run(&running(&format!("new-{number}"))).await,
+                3 => store.append_log(&event(&id, 2)).await,
+                _ => store.append_log(&event(&id, 3)).await,
+            }
+        }
+        let prepare_events = async || {
+            prepare(cx).await;
+            for number in 0..CALLS / 5 {
+                let stored = with(event(&format!("running-{number}"), 2), |event| {
+                    event.event_type = "other".into()
+                });
+                cx.store.append_log(&stored).await.unwrap();
+            }
+        };
+        prepare_events().await;
+        let grouped = join_all((0..CALLS).map(|number| call(cx.store, number))).await;
+        let rows = stored(cx.db).await;
+
+        prepare_events().await;
+        for (number, grouped) in (0..).zip(&grouped) {
+            let single = call(cx.store, number).await;
+            assert_eq!(description(grouped), description(&single), "{number}");
+        }
+        assert_eq!(rows, stored(cx.db).await);
+        assert!(grouped.iter().any(Result::is_err));
+    }
+
     async fn the_calls_for_one_run_are_written_in_call_order(cx) {
         let calls = (0..1_000).map(|number| async move {
             let id = format!("r-{number}");
@@ -279,6 +320,38 @@ fn many_calls_are_written_in_few_transactions() {
         let transactions = "SELECT COUNT(DISTINCT xmin::text) FROM skill_run_logs";
         let transactions: Vec<i64> = fetch(cx.db, transactions).await;
         assert!(transactions[0] <= 20, "{transactions:?}");
+    });
+}
+
+#[test]
+fn calls_of_several_kinds_share_a_transaction() {
+    run_on_own_store(Backend::Postgres, async |cx| {
+        for number in 0..200 {
+            let run = running(&format!("r-{number}"));
+            cx.store.start_run(&run).await.unwrap();
+        }
+        let calls = (0..100).map(|number| async move {
+            let run = running(&format!("new-{number}"));
+            let event = event(&format!("r-{number}"), 0);
+            let finished = format!("r-{}", number + 100);
+            let stats = stats();
+            let (a, b, c) = futures_util::join!(
+                cx.store.start_run(&run),
+                cx.store.append_log(&event),
+                cx.store.finish_run(&finished, &stats)
+            );
+            a.and(b).and(c)
+        });
+        for answer in join_all(calls).await {
+            answer.unwrap();
+        }
+        let transactions = "SELECT COUNT(*) FROM ( \
+                            SELECT xmin::text FROM skill_run_logs \
+                            UNION SELECT xmin::text FROM skill_runs WHERE id LIKE 'new-%' \
+                            UNION SELECT xmin::text FROM skill_runs \
+                            WHERE finished_at IS NOT NULL) written";
+        let transactions: Vec<i64> = fetch(cx.db, transactions).await;
+        assert!(transactions[0] <= 5, "{transactions:?}");
     });
 }
 

@@ -11,7 +11,7 @@ use runtrail_entity::{skill_run, skill_run_log};
 use crate::codec;
 use crate::settings::{Session, Settings};
 use crate::statements::finishes::Finish;
-use crate::statements::{finishes, logs, starts};
+use crate::statements::{combined, finishes, logs, starts};
 
 /// An encoded call; its arguments are already validated.
 #[derive(Debug)]
@@ -111,8 +111,8 @@ impl Write {
     }
 }
 
-/// Writes calls of one kind to distinct rows with a single statement, which is committed on its
-/// own. Returns the result of each call, or `None` if it is unknown.
+/// Writes calls to distinct rows with a single statement, which is committed on its own. On SQLite
+/// they are of one kind, and elsewhere all calls about a run are. Returns the result of each call, or `None` if it is unknown.
 ///
 /// A caller without a result must write its call in a separate statement, which is safe even if the
 /// call was already written. This keeps the shared connection free: the separate statement may have
@@ -170,7 +170,6 @@ async fn write_batch(
     db: &Session<'_, impl Executor>,
     writes: &[Arc<Request>],
 ) -> Result<Vec<Option<Result<()>>>> {
-    // The calls are of one kind, so two of these lists stay empty.
     let (mut starts, mut events, mut finishes) = (Vec::new(), Vec::new(), Vec::new());
     for write in writes {
         match &write.write {
@@ -179,22 +178,18 @@ async fn write_batch(
             Write::Finish(finish) => finishes.push(finish),
         }
     }
-    let stored = |are_stored: Vec<bool>| {
-        let answers = are_stored
-            .into_iter()
-            .map(|stored| stored.then_some(Ok(())));
-        answers.collect()
-    };
-    if !starts.is_empty() {
-        let answers = starts::start_many(db, &starts).await?;
-        Ok(answers
-            .into_iter()
-            .map(|answer| unless_locked(db, answer?))
-            .collect())
-    } else if !finishes.is_empty() {
-        finishes::finish_many(db, &finishes).await.map(stored)
-    } else {
-        let answers = logs::append_many(db, &events).await?;
-        Ok(answers.into_iter().map(Some).collect())
+    let rows_of_starts: Vec<_> = starts.iter().map(|(row, _)| *row).collect();
+    let written = combined::execute(db, &rows_of_starts, &events, &finishes).await?;
+    if written == writes.len() as u64 {
+        return Ok(writes.iter().map(|_| Some(Ok(()))).collect());
     }
+    let mut starts = starts::confirm_many(db, &starts).await?.into_iter();
+    let mut events = logs::confirm_many(db, &events).await?.into_iter();
+    let mut finishes = finishes::confirm_many(db, &finishes).await?.into_iter();
+    let answer = |write: &Arc<Request>| match &write.write {
+        Write::Start(_) => unless_locked(db, starts.next()??),
+        Write::Append(_) => events.next(),
+        Write::Finish(_) => finishes.next()?.then_some(Ok(())),
+    };
+    Ok(writes.iter().map(answer).collect())
 }

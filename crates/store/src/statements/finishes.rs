@@ -99,11 +99,11 @@ fn update_one(db: &Session<'_, impl Executor>, finish: &Finish) -> UpdateStateme
     update
 }
 
-/// Finishes runs with distinct ids. Returns for each run whether this finish is certainly stored.
-pub(crate) async fn finish_many(
+/// Finishes runs with distinct ids, except those that are already finished.
+pub(crate) fn update_many(
     db: &Session<'_, impl Executor>,
     finishes: &[&Finish],
-) -> Result<Vec<bool>> {
+) -> Result<UpdateStatement> {
     let mut update = Query::update()
         .table(db.runs())
         .values(Outcome::COLUMNS.map(|column| (column, new_value(db, column))))
@@ -114,9 +114,15 @@ pub(crate) async fn finish_many(
     if let Some(lock_timeout) = db.lock_timeout_table() {
         update.from(lock_timeout);
     }
-    if db.execute(&update).await? == finishes.len() as u64 {
-        return Ok(vec![true; finishes.len()]);
-    }
+    Ok(update)
+}
+
+/// Returns for each finish in a statement of [`update_many`] that has not finished all runs whether
+/// it is certainly stored.
+pub(crate) async fn confirm_many(
+    db: &Session<'_, impl Executor>,
+    finishes: &[&Finish],
+) -> Result<Vec<bool>> {
     let stored = confirmed_runs(db, finishes.iter().map(|finish| &finish.run_id)).await?;
     let is_stored = |finish: &&Finish| {
         let stored = stored.get(&finish.run_id);
@@ -134,7 +140,12 @@ pub(crate) async fn finish_copied(
 ) -> Result<Vec<bool>> {
     let finishes: Vec<_> = rows.iter().filter_map(Finish::of_row).collect();
     if rows.iter().all(fits_batch) {
-        return finish_many(db, &finishes.iter().collect::<Vec<_>>()).await;
+        let finishes: Vec<_> = finishes.iter().collect();
+        let updated = db.execute(&update_many(db, &finishes)?).await?;
+        return match updated == finishes.len() as u64 {
+            true => Ok(vec![true; finishes.len()]),
+            false => confirm_many(db, &finishes).await,
+        };
     }
     let mut stored = Vec::with_capacity(finishes.len());
     for finish in &finishes {

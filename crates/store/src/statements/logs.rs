@@ -125,6 +125,17 @@ pub(crate) async fn append_many(
     db: &Session<'_, impl Executor>,
     rows: &[&Model],
 ) -> Result<Vec<Result<()>>> {
+    match db.execute(&insert_many(db, rows)?).await? == rows.len() as u64 {
+        true => Ok(rows.iter().map(|_| Ok(())).collect()),
+        false => confirm_many(db, rows).await,
+    }
+}
+
+/// Appends events of stored runs, except those that are already stored.
+pub(crate) fn insert_many(
+    db: &Session<'_, impl Executor>,
+    rows: &[&Model],
+) -> Result<InsertStatement> {
     let values: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -138,24 +149,32 @@ pub(crate) async fn append_many(
             (run_id, sequence, created_at, event_type, payload)
         })
         .collect();
-    let list = backend::unfold_rows(db.backend(), &values)?;
     let field = |place: i32| backend::field(db.backend(), place);
     let number = |place| field(place).cast_as("bigint");
 
     let events_of_runs = Query::select()
         .exprs([field(0), number(1), number(2), field(3), field(4)])
-        .from(list.clone())
+        .from(backend::unfold_rows(db.backend(), &values)?)
         .from(db.runs())
         .and_where(Expr::col((skill_run::Entity, skill_run::Column::Id)).eq(field(0)))
         .take();
-    let insert = insert_unless_stored(db, events_of_runs)?;
-    if db.execute(&insert).await? == rows.len() as u64 {
-        return Ok(rows.iter().map(|_| Ok(())).collect());
-    }
+    insert_unless_stored(db, events_of_runs)
+}
 
+/// Returns the result of each event in a statement of [`insert_many`] that has not inserted all
+/// events.
+pub(crate) async fn confirm_many(
+    db: &Session<'_, impl Executor>,
+    rows: &[&Model],
+) -> Result<Vec<Result<()>>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<_> = rows.iter().map(|row| (&row.run_id, row.sequence)).collect();
     let keys = Query::select()
-        .exprs([field(0), number(1)])
-        .from(list)
+        .expr(backend::field(db.backend(), 0))
+        .expr(backend::field(db.backend(), 1).cast_as("bigint"))
+        .from(backend::unfold_rows(db.backend(), &keys)?)
         .take();
     let mut query = db.select_logs();
     query.and_where(Expr::tuple(KEY.map(Expr::col)).in_subquery(keys));

@@ -1,6 +1,7 @@
 //! The statements that write, and those that check whether a write has been done; one file per
 //! noun.
 
+pub(crate) mod combined;
 pub(crate) mod finishes;
 pub(crate) mod logs;
 pub(crate) mod purge;

@@ -27,19 +27,15 @@ pub(crate) async fn start_one(
     }
 }
 
-/// Starts runs with distinct ids. Returns the result of each start, or `None` if it is unknown. The
-/// function next to each row returns whether its caller still waits.
-pub(crate) async fn start_many(
+/// Returns the result of each start in a statement of [`insert_many`] that has not inserted all
+/// runs, or `None` if it is unknown. The function next to each row returns whether its caller still
+/// waits.
+pub(crate) async fn confirm_many(
     db: &Session<'_, impl Executor>,
     starts: &[(&Model, impl Fn() -> bool + Send + Sync)],
 ) -> Result<Vec<Option<Result<()>>>> {
-    let rows: Vec<_> = starts.iter().map(|(row, _)| *row).collect();
-    let insert = insert_many(db, &rows)?;
-    if db.execute(&insert).await? == rows.len() as u64 {
-        return Ok(rows.iter().map(|_| Some(Ok(()))).collect());
-    }
-    let stored = confirmed_runs(db, rows.iter().map(|row| &row.id)).await?;
-    let mut answers = Vec::with_capacity(rows.len());
+    let stored = confirmed_runs(db, starts.iter().map(|(row, _)| &row.id)).await?;
+    let mut answers = Vec::with_capacity(starts.len());
     for (row, is_caller_waiting) in starts {
         answers.push(match stored.get(&row.id) {
             Some(stored) => Some(start_again(db, row, stored, is_caller_waiting).await),
@@ -192,7 +188,11 @@ fn insert_one(db: &Session<'_, impl Executor>, row: &Model) -> Result<InsertStat
     Ok(insert)
 }
 
-fn insert_many(db: &Session<'_, impl Executor>, rows: &[&Model]) -> Result<InsertStatement> {
+/// Starts runs with distinct ids, except those that are already stored.
+pub(crate) fn insert_many(
+    db: &Session<'_, impl Executor>,
+    rows: &[&Model],
+) -> Result<InsertStatement> {
     let values: Vec<_> = rows.iter().map(|row| codec::run_values(row)).collect();
     let runs = Query::select()
         .exprs(Column::iter().map(|column| unfolded_value(db, column)))

@@ -1,14 +1,23 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Call, Job};
 use crate::record::write::{Request, Write};
 use crate::statements::{MAX_BATCH_BYTES, MAX_BATCH_ROWS};
 
+/// Which calls a statement can write together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grouping {
+    /// Calls of one kind.
+    ByKind,
+    /// Calls of several kinds; those about the same run are of one kind.
+    ByKindOfRun,
+}
+
 /// Removes the first waiting call and those that the same statement can write.
 ///
-/// They are of one kind and write distinct rows. None overtakes another call about the same run.
-pub(super) fn take_first(waiting: &mut Vec<Job>) -> Vec<Call> {
-    let mut is_selected = select(waiting).into_iter();
+/// They write distinct rows. None overtakes another call about the same run.
+pub(super) fn take_first(waiting: &mut Vec<Job>, grouping: Grouping) -> Vec<Call> {
+    let mut is_selected = select(waiting, grouping).into_iter();
     let selected = waiting.extract_if(.., |_| is_selected.next().unwrap_or(false));
     let calls = selected.filter_map(|job| match job {
         Job::Write(call) => Some(call),
@@ -18,39 +27,42 @@ pub(super) fn take_first(waiting: &mut Vec<Job>) -> Vec<Call> {
 }
 
 /// Decides for each job whether it is part of the group.
-fn select(waiting: &[Job]) -> Vec<bool> {
+fn select(waiting: &[Job], grouping: Grouping) -> Vec<bool> {
     let mut first: Option<&Call> = None;
     let mut rows = HashSet::new();
+    let mut calls: HashMap<&str, &Call> = HashMap::new();
     let mut bytes = 0;
     let mut overtaken = HashSet::new();
     let is_selected = waiting.iter().map(|job| {
         let Job::Write(call) = job else {
             return false;
         };
+        let run_id = call.write.run_id();
         let size = call.write.bytes();
         let fits = match first {
             None => true,
             Some(first) => {
                 rows.len() < MAX_BATCH_ROWS
                     && bytes + size <= MAX_BATCH_BYTES
-                    && share_statement(first, call)
-                    && !overtaken.contains(call.write.run_id())
+                    && first.target == call.target
+                    && !overtaken.contains(run_id)
+                    && (grouping == Grouping::ByKindOfRun || first.write.is_same_kind(&call.write))
             }
         };
+        // The first call in the group about the run.
+        let other = calls.get(run_id);
+        let fits = fits && other.is_none_or(|other| other.write.is_same_kind(&call.write));
         if fits && rows.insert(row_key(&call.write)) {
             first = first.or(Some(call));
+            calls.entry(run_id).or_insert(call);
             bytes += size;
             true
         } else {
-            overtaken.insert(call.write.run_id());
+            overtaken.insert(run_id);
             false
         }
     });
     is_selected.collect()
-}
-
-fn share_statement(left: &Call, right: &Call) -> bool {
-    left.write.is_same_kind(&right.write) && left.target == right.target
 }
 
 /// The key of the row that a call writes, among calls of its kind.
@@ -91,6 +103,10 @@ mod tests {
 
     /// Returns the positions of the calls in each group, in the order in which they are written.
     fn groups(writes: Vec<Write>) -> Vec<Vec<usize>> {
+        grouped(writes, Grouping::ByKind)
+    }
+
+    fn grouped(writes: Vec<Write>, grouping: Grouping) -> Vec<Vec<usize>> {
         let mut waiting = Vec::new();
         let mut requests = Vec::new();
         for write in writes {
@@ -115,7 +131,12 @@ mod tests {
         };
         let mut groups = Vec::new();
         while !waiting.is_empty() {
-            groups.push(take_first(&mut waiting).iter().map(position).collect());
+            groups.push(
+                take_first(&mut waiting, grouping)
+                    .iter()
+                    .map(position)
+                    .collect(),
+            );
         }
         groups
     }
@@ -134,6 +155,20 @@ mod tests {
             groups(vec![start("a"), finish("b"), start("c")]),
             [vec![0, 2], vec![1]]
         );
+    }
+
+    #[test]
+    fn calls_of_several_kinds_share_a_statement_if_they_are_about_different_runs() {
+        let calls = vec![
+            append("a", 0),
+            start("b"),
+            finish("c"),
+            append("b", 0),
+            append("c", 0),
+            append("a", 1),
+        ];
+        let groups = grouped(calls, Grouping::ByKindOfRun);
+        assert_eq!(groups, [vec![0, 1, 2, 5], vec![3, 4]]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!
 //! A SQLite file has a [`FileTask`] on a thread of its own, which writes all waiting calls in one
 //! transaction. On PostgreSQL, and on a SQLite database that needs the driver, a [`PoolTask`] on the
-//! runtime of a caller writes calls of one kind with one statement.
+//! runtime of a caller writes the calls of a group with one statement.
 //!
 //! A caller that gives up doesn't affect other calls: the task isn't cancelled, and a group is
 //! committed as a whole.

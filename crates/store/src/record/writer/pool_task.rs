@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use super::blocked_runs::BlockedRuns;
+use super::group::{self, Grouping};
 use super::task::{self, Work, fail_overdue, requeue, settle};
-use super::{Call, Forward, GRACE_PERIOD, Job, group};
+use super::{Call, Forward, GRACE_PERIOD, Job};
 use crate::error;
 use crate::record::write;
 use crate::settings::{Session, Settings};
@@ -28,6 +29,7 @@ pub(super) struct PoolTask {
     /// How long a call waits while another process locks the whole database.
     lock_timeout: Option<Duration>,
     blocked: Arc<BlockedRuns>,
+    grouping: Grouping,
     connection: Option<PooledConnection>,
     /// One timer for all pauses: a new timer for each pause would cost a system call.
     idle_timer: Interval,
@@ -46,6 +48,10 @@ impl PoolTask {
             acquire_timeout: backend::pool_size(&db).map_or(Duration::MAX, |(_, timeout)| timeout),
             lock_timeout,
             blocked,
+            grouping: match backend::combines_statements(db.get_database_backend()) {
+                true => Grouping::ByKindOfRun,
+                false => Grouping::ByKind,
+            },
             db,
             connection: None,
             idle_timer: idle_timer(),
@@ -55,7 +61,7 @@ impl PoolTask {
     }
 
     async fn write(&mut self, waiting: &mut Vec<Job>) {
-        let mut calls = group::take_first(waiting);
+        let mut calls = group::take_first(waiting, self.grouping);
         let Some(Call { target, since, .. }) = calls.first() else {
             return;
         };
