@@ -229,7 +229,8 @@ impl<'a, C: Executor, S: AsRef<Timing> + Sync> Session<'a, C, S> {
         let mut counts = counts.into_iter();
         let mut query = counts.next().unwrap_or_default();
         query.unions(counts.map(|count| (UnionType::All, count)));
-        let rows = self.fetch_long(&Planned(query, plan)).await?;
+        let query = Planned(query, plan);
+        let rows = self.fetch_at_cost(&query, Cost::Varying).await?;
         let counts = rows.iter().map(|row| row.get::<i64>(0));
         let sum: i64 = counts.sum::<Result<_, _>>().map_err(error::database)?;
         Ok(sum.unsigned_abs())

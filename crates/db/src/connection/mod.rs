@@ -60,7 +60,9 @@ fn rows_of_driver(rows: Vec<QueryResult>) -> Vec<Row> {
 pub enum Cost {
     /// Usually less than a millisecond, as for a page of a list.
     Short,
-    /// Depends on the amount of data, as for a count.
+    /// Depends on the amount of data, as for a count; probably about as long as the last one.
+    Varying,
+    /// Usually more than a millisecond, as for a chunk of a stream.
     Long,
 }
 

@@ -16,6 +16,10 @@ use crate::{Cost, DatabaseOptions, Plan, Row};
 /// How long a query may run on the thread of its caller.
 const BUDGET: Duration = Duration::from_millis(1);
 
+/// How long a query of varying duration may run there. It would take a tenth longer on another
+/// thread, and if it doesn't end in this time, all of it is wasted.
+const BUDGET_OF_VARYING: Duration = Duration::from_micros(250);
+
 /// What a query that has blocked its caller's thread adds to the slowness.
 const SLOW_QUERY: u32 = 8;
 
@@ -43,6 +47,8 @@ pub(crate) struct Readers {
     is_closed: tokio::sync::Mutex<bool>,
     /// Rises with each query that has blocked its caller's thread, and falls with all others.
     slowness: AtomicU32,
+    /// Whether the last query of varying duration has exceeded its budget.
+    is_varying_long: AtomicBool,
 }
 
 /// Why an attempt has returned no rows.
@@ -65,6 +71,7 @@ impl Readers {
             is_closing: AtomicBool::new(false),
             is_closed: tokio::sync::Mutex::default(),
             slowness: AtomicU32::new(0),
+            is_varying_long: AtomicBool::new(false),
         }
     }
 
@@ -113,10 +120,10 @@ impl Readers {
     ) -> Result<Vec<Row>, Failure> {
         pace::take_turns().await;
         let permit = self.permit().await.map_err(Failure::Final)?;
-        let (reader, permit) = match self.pop_idle() {
-            Some(mut reader) if cost == Cost::Short && !self.is_slow() => {
+        let (reader, permit) = match (self.pop_idle(), self.budget(cost)) {
+            (Some(mut reader), Some(budget)) => {
                 let started = Instant::now();
-                let rows = reader.fetch(statement, plan, Some(BUDGET));
+                let rows = reader.fetch(statement, plan, Some(budget));
                 let elapsed = started.elapsed();
                 pace::add(elapsed);
                 self.note_duration(elapsed);
@@ -131,12 +138,34 @@ impl Readers {
                     }
                 }
             }
-            Some(reader) => (reader, permit),
-            None => self.open(permit).await?,
+            (Some(reader), None) => (reader, permit),
+            (None, _) => self.open(permit).await?,
         };
         self.note_duration(Duration::ZERO);
-        self.fetch_on_thread(permit, reader, Arc::clone(statement), plan)
-            .await
+        let (rows, elapsed) = self
+            .fetch_on_thread(permit, reader, Arc::clone(statement), plan)
+            .await?;
+        if cost == Cost::Varying {
+            let is_long = elapsed > BUDGET_OF_VARYING;
+            self.is_varying_long.store(is_long, Ordering::Relaxed);
+        }
+        rows
+    }
+
+    /// Returns how long a query may run on the thread of its caller; `None` if not at all.
+    fn budget(&self, cost: Cost) -> Option<Duration> {
+        // On a slow disk a query may block its thread for longer than its budget, since SQLite can't
+        // be stopped while it waits for the disk.
+        let is_slow = self.slowness.load(Ordering::Relaxed) >= SLOW_DISK;
+        match cost {
+            _ if is_slow => None,
+            Cost::Short => Some(BUDGET),
+            Cost::Varying => {
+                let is_long = self.is_varying_long.load(Ordering::Relaxed);
+                (!is_long).then_some(BUDGET_OF_VARYING)
+            }
+            Cost::Long => None,
+        }
     }
 
     /// Opens a connection. The opening thread owns the permit, so dropping this future doesn't
@@ -150,26 +179,29 @@ impl Readers {
         thread::run(open).await.map_err(Failure::Final)?
     }
 
-    /// Runs a query on a separate thread. Stops it when this future is dropped.
+    /// Runs a query on a separate thread. Stops it when this future is dropped. Returns its result
+    /// and its duration.
     async fn fetch_on_thread(
         self: &Arc<Self>,
         permit: OwnedSemaphorePermit,
         mut reader: Reader,
         statement: Arc<Statement>,
         plan: Plan,
-    ) -> Result<Vec<Row>, Failure> {
+    ) -> Result<(Result<Vec<Row>, Failure>, Duration), Failure> {
         let readers = Arc::clone(self);
         let stop = reader.stop_next_on_drop();
         let result = thread::run(move || {
+            let started = Instant::now();
             let rows = reader.fetch(&statement, plan, None);
+            let elapsed = started.elapsed();
             readers.put_back(reader);
             drop(permit);
-            rows.map_err(failure)
+            (rows.map_err(failure), elapsed)
         });
         let result = result.await;
         // The query has ended, so this stops nothing.
         drop(stop);
-        result.map_err(Failure::Final)?
+        result.map_err(Failure::Final)
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, DbErr> {
@@ -182,12 +214,6 @@ impl Readers {
             .await
             .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?
             .map_err(|_| closed())
-    }
-
-    /// Whether the disk is slow: then a query may block its thread for longer than its budget, since
-    /// SQLite can't be stopped while it waits for the disk.
-    fn is_slow(&self) -> bool {
-        self.slowness.load(Ordering::Relaxed) >= SLOW_DISK
     }
 
     fn note_duration(&self, elapsed: Duration) {

@@ -68,6 +68,11 @@ impl Column for runtrail_entity::skill_run_log::Column {
     }
 }
 
+/// The position of a column in a query that selects runs or summaries.
+pub(crate) fn position(column: runtrail_entity::skill_run::Column) -> usize {
+    Column::position(column)
+}
+
 /// Decodes the columns of a row, and identifies the row in a `Corrupt` error.
 struct RowDecoder<'a> {
     table: &'static str,

@@ -1,15 +1,13 @@
 //! The ancestors and descendants of a run.
 
-use std::collections::HashMap;
-
 use runtrail_audit::{Result, RunSummary, SkillRun, rules};
 use runtrail_db::{Connection, Row};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity};
+use sea_orm::Order;
 use sea_orm::sea_query::{
     CommonTableExpression, Expr, ExprTrait, Query, SelectStatement, UnionType, WithClause,
     WithQuery,
 };
-use sea_orm::{IdenStatic, Order};
 
 use crate::codec;
 use crate::settings::Session;
@@ -121,15 +119,22 @@ fn order_chain<T>(
     rows: Vec<Row>,
     decode: impl Fn(Row) -> Result<T>,
 ) -> Result<Vec<T>> {
-    let text =
-        |row: &Row, column: Column| -> Option<String> { row.get(column.as_str()).ok().flatten() };
+    let text = |row: &Row, column| -> Option<String> {
+        let position = codec::position(column);
+        row.get(position).ok().flatten()
+    };
     let mut chain = Vec::with_capacity(rows.len());
-    let mut by_id: HashMap<String, Row> = rows
+    let mut by_id: Vec<(String, Option<Row>)> = rows
         .into_iter()
-        .filter_map(|row| Some((text(&row, Column::Id)?, row)))
+        .filter_map(|row| Some((text(&row, Column::Id)?, Some(row))))
         .collect();
+    by_id.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+    let mut take = |id: String| {
+        let found = by_id.binary_search_by(|(other, _)| other.cmp(&id)).ok()?;
+        by_id.get_mut(found)?.1.take()
+    };
     let mut next = Some(run_id.to_owned());
-    while let Some(row) = next.and_then(|id| by_id.remove(&id)) {
+    while let Some(row) = next.and_then(&mut take) {
         next = text(&row, Column::ParentRunId);
         chain.extend(codec::skip_damaged(decode(row))?);
     }
