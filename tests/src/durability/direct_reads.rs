@@ -252,3 +252,83 @@ fn both_ways_of_reading_use_one_copy_of_sqlite() {
         assert_eq!(rows[0].get::<String>(0).unwrap(), by_driver[0]);
     });
 }
+
+#[test]
+fn a_store_finds_its_file_after_a_change_of_the_working_directory() {
+    succeeds("child_that_changes_its_working_directory");
+}
+
+#[test]
+fn a_refused_thread_is_a_typed_error_and_the_next_call_succeeds() {
+    succeeds("child_that_may_start_no_thread");
+}
+
+fn succeeds(child: &str) {
+    let output = test_command(&format!("durability::direct_reads::{child}"))
+        // Otherwise a new thread may get the stack of one that has ended.
+        .env("GLIBC_TUNABLES", "glibc.pthread.stack_cache_size=0")
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && log.contains("1 passed"),
+        "{output:?}"
+    );
+}
+
+#[test]
+#[ignore = "a child process of a case above"]
+fn child_that_changes_its_working_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    std::env::set_current_dir(folder.path()).unwrap();
+    runtime().block_on(async {
+        let options = DatabaseOptions::new("sqlite://runs.db?mode=rwc");
+        let store = AuditStore::connect(options).await.unwrap();
+        store.initialize().await.unwrap();
+        std::env::set_current_dir("/").unwrap();
+        // The connections that write and read are opened only now.
+        store.start_run(&running("r")).await.unwrap();
+        store.get_run("r").await.unwrap();
+        store.close().await.unwrap();
+    });
+    assert!(folder.path().join("runs.db").exists());
+}
+
+#[test]
+#[ignore = "a child process of a case above"]
+fn child_that_may_start_no_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let url = format!(
+            "sqlite://{}?mode=rwc",
+            folder.path().join("runs.db").display()
+        );
+        let store = AuditStore::connect(DatabaseOptions::new(url))
+            .await
+            .unwrap();
+        store.initialize().await.unwrap();
+        store.start_run(&running("r")).await.unwrap();
+
+        // Less than the stack of a thread, and enough for all else.
+        limit_memory(Some(1 << 20));
+        assert_kind(store.get_run("r").await.map(drop), ErrorKind::Backend);
+        limit_memory(None);
+        store.get_run("r").await.unwrap();
+        store.close().await.unwrap();
+    });
+}
+
+/// Limits how much more memory this process may reserve.
+fn limit_memory(bytes: Option<u64>) {
+    let limit = bytes.map_or("unlimited".to_owned(), |bytes| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+        let kib = size.and_then(|size| size.split_whitespace().next());
+        (kib.unwrap().parse::<u64>().unwrap() * 1024 + bytes).to_string()
+    });
+    let status = std::process::Command::new("prlimit")
+        .arg(format!("--as={limit}:"))
+        .args(["--pid", &std::process::id().to_string()])
+        .status();
+    assert!(status.unwrap().success());
+}
