@@ -10,7 +10,8 @@ use runtrail_audit::{
     RunLookup, RunQuery, RunTree, Storage,
 };
 use runtrail_store::AuditStore;
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement};
+use sea_orm::sea_query::{PostgresQueryBuilder, QueryBuilder};
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement, Value};
 
 use crate::fixture::*;
 
@@ -177,6 +178,48 @@ fn every_condition() -> RunQuery {
         .runtime_seconds(0.5..=1.5)
         .total_tokens(1..=2)
         .id_prefix("r")
+}
+
+/// Returns the lines of the plan that a statement has whatever its values.
+pub(crate) async fn plan_for_any_values(
+    db: &DatabaseConnection,
+    statement: &Statement,
+) -> Vec<String> {
+    if db.get_database_backend() == sea_orm::DbBackend::Sqlite {
+        // Without values, as SQLite plans a statement when it prepares it.
+        let without_values = Statement::from_string(statement.db_backend, &statement.sql);
+        return plan(db, &without_values).await;
+    }
+    let values = statement.values.iter().flat_map(|values| &values.0);
+    let (types, values): (Vec<_>, Vec<_>) = values
+        .map(|value| {
+            let type_of_value = match value {
+                Value::BigInt(_) | Value::BigUnsigned(_) => "bigint",
+                Value::Double(_) => "double precision",
+                Value::String(_) => "text",
+                other => panic!("no type for {other:?}"),
+            };
+            (type_of_value, PostgresQueryBuilder.value_to_string(value))
+        })
+        .unzip();
+    let (types, values) = match types.is_empty() {
+        true => Default::default(),
+        false => (
+            format!("({})", types.join(", ")),
+            format!("({})", values.join(", ")),
+        ),
+    };
+    execute(db, "SET plan_cache_mode = force_generic_plan").await;
+    execute(db, &format!("PREPARE planned {types} AS {}", statement.sql)).await;
+    let execute_planned = format!("EXECUTE planned {values}");
+    let lines = plan(
+        db,
+        &Statement::from_string(statement.db_backend, execute_planned),
+    )
+    .await;
+    execute(db, "DEALLOCATE planned").await;
+    execute(db, "RESET plan_cache_mode").await;
+    lines
 }
 
 /// Returns the lines of a statement's plan.

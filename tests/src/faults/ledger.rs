@@ -16,10 +16,21 @@ pub(super) struct Ledger {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
-    Started { id: String },
-    Appended { id: String, sequence: u64 },
-    Finished { id: String },
-    Failed { kind: String, is_transient: bool },
+    Started {
+        id: String,
+    },
+    Appended {
+        id: String,
+        sequence: u64,
+    },
+    Finished {
+        id: String,
+    },
+    Failed {
+        kind: String,
+        is_transient: bool,
+        message: String,
+    },
 }
 
 impl Entry {
@@ -42,6 +53,7 @@ impl Entry {
         Self::Failed {
             kind: format!("{:?}", err.kind()),
             is_transient: err.is_transient(),
+            message: err.to_string().replace('\n', " "),
         }
     }
 
@@ -73,19 +85,26 @@ impl Entry {
             Self::Started { id } => format!("started {id}\n"),
             Self::Appended { id, sequence } => format!("appended {id} {sequence}\n"),
             Self::Finished { id } => format!("finished {id}\n"),
-            Self::Failed { kind, is_transient } => format!("failed {kind} {is_transient}\n"),
+            Self::Failed {
+                kind,
+                is_transient,
+                message,
+            } => {
+                format!("failed {kind} {is_transient} {message}\n")
+            }
         }
     }
 
     fn parse(line: &str) -> Self {
-        let words: Vec<&str> = line.split(' ').collect();
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
         match words[..] {
             ["started", id] => Self::started(id),
             ["appended", id, sequence] => Self::appended(id, sequence.parse().unwrap()),
             ["finished", id] => Self::finished(id),
-            ["failed", kind, is_transient] => Self::Failed {
+            ["failed", kind, is_transient, message] => Self::Failed {
                 kind: kind.into(),
                 is_transient: is_transient.parse().unwrap(),
+                message: message.into(),
             },
             _ => panic!("{line:?} is not an entry of a ledger"),
         }

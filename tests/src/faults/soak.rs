@@ -22,6 +22,10 @@ const TASKS: u64 = 25;
 const PACE: Duration =
     Duration::from_millis(1_000 * TASKS * Write::ALL.len() as u64 / WRITES_PER_SECOND);
 
+/// How long a call waits for a connection. In the course of hours, other programs may keep the disk
+/// busy for longer than the usual 5 seconds.
+const ACQUIRE_TIMEOUT: Duration = MINUTE;
+
 const MAX_MEMORY_KIB: u64 = 100 << 10;
 
 const MAX_LOG_BYTES: u64 = 80 << 20;
@@ -39,6 +43,7 @@ async fn soak(database: &TestDatabase) {
         let plan = Plan {
             tasks: TASKS,
             pace: PACE,
+            acquire_timeout: Some(ACQUIRE_TIMEOUT),
             ..Plan::endless(&url, &folder.path().join(&prefix), &prefix)
         };
         let process = plan.spawn();
