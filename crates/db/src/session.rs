@@ -217,20 +217,21 @@ impl<'a, C: Executor, S: AsRef<Timing> + Sync> Session<'a, C, S> {
     /// Counts the rows of a query that has no columns yet.
     pub async fn count(&self, mut query: SelectStatement) -> Result<u64> {
         query.expr(Expr::col(Asterisk).count());
-        self.sum([query], Plan::ByValues).await
+        self.sum([query], Cost::Long, Plan::ByValues).await
     }
 
     /// Returns the sum of the counts; each query selects one. The sum must not be negative.
     pub async fn sum(
         &self,
         counts: impl IntoIterator<Item = SelectStatement>,
+        cost: Cost,
         plan: Plan,
     ) -> Result<u64> {
         let mut counts = counts.into_iter();
         let mut query = counts.next().unwrap_or_default();
         query.unions(counts.map(|count| (UnionType::All, count)));
         let query = Planned(query, plan);
-        let rows = self.fetch_at_cost(&query, Cost::Varying).await?;
+        let rows = self.fetch_at_cost(&query, cost).await?;
         let counts = rows.iter().map(|row| row.get::<i64>(0));
         let sum: i64 = counts.sum::<Result<_, _>>().map_err(error::database)?;
         Ok(sum.unsigned_abs())

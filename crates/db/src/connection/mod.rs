@@ -60,19 +60,22 @@ fn rows_of_driver(rows: Vec<QueryResult>) -> Vec<Row> {
 pub enum Cost {
     /// Usually less than a millisecond, as for a page of a list.
     Short,
-    /// Depends on the amount of data, as for a count; probably about as long as the last one.
+    /// Depends on the amount of data, as for the count of a few rows or of many; probably about as
+    /// much as the last such query.
     Varying,
-    /// Usually more than a millisecond, as for a chunk of a stream.
+    /// Usually more than a millisecond, or a query that SQLite can't stop, such as a count without
+    /// a condition.
     Long,
 }
 
-/// Whether the best plan of a query depends on the values of its parameters.
+/// Whether the best plan of a query depends on the values of its parameters. Only Runtrail's own
+/// connections to a SQLite file make use of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Plan {
     /// The database may look at the values. SQLite then plans the query again whenever they change.
     ByValues,
-    /// The same plan is best for all values, since only one index fits.
+    /// The same plan is best for all values, usually since only one index fits.
     Fixed,
 }
 

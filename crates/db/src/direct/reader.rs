@@ -82,6 +82,11 @@ impl Reader {
         self.statements.has_failed_to_load()
     }
 
+    /// How the last query was planned.
+    pub(super) fn plan(&self) -> Plan {
+        self.statements.plan()
+    }
+
     /// Fetches all rows of a query. Stops with an error when the budget is used up.
     pub(super) fn fetch(
         &mut self,

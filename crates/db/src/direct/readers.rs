@@ -16,8 +16,8 @@ use crate::{Cost, DatabaseOptions, Plan, Row};
 /// How long a query may run on the thread of its caller.
 const BUDGET: Duration = Duration::from_millis(1);
 
-/// How long a query of varying duration may run there. It would take a tenth longer on another
-/// thread, and if it doesn't end in this time, all of it is wasted.
+/// How long a query of varying cost may run there. If it takes longer, this time is wasted; to
+/// begin such a query on another thread would cost a tenth of it.
 const BUDGET_OF_VARYING: Duration = Duration::from_micros(250);
 
 /// What a query that has blocked its caller's thread adds to the slowness.
@@ -47,7 +47,7 @@ pub(crate) struct Readers {
     is_closed: tokio::sync::Mutex<bool>,
     /// Rises with each query that has blocked its caller's thread, and falls with all others.
     slowness: AtomicU32,
-    /// Whether the last query of varying duration has exceeded its budget.
+    /// Whether the last query of varying cost took longer than its budget.
     is_varying_long: AtomicBool,
 }
 
@@ -95,6 +95,11 @@ impl Readers {
             .logs_statements
             .then(|| StatementLog::new(&statement.sql));
         let statement = Arc::new(statement);
+        // To change the plan of the only connection would cost more than a fixed plan saves.
+        let plan = match self.connections {
+            1 => Plan::ByValues,
+            _ => plan,
+        };
         let started = Instant::now();
         let mut delay = MIN_DELAY;
         let rows = loop {
@@ -120,13 +125,16 @@ impl Readers {
     ) -> Result<Vec<Row>, Failure> {
         pace::take_turns().await;
         let permit = self.permit().await.map_err(Failure::Final)?;
-        let (reader, permit) = match (self.pop_idle(), self.budget(cost)) {
+        let (reader, permit) = match (self.pop_idle(plan), self.budget(cost, plan)) {
             (Some(mut reader), Some(budget)) => {
                 let started = Instant::now();
                 let rows = reader.fetch(statement, plan, Some(budget));
                 let elapsed = started.elapsed();
                 pace::add(elapsed);
                 self.note_duration(elapsed);
+                if cost == Cost::Varying && elapsed > budget {
+                    self.is_varying_long.store(true, Ordering::Relaxed);
+                }
                 match rows {
                     Err(err) if error::is_interrupted(&err) && !reader.is_suspect() => {
                         (reader, permit)
@@ -145,7 +153,7 @@ impl Readers {
         let (rows, elapsed) = self
             .fetch_on_thread(permit, reader, Arc::clone(statement), plan)
             .await?;
-        if cost == Cost::Varying {
+        if cost == Cost::Varying && rows.is_ok() {
             let is_long = elapsed > BUDGET_OF_VARYING;
             self.is_varying_long.store(is_long, Ordering::Relaxed);
         }
@@ -153,13 +161,15 @@ impl Readers {
     }
 
     /// Returns how long a query may run on the thread of its caller; `None` if not at all.
-    fn budget(&self, cost: Cost) -> Option<Duration> {
+    fn budget(&self, cost: Cost, plan: Plan) -> Option<Duration> {
         // On a slow disk a query may block its thread for longer than its budget, since SQLite can't
         // be stopped while it waits for the disk.
         let is_slow = self.slowness.load(Ordering::Relaxed) >= SLOW_DISK;
         match cost {
             _ if is_slow => None,
             Cost::Short => Some(BUDGET),
+            // A query that is stopped while SQLite plans it again costs its connection.
+            Cost::Varying if plan == Plan::ByValues => None,
             Cost::Varying => {
                 let is_long = self.is_varying_long.load(Ordering::Relaxed);
                 (!is_long).then_some(BUDGET_OF_VARYING)
@@ -231,8 +241,16 @@ impl Readers {
         }
     }
 
-    fn pop_idle(&self) -> Option<Reader> {
-        lock(&self.idle).pop()
+    /// Returns an idle connection, preferably one that has planned its last query in this way.
+    /// Returns `None` if another connection may be opened instead.
+    fn pop_idle(&self, plan: Plan) -> Option<Reader> {
+        let mut idle = lock(&self.idle);
+        match idle.iter().rposition(|reader| reader.plan() == plan) {
+            Some(position) => Some(idle.remove(position)),
+            // As many connections are unopened as there are permits that belong to none.
+            None if idle.len() <= self.permits.available_permits() => None,
+            None => idle.pop(),
+        }
     }
 
     fn put_back(&self, reader: Reader) {
@@ -295,4 +313,43 @@ fn failure(err: rusqlite::Error) -> Failure {
 
 fn closed() -> DbErr {
     DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Durability;
+    use crate::connect::Access;
+
+    fn readers() -> Readers {
+        let options = DatabaseOptions::new("sqlite::memory:");
+        let file = SqliteFile {
+            path: "unopened".into(),
+            access: Access::Read,
+            is_immutable: false,
+            durability: Durability::Full,
+            busy_timeout: Duration::ZERO,
+            logs_statements: false,
+        };
+        Readers::new(file, &options)
+    }
+
+    #[test]
+    fn a_query_runs_on_its_callers_thread_if_it_is_probably_short() {
+        let readers = readers();
+        let varying = || readers.budget(Cost::Varying, Plan::Fixed);
+        assert_eq!(readers.budget(Cost::Short, Plan::ByValues), Some(BUDGET));
+        assert_eq!(readers.budget(Cost::Long, Plan::Fixed), None);
+        assert_eq!(readers.budget(Cost::Varying, Plan::ByValues), None);
+        assert_eq!(varying(), Some(BUDGET_OF_VARYING));
+        readers.is_varying_long.store(true, Ordering::Relaxed);
+        assert_eq!(varying(), None);
+        readers.is_varying_long.store(false, Ordering::Relaxed);
+        assert_eq!(varying(), Some(BUDGET_OF_VARYING));
+        for _ in 0..3 {
+            readers.note_duration(Duration::from_millis(5));
+        }
+        assert_eq!(varying(), None);
+        assert_eq!(readers.budget(Cost::Short, Plan::Fixed), None);
+    }
 }

@@ -13,7 +13,7 @@ use crate::{Plan, Row};
 /// A connection with its prepared statements.
 pub(super) struct Statements {
     connection: Connection,
-    /// How SQLite plans queries at the moment.
+    /// How SQLite plans queries at present.
     plan: Plan,
     /// The names of the columns of each prepared query.
     names: HashMap<String, Arc<Names>>,
@@ -60,6 +60,8 @@ impl Statements {
     /// With a fixed plan, SQLite keeps a prepared query. Otherwise it prepares the query again when
     /// a value changes that it has looked at, including the limit of a list. That takes about a
     /// sixth of the time of a page of 50 runs.
+    ///
+    /// Whenever this changes, SQLite prepares all queries of the connection again.
     fn set_plan(&mut self, plan: Plan) -> rusqlite::Result<()> {
         if self.plan != plan {
             let is_fixed = plan == Plan::Fixed;
@@ -77,6 +79,11 @@ impl Statements {
         bind(&mut prepared, statement)?;
         let changes = prepared.raw_execute()?;
         Ok(changes as u64)
+    }
+
+    /// How the last query was planned.
+    pub(super) fn plan(&self) -> Plan {
+        self.plan
     }
 
     pub(super) fn has_failed_to_load(&self) -> bool {

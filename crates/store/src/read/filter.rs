@@ -78,8 +78,8 @@ pub(crate) fn single_value(
     first.filter(|_| values.next().is_none())
 }
 
-/// Returns whether the best plan of a list or a count depends on the values of its filter: whether
-/// it could be read from one of several indexes, or from an index that has another order.
+/// Returns whether the best plan of a list depends on the values of its filter: whether it could be
+/// read from one of several indexes, or from an index that has another order.
 pub(crate) fn plan(query: &RunQuery) -> Plan {
     fn is_required<T>(choice: &Choice<T>) -> bool {
         choice.only.is_some()

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{Result, RunStatus, rules};
-use runtrail_db::Connection;
 use runtrail_db::backend::{self, LIST};
+use runtrail_db::{Connection, Plan, Planned};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{IdenStatic, Order};
@@ -51,7 +51,7 @@ pub(crate) async fn by_skills(
     );
 
     let mut last_runs = HashMap::new();
-    for row in db.fetch(&query).await? {
+    for row in db.fetch(&Planned(query, Plan::Fixed)).await? {
         let skill_id: String = row.get(LIST.1).map_err(error::database)?;
         let started_at: Option<i64> = row
             .get(Column::StartedAt.as_str())

@@ -1,12 +1,12 @@
 //! The ancestors and descendants of a run.
 
 use runtrail_audit::{Result, RunSummary, SkillRun, rules};
-use runtrail_db::{Connection, Row};
+use runtrail_db::{Connection, Cost, Plan, Planned, Row};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity};
 use sea_orm::Order;
 use sea_orm::sea_query::{
-    CommonTableExpression, Expr, ExprTrait, Query, SelectStatement, UnionType, WithClause,
-    WithQuery,
+    Asterisk, CommonTableExpression, Expr, ExprTrait, Query, SelectStatement, UnionType,
+    WithClause, WithQuery,
 };
 
 use crate::codec;
@@ -34,17 +34,19 @@ pub(crate) async fn ancestors(
 ) -> Result<Vec<RunSummary>> {
     let run_id = rules::run_id("run_id", run_id)?;
     let query = relatives(db, summaries(db), run_id, Column::ParentRunId, Column::Id);
-    let chain = order_chain(run_id, db.fetch(&query).await?, codec::decode_summary)?;
+    let rows = db.fetch(&Planned(query, Plan::Fixed)).await?;
+    let chain = order_chain(run_id, rows, codec::decode_summary)?;
     Ok(chain.into_iter().filter(|run| run.id != run_id).collect())
 }
 
 pub(crate) async fn count_children(db: &Session<'_, impl Connection>, run_id: &str) -> Result<u64> {
     let run_id = rules::run_id("run_id", run_id)?;
-    let query = Query::select()
+    let mut query = Query::select()
         .from(db.runs())
         .and_where(COLUMN.parent_run_id.eq(run_id))
         .take();
-    db.count(query).await
+    let count = query.expr(Expr::col(Asterisk).count()).take();
+    db.sum([count], Cost::Varying, Plan::Fixed).await
 }
 
 /// The direct children of a run.
@@ -55,7 +57,8 @@ pub(crate) async fn children(
     let run_id = rules::run_id("run_id", run_id)?;
     let mut query = summaries(db);
     query.and_where(COLUMN.parent_run_id.eq(run_id));
-    codec::decode_readable(db.fetch(&query).await?, codec::decode_summary)
+    let rows = db.fetch(&Planned(query, Plan::Fixed)).await?;
+    codec::decode_readable(rows, codec::decode_summary)
 }
 
 /// The run and its descendants, found like the ancestors in [`chain`].
@@ -65,7 +68,8 @@ pub(crate) async fn subtree(
 ) -> Result<Vec<RunSummary>> {
     let run_id = rules::run_id("run_id", run_id)?;
     let query = relatives(db, summaries(db), run_id, Column::Id, Column::ParentRunId);
-    codec::decode_readable(db.fetch_long(&query).await?, codec::decode_summary)
+    let rows = db.fetch_long(&Planned(query, Plan::Fixed)).await?;
+    codec::decode_readable(rows, codec::decode_summary)
 }
 
 fn summaries(db: &Session<'_, impl Connection>) -> SelectStatement {

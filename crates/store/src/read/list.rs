@@ -7,7 +7,7 @@ use runtrail_audit::{
 };
 use runtrail_db::backend::ALL;
 use runtrail_db::keyset::{self, Part};
-use runtrail_db::{Connection, Plan, Planned};
+use runtrail_db::{Connection, Cost, Plan, Planned};
 use runtrail_entity::skill_run::{COLUMN, Column};
 use sea_orm::Condition;
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, Query, SelectStatement};
@@ -50,7 +50,12 @@ pub(crate) async fn count(db: &Session<'_, impl Connection>, query: &RunQuery) -
         .iter()
         .map(|part| count_part(db, part))
         .collect();
-    db.sum(counts?, filter::plan(query)).await
+    // SQLite can't stop a count without a condition.
+    let cost = match filter::condition(db, query)?.is_empty() {
+        true => Cost::Long,
+        false => Cost::Varying,
+    };
+    db.sum(counts?, cost, plan_of_count(query)).await
 }
 
 /// Selects the number of runs that match a filter.
@@ -66,8 +71,7 @@ fn count_part(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<Sel
             .cond_where(condition)
             .take()
     };
-    let is_by_status = query.statuses.only.is_some() || !query.statuses.except.is_empty();
-    if query.include_dry_run || is_by_status {
+    if !counts_dry_runs(query) {
         return Ok(select(count(), filter::condition(db, query)?));
     }
     let all = filter::condition(db, &query.clone().include_dry_run())?;
@@ -77,6 +81,21 @@ fn count_part(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<Sel
     let dry_runs = select(count(), all.clone().add(is_dry_run));
     let dry_runs = Expr::SubQuery(None, Box::new(dry_runs.into()));
     Ok(select(count().sub(dry_runs), all))
+}
+
+/// Whether a count subtracts dry runs.
+fn counts_dry_runs(query: &RunQuery) -> bool {
+    let is_by_status = query.statuses.only.is_some() || !query.statuses.except.is_empty();
+    !query.include_dry_run && !is_by_status
+}
+
+/// The index of the dry runs begins with the skill. For the dry runs of a caller, that index is the
+/// best one if the caller has many runs, and otherwise the index of the caller.
+fn plan_of_count(query: &RunQuery) -> Plan {
+    match counts_dry_runs(query) && query.skills.only.is_none() {
+        true => Plan::ByValues,
+        false => filter::plan(query),
+    }
 }
 
 pub(crate) async fn children(

@@ -1,7 +1,7 @@
 //! Looks up ids of runs.
 
 use runtrail_audit::{Result, rules};
-use runtrail_db::{Connection, Row};
+use runtrail_db::{Connection, Plan, Planned, Row};
 use runtrail_entity::skill_run::Column;
 use sea_orm::IdenStatic;
 use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr, Query, SelectStatement, UnionType};
@@ -31,7 +31,7 @@ pub(crate) async fn ids(
         let pattern = LikeExpr::new(format!("%{escaped}")).escape('\\');
         query.and_where(Expr::col(Column::Id).like(pattern));
     }
-    let rows = db.fetch(&query).await?;
+    let rows = db.fetch(&Planned(query, Plan::Fixed)).await?;
     let shortest = prefix.len() + suffix.len();
     // SQLite's LIKE ignores the case of ASCII letters, so check the suffix again.
     Ok(readable_ids(&rows)
@@ -55,7 +55,8 @@ pub(crate) async fn neighbours(
         for other in queries {
             query.union(UnionType::All, other);
         }
-        neighbours.extend(readable_ids(&db.fetch(&query).await?));
+        let rows = db.fetch(&Planned(query, Plan::Fixed)).await?;
+        neighbours.extend(readable_ids(&rows));
     }
     Ok(neighbours)
 }

@@ -111,8 +111,9 @@ impl Write {
     }
 }
 
-/// Writes calls to distinct rows with a single statement, which is committed on its own. On SQLite
-/// they are of one kind, and elsewhere all calls about a run are. Returns the result of each call, or `None` if it is unknown.
+/// Writes calls to distinct rows with a single statement, which is committed on its own. Returns the
+/// result of each call, or `None` if it is unknown. On SQLite
+/// all of them are of one kind; on PostgreSQL only those about the same run must be.
 ///
 /// A caller without a result must write its call in a separate statement, which is safe even if the
 /// call was already written. This keeps the shared connection free: the separate statement may have
@@ -134,12 +135,41 @@ pub(crate) async fn write_group(
             }
             answers
         }
+        // The error may concern calls of one kind only.
+        Err(err) if !err.is_transient() && !is_of_one_kind(writes) => {
+            write_by_kind(db, writes).await
+        }
         Err(err) => {
             let concerns_all = is_about_the_database(&err);
             let answer = || concerns_all.then(|| Err(err.clone()));
             writes.iter().map(|_| answer()).collect()
         }
     }
+}
+
+fn is_of_one_kind(writes: &[Arc<Request>]) -> bool {
+    writes.iter().all(|write| write.is_same_kind(&writes[0]))
+}
+
+/// Writes the calls of each kind with a statement of its own.
+async fn write_by_kind(
+    db: &Session<'_, impl Executor>,
+    writes: &[Arc<Request>],
+) -> Vec<Option<Result<()>>> {
+    let mut answers: Vec<_> = writes.iter().map(|_| None).collect();
+    let mut rest: Vec<_> = answers.iter_mut().zip(writes).collect();
+    while let Some((_, first)) = rest.first() {
+        let first = Arc::clone(first);
+        let of_kind = rest.extract_if(.., |(_, write)| write.is_same_kind(&first));
+        let (places, group): (Vec<_>, Vec<_>) = of_kind
+            .map(|(answer, write)| (answer, Arc::clone(write)))
+            .unzip();
+        let written = Box::pin(write_group(db, &group)).await;
+        for (place, answer) in places.into_iter().zip(written) {
+            *place = answer;
+        }
+    }
+    answers
 }
 
 /// Whether an error may be due to the lock of a single row, or to a statement timeout that is too

@@ -36,6 +36,9 @@ pub(crate) async fn execute(
 }
 
 /// Returns a query whose parts write; it selects a row for each row written.
+///
+/// `RETURNING` only counts rows here. It is safe because the driver's `execute` reads the result to
+/// its end, and so sees an error of the commit.
 fn combine(
     db: &Session<'_, impl Executor>,
     starts: &[&skill_run::Model],

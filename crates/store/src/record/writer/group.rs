@@ -8,9 +8,9 @@ use crate::statements::{MAX_BATCH_BYTES, MAX_BATCH_ROWS};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grouping {
     /// Calls of one kind.
-    ByKind,
+    OneKind,
     /// Calls of several kinds; those about the same run are of one kind.
-    ByKindOfRun,
+    OneKindPerRun,
 }
 
 /// Removes the first waiting call and those that the same statement can write.
@@ -30,7 +30,8 @@ pub(super) fn take_first(waiting: &mut Vec<Job>, grouping: Grouping) -> Vec<Call
 fn select(waiting: &[Job], grouping: Grouping) -> Vec<bool> {
     let mut first: Option<&Call> = None;
     let mut rows = HashSet::new();
-    let mut calls: HashMap<&str, &Call> = HashMap::new();
+    // The first call of the group about each run.
+    let mut first_of_run: HashMap<&str, &Call> = HashMap::new();
     let mut bytes = 0;
     let mut overtaken = HashSet::new();
     let is_selected = waiting.iter().map(|job| {
@@ -46,15 +47,15 @@ fn select(waiting: &[Job], grouping: Grouping) -> Vec<bool> {
                     && bytes + size <= MAX_BATCH_BYTES
                     && first.target == call.target
                     && !overtaken.contains(run_id)
-                    && (grouping == Grouping::ByKindOfRun || first.write.is_same_kind(&call.write))
+                    && (grouping == Grouping::OneKindPerRun
+                        || first.write.is_same_kind(&call.write))
             }
         };
-        // The first call in the group about the run.
-        let other = calls.get(run_id);
+        let other = first_of_run.get(run_id);
         let fits = fits && other.is_none_or(|other| other.write.is_same_kind(&call.write));
         if fits && rows.insert(row_key(&call.write)) {
             first = first.or(Some(call));
-            calls.entry(run_id).or_insert(call);
+            first_of_run.entry(run_id).or_insert(call);
             bytes += size;
             true
         } else {
@@ -103,7 +104,7 @@ mod tests {
 
     /// Returns the positions of the calls in each group, in the order in which they are written.
     fn groups(writes: Vec<Write>) -> Vec<Vec<usize>> {
-        grouped(writes, Grouping::ByKind)
+        grouped(writes, Grouping::OneKind)
     }
 
     fn grouped(writes: Vec<Write>, grouping: Grouping) -> Vec<Vec<usize>> {
@@ -167,7 +168,7 @@ mod tests {
             append("c", 0),
             append("a", 1),
         ];
-        let groups = grouped(calls, Grouping::ByKindOfRun);
+        let groups = grouped(calls, Grouping::OneKindPerRun);
         assert_eq!(groups, [vec![0, 1, 2, 5], vec![3, 4]]);
     }
 

@@ -49,8 +49,8 @@ impl PoolTask {
             lock_timeout,
             blocked,
             grouping: match backend::combines_statements(db.get_database_backend()) {
-                true => Grouping::ByKindOfRun,
-                false => Grouping::ByKind,
+                true => Grouping::OneKindPerRun,
+                false => Grouping::OneKind,
             },
             db,
             connection: None,
