@@ -169,6 +169,26 @@ impl<'a, C: Executor, S: AsRef<Timing> + Sync> Session<'a, C, S> {
         .await
     }
 
+    /// Executes a statement whose parts write, and which selects one row with the number of rows
+    /// that each part has written.
+    pub async fn execute_parts(
+        &self,
+        statement: &impl Executable,
+        parts: usize,
+    ) -> Result<Vec<u64>> {
+        self.attempt(|| async {
+            let span = self.statement_span(statement);
+            let statement = statement.statement(self.backend());
+            let changes = self.connection.changes_of_parts(statement, parts);
+            let changes = changes.instrument(span.clone()).await;
+            if let Ok(changes) = &changes {
+                span.record("rows", changes.iter().sum::<u64>());
+            }
+            changes.map_err(error::database)
+        })
+        .await
+    }
+
     /// Fetches all rows of a query. Stopping after the first row would leave the statement
     /// unfinished, which costs SQLite more than it saves.
     pub async fn fetch(&self, query: &impl Executable) -> Result<Vec<Row>> {

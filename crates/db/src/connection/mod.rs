@@ -42,6 +42,26 @@ pub trait Executor: fmt::Debug + Send + Sync + sealed::Sealed {
     /// deleted.
     #[doc(hidden)]
     async fn changes(&self, statement: Statement) -> Result<u64, DbErr>;
+
+    /// Executes a statement whose parts write, and which selects one row with the number of rows
+    /// that each part has written.
+    #[doc(hidden)]
+    async fn changes_of_parts(
+        &self,
+        statement: Statement,
+        parts: usize,
+    ) -> Result<Vec<u64>, DbErr> {
+        let rows = self.rows(statement, Cost::Short, Plan::ByValues).await?;
+        changes_of_parts(&rows, parts)
+    }
+}
+
+fn changes_of_parts(rows: &[Row], parts: usize) -> Result<Vec<u64>, DbErr> {
+    let changes = (0..parts).map(|part| match rows.first() {
+        Some(row) => row.get::<i64>(part).map(i64::unsigned_abs),
+        None => Ok(0),
+    });
+    changes.collect()
 }
 
 /// A connection of SeaORM that statements run on: a [`Pool`], a [`PooledConnection`], or a

@@ -137,6 +137,23 @@ impl PooledConnection {
         }
     }
 
+    /// Renews the plans of prepared statements if enough rows have been written since they were made.
+    async fn renew_plans(&self) -> Result<(), DbErr> {
+        let renewed = match &self.connection {
+            #[cfg(feature = "sqlite")]
+            Inner::Sqlite(_) => Ok(()),
+            #[cfg(feature = "postgres")]
+            Inner::Postgres(connection) => match self.has_prepared_statements {
+                true => {
+                    let connection = &mut **connection.lock().await;
+                    self.plan_age.renew_plans(connection).await
+                }
+                false => Ok(()),
+            },
+        };
+        self.note_failure(renewed.map_err(|err| DbErr::Exec(runtime_error(err))))
+    }
+
     fn note_failure<T>(&self, result: Result<T, DbErr>) -> Result<T, DbErr> {
         if result.is_err() {
             self.has_failed.store(true, Ordering::Relaxed);
@@ -197,6 +214,19 @@ impl Executor for PooledConnection {
     async fn changes(&self, statement: Statement) -> Result<u64, DbErr> {
         let result = self.execute_raw(statement).await?;
         Ok(result.rows_affected())
+    }
+
+    async fn changes_of_parts(
+        &self,
+        statement: Statement,
+        parts: usize,
+    ) -> Result<Vec<u64>, DbErr> {
+        self.renew_plans().await?;
+        let rows = self.rows(statement, Cost::Short, Plan::ByValues).await?;
+        let changes = super::changes_of_parts(&rows, parts)?;
+        #[cfg(feature = "postgres")]
+        self.plan_age.add_written(changes.iter().sum());
+        Ok(changes)
     }
 }
 

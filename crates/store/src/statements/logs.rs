@@ -167,9 +167,6 @@ pub(crate) async fn confirm_many(
     db: &Session<'_, impl Executor>,
     rows: &[&Model],
 ) -> Result<Vec<Result<()>>> {
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
     let keys: Vec<_> = rows.iter().map(|row| (&row.run_id, row.sequence)).collect();
     let keys = Query::select()
         .expr(backend::field(db.backend(), 0))

@@ -42,9 +42,6 @@ pub(crate) async fn confirmed_runs(
     run_ids: impl Iterator<Item = &String>,
 ) -> Result<HashMap<String, Model>> {
     let run_ids: Vec<_> = run_ids.collect();
-    if run_ids.is_empty() {
-        return Ok(HashMap::new());
-    }
     let mut query = db.with_lock_timeout(db.select_runs());
     query
         .and_where(
