@@ -210,7 +210,7 @@ cases_of_the_store! {
             match number % 5 {
                 0 => store.start_run(&run(run_of_kind, &SECONDS)).await,
                 1 => store.append_log(&event(&id, 1)).await,
-                2 if run_of_kind % 2 == 0 => store.finish_run(&id, &stats()).await,
+                2 if run_of_kind.is_multiple_of(2) => store.finish_run(&id, &stats()).await,
                 2 => store.start_run(&running(&format!("new-{number}"))).await,
                 3 => store.append_log(&event(&id, 2)).await,
                 _ => store.append_log(&event(&id, 3)).await,

@@ -153,23 +153,33 @@ impl ToSql for Bound<'_> {
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::DbBackend;
+    use sea_orm::sea_query::Query;
+    use sea_orm::{DbBackend, Order};
 
     use super::*;
+    use crate::Executable;
 
     #[test]
     fn only_a_query_with_a_fixed_plan_stays_prepared() {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch("CREATE TABLE t (x)").unwrap();
+        connection
+            .execute_batch("CREATE TABLE a (x); CREATE TABLE b (x)")
+            .unwrap();
         let mut statements = Statements::new(connection);
-        for (plan, expected) in [(Plan::Fixed, 0), (Plan::ByValues, 3)] {
-            let sql = format!("SELECT x FROM t ORDER BY x LIMIT ? -- {plan:?}");
-            for limit in [1_u64, 2, 3] {
-                let values = [limit.into()];
-                let query = Statement::from_sql_and_values(DbBackend::Sqlite, &sql, values);
-                statements.fetch(&query, plan).unwrap();
+        for (table, plan, expected) in [("a", Plan::Fixed, 0), ("b", Plan::ByValues, 3)] {
+            let query = |limit: u64| {
+                let mut query = Query::select();
+                query
+                    .column("x")
+                    .from(table)
+                    .order_by("x", Order::Asc)
+                    .limit(limit);
+                query.statement(DbBackend::Sqlite)
+            };
+            for limit in [1, 2, 3] {
+                statements.fetch(&query(limit), plan).unwrap();
             }
-            let prepared = statements.connection.prepare_cached(&sql).unwrap();
+            let prepared = statements.connection.prepare_cached(&query(1).sql).unwrap();
             let times = prepared.get_status(StatementStatus::RePrepare);
             assert_eq!(times, expected, "{plan:?}");
         }
