@@ -112,8 +112,8 @@ impl Write {
 }
 
 /// Writes calls to distinct rows with a single statement, which is committed on its own. Returns the
-/// result of each call, or `None` if it is unknown. On SQLite
-/// all of them are of one kind; on PostgreSQL only those about the same run must be.
+/// result of each call, or `None` if it is unknown. On SQLite all calls are of one kind; on
+/// PostgreSQL only those about the same run must be.
 ///
 /// A caller without a result must write its call in a separate statement, which is safe even if the
 /// call was already written. This keeps the shared connection free: the separate statement may have
