@@ -9,12 +9,8 @@ use super::counts;
 use super::ledger::{Entries, Ledger};
 use super::script::{EVENTS, Write};
 use super::sql_client::{History, client, count};
-use super::writer::{Plan, Writer, summary};
+use super::writer::{ACQUIRE_TIMEOUT, Plan, Writer, summary};
 use crate::fixture::*;
-
-/// Long enough for a busy machine: these cases are about locks, not about the wait for a
-/// connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Returns how many runs each task writes.
 fn runs_per_task() -> u64 {

@@ -9,7 +9,7 @@ use super::counts;
 use super::ledger::{Entries, Entry};
 use super::script::Write;
 use super::sql_client::{History, assert_no_orphans, is_running, run_sql, settle};
-use super::writer::Plan;
+use super::writer::{ACQUIRE_TIMEOUT, Plan};
 use crate::fixture::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -21,10 +21,6 @@ const TASKS: u64 = 25;
 /// Each task writes one run in this time.
 const PACE: Duration =
     Duration::from_millis(1_000 * TASKS * Write::ALL.len() as u64 / WRITES_PER_SECOND);
-
-/// How long a call waits for a connection. In the course of hours, other programs may keep the disk
-/// busy for longer than the usual 5 seconds.
-const ACQUIRE_TIMEOUT: Duration = MINUTE;
 
 const MAX_MEMORY_KIB: u64 = 100 << 10;
 

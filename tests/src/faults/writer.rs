@@ -15,6 +15,12 @@ use super::ledger::{Entry, Ledger};
 use super::script::{Script, Write};
 use crate::fixture::*;
 
+/// How long a call waits for a connection where many tasks start at once.
+///
+/// In a debug build, authentication at PostgreSQL costs a quarter of a second of one core for each
+/// connection. On a busy machine, eight connections then take longer than the default timeout.
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// A task that writes runs. It records each error, and retries.
 pub(super) struct Writer<'a> {
     pub(super) store: &'a AuditStore,
