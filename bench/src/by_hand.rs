@@ -2,17 +2,22 @@
 //! `synchronous=FULL`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use chrono::{DateTime, Utc};
-use runtrail_audit::{RunStats, RunStatus, SkillRun, SkillRunLog};
+use runtrail_audit::{RunStats, RunStatus, SkillRun, SkillRunLog, Usage};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 use serde_json::Value;
 
 pub(crate) const RUN_COLUMNS: &str = "id, skill_id, caller_id, channel_id, parent_run_id, \
      started_at, finished_at, status, tool_calls, runtime_seconds, total_input_tokens, \
      total_output_tokens, total_thinking_tokens, inputs, output, error";
-pub(crate) const EVENT_COLUMNS: &str = "run_id, sequence, created_at, event_type, payload";
+/// The columns of an event without a usage.
+pub(crate) const WRITTEN_EVENT_COLUMNS: &str = "run_id, sequence, created_at, event_type, payload";
+const EVENT_COLUMNS: &str = "run_id, sequence, created_at, event_type, payload, \
+     duration_micros, provider, model, input_tokens, cache_read_tokens, cache_write_tokens, \
+     output_tokens, thinking_tokens, cost_micros";
 pub(crate) const INSERT_RUN: &str = "INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, \
      parent_run_id, started_at, finished_at, status, tool_calls, runtime_seconds, \
      total_input_tokens, total_output_tokens, total_thinking_tokens, inputs, output, error) \
@@ -148,6 +153,21 @@ pub(crate) fn events(db: &Connection, run_id: &str) -> Result<Vec<SkillRunLog>> 
             serde_json::from_str(&payload).unwrap_or_default(),
         );
         event.created_at = Some(time(row.get(2)?));
+        let number = |place| -> rusqlite::Result<_> {
+            let number: Option<i64> = row.get(place)?;
+            Ok(number.map(i64::unsigned_abs))
+        };
+        event.duration = number(5)?.map(Duration::from_micros);
+        let mut usage = Usage::new();
+        usage.provider = row.get(6)?;
+        usage.model = row.get(7)?;
+        usage.input_tokens = number(8)?;
+        usage.cache_read_tokens = number(9)?;
+        usage.cache_write_tokens = number(10)?;
+        usage.output_tokens = number(11)?;
+        usage.thinking_tokens = number(12)?;
+        usage.cost_micros = number(13)?;
+        event.usage = Some(usage).filter(|usage| !usage.is_empty());
         Ok(event)
     })?;
     Ok(events.collect::<rusqlite::Result<_>>()?)

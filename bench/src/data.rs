@@ -233,7 +233,7 @@ pub(crate) async fn fill_postgres(url: &str, history: History, payloads: &[Value
     copy(
         &client,
         "skill_run_logs",
-        crate::by_hand::EVENT_COLUMNS,
+        crate::by_hand::WRITTEN_EVENT_COLUMNS,
         history.runs,
         |number, lines| {
             let id = history.id(number);

@@ -135,14 +135,14 @@ impl Recorder for Orm {
     }
 
     async fn append(&self, _: usize, event: &SkillRunLog) -> Result<()> {
-        let row = skill_run_log::Model {
-            run_id: event.run_id.clone(),
-            sequence: event.sequence as i64,
-            created_at: event.created_at.unwrap_or_default().timestamp_micros(),
-            event_type: event.event_type.clone(),
-            payload: serde_json::to_string(&event.payload)?,
+        let row = skill_run_log::ActiveModel {
+            run_id: Set(event.run_id.clone()),
+            sequence: Set(event.sequence as i64),
+            created_at: Set(event.created_at.unwrap_or_default().timestamp_micros()),
+            event_type: Set(event.event_type.clone()),
+            payload: Set(serde_json::to_string(&event.payload)?),
+            ..Default::default()
         };
-        let row = row.into_active_model();
         match self.style {
             Style::Straightforward => drop(row.insert(&self.db).await?),
             Style::Tuned => {

@@ -3,10 +3,11 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use runtrail_audit::{BulkStorage, RunFilter, Storage};
+use futures_util::future::try_join_all;
+use runtrail_audit::{BulkStorage, RunFilter, SkillRun, Storage, Usage};
 use runtrail_store::AuditStore;
 use tokio::runtime::Handle;
 
@@ -20,7 +21,9 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
     if setup.may_be_selected("SQLite, mixed writes") || setup.may_be_selected("SQLite, append") {
         comparisons.extend(sqlite(setup).await?);
     }
-    if setup.may_be_selected("PostgreSQL, mixed writes") {
+    if setup.may_be_selected("PostgreSQL, mixed writes")
+        || setup.may_be_selected("PostgreSQL, append")
+    {
         comparisons.extend(postgres(setup).await?);
     }
     Ok(comparisons)
@@ -82,6 +85,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     if setup.is_selected(name) {
         comparisons.extend(step(name, append_logs(setup, &store, name)).await?);
     }
+    comparisons.extend(usages(setup, &store, "SQLite").await?);
     let name = "SQLite, appends while 2 callers count";
     if setup.is_selected(name) {
         comparisons.extend(step(name, appends_during_counts(setup, &store, name)).await?);
@@ -157,6 +161,56 @@ async fn append_logs(setup: &Setup, store: &AuditStore, name: &str) -> Result<Co
         vec![Baseline::new("rusqlite, one transaction", 0.85, by_hand)],
     )
     .await
+}
+
+/// Appends events that have a usage, compared with events that have none.
+async fn usages(setup: &Setup, store: &AuditStore, database: &str) -> Result<Comparisons> {
+    const EVENTS: usize = 2_000;
+
+    let mut comparisons = Vec::new();
+    for callers in [1, 32] {
+        let name = format!("{database}, append_log with a usage, {callers} callers");
+        if !setup.is_selected(&name) {
+            continue;
+        }
+        let append = async |run_id: &str, number, has_usage| {
+            let mut event = data::event(run_id, number, &setup.payloads);
+            if has_usage {
+                event = event.duration(Duration::from_millis(840)).usage(
+                    Usage::new()
+                        .provider("anthropic")
+                        .model("claude-sonnet-4-5")
+                        .input_tokens(12_400)
+                        .cache_read_tokens(11_000)
+                        .cache_write_tokens(900)
+                        .output_tokens(310)
+                        .thinking_tokens(120)
+                        .cost_micros(9_120),
+                );
+            }
+            store.append_log(&event).await
+        };
+        let appends = async |has_usage| {
+            let runs: Vec<_> = (0..callers).map(|_| data::new_run()).collect();
+            try_join_all(runs.iter().map(|run| store.start_run(run))).await?;
+            let begun = Instant::now();
+            let each = |run: &SkillRun| {
+                let id = run.id.clone();
+                async move {
+                    for number in 0..EVENTS / callers {
+                        append(&id, number, has_usage).await?;
+                    }
+                    anyhow::Ok(())
+                }
+            };
+            try_join_all(runs.iter().map(each)).await?;
+            anyhow::Ok(EVENTS as f64 / begun.elapsed().as_secs_f64())
+        };
+        let baseline = Baseline::new("the same without", 0.9, turn(|| appends(false)));
+        let measured = compare(setup.rounds, &name, turn(|| appends(true)), vec![baseline]);
+        comparisons.extend(step(&name, measured).await?);
+    }
+    Ok(comparisons)
 }
 
 /// The number of events that are appended while other callers count runs.
@@ -272,6 +326,7 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
         let measured = compare(setup.rounds, &name, of(&ours), baselines);
         comparisons.extend(step(&name, measured).await?);
     }
+    comparisons.extend(usages(setup, &store, "PostgreSQL").await?);
     store.close().await?;
     Ok(comparisons)
 }

@@ -22,6 +22,26 @@ pub struct Model {
     /// What happened: the text of a JSON value.
     #[sea_orm(column_type = "Text")]
     pub payload: String,
+    /// How long the call of a model or a tool took, in microseconds.
+    pub duration_micros: Option<i64>,
+    /// Who ran the model.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub provider: Option<String>,
+    /// The model that answered.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub model: Option<String>,
+    /// All input tokens.
+    pub input_tokens: Option<i64>,
+    /// The input tokens that were read from a cache.
+    pub cache_read_tokens: Option<i64>,
+    /// The input tokens that were written to a cache.
+    pub cache_write_tokens: Option<i64>,
+    /// All output tokens.
+    pub output_tokens: Option<i64>,
+    /// The output tokens that were spent on reasoning.
+    pub thinking_tokens: Option<i64>,
+    /// The reported cost in millionths of a US dollar.
+    pub cost_micros: Option<i64>,
     /// Its run.
     #[sea_orm(belongs_to, from = "run_id", to = "id", on_delete = "Cascade")]
     pub run: BelongsTo<super::skill_run::Entity>,

@@ -36,6 +36,7 @@ mod later_version;
 mod m20261124_000001_create_skill_runs;
 mod m20261124_000002_create_skill_run_logs;
 mod m20261127_000003_index_dry_runs;
+mod m20261128_000004_add_usage;
 mod schema_migration;
 mod shape;
 
@@ -76,13 +77,15 @@ const MIGRATIONS: &[SchemaMigration] = &[
     m20261124_000001_create_skill_runs::MIGRATION,
     m20261124_000002_create_skill_run_logs::MIGRATION,
     m20261127_000003_index_dry_runs::MIGRATION,
+    m20261128_000004_add_usage::MIGRATION,
 ];
 
 /// The same migrations, and some of a fictitious later version.
-const LATER_MIGRATIONS: [SchemaMigration; 6] = [
+const LATER_MIGRATIONS: [SchemaMigration; 7] = [
     MIGRATIONS[0],
     MIGRATIONS[1],
     MIGRATIONS[2],
+    MIGRATIONS[3],
     later_version::ADD_COLUMN,
     later_version::ADD_INDEX,
     later_version::FILL_COLUMN,

@@ -55,7 +55,7 @@ const SHAPES: [Shape; 2] = [
     Shape {
         table: "skill_run_logs",
         primary_key: &["run_id", "sequence"],
-        identifiers: &["run_id", "event_type"],
+        identifiers: &["run_id", "event_type", "provider", "model"],
         indexes: &[],
         parent: Some(Parent {
             column: "run_id",

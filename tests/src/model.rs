@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use runtrail_audit::{
     Clock, ErrorKind, ListOrder, Page, PageRequest, PagedStorage, RunFilter, RunQuery, RunStats,
-    RunStatus, SkillRun, SkillRunLog, Storage,
+    RunStatus, SkillRun, SkillRunLog, Storage, Usage,
 };
 use runtrail_store::AuditStore;
 use serde_json::json;
@@ -72,9 +72,13 @@ fn call() -> impl Strategy<Value = Call> {
         0..3_u64,
         prop::sample::select(vec!["x", "y"]),
         0..2_u64,
+        prop::option::of(0..2_u64),
     )
-        .prop_map(|(run, sequence, event_type, payload)| {
-            SkillRunLog::new(run, sequence, event_type, json!(payload))
+        .prop_map(|(run, sequence, event_type, payload, tokens)| {
+            with(
+                SkillRunLog::new(run, sequence, event_type, json!(payload)),
+                |event| event.usage = tokens.map(|tokens| Usage::new().input_tokens(tokens)),
+            )
         });
     prop_oneof![
         5 => run().prop_map(Call::Start),
@@ -148,7 +152,7 @@ impl Model {
             .events
             .entry((event.run_id.clone(), event.sequence))
             .or_insert(new);
-        let is_same = stored.event_type == event.event_type && stored.payload == event.payload;
+        let is_same = *stored == with(event.clone(), |event| event.created_at = stored.created_at);
         if is_same {
             Ok(())
         } else {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::StreamExt;
 use runtrail_audit::{
     BulkStorage, ListOrder, LogFilter, Page, PageRequest, PagedStorage, Retention, RunFilter,
-    RunLookup, RunQuery, RunTree, Storage,
+    RunLookup, RunQuery, RunTree, Storage, Usage,
 };
 use runtrail_store::AuditStore;
 use sea_orm::sea_query::{PostgresQueryBuilder, QueryBuilder};
@@ -46,11 +46,13 @@ async fn statements_by_method(
         )*};
     }
     let filter = RunFilter::new;
+    let usage = || Usage::new().model("m");
     see! {
         "start_run": store.start_run(&finished_at("r", 1)),
         "start_run, repeated": store.start_run(&finished_at("r", 1)),
         "append_log": store.append_log(&event("r", 0)),
         "append_log, repeated": store.append_log(&event("r", 0)),
+        "append_log with a usage": store.append_log(&event("r", 1).usage(usage())),
         "finish_run, repeated": store.finish_run("r", &stats()),
         "get_run": store.get_run("r"),
         "list_logs_by_run": store.list_logs_by_run("r"),
@@ -75,6 +77,8 @@ async fn statements_by_method(
         "list_finished_runs_before": store.list_finished_runs_before(at(5), Some(5)),
         "last_run_by_skills": store.last_run_by_skills(&["s".into()], false),
         "append_logs": store.append_logs(&[event("r", 7), event("r", 8)]),
+        "append_logs with a usage":
+            store.append_logs(&[event("r", 9), event("r", 10).usage(usage())]),
         "append_logs, repeated": store.append_logs(&[event("r", 7), event("r", 8)]),
         "list_children": store.list_children("r"),
         "list_subtree": store.list_subtree("r"),

@@ -4,8 +4,8 @@
 //! [`Storage`] is the contract of every implementation; `runtrail-store` implements it on SQLite
 //! and PostgreSQL. This crate needs no async runtime.
 //!
-//! Reading order: [`SkillRun`], [`RunStats`] and [`SkillRunLog`] are the records, [`RunFilter`] and
-//! [`Page`] select some of them, [`Storage`] defines the operations, and [`Error`] their failures.
+//! Reading order: [`SkillRun`], [`RunStats`], [`SkillRunLog`] and its [`Usage`] are the records,
+//! [`RunFilter`] and [`Page`] select some of them, [`Storage`] defines the operations, and [`Error`] their failures.
 //! [`BulkStorage`], [`PagedStorage`], [`RunTree`], [`RunCreation`], [`RunLookup`] and [`Retention`]
 //! add further operations, and [`History`] combines all of these traits.
 //! Implementers also use [`rules`], the checks that make all implementations reject the same input.
@@ -15,6 +15,7 @@ mod run_log;
 mod run_stats;
 mod run_status;
 mod run_summary;
+mod usage;
 
 mod cursor;
 mod list_order;
@@ -38,6 +39,7 @@ mod clock;
 mod error;
 mod ids;
 mod limits;
+pub mod micros;
 pub mod rfc3339;
 pub mod rules;
 
@@ -64,3 +66,4 @@ pub use run_status::RunStatus;
 pub use run_summary::RunSummary;
 pub use run_tree::RunTree;
 pub use storage::Storage;
+pub use usage::Usage;

@@ -4,12 +4,13 @@
 //! errors.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{Error, Limits, Result, RunStatus};
+use crate::{Error, Limits, Result, RunStatus, Usage};
 
 /// The maximum length of an identifier in bytes. PostgreSQL can't index texts that are much longer.
 pub const MAX_IDENTIFIER_BYTES: usize = 255;
@@ -129,6 +130,71 @@ pub fn seconds(field: &'static str, value: f64) -> Result<f64> {
     }
     // PostgreSQL stores the sign of a zero, SQLite doesn't.
     Ok(value + 0.0)
+}
+
+/// Converts a duration to microseconds, as databases store it; truncates smaller fractions.
+///
+/// # Errors
+///
+/// [`Error::InvalidInput`] above [`i64::MAX`] microseconds.
+pub fn duration(field: &'static str, value: Duration) -> Result<i64> {
+    i64::try_from(value.as_micros()).map_err(|_| {
+        let reason = format!("is {value:?}, more than {} microseconds", i64::MAX);
+        Error::invalid(field, reason)
+    })
+}
+
+/// Checks the parts of a usage.
+///
+/// # Errors
+///
+/// [`Error::InvalidInput`] if a name is empty or not a valid [`identifier`], if a number is not a
+/// valid [`count`], or if the parts of the input or output tokens exceed their whole, or are given
+/// without it.
+pub fn usage(usage: &Usage) -> Result<()> {
+    let names = [("provider", &usage.provider), ("model", &usage.model)];
+    for (field, name) in names {
+        let Some(name) = name else { continue };
+        if name.is_empty() {
+            return Err(Error::invalid(field, "is empty"));
+        }
+        identifier(field, name)?;
+    }
+    let input = ("input_tokens", usage.input_tokens);
+    let output = ("output_tokens", usage.output_tokens);
+    let cache_read = ("cache_read_tokens", usage.cache_read_tokens);
+    let cache_write = ("cache_write_tokens", usage.cache_write_tokens);
+    let thinking = ("thinking_tokens", usage.thinking_tokens);
+    let cost = ("cost_micros", usage.cost_micros);
+    for (field, number) in [input, cache_read, cache_write, output, thinking, cost] {
+        number.map(|number| count(field, number)).transpose()?;
+    }
+    check_parts(input, &[cache_read, cache_write])?;
+    check_parts(output, &[thinking])
+}
+
+/// Checks that the numbers of tokens in `parts` are at most the number that includes them.
+fn check_parts(
+    (whole_field, whole): (&'static str, Option<u64>),
+    parts: &[(&'static str, Option<u64>)],
+) -> Result<()> {
+    let mut left = whole;
+    for (field, part) in parts {
+        let Some(part) = part else { continue };
+        let Some(whole) = whole else {
+            let reason = format!("is given without {whole_field}, which includes it");
+            return Err(Error::invalid(field, reason));
+        };
+        left = left.and_then(|left| left.checked_sub(*part));
+        if left.is_none() {
+            let reason = match parts {
+                [_] => format!("is {part}, more than {whole_field} ({whole}), which includes it"),
+                _ => format!("is {part}: together, the parts exceed {whole_field} ({whole})"),
+            };
+            return Err(Error::invalid(field, reason));
+        }
+    }
+    Ok(())
 }
 
 /// Returns the microseconds since the Unix epoch, as databases store them; truncates smaller

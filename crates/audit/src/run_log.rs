@@ -1,17 +1,26 @@
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::rfc3339;
+use crate::{Usage, micros, rfc3339};
 
 /// One event of a run.
 ///
 /// ```
-/// use runtrail_audit::SkillRunLog;
+/// use std::time::Duration;
+///
+/// use runtrail_audit::{SkillRunLog, Usage};
 /// use serde_json::json;
 ///
 /// let event = SkillRunLog::new("run-1", 0, "tool_call", json!({"tool": "search"}));
 /// assert_eq!(event.created_at, None);
+///
+/// let usage = Usage::new().model("claude-sonnet-4-5").input_tokens(1_200).output_tokens(80);
+/// let event = SkillRunLog::new("run-1", 1, "model_call", json!({"text": "…"}))
+///     .duration(Duration::from_millis(840))
+///     .usage(usage);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -31,6 +40,18 @@ pub struct SkillRunLog {
     /// Events read from a store always have a time.
     #[serde(serialize_with = "rfc3339::serialize_option")]
     pub created_at: Option<DateTime<Utc>>,
+    /// How long the call of a model or a tool took, in whole microseconds; in JSON
+    /// `duration_micros`.
+    #[serde(
+        rename = "duration_micros",
+        with = "micros",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub duration: Option<Duration>,
+    /// What the call of a model or a tool has used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 impl SkillRunLog {
@@ -47,6 +68,8 @@ impl SkillRunLog {
             event_type: event_type.into(),
             payload,
             created_at: None,
+            duration: None,
+            usage: None,
         }
     }
 
@@ -54,6 +77,20 @@ impl SkillRunLog {
     #[must_use]
     pub fn created_at(mut self, time: DateTime<Utc>) -> Self {
         self.created_at = Some(time);
+        self
+    }
+
+    /// Sets how long the call took.
+    #[must_use]
+    pub fn duration(mut self, duration: Duration) -> Self {
+        self.duration = Some(duration);
+        self
+    }
+
+    /// Sets what the call has used.
+    #[must_use]
+    pub fn usage(mut self, usage: Usage) -> Self {
+        self.usage = Some(usage);
         self
     }
 }

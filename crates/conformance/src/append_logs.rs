@@ -1,6 +1,9 @@
 //! Appending many events.
 
-use runtrail_audit::{Clock, ErrorKind, SkillRunLog};
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use runtrail_audit::{Clock, ErrorKind, ListOrder, LogFilter, SkillRunLog, Usage};
 use serde_json::json;
 
 use crate::support::*;
@@ -29,6 +32,40 @@ cases! {
             .unwrap();
         assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), events);
         assert_eq!(cx.store.list_logs_by_run("other").await.unwrap(), others);
+    }
+
+    async fn events_with_and_without_a_usage_are_read_back_as_written(cx) {
+        cx.store.start_run(&running("r")).await.unwrap();
+        let with_usage = |mut event: SkillRunLog| {
+            let sequence = event.sequence;
+            if sequence % 3 == 0 {
+                event = event.duration(Duration::from_micros(sequence));
+            }
+            if sequence % 2 == 0 {
+                let usage = Usage::new().model("model \"m\"").input_tokens(sequence);
+                event = event.usage(usage);
+            }
+            event
+        };
+        let events: Vec<_> = numbered("r", 0..250).into_iter().map(with_usage).collect();
+        cx.store.append_logs(&events).await.unwrap();
+        cx.store.append_logs(&events).await.unwrap();
+        assert_eq!(cx.store.list_logs_by_run("r").await.unwrap(), events);
+
+        let without_usage = numbered("r", 0..250);
+        assert_kind(
+            cx.store.append_logs(&without_usage).await,
+            ErrorKind::Conflict,
+        );
+        let invalid = event("r", 1_001).usage(Usage::new().model(""));
+        assert_invalid(
+            cx.store.append_logs(&[event("r", 1_000), invalid]).await,
+            "model",
+        );
+        let after = LogFilter::new().after(200);
+        let streamed = cx.store.stream_logs("r", &after, ListOrder::OldestFirst);
+        let streamed: Vec<_> = streamed.try_collect().await.unwrap();
+        assert_eq!(streamed, events[201..]);
     }
 
     async fn appending_no_events_is_ok(cx) {

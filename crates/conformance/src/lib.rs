@@ -72,6 +72,7 @@ pub mod purge;
 pub mod start_run;
 pub mod texts;
 pub mod times;
+pub mod usage;
 
 // The other traits of a history.
 pub mod append_logs;

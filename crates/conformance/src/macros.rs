@@ -43,6 +43,7 @@ macro_rules! storage_cases {
         $crate::numbers_cases!($callback);
         $crate::texts_cases!($callback);
         $crate::times_cases!($callback);
+        $crate::usage_cases!($callback);
     };
 }
 

@@ -192,6 +192,8 @@ impl CopiedRow for skill_run_log::Model {
     fn check(&self) -> Result<()> {
         rules::run_id("run_id", &self.run_id)?;
         rules::identifier("event_type", &self.event_type)?;
+        rules::identifier("provider", self.provider.as_deref().unwrap_or_default())?;
+        rules::identifier("model", self.model.as_deref().unwrap_or_default())?;
         Ok(())
     }
 

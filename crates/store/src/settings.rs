@@ -25,6 +25,7 @@ pub(crate) struct Tables {
     pub(crate) schema: Option<SchemaName>,
     pub(crate) start: Shape,
     pub(crate) append: Shape,
+    pub(crate) append_with_usage: Shape,
     pub(crate) finish: Shape,
     pub(crate) get: Shape,
     pub(crate) chain: Shape,

@@ -2,8 +2,10 @@
 //!
 //! After an intended change: `RUNTRAIL_UPDATE_GOLDEN=1 cargo xtask test screens`.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
-use runtrail_audit::{BulkStorage, RunStatus, SkillRun, SkillRunLog, Storage, rfc3339};
+use runtrail_audit::{BulkStorage, RunStatus, SkillRun, SkillRunLog, Storage, Usage, rfc3339};
 use serde_json::json;
 
 use crate::fixture::*;
@@ -106,7 +108,25 @@ impl Morning {
             SkillRunLog::new(TOP, sequence as u64, event_type, payload)
                 .created_at(at(sequence as i64))
         };
-        let events: Vec<_> = events.into_iter().enumerate().map(event).collect();
+        let mut events: Vec<_> = events.into_iter().enumerate().map(event).collect();
+        let usage = Usage::new()
+            .provider("anthropic")
+            .model("claude-sonnet-4-5")
+            .input_tokens(12_400)
+            .cache_read_tokens(11_000)
+            .output_tokens(310)
+            .cost_micros(9_120);
+        events.push(
+            SkillRunLog::new(
+                TOP,
+                4,
+                "model_call",
+                json!({"text": "Day 1: Museu do Azulejo"}),
+            )
+            .created_at(at(4))
+            .duration(Duration::from_millis(2_340))
+            .usage(usage),
+        );
         cli.store.append_logs(&events).await.unwrap();
         Self { now }
     }

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use chrono::DateTime;
-use runtrail_audit::{BulkStorage, RunFilter, RunStats, RunStatus, SkillRunLog, Storage};
+use runtrail_audit::{BulkStorage, RunFilter, RunStats, RunStatus, SkillRunLog, Storage, Usage};
 use runtrail_store::AuditStore;
 use serde_json::{Value, json};
 
@@ -47,6 +48,15 @@ async fn awkward_history(store: &AuditStore) {
         json!({"deep": [[[{"er": [1.5e300, "\u{0}"]}]]]}),
         json!("x".repeat(300_000)),
     ];
+    let usage = Usage::new()
+        .provider("p \"q\"")
+        .model("m\u{1F600}")
+        .input_tokens(i64::MAX as u64)
+        .cache_read_tokens(1)
+        .cache_write_tokens(2)
+        .output_tokens(3)
+        .thinking_tokens(3)
+        .cost_micros(0);
     for (id, events) in [("awkward", 700), ("still running", 3)] {
         let event = |number: u64| {
             with(SkillRunLog::new(id, number * 7, "", Value::Null), |event| {
@@ -61,6 +71,10 @@ async fn awkward_history(store: &AuditStore) {
                     json!({"number": number})
                 };
                 event.created_at = Some(micros(1_700_000_000_000_000 + number as i64 * 333));
+                if number.is_multiple_of(3) {
+                    event.duration = Some(Duration::from_micros(number));
+                    event.usage = Some(usage.clone());
+                }
             })
         };
         store
@@ -217,6 +231,11 @@ on_each_backend! {
                 drop(run.as_object_mut().unwrap().remove("events"))
             }),
             "   ".into(),
+            line("usage", &|run| {
+                run["events"][0]["usage"] = json!({"input_tokens": 1, "cache_read_tokens": 2})
+            }),
+            line("usage", &|run| run["events"][1]["usage"] = json!({"tokens": 1})),
+            line("usage", &|run| run["events"][1]["duration_micros"] = json!(u64::MAX)),
             good("last"),
         ];
         fs::write(cli.path("lines.jsonl"), lines.join("\n")).unwrap();
@@ -247,8 +266,14 @@ on_each_backend! {
                 "event 1 of run \"contradicted\" is already stored",
             ),
             ("line 15: ", "trailing characters"),
+            (
+                "line 18: ",
+                "cache_read_tokens is 2: together, the parts exceed input_tokens (1)",
+            ),
+            ("line 19: ", "unknown field `tokens`"),
+            ("line 20: ", "duration_micros is"),
             ("imported 3 runs with 4 events", ""),
-            ("error: 13 lines could not be imported", ""),
+            ("error: 16 lines could not be imported", ""),
         ];
         assert_eq!(lines.len(), expected.len(), "{lines:#?}");
         for (line, (start, part)) in lines.iter().zip(expected) {

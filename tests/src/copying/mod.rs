@@ -1,8 +1,9 @@
 //! Copies of a history between all pairs of backends.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
-use runtrail_audit::{BulkStorage, SkillRunLog, Storage};
+use runtrail_audit::{BulkStorage, SkillRunLog, Storage, Usage};
 use runtrail_copy::{CopySummary, Difference, DifferenceKind, HistoryCopy, Notice, RowKey};
 use runtrail_store::AuditStore;
 use serde_json::json;
@@ -126,7 +127,14 @@ async fn fill(store: &AuditStore) {
                     number as u64,
                 ),
                 |event| {
-                    event.payload = payloads[if number % 500 == 0 { 2 } else { number % 2 }].clone()
+                    event.payload =
+                        payloads[if number % 500 == 0 { 2 } else { number % 2 }].clone();
+                    event.usage = (number % 3 == 0).then(|| {
+                        Usage::new()
+                            .model(format!("model-{}", number % 5))
+                            .input_tokens(number as u64)
+                    });
+                    event.duration = (number % 4 == 0).then_some(Duration::from_millis(3));
                 },
             )
         })

@@ -2,9 +2,12 @@
 //! has to be stored, to the byte.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use fastrand::Rng;
-use runtrail_audit::{BulkStorage, Result, RunStats, RunStatus, SkillRun, SkillRunLog, Storage};
+use runtrail_audit::{
+    BulkStorage, Result, RunStats, RunStatus, SkillRun, SkillRunLog, Storage, Usage,
+};
 use runtrail_store::AuditStore;
 use serde_json::json;
 
@@ -98,8 +101,27 @@ fn run(id: &str) -> SkillRun {
 pub(super) fn event(id: &str, sequence: u64) -> SkillRunLog {
     let mut rng = rng(&(id, sequence));
     let payload = json!({ "text": text(&mut rng, 900), "nul": "\0" });
-    SkillRunLog::new(id, sequence, text(&mut rng, 10), payload)
-        .created_at(at(rng.i64(0..1_000_000)))
+    let event = SkillRunLog::new(id, sequence, text(&mut rng, 10), payload)
+        .created_at(at(rng.i64(0..1_000_000)));
+    match rng.bool() {
+        true => event
+            .duration(Duration::from_micros(rng.u64(..1 << 40)))
+            .usage(usage(&mut rng)),
+        false => event,
+    }
+}
+
+fn usage(rng: &mut Rng) -> Usage {
+    let (cache, thinking) = (rng.u64(..1_000), rng.u64(..1_000));
+    Usage::new()
+        .provider(format!("p{}", text(rng, 10)))
+        .model(format!("m{}", text(rng, 30)))
+        .input_tokens(2 * cache + rng.u64(..1_000))
+        .cache_read_tokens(cache)
+        .cache_write_tokens(cache)
+        .output_tokens(thinking + rng.u64(..1_000))
+        .thinking_tokens(thinking)
+        .cost_micros(rng.u64(..1_000_000))
 }
 
 fn stats(id: &str) -> RunStats {

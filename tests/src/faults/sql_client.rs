@@ -107,7 +107,9 @@ impl History {
             "skill_runs",
         );
         let events = rows(
-            "run_id, sequence, created_at, event_type, payload",
+            "run_id, sequence, created_at, event_type, payload, duration_micros, provider, model, \
+             input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, thinking_tokens, \
+             cost_micros",
             "skill_run_logs",
         );
         Self {
@@ -211,11 +213,21 @@ fn run_row(run: &SkillRun) -> Value {
 }
 
 fn event_row(event: &SkillRunLog) -> Value {
+    let usage = event.usage.clone().unwrap_or_default();
     json!([
         event.run_id,
         event.sequence,
         event.created_at.unwrap().timestamp_micros(),
         event.event_type,
         event.payload.to_string(),
+        event.duration.map(|duration| duration.as_micros() as u64),
+        usage.provider,
+        usage.model,
+        usage.input_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+        usage.output_tokens,
+        usage.thinking_tokens,
+        usage.cost_micros,
     ])
 }

@@ -18,6 +18,8 @@ pub(crate) mod schema_checks;
 
 /// A newer version next to an older one.
 mod rolling;
+/// A database that an earlier schema has filled.
+mod upgrade;
 
 /// The command, and the script that it prints.
 mod command;

@@ -41,6 +41,12 @@ impl Line {
                 return Err(Refusal::Line(reason.to_owned()));
             }
             rules::identifier("event_type", &event.event_type)?;
+            if let Some(duration) = event.duration {
+                rules::duration("duration_micros", duration)?;
+            }
+            if let Some(usage) = &event.usage {
+                rules::usage(usage)?;
+            }
             Ok(())
         };
         let Some(mut fields) = read(&mut text, check)? else {

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use runtrail::Limits;
 use runtrail::rules::MAX_JSON_DEPTH;
+use runtrail::{Limits, Usage};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
@@ -144,6 +145,8 @@ fn length(text: &str) -> usize {
 pub(super) struct MeasuredEvent {
     pub(super) sequence: u64,
     pub(super) event_type: String,
+    pub(super) duration: Option<Duration>,
+    pub(super) usage: Option<Usage>,
 }
 
 impl<'de> serde::Deserialize<'de> for MeasuredEvent {
@@ -162,9 +165,19 @@ impl<'de> Visitor<'de> for EventVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<MeasuredEvent, A::Error> {
-        const FIELDS: &[&str] = &["sequence", "event_type", "payload", "created_at"];
+        const FIELDS: &[&str] = &[
+            "sequence",
+            "event_type",
+            "payload",
+            "created_at",
+            "duration_micros",
+            "usage",
+        ];
+        /// The first of them, which every event has.
+        const REQUIRED: usize = 4;
 
         let (mut sequence, mut event_type) = (None, None);
+        let (mut duration, mut usage) = (None, None);
         let mut keys = HashSet::new();
         while let Some(key) = members.next_key::<String>()? {
             match key.as_str() {
@@ -172,15 +185,21 @@ impl<'de> Visitor<'de> for EventVisitor {
                 "event_type" => event_type = Some(members.next_value()?),
                 "payload" => members.next_value_seed(Measured::new("payload", &mut 0))?,
                 "created_at" => drop(members.next_value::<DateTime<Utc>>()?),
+                "duration_micros" => duration = members.next_value::<Option<u64>>()?,
+                "usage" => usage = members.next_value()?,
                 other => return Err(A::Error::unknown_field(shortened(other), FIELDS)),
             }
             insert_unique(&mut keys, key)?;
         }
-        let missing = FIELDS.iter().find(|field| !keys.contains(**field));
+        let missing = FIELDS[..REQUIRED]
+            .iter()
+            .find(|field| !keys.contains(**field));
         match (missing, sequence, event_type) {
             (None, Some(sequence), Some(event_type)) => Ok(MeasuredEvent {
                 sequence,
                 event_type,
+                duration: duration.map(Duration::from_micros),
+                usage,
             }),
             (missing, ..) => Err(A::Error::missing_field(missing.unwrap_or(&"sequence"))),
         }

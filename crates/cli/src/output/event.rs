@@ -3,9 +3,9 @@ use std::io::{self, Write};
 use anstyle::Style;
 use runtrail::SkillRunLog;
 
-use super::{payload, printable};
+use super::{duration, payload, printable, rough_count};
 
-/// Prints an event on one line: time, type and payload.
+/// Prints an event on one line: time, type, usage if it has one, and payload.
 pub(crate) fn print_event(
     out: &mut impl Write,
     event: &SkillRunLog,
@@ -13,14 +13,39 @@ pub(crate) fn print_event(
 ) -> io::Result<()> {
     let time = event.created_at.unwrap_or_default().format("%H:%M:%S%.3f");
     let dimmed = Style::new().dimmed();
-    let line = format!(
-        "{dimmed}{time}{dimmed:#}  {:<10}  {}",
-        printable(&event.event_type),
-        payload(&event.payload),
+    let mut line = format!(
+        "{dimmed}{time}{dimmed:#}  {:<10}  ",
+        printable(&event.event_type)
     );
+    if let Some(usage) = usage(event) {
+        line += &format!("{dimmed}{usage}{dimmed:#}  ");
+    }
+    line += &payload(&event.payload);
     let line = match width {
         Some(width) => console::truncate_str(&line, width, "…"),
         None => line.into(),
     };
     writeln!(out, "{}", line.trim_end())
+}
+
+/// Formats what a call has used, for example `gpt-5, 1.2k in, 80 out, 840ms, $0.0042`.
+fn usage(event: &SkillRunLog) -> Option<String> {
+    const MICROS: f64 = 1e6;
+
+    let usage = event.usage.as_ref();
+    let model = usage.and_then(|usage| usage.model.as_deref());
+    let tokens = |count: Option<u64>, name| {
+        let count = rough_count(count?);
+        Some(format!("{count} {name}"))
+    };
+    let cost = usage.and_then(|usage| usage.cost_micros);
+    let parts = [
+        model.map(printable),
+        usage.and_then(|usage| tokens(usage.input_tokens, "in")),
+        usage.and_then(|usage| tokens(usage.output_tokens, "out")),
+        event.duration.map(|time| duration(time.as_secs_f64())),
+        cost.map(|cost| format!("${:.4}", cost as f64 / MICROS)),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }

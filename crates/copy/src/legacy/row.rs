@@ -78,6 +78,15 @@ impl<'a> LegacyRow<'a> {
             created_at: self.time(Column::CreatedAt),
             event_type: self.identifier(Column::EventType)?,
             payload: self.json(Column::Payload)?,
+            duration_micros: None,
+            provider: None,
+            model: None,
+            input_tokens: None,
+            cache_read_tokens: None,
+            cache_write_tokens: None,
+            output_tokens: None,
+            thinking_tokens: None,
+            cost_micros: None,
         })
     }
 

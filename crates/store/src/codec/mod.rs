@@ -12,7 +12,7 @@ use sea_orm::IdenStatic;
 use serde_json::Value;
 
 pub(crate) use cursor::{Bookmark, ListId, decode_cursor, encode_cursor};
-pub(crate) use log::{decode_log, encode_log, is_same_event, read_log};
+pub(crate) use log::{LogValue, decode_log, encode_log, is_same_event, read_log, written_columns};
 pub(crate) use outcome::Outcome;
 pub(crate) use run::{
     SUMMARY, decode_run, decode_summary, encode_run, is_same_run, is_same_start, is_whole_number,

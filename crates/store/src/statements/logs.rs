@@ -9,12 +9,12 @@ use runtrail_db::keyset::{self, Part};
 use runtrail_db::{Executor, Plan, Planned, backend};
 use runtrail_entity::skill_run;
 use runtrail_entity::skill_run_log::{COLUMN, Column, Model};
-use sea_orm::Value;
 use sea_orm::sea_query::{
     Expr, ExprTrait, InsertStatement, LockType, OnConflict, Query, SelectStatement,
 };
+use sea_orm::{ColumnTrait, ColumnType, Iterable, Value};
 
-use crate::codec::ListId;
+use crate::codec::{ListId, LogValue};
 use crate::read::chunk::Chunk;
 use crate::read::page::List;
 use crate::settings::Session;
@@ -27,22 +27,22 @@ const KEY: [Column; 2] = [Column::RunId, Column::Sequence];
 const SEQUENCE: [Column; 1] = [Column::Sequence];
 
 pub(crate) async fn append_one(db: &Session<'_, impl Executor>, row: &Model) -> Result<()> {
-    let event = [
-        row.run_id.as_str().into(),
-        row.sequence.into(),
-        row.created_at.into(),
-        row.event_type.as_str().into(),
-        row.payload.as_str().into(),
-    ];
+    let columns = codec::written_columns([row]);
+    let event = columns
+        .iter()
+        .map(|column| LogValue::of(row, *column).into());
     let run_id = Value::from(row.run_id.as_str());
-    let values = event.clone().into_iter().chain([run_id]);
-    let insert = db.shaped(&db.tables.append, values, || {
+    let shape = match columns.len() == Column::iter().len() {
+        true => &db.tables.append_with_usage,
+        false => &db.tables.append,
+    };
+    let insert = db.shaped(shape, event.clone().chain([run_id]), || {
         let event_of_run = Query::select()
-            .exprs(event.map(Expr::val))
+            .exprs(event.map(|value: Value| Expr::val(value)))
             .from(db.runs())
             .and_where(skill_run::COLUMN.id.eq(row.run_id.as_str()))
             .take();
-        insert_unless_stored(db, event_of_run)
+        insert_unless_stored(db, &columns, event_of_run)
     })?;
     if db.execute(&insert).await? > 0 {
         return Ok(());
@@ -136,29 +136,27 @@ pub(crate) fn insert_many(
     db: &Session<'_, impl Executor>,
     rows: &[&Model],
 ) -> Result<InsertStatement> {
-    let values: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            let Model {
-                run_id,
-                sequence,
-                created_at,
-                event_type,
-                payload,
-            } = row;
-            (run_id, sequence, created_at, event_type, payload)
-        })
-        .collect();
+    let columns = codec::written_columns(rows.iter().copied());
+    let values_of = |row| -> Vec<_> {
+        let columns = columns.iter();
+        columns.map(|column| LogValue::of(row, *column)).collect()
+    };
+    let values: Vec<_> = rows.iter().map(|row| values_of(row)).collect();
     let field = |place: i32| backend::field(db.backend(), place);
-    let number = |place| field(place).cast_as("bigint");
+    let fields = columns.iter().zip(0..).map(|(column, place)| {
+        match matches!(column.def().get_column_type(), ColumnType::BigInteger) {
+            true => field(place).cast_as("bigint"),
+            false => field(place),
+        }
+    });
 
     let events_of_runs = Query::select()
-        .exprs([field(0), number(1), number(2), field(3), field(4)])
+        .exprs(fields)
         .from(backend::unfold_rows(db.backend(), &values)?)
         .from(db.runs())
         .and_where(Expr::col((skill_run::Entity, skill_run::Column::Id)).eq(field(0)))
         .take();
-    insert_unless_stored(db, events_of_runs)
+    insert_unless_stored(db, &columns, events_of_runs)
 }
 
 /// Returns the result of each event in a statement of [`insert_many`] that has not inserted all
@@ -197,6 +195,7 @@ pub(crate) async fn confirm_many(
 /// foreign key instead would abort a host's transaction on PostgreSQL.
 fn insert_unless_stored(
     db: &Session<'_, impl Executor>,
+    columns: &[Column],
     mut events_of_runs: SelectStatement,
 ) -> Result<InsertStatement> {
     // With this lock, PostgreSQL waits for a transaction that is deleting the run, and inserts
@@ -206,13 +205,7 @@ fn insert_unless_stored(
     let mut insert = Query::insert();
     insert
         .into_table(db.logs())
-        .columns([
-            Column::RunId,
-            Column::Sequence,
-            Column::CreatedAt,
-            Column::EventType,
-            Column::Payload,
-        ])
+        .columns(columns.iter().copied())
         .on_conflict(OnConflict::columns(KEY).do_nothing().to_owned());
     let insert = insert.select_from(events_of_runs);
     Ok(insert.map_err(error::statement)?.take())

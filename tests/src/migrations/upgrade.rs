@@ -1,0 +1,67 @@
+//! Upgrading a database that an earlier schema has filled.
+
+use std::time::Duration;
+
+use runtrail_audit::{BulkStorage, ErrorKind, Storage, Usage};
+use runtrail_migration::Migrator;
+use runtrail_store::AuditStore;
+
+use crate::fixture::*;
+
+on_each_backend! {
+    async fn a_history_without_usage_is_kept_and_gains_it(database) {
+        const BEFORE_USAGE: u32 = 3;
+
+        let db = database.connection().await;
+        Migrator::new().up(&db, Some(BEFORE_USAGE)).await.unwrap();
+        let columns = "(id, skill_id, caller_id, channel_id, started_at, status, tool_calls, \
+            runtime_seconds, total_input_tokens, total_output_tokens, total_thinking_tokens, \
+            inputs, output, error)";
+        for number in 0..50 {
+            let run = format!(
+                "INSERT INTO skill_runs {columns} VALUES \
+                ('r-{number}', 'skill', 'caller', 'channel', {number}, 'running', 0, 0.5, 0, 0, 0, \
+                '{{}}', '', '')"
+            );
+            execute(&db, &run).await;
+            for sequence in 0..4 {
+                let event = format!(
+                    "INSERT INTO skill_run_logs (run_id, sequence, created_at, event_type, payload) \
+                    VALUES ('r-{number}', {sequence}, {number}, 'message', '{{\"text\": \"hello\"}}')"
+                );
+                execute(&db, &event).await;
+            }
+        }
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        assert_kind(store.get_run("r-0").await, ErrorKind::SchemaOutdated);
+        store.initialize().await.unwrap();
+
+        for number in 0..50 {
+            let id = format!("r-{number}");
+            assert!(store.get_run(&id).await.unwrap().is_running());
+            let events = store.list_logs_by_run(&id).await.unwrap();
+            assert_eq!(events.len(), 4);
+            assert!(events.iter().all(|event| event.usage.is_none() && event.duration.is_none()));
+            // A repetition by an instance that knows usages.
+            store.append_logs(&[event(&id, 0), event(&id, 3)]).await.unwrap();
+            let new = event(&id, 4)
+                .created_at(at(0))
+                .duration(Duration::from_millis(20))
+                .usage(Usage::new().model("m").input_tokens(7));
+            store.append_log(&new).await.unwrap();
+            assert_eq!(store.list_logs_by_run(&id).await.unwrap()[4], new);
+        }
+        assert_eq!(count(&db, "skill_run_logs").await, 250);
+        assert_eq!(count(&db, "skill_run_logs WHERE model IS NOT NULL").await, 50);
+
+        // The way back would delete the usages, so it has to be confirmed.
+        store.close().await.unwrap();
+        let migrator = Migrator::new();
+        let steps = runtrail_migration::migrations().len() as u32 - BEFORE_USAGE;
+        migrator.down(&db, steps).await.unwrap_err();
+        migrator.deleting_rows().down(&db, steps).await.unwrap();
+        assert_eq!(count(&db, "skill_run_logs").await, 250);
+        let store = database.store().await;
+        assert_eq!(store.list_logs_by_run("r-7").await.unwrap().len(), 5);
+    }
+}
