@@ -51,6 +51,9 @@ mod cli;
 /// Copies from one database to another, equal to the byte.
 mod copying;
 
+/// Recording through handles: totals, drops, panics, a store that is away.
+mod recording;
+
 /// 200 real agent runs, written and read back through the public API.
 mod real_runs;
 

@@ -1,0 +1,288 @@
+//! What has been recorded and is not yet written.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use runtrail_audit::{Result, RunStats, SkillRunLog};
+use serde_json::{Value, json};
+use tokio::sync::{Notify, oneshot};
+
+use crate::Unwritten;
+
+/// The numbers of the events of a run: of the next one, and of those that were lost.
+#[derive(Debug, Default)]
+pub(crate) struct Sequence {
+    next: AtomicU64,
+    lost: AtomicU64,
+}
+
+/// The end of a run.
+#[derive(Debug)]
+pub(crate) struct Finish {
+    pub(crate) run_id: String,
+    pub(crate) stats: RunStats,
+    pub(crate) sequence: Arc<Sequence>,
+    /// Gets the result, if a caller waits for it.
+    pub(crate) answer: Option<oneshot::Sender<Result<()>>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct BufferedEvent {
+    pub(crate) event: SkillRunLog,
+    pub(crate) sequence: Arc<Sequence>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+pub(crate) enum Entry {
+    Event(BufferedEvent),
+    Finish(Finish),
+}
+
+/// A bounded queue of events, and the ends of runs, which are always accepted: a run has one.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    max_events: usize,
+    max_bytes: usize,
+    state: Mutex<State>,
+    /// Wakes the task that writes.
+    filled: Notify,
+    /// Wakes the callers that wait until everything is written.
+    emptied: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: VecDeque<Entry>,
+    /// Of all events that aren't written yet, including those that are being written.
+    events: usize,
+    bytes: usize,
+    /// The ends of runs that aren't written yet.
+    finishes: usize,
+    /// The events lost in all runs.
+    lost: u64,
+    is_closed: bool,
+    is_abandoned: bool,
+}
+
+impl Buffer {
+    pub(crate) fn new(max_events: usize, max_bytes: usize) -> Self {
+        Self {
+            max_events,
+            max_bytes,
+            state: Mutex::default(),
+            filled: Notify::new(),
+            emptied: Notify::new(),
+        }
+    }
+
+    /// Numbers an event and queues it. If there is no room for it, it is counted as lost.
+    pub(crate) fn push_event(&self, mut event: SkillRunLog, sequence: &Arc<Sequence>) {
+        let bytes = size(&event.payload);
+        let mut state = self.state();
+        let has_room = |state: &State, events| {
+            state.events + events <= self.max_events
+                && state.bytes.saturating_add(bytes) <= self.max_bytes
+        };
+        let lost = sequence.lost.load(Ordering::Relaxed);
+        if state.is_closed || !has_room(&state, if lost > 0 { 2 } else { 1 }) {
+            return self.lose(&mut state, sequence);
+        }
+        if let Some(report) = sequence.report(&event.run_id) {
+            let report = report.created_at(event.created_at.unwrap_or_default());
+            state.push(report, sequence, 0);
+        }
+        event.sequence = sequence.take();
+        state.push(event, sequence, bytes);
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Queues the end of a run.
+    pub(crate) fn push_finish(&self, finish: Finish) {
+        let mut state = self.state();
+        state.finishes += 1;
+        state.entries.push_back(Entry::Finish(finish));
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Counts an event as lost.
+    fn lose(&self, state: &mut State, sequence: &Sequence) {
+        sequence.lost.fetch_add(1, Ordering::Relaxed);
+        state.lost += 1;
+    }
+
+    /// Counts an event that the store has refused as lost.
+    pub(crate) fn refused(&self, sequence: &Sequence) {
+        self.lose(&mut self.state(), sequence);
+    }
+
+    /// Waits for entries, and takes the first of them. They count as unwritten until the returned
+    /// value is dropped, which puts back those that are still in it.
+    /// Returns `None` once the buffer is empty and [abandoned](Self::abandon).
+    pub(crate) async fn take(
+        self: &Arc<Self>,
+        max_events: usize,
+        max_bytes: usize,
+    ) -> Option<Taken> {
+        loop {
+            let filled = self.filled.notified();
+            if let Some(taken) = self.try_take(max_events, max_bytes) {
+                return Some(taken);
+            }
+            if self.state().is_abandoned {
+                return None;
+            }
+            filled.await;
+        }
+    }
+
+    fn try_take(self: &Arc<Self>, max_events: usize, max_bytes: usize) -> Option<Taken> {
+        let mut state = self.state();
+        if state.entries.is_empty() {
+            return None;
+        }
+        let mut taken = Taken {
+            buffer: Arc::clone(self),
+            events: Vec::new(),
+            finishes: Vec::new(),
+        };
+        let mut bytes = 0;
+        while let Some(entry) = state.entries.pop_front() {
+            match entry {
+                Entry::Finish(finish) => taken.finishes.push(finish),
+                Entry::Event(event) => {
+                    bytes += event.bytes;
+                    let is_full = taken.events.len() == max_events || bytes > max_bytes;
+                    if is_full && !taken.events.is_empty() {
+                        state.entries.push_front(Entry::Event(event));
+                        break;
+                    }
+                    taken.events.push(event);
+                }
+            }
+        }
+        Some(taken)
+    }
+
+    /// Stops accepting events.
+    pub(crate) fn close(&self) {
+        self.state().is_closed = true;
+    }
+
+    /// Ends the task once everything is written: nothing more can be recorded.
+    pub(crate) fn abandon(&self) {
+        self.state().is_abandoned = true;
+        self.filled.notify_one();
+    }
+
+    /// Returns once everything is written.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            let unwritten = self.unwritten();
+            if unwritten.events == 0 && unwritten.runs == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    pub(crate) fn unwritten(&self) -> Unwritten {
+        let state = self.state();
+        Unwritten {
+            events: state.events as u64,
+            runs: state.finishes as u64,
+            lost: state.lost,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn push(&mut self, event: SkillRunLog, sequence: &Arc<Sequence>, bytes: usize) {
+        self.events += 1;
+        self.bytes += bytes;
+        self.entries.push_back(Entry::Event(BufferedEvent {
+            event,
+            sequence: Arc::clone(sequence),
+            bytes,
+        }));
+    }
+}
+
+impl Sequence {
+    fn take(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Returns an event that says how many events were lost since the last one of this kind.
+    pub(crate) fn report(&self, run_id: &str) -> Option<SkillRunLog> {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        (lost > 0)
+            .then(|| SkillRunLog::new(run_id, self.take(), "dropped", json!({ "events": lost })))
+    }
+}
+
+/// Entries that are being written.
+pub(crate) struct Taken {
+    buffer: Arc<Buffer>,
+    pub(crate) events: Vec<BufferedEvent>,
+    pub(crate) finishes: Vec<Finish>,
+}
+
+impl Taken {
+    /// Removes the events, which are written now, or refused.
+    pub(crate) fn events_written(&mut self) {
+        let events = std::mem::take(&mut self.events);
+        let mut state = self.buffer.state();
+        state.events -= events.len();
+        state.bytes -= events.iter().map(|event| event.bytes).sum::<usize>();
+        drop(state);
+        self.buffer.emptied.notify_waiters();
+    }
+
+    /// Removes the ends of runs, and passes on their results.
+    pub(crate) fn ends_written(&mut self, results: Vec<Result<()>>) {
+        let finishes = std::mem::take(&mut self.finishes);
+        self.buffer.state().finishes -= finishes.len();
+        for (finish, result) in finishes.into_iter().zip(results) {
+            if let Some(answer) = finish.answer {
+                // The caller may have given up.
+                let _ = answer.send(result);
+            }
+        }
+        self.buffer.emptied.notify_waiters();
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let finishes = self.finishes.drain(..).map(Entry::Finish);
+        let events = self.events.drain(..).map(Entry::Event);
+        let mut state = self.buffer.state();
+        for entry in events.chain(finishes).rev() {
+            state.entries.push_front(entry);
+        }
+    }
+}
+
+/// Estimates how many bytes a value takes in memory.
+fn size(value: &Value) -> usize {
+    const NODE: usize = size_of::<Value>();
+
+    match value {
+        Value::String(text) => NODE + text.len(),
+        Value::Array(items) => NODE + items.iter().map(size).sum::<usize>(),
+        Value::Object(members) => {
+            let member = |(name, value): (&String, &Value)| name.len() + size(value);
+            NODE + members.iter().map(member).sum::<usize>()
+        }
+        _ => NODE,
+    }
+}

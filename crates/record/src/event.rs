@@ -1,0 +1,77 @@
+use std::time::Duration;
+
+use runtrail_audit::Usage;
+use serde_json::{Map, Value, json};
+
+/// An event to [record](crate::RunHandle::record). Its time is when it is recorded.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use runtrail_audit::Usage;
+/// use runtrail_record::Event;
+/// use serde_json::json;
+///
+/// let usage = Usage::new().model("claude-sonnet-4-5").input_tokens(1_200).output_tokens(80);
+/// let answer = Event::model_call(usage)
+///     .payload(json!({"text": "In short: yes."}))
+///     .duration(Duration::from_millis(840));
+/// let search = Event::tool_call("search", json!({"query": "tides"}));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct Event {
+    pub(crate) event_type: String,
+    pub(crate) payload: Value,
+    pub(crate) duration: Option<Duration>,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) is_tool_call: bool,
+}
+
+impl Event {
+    /// Creates an event of any type; see [`SkillRunLog`](runtrail_audit::SkillRunLog) for the
+    /// limits.
+    pub fn new(event_type: impl Into<String>, payload: Value) -> Self {
+        Self {
+            event_type: event_type.into(),
+            payload,
+            duration: None,
+            usage: None,
+            is_tool_call: false,
+        }
+    }
+
+    /// Creates an event `model_call` with an empty payload. Its tokens are added to those of the
+    /// run.
+    pub fn model_call(usage: Usage) -> Self {
+        Self::new("model_call", Value::Object(Map::new())).usage(usage)
+    }
+
+    /// Creates an event `tool_call` with the payload `{"tool": …, "arguments": …}`, and counts it
+    /// as a tool call of the run.
+    pub fn tool_call(tool: impl Into<String>, arguments: Value) -> Self {
+        let payload = json!({ "tool": tool.into(), "arguments": arguments });
+        Self {
+            is_tool_call: true,
+            ..Self::new("tool_call", payload)
+        }
+    }
+
+    /// Replaces the payload.
+    pub fn payload(mut self, payload: Value) -> Self {
+        self.payload = payload;
+        self
+    }
+
+    /// Sets how long the call took.
+    pub fn duration(mut self, duration: Duration) -> Self {
+        self.duration = Some(duration);
+        self
+    }
+
+    /// Sets what the call has used. Its tokens are added to those of the run.
+    pub fn usage(mut self, usage: Usage) -> Self {
+        self.usage = Some(usage);
+        self
+    }
+}

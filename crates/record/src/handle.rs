@@ -1,0 +1,224 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use runtrail_audit::{Error, Result, RunStats, RunStatus, SkillRunLog, Usage};
+use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::{Timeout, timeout};
+
+use crate::buffer::{Finish, Sequence};
+use crate::{Event, Recorder, StartRun};
+
+/// A run that is being recorded. Clones are handles to the same run, for use in many tasks.
+///
+/// Recording an event doesn't wait. It numbers the event, and queues it in the recorder's
+/// [buffer](Recorder).
+///
+/// If the last clone is dropped before [`finish`](Self::finish), the run ends with the status
+/// `error` and an error message that begins with `dropped`.
+#[derive(Clone)]
+pub struct RunHandle {
+    run: Arc<Run>,
+}
+
+struct Run {
+    recorder: Recorder,
+    id: String,
+    started: Instant,
+    runtime: Handle,
+    sequence: Arc<Sequence>,
+    totals: Totals,
+    is_finished: AtomicBool,
+}
+
+/// The sums of what the events report.
+#[derive(Default)]
+struct Totals {
+    tool_calls: AtomicU64,
+    input_tokens: AtomicU64,
+    output_tokens: AtomicU64,
+    thinking_tokens: AtomicU64,
+}
+
+impl RunHandle {
+    pub(crate) fn new(recorder: Recorder, id: String, runtime: Handle) -> Self {
+        Self {
+            run: Arc::new(Run {
+                recorder,
+                id,
+                started: Instant::now(),
+                runtime,
+                sequence: Arc::default(),
+                totals: Totals::default(),
+                is_finished: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// Returns the id of the run.
+    pub fn id(&self) -> &str {
+        &self.run.id
+    }
+
+    /// Records an event of any type.
+    pub fn log(&self, event_type: impl Into<String>, payload: Value) {
+        self.record(Event::new(event_type, payload));
+    }
+
+    /// Records a call of a model; [`Event::model_call`] can have a payload and a duration.
+    pub fn model_call(&self, usage: Usage) {
+        self.record(Event::model_call(usage));
+    }
+
+    /// Records a call of a tool; [`Event::tool_call`] can have a duration.
+    pub fn tool_call(&self, tool: impl Into<String>, arguments: Value) {
+        self.record(Event::tool_call(tool, arguments));
+    }
+
+    /// Records an event.
+    ///
+    /// An event that the store refuses, such as one with a payload above the store's limits, is
+    /// counted as lost and reported through `tracing`; see [`Recorder`].
+    pub fn record(&self, event: Event) {
+        let Run {
+            recorder,
+            id,
+            sequence,
+            totals,
+            ..
+        } = &*self.run;
+        totals.add(&event);
+        let Event {
+            event_type,
+            payload,
+            duration,
+            usage,
+            ..
+        } = event;
+        let mut log = SkillRunLog::new(id, 0, event_type, payload).created_at(recorder.clock.now());
+        log.duration = duration;
+        log.usage = usage;
+        recorder.buffer().push_event(log, sequence);
+    }
+
+    /// Begins the start of a run that this one spawns.
+    pub fn child(&self, skill_id: impl Into<String>) -> StartRun {
+        self.run.recorder.start(skill_id).parent(self.id())
+    }
+
+    /// Finishes the run after its events, and waits until that is written.
+    ///
+    /// A count or a duration of 0 in `stats` is replaced by what the handle has measured: the number
+    /// of tool calls, the sums of the tokens, and the time since the start.
+    ///
+    /// If the future is dropped, the run is still finished. While the store is away, this waits; a
+    /// caller that must not wait uses `tokio::time::timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`RunFinished`](Error::RunFinished) if the run is already finished, also by another clone of
+    /// the handle; the other errors of [`finish_run`](runtrail_audit::Storage::finish_run) that
+    /// concern the values.
+    pub async fn finish(&self, stats: RunStats) -> Result<()> {
+        let (sender, answer) = oneshot::channel();
+        if !self.run.finish(stats, Some(sender)) {
+            return Err(Error::RunFinished {
+                run_id: self.run.id.clone(),
+            });
+        }
+        self.run.recorder.ensure_task();
+        // The sender is dropped only with the buffer, which this handle keeps.
+        answer.await.unwrap_or(Ok(()))
+    }
+
+    /// Limits a future's time with the timers of the runtime in which the run was started, since the
+    /// caller may be on a runtime without timers.
+    pub(crate) fn timeout<F: Future>(&self, limit: Duration, future: F) -> Timeout<F> {
+        let _entered = self.run.runtime.enter();
+        timeout(limit, future)
+    }
+
+    /// Finishes the run without waiting.
+    pub(crate) fn finish_later(&self, stats: RunStats) {
+        self.run.finish(stats, None);
+    }
+}
+
+impl Run {
+    /// Queues the end of the run; returns `false` if it has already ended.
+    fn finish(&self, mut stats: RunStats, answer: Option<oneshot::Sender<Result<()>>>) -> bool {
+        if self.is_finished.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        self.totals.complete(&mut stats);
+        if stats.runtime_seconds == 0.0 {
+            stats.runtime_seconds = self.started.elapsed().as_secs_f64();
+        }
+        self.recorder.buffer().push_finish(Finish {
+            run_id: self.id.clone(),
+            stats,
+            sequence: Arc::clone(&self.sequence),
+            answer,
+        });
+        true
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let error = match thread::panicking() {
+            true => "dropped by a panic",
+            false => "dropped without being finished",
+        };
+        self.finish(RunStats::new(RunStatus::ERROR).error(error), None);
+    }
+}
+
+impl Totals {
+    fn add(&self, event: &Event) {
+        let add = |total: &AtomicU64, number: u64| {
+            let limit = i64::MAX as u64;
+            let sum = |total: u64| Some(total.saturating_add(number).min(limit));
+            // The closure never returns `None`, so this always succeeds.
+            let _ = total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
+        };
+        if event.is_tool_call {
+            add(&self.tool_calls, 1);
+        }
+        if let Some(usage) = &event.usage {
+            add(&self.input_tokens, usage.input_tokens.unwrap_or_default());
+            add(&self.output_tokens, usage.output_tokens.unwrap_or_default());
+            add(
+                &self.thinking_tokens,
+                usage.thinking_tokens.unwrap_or_default(),
+            );
+        }
+    }
+
+    /// Replaces the counts that are 0.
+    fn complete(&self, stats: &mut RunStats) {
+        let pairs = [
+            (&mut stats.tool_calls, &self.tool_calls),
+            (&mut stats.input_tokens, &self.input_tokens),
+            (&mut stats.output_tokens, &self.output_tokens),
+            (&mut stats.thinking_tokens, &self.thinking_tokens),
+        ];
+        for (count, total) in pairs {
+            if *count == 0 {
+                *count = total.load(Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RunHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunHandle")
+            .field("id", &self.run.id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,19 @@
+//! Handles that record runs into a history.
+//!
+//! A [`Recorder`] starts runs. A [`RunHandle`] numbers the events of its run, adds up its tool calls
+//! and tokens, and finishes the run, even if it is dropped or its task panics. Recording an event
+//! never waits for the database: a task in the background writes what has been recorded.
+
+mod buffer;
+mod event;
+mod handle;
+mod recorder;
+mod scope;
+mod start;
+mod writer;
+
+pub use event::Event;
+pub use handle::RunHandle;
+pub use recorder::{Recorder, Unwritten};
+pub use scope::ScopeError;
+pub use start::StartRun;

@@ -1,0 +1,160 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use runtrail_audit::{Clock, History, SystemClock};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::StartRun;
+use crate::buffer::Buffer;
+use crate::writer;
+
+/// Starts runs and records their events. Clones share the buffer and the task that writes.
+///
+/// The task runs on the runtime in which a run was started. If that runtime ends, the next start
+/// continues on its own runtime with what is still in the buffer.
+///
+/// When the last recorder and the last handle are dropped, the task writes the rest and ends.
+///
+/// **Memory.** The buffer holds 10,000 events and 64 MiB by default. While the store is away, the
+/// task tries again until it answers. Once the buffer is full, further events are lost. The next
+/// event of the run then follows an event `dropped` with the payload `{"events": …}`, the number of
+/// lost events. The end of a run is never lost while the process lives.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use runtrail_audit::{History, RunStats, RunStatus, Usage};
+/// # use runtrail_record::{Event, Recorder};
+/// # use serde_json::json;
+/// # async fn example(history: Arc<dyn History>) -> Result<(), Box<dyn std::error::Error>> {
+/// let recorder = Recorder::new(history);
+/// let run = recorder.start("summarise").caller("alice").input("topic", json!("tides")).await?;
+/// run.tool_call("search", json!({"query": "tides"}));
+/// run.record(Event::model_call(Usage::new().model("claude-sonnet-4-5").input_tokens(1_200)));
+/// run.finish(RunStats::new(RunStatus::OK).output("In short: yes.")).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Recorder {
+    pub(crate) history: Arc<dyn History>,
+    pub(crate) clock: Arc<dyn Clock>,
+    task: Arc<Task>,
+}
+
+/// The task that writes. It ends when the last recorder and the last handle are dropped, and
+/// everything is written.
+struct Task {
+    buffer: Arc<Buffer>,
+    running: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Task {
+    fn new(events: usize, bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            buffer: Arc::new(Buffer::new(events, bytes)),
+            running: Mutex::default(),
+        })
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.buffer.abandon();
+    }
+}
+
+/// What [`Recorder::shutdown`] could not write, and what was lost before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
+pub struct Unwritten {
+    /// Events that are still in the buffer.
+    pub events: u64,
+    /// Runs that have ended, but are stored as running.
+    pub runs: u64,
+    /// Events that were lost since the recorder was created: the buffer was full or closed, or the
+    /// store refused them.
+    pub lost: u64,
+}
+
+impl Recorder {
+    /// The number of events that the buffer holds by default.
+    const MAX_EVENTS: usize = 10_000;
+    /// The estimated size of their payloads in bytes.
+    const MAX_BYTES: usize = 64 << 20;
+
+    /// Creates a recorder. It does nothing before its first [`start`](Self::start).
+    pub fn new(history: Arc<dyn History>) -> Self {
+        Self {
+            history,
+            clock: Arc::new(SystemClock),
+            task: Task::new(Self::MAX_EVENTS, Self::MAX_BYTES),
+        }
+    }
+
+    /// Sets how many events the buffer holds, and the total size of their payloads in bytes, as
+    /// estimated in memory. To be called before the first [`start`](Self::start).
+    #[must_use]
+    pub fn with_buffer(mut self, events: usize, bytes: usize) -> Self {
+        self.task = Task::new(events, bytes);
+        self
+    }
+
+    /// Sets the clock for the times of starts and events; the system clock by default.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Begins the start of a run of this skill. Awaiting the returned value stores the start.
+    pub fn start(&self, skill_id: impl Into<String>) -> StartRun {
+        StartRun::new(self.clone(), skill_id.into())
+    }
+
+    /// Waits until everything that was recorded is written, for at most this long. Events that are
+    /// recorded later are lost; runs can still be finished.
+    ///
+    /// Dropping the future is safe: the task continues. Outside a tokio runtime, this doesn't wait.
+    pub async fn shutdown(&self, limit: Duration) -> Unwritten {
+        self.buffer().close();
+        self.ensure_task();
+        if Handle::try_current().is_ok() {
+            let _ = timeout(limit, self.buffer().emptied()).await;
+        }
+        self.buffer().unwritten()
+    }
+
+    /// Starts the task unless it runs. Outside a runtime, this does nothing.
+    pub(crate) fn ensure_task(&self) {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let running = self.task.running.lock();
+        let mut running = running.unwrap_or_else(PoisonError::into_inner);
+        if running.as_ref().is_none_or(JoinHandle::is_finished) {
+            let work = writer::run(Arc::clone(&self.history), Arc::clone(self.buffer()));
+            *running = Some(runtime.spawn(work));
+        }
+    }
+
+    pub(crate) fn buffer(&self) -> &Arc<Buffer> {
+        &self.task.buffer
+    }
+}
+
+impl Unwritten {
+    /// Returns whether everything was written.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,103 @@
+//! The task that writes what has been recorded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use runtrail_audit::{Error, History, Result, SkillRunLog};
+use tokio::time::sleep;
+
+use crate::buffer::{Buffer, BufferedEvent, Finish};
+
+/// As many events as one statement of a store writes.
+const MAX_EVENTS: usize = 1_000;
+const MAX_BYTES: usize = 4 << 20;
+
+/// Writes until the buffer is abandoned, or the runtime ends.
+pub(crate) async fn run(history: Arc<dyn History>, buffer: Arc<Buffer>) {
+    while let Some(mut taken) = buffer.take(MAX_EVENTS, MAX_BYTES).await {
+        // The events of a run precede its end, in case a host waits for the end.
+        write_events(&*history, &buffer, &taken.events).await;
+        taken.events_written();
+        let ends = taken.finishes.iter().map(|finish| end(&*history, finish));
+        let results = join_all(ends).await;
+        taken.ends_written(results);
+    }
+}
+
+/// Writes events, and waits while the store is away.
+async fn write_events(history: &dyn History, buffer: &Buffer, buffered: &[BufferedEvent]) {
+    if buffered.is_empty() {
+        return;
+    }
+    let events: Vec<SkillRunLog> = buffered.iter().map(|it| it.event.clone()).collect();
+    match until_available(|| history.append_logs(&events)).await {
+        Ok(()) => return,
+        // It says nothing about the others.
+        Err(err) if events.len() == 1 => return refused(buffer, &buffered[0], &err),
+        Err(_) => {}
+    }
+    for buffered in buffered {
+        if let Err(err) = until_available(|| history.append_log(&buffered.event)).await {
+            refused(buffer, buffered, &err);
+        }
+    }
+}
+
+fn refused(buffer: &Buffer, event: &BufferedEvent, err: &Error) {
+    let SkillRunLog {
+        run_id, sequence, ..
+    } = &event.event;
+    tracing::warn!(run_id, sequence, %err, "lost an event that the store refuses");
+    buffer.refused(&event.sequence);
+}
+
+/// Finishes a run. Before that, reports the events that were lost.
+async fn end(history: &dyn History, finish: &Finish) -> Result<()> {
+    let Finish {
+        run_id,
+        stats,
+        sequence,
+        ..
+    } = finish;
+    if let Some(report) = sequence.report(run_id)
+        && let Err(err) = until_available(|| history.append_log(&report)).await
+    {
+        tracing::warn!(run_id, %err, "could not report lost events");
+    }
+    let finished = until_available(|| history.finish_run(run_id, stats)).await;
+    if let Err(err) = &finished {
+        tracing::warn!(run_id, %err, "could not finish a run");
+    }
+    finished
+}
+
+/// Calls until the store answers, or refuses the record itself.
+async fn until_available<F: Future<Output = Result<()>>>(call: impl Fn() -> F) -> Result<()> {
+    const FIRST_WAIT: Duration = Duration::from_millis(50);
+    const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+    let mut wait = FIRST_WAIT;
+    loop {
+        match call().await {
+            Err(err) if !is_about_the_record(&err) => {
+                tracing::debug!(%err, "the store is not available");
+                sleep(wait).await;
+                wait = LONGEST_WAIT.min(wait * 2);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn is_about_the_record(err: &Error) -> bool {
+    matches!(
+        err,
+        Error::InvalidInput { .. }
+            | Error::TooLarge { .. }
+            | Error::NotFound { .. }
+            | Error::Conflict { .. }
+            | Error::RunFinished { .. }
+            | Error::RunExists { .. }
+    )
+}
