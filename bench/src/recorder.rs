@@ -16,7 +16,7 @@ use crate::postgres_by_hand::Postgres;
 use crate::{by_hand, data, go_design};
 
 /// Events of each run.
-const EVENTS: usize = 10;
+pub(crate) const EVENTS_PER_RUN: usize = 10;
 
 #[async_trait]
 pub(crate) trait Recorder: Send + Sync {
@@ -40,7 +40,7 @@ pub(crate) async fn mixed_writes(
                 for _ in 0..runs {
                     let run = data::new_run();
                     recorder.start(caller, &run).await?;
-                    for number in 0..EVENTS {
+                    for number in 0..EVENTS_PER_RUN {
                         let event = data::event(&run.id, number, &payloads);
                         recorder.append(caller, &event).await?;
                     }
@@ -50,7 +50,7 @@ pub(crate) async fn mixed_writes(
             })
         })
         .collect();
-    let calls = callers.len() * runs * (EVENTS + 2);
+    let calls = callers.len() * runs * (EVENTS_PER_RUN + 2);
     for caller in callers {
         caller.await??;
     }

@@ -12,7 +12,9 @@ use runtrail_store::AuditStore;
 use tokio::runtime::Handle;
 
 use crate::orm::{Orm, Style};
-use crate::recorder::{GoDesign, Grouped, OneByOne, PostgresByHand, Recorder, mixed_writes};
+use crate::recorder::{
+    EVENTS_PER_RUN, GoDesign, Grouped, OneByOne, PostgresByHand, Recorder, mixed_writes,
+};
 use crate::rounds::{Baseline, Turn, compare, turn};
 use crate::{Comparisons, Setup, by_hand, data, step};
 
@@ -86,6 +88,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
         comparisons.extend(step(name, append_logs(setup, &store, name)).await?);
     }
     comparisons.extend(usages(setup, &store, "SQLite").await?);
+    comparisons.extend(handles(setup, &store, "SQLite").await?);
     let name = "SQLite, appends while 2 callers count";
     if setup.is_selected(name) {
         comparisons.extend(step(name, appends_during_counts(setup, &store, name)).await?);
@@ -161,6 +164,55 @@ async fn append_logs(setup: &Setup, store: &AuditStore, name: &str) -> Result<Co
         vec![Baseline::new("rusqlite, one transaction", 0.85, by_hand)],
     )
     .await
+}
+
+/// Records runs through handles, compared with calls of the store.
+async fn handles(setup: &Setup, store: &AuditStore, database: &str) -> Result<Comparisons> {
+    const CALLERS: usize = 32;
+    const RUNS: usize = 20;
+
+    let name = format!("{database}, runs through {CALLERS} handles");
+    if !setup.is_selected(&name) {
+        return Ok(Vec::new());
+    }
+    let of_handles = || async {
+        let recorder = runtrail_record::Recorder::new(Arc::new(store.clone()));
+        let begun = Instant::now();
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|_| {
+                let (recorder, payloads) = (recorder.clone(), Arc::clone(&setup.payloads));
+                tokio::spawn(async move {
+                    for _ in 0..RUNS {
+                        let SkillRun {
+                            id,
+                            skill_id,
+                            caller_id,
+                            inputs,
+                            ..
+                        } = data::new_run();
+                        let run = recorder.start(skill_id).id(id).caller(caller_id);
+                        let run = run.inputs(inputs).await?;
+                        for number in 0..EVENTS_PER_RUN {
+                            let event = data::event(run.id(), number, &payloads);
+                            run.log(event.event_type, event.payload);
+                        }
+                        run.finish(data::stats()).await?;
+                    }
+                    anyhow::Ok(())
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await??;
+        }
+        let calls = CALLERS * RUNS * (EVENTS_PER_RUN + 2);
+        anyhow::Ok(calls as f64 / begun.elapsed().as_secs_f64())
+    };
+    let by_hand: Arc<dyn Recorder> = Arc::new(store.clone());
+    let by_hand = recording(setup, &by_hand, CALLERS, RUNS);
+    let baseline = Baseline::new("calls of the store", 0.95, by_hand);
+    let measured = compare(setup.rounds, &name, turn(of_handles), vec![baseline]);
+    step(&name, measured).await
 }
 
 /// Appends events that have a usage, compared with events that have none.
@@ -327,6 +379,7 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
         comparisons.extend(step(&name, measured).await?);
     }
     comparisons.extend(usages(setup, &store, "PostgreSQL").await?);
+    comparisons.extend(handles(setup, &store, "PostgreSQL").await?);
     store.close().await?;
     Ok(comparisons)
 }

@@ -42,6 +42,8 @@ pub use runtrail_db::{
 #[doc(inline)]
 pub use runtrail_migration::SchemaName;
 #[doc(inline)]
+pub use runtrail_record::{Event, Recorder, RunHandle, ScopeError, StartRun, Unwritten};
+#[doc(inline)]
 pub use runtrail_store::AuditStore;
 
 #[cfg(feature = "copy")]
