@@ -131,7 +131,8 @@ on_each_backend! {
             runs.push(recorder.start("s").await.unwrap());
         }
         let mut tasks = Vec::new();
-        for run in runs.iter().cycle().take(RUNS * TASKS).cloned() {
+        for run in runs.iter().cycle().take(RUNS * TASKS) {
+            let run = run.clone();
             tasks.push(std::thread::spawn(move || {
                 for number in 0..EVENTS {
                     run.log("step", json!(number));

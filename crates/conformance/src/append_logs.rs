@@ -38,10 +38,10 @@ cases! {
         cx.store.start_run(&running("r")).await.unwrap();
         let with_usage = |mut event: SkillRunLog| {
             let sequence = event.sequence;
-            if sequence % 3 == 0 {
+            if sequence.is_multiple_of(3) {
                 event = event.duration(Duration::from_micros(sequence));
             }
-            if sequence % 2 == 0 {
+            if sequence.is_multiple_of(2) {
                 let usage = Usage::new().model("model \"m\"").input_tokens(sequence);
                 event = event.usage(usage);
             }

@@ -129,12 +129,12 @@ async fn fill(store: &AuditStore) {
                 |event| {
                     event.payload =
                         payloads[if number % 500 == 0 { 2 } else { number % 2 }].clone();
-                    event.usage = (number % 3 == 0).then(|| {
+                    event.usage = (number.is_multiple_of(3)).then(|| {
                         Usage::new()
                             .model(format!("model-{}", number % 5))
                             .input_tokens(number as u64)
                     });
-                    event.duration = (number % 4 == 0).then_some(Duration::from_millis(3));
+                    event.duration = (number.is_multiple_of(4)).then_some(Duration::from_millis(3));
                 },
             )
         })
