@@ -166,12 +166,12 @@ async fn append_logs(setup: &Setup, store: &AuditStore, name: &str) -> Result<Co
     .await
 }
 
-/// Records runs through handles, compared with calls of the store.
+/// Records runs through handles, compared with direct calls to the store.
 async fn handles(setup: &Setup, store: &AuditStore, database: &str) -> Result<Comparisons> {
     const CALLERS: usize = 32;
     const RUNS: usize = 20;
 
-    let name = format!("{database}, runs through {CALLERS} handles");
+    let name = format!("{database}, mixed writes through handles, {CALLERS} callers");
     if !setup.is_selected(&name) {
         return Ok(Vec::new());
     }
@@ -210,7 +210,7 @@ async fn handles(setup: &Setup, store: &AuditStore, database: &str) -> Result<Co
     };
     let by_hand: Arc<dyn Recorder> = Arc::new(store.clone());
     let by_hand = recording(setup, &by_hand, CALLERS, RUNS);
-    let baseline = Baseline::new("calls of the store", 0.95, by_hand);
+    let baseline = Baseline::new("direct calls", 0.95, by_hand);
     let measured = compare(setup.rounds, &name, turn(of_handles), vec![baseline]);
     step(&name, measured).await
 }
@@ -258,7 +258,7 @@ async fn usages(setup: &Setup, store: &AuditStore, database: &str) -> Result<Com
             try_join_all(runs.iter().map(each)).await?;
             anyhow::Ok(EVENTS as f64 / begun.elapsed().as_secs_f64())
         };
-        let baseline = Baseline::new("the same without", 0.9, turn(|| appends(false)));
+        let baseline = Baseline::new("without usage", 0.9, turn(|| appends(false)));
         let measured = compare(setup.rounds, &name, turn(|| appends(true)), vec![baseline]);
         comparisons.extend(step(&name, measured).await?);
     }

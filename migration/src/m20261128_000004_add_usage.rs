@@ -1,4 +1,4 @@
-//! What an event's call of a model or a tool has used.
+//! The duration and the usage of a model or tool call.
 
 use sea_orm::sea_query::{Alias, ColumnDef};
 

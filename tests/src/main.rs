@@ -51,7 +51,7 @@ mod cli;
 /// Copies from one database to another, equal to the byte.
 mod copying;
 
-/// Recording through handles: totals, drops, panics, a store that is away.
+/// Recording through handles: totals, drops, panics, an unavailable store.
 mod recording;
 
 /// 200 real agent runs, written and read back through the public API.

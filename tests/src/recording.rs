@@ -29,7 +29,7 @@ fn types(events: &[SkillRunLog]) -> Vec<&str> {
         .collect()
 }
 
-/// Keeps all others from writing events until the transaction ends.
+/// Blocks all other writers until the transaction ends.
 async fn lock(database: &TestDatabase) -> DatabaseTransaction {
     let transaction = database.connection().await.begin().await.unwrap();
     let lock = match database.backend() {
@@ -40,7 +40,7 @@ async fn lock(database: &TestDatabase) -> DatabaseTransaction {
     transaction
 }
 
-/// A store that soon reports a lock.
+/// A store whose writes fail after 300 ms if they are blocked.
 async fn hasty_store(database: &TestDatabase) -> AuditStore {
     database
         .store()
@@ -48,7 +48,7 @@ async fn hasty_store(database: &TestDatabase) -> AuditStore {
         .with_deadline(Duration::from_millis(300))
 }
 
-/// Records events with these numbers.
+/// Records an event for each of these numbers.
 fn log_numbers(run: &RunHandle, numbers: std::ops::Range<u32>) {
     for number in numbers {
         run.log("step", json!(number));
@@ -119,7 +119,7 @@ on_each_backend! {
         assert_eq!(children[0].skill_id, "child");
     }
 
-    async fn many_tasks_record_into_many_runs(database) {
+    async fn many_threads_record_events_of_many_runs(database) {
         const RUNS: usize = 8;
         const TASKS: usize = 8;
         const EVENTS: u64 = 50;
@@ -161,12 +161,15 @@ on_each_backend! {
         assert_eq!(store.get_run(run.id()).await.unwrap().status, RunStatus::OK);
     }
 
-    async fn a_finish_that_the_store_refuses_is_an_error(database) {
+    async fn a_finish_that_the_store_refuses_returns_its_error(database) {
         let store = database.store().await;
         let recorder = recorder(&store);
         let run = recorder.start("s").await.unwrap();
         let refused = run.finish(RunStats::new(RunStatus::RUNNING)).await;
         assert_kind(refused, ErrorKind::InvalidInput);
+        let stored = store.get_run(run.id()).await.unwrap();
+        assert_eq!(stored.status, RunStatus::ERROR);
+        assert!(stored.error.starts_with("the outcome was refused: "), "{}", stored.error);
         let run = recorder.start("s").await.unwrap();
         store.finish_run(run.id(), &stats()).await.unwrap();
         let refused = run.finish(RunStats::new(RunStatus::OK)).await;
@@ -194,7 +197,7 @@ on_each_backend! {
         thread.join().unwrap_err();
         shut_down(&recorder).await;
 
-        for (id, error) in [(id, "dropped without being finished"), (panicked, "dropped by a panic")]
+        for (id, error) in [(id, "dropped without being finished"), (panicked, "dropped during a panic")]
         {
             let stored = store.get_run(&id).await.unwrap();
             assert_eq!((stored.status, stored.error.as_str()), (RunStatus::ERROR, error));
@@ -221,7 +224,7 @@ on_each_backend! {
         expect(&run, "error", "too dry");
 
         let run = start().await;
-        expect(&run, "error", "panicked: on purpose, 1");
+        expect(&run, "error", "panicked: …");
         let task = tokio::spawn(async move {
             run.scope(async {
                 let number = 1;
@@ -240,7 +243,7 @@ on_each_backend! {
         let run = start().await;
         let pending = std::future::pending::<Result<(), String>>();
         let result = run.scope_within(Duration::from_millis(5), pending).await;
-        assert_eq!(result, Err(ScopeError::Elapsed));
+        assert_eq!(result, Err(ScopeError::TimedOut));
         expect(&run, "timeout", "took longer than 5ms");
 
         let run = start().await;
@@ -280,7 +283,7 @@ on_each_backend! {
         log_numbers(&run, 0..50);
         let unwritten = recorder.shutdown(Duration::from_millis(10)).await;
         assert_eq!((unwritten.events, unwritten.runs, unwritten.lost), (10, 0, 40));
-        // After a shutdown, nothing more is accepted but the end.
+        // After a shutdown, only ends of runs are accepted.
         log_numbers(&run, 50..60);
         let id = run.id().to_owned();
         drop(run);

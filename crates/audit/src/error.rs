@@ -45,7 +45,7 @@ pub enum Error {
         run_id: String,
     },
     /// A different event is stored under this sequence of the run; the stored event is unchanged.
-    #[error("event {sequence} of run {run_id:?} is already stored with other content")]
+    #[error("event {sequence} of run {run_id:?} is already stored with different content")]
     Conflict {
         /// The run of the event.
         run_id: String,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serializer};
 
-/// Serialises a duration as whole microseconds, and `None` as null; truncates smaller fractions.
+/// Serialises a duration as whole microseconds, and `None` as null; truncates anything below a
+/// microsecond.
 ///
 /// # Errors
 ///
@@ -22,7 +23,7 @@ pub fn serialize<S: Serializer>(
     }
 }
 
-/// Deserialises a duration.
+/// Deserialises whole microseconds; null is `None`.
 ///
 /// # Errors
 ///
@@ -34,7 +35,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(
     Ok(micros.map(Duration::from_micros))
 }
 
-/// A longer duration can't be stored anyway.
+/// Stores refuse a duration above [`i64::MAX`] microseconds anyway.
 fn saturating(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -139,18 +139,19 @@ pub fn seconds(field: &'static str, value: f64) -> Result<f64> {
 /// [`Error::InvalidInput`] above [`i64::MAX`] microseconds.
 pub fn duration(field: &'static str, value: Duration) -> Result<i64> {
     i64::try_from(value.as_micros()).map_err(|_| {
-        let reason = format!("is {value:?}, more than {} microseconds", i64::MAX);
+        let micros = value.as_micros();
+        let reason = format!("is {micros} microseconds, more than {}", i64::MAX);
         Error::invalid(field, reason)
     })
 }
 
-/// Checks the parts of a usage.
+/// Checks a usage.
 ///
 /// # Errors
 ///
 /// [`Error::InvalidInput`] if a name is empty or not a valid [`identifier`], if a number is not a
-/// valid [`count`], or if the parts of the input or output tokens exceed their whole, or are given
-/// without it.
+/// valid [`count`], or if the cache tokens exceed the input tokens or the thinking tokens exceed the
+/// output tokens, or if either is given without its total.
 pub fn usage(usage: &Usage) -> Result<()> {
     let names = [("provider", &usage.provider), ("model", &usage.model)];
     for (field, name) in names {
@@ -173,7 +174,7 @@ pub fn usage(usage: &Usage) -> Result<()> {
     check_parts(output, &[thinking])
 }
 
-/// Checks that the numbers of tokens in `parts` are at most the number that includes them.
+/// Checks that `parts` together don't exceed the number that includes them.
 fn check_parts(
     (whole_field, whole): (&'static str, Option<u64>),
     parts: &[(&'static str, Option<u64>)],
@@ -182,14 +183,20 @@ fn check_parts(
     for (field, part) in parts {
         let Some(part) = part else { continue };
         let Some(whole) = whole else {
-            let reason = format!("is given without {whole_field}, which includes it");
+            let reason = format!("is given, but {whole_field}, which includes it, is not");
             return Err(Error::invalid(field, reason));
         };
         left = left.and_then(|left| left.checked_sub(*part));
         if left.is_none() {
             let reason = match parts {
                 [_] => format!("is {part}, more than {whole_field} ({whole}), which includes it"),
-                _ => format!("is {part}: together, the parts exceed {whole_field} ({whole})"),
+                _ => {
+                    let names: Vec<_> = parts.iter().map(|(name, _)| *name).collect();
+                    let names = names.join(" and ");
+                    format!(
+                        "is {part}: {names} exceed {whole_field} ({whole}), which includes them"
+                    )
+                }
             };
             return Err(Error::invalid(field, reason));
         }

@@ -40,8 +40,7 @@ pub struct SkillRunLog {
     /// Events read from a store always have a time.
     #[serde(serialize_with = "rfc3339::serialize_option")]
     pub created_at: Option<DateTime<Utc>>,
-    /// How long the call of a model or a tool took, in whole microseconds; in JSON
-    /// `duration_micros`.
+    /// The duration of the model or tool call, in whole microseconds; `duration_micros` in JSON.
     #[serde(
         rename = "duration_micros",
         with = "micros",
@@ -49,7 +48,7 @@ pub struct SkillRunLog {
         skip_serializing_if = "Option::is_none"
     )]
     pub duration: Option<Duration>,
-    /// What the call of a model or a tool has used.
+    /// The usage of the model or tool call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
 }
@@ -80,14 +79,14 @@ impl SkillRunLog {
         self
     }
 
-    /// Sets how long the call took.
+    /// Sets the duration of the call.
     #[must_use]
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
         self
     }
 
-    /// Sets what the call has used.
+    /// Sets the usage of the call.
     #[must_use]
     pub fn usage(mut self, usage: Usage) -> Self {
         self.usage = Some(usage);

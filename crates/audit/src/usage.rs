@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-/// What a call of a model or a tool has used, as reported by its provider.
+/// What a model or tool call consumed, as reported by its provider.
 ///
-/// Every part is optional. A `Usage` without any part is stored like none, and read back as `None`.
+/// Every field is optional. An empty `Usage` is stored as no usage, and read back as `None`.
 /// An unknown number is `None`, not 0.
 ///
 /// ```
@@ -21,10 +21,10 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Who ran the model, such as `anthropic`; 1 to 255 bytes.
+    /// The provider that ran the model, such as `anthropic`; 1 to 255 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// The model that answered; 1 to 255 bytes.
+    /// The model, as the provider reports it; 1 to 255 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// All input tokens, including those read from and written to a cache; like every count, at
@@ -43,19 +43,19 @@ pub struct Usage {
     /// The output tokens that were spent on reasoning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thinking_tokens: Option<u64>,
-    /// The reported cost in millionths of a US dollar. Runtrail never computes it when it stores an
-    /// event.
+    /// The reported cost in millionths of a US dollar. Runtrail stores it as reported and
+    /// never computes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_micros: Option<u64>,
 }
 
 impl Usage {
-    /// Creates a usage without any part.
+    /// Creates an empty usage.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets who ran the model.
+    /// Sets the provider that ran the model.
     #[must_use]
     pub fn provider(mut self, provider: impl Into<String>) -> Self {
         self.provider = Some(provider.into());
@@ -111,7 +111,7 @@ impl Usage {
         self
     }
 
-    /// Returns whether no part is known.
+    /// Returns whether no field is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

@@ -1,4 +1,4 @@
-//! What has been recorded and is not yet written.
+//! The queue between the handles and the task that writes.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::Unwritten;
 
-/// The numbers of the events of a run: of the next one, and of those that were lost.
+/// The next sequence number of a run, and the count of its lost events that aren't reported yet.
 #[derive(Debug, Default)]
 pub(crate) struct Sequence {
     next: AtomicU64,
@@ -23,7 +23,7 @@ pub(crate) struct Finish {
     pub(crate) run_id: String,
     pub(crate) stats: RunStats,
     pub(crate) sequence: Arc<Sequence>,
-    /// Gets the result, if a caller waits for it.
+    /// Receives the result if a caller is waiting.
     pub(crate) answer: Option<oneshot::Sender<Result<()>>>,
 }
 
@@ -40,7 +40,8 @@ pub(crate) enum Entry {
     Finish(Finish),
 }
 
-/// A bounded queue of events, and the ends of runs, which are always accepted: a run has one.
+/// A queue of events and ends of runs. Events are bounded; an end is always accepted, since each
+/// run has only one.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     max_events: usize,
@@ -55,7 +56,7 @@ pub(crate) struct Buffer {
 #[derive(Debug, Default)]
 struct State {
     entries: VecDeque<Entry>,
-    /// Of all events that aren't written yet, including those that are being written.
+    /// The number of events that aren't written yet, including those that are being written.
     events: usize,
     bytes: usize,
     /// The ends of runs that aren't written yet.
@@ -69,7 +70,8 @@ struct State {
 impl Buffer {
     pub(crate) fn new(max_events: usize, max_bytes: usize) -> Self {
         Self {
-            max_events,
+            // An event that follows lost ones needs room for their report too.
+            max_events: max_events.max(2),
             max_bytes,
             state: Mutex::default(),
             filled: Notify::new(),
@@ -114,13 +116,13 @@ impl Buffer {
         state.lost += 1;
     }
 
-    /// Counts an event that the store has refused as lost.
+    /// Counts as lost an event that the store has refused.
     pub(crate) fn refused(&self, sequence: &Sequence) {
         self.lose(&mut self.state(), sequence);
     }
 
-    /// Waits for entries, and takes the first of them. They count as unwritten until the returned
-    /// value is dropped, which puts back those that are still in it.
+    /// Waits for entries, and takes a batch from the front. Dropping the batch puts back what isn't
+    /// written; until then it still counts as unwritten.
     /// Returns `None` once the buffer is empty and [abandoned](Self::abandon).
     pub(crate) async fn take(
         self: &Arc<Self>,
@@ -172,7 +174,7 @@ impl Buffer {
         self.state().is_closed = true;
     }
 
-    /// Ends the task once everything is written: nothing more can be recorded.
+    /// Lets the task end once everything is written. No recorder or handle is left.
     pub(crate) fn abandon(&self) {
         self.state().is_abandoned = true;
         self.filled.notify_one();
@@ -221,7 +223,8 @@ impl Sequence {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Returns an event that says how many events were lost since the last one of this kind.
+    /// Returns an event with the number of events lost since the previous report, and resets that
+    /// number.
     pub(crate) fn report(&self, run_id: &str) -> Option<SkillRunLog> {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         (lost > 0)
@@ -237,7 +240,7 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// Removes the events, which are written now, or refused.
+    /// Removes the events, each of which is written or refused.
     pub(crate) fn events_written(&mut self) {
         let events = std::mem::take(&mut self.events);
         let mut state = self.buffer.state();

@@ -3,7 +3,8 @@ use std::time::Duration;
 use runtrail_audit::Usage;
 use serde_json::{Map, Value, json};
 
-/// An event to [record](crate::RunHandle::record). Its time is when it is recorded.
+/// An event to [record](crate::RunHandle::record) through a handle, which adds the id of the run, the
+/// sequence and the current time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,14 +42,14 @@ impl Event {
         }
     }
 
-    /// Creates an event `model_call` with an empty payload. Its tokens are added to those of the
+    /// Creates an event of type `model_call` with the payload `{}`. Its tokens are added to those of the
     /// run.
     pub fn model_call(usage: Usage) -> Self {
         Self::new("model_call", Value::Object(Map::new())).usage(usage)
     }
 
-    /// Creates an event `tool_call` with the payload `{"tool": …, "arguments": …}`, and counts it
-    /// as a tool call of the run.
+    /// Creates an event of type `tool_call` with the payload `{"tool": …, "arguments": …}`, which
+    /// counts as a tool call of the run.
     pub fn tool_call(tool: impl Into<String>, arguments: Value) -> Self {
         let payload = json!({ "tool": tool.into(), "arguments": arguments });
         Self {
@@ -69,7 +70,7 @@ impl Event {
         self
     }
 
-    /// Sets what the call has used. Its tokens are added to those of the run.
+    /// Sets the usage of the call. Its tokens are added to those of the run.
     pub fn usage(mut self, usage: Usage) -> Self {
         self.usage = Some(usage);
         self

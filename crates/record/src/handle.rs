@@ -13,7 +13,7 @@ use tokio::time::{Timeout, timeout};
 use crate::buffer::{Finish, Sequence};
 use crate::{Event, Recorder, StartRun};
 
-/// A run that is being recorded. Clones are handles to the same run, for use in many tasks.
+/// A run that is being recorded. Clones refer to the same run; give one to each task.
 ///
 /// Recording an event doesn't wait. It numbers the event, and queues it in the recorder's
 /// [buffer](Recorder).
@@ -35,7 +35,7 @@ struct Run {
     is_finished: AtomicBool,
 }
 
-/// The sums of what the events report.
+/// Totals over the recorded events, including lost ones.
 #[derive(Default)]
 struct Totals {
     tool_calls: AtomicU64,
@@ -69,12 +69,13 @@ impl RunHandle {
         self.record(Event::new(event_type, payload));
     }
 
-    /// Records a call of a model; [`Event::model_call`] can have a payload and a duration.
+    /// Records a model call. To add a payload or a duration, pass [`Event::model_call`] to
+    /// [`record`](Self::record).
     pub fn model_call(&self, usage: Usage) {
         self.record(Event::model_call(usage));
     }
 
-    /// Records a call of a tool; [`Event::tool_call`] can have a duration.
+    /// Records a tool call. To add a duration, pass [`Event::tool_call`] to [`record`](Self::record).
     pub fn tool_call(&self, tool: impl Into<String>, arguments: Value) {
         self.record(Event::tool_call(tool, arguments));
     }
@@ -105,24 +106,25 @@ impl RunHandle {
         recorder.buffer().push_event(log, sequence);
     }
 
-    /// Begins the start of a run that this one spawns.
+    /// Prepares a run that this one spawns. Awaiting the returned value stores it.
     pub fn child(&self, skill_id: impl Into<String>) -> StartRun {
         self.run.recorder.start(skill_id).parent(self.id())
     }
 
-    /// Finishes the run after its events, and waits until that is written.
+    /// Queues the end of the run behind its events, and waits until it is written.
     ///
-    /// A count or a duration of 0 in `stats` is replaced by what the handle has measured: the number
-    /// of tool calls, the sums of the tokens, and the time since the start.
+    /// For a count or a `runtime_seconds` of 0 in `stats`, the handle fills in its own value: the
+    /// number of tool calls, the sums of the tokens, and the time since the start was stored.
     ///
-    /// If the future is dropped, the run is still finished. While the store is away, this waits; a
-    /// caller that must not wait uses `tokio::time::timeout`.
+    /// Once it has been polled, the run is finished even if the future is dropped. It waits for as
+    /// long as the store is unavailable; `tokio::time::timeout` limits the wait.
     ///
     /// # Errors
     ///
-    /// [`RunFinished`](Error::RunFinished) if the run is already finished, also by another clone of
-    /// the handle; the other errors of [`finish_run`](runtrail_audit::Storage::finish_run) that
-    /// concern the values.
+    /// [`RunFinished`](Error::RunFinished) if this handle, a clone of it or another program has
+    /// already finished the run. [`InvalidInput`](Error::InvalidInput) and
+    /// [`TooLarge`](Error::TooLarge) if the store refuses the outcome; the run then ends as `error`
+    /// with this reason. [`NotFound`](Error::NotFound) if the run has been deleted.
     pub async fn finish(&self, stats: RunStats) -> Result<()> {
         let (sender, answer) = oneshot::channel();
         if !self.run.finish(stats, Some(sender)) {
@@ -131,12 +133,12 @@ impl RunHandle {
             });
         }
         self.run.recorder.ensure_task();
-        // The sender is dropped only with the buffer, which this handle keeps.
+        // The sender is dropped only with the buffer, which this handle keeps alive.
         answer.await.unwrap_or(Ok(()))
     }
 
     /// Limits a future's time with the timers of the runtime in which the run was started, since the
-    /// caller may be on a runtime without timers.
+    /// caller may be outside a runtime.
     pub(crate) fn timeout<F: Future>(&self, limit: Duration, future: F) -> Timeout<F> {
         let _entered = self.run.runtime.enter();
         timeout(limit, future)
@@ -171,7 +173,7 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         let error = match thread::panicking() {
-            true => "dropped by a panic",
+            true => "dropped during a panic",
             false => "dropped without being finished",
         };
         self.finish(RunStats::new(RunStatus::ERROR).error(error), None);

@@ -13,15 +13,19 @@ use crate::writer;
 
 /// Starts runs and records their events. Clones share the buffer and the task that writes.
 ///
-/// The task runs on the runtime in which a run was started. If that runtime ends, the next start
-/// continues on its own runtime with what is still in the buffer.
+/// The task runs on the runtime of the first start. If that runtime ends, the next start, `finish`
+/// or `shutdown` continues on its own runtime with what is left in the buffer.
 ///
-/// When the last recorder and the last handle are dropped, the task writes the rest and ends.
+/// When the last recorder and the last handle are dropped, the task writes the rest and ends, if its
+/// runtime still runs.
 ///
-/// **Memory.** The buffer holds 10,000 events and 64 MiB by default. While the store is away, the
-/// task tries again until it answers. Once the buffer is full, further events are lost. The next
-/// event of the run then follows an event `dropped` with the payload `{"events": …}`, the number of
-/// lost events. The end of a run is never lost while the process lives.
+/// **Memory.** By default, the buffer holds up to 10,000 events with payloads of up to 64 MiB. While
+/// the store is unavailable, for whatever reason, the task retries. While the buffer is full,
+/// further events are lost. Before the next event or the end of the run, an event of type `dropped`
+/// with the payload `{"events": …}` states how many.
+///
+/// **Ends of runs** are never lost while the process and a runtime live. If the store refuses an
+/// outcome, such as one with a text above its limits, the run ends as `error` with the reason.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -66,14 +70,14 @@ impl Drop for Task {
     }
 }
 
-/// What [`Recorder::shutdown`] could not write, and what was lost before.
+/// What isn't written when [`Recorder::shutdown`] returns, and what was lost before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use]
 pub struct Unwritten {
-    /// Events that are still in the buffer.
+    /// Events that aren't written yet.
     pub events: u64,
-    /// Runs that have ended, but are stored as running.
+    /// Runs whose end isn't written yet.
     pub runs: u64,
     /// Events that were lost since the recorder was created: the buffer was full or closed, or the
     /// store refused them.
@@ -95,8 +99,9 @@ impl Recorder {
         }
     }
 
-    /// Sets how many events the buffer holds, and the total size of their payloads in bytes, as
-    /// estimated in memory. To be called before the first [`start`](Self::start).
+    /// Limits the buffer to this many events, at least 2, and to this total size of their payloads in
+    /// bytes, as estimated in memory. Call it before cloning the recorder and before the first
+    /// [`start`](Self::start): it replaces the buffer.
     #[must_use]
     pub fn with_buffer(mut self, events: usize, bytes: usize) -> Self {
         self.task = Task::new(events, bytes);
@@ -110,13 +115,14 @@ impl Recorder {
         self
     }
 
-    /// Begins the start of a run of this skill. Awaiting the returned value stores the start.
+    /// Prepares a run of this skill. Awaiting the returned value stores the run, and returns its
+    /// handle.
     pub fn start(&self, skill_id: impl Into<String>) -> StartRun {
         StartRun::new(self.clone(), skill_id.into())
     }
 
-    /// Waits until everything that was recorded is written, for at most this long. Events that are
-    /// recorded later are lost; runs can still be finished.
+    /// Waits until everything that was recorded is written, but not longer than `limit`. Events that
+    /// are recorded after this call are lost; runs can still be started and finished.
     ///
     /// Dropping the future is safe: the task continues. Outside a tokio runtime, this doesn't wait.
     pub async fn shutdown(&self, limit: Duration) -> Unwritten {
@@ -128,7 +134,7 @@ impl Recorder {
         self.buffer().unwritten()
     }
 
-    /// Starts the task unless it runs. Outside a runtime, this does nothing.
+    /// Starts the task if it isn't running. Outside a runtime, this does nothing.
     pub(crate) fn ensure_task(&self) {
         let Ok(runtime) = Handle::try_current() else {
             return;
@@ -147,7 +153,7 @@ impl Recorder {
 }
 
 impl Unwritten {
-    /// Returns whether everything was written.
+    /// Returns whether everything is written and nothing was lost.
     pub fn is_empty(self) -> bool {
         self == Self::default()
     }

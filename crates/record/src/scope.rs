@@ -10,20 +10,21 @@ use runtrail_audit::{RunStats, RunStatus};
 
 use crate::RunHandle;
 
-/// Why [`RunHandle::scope_within`] has no result.
+/// The error of [`RunHandle::scope_within`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ScopeError<E> {
     /// The future failed.
     Failed(E),
     /// The future took longer than the limit, and was dropped.
-    Elapsed,
+    TimedOut,
 }
 
 impl<E: fmt::Display> fmt::Display for ScopeError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(err) => err.fmt(f),
-            Self::Elapsed => f.write_str("the time limit has elapsed"),
+            Self::TimedOut => f.write_str("timed out"),
         }
     }
 }
@@ -32,7 +33,7 @@ impl<E: std::error::Error + 'static> std::error::Error for ScopeError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Failed(err) => err.source(),
-            Self::Elapsed => None,
+            Self::TimedOut => None,
         }
     }
 }
@@ -46,7 +47,13 @@ impl RunHandle {
     /// | `Ok` | `ok` | |
     /// | `Err` | `error` | the error |
     /// | a panic, which continues | `error` | `panicked: ` and the panic's message |
-    /// | dropped before it has a result | `cancelled` | `cancelled` |
+    /// | the scope is dropped before the future completes | `cancelled` | `cancelled` |
+    ///
+    /// If the future itself has finished the run, that outcome stays.
+    ///
+    /// # Errors
+    ///
+    /// The error of the future.
     ///
     /// ```
     /// # use runtrail_record::RunHandle;
@@ -61,9 +68,9 @@ impl RunHandle {
         E: fmt::Display,
         F: Future<Output = Result<T, E>>,
     {
-        let cancelled = Cancelled(Some(self));
+        let guard = CancelGuard(Some(self));
         let result = AssertUnwindSafe(future).catch_unwind().await;
-        cancelled.disarm();
+        guard.disarm();
         match result {
             Ok(result) => {
                 self.finish_later(match &result {
@@ -80,7 +87,7 @@ impl RunHandle {
         }
     }
 
-    /// Like [`scope`](Self::scope), but drops the future after this time. The run then ends with
+    /// Like [`scope`](Self::scope), but drops the future once `limit` has passed. The run then ends with
     /// the status `timeout`.
     ///
     /// # Errors
@@ -101,7 +108,7 @@ impl RunHandle {
                 Err(_) => {
                     let error = format!("took longer than {limit:?}");
                     self.finish_later(RunStats::new(RunStatus::TIMEOUT).error(error));
-                    Err(ScopeError::Elapsed)
+                    Err(ScopeError::TimedOut)
                 }
             }
         })
@@ -109,16 +116,16 @@ impl RunHandle {
     }
 }
 
-/// Ends a run as cancelled when it is dropped.
-struct Cancelled<'a>(Option<&'a RunHandle>);
+/// A guard that ends the run as cancelled unless it is disarmed.
+struct CancelGuard<'a>(Option<&'a RunHandle>);
 
-impl Cancelled<'_> {
+impl CancelGuard<'_> {
     fn disarm(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Cancelled<'_> {
+impl Drop for CancelGuard<'_> {
     fn drop(&mut self) {
         const CANCELLED: &str = "cancelled";
 
@@ -128,9 +135,9 @@ impl Drop for Cancelled<'_> {
     }
 }
 
-/// Returns the message of a panic, as far as it is a text.
+/// Returns the message of a panic, if it is a string.
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a value that isn't a text")
+        .unwrap_or("a value that isn't a string")
 }

@@ -8,13 +8,15 @@ use tokio::runtime::Handle;
 
 use crate::{Recorder, RunHandle};
 
-/// A run that is about to start. Awaiting it stores the start, and returns the handle.
+/// A run that is about to start. Awaiting it stores the run, and returns its handle.
+///
+/// If the future is dropped or fails, the run may or may not be stored, and stays open if it is.
 ///
 /// # Errors
 ///
 /// Those of [`start_run`](runtrail_audit::Storage::start_run);
 /// [`Backend`](runtrail_audit::Error::Backend) outside a tokio runtime.
-#[must_use = "a run starts when this is awaited"]
+#[must_use = "a run starts only when this is awaited"]
 pub struct StartRun {
     recorder: Recorder,
     run: SkillRun,
@@ -26,7 +28,8 @@ impl StartRun {
         Self { recorder, run }
     }
 
-    /// Sets the id; by default, a [new one](runtrail_audit::new_run_id).
+    /// Sets the id, which must be new: a handle numbers its events from 0. The default is
+    /// [`new_run_id`](runtrail_audit::new_run_id).
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.run.id = id.into();
         self

@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use runtrail_audit::{Error, History, Result, SkillRunLog};
+use runtrail_audit::{Error, History, Result, RunStats, RunStatus, SkillRunLog};
 use tokio::time::sleep;
 
 use crate::buffer::{Buffer, BufferedEvent, Finish};
 
-/// As many events as one statement of a store writes.
+/// The batch that `append_logs` writes with one statement.
 const MAX_EVENTS: usize = 1_000;
 const MAX_BYTES: usize = 4 << 20;
 
 /// Writes until the buffer is abandoned, or the runtime ends.
 pub(crate) async fn run(history: Arc<dyn History>, buffer: Arc<Buffer>) {
     while let Some(mut taken) = buffer.take(MAX_EVENTS, MAX_BYTES).await {
-        // The events of a run precede its end, in case a host waits for the end.
+        // Events first: once a run is seen to be finished, its events are there.
         write_events(&*history, &buffer, &taken.events).await;
         taken.events_written();
         let ends = taken.finishes.iter().map(|finish| end(&*history, finish));
@@ -25,7 +25,7 @@ pub(crate) async fn run(history: Arc<dyn History>, buffer: Arc<Buffer>) {
     }
 }
 
-/// Writes events, and waits while the store is away.
+/// Writes events; retries while the store is unavailable.
 async fn write_events(history: &dyn History, buffer: &Buffer, buffered: &[BufferedEvent]) {
     if buffered.is_empty() {
         return;
@@ -33,8 +33,8 @@ async fn write_events(history: &dyn History, buffer: &Buffer, buffered: &[Buffer
     let events: Vec<SkillRunLog> = buffered.iter().map(|it| it.event.clone()).collect();
     match until_available(|| history.append_logs(&events)).await {
         Ok(()) => return,
-        // It says nothing about the others.
         Err(err) if events.len() == 1 => return refused(buffer, &buffered[0], &err),
+        // The error is about one of the events.
         Err(_) => {}
     }
     for buffered in buffered {
@@ -48,7 +48,7 @@ fn refused(buffer: &Buffer, event: &BufferedEvent, err: &Error) {
     let SkillRunLog {
         run_id, sequence, ..
     } = &event.event;
-    tracing::warn!(run_id, sequence, %err, "lost an event that the store refuses");
+    tracing::warn!(run_id, sequence, %err, "the store refused an event, which is lost");
     buffer.refused(&event.sequence);
 }
 
@@ -67,12 +67,20 @@ async fn end(history: &dyn History, finish: &Finish) -> Result<()> {
     }
     let finished = until_available(|| history.finish_run(run_id, stats)).await;
     if let Err(err) = &finished {
-        tracing::warn!(run_id, %err, "could not finish a run");
+        tracing::warn!(run_id, %err, "the store refused the outcome of a run");
+    }
+    if let Err(err @ (Error::InvalidInput { .. } | Error::TooLarge { .. })) = &finished {
+        // Otherwise the run would stay open, since its handle has ended.
+        let error = format!("the outcome was refused: {err}");
+        let replacement = RunStats::new(RunStatus::ERROR).error(error);
+        if let Err(err) = until_available(|| history.finish_run(run_id, &replacement)).await {
+            tracing::warn!(run_id, %err, "could not finish a run");
+        }
     }
     finished
 }
 
-/// Calls until the store answers, or refuses the record itself.
+/// Retries until the call succeeds, or fails because of the record itself.
 async fn until_available<F: Future<Output = Result<()>>>(call: impl Fn() -> F) -> Result<()> {
     const FIRST_WAIT: Duration = Duration::from_millis(50);
     const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -81,7 +89,7 @@ async fn until_available<F: Future<Output = Result<()>>>(call: impl Fn() -> F) -
     loop {
         match call().await {
             Err(err) if !is_about_the_record(&err) => {
-                tracing::debug!(%err, "the store is not available");
+                tracing::warn!(%err, "could not write; retrying");
                 sleep(wait).await;
                 wait = LONGEST_WAIT.min(wait * 2);
             }

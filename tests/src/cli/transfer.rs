@@ -268,7 +268,7 @@ on_each_backend! {
             ("line 15: ", "trailing characters"),
             (
                 "line 18: ",
-                "cache_read_tokens is 2: together, the parts exceed input_tokens (1)",
+                "cache_read_tokens is 2: cache_read_tokens and cache_write_tokens exceed input_tokens (1)",
             ),
             ("line 19: ", "unknown field `tokens`"),
             ("line 20: ", "duration_micros is"),

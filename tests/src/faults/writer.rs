@@ -15,10 +15,10 @@ use super::ledger::{Entry, Ledger};
 use super::script::{Script, Write};
 use crate::fixture::*;
 
-/// How long a call waits for a connection where many tasks start at once.
+/// How long a call waits for a connection when many tasks start at once.
 ///
-/// In a debug build, authentication at PostgreSQL costs a quarter of a second of one core for each
-/// connection. On a busy machine, eight connections then take longer than the default timeout.
+/// In a debug build, authentication takes 0.25 s of CPU time for each connection to PostgreSQL. On a
+/// busy machine, eight connections then take longer than the default timeout.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A task that writes runs. It records each error, and retries.

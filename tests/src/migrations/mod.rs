@@ -18,7 +18,7 @@ pub(crate) mod schema_checks;
 
 /// A newer version next to an older one.
 mod rolling;
-/// A database that an earlier schema has filled.
+/// A database that was filled under an earlier schema.
 mod upgrade;
 
 /// The command, and the script that it prints.

@@ -1,4 +1,4 @@
-//! Upgrading a database that an earlier schema has filled.
+//! Upgrading a database that was filled under an earlier schema.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use runtrail_store::AuditStore;
 use crate::fixture::*;
 
 on_each_backend! {
-    async fn a_history_without_usage_is_kept_and_gains_it(database) {
+    async fn events_without_a_usage_are_kept_and_new_ones_have_it(database) {
         const BEFORE_USAGE: u32 = 3;
 
         let db = database.connection().await;
@@ -42,7 +42,7 @@ on_each_backend! {
             let events = store.list_logs_by_run(&id).await.unwrap();
             assert_eq!(events.len(), 4);
             assert!(events.iter().all(|event| event.usage.is_none() && event.duration.is_none()));
-            // A repetition by an instance that knows usages.
+            // A retry by an upgraded instance.
             store.append_logs(&[event(&id, 0), event(&id, 3)]).await.unwrap();
             let new = event(&id, 4)
                 .created_at(at(0))
@@ -54,7 +54,7 @@ on_each_backend! {
         assert_eq!(count(&db, "skill_run_logs").await, 250);
         assert_eq!(count(&db, "skill_run_logs WHERE model IS NOT NULL").await, 50);
 
-        // The way back would delete the usages, so it has to be confirmed.
+        // Reverting deletes the usages, so it has to be confirmed.
         store.close().await.unwrap();
         let migrator = Migrator::new();
         let steps = runtrail_migration::migrations().len() as u32 - BEFORE_USAGE;

@@ -173,7 +173,7 @@ impl<'de> Visitor<'de> for EventVisitor {
             "duration_micros",
             "usage",
         ];
-        /// The first of them, which every event has.
+        /// The number of leading fields that every event must have.
         const REQUIRED: usize = 4;
 
         let (mut sequence, mut event_type) = (None, None);

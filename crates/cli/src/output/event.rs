@@ -5,7 +5,7 @@ use runtrail::SkillRunLog;
 
 use super::{duration, payload, printable, rough_count};
 
-/// Prints an event on one line: time, type, usage if it has one, and payload.
+/// Prints an event on one line: time, type, usage and duration if known, and payload.
 pub(crate) fn print_event(
     out: &mut impl Write,
     event: &SkillRunLog,
@@ -28,9 +28,9 @@ pub(crate) fn print_event(
     writeln!(out, "{}", line.trim_end())
 }
 
-/// Formats what a call has used, for example `gpt-5, 1.2k in, 80 out, 840ms, $0.0042`.
+/// Formats the usage and the duration of a call, for example `gpt-5, 1.2k in, 80 out, 840ms, $0.0042`.
 fn usage(event: &SkillRunLog) -> Option<String> {
-    const MICROS: f64 = 1e6;
+    const MICROS_PER_DOLLAR: f64 = 1e6;
 
     let usage = event.usage.as_ref();
     let model = usage.and_then(|usage| usage.model.as_deref());
@@ -44,7 +44,7 @@ fn usage(event: &SkillRunLog) -> Option<String> {
         usage.and_then(|usage| tokens(usage.input_tokens, "in")),
         usage.and_then(|usage| tokens(usage.output_tokens, "out")),
         event.duration.map(|time| duration(time.as_secs_f64())),
-        cost.map(|cost| format!("${:.4}", cost as f64 / MICROS)),
+        cost.map(|cost| format!("${:.4}", cost as f64 / MICROS_PER_DOLLAR)),
     ];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))

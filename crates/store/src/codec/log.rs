@@ -40,11 +40,12 @@ pub(crate) fn encode_log(
     })
 }
 
-/// The number of columns that every event has; the others are NULL without a duration and a usage.
+/// The number of columns that every event fills. The others are NULL unless it has a duration or a
+/// usage.
 const REQUIRED_COLUMNS: usize = 5;
 
-/// Returns the columns that have to be written for these events. Without a duration or a usage they
-/// are fewer, and the statement is faster.
+/// Returns the columns to write for these events: only the required ones if no event has a duration
+/// or a usage, which makes the statement faster.
 pub(crate) fn written_columns<'a>(rows: impl IntoIterator<Item = &'a Model>) -> Vec<Column> {
     let optional = || Column::iter().skip(REQUIRED_COLUMNS);
     let has_usage = |row| !optional().all(|column| LogValue::of(row, column).is_null());
