@@ -4,10 +4,11 @@
 //! [`Storage`] is the contract of every implementation; `runtrail-store` implements it on SQLite
 //! and PostgreSQL. This crate needs no async runtime.
 //!
-//! Reading order: [`SkillRun`], [`RunStats`], [`SkillRunLog`] and its [`Usage`] are the records,
-//! [`RunFilter`] and [`Page`] select some of them, [`Storage`] defines the operations, and [`Error`] their failures.
-//! [`BulkStorage`], [`PagedStorage`], [`RunTree`], [`RunCreation`], [`RunLookup`] and [`Retention`]
-//! add further operations, and [`History`] combines all of these traits.
+//! Reading order: [`SkillRun`], [`RunStats`], [`SkillRunLog`] and its [`Usage`] are the
+//! records, [`RunFilter`] and [`Page`] select some of them, [`Storage`] defines the operations,
+//! and [`Error`] their failures. [`BulkStorage`], [`PagedStorage`], [`RunTree`],
+//! [`RunCreation`], [`RunLookup`] and [`Retention`] add further operations, and [`History`]
+//! combines all of these traits.
 //! Implementers also use [`rules`], the checks that make all implementations reject the same input.
 
 mod run;

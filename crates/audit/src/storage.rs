@@ -70,8 +70,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// Stores one event of a run, whether the run is running or finished.
     ///
-    /// Repeating the call with the same event returns `Ok`. Two events are the same if all their fields
-    /// except `created_at` match.
+    /// Repeating the call with the same event returns `Ok`. Two events are the same if all their
+    /// fields except `created_at` match.
     ///
     /// # Errors
     ///

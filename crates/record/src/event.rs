@@ -3,8 +3,8 @@ use std::time::Duration;
 use runtrail_audit::Usage;
 use serde_json::{Map, Value, json};
 
-/// An event to [record](crate::RunHandle::record) through a handle, which adds the id of the run, the
-/// sequence and the current time.
+/// An event to [record](crate::RunHandle::record) through a handle, which adds the id of the run,
+/// the sequence and the current time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,8 +42,8 @@ impl Event {
         }
     }
 
-    /// Creates an event of type `model_call` with the payload `{}`. Its tokens are added to those of the
-    /// run.
+    /// Creates an event of type `model_call` with the payload `{}`. Its tokens are added to those
+    /// of the run.
     pub fn model_call(usage: Usage) -> Self {
         Self::new("model_call", Value::Object(Map::new())).usage(usage)
     }

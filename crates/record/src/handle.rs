@@ -75,7 +75,8 @@ impl RunHandle {
         self.record(Event::model_call(usage));
     }
 
-    /// Records a tool call. To add a duration, pass [`Event::tool_call`] to [`record`](Self::record).
+    /// Records a tool call. To add a duration, pass [`Event::tool_call`] to
+    /// [`record`](Self::record).
     pub fn tool_call(&self, tool: impl Into<String>, arguments: Value) {
         self.record(Event::tool_call(tool, arguments));
     }
@@ -137,8 +138,8 @@ impl RunHandle {
         answer.await.unwrap_or(Ok(()))
     }
 
-    /// Limits a future's time with the timers of the runtime in which the run was started, since the
-    /// caller may be outside a runtime.
+    /// Limits a future's time with the timers of the runtime in which the run was started, since
+    /// the caller may be outside a runtime.
     pub(crate) fn timeout<F: Future>(&self, limit: Duration, future: F) -> Timeout<F> {
         let _entered = self.run.runtime.enter();
         timeout(limit, future)

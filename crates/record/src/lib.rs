@@ -1,8 +1,8 @@
 //! Handles that record runs into a history.
 //!
-//! A [`Recorder`] starts runs. A [`RunHandle`] numbers the events of its run, adds up its tool calls
-//! and tokens, and finishes the run, even if the handle is dropped or the task panics. Recording an event
-//! never waits for the database: a background task writes it.
+//! A [`Recorder`] starts runs. A [`RunHandle`] numbers the events of its run, adds up its tool
+//! calls and tokens, and finishes the run, even if the handle is dropped or the task panics.
+//! Recording an event never waits for the database: a background task writes it.
 
 mod buffer;
 mod event;

@@ -16,11 +16,11 @@ use crate::writer;
 /// The task runs on the runtime of the first start. If that runtime ends, the next start, `finish`
 /// or `shutdown` continues on its own runtime with what is left in the buffer.
 ///
-/// When the last recorder and the last handle are dropped, the task writes the rest and ends, if its
-/// runtime still runs.
+/// When the last recorder and the last handle are dropped, the task writes the rest and ends, if
+/// its runtime still runs.
 ///
-/// **Memory.** By default, the buffer holds up to 10,000 events with payloads of up to 64 MiB. While
-/// the store is unavailable, for whatever reason, the task retries. While the buffer is full,
+/// **Memory.** By default, the buffer holds up to 10,000 events with payloads of up to 64 MiB.
+/// While the store is unavailable, for whatever reason, the task retries. While the buffer is full,
 /// further events are lost. Before the next event or the end of the run, an event of type `dropped`
 /// with the payload `{"events": …}` states how many.
 ///
@@ -99,8 +99,8 @@ impl Recorder {
         }
     }
 
-    /// Limits the buffer to this many events, at least 2, and to this total size of their payloads in
-    /// bytes, as estimated in memory. Call it before cloning the recorder and before the first
+    /// Limits the buffer to this many events, at least 2, and to this total size of their payloads
+    /// in bytes, as estimated in memory. Call it before cloning the recorder and before the first
     /// [`start`](Self::start): it replaces the buffer.
     #[must_use]
     pub fn with_buffer(mut self, events: usize, bytes: usize) -> Self {
@@ -121,8 +121,8 @@ impl Recorder {
         StartRun::new(self.clone(), skill_id.into())
     }
 
-    /// Waits until everything that was recorded is written, but not longer than `limit`. Events that
-    /// are recorded after this call are lost; runs can still be started and finished.
+    /// Waits until everything that was recorded is written, but not longer than `limit`. Events
+    /// that are recorded after this call are lost; runs can still be started and finished.
     ///
     /// Dropping the future is safe: the task continues. Outside a tokio runtime, this doesn't wait.
     pub async fn shutdown(&self, limit: Duration) -> Unwritten {

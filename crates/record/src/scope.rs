@@ -87,8 +87,8 @@ impl RunHandle {
         }
     }
 
-    /// Like [`scope`](Self::scope), but drops the future once `limit` has passed. The run then ends with
-    /// the status `timeout`.
+    /// Like [`scope`](Self::scope), but drops the future once `limit` has passed. The run then ends
+    /// with the status `timeout`.
     ///
     /// # Errors
     ///
