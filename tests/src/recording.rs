@@ -165,10 +165,12 @@ on_each_backend! {
         let store = database.store().await;
         let recorder = recorder(&store);
         let run = recorder.start("s").await.unwrap();
+        run.tool_call("t", json!(null));
         let refused = run.finish(RunStats::new(RunStatus::RUNNING)).await;
         assert_kind(refused, ErrorKind::InvalidInput);
         let stored = store.get_run(run.id()).await.unwrap();
         assert_eq!(stored.status, RunStatus::ERROR);
+        assert_eq!(stored.tool_calls, 1);
         assert!(stored.error.starts_with("the outcome was refused: "), "{}", stored.error);
         let run = recorder.start("s").await.unwrap();
         store.finish_run(run.id(), &stats()).await.unwrap();
@@ -330,16 +332,30 @@ on_each_backend! {
         let store = database.store().await;
         let recorder = recorder(&store);
         let run = recorder.start("s").await.unwrap();
-        let deep = (0..70).fold(json!(1), |inner, _| json!([inner]));
+        let lock = lock(database).await;
         run.log("step", json!(1));
-        run.log("deep", deep);
+        run.log("event type that is too long".repeat(20), json!(1));
         run.model_call(Usage::new().input_tokens(1).cache_read_tokens(2));
         run.log("step", json!(2));
+        lock.rollback().await.unwrap();
         run.finish(RunStats::new(RunStatus::OK)).await.unwrap();
         let events = store.list_logs_by_run(run.id()).await.unwrap();
         assert_eq!(types(&events), ["step", "step", "dropped"]);
         assert_eq!(events[2].payload, json!({"events": 2}));
         assert_eq!(recorder.shutdown(LONG).await.lost, 2);
+    }
+
+    async fn a_payload_that_is_nested_too_deeply_is_lost_and_nothing_else(database) {
+        let store = database.store().await;
+        let recorder = recorder(&store);
+        let run = recorder.start("s").await.unwrap();
+        for depth in [64, 65, 1_000] {
+            run.log("deep", (0..depth).fold(json!(1), |inner, _| json!([inner])));
+        }
+        run.finish(RunStats::new(RunStatus::OK)).await.unwrap();
+        let events = store.list_logs_by_run(run.id()).await.unwrap();
+        assert_eq!(types(&events), ["deep", "dropped"]);
+        assert_eq!(events[1].payload, json!({"events": 2}));
     }
 
     async fn the_last_handle_may_outlive_its_recorder(database) {
@@ -395,7 +411,7 @@ fn calls_outside_a_runtime_neither_panic_nor_lose_the_run() {
             let scope = handle.scope_within(LONG, async { Ok::<_, String>(3) });
             assert_eq!(scope.now_or_never(), Some(Ok(3)));
             let unwritten = others.shutdown(LONG).now_or_never().unwrap();
-            assert_eq!(unwritten.events + unwritten.runs, 2);
+            assert!(unwritten.events + unwritten.runs <= 2, "{unwritten:?}");
         });
         thread.join().unwrap();
         shut_down(&recorder).await;

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use runtrail_audit::rules::MAX_JSON_DEPTH;
 use runtrail_audit::{Result, RunStats, SkillRunLog};
 use serde_json::{Value, json};
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 
 use crate::Unwritten;
@@ -51,6 +53,8 @@ pub(crate) struct Buffer {
     filled: Notify,
     /// Wakes the callers that wait until everything is written.
     emptied: Notify,
+    /// Wakes the callers that wait, so that one of them starts another task.
+    task_ended: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +69,7 @@ struct State {
     lost: u64,
     is_closed: bool,
     is_abandoned: bool,
+    has_task: bool,
 }
 
 impl Buffer {
@@ -76,13 +81,17 @@ impl Buffer {
             state: Mutex::default(),
             filled: Notify::new(),
             emptied: Notify::new(),
+            task_ended: Notify::new(),
         }
     }
 
     /// Numbers an event and queues it. If there is no room for it, it is counted as lost.
     pub(crate) fn push_event(&self, mut event: SkillRunLog, sequence: &Arc<Sequence>) {
-        let bytes = size(&event.payload);
+        let size = size(&event);
         let mut state = self.state();
+        let Some(bytes) = size else {
+            return self.lose(&mut state, sequence);
+        };
         let has_room = |state: &State, events| {
             state.events + events <= self.max_events
                 && state.bytes.saturating_add(bytes) <= self.max_bytes
@@ -131,20 +140,21 @@ impl Buffer {
     ) -> Option<Taken> {
         loop {
             let filled = self.filled.notified();
-            if let Some(taken) = self.try_take(max_events, max_bytes) {
-                return Some(taken);
+            match self.try_take(max_events, max_bytes) {
+                (None, Next::MayFollow) => filled.await,
+                (taken, _) => return taken,
             }
-            if self.state().is_abandoned {
-                return None;
-            }
-            filled.await;
         }
     }
 
-    fn try_take(self: &Arc<Self>, max_events: usize, max_bytes: usize) -> Option<Taken> {
+    fn try_take(self: &Arc<Self>, max_events: usize, max_bytes: usize) -> (Option<Taken>, Next) {
         let mut state = self.state();
+        let next = match state.is_abandoned {
+            true => Next::Never,
+            false => Next::MayFollow,
+        };
         if state.entries.is_empty() {
-            return None;
+            return (None, next);
         }
         let mut taken = Taken {
             buffer: Arc::clone(self),
@@ -166,12 +176,25 @@ impl Buffer {
                 }
             }
         }
-        Some(taken)
+        (Some(taken), next)
     }
 
     /// Stops accepting events.
     pub(crate) fn close(&self) {
         self.state().is_closed = true;
+    }
+
+    /// Returns a guard for a task to hold, unless another task holds it.
+    pub(crate) fn claim_task(self: &Arc<Self>) -> Option<TaskGuard> {
+        let mut state = self.state();
+        let had_task = std::mem::replace(&mut state.has_task, true);
+        drop(state);
+        (!had_task).then(|| TaskGuard(Arc::clone(self)))
+    }
+
+    /// Returns a future that completes when the task of this moment, or a later one, ends.
+    pub(crate) fn task_ended(&self) -> Notified<'_> {
+        self.task_ended.notified()
     }
 
     /// Lets the task end once everything is written. No recorder or handle is left.
@@ -232,6 +255,22 @@ impl Sequence {
     }
 }
 
+/// Whether further entries may be recorded.
+enum Next {
+    MayFollow,
+    Never,
+}
+
+/// The right to be the task that writes. Dropping it lets another task take over.
+pub(crate) struct TaskGuard(Arc<Buffer>);
+
+impl Drop for TaskGuard {
+    fn drop(&mut self) {
+        self.0.state().has_task = false;
+        self.0.task_ended.notify_waiters();
+    }
+}
+
 /// Entries that are being written.
 pub(crate) struct Taken {
     buffer: Arc<Buffer>,
@@ -250,16 +289,10 @@ impl Taken {
         self.buffer.emptied.notify_waiters();
     }
 
-    /// Removes the ends of runs, and passes on their results.
-    pub(crate) fn ends_written(&mut self, results: Vec<Result<()>>) {
+    /// Removes the ends of runs, all of which are answered.
+    pub(crate) fn ends_written(&mut self) {
         let finishes = std::mem::take(&mut self.finishes);
         self.buffer.state().finishes -= finishes.len();
-        for (finish, result) in finishes.into_iter().zip(results) {
-            if let Some(answer) = finish.answer {
-                // The caller may have given up.
-                let _ = answer.send(result);
-            }
-        }
         self.buffer.emptied.notify_waiters();
     }
 }
@@ -275,17 +308,39 @@ impl Drop for Taken {
     }
 }
 
-/// Estimates how many bytes a value takes in memory.
-fn size(value: &Value) -> usize {
-    const NODE: usize = size_of::<Value>();
+/// Estimates how many bytes an event takes in memory. Returns `None` if its payload is nested too
+/// deeply to be stored: it could overflow the smaller stack of the task.
+fn size(event: &SkillRunLog) -> Option<usize> {
+    /// The event itself, and what the allocator adds.
+    const EVENT: usize = 512;
 
-    match value {
+    let usage = event.usage.as_ref();
+    let name = |name: Option<&String>| name.map_or(0, String::len);
+    let names = event.event_type.len()
+        + name(usage.and_then(|usage| usage.provider.as_ref()))
+        + name(usage.and_then(|usage| usage.model.as_ref()));
+    Some(EVENT + names + size_of_json(&event.payload, MAX_JSON_DEPTH)?)
+}
+
+fn size_of_json(value: &Value, depth: usize) -> Option<usize> {
+    const NODE: usize = size_of::<Value>();
+    const MEMBER: usize = 2 * NODE;
+
+    Some(match value {
         Value::String(text) => NODE + text.len(),
-        Value::Array(items) => NODE + items.iter().map(size).sum::<usize>(),
+        Value::Array(items) => {
+            let depth = depth.checked_sub(1)?;
+            let sizes = items.iter().map(|item| size_of_json(item, depth));
+            NODE + sizes.sum::<Option<usize>>()?
+        }
         Value::Object(members) => {
-            let member = |(name, value): (&String, &Value)| name.len() + size(value);
-            NODE + members.iter().map(member).sum::<usize>()
+            let depth = depth.checked_sub(1)?;
+            let sizes = members.iter().map(|(name, value)| {
+                let size = size_of_json(value, depth)?;
+                Some(MEMBER + name.len() + size)
+            });
+            NODE + sizes.sum::<Option<usize>>()?
         }
         _ => NODE,
-    }
+    })
 }

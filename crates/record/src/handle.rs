@@ -133,15 +133,15 @@ impl RunHandle {
                 run_id: self.run.id.clone(),
             });
         }
-        self.run.recorder.ensure_task();
         // The sender is dropped only with the buffer, which this handle keeps alive.
-        answer.await.unwrap_or(Ok(()))
+        self.run.recorder.with_task(answer).await.unwrap_or(Ok(()))
     }
 
-    /// Limits a future's time with the timers of the runtime in which the run was started, since
-    /// the caller may be outside a runtime.
+    /// Limits a future's time. Outside a runtime, the timers are those of the runtime in which the
+    /// run was started.
     pub(crate) fn timeout<F: Future>(&self, limit: Duration, future: F) -> Timeout<F> {
-        let _entered = self.run.runtime.enter();
+        let is_outside = Handle::try_current().is_err();
+        let _entered = is_outside.then(|| self.run.runtime.enter());
         timeout(limit, future)
     }
 
@@ -167,6 +167,7 @@ impl Run {
             sequence: Arc::clone(&self.sequence),
             answer,
         });
+        self.recorder.ensure_task();
         true
     }
 }

@@ -1,10 +1,11 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use runtrail_audit::{Clock, History, SystemClock};
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::StartRun;
@@ -23,6 +24,9 @@ use crate::writer;
 /// While the store is unavailable, for whatever reason, the task retries. While the buffer is full,
 /// further events are lost. Before the next event or the end of the run, an event of type `dropped`
 /// with the payload `{"events": …}` states how many.
+///
+/// One record that the database keeps failing to write, for example because of a trigger of the host
+/// or a locked row, delays all others of the recorder.
 ///
 /// **Ends of runs** are never lost while the process and a runtime live. If the store refuses an
 /// outcome, such as one with a text above its limits, the run ends as `error` with the reason.
@@ -52,14 +56,12 @@ pub struct Recorder {
 /// everything is written.
 struct Task {
     buffer: Arc<Buffer>,
-    running: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Task {
     fn new(events: usize, bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             buffer: Arc::new(Buffer::new(events, bytes)),
-            running: Mutex::default(),
         })
     }
 }
@@ -127,9 +129,9 @@ impl Recorder {
     /// Dropping the future is safe: the task continues. Outside a tokio runtime, this doesn't wait.
     pub async fn shutdown(&self, limit: Duration) -> Unwritten {
         self.buffer().close();
-        self.ensure_task();
         if Handle::try_current().is_ok() {
-            let _ = timeout(limit, self.buffer().emptied()).await;
+            let emptied = pin!(self.buffer().emptied());
+            let _ = timeout(limit, self.with_task(emptied)).await;
         }
         self.buffer().unwritten()
     }
@@ -139,11 +141,21 @@ impl Recorder {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        let running = self.task.running.lock();
-        let mut running = running.unwrap_or_else(PoisonError::into_inner);
-        if running.as_ref().is_none_or(JoinHandle::is_finished) {
-            let work = writer::run(Arc::clone(&self.history), Arc::clone(self.buffer()));
-            *running = Some(runtime.spawn(work));
+        if let Some(guard) = self.buffer().claim_task() {
+            let (history, buffer) = (Arc::clone(&self.history), Arc::clone(self.buffer()));
+            runtime.spawn(writer::run(history, buffer, guard));
+        }
+    }
+
+    /// Waits for a future that needs the task. If the task ends with its runtime, starts another.
+    pub(crate) async fn with_task<F: Future + Unpin>(&self, mut future: F) -> F::Output {
+        loop {
+            let ended = pin!(self.buffer().task_ended());
+            self.ensure_task();
+            match select(&mut future, ended).await {
+                Either::Left((output, _)) => return output,
+                Either::Right(_) => tokio::task::yield_now().await,
+            }
         }
     }
 

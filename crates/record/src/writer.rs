@@ -7,21 +7,27 @@ use futures_util::future::join_all;
 use runtrail_audit::{Error, History, Result, RunStats, RunStatus, SkillRunLog};
 use tokio::time::sleep;
 
-use crate::buffer::{Buffer, BufferedEvent, Finish};
+use crate::buffer::{Buffer, BufferedEvent, Finish, TaskGuard};
 
 /// The batch that `append_logs` writes with one statement.
 const MAX_EVENTS: usize = 1_000;
 const MAX_BYTES: usize = 4 << 20;
 
 /// Writes until the buffer is abandoned, or the runtime ends.
-pub(crate) async fn run(history: Arc<dyn History>, buffer: Arc<Buffer>) {
+pub(crate) async fn run(history: Arc<dyn History>, buffer: Arc<Buffer>, _guard: TaskGuard) {
     while let Some(mut taken) = buffer.take(MAX_EVENTS, MAX_BYTES).await {
         // Events first: once a run is seen to be finished, its events are there.
         write_events(&*history, &buffer, &taken.events).await;
         taken.events_written();
-        let ends = taken.finishes.iter().map(|finish| end(&*history, finish));
-        let results = join_all(ends).await;
-        taken.ends_written(results);
+        let ends = taken.finishes.iter_mut().map(async |finish| {
+            let result = end(&*history, finish).await;
+            if let Some(answer) = finish.answer.take() {
+                // The caller may have given up.
+                let _ = answer.send(result);
+            }
+        });
+        join_all(ends).await;
+        taken.ends_written();
     }
 }
 
@@ -71,13 +77,29 @@ async fn end(history: &dyn History, finish: &Finish) -> Result<()> {
     }
     if let Err(err @ (Error::InvalidInput { .. } | Error::TooLarge { .. })) = &finished {
         // Otherwise the run would stay open, since its handle has ended.
-        let error = format!("the outcome was refused: {err}");
-        let replacement = RunStats::new(RunStatus::ERROR).error(error);
-        if let Err(err) = until_available(|| history.finish_run(run_id, &replacement)).await {
+        let replacement = replacement(stats).error(format!("the outcome was refused: {err}"));
+        let mut replaced = until_available(|| history.finish_run(run_id, &replacement)).await;
+        if let Err(Error::TooLarge { .. }) = replaced {
+            let replacement = replacement.error("");
+            replaced = until_available(|| history.finish_run(run_id, &replacement)).await;
+        }
+        if let Err(err) = replaced {
             tracing::warn!(run_id, %err, "could not finish a run");
         }
     }
     finished
+}
+
+/// Returns an outcome with the same numbers, as far as they are valid.
+fn replacement(stats: &RunStats) -> RunStats {
+    let count = |number: u64| number.min(i64::MAX.unsigned_abs());
+    let seconds = Some(stats.runtime_seconds).filter(|it| it.is_finite() && *it >= 0.0);
+    RunStats::new(RunStatus::ERROR)
+        .tool_calls(count(stats.tool_calls))
+        .runtime_seconds(seconds.unwrap_or_default())
+        .input_tokens(count(stats.input_tokens))
+        .output_tokens(count(stats.output_tokens))
+        .thinking_tokens(count(stats.thinking_tokens))
 }
 
 /// Retries until the call succeeds, or fails because of the record itself.
