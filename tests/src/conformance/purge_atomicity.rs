@@ -185,7 +185,8 @@ cases_of_the_store! {
             Backend::Postgres => "WITH n(value) AS (SELECT generate_series(100, 12000))",
         };
         cx.sql(&format!(
-            "{series} INSERT INTO skill_run_logs SELECT 'large', value, 0, 'x', '1' FROM n"
+            "{series} INSERT INTO skill_run_logs (run_id, sequence, created_at, event_type, payload) \
+            SELECT 'large', value, 0, 'x', '1' FROM n"
         ))
         .await;
         cx.sql("CREATE TABLE tickets (run_id TEXT REFERENCES skill_runs (id))")

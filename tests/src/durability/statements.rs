@@ -110,7 +110,8 @@ on_each_backend! {
         execute(
             &db,
             &format!(
-                "{series} INSERT INTO skill_run_logs SELECT id, value, 0, 'x', '1' \
+                "{series} INSERT INTO skill_run_logs \
+            (run_id, sequence, created_at, event_type, payload) SELECT id, value, 0, 'x', '1' \
             FROM n, skill_runs"
             ),
         )

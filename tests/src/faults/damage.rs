@@ -9,7 +9,8 @@ use crate::fixture::*;
 /// any type anywhere.
 fn damaging_value(backend: Backend, column: &str) -> Option<&'static str> {
     let is_time = ["started_at", "finished_at", "created_at"].contains(&column);
-    let is_number = column.starts_with("total_")
+    let is_number = column.ends_with("_tokens")
+        || column.ends_with("_micros")
         || ["sequence", "tool_calls", "runtime_seconds"].contains(&column);
     match backend {
         Backend::Sqlite => Some("X'FF00FF'"),
@@ -116,8 +117,9 @@ on_each_backend! {
             damaged.insert(column);
         }
         let expected = match database.backend() {
-            Backend::Sqlite => 4,
-            Backend::Postgres => 3,
+            Backend::Sqlite => 13,
+            // Numbers, times and JSON.
+            Backend::Postgres => 10,
         };
         assert_eq!(damaged.len(), expected, "{damaged:?}");
     }

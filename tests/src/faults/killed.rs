@@ -106,7 +106,9 @@ on_each_backend! {
              0 FROM n"
         );
         let events = format!(
-            "{numbers} INSERT INTO skill_run_logs SELECT 'run ' || n.value, s.value, 0, 'x', '1' \
+            "{numbers} INSERT INTO skill_run_logs \
+             (run_id, sequence, created_at, event_type, payload) \
+             SELECT 'run ' || n.value, s.value, 0, 'x', '1' \
              FROM n, (SELECT 0 AS value UNION SELECT 1 UNION SELECT 2) s"
         );
 
