@@ -199,7 +199,10 @@ on_each_backend! {
         thread.join().unwrap_err();
         shut_down(&recorder).await;
 
-        for (id, error) in [(id, "dropped without being finished"), (panicked, "dropped during a panic")]
+        for (id, error) in [
+            (id, "dropped without being finished"),
+            (panicked, "dropped during a panic"),
+        ]
         {
             let stored = store.get_run(&id).await.unwrap();
             assert_eq!((stored.status, stored.error.as_str()), (RunStatus::ERROR, error));

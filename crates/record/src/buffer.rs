@@ -37,7 +37,7 @@ pub(crate) struct BufferedEvent {
 }
 
 #[derive(Debug)]
-pub(crate) enum Entry {
+enum Entry {
     Event(BufferedEvent),
     Finish(Finish),
 }

@@ -25,8 +25,8 @@ use crate::writer;
 /// further events are lost. Before the next event or the end of the run, an event of type `dropped`
 /// with the payload `{"events": …}` states how many.
 ///
-/// One record that the database keeps failing to write, for example because of a trigger of the host
-/// or a locked row, delays all others of the recorder.
+/// One record that the database keeps failing to write, for example because of a host's trigger or
+/// a locked row, delays all others of the recorder.
 ///
 /// **Ends of runs** are never lost while the process and a runtime live. If the store refuses an
 /// outcome, such as one with a text above its limits, the run ends as `error` with the reason.
@@ -49,16 +49,16 @@ use crate::writer;
 pub struct Recorder {
     pub(crate) history: Arc<dyn History>,
     pub(crate) clock: Arc<dyn Clock>,
-    task: Arc<Task>,
+    owner: Arc<BufferOwner>,
 }
 
-/// The task that writes. It ends when the last recorder and the last handle are dropped, and
-/// everything is written.
-struct Task {
+/// The buffer as all recorders and handles share it. Once the last of them is dropped, the task ends
+/// when everything is written.
+struct BufferOwner {
     buffer: Arc<Buffer>,
 }
 
-impl Task {
+impl BufferOwner {
     fn new(events: usize, bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             buffer: Arc::new(Buffer::new(events, bytes)),
@@ -66,7 +66,7 @@ impl Task {
     }
 }
 
-impl Drop for Task {
+impl Drop for BufferOwner {
     fn drop(&mut self) {
         self.buffer.abandon();
     }
@@ -97,7 +97,7 @@ impl Recorder {
         Self {
             history,
             clock: Arc::new(SystemClock),
-            task: Task::new(Self::MAX_EVENTS, Self::MAX_BYTES),
+            owner: BufferOwner::new(Self::MAX_EVENTS, Self::MAX_BYTES),
         }
     }
 
@@ -106,7 +106,7 @@ impl Recorder {
     /// [`start`](Self::start): it replaces the buffer.
     #[must_use]
     pub fn with_buffer(mut self, events: usize, bytes: usize) -> Self {
-        self.task = Task::new(events, bytes);
+        self.owner = BufferOwner::new(events, bytes);
         self
     }
 
@@ -160,7 +160,7 @@ impl Recorder {
     }
 
     pub(crate) fn buffer(&self) -> &Arc<Buffer> {
-        &self.task.buffer
+        &self.owner.buffer
     }
 }
 

@@ -2,14 +2,12 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use runtrail_audit::{ErrorKind, Storage};
-use runtrail_db::DatabaseOptions;
-use runtrail_store::AuditStore;
 
 use super::counts;
 use super::ledger::{Entries, Ledger};
 use super::script::{EVENTS, Write};
 use super::sql_client::{History, client, count};
-use super::writer::{ACQUIRE_TIMEOUT, Plan, Writer, summary};
+use super::writer::{ACQUIRE_TIMEOUT, Plan, Writer, store_for_many_tasks, summary};
 use crate::fixture::*;
 
 /// Returns how many runs each task writes.
@@ -19,9 +17,7 @@ fn runs_per_task() -> u64 {
 
 on_each_backend! {
     async fn sixty_four_tasks_on_one_store_all_succeed(database) {
-        let options = DatabaseOptions::new(database.url()).acquire_timeout(ACQUIRE_TIMEOUT);
-        let store = AuditStore::connect(options).await.unwrap();
-        store.initialize().await.unwrap();
+        let store = store_for_many_tasks(database).await;
         let ledger = Ledger::temporary();
         let runs = runs_per_task();
         let work = async |task: u64| {

@@ -2,23 +2,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use runtrail_audit::{ErrorKind, Page, RunFilter, Storage};
-use runtrail_db::DatabaseOptions;
-use runtrail_store::AuditStore;
 
 use super::counts;
 use super::ledger::Ledger;
 use super::script::{EVENTS, Script, Write, event};
 use super::sql_client::{History, assert_no_orphans, count};
-use super::writer::{ACQUIRE_TIMEOUT, Writer};
+use super::writer::{Writer, store_for_many_tasks};
 
 on_each_backend! {
     /// Each of sixteen tasks starts a run that never finishes, writes and finishes others, and
     /// lists runs and events.
     async fn a_purge_alongside_writers_deletes_only_due_runs(database) {
         let url = database.url();
-        let options = DatabaseOptions::new(url.as_str()).acquire_timeout(ACQUIRE_TIMEOUT);
-        let store = AuditStore::connect(options).await.unwrap();
-        store.initialize().await.unwrap();
+        let store = store_for_many_tasks(database).await;
         let ledger = Ledger::temporary();
         let (begun, is_over) = (Instant::now(), AtomicBool::new(false));
         let time = Duration::from_secs(counts::purge_seconds());

@@ -21,6 +21,14 @@ use crate::fixture::*;
 /// busy machine, eight connections then take longer than the default timeout.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Opens a store for many tasks.
+pub(super) async fn store_for_many_tasks(database: &TestDatabase) -> AuditStore {
+    let options = DatabaseOptions::new(database.url()).acquire_timeout(ACQUIRE_TIMEOUT);
+    let store = AuditStore::connect(options).await.unwrap();
+    store.initialize().await.unwrap();
+    store
+}
+
 /// A task that writes runs. It records each error, and retries.
 pub(super) struct Writer<'a> {
     pub(super) store: &'a AuditStore,

@@ -18,6 +18,7 @@ pub(crate) mod schema_checks;
 
 /// A newer version next to an older one.
 mod rolling;
+
 /// A database that was filled under an earlier schema.
 mod upgrade;
 
