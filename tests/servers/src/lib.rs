@@ -18,7 +18,9 @@ pub use pgbouncer::PgBouncer;
 pub use programs::install_missing_programs;
 pub use versions::install_postgres;
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
+use std::ops::Range;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -35,16 +37,24 @@ pub mod variables {
     pub const FAULTS: &str = "RUNTRAIL_TEST_FAULTS";
 }
 
+/// The ports that servers of tests listen on. They are below those that systems give to clients
+/// and to listeners without a fixed port: one of those could take the port of a stopped server
+/// that is to start again.
+const PORTS: Range<u16> = 15_000..32_000;
+
 /// Calls `start` with a free port until it returns true. It retries because another program may
 /// take the port before the server binds it.
 fn on_free_port(mut start: impl FnMut(u16) -> Result<bool>) -> Result<u16> {
-    for _ in 0..5 {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let random = RandomState::new();
+    let free = (0..1_000_u16)
+        .map(|attempt| PORTS.start + (random.hash_one(attempt) % PORTS.len() as u64) as u16)
+        .filter(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+    for port in free.take(5) {
         if start(port)? {
             return Ok(port);
         }
     }
-    bail!("the server exited on each of five ports")
+    bail!("the server started on none of five free ports")
 }
 
 /// Runs a command that must succeed. It inherits stdout and stderr unless they are redirected.
