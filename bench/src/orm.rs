@@ -121,6 +121,7 @@ impl Recorder for Orm {
             inputs: serde_json::to_string(&run.inputs)?,
             output: String::new(),
             error: String::new(),
+            owner_id: None,
         };
         let row = row.into_active_model();
         match self.style {

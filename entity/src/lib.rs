@@ -24,5 +24,6 @@
     reason = "the model macro generates methods that write, which nothing here calls"
 )]
 
+pub mod owner;
 pub mod skill_run;
 pub mod skill_run_log;

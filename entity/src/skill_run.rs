@@ -49,6 +49,9 @@ pub struct Model {
     /// What went wrong; empty if nothing did.
     #[sea_orm(column_type = "Text")]
     pub error: String,
+    /// The [owner](super::owner) that it belongs to.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub owner_id: Option<String>,
     /// Its events.
     #[sea_orm(has_many)]
     pub logs: HasMany<super::skill_run_log::Entity>,

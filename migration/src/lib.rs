@@ -37,6 +37,9 @@ mod m20261124_000001_create_skill_runs;
 mod m20261124_000002_create_skill_run_logs;
 mod m20261127_000003_index_dry_runs;
 mod m20261128_000004_add_usage;
+mod m20261128_000005_create_owners;
+mod m20261128_000006_add_owner;
+mod m20261128_000007_index_owned_runs;
 mod schema_migration;
 mod shape;
 
@@ -78,14 +81,20 @@ const MIGRATIONS: &[SchemaMigration] = &[
     m20261124_000002_create_skill_run_logs::MIGRATION,
     m20261127_000003_index_dry_runs::MIGRATION,
     m20261128_000004_add_usage::MIGRATION,
+    m20261128_000005_create_owners::MIGRATION,
+    m20261128_000006_add_owner::MIGRATION,
+    m20261128_000007_index_owned_runs::MIGRATION,
 ];
 
 /// The same migrations, and some of a fictitious later version.
-const LATER_MIGRATIONS: [SchemaMigration; 7] = [
+const LATER_MIGRATIONS: [SchemaMigration; 10] = [
     MIGRATIONS[0],
     MIGRATIONS[1],
     MIGRATIONS[2],
     MIGRATIONS[3],
+    MIGRATIONS[4],
+    MIGRATIONS[5],
+    MIGRATIONS[6],
     later_version::ADD_COLUMN,
     later_version::ADD_INDEX,
     later_version::FILL_COLUMN,

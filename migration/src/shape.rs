@@ -29,7 +29,7 @@ struct Parent {
     constraint: &'static str,
 }
 
-const SHAPES: [Shape; 2] = [
+const SHAPES: [Shape; 3] = [
     Shape {
         table: "skill_runs",
         primary_key: &["id"],
@@ -40,6 +40,7 @@ const SHAPES: [Shape; 2] = [
             "channel_id",
             "parent_run_id",
             "status",
+            "owner_id",
         ],
         indexes: &[
             "runtrail_skill_runs_by_skill",
@@ -62,6 +63,13 @@ const SHAPES: [Shape; 2] = [
             table: "skill_runs",
             constraint: "runtrail_skill_run_logs_run",
         }),
+    },
+    Shape {
+        table: "runtrail_owners",
+        primary_key: &["id"],
+        identifiers: &["id", "label"],
+        indexes: &["runtrail_owners_unswept"],
+        parent: None,
     },
 ];
 

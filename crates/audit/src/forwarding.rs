@@ -8,9 +8,9 @@ use chrono::{DateTime, Utc};
 use futures_core::stream::BoxStream;
 
 use crate::{
-    BulkStorage, CursorPage, ListOrder, LogFilter, Page, PageRequest, PagedStorage, PurgeBatch,
-    PurgeSize, PurgeSummary, Result, Retention, RunCreation, RunFilter, RunLookup, RunQuery,
-    RunStats, RunSummary, RunTree, SkillRun, SkillRunLog, Storage,
+    BulkStorage, CursorPage, Heartbeat, ListOrder, LogFilter, Owner, OwnerRecord, Ownership, Page,
+    PageRequest, PagedStorage, PurgeBatch, PurgeSize, PurgeSummary, Result, Retention, RunCreation,
+    RunFilter, RunLookup, RunQuery, RunStats, RunSummary, RunTree, SkillRun, SkillRunLog, Storage,
 };
 
 /// Implements a trait for each kind of pointer. `clippy::missing_trait_methods` reports a missing
@@ -23,7 +23,7 @@ macro_rules! forward {
     };
     (@for $pointer:ty, $name:ident {
         $(async fn $asynchronous:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*
-        $(fn $streaming:ident($($parameter:ident: $kind:ty),*) -> $stream:ty;)*
+        $(fn $immediate:ident($($parameter:ident: $kind:ty),*) -> $returned:ty;)*
     }) => {
         #[async_trait]
         #[deny(clippy::missing_trait_methods)]
@@ -32,8 +32,8 @@ macro_rules! forward {
                 (**self).$asynchronous($($argument),*).await
             })*
 
-            $(fn $streaming(&self $(, $parameter: $kind)*) -> $stream {
-                (**self).$streaming($($parameter),*)
+            $(fn $immediate(&self $(, $parameter: $kind)*) -> $returned {
+                (**self).$immediate($($parameter),*)
             })*
         }
     };
@@ -122,6 +122,13 @@ forward!(RunLookup {
     async fn adjacent_run_ids(ids: &[String]) -> Result<Vec<String>>;
     async fn list_ancestors(run_id: &str) -> Result<Vec<RunSummary>>;
     async fn count_children(run_id: &str) -> Result<u64>;
+});
+
+forward!(Ownership {
+    async fn heartbeat() -> Result<Heartbeat>;
+    async fn sweep_interrupted() -> Result<u64>;
+    async fn find_owner(owner_id: &str) -> Result<Option<OwnerRecord>>;
+    fn owner() -> Option<&Owner>;
 });
 
 forward!(Retention {

@@ -1,4 +1,6 @@
-use crate::{BulkStorage, PagedStorage, Retention, RunCreation, RunLookup, RunTree, Storage};
+use crate::{
+    BulkStorage, Ownership, PagedStorage, Retention, RunCreation, RunLookup, RunTree, Storage,
+};
 
 /// All operations of a history: [`Storage`] and all traits that extend it.
 ///
@@ -15,7 +17,7 @@ use crate::{BulkStorage, PagedStorage, Retention, RunCreation, RunLookup, RunTre
 /// }
 /// ```
 pub trait History:
-    Storage + BulkStorage + PagedStorage + RunTree + RunCreation + RunLookup + Retention
+    Storage + BulkStorage + PagedStorage + RunTree + RunCreation + RunLookup + Ownership + Retention
 {
 }
 
@@ -26,6 +28,7 @@ impl<T> History for T where
         + RunTree
         + RunCreation
         + RunLookup
+        + Ownership
         + Retention
         + ?Sized
 {

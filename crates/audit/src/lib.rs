@@ -7,10 +7,11 @@
 //! Reading order: [`SkillRun`], [`RunStats`], [`SkillRunLog`] and its [`Usage`] are the
 //! records, [`RunFilter`] and [`Page`] select some of them, [`Storage`] defines the operations,
 //! and [`Error`] their failures. [`BulkStorage`], [`PagedStorage`], [`RunTree`],
-//! [`RunCreation`], [`RunLookup`] and [`Retention`] add further operations, and [`History`]
-//! combines all of these traits.
+//! [`RunCreation`], [`RunLookup`], [`Ownership`] and [`Retention`] add further operations, and
+//! [`History`] combines all of these traits.
 //! Implementers also use [`rules`], the checks that make all implementations reject the same input.
 
+mod owner;
 mod run;
 mod run_log;
 mod run_stats;
@@ -30,6 +31,7 @@ mod storage;
 mod bulk_storage;
 mod forwarding;
 mod history;
+mod ownership;
 mod paged_storage;
 mod retention;
 mod run_creation;
@@ -53,6 +55,8 @@ pub use ids::new_run_id;
 pub use limits::Limits;
 pub use list_order::ListOrder;
 pub use log_filter::LogFilter;
+pub use owner::{Heartbeat, Owner, OwnerRecord};
+pub use ownership::Ownership;
 pub use page::Page;
 pub use paged_storage::PagedStorage;
 pub use retention::{PurgeBatch, PurgeSize, PurgeSummary, Retention, SkippedRun};

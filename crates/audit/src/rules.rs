@@ -4,13 +4,14 @@
 //! errors.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{Error, Limits, Result, RunStatus, Usage};
+use crate::{Error, Limits, Owner, Result, RunStatus, Usage};
 
 /// The maximum length of an identifier in bytes. PostgreSQL can't index texts that are much longer.
 pub const MAX_IDENTIFIER_BYTES: usize = 255;
@@ -172,6 +173,34 @@ pub fn usage(usage: &Usage) -> Result<()> {
     }
     check_parts(input, &[cache_read, cache_write])?;
     check_parts(output, &[thinking])
+}
+
+/// Checks the id of an owner.
+///
+/// # Errors
+///
+/// [`Error::InvalidInput`] if it is empty or not a valid [`identifier`].
+pub fn owner_id(value: &str) -> Result<&str> {
+    run_id("owner_id", value)
+}
+
+/// Checks an owner, and returns its lease in microseconds.
+///
+/// # Errors
+///
+/// [`Error::InvalidInput`] if the id is empty, if the id or the label isn't a valid
+/// [`identifier`], or if the lease is shorter than a millisecond or longer than a year.
+pub fn owner(owner: &Owner) -> Result<i64> {
+    const LEASE: RangeInclusive<Duration> =
+        Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 60 * 60);
+
+    owner_id(&owner.id)?;
+    identifier("owner_label", &owner.label)?;
+    if !LEASE.contains(&owner.lease) {
+        let reason = format!("is {:?}, not between 1 ms and a year", owner.lease);
+        return Err(Error::invalid("lease", reason));
+    }
+    duration("lease", owner.lease)
 }
 
 /// Checks that `parts` together don't exceed the number that includes them.

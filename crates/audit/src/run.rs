@@ -64,6 +64,10 @@ pub struct SkillRun {
     pub total_output_tokens: u64,
     /// The number of tokens spent on reasoning.
     pub total_thinking_tokens: u64,
+    /// The [`Owner`](crate::Owner) that the run belongs to, if any. If it is `None` in
+    /// [`start_run`](crate::Storage::start_run), the store sets its own owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_id: Option<String>,
 }
 
 impl SkillRun {
@@ -90,6 +94,7 @@ impl SkillRun {
             total_input_tokens: 0,
             total_output_tokens: 0,
             total_thinking_tokens: 0,
+            owner_id: None,
         }
     }
 
@@ -111,6 +116,13 @@ impl SkillRun {
     #[must_use]
     pub fn parent(mut self, run_id: impl Into<String>) -> Self {
         self.parent_run_id = Some(run_id.into());
+        self
+    }
+
+    /// Sets [`owner_id`](Self::owner_id), for a run that is recorded on behalf of another process.
+    #[must_use]
+    pub fn owner(mut self, owner_id: impl Into<String>) -> Self {
+        self.owner_id = Some(owner_id.into());
         self
     }
 

@@ -31,6 +31,11 @@ impl RunStatus {
     /// run unless failed runs are requested.
     pub const TIMEOUT: Self = Self(Cow::Borrowed("timeout"));
 
+    /// The process that ran it died, and
+    /// [`sweep_interrupted`](crate::Ownership::sweep_interrupted) ended the run. The owner of the
+    /// run can still finish it with another status.
+    pub const INTERRUPTED: Self = Self(Cow::Borrowed("interrupted"));
+
     /// The statuses of runs that failed.
     pub const FAILED: [Self; 2] = [Self::ERROR, Self::TIMEOUT];
 

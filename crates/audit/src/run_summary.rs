@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::{RunStatus, SkillRun, rfc3339};
 
-/// A run without its inputs, output and error, for lists of many runs.
+/// A run without its inputs, output, error and owner, for lists of many runs.
 ///
 /// The fields are those of [`SkillRun`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ impl RunSummary {
         }
     }
 
-    /// Returns the complete run, with these texts.
+    /// Returns the run with these texts, without an owner.
     pub fn with_texts(self, inputs: Map<String, Value>, output: String, error: String) -> SkillRun {
         let Self {
             id,
@@ -99,6 +99,7 @@ impl RunSummary {
             total_input_tokens,
             total_output_tokens,
             total_thinking_tokens,
+            owner_id: None,
         }
     }
 

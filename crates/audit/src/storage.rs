@@ -41,8 +41,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// A new run is inserted as given, so a run that has already finished can be recorded in one
     /// call. If a run with this id is still running, only its `skill_id`, `caller_id`,
-    /// `channel_id`, `parent_run_id`, `inputs` and `started_at` are updated. An outcome in `run` is
-    /// then ignored: call [`finish_run`](Self::finish_run) to record it. If the stored run is
+    /// `channel_id`, `parent_run_id`, `inputs`, `started_at` and `owner_id` are updated. An outcome
+    /// in `run` is then ignored: call [`finish_run`](Self::finish_run) to record it. If the stored run is
     /// finished, repeating its start returns `Ok` and changes nothing. If `run` is finished as
     /// well, its outcome must match too.
     ///
@@ -59,6 +59,9 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Repeating the call with the same stats returns `Ok`; `finished_at` doesn't change.
     /// The status is replaced as well: to keep a dry run hidden, finish it with the status
     /// [`DRY_RUN`](crate::RunStatus::DRY_RUN).
+    ///
+    /// The owner of a run that ended as [`INTERRUPTED`](crate::RunStatus::INTERRUPTED) can finish it
+    /// once more, with another status.
     ///
     /// # Errors
     ///

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use async_trait::async_trait;
-use runtrail_audit::{Error, ListOrder, Result, rules};
+use runtrail_audit::{Error, ListOrder, OwnerRecord, Result, rules};
 use runtrail_db::{Pool, Row, Session, backend, error, keyset};
 use runtrail_entity::{skill_run, skill_run_log};
 use runtrail_store::{AuditStore, StoredRows};
@@ -20,6 +20,10 @@ pub(crate) trait History: fmt::Debug + Send + Sync {
     async fn verify_visibility(&self) -> Result<()> {
         Ok(())
     }
+
+    /// Returns the owners whose ids are greater than `after`, in the order of their ids, at most
+    /// [`StoredRows::MAX_BATCH_ROWS`].
+    async fn owners(&self, after: &str) -> Result<Vec<OwnerRecord>>;
 
     /// Returns the current numbers of runs and events.
     async fn size(&self) -> Result<(u64, u64)>;
@@ -155,6 +159,7 @@ impl CopiedRow for skill_run::Model {
         let parent_run_id = self.parent_run_id.as_deref().unwrap_or_default();
         rules::identifier("parent_run_id", parent_run_id)?;
         rules::identifier("status", &self.status)?;
+        self.owner_id.as_deref().map(rules::owner_id).transpose()?;
         let seconds = rules::seconds("runtime_seconds", self.runtime_seconds)?;
         if seconds.to_bits() != self.runtime_seconds.to_bits() {
             return Err(Error::invalid("runtime_seconds", "is -0"));
@@ -331,6 +336,10 @@ pub(crate) async fn counts(
 impl History for AuditStore {
     async fn verify_visibility(&self) -> Result<()> {
         self.stored_rows().verify_visibility().await
+    }
+
+    async fn owners(&self, after: &str) -> Result<Vec<OwnerRecord>> {
+        self.stored_rows().owners(after).await
     }
 
     async fn size(&self) -> Result<(u64, u64)> {

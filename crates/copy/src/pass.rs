@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use runtrail_audit::Result;
+use runtrail_audit::{Result, RunStatus};
 use runtrail_entity::{skill_run, skill_run_log};
 use runtrail_store::{AuditStore, StoredRows};
 use tokio::task::JoinSet;
@@ -52,6 +52,9 @@ impl<'a> Pass<'a> {
 
     pub(crate) async fn run(mut self) -> Result<PassSummary> {
         self.tracker.report_start(self.source.size().await?);
+        if self.tracker.is_writing() {
+            self.owners().await?;
+        }
         let mut pages = pages_of_runs(Arc::clone(&self.source), Range::default());
         let mut after = None;
         while let Some(page) = pages.next().await? {
@@ -71,6 +74,19 @@ impl<'a> Pass<'a> {
         }
         while self.join_batch().await? {}
         Ok(self.tracker.summary)
+    }
+
+    /// Copies the owners first, so that the target never takes one for dead because it is missing.
+    async fn owners(&self) -> Result<()> {
+        let mut after = String::new();
+        loop {
+            let owners = self.source.owners(&after).await?;
+            let Some(last) = owners.last() else {
+                return Ok(());
+            };
+            after.clone_from(&last.owner.id);
+            self.target.stored_rows().put_owners(&owners).await?;
+        }
     }
 
     /// Compares the runs of a range; `page` contains the runs of the source.
@@ -253,9 +269,10 @@ fn last_key(rows: &[ScannedRow<skill_run::Model>]) -> Option<String> {
     keys.find(|key| !key.contains('\0')).cloned()
 }
 
-/// Whether the runs differ only in that the run of the source has finished.
+/// Whether the runs differ only in that the run of the source has finished, or has been finished by
+/// its owner after the interruption that the target has.
 fn lacks_only_finish(source: &skill_run::Model, target: &skill_run::Model) -> bool {
-    fn start(run: &skill_run::Model) -> (i64, [&str; 5], Option<&str>) {
+    fn start(run: &skill_run::Model) -> (i64, [&str; 5], [Option<&str>; 2]) {
         let parts = [
             &run.id,
             &run.skill_id,
@@ -266,9 +283,13 @@ fn lacks_only_finish(source: &skill_run::Model, target: &skill_run::Model) -> bo
             &run.inputs,
         ];
         let parent = run.parent_run_id.as_deref();
-        (run.started_at, parts.map(String::as_str), parent)
+        let owner = run.owner_id.as_deref();
+        (run.started_at, parts.map(String::as_str), [parent, owner])
     }
-    source.finished_at.is_some() && target.finished_at.is_none() && start(source) == start(target)
+    let is_interrupted = |run: &skill_run::Model| run.status == RunStatus::INTERRUPTED.as_str();
+    let lacks_outcome = target.finished_at.is_none()
+        || (target.owner_id.is_some() && is_interrupted(target) && !is_interrupted(source));
+    source.finished_at.is_some() && lacks_outcome && start(source) == start(target)
 }
 
 /// Events that one statement writes.

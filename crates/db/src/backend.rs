@@ -116,6 +116,29 @@ pub fn write_ahead_log() -> Statement {
     write_ahead_log
 }
 
+/// Returns the current time by the clock of the database, in microseconds since the epoch. On
+/// PostgreSQL, it is the time at which the statement arrived.
+pub fn now(backend: DbBackend) -> Expr {
+    const MICROS_PER_SECOND: f64 = 1_000_000.0;
+    const MICROS_PER_DAY: f64 = 86_400.0 * MICROS_PER_SECOND;
+    /// The epoch as a Julian day.
+    const EPOCH: f64 = 2_440_587.5;
+
+    let number = |number: f64| Expr::Constant(number.into());
+    let micros = match backend {
+        DbBackend::Postgres => Expr::from(
+            Func::cust("date_part")
+                .arg(Expr::Constant("epoch".into()))
+                .arg(Func::cust("statement_timestamp")),
+        )
+        .mul(number(MICROS_PER_SECOND)),
+        _ => Expr::from(Func::cust("julianday").arg(Expr::Constant("now".into())))
+            .sub(number(EPOCH))
+            .mul(number(MICROS_PER_DAY)),
+    };
+    micros.cast_as("bigint")
+}
+
 /// Returns a table of one row that adds a lock timeout to the statement that selects from it. The
 /// statement then fails early and frees its connection. PostgreSQL only, where an open transaction
 /// may lock a row indefinitely.

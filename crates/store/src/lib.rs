@@ -30,6 +30,7 @@
 mod store;
 
 mod bulk_storage;
+mod ownership;
 mod paged_storage;
 mod retention;
 mod run_creation;
@@ -46,6 +47,7 @@ mod statements;
 mod codec;
 mod error;
 mod settings;
+mod store_owner;
 
 pub use store::AuditStore;
 pub use stored_rows::StoredRows;

@@ -2,10 +2,12 @@ use std::sync::Arc;
 
 use runtrail_audit::{Clock, Limits, SystemClock};
 use runtrail_db::{Shape, Timing};
-use runtrail_entity::{skill_run, skill_run_log};
+use runtrail_entity::{owner, skill_run, skill_run_log};
 use runtrail_migration::{Migrator, SchemaName};
 use sea_orm::sea_query::{IntoIden, IntoTableRef, Query, SelectStatement, TableRef};
 use sea_orm::{EntityName, Iden, Iterable};
+
+use crate::store_owner::StoreOwner;
 
 /// One call of a method of a store.
 pub(crate) type Session<'a, C> = runtrail_db::Session<'a, C, Settings>;
@@ -17,6 +19,7 @@ pub(crate) struct Settings {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tables: Arc<Tables>,
     pub(crate) timing: Timing,
+    pub(crate) owner: Option<Arc<StoreOwner>>,
 }
 
 /// The tables of a store, and the statements about them whose text has been built.
@@ -39,6 +42,7 @@ impl Default for Settings {
             clock: Arc::new(SystemClock),
             tables: Arc::default(),
             timing: Timing::default(),
+            owner: None,
         }
     }
 }
@@ -57,6 +61,11 @@ impl Settings {
         }
     }
 
+    /// The id of the owner of the store.
+    pub(crate) fn owner_id(&self) -> Option<&str> {
+        self.owner.as_ref().map(|owner| owner.id())
+    }
+
     /// The table of runs, qualified with its schema.
     pub(crate) fn runs(&self) -> TableRef {
         self.qualified(skill_run::Entity)
@@ -65,6 +74,11 @@ impl Settings {
     /// The table of events, qualified with its schema.
     pub(crate) fn logs(&self) -> TableRef {
         self.qualified(skill_run_log::Entity)
+    }
+
+    /// The table of owners, qualified with its schema.
+    pub(crate) fn owners(&self) -> TableRef {
+        self.qualified(owner::Entity)
     }
 
     /// Selects all columns of runs.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use runtrail_audit::{
-    Clock, Error, Limits, Page, Result, RunFilter, RunStats, SkillRun, SkillRunLog, Storage,
+    Clock, Error, Limits, Owner, Page, Result, RunFilter, RunStats, SkillRun, SkillRunLog, Storage,
 };
 use runtrail_db::{
     Borrowed, Connection, DatabaseOptions, Executor, Pool, Retry, backend, closing_deadline,
@@ -22,6 +22,7 @@ use crate::read::{last_run, lineage, list};
 use crate::record::{TaskTarget, Write, Writer, dispatch};
 use crate::settings::{Session, Settings, Tables};
 use crate::statements::{logs, purge, runs};
+use crate::store_owner::StoreOwner;
 
 /// A run history in a SQLite or PostgreSQL database.
 ///
@@ -151,6 +152,19 @@ impl AuditStore {
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.settings.clock = clock;
+        self
+    }
+
+    /// Gives the store an owner: the runs that it starts belong to it, and
+    /// [`sweep_interrupted`](runtrail_audit::Ownership::sweep_interrupted) ends them once the owner
+    /// is dead. None by default.
+    ///
+    /// Something must then send [heartbeats](runtrail_audit::Ownership::heartbeat), such as a
+    /// `Recorder`. The store itself sends one only before it starts a run, if it is due.
+    /// A run that is started on a caller's connection ([`on`](Self::on)) sends none.
+    #[must_use]
+    pub fn with_owner(mut self, owner: Owner) -> Self {
+        self.settings.owner = Some(Arc::new(StoreOwner::new(owner)));
         self
     }
 
@@ -369,6 +383,7 @@ impl<C: Connection> Storage for AuditStore<C> {
 
     async fn start_run(&self, run: &SkillRun) -> Result<()> {
         let db = self.writing(debug_span!("start_run")).await?;
+        self.keep_alive().await?;
         self.record(&db, Write::start(run, &db)?).await
     }
 

@@ -1,6 +1,6 @@
 //! Raw access to the stored rows, for copying a whole history.
 
-use runtrail_audit::Result;
+use runtrail_audit::{OwnerRecord, Result};
 use runtrail_db::{Executor, Pool, Row, Session, backend};
 use runtrail_entity::{skill_run, skill_run_log};
 use sea_orm::sea_query::{SelectStatement, TableRef};
@@ -8,7 +8,7 @@ use tracing::Span;
 
 use crate::codec;
 use crate::error;
-use crate::statements::{self, finishes, logs, starts};
+use crate::statements::{self, finishes, logs, owners, starts};
 use crate::store::AuditStore;
 
 /// Reads and writes the rows of a store without decoding or encoding them.
@@ -99,6 +99,26 @@ impl<'a> StoredRows<'a> {
         backend::holds_nul(self.0.connection().backend())
     }
 
+    /// Returns the owners whose ids are greater than `after`, in the order of their ids, at most
+    /// [`MAX_BATCH_ROWS`](Self::MAX_BATCH_ROWS). Damaged ones are left out.
+    ///
+    /// # Errors
+    ///
+    /// The database's own failures.
+    pub async fn owners(&self, after: &str) -> Result<Vec<OwnerRecord>> {
+        owners::list(&self.0.reading(Span::none()).await?, after).await
+    }
+
+    /// Stores owners of another history. An owner that is already stored keeps the later of its
+    /// heartbeats. Invalid ones are left out.
+    ///
+    /// # Errors
+    ///
+    /// The database's own failures.
+    pub async fn put_owners(&self, records: &[OwnerRecord]) -> Result<()> {
+        owners::copy(&self.0.writing(Span::none()).await?, records).await
+    }
+
     /// Inserts runs with distinct ids; existing runs don't change. Returns for each run whether the
     /// stored run now equals it.
     ///
@@ -112,7 +132,7 @@ impl<'a> StoredRows<'a> {
         starts::insert(&self.0.writing(Span::none()).await?, rows).await
     }
 
-    /// Finishes stored runs that are still running, with the outcomes and times of these rows.
+    /// Finishes stored runs that are still running or were interrupted, with the outcomes and times of these rows.
     /// Returns for each run whether it is now finished this way.
     ///
     /// # Errors

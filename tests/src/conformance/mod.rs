@@ -40,6 +40,7 @@ mod cursors;
 mod damage;
 mod group_commit;
 mod in_transactions;
+mod owners;
 mod purge_atomicity;
 mod raced_batches;
 mod stored_values;

@@ -165,7 +165,8 @@ struct RunVisitor<'a, E, F> {
 
 /// The names of a run's fields.
 static FIELDS: LazyLock<HashSet<String>> = LazyLock::new(|| {
-    let run = SkillRun::new("", "", DateTime::UNIX_EPOCH);
+    // Empty optional fields are left out.
+    let run = SkillRun::new("", "", DateTime::UNIX_EPOCH).owner("");
     match serde_json::to_value(run) {
         Ok(Value::Object(fields)) => fields.into_iter().map(|(name, _)| name).collect(),
         _ => HashSet::new(),

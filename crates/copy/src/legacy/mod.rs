@@ -7,7 +7,7 @@ mod skill_run_log;
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use runtrail_audit::{Error, Limits, Result};
+use runtrail_audit::{Error, Limits, OwnerRecord, Result};
 use runtrail_db::{DatabaseOptions, Pool, Row, Session, Timing, closing_deadline, error};
 use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoIden, Query, SelectStatement};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable};
@@ -187,6 +187,10 @@ const INTEGER: &str = "integer";
 
 #[async_trait]
 impl History for LegacyStore {
+    async fn owners(&self, _after: &str) -> Result<Vec<OwnerRecord>> {
+        Ok(Vec::new())
+    }
+
     async fn size(&self) -> Result<(u64, u64)> {
         let db = self.session();
         let runs = Query::select().from(skill_run::Entity).take();

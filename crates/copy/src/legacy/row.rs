@@ -60,6 +60,7 @@ impl<'a> LegacyRow<'a> {
             inputs: self.json_object(Column::Inputs)?,
             output: self.free_text(Column::Output)?,
             error: self.free_text(Column::Error)?,
+            owner_id: None,
         })
     }
 

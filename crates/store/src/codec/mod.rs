@@ -4,6 +4,7 @@
 mod cursor;
 mod log;
 mod outcome;
+mod owner;
 mod run;
 
 use runtrail_audit::{Error, Result};
@@ -14,6 +15,7 @@ use serde_json::Value;
 pub(crate) use cursor::{Bookmark, ListId, decode_cursor, encode_cursor};
 pub(crate) use log::{LogValue, decode_log, encode_log, is_same_event, read_log, written_columns};
 pub(crate) use outcome::Outcome;
+pub(crate) use owner::decode_owner;
 pub(crate) use run::{
     SUMMARY, decode_run, decode_summary, encode_run, is_same_run, is_same_start, is_whole_number,
     read_finish, read_run, run_values,
@@ -54,6 +56,12 @@ pub(crate) fn skip_damaged<T>(decoded: Result<T>) -> Result<Option<T>> {
 /// order, so that values are read by position.
 trait Column: IdenStatic {
     fn position(self) -> usize;
+}
+
+impl Column for runtrail_entity::owner::Column {
+    fn position(self) -> usize {
+        self as usize
+    }
 }
 
 impl Column for runtrail_entity::skill_run::Column {

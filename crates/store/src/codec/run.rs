@@ -1,4 +1,4 @@
-use runtrail_audit::{Limits, Result, RunStatus, RunSummary, SkillRun, rules};
+use runtrail_audit::{Result, RunStatus, RunSummary, SkillRun, rules};
 use runtrail_db::{Row, backend};
 use runtrail_entity::skill_run::{Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait};
@@ -6,9 +6,12 @@ use sea_orm::{EntityName, IdenStatic};
 use serde::Serialize;
 
 use super::{Outcome, RowDecoder, is_same_json};
+use crate::settings::Settings;
 
-/// Encodes a run as a row.
-pub(crate) fn encode_run(run: &SkillRun, limits: &Limits) -> Result<Model> {
+/// Encodes a run as a row. Unless it names an owner, it gets that of the store.
+pub(crate) fn encode_run(run: &SkillRun, settings: &Settings) -> Result<Model> {
+    let limits = &settings.limits;
+    let owner_id = run.owner_id.as_deref().or(settings.owner_id());
     let outcome = Outcome::encode(&run.stats(), limits)?;
     let parent_run_id = run.parent_run_id.as_deref();
     let parent_run_id = parent_run_id.map(|id| rules::identifier("parent_run_id", id));
@@ -29,6 +32,10 @@ pub(crate) fn encode_run(run: &SkillRun, limits: &Limits) -> Result<Model> {
         total_input_tokens: outcome.total_input_tokens,
         total_output_tokens: outcome.total_output_tokens,
         total_thinking_tokens: outcome.total_thinking_tokens,
+        owner_id: owner_id
+            .map(rules::owner_id)
+            .transpose()?
+            .map(str::to_owned),
     })
 }
 
@@ -53,6 +60,8 @@ pub(crate) fn run_values(row: &Model) -> impl Serialize {
         inputs: &'a str,
         output: &'a str,
         error: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        owner_id: Option<&'a str>,
     }
 
     Values {
@@ -72,6 +81,7 @@ pub(crate) fn run_values(row: &Model) -> impl Serialize {
         inputs: &row.inputs,
         output: &row.output,
         error: &row.error,
+        owner_id: row.owner_id.as_deref(),
     }
 }
 
@@ -95,6 +105,7 @@ pub(crate) fn read_run(mut row: Row) -> Result<Model> {
         inputs: decoder.take(&mut row, Column::Inputs)?,
         output: decoder.take(&mut row, Column::Output)?,
         error: decoder.take(&mut row, Column::Error)?,
+        owner_id: decoder.take(&mut row, Column::OwnerId)?,
         id,
     })
 }
@@ -184,10 +195,13 @@ pub(crate) fn decode_run(mut row: Row) -> Result<SkillRun> {
     let inputs = decoder.json(&inputs, Column::Inputs)?;
     let output = decoder.take(&mut row, Column::Output)?;
     let error = decoder.take(&mut row, Column::Error)?;
-    Ok(summary.with_texts(inputs, output, error))
+    let owner_id = decoder.take(&mut row, Column::OwnerId)?;
+    let mut run = summary.with_texts(inputs, output, error);
+    run.owner_id = owner_id;
+    Ok(run)
 }
 
-/// Whether two rows of one run have the same start.
+/// Whether two rows of one run have the same start, whoever owns them.
 pub(crate) fn is_same_start(left: &Model, right: &Model) -> bool {
     left.skill_id == right.skill_id
         && left.caller_id == right.caller_id

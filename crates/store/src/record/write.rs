@@ -60,7 +60,7 @@ impl Deref for Request {
 
 impl Write {
     pub(crate) fn start(run: &SkillRun, settings: &Settings) -> Result<Self> {
-        codec::encode_run(run, &settings.limits).map(Self::Start)
+        codec::encode_run(run, settings).map(Self::Start)
     }
 
     pub(crate) fn append(event: &SkillRunLog, settings: &Settings) -> Result<Self> {

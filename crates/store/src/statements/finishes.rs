@@ -1,6 +1,6 @@
 //! Finishing runs.
 
-use runtrail_audit::{Error, Result, RunStats, rules};
+use runtrail_audit::{Error, Result, RunStats, RunStatus, rules};
 use runtrail_db::{Executor, backend};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait, Query, UpdateStatement};
@@ -19,6 +19,9 @@ pub(crate) struct Finish {
     finished_at: i64,
     #[serde(flatten)]
     pub(crate) outcome: Outcome,
+    /// The owner that may replace an interruption by this outcome.
+    #[serde(skip)]
+    owner_id: Option<String>,
 }
 
 impl Finish {
@@ -28,6 +31,7 @@ impl Finish {
             run_id: rules::run_id("run_id", run_id)?.to_owned(),
             finished_at: rules::micros(settings.clock.now()),
             outcome: Outcome::encode_finished(stats, &settings.limits)?,
+            owner_id: settings.owner_id().map(str::to_owned),
         })
     }
 
@@ -37,7 +41,19 @@ impl Finish {
             run_id: row.id.clone(),
             finished_at: row.finished_at?,
             outcome: Outcome::of_row(row),
+            owner_id: row.owner_id.clone(),
         })
+    }
+
+    /// Whether the stored run was interrupted, and this is the outcome that its owner reports late.
+    pub(crate) fn replaces(&self, stored: &Model) -> bool {
+        const INTERRUPTED: RunStatus = RunStatus::INTERRUPTED;
+
+        stored.finished_at.is_some()
+            && stored.status == INTERRUPTED.as_str()
+            && self.outcome.status != INTERRUPTED.as_str()
+            && self.owner_id.is_some()
+            && self.owner_id == stored.owner_id
     }
 }
 
@@ -46,6 +62,7 @@ pub(crate) async fn finish_one(db: &Session<'_, impl Executor>, finish: &Finish)
         run_id,
         finished_at,
         outcome,
+        owner_id: _,
     } = finish;
     let values = [
         (*finished_at).into(),
@@ -66,7 +83,18 @@ pub(crate) async fn finish_one(db: &Session<'_, impl Executor>, finish: &Finish)
         return Ok(());
     }
 
-    match confirmed_run(db, run_id).await? {
+    let mut stored = confirmed_run(db, run_id).await?;
+    if stored
+        .as_ref()
+        .is_some_and(|stored| finish.replaces(stored))
+    {
+        if db.execute(&replace_interruption(db, finish)).await? > 0 {
+            return Ok(());
+        }
+        // Another call has replaced it.
+        stored = confirmed_run(db, run_id).await?;
+    }
+    match stored {
         Some(stored) if stored.finished_at.is_none() => {
             // The run was started after the update, which therefore didn't find it.
             Err(Error::not_found(run_id))
@@ -80,17 +108,34 @@ pub(crate) async fn finish_one(db: &Session<'_, impl Executor>, finish: &Finish)
 }
 
 fn update_one(db: &Session<'_, impl Executor>, finish: &Finish) -> UpdateStatement {
+    let mut update = update_run(db, finish);
+    update.and_where(COLUMN.finished_at.is_null());
+    update
+}
+
+/// Replaces the interruption of a run by the outcome that its owner reports. It does so only once:
+/// the new status is another one.
+fn replace_interruption(db: &Session<'_, impl Executor>, finish: &Finish) -> UpdateStatement {
+    let mut update = update_run(db, finish);
+    update
+        .and_where(COLUMN.finished_at.is_not_null())
+        .and_where(COLUMN.status.eq(RunStatus::INTERRUPTED.as_str()))
+        .and_where(COLUMN.owner_id.eq(finish.owner_id.clone()));
+    update
+}
+
+fn update_run(db: &Session<'_, impl Executor>, finish: &Finish) -> UpdateStatement {
     let Finish {
         run_id,
         finished_at,
         outcome,
+        owner_id: _,
     } = finish;
     let runtime = Outcome::runtime(Expr::val(outcome.runtime_seconds), Expr::val(*finished_at));
     let mut update = Entity::update_many()
         .set(outcome.finished_columns(*finished_at))
         .col_expr(Column::RuntimeSeconds, runtime)
         .filter(COLUMN.id.eq(run_id))
-        .filter(COLUMN.finished_at.is_null())
         .into_query();
     update.table(db.runs());
     if let Some(lock_timeout) = db.lock_timeout_table() {
@@ -139,21 +184,24 @@ pub(crate) async fn finish_copied(
     rows: &[Model],
 ) -> Result<Vec<bool>> {
     let finishes: Vec<_> = rows.iter().filter_map(Finish::of_row).collect();
+    let mut stored = vec![false; finishes.len()];
     if rows.iter().all(fits_batch) {
         let finishes: Vec<_> = finishes.iter().collect();
         let updated = db.execute(&update_many(db, &finishes)?).await?;
-        return match updated == finishes.len() as u64 {
-            true => Ok(vec![true; finishes.len()]),
-            false => confirm_many(db, &finishes).await,
+        stored = match updated == finishes.len() as u64 {
+            true => vec![true; finishes.len()],
+            false => confirm_many(db, &finishes).await?,
         };
     }
-    let mut stored = Vec::with_capacity(finishes.len());
-    for finish in &finishes {
-        stored.push(match finish_one(db, finish).await {
+    for (is_stored, finish) in stored.iter_mut().zip(&finishes) {
+        if *is_stored {
+            continue;
+        }
+        *is_stored = match finish_one(db, finish).await {
             Ok(()) => true,
             Err(Error::RunFinished { .. } | Error::NotFound { .. }) => false,
             Err(err) => return Err(err),
-        });
+        };
     }
     Ok(stored)
 }

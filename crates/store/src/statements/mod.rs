@@ -3,7 +3,9 @@
 
 pub(crate) mod combined;
 pub(crate) mod finishes;
+pub(crate) mod interruptions;
 pub(crate) mod logs;
+pub(crate) mod owners;
 pub(crate) mod purge;
 pub(crate) mod runs;
 pub(crate) mod starts;

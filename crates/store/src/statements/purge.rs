@@ -1,4 +1,4 @@
-//! Deleting old runs with their events.
+//! Deleting old runs with their events, and owners without runs.
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{Error, PurgeBatch, PurgeSize, PurgeSummary, Result, SkippedRun, rules};
@@ -8,6 +8,7 @@ use sea_orm::Order;
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 
 use crate::settings::Session;
+use crate::statements::owners;
 use crate::{codec, error};
 
 /// The number of runs per batch: small enough not to delay other writers to a SQLite file.
@@ -33,6 +34,7 @@ pub(crate) async fn older_than(
         let db = &db.with_fresh_deadline();
         let rows = due_runs(db, cutoff, after).await?;
         let Some(last) = rows.last() else {
+            owners::purge(db, cutoff).await?;
             return Ok(summary);
         };
         // The next batch begins after this run even if it can't be deleted, so the purge

@@ -47,7 +47,7 @@ pub(crate) async fn confirm_many(
 
 /// Starts a run under an id that must be unused.
 pub(crate) async fn create(db: &Session<'_, impl Executor>, run: &SkillRun) -> Result<()> {
-    let row = codec::encode_run(run, &db.limits)?;
+    let row = codec::encode_run(run, db)?;
     let insert = insert_one(db, &row)?;
     if db.execute(&insert).await? > 0 {
         return Ok(());
@@ -74,7 +74,7 @@ async fn start_again(
     if stored.finished_at.is_some() {
         return compare_with_finished(row, stored);
     }
-    if codec::is_same_start(row, stored) {
+    if codec::is_same_start(row, stored) && row.owner_id == stored.owner_id {
         return Ok(());
     }
     if !is_caller_waiting() {
@@ -140,16 +140,17 @@ fn replace_start(
 }
 
 /// The columns that a repeated start replaces.
-const START: [Column; 6] = [
+const START: [Column; 7] = [
     Column::SkillId,
     Column::CallerId,
     Column::ChannelId,
     Column::ParentRunId,
     Column::Inputs,
     Column::StartedAt,
+    Column::OwnerId,
 ];
 
-fn start_values(row: &Model) -> [Value; 6] {
+fn start_values(row: &Model) -> [Value; 7] {
     START.map(|column| row.get(column))
 }
 

@@ -1,0 +1,175 @@
+//! Owners and their heartbeats.
+
+use runtrail_audit::{Heartbeat, Owner, OwnerRecord, Result, rules};
+use runtrail_db::{Executor, Plan, Planned, backend};
+use runtrail_entity::owner::{COLUMN, Column, Entity};
+use sea_orm::sea_query::{
+    Expr, ExprTrait, InsertStatement, OnConflict, Query, SelectStatement, UpdateStatement,
+};
+use sea_orm::{Iterable, Order};
+
+use crate::settings::Session;
+use crate::statements::MAX_BATCH_ROWS;
+use crate::{codec, error};
+
+/// Renews the lease of a living owner with one statement. A new or a dead owner needs more.
+pub(crate) async fn renew(db: &Session<'_, impl Executor>, owner: &Owner) -> Result<Heartbeat> {
+    let lease = rules::owner(owner)?;
+    let renewal = Planned(update_living(db, owner, lease), Plan::Fixed);
+    if db.execute(&renewal).await? > 0 {
+        return Ok(Heartbeat::Renewed);
+    }
+    let before = find(db, &owner.id).await?;
+    let now = backend::now(db.backend());
+    db.execute(&upsert(db, [(owner, lease, now)])?).await?;
+    Ok(match before {
+        // Otherwise it is new, or another task of this owner has revived it.
+        Some(before) if !before.is_alive => Heartbeat::Late {
+            last_seen_at: before.last_seen_at,
+        },
+        _ => Heartbeat::Renewed,
+    })
+}
+
+fn update_living(db: &Session<'_, impl Executor>, owner: &Owner, lease: i64) -> UpdateStatement {
+    Query::update()
+        .table(db.owners())
+        .value(Column::LastSeenAt, backend::now(db.backend()))
+        .value(Column::Label, owner.label.as_str())
+        .value(Column::LeaseMicros, lease)
+        .and_where(COLUMN.id.eq(owner.id.as_str()))
+        .and_where(is_alive(db))
+        .take()
+}
+
+/// Inserts owners; replaces the stored ones whose last heartbeat was earlier. A row has the owner,
+/// its lease in microseconds and the time of its last heartbeat.
+fn upsert<'a>(
+    db: &Session<'_, impl Executor>,
+    rows: impl IntoIterator<Item = (&'a Owner, i64, Expr)>,
+) -> Result<InsertStatement> {
+    let others = Column::iter().filter(|column| !matches!(column, Column::Id));
+    let mut insert = Query::insert()
+        .into_table(db.owners())
+        .columns(Column::iter())
+        .on_conflict(
+            OnConflict::column(Column::Id)
+                .update_columns(others)
+                .action_and_where(is_later())
+                .to_owned(),
+        )
+        .take();
+    for (owner, lease, last_seen_at) in rows {
+        let values = Column::iter().map(|column| match column {
+            Column::Id => Expr::val(owner.id.as_str()),
+            Column::Label => Expr::val(owner.label.as_str()),
+            Column::LeaseMicros => Expr::val(lease),
+            Column::LastSeenAt => last_seen_at.clone(),
+            Column::SweptAt => Expr::val(None::<i64>),
+        });
+        insert.values(values).map_err(error::statement)?;
+    }
+    Ok(insert)
+}
+
+/// Whether the time in an upsert is later than the stored one.
+fn is_later() -> Expr {
+    Expr::col(("excluded", Column::LastSeenAt)).gt(Expr::col((Entity, Column::LastSeenAt)))
+}
+
+pub(crate) async fn find(
+    db: &Session<'_, impl Executor>,
+    owner_id: &str,
+) -> Result<Option<OwnerRecord>> {
+    rules::owner_id(owner_id)?;
+    let mut query = select(db);
+    query.and_where(COLUMN.id.eq(owner_id));
+    let rows = db.fetch(&Planned(query, Plan::Fixed)).await?;
+    rows.into_iter().next().map(codec::decode_owner).transpose()
+}
+
+/// Reads the owners whose ids are greater than `after`, in the order of their ids.
+pub(crate) async fn list(db: &Session<'_, impl Executor>, after: &str) -> Result<Vec<OwnerRecord>> {
+    let mut query = select(db);
+    query
+        .and_where(COLUMN.id.gt(after))
+        .order_by((Entity, Column::Id), Order::Asc)
+        .limit(MAX_BATCH_ROWS as u64);
+    codec::decode_readable(db.fetch(&query).await?, codec::decode_owner)
+}
+
+/// Stores owners of another history; their ids are distinct.
+pub(crate) async fn copy(db: &Session<'_, impl Executor>, records: &[OwnerRecord]) -> Result<()> {
+    let mut rows = Vec::with_capacity(records.len());
+    for OwnerRecord {
+        owner,
+        last_seen_at,
+        ..
+    } in records
+    {
+        match rules::owner(owner) {
+            Ok(lease) => rows.push((owner, lease, Expr::val(rules::micros(*last_seen_at)))),
+            Err(err) => {
+                let (id, reason) = (&owner.id, err.to_string());
+                tracing::warn!(id, reason, "left out an invalid owner");
+            }
+        }
+    }
+    if !rows.is_empty() {
+        db.execute(&upsert(db, rows)?).await?;
+    }
+    Ok(())
+}
+
+/// Selects what [`codec::decode_owner`] reads.
+pub(crate) fn select(db: &Session<'_, impl Executor>) -> SelectStatement {
+    let is_alive = Expr::case(is_alive(db), Expr::val(1_i64)).finally(Expr::val(0_i64));
+    Query::select()
+        .columns(Column::iter().map(|column| (Entity, column)))
+        .expr_as(is_alive, "is_alive")
+        .from(db.owners())
+        .take()
+}
+
+/// Whether an owner is alive, by the clock of the database.
+pub(crate) fn is_alive(db: &Session<'_, impl Executor>) -> Expr {
+    lease_end().gt(backend::now(db.backend()))
+}
+
+/// Whether the owner of the run in the outer query is alive.
+pub(crate) fn is_owner_alive(db: &Session<'_, impl Executor>, owner_id: Expr) -> Expr {
+    let owner = Query::select()
+        .expr(Expr::val(1))
+        .from(db.owners())
+        .and_where(Expr::col((Entity, Column::Id)).eq(owner_id))
+        .and_where(is_alive(db))
+        .take();
+    Expr::exists(owner)
+}
+
+/// When the lease of an owner ends, in microseconds since the epoch.
+pub(crate) fn lease_end() -> Expr {
+    let column = |column| Expr::col((Entity, column));
+    column(Column::LastSeenAt).add(column(Column::LeaseMicros))
+}
+
+/// Deletes the dead owners that were last seen before `cutoff` and have no run left.
+pub(crate) async fn purge(db: &Session<'_, impl Executor>, cutoff: i64) -> Result<()> {
+    use runtrail_entity::skill_run;
+
+    let runs = Query::select()
+        .expr(Expr::val(1))
+        .from(db.runs())
+        .and_where(
+            Expr::col((skill_run::Entity, skill_run::Column::OwnerId)).equals((Entity, Column::Id)),
+        )
+        .take();
+    let delete = Query::delete()
+        .from_table(db.owners())
+        .and_where(COLUMN.last_seen_at.lt(cutoff))
+        .and_where(is_alive(db).not())
+        .and_where(Expr::exists(runs).not())
+        .take();
+    db.execute(&delete).await?;
+    Ok(())
+}

@@ -1,0 +1,49 @@
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use runtrail_audit::Owner;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// The owner of a store, and when its next heartbeat is due.
+#[derive(Debug)]
+pub(crate) struct StoreOwner {
+    owner: Owner,
+    /// The time of the last successful heartbeat by the store's clock, in microseconds.
+    last_heartbeat: AtomicI64,
+    /// Locked during a heartbeat that starts of runs are waiting for.
+    in_progress: Mutex<()>,
+}
+
+impl StoreOwner {
+    pub(crate) fn new(owner: Owner) -> Self {
+        Self {
+            owner,
+            last_heartbeat: AtomicI64::new(i64::MIN),
+            in_progress: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.owner.id
+    }
+
+    /// Returns whether a heartbeat is due. It also is if the clock has been set back.
+    pub(crate) fn is_due(&self, now: i64) -> bool {
+        let last = self.last_heartbeat.load(Ordering::Relaxed);
+        let interval = self.owner.heartbeat_interval().as_micros();
+        let elapsed = u128::try_from(now.saturating_sub(last));
+        elapsed.map_or(true, |elapsed| elapsed >= interval)
+    }
+
+    pub(crate) async fn lock(&self) -> MutexGuard<'_, ()> {
+        self.in_progress.lock().await
+    }
+
+    /// Notes that a heartbeat that began at this time has succeeded.
+    pub(crate) fn renewed(&self, begun: i64) {
+        self.last_heartbeat.fetch_max(begun, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,64 @@
+//! The table of owners: the processes that runs belong to.
+
+use sea_orm::sea_query::{ColumnDef, ConditionalStatement, Expr, ExprTrait, Index, Table};
+use sea_orm::{DbBackend, DeriveIden, Statement};
+
+use crate::schema_migration::{Change, SchemaMigration, identifier};
+
+pub(crate) const MIGRATION: SchemaMigration = SchemaMigration {
+    name: "runtrail_m20261128_000005_create_owners@0.1.0",
+    change: Change::Table {
+        name: "runtrail_owners",
+        columns: &["id", "label", "lease_micros", "last_seen_at", "swept_at"],
+    },
+    up,
+    down,
+};
+
+#[derive(DeriveIden)]
+enum RuntrailOwners {
+    Table,
+    Id,
+    Label,
+    LeaseMicros,
+    LastSeenAt,
+    SweptAt,
+}
+
+fn up(backend: DbBackend) -> Vec<Statement> {
+    let table = Table::create()
+        .if_not_exists()
+        .table(RuntrailOwners::Table)
+        .col(
+            identifier(backend, RuntrailOwners::Id)
+                .not_null()
+                .primary_key(),
+        )
+        .col(identifier(backend, RuntrailOwners::Label).not_null())
+        .col(
+            ColumnDef::new(RuntrailOwners::LeaseMicros)
+                .big_integer()
+                .not_null(),
+        )
+        .col(
+            ColumnDef::new(RuntrailOwners::LastSeenAt)
+                .big_integer()
+                .not_null(),
+        )
+        .col(ColumnDef::new(RuntrailOwners::SweptAt).big_integer())
+        .take();
+    // sweep_interrupted. A heartbeat changes none of the columns, so on PostgreSQL it doesn't touch
+    // the index.
+    let unswept = Index::create()
+        .if_not_exists()
+        .name("runtrail_owners_unswept")
+        .table(RuntrailOwners::Table)
+        .col(RuntrailOwners::Id)
+        .and_where(Expr::col(RuntrailOwners::SweptAt).is_null())
+        .take();
+    vec![backend.build(&table), backend.build(&unswept)]
+}
+
+fn down(backend: DbBackend) -> Vec<Statement> {
+    vec![backend.build(Table::drop().if_exists().table(RuntrailOwners::Table))]
+}
