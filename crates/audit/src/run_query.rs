@@ -53,6 +53,10 @@ pub struct RunQuery {
     pub total_tokens: Bounds<u64>,
     /// The prefix of the run ids.
     pub id_prefix: String,
+    /// Matches only running runs without a sign of life since this time: they started before it,
+    /// the time of their last event is before it, and they have no living
+    /// [owner](crate::Owner).
+    pub stale_since: Option<DateTime<Utc>>,
     /// Matches dry runs as well.
     pub include_dry_run: bool,
 }
@@ -233,6 +237,13 @@ impl RunQuery {
     /// Restricts the query to runs whose ids begin with this prefix.
     pub fn id_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.id_prefix = prefix.into();
+        self
+    }
+
+    /// Restricts the query to running runs without a [sign of life](Self::stale_since) since this
+    /// time.
+    pub fn stale_since(mut self, time: DateTime<Utc>) -> Self {
+        self.stale_since = Some(time);
         self
     }
 

@@ -14,6 +14,7 @@ use crate::list::List;
 use crate::logs::Logs;
 use crate::purge::Purge;
 use crate::show::Show;
+use crate::sweep::Sweep;
 use crate::tree::Tree;
 
 /// Record any program as a run, and query the history.
@@ -44,6 +45,7 @@ pub(crate) enum Command {
     Last(Last),
     Chain(Chain),
     Purge(Purge),
+    Sweep(Sweep),
     Copy(Copy),
     Export(Export),
     Import(Import),

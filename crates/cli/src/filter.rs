@@ -32,6 +32,10 @@ pub(crate) struct FilterArguments {
     /// or 7d.
     #[arg(long, value_name = "TIME", help_heading = HEADING)]
     until: Option<Time>,
+    /// Only running runs without a sign of life since TIME, such as 1h: no event, and no living
+    /// owner.
+    #[arg(long, value_name = "TIME", help_heading = HEADING)]
+    stale: Option<Time>,
     /// Include dry runs.
     #[arg(long, help_heading = HEADING)]
     include_dry_run: bool,
@@ -51,6 +55,7 @@ impl FilterArguments {
         }
         let time = |time: Option<Time>| time.map(|time| time.resolve(now));
         query.started = Bounds::new(time(self.since), time(self.until));
+        query.stale_since = time(self.stale);
         query.include_dry_run = self.include_dry_run || by_status;
         query
     }

@@ -29,6 +29,7 @@ mod copy;
 mod export;
 mod import;
 mod purge;
+mod sweep;
 mod transfer;
 
 mod output;
@@ -98,6 +99,7 @@ async fn run_command(command: Command, database: &DatabaseArguments) -> Result<E
         Command::Last(last) => last.run(database).await?,
         Command::Chain(chain) => chain.run(database).await?,
         Command::Purge(purge) => purge.run(database).await?,
+        Command::Sweep(sweep) => sweep.run(database).await?,
         Command::Copy(copy) => copy.run(database).await?,
         Command::Export(export) => export.run(database).await?,
         Command::Import(import) => import.run(database).await?,

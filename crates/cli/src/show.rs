@@ -1,11 +1,13 @@
 use std::io::Write;
 
 use anstyle::Style;
+use chrono::{DateTime, Utc};
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt};
 use runtrail::{
-    AuditStore, BulkStorage, ListOrder, LogFilter, PageRequest, PagedStorage, RunLookup, RunQuery,
-    RunSummary, RunTree, SkillRun, SkillRunLog, Storage, rfc3339,
+    AuditStore, BulkStorage, ListOrder, LogFilter, OwnerRecord, Ownership, PageRequest,
+    PagedStorage, RunLookup, RunQuery, RunSummary, RunTree, SkillRun, SkillRunLog, Storage,
+    rfc3339,
 };
 use serde::Serialize;
 
@@ -105,6 +107,7 @@ impl RunDetails {
             total_input_tokens,
             total_output_tokens,
             total_thinking_tokens,
+            owner_id,
             ..
         } = self.run;
 
@@ -114,6 +117,9 @@ impl RunDetails {
         record.push("caller", printable(&caller_id));
         record.push("channel", printable(&channel_id));
         record.push("parent", printable(&parent_run_id.unwrap_or_default()));
+        if let Some(owner_id) = owner_id {
+            record.push("owner", describe_owner(store, &owner_id, &time).await?);
+        }
         record.push("status", output::status(&status));
         record.push("started", time(started_at));
         record.push("finished", finished_at.map(time).unwrap_or_default());
@@ -182,6 +188,32 @@ async fn read_children(
         false => 0,
     };
     Ok((page.items, more))
+}
+
+/// Describes the owner of a run: its label, its id, and whether it is alive.
+async fn describe_owner(
+    store: &AuditStore,
+    owner_id: &str,
+    time: impl Fn(DateTime<Utc>) -> String,
+) -> Result<String> {
+    let id = printable(owner_id);
+    let Some(OwnerRecord {
+        owner,
+        last_seen_at,
+        is_alive,
+        ..
+    }) = store.find_owner(owner_id).await?
+    else {
+        return Ok(id);
+    };
+    let name = match owner.label.as_str() {
+        "" => id,
+        label => format!("{} [{id}]", printable(label)),
+    };
+    Ok(match is_alive {
+        true => format!("{name}, alive"),
+        false => format!("{name}, last seen {}", time(last_seen_at)),
+    })
 }
 
 fn printable_lines(text: &str) -> String {

@@ -7,6 +7,7 @@
 mod buffer;
 mod event;
 mod handle;
+mod heartbeats;
 mod recorder;
 mod scope;
 mod start;
@@ -14,6 +15,7 @@ mod writer;
 
 pub use event::Event;
 pub use handle::RunHandle;
+pub use heartbeats::keep_alive;
 pub use recorder::{Recorder, Unwritten};
 pub use scope::ScopeError;
 pub use start::StartRun;

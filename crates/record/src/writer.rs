@@ -1,26 +1,35 @@
 //! The task that writes what has been recorded.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select};
 use runtrail_audit::{Error, History, Result, RunStats, RunStatus, SkillRunLog};
 use tokio::time::sleep;
 
 use crate::buffer::{Buffer, BufferedEvent, Finish, TaskGuard};
+use crate::keep_alive;
 
 /// The batch that `append_logs` writes with one statement.
 const MAX_EVENTS: usize = 1_000;
 const MAX_BYTES: usize = 4 << 20;
 
-/// Writes until the buffer is abandoned, or the runtime ends.
+/// Writes until the buffer is abandoned, or the runtime ends. Meanwhile keeps the owner of the runs
+/// alive, even if a write has to wait.
 pub(crate) async fn run(history: Arc<dyn History>, buffer: Arc<Buffer>, _guard: TaskGuard) {
+    let writing = pin!(write_all(&*history, &buffer));
+    let heartbeats = pin!(keep_alive(&*history));
+    select(writing, heartbeats).await;
+}
+
+async fn write_all(history: &dyn History, buffer: &Arc<Buffer>) {
     while let Some(mut taken) = buffer.take(MAX_EVENTS, MAX_BYTES).await {
         // Events first: once a run is seen to be finished, its events are there.
-        write_events(&*history, &buffer, &taken.events).await;
+        write_events(history, buffer, &taken.events).await;
         taken.events_written();
         let ends = taken.finishes.iter_mut().map(async |finish| {
-            let result = end(&*history, finish).await;
+            let result = end(history, finish).await;
             if let Some(answer) = finish.answer.take() {
                 // The caller may have given up.
                 let _ = answer.send(result);

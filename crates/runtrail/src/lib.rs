@@ -42,7 +42,9 @@ pub use runtrail_db::{
 #[doc(inline)]
 pub use runtrail_migration::SchemaName;
 #[doc(inline)]
-pub use runtrail_record::{Event, Recorder, RunHandle, ScopeError, StartRun, Unwritten};
+pub use runtrail_record::{
+    Event, Recorder, RunHandle, ScopeError, StartRun, Unwritten, keep_alive,
+};
 #[doc(inline)]
 pub use runtrail_store::AuditStore;
 

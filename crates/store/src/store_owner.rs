@@ -7,17 +7,20 @@ use tokio::sync::{Mutex, MutexGuard};
 #[derive(Debug)]
 pub(crate) struct StoreOwner {
     owner: Owner,
-    /// The time of the last successful heartbeat by the store's clock, in microseconds.
+    /// The time of the last successful heartbeat by the store's clock, in microseconds; [`NEVER`]
+    /// before the first.
     last_heartbeat: AtomicI64,
     /// Locked during a heartbeat that starts of runs are waiting for.
     in_progress: Mutex<()>,
 }
 
+const NEVER: i64 = i64::MIN;
+
 impl StoreOwner {
     pub(crate) fn new(owner: Owner) -> Self {
         Self {
             owner,
-            last_heartbeat: AtomicI64::new(i64::MIN),
+            last_heartbeat: AtomicI64::new(NEVER),
             in_progress: Mutex::default(),
         }
     }
@@ -35,7 +38,7 @@ impl StoreOwner {
         let last = self.last_heartbeat.load(Ordering::Relaxed);
         let interval = self.owner.heartbeat_interval().as_micros();
         let elapsed = u128::try_from(now.saturating_sub(last));
-        elapsed.map_or(true, |elapsed| elapsed >= interval)
+        last == NEVER || elapsed.map_or(true, |elapsed| elapsed >= interval)
     }
 
     pub(crate) async fn lock(&self) -> MutexGuard<'_, ()> {
@@ -44,6 +47,6 @@ impl StoreOwner {
 
     /// Notes that a heartbeat that began at this time has succeeded.
     pub(crate) fn renewed(&self, begun: i64) {
-        self.last_heartbeat.fetch_max(begun, Ordering::Relaxed);
+        self.last_heartbeat.store(begun, Ordering::Relaxed);
     }
 }

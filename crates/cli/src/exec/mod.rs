@@ -27,7 +27,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use runtrail::{Clock, RunStatus, SkillRun, SystemClock, new_run_id, rules};
+use runtrail::{Clock, Owner, RunStatus, SkillRun, SystemClock, new_run_id, rules};
 use rustix::process::Signal;
 use serde_json::{Map, Value};
 use tokio::time::{sleep, timeout};
@@ -149,6 +149,7 @@ impl Exec {
             run: self
                 .as_run(&run_id, inherited.parent.clone())
                 .map_err(not_run)?,
+            owner: this_process(),
             keep_going: self.keep_going,
         };
         let database_environment = match database.environment() {
@@ -303,6 +304,14 @@ enum StartOutcome {
 /// Prints a message on stderr, marked as `runtrail`'s own and not the program's.
 fn report(message: String) {
     note(format!("runtrail: {message}"));
+}
+
+/// The owner of the run: this process of `runtrail`.
+fn this_process() -> Owner {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy();
+    let label = format!("process {} on {host}", std::process::id());
+    Owner::new(as_identifier(label))
 }
 
 /// Cuts a name to the length of an identifier.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtrail::{
-    AuditStore, BulkStorage, Clock, RunStats, RunStatus, SkillRunLog, Storage, SystemClock,
+    AuditStore, BulkStorage, Clock, Ownership, RunStats, RunStatus, SkillRunLog, Storage,
+    SystemClock, keep_alive,
 };
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use super::database_file::DatabaseFile;
@@ -179,6 +180,8 @@ pub(super) fn report_unrecorded(failure: &Failure) {
 /// A started run, and the losses among its events.
 struct Recording {
     store: AuditStore,
+    /// Keeps the run alive for sweeps; aborted when this is dropped.
+    _heartbeats: JoinSet<()>,
     database: DatabaseArguments,
     file: Option<DatabaseFile>,
     budget: RetryBudget,
@@ -190,8 +193,12 @@ struct Recording {
 
 impl Recording {
     fn new(store: AuditStore, database: DatabaseArguments, budget: RetryBudget) -> Self {
+        let mut heartbeats = JoinSet::new();
+        let owned = store.clone();
+        heartbeats.spawn(async move { keep_alive(&owned).await });
         Self {
             store,
+            _heartbeats: heartbeats,
             file: DatabaseFile::of(&database),
             database,
             budget,
@@ -297,7 +304,10 @@ impl Recording {
         }
         let finish = async {
             let _ = self.store.clone().close().await;
-            let store = self.database.open().await.ok()?;
+            let mut store = self.database.open().await.ok()?;
+            if let Some(owner) = self.store.owner() {
+                store = store.with_owner(owner.clone());
+            }
             store.finish_run(run_id, stats).await.ok()
         };
         matches!(timeout(RECONNECT_TIMEOUT, finish).await, Ok(Some(())))

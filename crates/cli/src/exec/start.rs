@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use runtrail::{AuditStore, Error, RunCreation, SkillRun, Storage};
+use runtrail::{AuditStore, Error, Owner, RunCreation, SkillRun, Storage};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::report;
@@ -15,6 +15,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Start {
     pub(super) database: DatabaseArguments,
     pub(super) run: SkillRun,
+    pub(super) owner: Owner,
     /// Whether the program runs even if it can't be recorded. If so, nothing waits for an
     /// unreachable database.
     pub(super) keep_going: bool,
@@ -48,7 +49,7 @@ impl Start {
     }
 
     async fn store_once(&mut self) -> Result<AuditStore> {
-        let store = self.database.open().await?;
+        let store = self.database.open().await?.with_owner(self.owner.clone());
         if let Some(parent) = &self.run.parent_run_id {
             // If this database doesn't have the parent, the run becomes a top-level run.
             match store.get_run(parent).await {

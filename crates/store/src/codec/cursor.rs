@@ -63,6 +63,8 @@ struct QueryKey<'a> {
     total_tokens: Bounds<u64>,
     id_prefix: &'a str,
     include_dry_run: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale_since: Option<DateTime<Utc>>,
 }
 
 /// Treats an absent list like an empty one. This is unambiguous: a query with an empty list matches
@@ -93,6 +95,7 @@ impl<'a> QueryKey<'a> {
             total_tokens: query.total_tokens,
             id_prefix: &query.id_prefix,
             include_dry_run: query.include_dry_run,
+            stale_since: query.stale_since,
         }
     }
 }

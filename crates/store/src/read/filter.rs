@@ -4,9 +4,10 @@ use runtrail_audit::{Bounds, Choice, Error, Parent, Result, RunQuery, RunStatus,
 use runtrail_db::{Connection, Plan, backend};
 use runtrail_entity::skill_run::{Column, Entity};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ColumnTrait, Condition, DbBackend, IdenStatic, Value};
+use sea_orm::{ColumnTrait, Condition, DbBackend, IdenStatic, Order, Value};
 
 use crate::settings::Session;
+use crate::statements::owners;
 
 /// The maximum number of values for which [`split`] divides a filter. Each part reads a whole page.
 const MAX_PARTS: usize = 8;
@@ -132,6 +133,7 @@ pub(crate) fn condition_in_index(
         total_tokens,
         id_prefix,
         include_dry_run,
+        stale_since,
         ..
     } = query;
 
@@ -193,6 +195,9 @@ pub(crate) fn condition_in_index(
     if !id_prefix.is_empty() {
         all = all.add(has_id_prefix(rules::identifier("id_prefix", id_prefix)?));
     }
+    if let Some(time) = stale_since {
+        all = all.add(is_stale(db, rules::micros(*time)));
+    }
     if !include_dry_run {
         all = all.add(Column::Status.ne(RunStatus::DRY_RUN.as_str()));
     }
@@ -240,6 +245,33 @@ fn has_no_stored_parent(db: &Session<'_, impl Connection>) -> Condition {
         .add(Expr::SubQuery(None, Box::new(parent.into())).is_null())
 }
 
+/// Whether a running run has shown no sign of life since this time.
+fn is_stale(db: &Session<'_, impl Connection>, time: i64) -> Condition {
+    use runtrail_entity::skill_run_log;
+
+    let last_event = Query::select()
+        .column((skill_run_log::Entity, skill_run_log::Column::CreatedAt))
+        .from(db.logs())
+        .and_where(
+            Expr::col((skill_run_log::Entity, skill_run_log::Column::RunId))
+                .equals((Entity, Column::Id)),
+        )
+        .order_by(skill_run_log::Column::Sequence, Order::Desc)
+        .limit(1)
+        .take();
+    let last_event = Expr::SubQuery(None, Box::new(last_event.into()));
+    let owner_id = Expr::col((Entity, Column::OwnerId));
+    Condition::all()
+        .add(Column::FinishedAt.is_null())
+        .add(Column::StartedAt.lt(time))
+        .add(
+            Condition::any()
+                .add(last_event.clone().is_null())
+                .add(last_event.lt(time)),
+        )
+        .add(owners::is_owner_alive(db, owner_id).not())
+}
+
 fn add_bounds<T: Into<Value>>(condition: Condition, value: Expr, bounds: Bounds<T>) -> Condition {
     let from = bounds.from.map(|from| value.clone().gte(from.into()));
     let to = bounds.to.map(|to| value.lte(to.into()));
@@ -277,7 +309,7 @@ mod tests {
     /// The compiler can't check this: `RunQuery` is `non_exhaustive`, so a pattern needs `..`.
     #[test]
     fn every_part_of_a_query_is_in_its_condition() {
-        const PARTS: [&str; 11] = [
+        const PARTS: [&str; 12] = [
             "callers",
             "channels",
             "finished",
@@ -286,6 +318,7 @@ mod tests {
             "parent",
             "runtime_seconds",
             "skills",
+            "stale_since",
             "started",
             "statuses",
             "total_tokens",

@@ -3,27 +3,25 @@
 use runtrail_audit::{Heartbeat, Owner, OwnerRecord, Result, rules};
 use runtrail_db::{Executor, Plan, Planned, backend};
 use runtrail_entity::owner::{COLUMN, Column, Entity};
-use sea_orm::sea_query::{
-    Expr, ExprTrait, InsertStatement, OnConflict, Query, SelectStatement, UpdateStatement,
-};
+use sea_orm::sea_query::{Expr, ExprTrait, InsertStatement, OnConflict, Query, SelectStatement};
 use sea_orm::{Iterable, Order};
 
 use crate::settings::Session;
 use crate::statements::MAX_BATCH_ROWS;
 use crate::{codec, error};
 
-/// Renews the lease of a living owner with one statement. A new or a dead owner needs more.
+/// Renews the lease of a new or living owner with one statement. A dead one needs two more.
 pub(crate) async fn renew(db: &Session<'_, impl Executor>, owner: &Owner) -> Result<Heartbeat> {
     let lease = rules::owner(owner)?;
-    let renewal = Planned(update_living(db, owner, lease), Plan::Fixed);
-    if db.execute(&renewal).await? > 0 {
+    let heartbeat = || [(owner, lease, backend::now(db.backend()))];
+    let renewal = upsert(db, heartbeat(), is_alive(db))?;
+    if db.execute(&Planned(renewal, Plan::Fixed)).await? > 0 {
         return Ok(Heartbeat::Renewed);
     }
     let before = find(db, &owner.id).await?;
-    let now = backend::now(db.backend());
-    db.execute(&upsert(db, [(owner, lease, now)])?).await?;
+    db.execute(&upsert(db, heartbeat(), is_later())?).await?;
     Ok(match before {
-        // Otherwise it is new, or another task of this owner has revived it.
+        // Otherwise another task of this owner has revived it.
         Some(before) if !before.is_alive => Heartbeat::Late {
             last_seen_at: before.last_seen_at,
         },
@@ -31,22 +29,12 @@ pub(crate) async fn renew(db: &Session<'_, impl Executor>, owner: &Owner) -> Res
     })
 }
 
-fn update_living(db: &Session<'_, impl Executor>, owner: &Owner, lease: i64) -> UpdateStatement {
-    Query::update()
-        .table(db.owners())
-        .value(Column::LastSeenAt, backend::now(db.backend()))
-        .value(Column::Label, owner.label.as_str())
-        .value(Column::LeaseMicros, lease)
-        .and_where(COLUMN.id.eq(owner.id.as_str()))
-        .and_where(is_alive(db))
-        .take()
-}
-
-/// Inserts owners; replaces the stored ones whose last heartbeat was earlier. A row has the owner,
-/// its lease in microseconds and the time of its last heartbeat.
+/// Inserts owners, or replaces the stored ones that satisfy a condition. A row has the owner, its
+/// lease in microseconds and the time of its last heartbeat.
 fn upsert<'a>(
     db: &Session<'_, impl Executor>,
     rows: impl IntoIterator<Item = (&'a Owner, i64, Expr)>,
+    replaces: Expr,
 ) -> Result<InsertStatement> {
     let others = Column::iter().filter(|column| !matches!(column, Column::Id));
     let mut insert = Query::insert()
@@ -55,7 +43,7 @@ fn upsert<'a>(
         .on_conflict(
             OnConflict::column(Column::Id)
                 .update_columns(others)
-                .action_and_where(is_later())
+                .action_and_where(replaces)
                 .to_owned(),
         )
         .take();
@@ -116,17 +104,18 @@ pub(crate) async fn copy(db: &Session<'_, impl Executor>, records: &[OwnerRecord
         }
     }
     if !rows.is_empty() {
-        db.execute(&upsert(db, rows)?).await?;
+        db.execute(&upsert(db, rows, is_later())?).await?;
     }
     Ok(())
 }
 
 /// Selects what [`codec::decode_owner`] reads.
 pub(crate) fn select(db: &Session<'_, impl Executor>) -> SelectStatement {
-    let is_alive = Expr::case(is_alive(db), Expr::val(1_i64)).finally(Expr::val(0_i64));
+    let is_alive =
+        Expr::case(is_alive(db), Expr::Constant(1.into())).finally(Expr::Constant(0.into()));
     Query::select()
         .columns(Column::iter().map(|column| (Entity, column)))
-        .expr_as(is_alive, "is_alive")
+        .expr_as(is_alive.cast_as("bigint"), "is_alive")
         .from(db.owners())
         .take()
 }
