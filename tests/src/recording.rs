@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use runtrail_audit::{ErrorKind, History, RunStats, RunStatus, SkillRunLog, Storage, Usage};
+use runtrail_audit::{
+    ErrorKind, History, Owner, Ownership, RunStats, RunStatus, SkillRunLog, Storage, Usage,
+};
 use runtrail_record::{Event, Recorder, RunHandle, ScopeError, Unwritten};
 use runtrail_store::AuditStore;
 use sea_orm::{DatabaseTransaction, TransactionTrait};
@@ -55,7 +57,70 @@ fn log_numbers(run: &RunHandle, numbers: std::ops::Range<u32>) {
     }
 }
 
+/// A store with an owner of a short lease.
+async fn owned_store(database: &TestDatabase) -> AuditStore {
+    let owner = Owner::new("").id("owner").lease(Duration::from_secs(3));
+    database.store().await.with_owner(owner)
+}
+
+/// Waits until the owner of [`owned_store`] is dead.
+async fn owner_dies(store: &AuditStore) {
+    for _ in 0..300 {
+        if !store.find_owner("owner").await.unwrap().unwrap().is_alive {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the owner is still alive");
+}
+
+/// SQLite has one lock for all tables, so there the heartbeats would wait as well.
+#[test]
+fn heartbeats_go_on_while_a_write_has_to_wait() {
+    on_database(Backend::Postgres, async |database| {
+        let observer = database.store().await;
+        let recorder = recorder(&owned_store(database).await);
+        let run = recorder.start("s").await.unwrap();
+        let locked = database.connection().await.begin().await.unwrap();
+        execute(&locked, "LOCK TABLE skill_run_logs IN EXCLUSIVE MODE").await;
+        run.log("step", json!(1));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(observer.sweep_interrupted().await.unwrap(), 0);
+        locked.rollback().await.unwrap();
+        run.finish(stats()).await.unwrap();
+        shut_down(&recorder).await;
+    });
+}
+
 on_each_backend! {
+    async fn a_recorder_keeps_the_owner_of_its_runs_alive(database) {
+        let observer = database.store().await;
+        let recorder = recorder(&owned_store(database).await);
+        let run = recorder.start("s").await.unwrap();
+        let child = run.child("t").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(observer.sweep_interrupted().await.unwrap(), 0);
+        assert_eq!(observer.get_run(child.id()).await.unwrap().owner_id.unwrap(), "owner");
+        run.finish(stats()).await.unwrap();
+        child.finish(stats()).await.unwrap();
+        drop((run, child));
+        shut_down(&recorder).await;
+        drop(recorder);
+        owner_dies(&observer).await;
+    }
+
+    async fn a_run_that_was_swept_gets_its_outcome_from_its_handle(database) {
+        let observer = database.store().await;
+        let recorder = recorder(&owned_store(database).await);
+        let run = recorder.start("s").await.unwrap();
+        let db = database.connection().await;
+        execute(&db, "UPDATE runtrail_owners SET last_seen_at = last_seen_at - 60000000").await;
+        assert_eq!(observer.sweep_interrupted().await.unwrap(), 1);
+        run.finish(stats()).await.unwrap();
+        assert_eq!(observer.get_run(run.id()).await.unwrap().stats(), stats());
+        shut_down(&recorder).await;
+    }
+
     async fn a_run_is_recorded_with_its_events_and_totals(database) {
         let store = database.store().await;
         let recorder = recorder(&store);

@@ -27,4 +27,5 @@ mod transfer;
 
 mod errors;
 mod servers;
+mod sweeps;
 mod urls;

@@ -28,6 +28,8 @@ counts! {
     kills_on_postgres: 10, 200;
     /// Kills of a process that purges, and as many of one that migrates.
     killed_calls: 10, 50;
+    /// Kills of a process that owns runs, while others sweep.
+    killed_owners: 4, 200;
     /// Kills of a process that copies, alongside one that writes.
     killed_copies: 20, 200;
     /// Crashes of the PostgreSQL server.

@@ -19,6 +19,9 @@ mod writer;
 /// Processes that are killed.
 mod killed;
 
+/// Owners that are killed, while others sweep.
+mod owners;
+
 /// Copies that are killed while their source is written to.
 mod killed_copies;
 
