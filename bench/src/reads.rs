@@ -5,9 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use runtrail_audit::{
-    Cursor, ListOrder, Page, PageRequest, PagedStorage, RunFilter, RunQuery, Storage,
+    Cursor, ListOrder, Owner, Ownership, Page, PageRequest, PagedStorage, RunFilter, RunQuery,
+    Storage,
 };
 use runtrail_store::AuditStore;
 use rusqlite::Connection;
@@ -462,7 +464,47 @@ async fn pages_and_rare_values(
     });
     all.limit("a purge with nothing due", ours, at_least, 1.0)
         .await?;
-    Ok(())
+    owners(all, store).await
+}
+
+/// Heartbeats and sweeps, with many running runs in a large history.
+async fn owners(all: &mut Reads<'_>, store: &AuditStore) -> Result<()> {
+    const HEARTBEAT: &str = "a heartbeat of an owner with 10,000 running runs";
+    const NOTHING: &str = "a sweep with nothing due";
+    const SWEEP: &str = "a sweep that ends 100 runs";
+
+    if ![HEARTBEAT, NOTHING, SWEEP]
+        .iter()
+        .any(|name| all.is_selected(name))
+    {
+        return Ok(());
+    }
+    let start = |store: AuditStore, runs: usize| async move {
+        let runs: Vec<_> = (0..runs).map(|_| data::new_run()).collect();
+        let starts = stream::iter(&runs).map(|run| store.start_run(run));
+        starts.buffer_unordered(64).try_collect::<()>().await
+    };
+    let day = Duration::from_secs(24 * 60 * 60);
+    let alive = &store.clone().with_owner(Owner::new("alive").lease(day));
+    start(alive.clone(), 10_000).await?;
+    let ours = repeat(50, || async { Ok(alive.heartbeat().await.map(drop)?) });
+    all.limit(HEARTBEAT, ours, 500.0, 1.0).await?;
+
+    let ours = repeat(100, || async {
+        Ok(store.sweep_interrupted().await.map(drop)?)
+    });
+    all.limit(NOTHING, ours, 1_000.0, 1.0).await?;
+
+    let ours = turn(|| async {
+        let owner = Owner::new("dead").lease(Duration::from_millis(1));
+        start(store.clone().with_owner(owner), 100).await?;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let begun = Instant::now();
+        let ended = store.sweep_interrupted().await?;
+        ensure!(ended == 100, "{ended} runs ended");
+        Ok(1.0 / begun.elapsed().as_secs_f64())
+    });
+    all.limit(SWEEP, ours, 50.0, 1.0).await
 }
 
 /// Returns the longest time in milliseconds for which reads occupied the only thread of a runtime:
