@@ -496,9 +496,9 @@ async fn owners(all: &mut Reads<'_>, store: &AuditStore) -> Result<()> {
     all.limit(NOTHING, ours, 1_000.0, 1.0).await?;
 
     let ours = turn(|| async {
-        let owner = Owner::new("dead").lease(Duration::from_millis(1));
+        let owner = Owner::new("dead").lease(Duration::from_millis(100));
         start(store.clone().with_owner(owner), 100).await?;
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(120)).await;
         let begun = Instant::now();
         let ended = store.sweep_interrupted().await?;
         ensure!(ended == 100, "{ended} runs ended");

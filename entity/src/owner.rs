@@ -18,9 +18,6 @@ pub struct Model {
     pub lease_micros: i64,
     /// The time of its last heartbeat, in microseconds since the epoch.
     pub last_seen_at: i64,
-    /// When a sweep found that the owner was dead and had no running run left, in microseconds
-    /// since the epoch; `None` after a heartbeat.
-    pub swept_at: Option<i64>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

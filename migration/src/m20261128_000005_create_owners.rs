@@ -1,6 +1,6 @@
 //! The table of owners: the processes that runs belong to.
 
-use sea_orm::sea_query::{ColumnDef, ConditionalStatement, Expr, ExprTrait, Index, Table};
+use sea_orm::sea_query::{ColumnDef, Table};
 use sea_orm::{DbBackend, DeriveIden, Statement};
 
 use crate::schema_migration::{Change, SchemaMigration, identifier};
@@ -9,7 +9,7 @@ pub(crate) const MIGRATION: SchemaMigration = SchemaMigration {
     name: "runtrail_m20261128_000005_create_owners@0.1.0",
     change: Change::Table {
         name: "runtrail_owners",
-        columns: &["id", "label", "lease_micros", "last_seen_at", "swept_at"],
+        columns: &["id", "label", "lease_micros", "last_seen_at"],
     },
     up,
     down,
@@ -22,7 +22,6 @@ enum RuntrailOwners {
     Label,
     LeaseMicros,
     LastSeenAt,
-    SweptAt,
 }
 
 fn up(backend: DbBackend) -> Vec<Statement> {
@@ -45,18 +44,8 @@ fn up(backend: DbBackend) -> Vec<Statement> {
                 .big_integer()
                 .not_null(),
         )
-        .col(ColumnDef::new(RuntrailOwners::SweptAt).big_integer())
         .take();
-    // sweep_interrupted. A heartbeat changes none of the columns, so on PostgreSQL it doesn't touch
-    // the index.
-    let unswept = Index::create()
-        .if_not_exists()
-        .name("runtrail_owners_unswept")
-        .table(RuntrailOwners::Table)
-        .col(RuntrailOwners::Id)
-        .and_where(Expr::col(RuntrailOwners::SweptAt).is_null())
-        .take();
-    vec![backend.build(&table), backend.build(&unswept)]
+    vec![backend.build(&table)]
 }
 
 fn down(backend: DbBackend) -> Vec<Statement> {

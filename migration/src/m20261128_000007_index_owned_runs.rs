@@ -1,4 +1,4 @@
-//! The index of the runs that belong to an owner.
+//! The index of the running runs that belong to an owner.
 
 use sea_orm::sea_query::{ConditionalStatement, Expr, ExprTrait, Index};
 use sea_orm::{DbBackend, DeriveIden, Statement};
@@ -6,7 +6,7 @@ use sea_orm::{DbBackend, DeriveIden, Statement};
 use crate::schema_migration::{Change, SchemaMigration};
 
 const TABLE: &str = "skill_runs";
-const INDEX: &str = "runtrail_skill_runs_by_owner";
+const INDEX: &str = "runtrail_skill_runs_running_by_owner";
 
 pub(crate) const MIGRATION: SchemaMigration = SchemaMigration {
     name: "runtrail_m20261128_000007_index_owned_runs@0.1.0",
@@ -25,14 +25,14 @@ enum SkillRuns {
 }
 
 fn up(backend: DbBackend) -> Vec<Statement> {
-    // sweep_interrupted reads the running runs of an owner; a purge, whether an owner has any run.
+    // sweep_interrupted, and the purge of owners. A run leaves the index when it finishes.
     let index = Index::create()
         .if_not_exists()
         .name(INDEX)
         .table(TABLE)
         .col(SkillRuns::OwnerId)
-        .col(SkillRuns::FinishedAt)
         .and_where(Expr::col(SkillRuns::OwnerId).is_not_null())
+        .and_where(Expr::col(SkillRuns::FinishedAt).is_null())
         .take();
     vec![backend.build(&index)]
 }

@@ -68,7 +68,7 @@ const SHAPES: [Shape; 3] = [
         table: "runtrail_owners",
         primary_key: &["id"],
         identifiers: &["id", "label"],
-        indexes: &["runtrail_owners_unswept"],
+        indexes: &[],
         parent: None,
     },
 ];

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use runtrail_audit::{
-    BulkStorage, ListOrder, LogFilter, Page, PageRequest, PagedStorage, Retention, RunFilter,
-    RunLookup, RunQuery, RunTree, Storage, Usage,
+    BulkStorage, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest, PagedStorage,
+    Retention, RunFilter, RunLookup, RunQuery, RunTree, Storage, Usage,
 };
 use runtrail_store::AuditStore;
 use sea_orm::sea_query::{PostgresQueryBuilder, QueryBuilder};
@@ -106,8 +106,28 @@ async fn statements_by_method(
             store.page_runs(&failed(), ListOrder::NewestFirst, &PageRequest::first(5)),
         "page_runs, every condition":
             store.page_runs(&every_condition(), ListOrder::NewestFirst, &PageRequest::first(5)),
+        "page_runs, stale": store.page_runs(
+            &RunQuery::new().stale_since(at(5)),
+            ListOrder::NewestFirst,
+            &PageRequest::first(5),
+        ),
         "page_logs":
             store.page_logs("r", &LogFilter::new(), ListOrder::OldestFirst, &PageRequest::first(5)),
+    }
+
+    let owned = store.clone().with_owner(Owner::new("").id("o"));
+    see! {
+        "heartbeat": owned.heartbeat(),
+        "start_run with an owner": owned.start_run(&running("owned")),
+        "find_owner": store.find_owner("o"),
+        "sweep_interrupted, nothing due": store.sweep_interrupted(),
+    }
+    execute(db, "UPDATE runtrail_owners SET last_seen_at = 1").await;
+    sent();
+    see! {
+        "sweep_interrupted": store.sweep_interrupted(),
+        "finish_run of an interrupted run": owned.finish_run("owned", &stats()),
+        "heartbeat of a dead owner": owned.heartbeat(),
     }
 
     // As many rows as one query of a stream reads, so that another query follows.

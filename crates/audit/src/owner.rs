@@ -6,7 +6,7 @@ use crate::new_run_id;
 
 /// A process that runs belong to, and that shows by heartbeats that it is alive.
 ///
-/// An owner is *alive* while its last heartbeat is more recent than its lease. When it is dead,
+/// An owner is *alive* while its last heartbeat is less than its lease ago. When it is dead,
 /// [`sweep_interrupted`](crate::Ownership::sweep_interrupted) ends its running runs.
 ///
 /// ```
@@ -27,7 +27,8 @@ pub struct Owner {
     /// Describes the process to a person, such as its host and process id; at most 255 bytes, may
     /// be empty.
     pub label: String,
-    /// How long the owner stays alive after a heartbeat, in whole microseconds; 30 s by default.
+    /// How long the owner stays alive after a heartbeat, from 100 ms to a year, in whole
+    /// microseconds; 30 s by default.
     pub lease: Duration,
 }
 

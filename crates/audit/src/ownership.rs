@@ -5,14 +5,14 @@ use crate::{Heartbeat, Owner, OwnerRecord, Result, Storage};
 /// Owners of runs: a run whose process has died is ended by a sweep.
 ///
 /// A run belongs to the [`Owner`] of the store that started it last; its
-/// [`owner_id`](crate::SkillRun::owner_id) says which. Whether an owner is alive is decided by the
+/// [`owner_id`](crate::SkillRun::owner_id) says which. An interrupted run stays with its owner. Whether an owner is alive is decided by the
 /// database's clock on PostgreSQL and by the machine's on SQLite, so the clocks of clients don't
 /// matter.
 ///
 /// ```
 /// use runtrail_audit::{Heartbeat, Ownership, Result};
 ///
-/// async fn keep_alive(store: &impl Ownership) -> Result<()> {
+/// async fn heartbeat_once(store: &impl Ownership) -> Result<()> {
 ///     if let Heartbeat::Late { last_seen_at } = store.heartbeat().await? {
 ///         eprintln!("runs may have been ended as interrupted since {last_seen_at}");
 ///     }
@@ -42,18 +42,26 @@ pub trait Ownership: Storage {
     ///
     /// `finished_at` is the time when the owner was last seen, or the start of the run if that is
     /// later; the error message names the owner. The running descendants of such a run end with it,
-    /// unless they belong to a living owner or descend from a run that does. A run without an owner
-    /// ends only as such a descendant.
+    /// unless they belong to a living owner or descend from a run that does. A run without an owner,
+    /// or with one that has never had a heartbeat, ends only as such a descendant.
     ///
     /// Any number of sweeps may run at the same time. If the owner was alive after all, its
-    /// [`finish_run`](Storage::finish_run) replaces the status `interrupted` by the real outcome.
+    /// [`finish_run`](Storage::finish_run) replaces the status `interrupted` with the real outcome.
+    /// Descendants without an owner can't be finished any more.
     ///
     /// If the future is dropped, the runs of some dead owners may remain for the next sweep. The
     /// returned number is too low if the reply to a statement was lost.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`](crate::Error::Busy) if another transaction has locked a descendant: then some runs
+    /// of that owner remain for the next sweep, while those of the others have ended. (A locked run
+    /// of the owner itself is skipped.) [`InvalidInput`](crate::Error::InvalidInput) on a
+    /// connection of the caller (`AuditStore::on`).
     async fn sweep_interrupted(&self) -> Result<u64>;
 
-    /// Returns an owner as of its last heartbeat; `None` if it has never had one, or was purged
-    /// with the last of its runs.
+    /// Returns an owner as of its last heartbeat; `None` if it has never had one, or was purged. A
+    /// purge deletes the dead owners that were last seen before its cutoff and have no running run.
     async fn find_owner(&self, owner_id: &str) -> Result<Option<OwnerRecord>>;
 }
 

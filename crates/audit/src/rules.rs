@@ -189,15 +189,15 @@ pub fn owner_id(value: &str) -> Result<&str> {
 /// # Errors
 ///
 /// [`Error::InvalidInput`] if the id is empty, if the id or the label isn't a valid
-/// [`identifier`], or if the lease is shorter than a millisecond or longer than a year.
+/// [`identifier`], or if the lease is shorter than 100 ms or longer than a year.
 pub fn owner(owner: &Owner) -> Result<i64> {
     const LEASE: RangeInclusive<Duration> =
-        Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 60 * 60);
+        Duration::from_millis(100)..=Duration::from_secs(366 * 24 * 60 * 60);
 
     owner_id(&owner.id)?;
     identifier("owner_label", &owner.label)?;
     if !LEASE.contains(&owner.lease) {
-        let reason = format!("is {:?}, not between 1 ms and a year", owner.lease);
+        let reason = format!("is {:?}, not between 100 ms and a year", owner.lease);
         return Err(Error::invalid("lease", reason));
     }
     duration("lease", owner.lease)

@@ -64,8 +64,8 @@ pub struct SkillRun {
     pub total_output_tokens: u64,
     /// The number of tokens spent on reasoning.
     pub total_thinking_tokens: u64,
-    /// The [`Owner`](crate::Owner) that the run belongs to, if any. If it is `None` in
-    /// [`start_run`](crate::Storage::start_run), the store sets its own owner.
+    /// The [`Owner`](crate::Owner) that the run belongs to, if any. A store that has an owner sets
+    /// it at the start; any other store keeps the given one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_id: Option<String>,
 }
@@ -119,7 +119,7 @@ impl SkillRun {
         self
     }
 
-    /// Sets [`owner_id`](Self::owner_id), for a run that is recorded on behalf of another process.
+    /// Sets [`owner_id`](Self::owner_id), for a store without an owner.
     #[must_use]
     pub fn owner(mut self, owner_id: impl Into<String>) -> Self {
         self.owner_id = Some(owner_id.into());

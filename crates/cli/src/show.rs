@@ -118,7 +118,7 @@ impl RunDetails {
         record.push("channel", printable(&channel_id));
         record.push("parent", printable(&parent_run_id.unwrap_or_default()));
         if let Some(owner_id) = owner_id {
-            record.push("owner", describe_owner(store, &owner_id, &time).await?);
+            record.push("owner", describe_owner(store, &owner_id, &time).await);
         }
         record.push("status", output::status(&status));
         record.push("started", time(started_at));
@@ -195,25 +195,32 @@ async fn describe_owner(
     store: &AuditStore,
     owner_id: &str,
     time: impl Fn(DateTime<Utc>) -> String,
-) -> Result<String> {
+) -> String {
     let id = printable(owner_id);
-    let Some(OwnerRecord {
+    let OwnerRecord {
         owner,
         last_seen_at,
         is_alive,
         ..
-    }) = store.find_owner(owner_id).await?
-    else {
-        return Ok(id);
+    } = match store.find_owner(owner_id).await {
+        Ok(Some(record)) => record,
+        Ok(None) => return id,
+        // The run itself can be shown.
+        Err(err) => {
+            warnings::note(format!(
+                "warning: the owner of the run can't be read: {err}"
+            ));
+            return id;
+        }
     };
     let name = match owner.label.as_str() {
         "" => id,
         label => format!("{} [{id}]", printable(label)),
     };
-    Ok(match is_alive {
+    match is_alive {
         true => format!("{name}, alive"),
         false => format!("{name}, last seen {}", time(last_seen_at)),
-    })
+    }
 }
 
 fn printable_lines(text: &str) -> String {

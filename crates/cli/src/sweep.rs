@@ -10,7 +10,8 @@ use crate::output::{self, counted};
 /// End the runs whose process has died, with the status `interrupted`.
 ///
 /// This concerns runs with an owner, such as those of `exec`: a process that shows by heartbeats
-/// that it is alive. Runs without one never end by a sweep; `list --stale` lists them.
+/// that it is alive. A run without one ends only together with a run above it; `list --stale` lists
+/// such runs.
 #[derive(Args)]
 pub(crate) struct Sweep {}
 
@@ -20,7 +21,7 @@ impl Sweep {
         let ended = store.sweep_interrupted().await?;
         let mut out = output::plain();
         match ended {
-            0 => writeln!(out, "nothing to end: no run has lost its process")?,
+            0 => writeln!(out, "ended no run: no running run has a dead owner")?,
             ended => writeln!(out, "ended {} as interrupted", counted(ended, "run"))?,
         }
         output::finish(out)

@@ -269,8 +269,7 @@ fn last_key(rows: &[ScannedRow<skill_run::Model>]) -> Option<String> {
     keys.find(|key| !key.contains('\0')).cloned()
 }
 
-/// Whether the runs differ only in that the run of the source has finished, or has been finished by
-/// its owner after the interruption that the target has.
+/// Whether the runs differ only in the outcome, and the target has none, or an interruption.
 fn lacks_only_finish(source: &skill_run::Model, target: &skill_run::Model) -> bool {
     fn start(run: &skill_run::Model) -> (i64, [&str; 5], [Option<&str>; 2]) {
         let parts = [
@@ -286,9 +285,8 @@ fn lacks_only_finish(source: &skill_run::Model, target: &skill_run::Model) -> bo
         let owner = run.owner_id.as_deref();
         (run.started_at, parts.map(String::as_str), [parent, owner])
     }
-    let is_interrupted = |run: &skill_run::Model| run.status == RunStatus::INTERRUPTED.as_str();
-    let lacks_outcome = target.finished_at.is_none()
-        || (target.owner_id.is_some() && is_interrupted(target) && !is_interrupted(source));
+    let lacks_outcome =
+        target.finished_at.is_none() || target.status == RunStatus::INTERRUPTED.as_str();
     source.finished_at.is_some() && lacks_outcome && start(source) == start(target)
 }
 

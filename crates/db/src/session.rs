@@ -125,15 +125,23 @@ impl<'a, C: Executor, S: AsRef<Timing> + Sync> Session<'a, C, S> {
                     .inspect_err(|err| pool.check_idle_connections(err))
             }
         });
+        self.within_deadline(attempts).await
+    }
+
+    /// Runs an operation until it completes or the deadline passes.
+    pub async fn within_deadline<T: Send>(
+        &self,
+        operation: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
         match self.deadline {
-            Some(deadline) => timeout_at(deadline, attempts)
+            Some(deadline) => timeout_at(deadline, operation)
                 .await
                 .unwrap_or_else(|elapsed| {
                     Err(Error::Timeout {
                         source: elapsed.into(),
                     })
                 }),
-            None => attempts.await,
+            None => operation.await,
         }
     }
 

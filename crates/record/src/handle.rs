@@ -105,6 +105,7 @@ impl RunHandle {
         log.duration = duration;
         log.usage = usage;
         recorder.buffer().push_event(log, sequence);
+        recorder.ensure_task();
     }
 
     /// Prepares a run that this one spawns. Awaiting the returned value stores it.

@@ -19,22 +19,25 @@ use tokio::time::{sleep, timeout};
 /// # }
 /// ```
 ///
-/// A heartbeat that fails is reported through `tracing` and repeated after at most a second. So is
-/// one that arrives after the end of the lease, since the runs of the owner may have been ended in
-/// the meantime.
+/// A heartbeat that fails is reported through `tracing` and sent again within a second. One that
+/// arrives after the end of the lease is reported too, since the runs of the owner may have been
+/// ended in the meantime.
 ///
 /// # Panics
 ///
 /// In a tokio runtime without timers.
 pub async fn keep_alive(store: &(impl Ownership + ?Sized)) {
-    const RETRY: Duration = Duration::from_secs(1);
+    const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+    const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
     let Some(owner) = store.owner() else {
         return pending().await;
     };
     let interval = owner.heartbeat_interval();
+    let pause_after_failure = interval.clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
     loop {
-        let wait = match timeout(owner.lease, store.heartbeat()).await {
+        // A connection may be silent. The lease allows for another attempt on a new one.
+        let wait = match timeout(interval, store.heartbeat()).await {
             Ok(Ok(Heartbeat::Late { last_seen_at })) => {
                 tracing::warn!(
                     owner_id = owner.id,
@@ -47,11 +50,11 @@ pub async fn keep_alive(store: &(impl Ownership + ?Sized)) {
             Ok(Ok(_)) => interval,
             Ok(Err(err)) => {
                 tracing::warn!(owner_id = owner.id, %err, "a heartbeat failed");
-                interval.min(RETRY)
+                pause_after_failure
             }
             Err(_) => {
                 tracing::warn!(owner_id = owner.id, "a heartbeat was not answered in time");
-                Duration::ZERO
+                pause_after_failure
             }
         };
         sleep(wait).await;

@@ -1,10 +1,14 @@
+use std::time::Instant;
+
 use async_trait::async_trait;
 use runtrail_audit::{Error, Heartbeat, Owner, OwnerRecord, Ownership, Result, rules};
 use runtrail_db::Connection;
 use tracing::debug_span;
 
+use crate::settings::Session;
 use crate::statements::{interruptions, owners};
 use crate::store::AuditStore;
+use crate::store_owner::StoreOwner;
 
 #[async_trait]
 impl<C: Connection> Ownership for AuditStore<C> {
@@ -17,13 +21,7 @@ impl<C: Connection> Ownership for AuditStore<C> {
             return Err(Error::invalid("owner", "is missing: the store has none"));
         };
         let db = self.writing(debug_span!("heartbeat")).await?;
-        let begun = rules::micros(db.clock.now());
-        let heartbeat = owners::renew(&db, owner.owner()).await?;
-        // A caller's transaction may still be rolled back.
-        if db.connection().pool().is_some() {
-            owner.renewed(begun);
-        }
-        Ok(heartbeat)
+        renew(&db, owner).await
     }
 
     async fn sweep_interrupted(&self) -> Result<u64> {
@@ -40,18 +38,53 @@ impl<C: Connection> Ownership for AuditStore<C> {
 impl<C: Connection> AuditStore<C> {
     /// Sends a heartbeat if one is due, so that a run never starts with a dead owner. In a caller's
     /// transaction this does nothing: the row of the owner would stay locked until its end.
-    pub(crate) async fn keep_alive(&self) -> Result<()> {
+    ///
+    /// Concurrent callers share one heartbeat, and its error if it fails.
+    pub(crate) async fn renew_if_due(&self, db: &Session<'_, C>) -> Result<()> {
         let Some(owner) = &self.settings.owner else {
             return Ok(());
         };
-        let is_due = || owner.is_due(rules::micros(self.settings.clock.now()));
-        if self.connection().pool().is_none() || !is_due() {
+        let is_due = || owner.is_due(rules::micros(db.clock.now()));
+        if db.connection().pool().is_none() || !is_due() {
             return Ok(());
         }
-        let _in_progress = owner.lock().await;
-        if is_due() {
-            self.heartbeat().await?;
-        }
-        Ok(())
+        let begun = Instant::now();
+        let renew_once = || async {
+            let mut last_failure = owner.last_failure().await;
+            match &*last_failure {
+                _ if !is_due() => return Ok(()),
+                Some((at, err)) if *at > begun => return Err(err.clone()),
+                _ => {}
+            }
+            match renew(db, owner).await {
+                Ok(Heartbeat::Late { last_seen_at }) => {
+                    let owner_id = owner.id();
+                    tracing::warn!(
+                        owner_id,
+                        %last_seen_at,
+                        "a heartbeat came after the end of the lease: runs of this owner may have \
+                        been ended as interrupted"
+                    );
+                    Ok(())
+                }
+                Ok(_) => Ok(()),
+                Err(err) => {
+                    *last_failure = Some((Instant::now(), err.clone()));
+                    Err(err)
+                }
+            }
+        };
+        // A failure has already been retried.
+        db.within_deadline(renew_once()).await
     }
+}
+
+async fn renew(db: &Session<'_, impl Connection>, owner: &StoreOwner) -> Result<Heartbeat> {
+    let begun = rules::micros(db.clock.now());
+    let heartbeat = owners::renew(db, owner.owner()).await?;
+    // A caller's transaction may still be rolled back.
+    if db.connection().pool().is_some() {
+        owner.renewed(begun);
+    }
+    Ok(heartbeat)
 }

@@ -10,7 +10,7 @@ use crate::store::AuditStore;
 impl<C: Connection> RunCreation for AuditStore<C> {
     async fn create_run(&self, run: &SkillRun) -> Result<()> {
         let db = self.writing(debug_span!("create_run")).await?;
-        self.keep_alive().await?;
+        self.renew_if_due(&db).await?;
         starts::create(&db, run).await
     }
 }

@@ -201,7 +201,11 @@ impl AuditStore {
             ..Tables::default()
         });
         self.schema = Arc::default();
-        self
+        // This schema has had no heartbeat yet.
+        match self.settings.owner.take() {
+            Some(owner) => self.with_owner(owner.owner().clone()),
+            None => self,
+        }
     }
 
     /// Sends each PostgreSQL statement in a single message, without preparing it first; no effect
@@ -383,7 +387,7 @@ impl<C: Connection> Storage for AuditStore<C> {
 
     async fn start_run(&self, run: &SkillRun) -> Result<()> {
         let db = self.writing(debug_span!("start_run")).await?;
-        self.keep_alive().await?;
+        self.renew_if_due(&db).await?;
         self.record(&db, Write::start(run, &db)?).await
     }
 

@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 
-use runtrail_audit::Owner;
+use runtrail_audit::{Error, Owner};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// The owner of a store, and when its next heartbeat is due.
@@ -10,8 +11,9 @@ pub(crate) struct StoreOwner {
     /// The time of the last successful heartbeat by the store's clock, in microseconds; [`NEVER`]
     /// before the first.
     last_heartbeat: AtomicI64,
-    /// Locked during a heartbeat that starts of runs are waiting for.
-    in_progress: Mutex<()>,
+    /// The error of the last failed heartbeat of a start, and its time. Locked while a start sends
+    /// one, so that concurrent starts send only one.
+    last_failure: Mutex<Option<(Instant, Error)>>,
 }
 
 const NEVER: i64 = i64::MIN;
@@ -21,7 +23,7 @@ impl StoreOwner {
         Self {
             owner,
             last_heartbeat: AtomicI64::new(NEVER),
-            in_progress: Mutex::default(),
+            last_failure: Mutex::default(),
         }
     }
 
@@ -41,8 +43,8 @@ impl StoreOwner {
         last == NEVER || elapsed.map_or(true, |elapsed| elapsed >= interval)
     }
 
-    pub(crate) async fn lock(&self) -> MutexGuard<'_, ()> {
-        self.in_progress.lock().await
+    pub(crate) async fn last_failure(&self) -> MutexGuard<'_, Option<(Instant, Error)>> {
+        self.last_failure.lock().await
     }
 
     /// Notes that a heartbeat that began at this time has succeeded.

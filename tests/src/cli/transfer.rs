@@ -34,6 +34,7 @@ async fn awkward_history(store: &AuditStore) {
             run.runtime_seconds = 0.1 + 0.2;
             run.tool_calls = i64::MAX as u64;
             run.parent_run_id = None;
+            run.owner_id = Some("owner \u{1F600}".into());
         }),
         finished_at("dry", 4).status(RunStatus::DRY_RUN),
         running("still running"),

@@ -1,4 +1,6 @@
-use runtrail_audit::{BulkStorage, ErrorKind, PagedStorage, RunFilter, RunQuery, Storage};
+use runtrail_audit::{
+    BulkStorage, ErrorKind, Owner, Ownership, PagedStorage, RunFilter, RunQuery, Storage,
+};
 use runtrail_migration::{Migrator, SchemaName, SchemaState};
 use runtrail_store::AuditStore;
 use sea_orm::DatabaseConnection;
@@ -68,7 +70,12 @@ async fn tables_in(db: &DatabaseConnection, schema: &str) -> Vec<String> {
     fetch(db, &query).await
 }
 
-const TABLES: [&str; 3] = ["runtrail_migrations", "skill_run_logs", "skill_runs"];
+const TABLES: [&str; 4] = [
+    "runtrail_migrations",
+    "runtrail_owners",
+    "skill_run_logs",
+    "skill_runs",
+];
 
 #[test]
 fn a_role_without_the_right_to_create_tables_can_use_a_migrated_database() {
@@ -95,7 +102,8 @@ fn a_role_without_the_right_to_create_tables_can_use_a_migrated_database() {
         execute(
             &db,
             &format!(
-                "GRANT SELECT, INSERT, UPDATE, DELETE ON skill_runs, skill_run_logs TO {ROLE}"
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON skill_runs, skill_run_logs, runtrail_owners \
+                TO {ROLE}"
             ),
         )
         .await;
@@ -377,5 +385,34 @@ fn values_are_read_back_unchanged_without_prepared_statements() {
                 .unwrap();
             assert_eq!(last_runs[*text], run.started_at);
         }
+    });
+}
+
+#[test]
+fn owners_work_in_a_named_schema() {
+    on_database(Backend::Postgres, async |database| {
+        let db = database.connection().await;
+        let schema = schema(&db, "audit").await;
+        let owner = Owner::new("label").id("o");
+        // The default schema has had a heartbeat, but this one has not.
+        let store = database.store().await.with_owner(owner);
+        store.heartbeat().await.unwrap();
+        let store = store.in_schema(schema);
+        store.initialize().await.unwrap();
+        store.start_run(&running("r")).await.unwrap();
+        assert!(store.find_owner("o").await.unwrap().unwrap().is_alive);
+        let stale = RunQuery::new().stale_since(at(5));
+        assert_eq!(store.count_runs_by_query(&stale).await.unwrap(), 0);
+        execute(
+            &db,
+            "DROP TABLE public.runtrail_owners, public.skill_run_logs, public.skill_runs",
+        )
+        .await;
+        execute(&db, "UPDATE audit.runtrail_owners SET last_seen_at = 1").await;
+        assert_eq!(store.count_runs_by_query(&stale).await.unwrap(), 1);
+        assert_eq!(store.sweep_interrupted().await.unwrap(), 1);
+        store.finish_run("r", &stats()).await.unwrap();
+        assert_eq!(store.purge_older_than(at(1_000_000_000)).await.unwrap(), 1);
+        assert_eq!(store.find_owner("o").await.unwrap(), None);
     });
 }

@@ -34,14 +34,15 @@ cases_of_the_store! {
         let store = owned(cx, "a").await;
         store.start_run(&running("started")).await.unwrap();
         store.create_run(&running("created")).await.unwrap();
-        store.start_run(&running("given").owner("b")).await.unwrap();
+        store.start_run(&running("taken over").owner("b")).await.unwrap();
+        cx.store.start_run(&running("given").owner("b")).await.unwrap();
         cx.store.start_run(&running("none")).await.unwrap();
         let mut owners = Vec::new();
-        for id in ["started", "created", "given", "none"] {
+        for id in ["started", "created", "taken over", "given", "none"] {
             owners.push(cx.store.get_run(id).await.unwrap().owner_id);
         }
         let [a, b] = ["a", "b"].map(|id| Some(id.to_owned()));
-        assert_eq!(owners, [a.clone(), a, b, None]);
+        assert_eq!(owners, [a.clone(), a.clone(), a, b, None]);
         assert_eq!(cx.store.owner(), None);
         assert_eq!(store.owner().unwrap().id, "a");
     }
@@ -116,7 +117,20 @@ cases_of_the_store! {
         cx.store.start_run(&running("other")).await.unwrap();
         age(cx, "dead").await;
         age(cx, "dead too").await;
+        // Seen later than the owner of the run above.
+        cx.sql("UPDATE runtrail_owners SET last_seen_at = last_seen_at + 1000 WHERE id = 'dead too'")
+            .await;
         assert_eq!(cx.store.sweep_interrupted().await.unwrap(), 5);
+        for (id, owner, message) in [
+            ("top", "dead", "interrupted: its owner host-1:42 (dead) was"),
+            ("child", "dead", "interrupted: the owner of a run above it, host-1:42 (dead), was"),
+            ("of dead too", "dead too", "interrupted: its owner host-1:42 (dead too) was"),
+        ] {
+            let run = cx.store.get_run(id).await.unwrap();
+            assert!(run.error.starts_with(message), "{}", run.error);
+            let owner = cx.store.find_owner(owner).await.unwrap().unwrap();
+            assert_eq!(run.finished_at, Some(owner.last_seen_at), "{id}");
+        }
         for (id, expected) in [
             ("top", "interrupted"),
             ("child", "interrupted"),
@@ -273,34 +287,43 @@ cases_of_the_store! {
         assert_eq!(cx.store.find_owner("a").await.unwrap(), None);
     }
 
-    async fn an_owner_is_purged_with_the_last_of_its_runs(cx) {
-        for id in ["gone", "kept", "alive"] {
+    async fn a_purge_deletes_dead_owners_without_running_runs(cx) {
+        for id in ["gone", "running", "alive"] {
             owned(cx, id).await.start_run(&running(id)).await.unwrap();
         }
-        age(cx, "gone").await;
-        age(cx, "kept").await;
-        assert_eq!(cx.store.sweep_interrupted().await.unwrap(), 2);
+        cx.store.finish_run("gone", &stats()).await.unwrap();
         cx.sql("UPDATE runtrail_owners SET last_seen_at = 1 WHERE id <> 'alive'").await;
-        cx.sql("UPDATE skill_runs SET finished_at = 2 WHERE id = 'gone'").await;
-        assert_eq!(cx.store.purge_older_than(at(0)).await.unwrap(), 1);
+        assert_eq!(cx.store.purge_older_than(at(-1)).await.unwrap(), 0);
         assert_eq!(cx.store.find_owner("gone").await.unwrap(), None);
-        for id in ["kept", "alive"] {
+        for id in ["running", "alive"] {
             assert!(cx.store.find_owner(id).await.unwrap().is_some(), "{id}");
         }
+        // Even a cutoff in the future leaves a living one.
+        cx.store.purge_older_than(at(1_000_000_000)).await.unwrap();
+        assert!(cx.store.find_owner("alive").await.unwrap().is_some());
     }
 
-    async fn a_swept_owner_is_skipped_until_its_next_heartbeat(cx) {
+    /// In the snapshot of a long transaction, every owner would seem dead.
+    async fn a_sweep_on_a_callers_connection_is_refused(cx) {
         let store = owned(cx, "a").await;
         store.start_run(&running("r")).await.unwrap();
         age(cx, "a").await;
+        assert_invalid(cx.store.on(cx.db).sweep_interrupted().await, "connection");
+        assert_eq!(status(cx, "r").await, "running");
+    }
+
+    async fn a_damaged_owner_hides_no_other(cx) {
+        for id in ["a", "b", "c"] {
+            owned(cx, id).await.start_run(&running(id)).await.unwrap();
+        }
+        age(cx, "c").await;
+        cx.sql("UPDATE runtrail_owners SET last_seen_at = -9223372036854775807 WHERE id = 'a'")
+            .await;
+        cx.sql("UPDATE runtrail_owners SET last_seen_at = 9223372036854775807 WHERE id = 'b'")
+            .await;
+        assert_kind(cx.store.find_owner("a").await, ErrorKind::Corrupt);
         assert_eq!(cx.store.sweep_interrupted().await.unwrap(), 1);
-        let unswept = "SELECT id FROM runtrail_owners WHERE swept_at IS NULL";
-        assert_eq!(fetch::<String>(cx.db, unswept).await, ["a"]);
-        cx.sql("UPDATE runtrail_owners SET last_seen_at = last_seen_at - 3600000000").await;
-        assert_eq!(cx.store.sweep_interrupted().await.unwrap(), 0);
-        assert!(fetch::<String>(cx.db, unswept).await.is_empty());
-        store.heartbeat().await.unwrap();
-        assert_eq!(fetch::<String>(cx.db, unswept).await, ["a"]);
+        assert_eq!(status(cx, "c").await, "interrupted");
     }
 }
 
@@ -351,5 +374,58 @@ fn a_locked_run_does_not_keep_others_from_being_swept() {
         assert_eq!(status(cx, "b-1").await, "running");
         locked.rollback().await.unwrap();
         assert_eq!(cx.store.sweep_interrupted().await.unwrap(), 4);
+    });
+}
+
+/// B starts a child of A's run again while a sweep waits for the row.
+#[test]
+fn a_run_that_a_living_owner_takes_over_is_not_ended() {
+    run_on_own_store(Backend::Postgres, async |cx| {
+        use sea_orm::TransactionTrait;
+
+        owned(cx, "alive").await;
+        let dead = owned(cx, "dead").await;
+        for number in 0..30 {
+            let [top, below] = [format!("top {number}"), format!("below {number}")];
+            dead.start_run(&running(&top)).await.unwrap();
+            cx.store.start_run(&child(&below, &top)).await.unwrap();
+            age(cx, "dead").await;
+            let take_over = cx.db.begin().await.unwrap();
+            let owner = format!("UPDATE skill_runs SET owner_id = 'alive' WHERE id = '{below}'");
+            execute(&take_over, &owner).await;
+            let (swept, ()) = tokio::join!(cx.store.sweep_interrupted(), async {
+                tokio::time::sleep(Duration::from_millis(fastrand::u64(0..60))).await;
+                take_over.commit().await.unwrap();
+            });
+            assert_eq!(swept.unwrap(), 1);
+            assert_eq!(status(cx, &top).await, "interrupted");
+            assert_eq!(status(cx, &below).await, "running");
+        }
+    });
+}
+
+#[test]
+fn starts_that_wait_for_a_heartbeat_share_its_failure() {
+    run_on_own_store(Backend::Postgres, async |cx| {
+        use sea_orm::TransactionTrait;
+
+        let store = owned(cx, "a").await.with_deadline(Duration::from_secs(2));
+        cx.clock.advance(10);
+        let locked = cx.db.begin().await.unwrap();
+        execute(&locked, "SELECT id FROM runtrail_owners FOR UPDATE").await;
+        let begun = std::time::Instant::now();
+        let runs: Vec<_> = (0..30)
+            .map(|number| running(&format!("r-{number}")))
+            .collect();
+        for answer in join_all(runs.iter().map(|run| store.start_run(run))).await {
+            assert_kind(answer, ErrorKind::Timeout);
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(6),
+            "{:?}",
+            begun.elapsed()
+        );
+        locked.rollback().await.unwrap();
+        store.start_run(&running("r-0")).await.unwrap();
     });
 }

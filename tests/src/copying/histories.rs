@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use runtrail_audit::{
-    Cursor, ErrorKind, ListOrder, PageRequest, PagedStorage, RunQuery, SkillRun, Storage,
+    Cursor, ErrorKind, ListOrder, Owner, Ownership, PageRequest, PagedStorage, RunQuery, SkillRun,
+    Storage,
 };
 use runtrail_copy::{DifferenceKind, HistoryCopy, Notice};
 use runtrail_migration::SchemaName;
@@ -79,6 +82,40 @@ on_each_pair! {
             .await
             .unwrap();
         assert_eq!(ids(&second.items), ["r-5", "r-4", "r-3", "r-2"]);
+    }
+
+    async fn owners_are_copied_and_late_outcomes_replace_interruptions(from, to) {
+        let (source, target) = stores(from, to).await;
+        let owner = Owner::new("host-1").id("o").lease(Duration::from_secs(60));
+        let owned = source.clone().with_owner(owner);
+        for id in ["a", "b", "c"] {
+            owned.start_run(&running(id)).await.unwrap();
+        }
+        let copy = HistoryCopy::new(source.clone(), target.clone());
+        run_copy(copy.clone()).await;
+        let copied = target.find_owner("o").await.unwrap().unwrap();
+        assert_eq!(copied, source.find_owner("o").await.unwrap().unwrap());
+        // The target is swept as well, at another time.
+        for (database, last_seen_at) in [(from, 2), (to, 1)] {
+            let db = database.connection().await;
+            let sql = format!("UPDATE runtrail_owners SET last_seen_at = {last_seen_at}");
+            execute(&db, &sql).await;
+            assert_eq!(database.store().await.sweep_interrupted().await.unwrap(), 3);
+        }
+        let (summary, _) = run_copy(copy.clone()).await;
+        assert_eq!(summary.copied.runs.finished, 3);
+        assert_eq!(target.get_run("a").await.unwrap(), source.get_run("a").await.unwrap());
+
+        owned.heartbeat().await.unwrap();
+        owned.finish_run("a", &stats()).await.unwrap();
+        owned.finish_run("b", &stats().runtime_seconds(1e300)).await.unwrap();
+        let (summary, differences) = run_copy(copy.last()).await;
+        assert!(summary.is_complete(), "{summary:?} {differences:?}");
+        assert_eq!(summary.copied.runs.finished, 2);
+        for id in ["a", "b", "c"] {
+            assert_eq!(target.get_run(id).await.unwrap(), source.get_run(id).await.unwrap());
+        }
+        assert!(target.find_owner("o").await.unwrap().unwrap().is_alive);
     }
 
     async fn a_further_pass_copies_what_was_added_and_finished(from, to) {

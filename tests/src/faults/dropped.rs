@@ -1,6 +1,6 @@
 use std::ops::RangeInclusive;
 
-use runtrail_audit::Storage;
+use runtrail_audit::{Owner, Ownership, Storage};
 use runtrail_db::discard_open_transactions;
 use runtrail_store::AuditStore;
 use sea_orm::{ConnectOptions, Database, TransactionTrait};
@@ -127,6 +127,31 @@ on_each_backend! {
             ["kept"]
         );
         assert_eq!(count(&db, "skill_run_logs").await, 1);
+    }
+
+    /// Each run is swept whole, and a dropped heartbeat doesn't prevent the next.
+    async fn dropped_heartbeats_and_sweeps_complete_when_they_are_repeated(database) {
+        let store = database.store().await;
+        let db = database.connection().await;
+        let mut swept = 0;
+        for polls in POLLS {
+            let id = format!("owner-{polls}");
+            let owned = store.clone().with_owner(Owner::new("").id(id.as_str()));
+            poll_some(owned.heartbeat(), polls).await;
+            owned.heartbeat().await.unwrap();
+            for number in 0..3 {
+                owned.start_run(&running(&format!("{id} {number}"))).await.unwrap();
+                let child = child(&format!("{id} below {number}"), &format!("{id} {number}"));
+                store.start_run(&child).await.unwrap();
+            }
+            execute(&db, "UPDATE runtrail_owners SET last_seen_at = 1").await;
+            poll_some(store.sweep_interrupted(), polls).await;
+            swept += store.sweep_interrupted().await.unwrap();
+            let open = "skill_runs WHERE finished_at IS NULL OR status <> 'interrupted'";
+            assert_eq!(count(&db, open).await, 0, "{polls} polls");
+        }
+        assert!(swept > 0, "no sweep was dropped before it was done");
+        assert_eq!(count(&db, "skill_runs").await as usize, 6 * POLLS.count());
     }
 
     /// On a pool that is set up as in the README, and shared with a host whose own transactions are

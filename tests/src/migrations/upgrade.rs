@@ -2,13 +2,53 @@
 
 use std::time::Duration;
 
-use runtrail_audit::{BulkStorage, ErrorKind, Storage, Usage};
+use runtrail_audit::{BulkStorage, ErrorKind, Owner, Ownership, RunStatus, Storage, Usage};
 use runtrail_migration::Migrator;
 use runtrail_store::AuditStore;
 
 use crate::fixture::*;
 
 on_each_backend! {
+    async fn runs_without_an_owner_are_kept_and_new_ones_have_it(database) {
+        const BEFORE_OWNERS: u32 = 4;
+
+        let db = database.connection().await;
+        Migrator::new().up(&db, Some(BEFORE_OWNERS)).await.unwrap();
+        for number in 0..50 {
+            let run = format!(
+                "INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, started_at, status, \
+                tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, \
+                total_thinking_tokens, inputs, output, error) VALUES \
+                ('r-{number}', 'skill', '', '', {number}, 'running', 0, 0, 0, 0, 0, '{{}}', '', '')"
+            );
+            execute(&db, &run).await;
+        }
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        assert_kind(store.sweep_interrupted().await, ErrorKind::SchemaOutdated);
+        store.initialize().await.unwrap();
+        let owned = store.clone().with_owner(Owner::new("").id("o"));
+        owned.start_run(&running("owned")).await.unwrap();
+        // A process that resumes one of the runs.
+        let resumed = with(store.get_run("r-1").await.unwrap(), |run| run.owner_id = None);
+        owned.start_run(&resumed).await.unwrap();
+        execute(&db, "UPDATE runtrail_owners SET last_seen_at = 1").await;
+        assert_eq!(store.sweep_interrupted().await.unwrap(), 2);
+        for number in (0..50).filter(|number| *number != 1) {
+            let run = store.get_run(&format!("r-{number}")).await.unwrap();
+            assert!(run.is_running() && run.owner_id.is_none(), "{}", run.id);
+        }
+
+        // Reverting deletes the owners, so it has to be confirmed.
+        store.close().await.unwrap();
+        let migrator = Migrator::new();
+        let steps = runtrail_migration::migrations().len() as u32 - BEFORE_OWNERS;
+        migrator.down(&db, steps).await.unwrap_err();
+        migrator.deleting_rows().down(&db, steps).await.unwrap();
+        assert_eq!(count(&db, "skill_runs").await, 51);
+        let store = database.store().await;
+        assert_eq!(store.get_run("owned").await.unwrap().status, RunStatus::INTERRUPTED);
+    }
+
     async fn events_without_a_usage_are_kept_and_new_ones_have_it(database) {
         const BEFORE_USAGE: u32 = 3;
 

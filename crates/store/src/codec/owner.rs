@@ -21,7 +21,7 @@ pub(crate) fn decode_owner(mut row: Row) -> Result<OwnerRecord> {
     let last_seen_at = decoder.take(&mut row, Column::LastSeenAt)?;
     let last_seen_at = decoder.time(last_seen_at, Column::LastSeenAt)?;
     let is_alive: i64 = row
-        .take(Column::SweptAt as usize + 1)
+        .take(Column::LastSeenAt as usize + 1)
         .map_err(|err| decoder.corrupt(Column::LastSeenAt, format!("can't be compared: {err}")))?;
     let owner = Owner::new(label)
         .id(id.as_str())

@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::{Outcome, RowDecoder, is_same_json};
 use crate::settings::Settings;
 
-/// Encodes a run as a row. Unless it names an owner, it gets that of the store.
+/// Encodes a run as a row. It belongs to the owner of the store, if there is one.
 pub(crate) fn encode_run(run: &SkillRun, settings: &Settings) -> Result<Model> {
     let limits = &settings.limits;
-    let owner_id = run.owner_id.as_deref().or(settings.owner_id());
+    let owner_id = settings.owner_id().or(run.owner_id.as_deref());
     let outcome = Outcome::encode(&run.stats(), limits)?;
     let parent_run_id = run.parent_run_id.as_deref();
     let parent_run_id = parent_run_id.map(|id| rules::identifier("parent_run_id", id));

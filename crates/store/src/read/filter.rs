@@ -260,7 +260,6 @@ fn is_stale(db: &Session<'_, impl Connection>, time: i64) -> Condition {
         .limit(1)
         .take();
     let last_event = Expr::SubQuery(None, Box::new(last_event.into()));
-    let owner_id = Expr::col((Entity, Column::OwnerId));
     Condition::all()
         .add(Column::FinishedAt.is_null())
         .add(Column::StartedAt.lt(time))
@@ -269,7 +268,7 @@ fn is_stale(db: &Session<'_, impl Connection>, time: i64) -> Condition {
                 .add(last_event.clone().is_null())
                 .add(last_event.lt(time)),
         )
-        .add(owners::is_owner_alive(db, owner_id).not())
+        .add(owners::has_living_owner(db).not())
 }
 
 fn add_bounds<T: Into<Value>>(condition: Condition, value: Expr, bounds: Bounds<T>) -> Condition {

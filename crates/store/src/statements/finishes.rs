@@ -19,9 +19,19 @@ pub(crate) struct Finish {
     finished_at: i64,
     #[serde(flatten)]
     pub(crate) outcome: Outcome,
-    /// The owner that may replace an interruption by this outcome.
     #[serde(skip)]
-    owner_id: Option<String>,
+    source: FinishSource,
+}
+
+/// Who reports a finish, which decides whether it replaces an interruption.
+#[derive(Debug)]
+enum FinishSource {
+    /// A caller without an owner.
+    Caller,
+    /// An owner: it replaces the interruption of its own runs.
+    Owner(String),
+    /// Another history, whose outcome is the true one.
+    Copy,
 }
 
 impl Finish {
@@ -31,7 +41,10 @@ impl Finish {
             run_id: rules::run_id("run_id", run_id)?.to_owned(),
             finished_at: rules::micros(settings.clock.now()),
             outcome: Outcome::encode_finished(stats, &settings.limits)?,
-            owner_id: settings.owner_id().map(str::to_owned),
+            source: match settings.owner_id() {
+                Some(owner_id) => FinishSource::Owner(owner_id.to_owned()),
+                None => FinishSource::Caller,
+            },
         })
     }
 
@@ -41,19 +54,22 @@ impl Finish {
             run_id: row.id.clone(),
             finished_at: row.finished_at?,
             outcome: Outcome::of_row(row),
-            owner_id: row.owner_id.clone(),
+            source: FinishSource::Copy,
         })
     }
 
-    /// Whether the stored run was interrupted, and this is the outcome that its owner reports late.
-    pub(crate) fn replaces(&self, stored: &Model) -> bool {
+    /// Whether the stored run was interrupted, and this is its real outcome.
+    fn replaces(&self, stored: &Model) -> bool {
         const INTERRUPTED: RunStatus = RunStatus::INTERRUPTED;
 
-        stored.finished_at.is_some()
-            && stored.status == INTERRUPTED.as_str()
-            && self.outcome.status != INTERRUPTED.as_str()
-            && self.owner_id.is_some()
-            && self.owner_id == stored.owner_id
+        let may_replace = match &self.source {
+            FinishSource::Caller => false,
+            FinishSource::Owner(id) => {
+                stored.owner_id.as_ref() == Some(id) && self.outcome.status != INTERRUPTED.as_str()
+            }
+            FinishSource::Copy => true,
+        };
+        may_replace && stored.finished_at.is_some() && stored.status == INTERRUPTED.as_str()
     }
 }
 
@@ -62,7 +78,7 @@ pub(crate) async fn finish_one(db: &Session<'_, impl Executor>, finish: &Finish)
         run_id,
         finished_at,
         outcome,
-        owner_id: _,
+        source: _,
     } = finish;
     let values = [
         (*finished_at).into(),
@@ -84,11 +100,9 @@ pub(crate) async fn finish_one(db: &Session<'_, impl Executor>, finish: &Finish)
     }
 
     let mut stored = confirmed_run(db, run_id).await?;
-    if stored
-        .as_ref()
-        .is_some_and(|stored| finish.replaces(stored))
-    {
-        if db.execute(&replace_interruption(db, finish)).await? > 0 {
+    if let Some(interrupted) = stored.as_ref().filter(|stored| finish.replaces(stored)) {
+        let replacement = replace_interruption(db, finish, interrupted);
+        if db.execute(&replacement).await? > 0 {
             return Ok(());
         }
         // Another call has replaced it.
@@ -113,14 +127,16 @@ fn update_one(db: &Session<'_, impl Executor>, finish: &Finish) -> UpdateStateme
     update
 }
 
-/// Replaces the interruption of a run by the outcome that its owner reports. It does so only once:
-/// the new status is another one.
-fn replace_interruption(db: &Session<'_, impl Executor>, finish: &Finish) -> UpdateStatement {
+/// Replaces the interruption of a run by its real outcome, unless another call has done so.
+fn replace_interruption(
+    db: &Session<'_, impl Executor>,
+    finish: &Finish,
+    interrupted: &Model,
+) -> UpdateStatement {
     let mut update = update_run(db, finish);
     update
-        .and_where(COLUMN.finished_at.is_not_null())
-        .and_where(COLUMN.status.eq(RunStatus::INTERRUPTED.as_str()))
-        .and_where(COLUMN.owner_id.eq(finish.owner_id.clone()));
+        .and_where(COLUMN.finished_at.eq(interrupted.finished_at))
+        .and_where(COLUMN.status.eq(interrupted.status.as_str()));
     update
 }
 
@@ -129,7 +145,7 @@ fn update_run(db: &Session<'_, impl Executor>, finish: &Finish) -> UpdateStateme
         run_id,
         finished_at,
         outcome,
-        owner_id: _,
+        source: _,
     } = finish;
     let runtime = Outcome::runtime(Expr::val(outcome.runtime_seconds), Expr::val(*finished_at));
     let mut update = Entity::update_many()

@@ -2,7 +2,7 @@
 
 use chrono::SecondsFormat;
 use runtrail_audit::{Error, OwnerRecord, Result, RunStatus, rules};
-use runtrail_db::{Connection, Executor, Plan, Planned, backend};
+use runtrail_db::{Connection, Plan, Planned, backend};
 use runtrail_entity::{owner, skill_run};
 use sea_orm::Order;
 use sea_orm::sea_query::{
@@ -11,6 +11,7 @@ use sea_orm::sea_query::{
 };
 
 use crate::codec::{self, Outcome};
+use crate::error;
 use crate::settings::Session;
 use crate::statements::owners;
 
@@ -21,190 +22,201 @@ const OWNERS: u64 = 100;
 /// to delay other writers to a SQLite file.
 const RUNS: u64 = 100;
 
-/// A dead owner is skipped once it has been swept this long after the end of its lease. Until then,
-/// a run that it started may still reach the database.
-const GRACE_MICROS: i64 = 10 * 60 * 1_000_000;
+/// The runs to end: those of the owner, and those with their descendants.
+const OWNED: &str = "owned";
+const ENDED: &str = "ended";
 
-/// Ends the running runs of all dead owners. An owner whose runs are locked doesn't keep others
-/// from being swept.
+/// The columns of these.
+const ENDED_COLUMNS: [skill_run::Column; 2] = [skill_run::Column::Id, skill_run::Column::OwnerId];
+
+/// Ends the running runs of all dead owners. Locked runs of an owner don't keep those of others from
+/// being swept.
 pub(crate) async fn sweep(db: &Session<'_, impl Connection>) -> Result<u64> {
+    if db.connection().pool().is_none() {
+        // In a snapshot that is older than the lease, every owner would seem dead.
+        let reason = "belongs to the caller: sweep through a store of your own";
+        return Err(Error::invalid("connection", reason));
+    }
     let (mut ended, mut failure) = (0, None);
     let mut after = String::new();
     loop {
         let db = &db.with_fresh_deadline();
-        let dead = dead_owners(db, &after).await?;
-        for record in &dead {
-            after.clone_from(&record.owner.id);
-            match end_runs(db, record).await {
+        let rows = dead_owners(db, &after).await?;
+        let is_last = (rows.len() as u64) < OWNERS;
+        if let Some(last) = rows.last() {
+            after = last.get(0).map_err(error::database)?;
+        }
+        for dead in codec::decode_readable(rows, codec::decode_owner)? {
+            match end_runs(db, &dead).await {
                 Ok(runs) => ended += runs,
                 Err(err @ Error::Busy { .. }) => failure = Some(err),
                 Err(err) => return Err(err),
             }
         }
-        if (dead.len() as u64) < OWNERS {
+        if is_last {
             return failure.map_or(Ok(ended), Err);
         }
     }
 }
 
-/// Reads the next dead owners that may have running runs.
-async fn dead_owners(db: &Session<'_, impl Connection>, after: &str) -> Result<Vec<OwnerRecord>> {
+/// Reads the next dead owners that have running runs, damaged rows included.
+async fn dead_owners(
+    db: &Session<'_, impl Connection>,
+    after: &str,
+) -> Result<Vec<runtrail_db::Row>> {
     use owner::{COLUMN, Column, Entity};
 
     let mut query = owners::select(db);
     query
-        .and_where(COLUMN.swept_at.is_null())
         .and_where(COLUMN.id.gt(after))
+        .and_where(COLUMN.id.in_subquery(owners::with_running_runs(db)))
         .and_where(owners::is_alive(db).not())
         .order_by((Entity, Column::Id), Order::Asc)
         .limit(OWNERS);
-    let rows = db.fetch(&Planned(query, Plan::Fixed)).await?;
-    codec::decode_readable(rows, codec::decode_owner)
+    db.fetch(&Planned(query, Plan::Fixed)).await
 }
 
 async fn end_runs(db: &Session<'_, impl Connection>, dead: &OwnerRecord) -> Result<u64> {
     let mut ended = 0;
     loop {
-        let db = &db.with_fresh_deadline();
-        match db.execute(&end_some_runs(db, dead)).await? {
-            0 => break,
+        let statement = end_some_runs(db, dead);
+        match db.with_fresh_deadline().execute(&statement).await? {
+            0 => return Ok(ended),
             runs => ended += runs,
         }
     }
-    mark_swept(db, dead).await?;
-    Ok(ended)
 }
 
 /// Ends some runs of a dead owner and their descendants: all of these, or none.
 ///
-/// The statement checks again that no heartbeat has arrived. Runs of the owner that another
-/// transaction has locked are skipped. For a locked descendant the statement fails: if it ended only
-/// the ancestors, no later sweep would find the descendant.
+/// The statement checks again that no heartbeat has arrived, and that no run has been started again
+/// by another owner. Runs of the owner that another transaction has locked are skipped. For a locked
+/// descendant the statement fails: if it ended only the ancestors, no later sweep would find the
+/// descendant.
 fn end_some_runs(db: &Session<'_, impl Connection>, dead: &OwnerRecord) -> WithQuery {
     use skill_run::{COLUMN, Column, Entity};
-    const OWNED: &str = "owned";
-    const ENDED: &str = "ended";
 
+    let in_ended = |column| Expr::col((ENDED, column));
+    let in_runs = |column| Expr::col((Entity, column));
+    let has_same_owner = in_runs(Column::OwnerId)
+        .equals((ENDED, Column::OwnerId))
+        .or(in_runs(Column::OwnerId)
+            .is_null()
+            .and(in_ended(Column::OwnerId).is_null()));
+    let is_of_dead = || COLUMN.owner_id.eq(dead.owner.id.as_str());
+    let last_seen_at = rules::micros(dead.last_seen_at);
+    let finished_at: Expr = Expr::case(
+        in_runs(Column::StartedAt).gt(last_seen_at),
+        in_runs(Column::StartedAt),
+    )
+    .finally(Expr::val(last_seen_at))
+    .into();
+    let [own_message, descendant_message] = messages(dead);
+    let message = Expr::case(is_of_dead(), own_message).finally(descendant_message);
+    let mut update = Query::update()
+        .table(db.runs())
+        .value(Column::Status, RunStatus::INTERRUPTED.as_str())
+        .value(Column::Error, message)
+        .value(Column::FinishedAt, finished_at.clone())
+        .value(
+            Column::RuntimeSeconds,
+            Outcome::runtime(Expr::val(None::<f64>), finished_at),
+        )
+        .from(ENDED)
+        .and_where(in_runs(Column::Id).equals((ENDED, Column::Id)))
+        .and_where(has_same_owner)
+        .and_where(COLUMN.finished_at.is_null())
+        // Another dead owner has a time of its own: its runs are left to its turn.
+        .and_where(is_of_dead().or(Expr::exists(owners::owner_of_run(db)).not()))
+        .take();
+    if let Some(lock_timeout) = backend::lock_timeout(db.backend()) {
+        update.from(lock_timeout);
+    }
+    update.with(
+        WithClause::new()
+            .recursive(true)
+            .cte(named(OWNED, some_owned_runs(db, dead)))
+            .cte(named(ENDED, owned_runs_and_descendants(db)))
+            .to_owned(),
+    )
+}
+
+fn named(name: &'static str, query: SelectStatement) -> CommonTableExpression {
+    CommonTableExpression::new()
+        .table_name(name)
+        .columns(ENDED_COLUMNS)
+        .query(query)
+        .to_owned()
+}
+
+/// Selects some running runs of an owner, if it has had no heartbeat since it was read.
+fn some_owned_runs(db: &Session<'_, impl Connection>, dead: &OwnerRecord) -> SelectStatement {
+    use skill_run::{COLUMN, Entity};
+
+    let unchanged = Query::select()
+        .expr(Expr::val(1))
+        .from(db.owners())
+        .and_where(owner::COLUMN.id.eq(dead.owner.id.as_str()))
+        .and_where(
+            owner::COLUMN
+                .last_seen_at
+                .eq(rules::micros(dead.last_seen_at)),
+        )
+        .take();
     let mut owned = Query::select()
-        .column((Entity, Column::Id))
+        .columns(ENDED_COLUMNS.map(|column| (Entity, column)))
         .from(db.runs())
         .and_where(COLUMN.owner_id.eq(dead.owner.id.as_str()))
         .and_where(COLUMN.finished_at.is_null())
-        .and_where(Expr::exists(unchanged(db, dead)))
+        .and_where(Expr::exists(unchanged))
         .limit(RUNS)
         .take();
     if backend::has_row_locks(db.backend()) {
         // Compatible with the locks of events that are being appended.
         owned.lock_with_behavior(LockType::NoKeyUpdate, LockBehavior::SkipLocked);
     }
-    // Follows finished runs too: their children may still be running.
+    owned
+}
+
+/// Adds the descendants, down to those that belong to a living owner. Finished runs are included,
+/// since their children may still be running.
+fn owned_runs_and_descendants(db: &Session<'_, impl Connection>) -> SelectStatement {
+    use skill_run::{Column, Entity};
+
     let children = Query::select()
-        .column((Entity, Column::Id))
+        .columns(ENDED_COLUMNS.map(|column| (Entity, column)))
         .from(db.runs())
         .inner_join(
             ENDED,
             Expr::col((ENDED, Column::Id)).equals((Entity, Column::ParentRunId)),
         )
-        .and_where(has_living_owner(db).not())
+        .and_where(owners::has_living_owner(db).not())
         .take();
-    let owned_and_descendants = Query::select()
-        .column(Column::Id)
+    Query::select()
+        .columns(ENDED_COLUMNS)
         .from(OWNED)
         .union(UnionType::Distinct, children)
-        .take();
-    let part = |name: &'static str, query: SelectStatement| {
-        CommonTableExpression::new()
-            .table_name(name)
-            .column(Column::Id)
-            .query(query)
-            .to_owned()
-    };
-    let with = WithClause::new()
-        .recursive(true)
-        .cte(part(OWNED, owned))
-        .cte(part(ENDED, owned_and_descendants))
-        .to_owned();
-
-    let last_seen_at = rules::micros(dead.last_seen_at);
-    let started_at = || Expr::col((Entity, Column::StartedAt));
-    let finished_at: Expr = Expr::case(started_at().gt(last_seen_at), started_at())
-        .finally(Expr::val(last_seen_at))
-        .into();
-    let in_ended = Query::select().column(Column::Id).from(ENDED).take();
-    let mut update = Query::update()
-        .table(db.runs())
-        .value(Column::Status, RunStatus::INTERRUPTED.as_str())
-        .value(Column::Error, error_message(dead))
-        .value(Column::FinishedAt, finished_at.clone())
-        .value(
-            Column::RuntimeSeconds,
-            Outcome::runtime(Expr::val(None::<f64>), finished_at),
-        )
-        .and_where(Expr::col((Entity, Column::Id)).in_subquery(in_ended))
-        .and_where(COLUMN.finished_at.is_null())
-        .and_where(has_living_owner(db).not())
-        .take();
-    if let Some(lock_timeout) = backend::lock_timeout(db.backend()) {
-        update.from(lock_timeout);
-    }
-    update.with(with)
-}
-
-/// Whether the run of the outer query belongs to a living owner.
-fn has_living_owner(db: &Session<'_, impl Executor>) -> Expr {
-    let owner_id = Expr::col((skill_run::Entity, skill_run::Column::OwnerId));
-    owners::is_owner_alive(db, owner_id)
-}
-
-/// Selects the owner if it has had no heartbeat since it was read.
-fn unchanged(db: &Session<'_, impl Executor>, dead: &OwnerRecord) -> SelectStatement {
-    use owner::COLUMN;
-
-    Query::select()
-        .expr(Expr::val(1))
-        .from(db.owners())
-        .and_where(COLUMN.id.eq(dead.owner.id.as_str()))
-        .and_where(COLUMN.last_seen_at.eq(rules::micros(dead.last_seen_at)))
         .take()
 }
 
-/// Why a run of this owner has ended.
-fn error_message(dead: &OwnerRecord) -> String {
-    let owner = &dead.owner;
+/// Why a run of this owner has ended, and why a descendant of such a run has.
+fn messages(dead: &OwnerRecord) -> [String; 2] {
+    let OwnerRecord {
+        owner,
+        last_seen_at,
+        ..
+    } = dead;
     let name = match owner.label.as_str() {
         "" => owner.id.clone(),
         label => format!("{label} ({})", owner.id),
     };
-    let last_seen_at = dead
-        .last_seen_at
-        .to_rfc3339_opts(SecondsFormat::AutoSi, true);
-    format!(
-        "interrupted: its owner {name} was last seen at {last_seen_at}, longer ago than its lease \
-        of {:?}",
+    let last_seen_at = last_seen_at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+    let seen = format!(
+        "was last seen at {last_seen_at}, longer ago than its lease of {:?}",
         owner.lease
-    )
-}
-
-/// Keeps an owner without running runs out of further sweeps, until its next heartbeat.
-async fn mark_swept(db: &Session<'_, impl Connection>, dead: &OwnerRecord) -> Result<()> {
-    use owner::{COLUMN, Column};
-
-    let running = Query::select()
-        .expr(Expr::val(1))
-        .from(db.runs())
-        .and_where(skill_run::COLUMN.owner_id.eq(dead.owner.id.as_str()))
-        .and_where(skill_run::COLUMN.finished_at.is_null())
-        .take();
-    let now = backend::now(db.backend());
-    let mark = Query::update()
-        .table(db.owners())
-        .value(Column::SweptAt, now.clone())
-        .and_where(COLUMN.id.eq(dead.owner.id.as_str()))
-        .and_where(COLUMN.last_seen_at.eq(rules::micros(dead.last_seen_at)))
-        .and_where(COLUMN.swept_at.is_null())
-        .and_where(owners::lease_end().add(GRACE_MICROS).lt(now))
-        .and_where(Expr::exists(running).not())
-        .take();
-    db.execute(&mark).await?;
-    Ok(())
+    );
+    [
+        format!("interrupted: its owner {name} {seen}"),
+        format!("interrupted: the owner of a run above it, {name}, {seen}"),
+    ]
 }

@@ -3,6 +3,7 @@
 use runtrail_audit::{Heartbeat, Owner, OwnerRecord, Result, rules};
 use runtrail_db::{Executor, Plan, Planned, backend};
 use runtrail_entity::owner::{COLUMN, Column, Entity};
+use runtrail_entity::skill_run;
 use sea_orm::sea_query::{Expr, ExprTrait, InsertStatement, OnConflict, Query, SelectStatement};
 use sea_orm::{Iterable, Order};
 
@@ -53,7 +54,6 @@ fn upsert<'a>(
             Column::Label => Expr::val(owner.label.as_str()),
             Column::LeaseMicros => Expr::val(lease),
             Column::LastSeenAt => last_seen_at.clone(),
-            Column::SweptAt => Expr::val(None::<i64>),
         });
         insert.values(values).map_err(error::statement)?;
     }
@@ -122,43 +122,56 @@ pub(crate) fn select(db: &Session<'_, impl Executor>) -> SelectStatement {
 
 /// Whether an owner is alive, by the clock of the database.
 pub(crate) fn is_alive(db: &Session<'_, impl Executor>) -> Expr {
-    lease_end().gt(backend::now(db.backend()))
+    let column = |column| Expr::col((Entity, column));
+    let now = backend::now(db.backend());
+    column(Column::LastSeenAt).gt(now.sub(column(Column::LeaseMicros)))
 }
 
-/// Whether the owner of the run in the outer query is alive.
-pub(crate) fn is_owner_alive(db: &Session<'_, impl Executor>, owner_id: Expr) -> Expr {
-    let owner = Query::select()
+/// Whether the run of the outer query belongs to a living owner.
+pub(crate) fn has_living_owner(db: &Session<'_, impl Executor>) -> Expr {
+    let mut owner = owner_of_run(db);
+    Expr::exists(owner.and_where(is_alive(db)).take())
+}
+
+/// Selects the owner of the run of the outer query.
+pub(crate) fn owner_of_run(db: &Session<'_, impl Executor>) -> SelectStatement {
+    let owner_id = (skill_run::Entity, skill_run::Column::OwnerId);
+    Query::select()
         .expr(Expr::val(1))
         .from(db.owners())
-        .and_where(Expr::col((Entity, Column::Id)).eq(owner_id))
-        .and_where(is_alive(db))
-        .take();
-    Expr::exists(owner)
+        .and_where(Expr::col((Entity, Column::Id)).equals(owner_id))
+        .take()
 }
 
-/// When the lease of an owner ends, in microseconds since the epoch.
-pub(crate) fn lease_end() -> Expr {
-    let column = |column| Expr::col((Entity, column));
-    column(Column::LastSeenAt).add(column(Column::LeaseMicros))
-}
-
-/// Deletes the dead owners that were last seen before `cutoff` and have no run left.
-pub(crate) async fn purge(db: &Session<'_, impl Executor>, cutoff: i64) -> Result<()> {
-    use runtrail_entity::skill_run;
-
-    let runs = Query::select()
-        .expr(Expr::val(1))
+/// Selects the ids of all owners that have a running run.
+pub(crate) fn with_running_runs(db: &Session<'_, impl Executor>) -> SelectStatement {
+    Query::select()
+        .column((skill_run::Entity, skill_run::Column::OwnerId))
         .from(db.runs())
-        .and_where(
-            Expr::col((skill_run::Entity, skill_run::Column::OwnerId)).equals((Entity, Column::Id)),
-        )
+        .and_where(skill_run::COLUMN.owner_id.is_not_null())
+        .and_where(skill_run::COLUMN.finished_at.is_null())
+        .take()
+}
+
+/// Deletes the dead owners that were last seen before `cutoff` and have no running run.
+pub(crate) async fn purge(db: &Session<'_, impl Executor>, cutoff: i64) -> Result<()> {
+    /// The number of owners that one statement deletes.
+    const BATCH: u64 = 1_000;
+
+    let due = Query::select()
+        .column((Entity, Column::Id))
+        .from(db.owners())
+        .and_where(COLUMN.last_seen_at.lt(cutoff))
+        .and_where(is_alive(db).not())
+        .and_where(COLUMN.id.not_in_subquery(with_running_runs(db)))
+        .limit(BATCH)
         .take();
     let delete = Query::delete()
         .from_table(db.owners())
-        .and_where(COLUMN.last_seen_at.lt(cutoff))
+        .and_where(COLUMN.id.in_subquery(due))
+        // Checked again: a heartbeat may have arrived.
         .and_where(is_alive(db).not())
-        .and_where(Expr::exists(runs).not())
         .take();
-    db.execute(&delete).await?;
+    while db.with_fresh_deadline().execute(&delete).await? == BATCH {}
     Ok(())
 }
