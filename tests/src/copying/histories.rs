@@ -588,7 +588,10 @@ fn an_id_that_only_sqlite_can_store_does_not_end_a_copy() {
         let (source, target) = stores(from, to).await;
         let runs = "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n \
             WHERE value < 1500) \
-            INSERT INTO skill_runs SELECT printf('r%05d', value) \
+            INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, parent_run_id, \
+            started_at, finished_at, status, tool_calls, runtime_seconds, total_input_tokens, \
+            total_output_tokens, total_thinking_tokens, inputs, output, error) \
+            SELECT printf('r%05d', value) \
             || CASE value WHEN 1000 THEN char(0) ELSE '' END, 's', '', '', NULL, value, NULL, \
             'running', 0, 0, 0, 0, 0, '{}', '', '' FROM n";
         execute(&from.connection().await, runs).await;

@@ -40,7 +40,10 @@ async fn insert_runs(database: &TestDatabase, runs: usize) {
     let sql = format!(
         "WITH RECURSIVE numbers (number) AS (
             SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < {runs}
-        ) INSERT INTO skill_runs SELECT 'r' || number, 'skill', 'caller', '', NULL, number, NULL,
+        ) INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, parent_run_id, started_at,
+            finished_at, status, tool_calls, runtime_seconds, total_input_tokens,
+            total_output_tokens, total_thinking_tokens, inputs, output, error)
+            SELECT 'r' || number, 'skill', 'caller', '', NULL, number, NULL,
             'running', 0, 0.0, 0, 0, 0, '{{}}', '', '' FROM numbers"
     );
     execute(&db, &sql).await;
