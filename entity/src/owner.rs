@@ -1,4 +1,4 @@
-//! The table `runtrail_owners`: one row per process that runs belong to.
+//! The table `runtrail_owners`: one row per process that owns runs.
 
 use sea_orm::entity::prelude::*;
 

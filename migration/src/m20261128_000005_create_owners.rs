@@ -1,4 +1,4 @@
-//! The table of owners: the processes that runs belong to.
+//! The table of owners: the processes that own runs.
 
 use sea_orm::sea_query::{ColumnDef, Table};
 use sea_orm::{DbBackend, DeriveIden, Statement};

@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 
 use crate::new_run_id;
 
-/// A process that runs belong to, and that shows by heartbeats that it is alive.
+/// A process that owns runs, and sends heartbeats to show that it is alive.
 ///
-/// An owner is *alive* while its last heartbeat is less than its lease ago. When it is dead,
+/// An owner is *alive* until its lease has passed since its last heartbeat. When it is dead,
 /// [`sweep_interrupted`](crate::Ownership::sweep_interrupted) ends its running runs.
 ///
 /// ```

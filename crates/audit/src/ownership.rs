@@ -2,10 +2,13 @@ use async_trait::async_trait;
 
 use crate::{Heartbeat, Owner, OwnerRecord, Result, Storage};
 
-/// Owners of runs: a run whose process has died is ended by a sweep.
+/// Owners of runs: a sweep ends the runs whose process has died.
 ///
 /// A run belongs to the [`Owner`] of the store that started it last; its
-/// [`owner_id`](crate::SkillRun::owner_id) says which. An interrupted run stays with its owner. Whether an owner is alive is decided by the
+/// [`owner_id`](crate::SkillRun::owner_id) is that owner's. An interrupted run stays with its
+/// owner.
+///
+/// Whether an owner is alive is decided by the
 /// database's clock on PostgreSQL and by the machine's on SQLite, so the clocks of clients don't
 /// matter.
 ///
@@ -26,8 +29,8 @@ pub trait Ownership: Storage {
 
     /// Records that the owner of this store is alive, with one statement for all its runs. To stay
     /// alive, an owner needs a heartbeat at least once per lease: call this every
-    /// [`heartbeat_interval`](Owner::heartbeat_interval), or record through `runtrail-record`,
-    /// which does.
+    /// [`heartbeat_interval`](Owner::heartbeat_interval), or use the `Recorder` of
+    /// `runtrail-record`, which sends them.
     ///
     /// A store also does this before it starts a run, if a heartbeat is due.
     ///

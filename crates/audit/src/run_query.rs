@@ -53,9 +53,8 @@ pub struct RunQuery {
     pub total_tokens: Bounds<u64>,
     /// The prefix of the run ids.
     pub id_prefix: String,
-    /// Matches only running runs without a sign of life since this time: they started before it,
-    /// the time of their last event is before it, and they have no living
-    /// [owner](crate::Owner).
+    /// Matches only running runs that started before this time, whose last event, if any, is older
+    /// too, and that have no living [owner](crate::Owner).
     pub stale_since: Option<DateTime<Utc>>,
     /// Matches dry runs as well.
     pub include_dry_run: bool,
@@ -240,7 +239,7 @@ impl RunQuery {
         self
     }
 
-    /// Restricts the query to running runs without a [sign of life](Self::stale_since) since this
+    /// Restricts the query to running runs that have been [stale](Self::stale_since) since this
     /// time.
     pub fn stale_since(mut self, time: DateTime<Utc>) -> Self {
         self.stale_since = Some(time);

@@ -31,9 +31,9 @@ impl RunStatus {
     /// run unless failed runs are requested.
     pub const TIMEOUT: Self = Self(Cow::Borrowed("timeout"));
 
-    /// The process that ran it died, and
-    /// [`sweep_interrupted`](crate::Ownership::sweep_interrupted) ended the run. The owner of the
-    /// run can still finish it with another status.
+    /// Ended by [`sweep_interrupted`](crate::Ownership::sweep_interrupted), because its owner or
+    /// that of an ancestor stopped sending heartbeats. The owner of the run can still finish it
+    /// with another status.
     pub const INTERRUPTED: Self = Self(Cow::Borrowed("interrupted"));
 
     /// The statuses of runs that failed.

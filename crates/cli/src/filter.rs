@@ -32,8 +32,8 @@ pub(crate) struct FilterArguments {
     /// or 7d.
     #[arg(long, value_name = "TIME", help_heading = HEADING)]
     until: Option<Time>,
-    /// Only running runs without a sign of life since TIME, such as 1h: no event, and no living
-    /// owner.
+    /// Only running runs that started before TIME (such as 1h), have had no event since, and have no
+    /// living owner.
     #[arg(long, value_name = "TIME", help_heading = HEADING)]
     stale: Option<Time>,
     /// Include dry runs.

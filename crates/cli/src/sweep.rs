@@ -9,9 +9,8 @@ use crate::output::{self, counted};
 
 /// End the runs whose process has died, with the status `interrupted`.
 ///
-/// This concerns runs with an owner, such as those of `exec`: a process that shows by heartbeats
-/// that it is alive. A run without one ends only together with a run above it; `list --stale` lists
-/// such runs.
+/// An owner is a process that sends heartbeats to show that it is alive; `exec` is one. A run without
+/// an owner ends only together with one of its ancestors; `list --stale` lists such runs.
 #[derive(Args)]
 pub(crate) struct Sweep {}
 

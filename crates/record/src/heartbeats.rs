@@ -36,14 +36,15 @@ pub async fn keep_alive(store: &(impl Ownership + ?Sized)) {
     let interval = owner.heartbeat_interval();
     let pause_after_failure = interval.clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
     loop {
-        // A connection may be silent. The lease allows for another attempt on a new one.
+        // A broken connection may never answer. The timeout leaves time for another attempt within
+        // the lease, on a new connection.
         let wait = match timeout(interval, store.heartbeat()).await {
             Ok(Ok(Heartbeat::Late { last_seen_at })) => {
                 tracing::warn!(
                     owner_id = owner.id,
                     %last_seen_at,
-                    "a heartbeat came after the end of the lease: runs of this owner may have been \
-                    ended as interrupted"
+                    "a heartbeat arrived after the lease had expired: a sweep may have ended runs \
+                    of this owner"
                 );
                 interval
             }
@@ -53,7 +54,7 @@ pub async fn keep_alive(store: &(impl Ownership + ?Sized)) {
                 pause_after_failure
             }
             Err(_) => {
-                tracing::warn!(owner_id = owner.id, "a heartbeat was not answered in time");
+                tracing::warn!(owner_id = owner.id, "a heartbeat timed out");
                 pause_after_failure
             }
         };

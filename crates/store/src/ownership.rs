@@ -21,7 +21,8 @@ impl<C: Connection> Ownership for AuditStore<C> {
             return Err(Error::invalid("owner", "is missing: the store has none"));
         };
         let db = self.writing(debug_span!("heartbeat")).await?;
-        renew(&db, owner).await
+        let heartbeat = renew(&db, owner).await?;
+        Ok(owner.take_late().unwrap_or(heartbeat))
     }
 
     async fn sweep_interrupted(&self) -> Result<u64> {
@@ -36,8 +37,9 @@ impl<C: Connection> Ownership for AuditStore<C> {
 }
 
 impl<C: Connection> AuditStore<C> {
-    /// Sends a heartbeat if one is due, so that a run never starts with a dead owner. In a caller's
-    /// transaction this does nothing: the row of the owner would stay locked until its end.
+    /// Sends a heartbeat if one is due, so that a run never starts with a dead owner. On a caller's
+    /// connection this does nothing: a heartbeat would lock the owner's row until the transaction
+    /// ends.
     ///
     /// Concurrent callers share one heartbeat, and its error if it fails.
     pub(crate) async fn renew_if_due(&self, db: &Session<'_, C>) -> Result<()> {
@@ -57,24 +59,17 @@ impl<C: Connection> AuditStore<C> {
                 _ => {}
             }
             match renew(db, owner).await {
-                Ok(Heartbeat::Late { last_seen_at }) => {
-                    let owner_id = owner.id();
-                    tracing::warn!(
-                        owner_id,
-                        %last_seen_at,
-                        "a heartbeat came after the end of the lease: runs of this owner may have \
-                        been ended as interrupted"
-                    );
+                Ok(heartbeat) => {
+                    owner.keep_for_next(heartbeat);
                     Ok(())
                 }
-                Ok(_) => Ok(()),
                 Err(err) => {
                     *last_failure = Some((Instant::now(), err.clone()));
                     Err(err)
                 }
             }
         };
-        // A failure has already been retried.
+        // No retry here: `renew` retries its statements.
         db.within_deadline(renew_once()).await
     }
 }

@@ -159,9 +159,9 @@ impl AuditStore {
     /// [`sweep_interrupted`](runtrail_audit::Ownership::sweep_interrupted) ends them once the owner
     /// is dead. None by default.
     ///
-    /// Something must then send [heartbeats](runtrail_audit::Ownership::heartbeat), such as a
-    /// `Recorder`. The store itself sends one only before it starts a run, if it is due.
-    /// A run that is started on a caller's connection ([`on`](Self::on)) sends none.
+    /// The host must then send [heartbeats](runtrail_audit::Ownership::heartbeat), for example
+    /// through a `Recorder`. The store itself sends one only before it starts a run, and only if
+    /// one is due. A start on a caller's connection ([`on`](Self::on)) sends none.
     #[must_use]
     pub fn with_owner(mut self, owner: Owner) -> Self {
         self.settings.owner = Some(Arc::new(StoreOwner::new(owner)));

@@ -16,7 +16,7 @@ async fn age_owners(database: &TestDatabase) {
     .await;
 }
 
-/// Sweeps after the run of an `exec` seems dead. A heartbeat may arrive before the sweep.
+/// Ages the owner of an `exec` and sweeps, until its run ends. A heartbeat may arrive in between.
 async fn sweep_the_run_of_an_exec(cli: &Cli, database: &TestDatabase) {
     for _ in 0..20 {
         age_owners(database).await;
@@ -52,7 +52,7 @@ on_each_backend! {
         assert!(shown.contains(&process) && shown.contains("last seen"), "{shown}");
     }
 
-    /// The heartbeat after the sweep comes too late, but it is the true owner that finishes the run.
+    /// The sweep comes before the next heartbeat, but the owner can still finish its run.
     async fn an_exec_that_was_swept_still_records_its_outcome(database) {
         let cli = Cli::on(database).await;
         let script = "echo started; while ! test -e go; do sleep 0.02; done";

@@ -68,9 +68,9 @@ async fn keep_sweeping(database: &TestDatabase, is_over: &AtomicBool) -> u64 {
 }
 
 on_each_backend! {
-    /// No sweep ends a run whose owner lives, and none is left open once the lease of a killed owner
-    /// is over.
-    async fn sweeps_end_the_runs_of_killed_owners_only(database) {
+    /// Sweeps end no run of a living owner, and leave no run of a killed one open once its lease has
+    /// expired.
+    async fn sweeps_end_only_the_runs_of_killed_owners(database) {
         let store = &store_for_many_tasks(database).await;
         let statuses = async |owner: &str| {
             let db = database.connection().await;
@@ -106,7 +106,7 @@ on_each_backend! {
                     let before = statuses(&owner).await;
                     assert!(
                         !before.iter().any(|status| status == "interrupted"),
-                        "a run of {owner}, which lives, has been ended"
+                        "a sweep ended a run of {owner}, which is alive"
                     );
                     process.kill();
                     killed.push(owner);

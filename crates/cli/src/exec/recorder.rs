@@ -180,7 +180,7 @@ pub(super) fn report_unrecorded(failure: &Failure) {
 /// A started run, and the losses among its events.
 struct Recording {
     store: AuditStore,
-    /// Keeps the run alive for sweeps; aborted when this is dropped.
+    /// Sends heartbeats, so that no sweep ends the run; aborted when this is dropped.
     _heartbeats: JoinSet<()>,
     database: DatabaseArguments,
     file: Option<DatabaseFile>,

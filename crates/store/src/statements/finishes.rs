@@ -30,7 +30,7 @@ enum FinishSource {
     Caller,
     /// An owner: it replaces the interruption of its own runs.
     Owner(String),
-    /// Another history, whose outcome is the true one.
+    /// A copy: the outcome in the source is authoritative.
     Copy,
 }
 
@@ -127,7 +127,7 @@ fn update_one(db: &Session<'_, impl Executor>, finish: &Finish) -> UpdateStateme
     update
 }
 
-/// Replaces the interruption of a run by its real outcome, unless another call has done so.
+/// Replaces an interruption with the real outcome, unless another call has already done so.
 fn replace_interruption(
     db: &Session<'_, impl Executor>,
     finish: &Finish,

@@ -22,19 +22,21 @@ const OWNERS: u64 = 100;
 /// to delay other writers to a SQLite file.
 const RUNS: u64 = 100;
 
-/// The runs to end: those of the owner, and those with their descendants.
+/// The subquery of the owner's runs.
 const OWNED: &str = "owned";
+
+/// The subquery of those runs and their descendants.
 const ENDED: &str = "ended";
 
-/// The columns of these.
+/// The columns of both.
 const ENDED_COLUMNS: [skill_run::Column; 2] = [skill_run::Column::Id, skill_run::Column::OwnerId];
 
-/// Ends the running runs of all dead owners. Locked runs of an owner don't keep those of others from
-/// being swept.
+/// Ends the running runs of all dead owners. A locked descendant makes the sweep fail with `Busy`,
+/// but only after it has swept the other owners.
 pub(crate) async fn sweep(db: &Session<'_, impl Connection>) -> Result<u64> {
     if db.connection().pool().is_none() {
         // In a snapshot that is older than the lease, every owner would seem dead.
-        let reason = "belongs to the caller: sweep through a store of your own";
+        let reason = "is a caller's connection: sweep through a store with its own pool";
         return Err(Error::invalid("connection", reason));
     }
     let (mut ended, mut failure) = (0, None);
@@ -126,7 +128,7 @@ fn end_some_runs(db: &Session<'_, impl Connection>, dead: &OwnerRecord) -> WithQ
         .and_where(in_runs(Column::Id).equals((ENDED, Column::Id)))
         .and_where(has_same_owner)
         .and_where(COLUMN.finished_at.is_null())
-        // Another dead owner has a time of its own: its runs are left to its turn.
+        // Another dead owner was last seen at another time, so its runs end in its own turn.
         .and_where(is_of_dead().or(Expr::exists(owners::owner_of_run(db)).not()))
         .take();
     if let Some(lock_timeout) = backend::lock_timeout(db.backend()) {
@@ -172,14 +174,14 @@ fn some_owned_runs(db: &Session<'_, impl Connection>, dead: &OwnerRecord) -> Sel
         .limit(RUNS)
         .take();
     if backend::has_row_locks(db.backend()) {
-        // Compatible with the locks of events that are being appended.
+        // Doesn't conflict with the foreign-key locks that inserts of events take.
         owned.lock_with_behavior(LockType::NoKeyUpdate, LockBehavior::SkipLocked);
     }
     owned
 }
 
-/// Adds the descendants, down to those that belong to a living owner. Finished runs are included,
-/// since their children may still be running.
+/// Adds the descendants, except the runs of living owners and everything below them. Finished runs
+/// are included, since their children may still be running.
 fn owned_runs_and_descendants(db: &Session<'_, impl Connection>) -> SelectStatement {
     use skill_run::{Column, Entity};
 
@@ -212,11 +214,11 @@ fn messages(dead: &OwnerRecord) -> [String; 2] {
     };
     let last_seen_at = last_seen_at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
     let seen = format!(
-        "was last seen at {last_seen_at}, longer ago than its lease of {:?}",
+        "was last seen at {last_seen_at}, and its lease of {:?} has expired",
         owner.lease
     );
     [
         format!("interrupted: its owner {name} {seen}"),
-        format!("interrupted: the owner of a run above it, {name}, {seen}"),
+        format!("interrupted: the owner of an ancestor, {name}, {seen}"),
     ]
 }

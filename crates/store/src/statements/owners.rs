@@ -22,10 +22,10 @@ pub(crate) async fn renew(db: &Session<'_, impl Executor>, owner: &Owner) -> Res
     let before = find(db, &owner.id).await?;
     db.execute(&upsert(db, heartbeat(), is_later())?).await?;
     Ok(match before {
-        // Otherwise another task of this owner has revived it.
         Some(before) if !before.is_alive => Heartbeat::Late {
             last_seen_at: before.last_seen_at,
         },
+        // Another heartbeat of this owner has arrived in the meantime.
         _ => Heartbeat::Renewed,
     })
 }
