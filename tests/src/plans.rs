@@ -2,7 +2,7 @@
 
 use futures_util::FutureExt;
 use runtrail_audit::{
-    BulkStorage, ListOrder, LogFilter, Page, PageRequest, PagedStorage, Retention, RunFilter,
+    BulkStorage, ListOrder, LogFilter, Ownership, Page, PageRequest, PagedStorage, Retention, RunFilter,
     RunQuery, RunTree, Storage,
 };
 use runtrail_store::AuditStore;
@@ -105,8 +105,11 @@ impl Plans<'_> {
             Backend::Postgres => on_postgres,
         };
         // Queries on the system catalog use the catalog's own indexes.
+        // A purge of owners reads all of them, but only the running runs, which have an index.
         let on_our_tables = statements.into_iter().filter(|statement| {
-            !statement.sql.contains("pg_catalog") && !statement.sql.contains("pragma_")
+            !statement.sql.contains("pg_catalog")
+                && !statement.sql.contains("pragma_")
+                && !statement.sql.starts_with("DELETE FROM \"runtrail_owners\"")
         });
         for (statement, settings) in on_our_tables
             .flat_map(|statement| SETTINGS.map(|settings| (statement.clone(), settings)))
@@ -168,7 +171,8 @@ const BY_CHANNEL: [&str; 2] = ["runtrail_skill_runs_by_channel"; 2];
 const BY_PARENT: [&str; 2] = ["runtrail_skill_runs_by_parent"; 2];
 const BY_STATUS: [&str; 2] = ["runtrail_skill_runs_by_status"; 2];
 const BY_START: [&str; 2] = ["runtrail_skill_runs_by_start"; 2];
-const BY_FINISH: [&str; 2] = ["runtrail_skill_runs_by_finish"; 2];
+const BY_FINISH: [&str; 2] = ["runtrail_skill_runs_by_finish";
+const RUNNING_BY_OWNER: [&str; 2] = ["runtrail_skill_runs_running_by_owner"; 2];
 const DRY_RUNS: [&str; 2] = ["runtrail_skill_runs_dry"; 2];
 
 macro_rules! check {
@@ -324,6 +328,7 @@ on_each_backend! {
             "count_runs_filtered, top level, their dry runs" by DRY_RUNS =>
                 store.count_runs_filtered(&filter().top_level_only()),
             "purge_older_than, nothing due" by BY_FINISH => store.purge_older_than(at(-1)),
+            "sweep_interrupted, nothing due" by RUNNING_BY_OWNER => store.sweep_interrupted(),
             "list_finished_runs_before" by BY_FINISH =>
                 store.list_finished_runs_before(at(60), Some(50)),
             "measure_purge" by BY_FINISH => store.measure_purge(at(60)),

@@ -1,7 +1,7 @@
 use futures_util::StreamExt;
 use runtrail_audit::{
-    BulkStorage, ErrorKind, ListOrder, LogFilter, Page, PageRequest, PagedStorage, Retention,
-    RunCreation, RunFilter, RunLookup, RunQuery, RunTree, Storage,
+    BulkStorage, ErrorKind, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest,
+    PagedStorage, Retention, RunCreation, RunFilter, RunLookup, RunQuery, RunTree, Storage,
 };
 use runtrail_db::DatabaseOptions;
 use runtrail_store::AuditStore;
@@ -82,6 +82,10 @@ async fn call_every_method(store: &AuditStore, id: &str, text: &str) {
         .collect()
         .await;
     let _: Vec<_> = store.stream_logs(id, &events, newest).collect().await;
+    let owned = store.clone().with_owner(Owner::new(text).id(text));
+    owned.heartbeat().await.unwrap();
+    store.find_owner(text).await.unwrap();
+    store.sweep_interrupted().await.unwrap();
     store
         .purge_older_than(chrono::DateTime::<chrono::Utc>::MAX_UTC)
         .await

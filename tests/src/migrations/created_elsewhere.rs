@@ -58,7 +58,7 @@ async fn assert_behaves(database: &TestDatabase, db: &DatabaseConnection) {
             'skill_runs'"
         }
     };
-    assert_eq!(fetch::<i64>(db, indexes).await, [8]);
+    assert_eq!(fetch::<i64>(db, indexes).await, [9]);
 }
 
 /// Creates both tables, with this foreign key from an event to its run.
