@@ -2,8 +2,8 @@
 
 use futures_util::FutureExt;
 use runtrail_audit::{
-    BulkStorage, ListOrder, LogFilter, Ownership, Page, PageRequest, PagedStorage, Retention, RunFilter,
-    RunQuery, RunTree, Storage,
+    BulkStorage, ListOrder, LogFilter, Ownership, Page, PageRequest, PagedStorage, Retention,
+    RunFilter, RunQuery, RunTree, Storage,
 };
 use runtrail_store::AuditStore;
 use sea_orm::{DatabaseConnection, DbBackend, Statement};
@@ -171,7 +171,7 @@ const BY_CHANNEL: [&str; 2] = ["runtrail_skill_runs_by_channel"; 2];
 const BY_PARENT: [&str; 2] = ["runtrail_skill_runs_by_parent"; 2];
 const BY_STATUS: [&str; 2] = ["runtrail_skill_runs_by_status"; 2];
 const BY_START: [&str; 2] = ["runtrail_skill_runs_by_start"; 2];
-const BY_FINISH: [&str; 2] = ["runtrail_skill_runs_by_finish";
+const BY_FINISH: [&str; 2] = ["runtrail_skill_runs_by_finish"; 2];
 const RUNNING_BY_OWNER: [&str; 2] = ["runtrail_skill_runs_running_by_owner"; 2];
 const DRY_RUNS: [&str; 2] = ["runtrail_skill_runs_dry"; 2];
 
