@@ -85,12 +85,15 @@ impl Buffer {
         }
     }
 
-    /// Numbers an event and queues it. If there is no room for it, it is counted as lost.
-    pub(crate) fn push_event(&self, mut event: SkillRunLog, sequence: &Arc<Sequence>) {
+    /// Numbers an event and queues it. If there is no room for it, it is counted as lost. Returns
+    /// whether a task is running.
+    pub(crate) fn push_event(&self, mut event: SkillRunLog, sequence: &Arc<Sequence>) -> bool {
         let size = size(&event);
         let mut state = self.state();
+        let has_task = state.has_task;
         let Some(bytes) = size else {
-            return self.lose(&mut state, sequence);
+            self.lose(&mut state, sequence);
+            return has_task;
         };
         let has_room = |state: &State, events| {
             state.events + events <= self.max_events
@@ -98,7 +101,8 @@ impl Buffer {
         };
         let lost = sequence.lost.load(Ordering::Relaxed);
         if state.is_closed || !has_room(&state, if lost > 0 { 2 } else { 1 }) {
-            return self.lose(&mut state, sequence);
+            self.lose(&mut state, sequence);
+            return has_task;
         }
         if let Some(report) = sequence.report(&event.run_id) {
             let report = report.created_at(event.created_at.unwrap_or_default());
@@ -108,6 +112,7 @@ impl Buffer {
         state.push(event, sequence, bytes);
         drop(state);
         self.filled.notify_one();
+        has_task
     }
 
     /// Queues the end of a run.

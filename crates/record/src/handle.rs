@@ -104,8 +104,9 @@ impl RunHandle {
         let mut log = SkillRunLog::new(id, 0, event_type, payload).created_at(recorder.clock.now());
         log.duration = duration;
         log.usage = usage;
-        recorder.buffer().push_event(log, sequence);
-        recorder.ensure_task();
+        if !recorder.buffer().push_event(log, sequence) {
+            recorder.ensure_task();
+        }
     }
 
     /// Prepares a run that this one spawns. Awaiting the returned value stores it.

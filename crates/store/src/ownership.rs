@@ -51,7 +51,7 @@ impl<C: Connection> AuditStore<C> {
             return Ok(());
         }
         let begun = Instant::now();
-        let renew_once = || async {
+        let renewal = async {
             let mut last_failure = owner.last_failure().await;
             match &*last_failure {
                 _ if !is_due() => return Ok(()),
@@ -70,7 +70,7 @@ impl<C: Connection> AuditStore<C> {
             }
         };
         // No retry here: `renew` retries its statements.
-        db.within_deadline(renew_once()).await
+        db.within_deadline(renewal).await
     }
 }
 

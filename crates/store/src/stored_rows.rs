@@ -132,8 +132,8 @@ impl<'a> StoredRows<'a> {
         starts::insert(&self.0.writing(Span::none()).await?, rows).await
     }
 
-    /// Finishes stored runs that are still running or were interrupted, with the outcomes and times of these rows.
-    /// Returns for each run whether it is now finished this way.
+    /// Finishes stored runs that are still running or were interrupted, with the outcomes and times
+    /// of these rows. Returns for each run whether it is now finished this way.
     ///
     /// # Errors
     ///

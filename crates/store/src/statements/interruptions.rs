@@ -2,7 +2,7 @@
 
 use chrono::SecondsFormat;
 use runtrail_audit::{Error, OwnerRecord, Result, RunStatus, rules};
-use runtrail_db::{Connection, Plan, Planned, backend};
+use runtrail_db::{Connection, Plan, Planned, Row, backend};
 use runtrail_entity::{owner, skill_run};
 use sea_orm::Order;
 use sea_orm::sea_query::{
@@ -62,10 +62,7 @@ pub(crate) async fn sweep(db: &Session<'_, impl Connection>) -> Result<u64> {
 }
 
 /// Reads the next dead owners that have running runs, damaged rows included.
-async fn dead_owners(
-    db: &Session<'_, impl Connection>,
-    after: &str,
-) -> Result<Vec<runtrail_db::Row>> {
+async fn dead_owners(db: &Session<'_, impl Connection>, after: &str) -> Result<Vec<Row>> {
     use owner::{COLUMN, Column, Entity};
 
     let mut query = owners::select(db);

@@ -1,4 +1,4 @@
-//! Deleting old runs with their events, and owners without runs.
+//! Deleting old runs with their events, and dead owners without running runs.
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{Error, PurgeBatch, PurgeSize, PurgeSummary, Result, SkippedRun, rules};
