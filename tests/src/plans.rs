@@ -1,9 +1,11 @@
 //! Which index each query uses, with 100,000 runs whose values are common or rare.
 
+use std::time::Duration;
+
 use futures_util::FutureExt;
 use runtrail_audit::{
-    BulkStorage, ListOrder, LogFilter, Ownership, Page, PageRequest, PagedStorage, Retention,
-    RunFilter, RunQuery, RunTree, Storage,
+    BulkStorage, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest, PagedStorage,
+    Retention, RunFilter, RunQuery, RunStatus, RunTree, Storage,
 };
 use runtrail_store::AuditStore;
 use sea_orm::{DatabaseConnection, DbBackend, Statement};
@@ -91,7 +93,17 @@ struct Plans<'a> {
     checked: Vec<&'static str>,
 }
 
-impl Plans<'_> {
+impl<'a> Plans<'a> {
+    fn new(db: &'a DatabaseConnection, seen: Seen, backend: Backend) -> Self {
+        Self {
+            db,
+            seen,
+            backend,
+            failures: Vec::new(),
+            checked: Vec::new(),
+        }
+    }
+
     /// Checks the plans of the statements that a call sends.
     async fn check<T>(&mut self, case: Case, call: impl Future<Output = T>) {
         self.seen.lock().unwrap().clear();
@@ -256,18 +268,33 @@ on_each_backend! {
         }
     }
 
+    async fn descendants_are_found_by_index_where_no_run_has_a_parent(database) {
+        let (db, seen) = watched(database).await;
+        fill(&db, database.backend()).await;
+        execute(&db, "UPDATE skill_runs SET parent_run_id = NULL").await;
+        execute(&db, "ANALYZE").await;
+        let store = AuditStore::new(db.clone());
+        store.verify_schema().await.unwrap();
+        let dead = Owner::new("dead").lease(Duration::from_millis(100));
+        store.clone().with_owner(dead).start_run(&running("r")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let mut plans = Plans::new(&db, seen, database.backend());
+        check! { plans:
+            "list_subtree" by BY_PARENT => store.list_subtree("run-000100"),
+            "walk_parent_chain" by RUN => store.walk_parent_chain("run-000103"),
+            "sweep_interrupted" by RUNNING_BY_OWNER => store.sweep_interrupted(),
+        }
+        let swept = store.get_run("r").await.unwrap();
+        assert_eq!(swept.status, RunStatus::INTERRUPTED);
+        assert!(plans.failures.is_empty(), "{}", plans.failures.join("\n"));
+    }
+
     async fn each_query_uses_its_index_for_common_and_rare_values(database) {
         let (db, seen) = watched(database).await;
         fill(&db, database.backend()).await;
         let store = AuditStore::new(db.clone());
         store.verify_schema().await.unwrap();
-        let mut plans = Plans {
-            db: &db,
-            seen,
-            backend: database.backend(),
-            failures: Vec::new(),
-            checked: Vec::new(),
-        };
+        let mut plans = Plans::new(&db, seen, database.backend());
 
         let filter = RunFilter::new;
         let query = RunQuery::new;

@@ -139,6 +139,16 @@ pub fn now(backend: DbBackend) -> Expr {
     micros.cast_as("bigint")
 }
 
+/// Returns the condition of a join, marked as selective: SQLite then searches the index of the joined
+/// column, whatever its statistics say. They can mislead: if the column is NULL in all rows, SQLite
+/// expects a search to find all rows, and reads the whole table for each row of the other side.
+pub fn selective(backend: DbBackend, condition: Expr) -> Expr {
+    match backend {
+        DbBackend::Sqlite => Func::cust("unlikely").arg(condition).into(),
+        _ => condition,
+    }
+}
+
 /// Returns a table of one row that adds a lock timeout to the statement that selects from it. The
 /// statement then fails early and frees its connection. PostgreSQL only, where an open transaction
 /// may lock a row indefinitely.

@@ -1,7 +1,7 @@
 //! The ancestors and descendants of a run.
 
 use runtrail_audit::{Result, RunSummary, SkillRun, rules};
-use runtrail_db::{Connection, Cost, Plan, Planned, Row};
+use runtrail_db::{Connection, Cost, Plan, Planned, Row, backend};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity};
 use sea_orm::Order;
 use sea_orm::sea_query::{
@@ -93,10 +93,11 @@ fn relatives(
     const FAMILY: &str = "family";
 
     let links = [(Entity, Column::Id), (Entity, Column::ParentRunId)];
+    let is_next = Expr::col((FAMILY, from)).equals((Entity, to));
     let next = Query::select()
         .columns(links)
         .from(db.runs())
-        .inner_join(FAMILY, Expr::col((FAMILY, from)).equals((Entity, to)))
+        .inner_join(FAMILY, backend::selective(db.backend(), is_next))
         .take();
     let first_and_next = Query::select()
         .columns(links)

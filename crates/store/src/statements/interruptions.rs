@@ -6,8 +6,8 @@ use runtrail_db::{Connection, Plan, Planned, Row, backend};
 use runtrail_entity::{owner, skill_run};
 use sea_orm::Order;
 use sea_orm::sea_query::{
-    CommonTableExpression, Expr, ExprTrait, LockBehavior, LockType, Query, SelectStatement,
-    UnionType, WithClause, WithQuery,
+    CommonTableExpression, DynIden, Expr, ExprTrait, IntoIden, LockBehavior, LockType, Query,
+    SelectStatement, UnionType, WithClause, WithQuery,
 };
 
 use crate::codec::{self, Outcome};
@@ -22,13 +22,16 @@ const OWNERS: u64 = 100;
 /// to delay other writers to a SQLite file.
 const RUNS: u64 = 100;
 
+/// The subquery of the ids of owners of running runs.
+const RUNNING: &str = "running";
+
 /// The subquery of the owner's runs.
 const OWNED: &str = "owned";
 
 /// The subquery of those runs and their descendants.
 const ENDED: &str = "ended";
 
-/// The columns of both.
+/// The columns of the last two.
 const ENDED_COLUMNS: [skill_run::Column; 2] = [skill_run::Column::Id, skill_run::Column::OwnerId];
 
 /// Ends the running runs of all dead owners. A locked descendant makes the sweep fail with `Busy`,
@@ -65,23 +68,68 @@ pub(crate) async fn sweep(db: &Session<'_, impl Connection>) -> Result<u64> {
 async fn dead_owners(db: &Session<'_, impl Connection>, after: &str) -> Result<Vec<Row>> {
     use owner::{COLUMN, Column, Entity};
 
-    let mut query = owners::select(db);
-    query
-        .and_where(COLUMN.id.gt(after))
-        .and_where(COLUMN.id.in_subquery(owners::with_running_runs(db)))
+    let with_running_runs = Query::select()
+        .column(Column::Id)
+        .from(RUNNING)
+        .and_where(Expr::col(Column::Id).is_not_null())
+        .take();
+    let query = owners::select(db)
+        .and_where(COLUMN.id.in_subquery(with_running_runs))
         .and_where(owners::is_alive(db).not())
         .order_by((Entity, Column::Id), Order::Asc)
-        .limit(OWNERS);
+        .limit(OWNERS)
+        .take()
+        .with(
+            WithClause::new()
+                .recursive(true)
+                .cte(named(
+                    RUNNING,
+                    [Column::Id],
+                    owners_of_running_runs(db, after),
+                ))
+                .to_owned(),
+        );
     db.fetch(&Planned(query, Plan::Fixed)).await
+}
+
+/// Selects the owners of running runs, with one search of an index for each owner: the next greater
+/// id, until there is none. An owner may have thousands of running runs.
+fn owners_of_running_runs(db: &Session<'_, impl Connection>, after: &str) -> SelectStatement {
+    use skill_run::{COLUMN, Column, Entity};
+
+    let next = |after: Expr| {
+        Expr::from(
+            Query::select()
+                .column((Entity, Column::OwnerId))
+                .from(db.runs())
+                .and_where(COLUMN.owner_id.is_not_null())
+                .and_where(COLUMN.finished_at.is_null())
+                .and_where(Expr::col((Entity, Column::OwnerId)).gt(after))
+                .order_by((Entity, Column::OwnerId), Order::Asc)
+                .limit(1)
+                .take(),
+        )
+    };
+    let last = Expr::col((RUNNING, owner::Column::Id));
+    let following = Query::select()
+        .expr(next(last.clone()))
+        .from(RUNNING)
+        .and_where(last.is_not_null())
+        .take();
+    Query::select()
+        .expr(next(Expr::val(after)))
+        .union(UnionType::All, following)
+        .take()
 }
 
 async fn end_runs(db: &Session<'_, impl Connection>, dead: &OwnerRecord) -> Result<u64> {
     let mut ended = 0;
     loop {
-        let statement = end_some_runs(db, dead);
-        match db.with_fresh_deadline().execute(&statement).await? {
-            0 => return Ok(ended),
-            runs => ended += runs,
+        let statement = Planned(end_some_runs(db, dead), Plan::Fixed);
+        let runs = db.with_fresh_deadline().execute(&statement).await?;
+        ended += runs;
+        if runs < RUNS {
+            return Ok(ended);
         }
     }
 }
@@ -95,13 +143,18 @@ async fn end_runs(db: &Session<'_, impl Connection>, dead: &OwnerRecord) -> Resu
 fn end_some_runs(db: &Session<'_, impl Connection>, dead: &OwnerRecord) -> WithQuery {
     use skill_run::{COLUMN, Column, Entity};
 
-    let in_ended = |column| Expr::col((ENDED, column));
     let in_runs = |column| Expr::col((Entity, column));
-    let has_same_owner = in_runs(Column::OwnerId)
-        .equals((ENDED, Column::OwnerId))
-        .or(in_runs(Column::OwnerId)
-            .is_null()
-            .and(in_ended(Column::OwnerId).is_null()));
+    let run_and_owner = |table: DynIden| {
+        // No owner has an empty id.
+        let owner_id = Expr::col((table.clone(), Column::OwnerId));
+        let no_owner = Expr::Constant("".into());
+        [Expr::col((table, Column::Id)), owner_id.if_null(no_owner)]
+    };
+    let ended = Query::select()
+        .exprs(run_and_owner(ENDED.into_iden()))
+        .from(ENDED)
+        .take();
+    let is_ended = Expr::tuple(run_and_owner(Entity.into_iden())).in_subquery(ended);
     let is_of_dead = || COLUMN.owner_id.eq(dead.owner.id.as_str());
     let last_seen_at = rules::micros(dead.last_seen_at);
     let finished_at: Expr = Expr::case(
@@ -121,9 +174,7 @@ fn end_some_runs(db: &Session<'_, impl Connection>, dead: &OwnerRecord) -> WithQ
             Column::RuntimeSeconds,
             Outcome::runtime(Expr::val(None::<f64>), finished_at),
         )
-        .from(ENDED)
-        .and_where(in_runs(Column::Id).equals((ENDED, Column::Id)))
-        .and_where(has_same_owner)
+        .and_where(is_ended)
         .and_where(COLUMN.finished_at.is_null())
         // Another dead owner was last seen at another time, so its runs end in its own turn.
         .and_where(is_of_dead().or(Expr::exists(owners::owner_of_run(db)).not()))
@@ -134,16 +185,20 @@ fn end_some_runs(db: &Session<'_, impl Connection>, dead: &OwnerRecord) -> WithQ
     update.with(
         WithClause::new()
             .recursive(true)
-            .cte(named(OWNED, some_owned_runs(db, dead)))
-            .cte(named(ENDED, owned_runs_and_descendants(db)))
+            .cte(named(OWNED, ENDED_COLUMNS, some_owned_runs(db, dead)))
+            .cte(named(ENDED, ENDED_COLUMNS, owned_runs_and_descendants(db)))
             .to_owned(),
     )
 }
 
-fn named(name: &'static str, query: SelectStatement) -> CommonTableExpression {
+fn named<const N: usize>(
+    name: &'static str,
+    columns: [impl IntoIden; N],
+    query: SelectStatement,
+) -> CommonTableExpression {
     CommonTableExpression::new()
         .table_name(name)
-        .columns(ENDED_COLUMNS)
+        .columns(columns)
         .query(query)
         .to_owned()
 }
@@ -153,7 +208,7 @@ fn some_owned_runs(db: &Session<'_, impl Connection>, dead: &OwnerRecord) -> Sel
     use skill_run::{COLUMN, Entity};
 
     let unchanged = Query::select()
-        .expr(Expr::val(1))
+        .expr(Expr::Constant(1.into()))
         .from(db.owners())
         .and_where(owner::COLUMN.id.eq(dead.owner.id.as_str()))
         .and_where(
@@ -182,13 +237,11 @@ fn some_owned_runs(db: &Session<'_, impl Connection>, dead: &OwnerRecord) -> Sel
 fn owned_runs_and_descendants(db: &Session<'_, impl Connection>) -> SelectStatement {
     use skill_run::{Column, Entity};
 
+    let is_child = Expr::col((ENDED, Column::Id)).equals((Entity, Column::ParentRunId));
     let children = Query::select()
         .columns(ENDED_COLUMNS.map(|column| (Entity, column)))
         .from(db.runs())
-        .inner_join(
-            ENDED,
-            Expr::col((ENDED, Column::Id)).equals((Entity, Column::ParentRunId)),
-        )
+        .inner_join(ENDED, backend::selective(db.backend(), is_child))
         .and_where(owners::has_living_owner(db).not())
         .take();
     Query::select()

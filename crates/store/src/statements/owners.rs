@@ -137,7 +137,7 @@ pub(crate) fn has_living_owner(db: &Session<'_, impl Executor>) -> Expr {
 pub(crate) fn owner_of_run(db: &Session<'_, impl Executor>) -> SelectStatement {
     let owner_id = (skill_run::Entity, skill_run::Column::OwnerId);
     Query::select()
-        .expr(Expr::val(1))
+        .expr(Expr::Constant(1.into()))
         .from(db.owners())
         .and_where(Expr::col((Entity, Column::Id)).equals(owner_id))
         .take()
