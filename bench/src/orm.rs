@@ -122,6 +122,7 @@ impl Recorder for Orm {
             output: String::new(),
             error: String::new(),
             owner_id: None,
+            labels: None,
         };
         let row = row.into_active_model();
         match self.style {

@@ -25,5 +25,6 @@
 )]
 
 pub mod owner;
+pub mod run_label;
 pub mod skill_run;
 pub mod skill_run_log;

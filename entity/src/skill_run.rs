@@ -52,6 +52,9 @@ pub struct Model {
     /// The [owner](super::owner) that it belongs to.
     #[sea_orm(column_type = "Text", nullable)]
     pub owner_id: Option<String>,
+    /// Its labels: the text of a JSON object, or `None` if it has none.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub labels: Option<String>,
     /// Its events.
     #[sea_orm(has_many)]
     pub logs: HasMany<super::skill_run_log::Entity>,

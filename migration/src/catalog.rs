@@ -83,6 +83,28 @@ pub(crate) async fn indexes(
     strings(db, &query).await
 }
 
+/// Returns the names of a table's triggers, without disabled ones.
+pub(crate) async fn triggers(
+    db: &impl ConnectionTrait,
+    schema: Option<&SchemaName>,
+    table: &str,
+) -> Result<Vec<String>, DbErr> {
+    let mut query = Query::select();
+    match db.get_database_backend() {
+        DbBackend::Postgres => query
+            .expr(Expr::col("tgname").cast_as("text"))
+            .from(("pg_catalog", "pg_trigger"))
+            .and_where(Expr::col("tgrelid").eq(regclass(schema, table)))
+            .and_where(Expr::col("tgenabled").cast_as("text").ne("D")),
+        _ => query
+            .column("name")
+            .from("sqlite_master")
+            .and_where(Expr::col("type").eq("trigger"))
+            .and_where(Expr::col("tbl_name").eq(table)),
+    };
+    strings(db, &query).await
+}
+
 /// Returns the columns that don't compare by bytes; PostgreSQL only.
 pub(crate) async fn columns_in_another_collation(
     db: &impl ConnectionTrait,

@@ -40,6 +40,8 @@ mod m20261128_000004_add_usage;
 mod m20261128_000005_create_owners;
 mod m20261128_000006_add_owner;
 mod m20261128_000007_index_owned_runs;
+mod m20261128_000008_add_labels;
+mod m20261128_000009_index_labels;
 mod schema_migration;
 mod shape;
 
@@ -84,10 +86,12 @@ const MIGRATIONS: &[SchemaMigration] = &[
     m20261128_000005_create_owners::MIGRATION,
     m20261128_000006_add_owner::MIGRATION,
     m20261128_000007_index_owned_runs::MIGRATION,
+    m20261128_000008_add_labels::MIGRATION,
+    m20261128_000009_index_labels::MIGRATION,
 ];
 
 /// The same migrations, and some of a fictitious later version.
-const LATER_MIGRATIONS: [SchemaMigration; 10] = [
+const LATER_MIGRATIONS: [SchemaMigration; 12] = [
     MIGRATIONS[0],
     MIGRATIONS[1],
     MIGRATIONS[2],
@@ -95,6 +99,8 @@ const LATER_MIGRATIONS: [SchemaMigration; 10] = [
     MIGRATIONS[4],
     MIGRATIONS[5],
     MIGRATIONS[6],
+    MIGRATIONS[7],
+    MIGRATIONS[8],
     later_version::ADD_COLUMN,
     later_version::ADD_INDEX,
     later_version::FILL_COLUMN,

@@ -4,11 +4,11 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 
 use crate::catalog::{
     OnDelete, columns_in_another_collation, foreign_keys, indexes, is_postgres, may_hide_rows,
-    primary_key,
+    primary_key, triggers,
 };
 use crate::{Result, SchemaName, SchemaState};
 
-/// The indexes, keys and collation of one of our tables.
+/// The indexes, keys, triggers and collation of one of our tables.
 ///
 /// SeaORM's schema sync and `create_table_from_entity` create tables with the same columns but
 /// without these.
@@ -18,6 +18,8 @@ pub(crate) struct Shape {
     /// Columns that compare by bytes.
     identifiers: &'static [&'static str],
     indexes: &'static [&'static str],
+    /// Triggers of `skill_runs` that write to this table.
+    triggers: &'static [&'static str],
     parent: Option<Parent>,
 }
 
@@ -29,7 +31,7 @@ struct Parent {
     constraint: &'static str,
 }
 
-const SHAPES: [Shape; 3] = [
+const SHAPES: [Shape; 4] = [
     Shape {
         table: "skill_runs",
         primary_key: &["id"],
@@ -51,6 +53,7 @@ const SHAPES: [Shape; 3] = [
             "runtrail_skill_runs_by_start",
             "runtrail_skill_runs_by_finish",
         ],
+        triggers: &[],
         parent: None,
     },
     Shape {
@@ -58,6 +61,7 @@ const SHAPES: [Shape; 3] = [
         primary_key: &["run_id", "sequence"],
         identifiers: &["run_id", "event_type", "provider", "model"],
         indexes: &[],
+        triggers: &[],
         parent: Some(Parent {
             column: "run_id",
             table: "skill_runs",
@@ -69,6 +73,19 @@ const SHAPES: [Shape; 3] = [
         primary_key: &["id"],
         identifiers: &["id", "label"],
         indexes: &[],
+        triggers: &[],
+        parent: None,
+    },
+    Shape {
+        table: "runtrail_run_labels",
+        primary_key: &["key", "value", "run_started_at", "run_id"],
+        identifiers: &["key", "value", "run_id"],
+        indexes: &["runtrail_run_labels_by_key"],
+        triggers: &[
+            "runtrail_insert_labels",
+            "runtrail_update_labels",
+            "runtrail_delete_labels",
+        ],
         parent: None,
     },
 ];
@@ -77,6 +94,7 @@ const SHAPES: [Shape; 3] = [
 enum MissingPart {
     PrimaryKey(&'static [&'static str]),
     Index(&'static str),
+    Trigger(&'static str),
     Collation(&'static str),
     Cascade(&'static Parent),
 }
@@ -86,7 +104,7 @@ impl MissingPart {
     fn can_be_added(&self, backend: DbBackend) -> bool {
         match self {
             Self::PrimaryKey(_) => false,
-            Self::Index(_) | Self::Collation(_) => true,
+            Self::Index(_) | Self::Trigger(_) | Self::Collation(_) => true,
             Self::Cascade(_) => backend == DbBackend::Postgres,
         }
     }
@@ -97,6 +115,7 @@ impl fmt::Display for MissingPart {
         match self {
             Self::PrimaryKey(columns) => write!(f, "the primary key ({})", columns.join(", ")),
             Self::Index(name) => write!(f, "the index {name}"),
+            Self::Trigger(name) => write!(f, "the trigger {name} of skill_runs"),
             Self::Collation(column) => write!(f, r#"the collation "C" of {column}"#),
             Self::Cascade(Parent { column, table, .. }) => {
                 write!(
@@ -145,8 +164,8 @@ impl Shape {
         })
     }
 
-    /// Adds the missing parts of a table that already existed, except indexes, which the
-    /// migration's statements create.
+    /// Adds the missing parts of a table that already existed, except indexes and triggers, which
+    /// the migration's statements create.
     pub(crate) async fn complete(&'static self, db: &impl ConnectionTrait) -> Result<()> {
         let missing = self.missing_parts(db, None).await?;
         let collations: Vec<String> = missing
@@ -254,6 +273,11 @@ impl Shape {
         let found = indexes(db, schema, self.table).await?;
         let missing = self.indexes.iter().filter(|name| !has(&found, name));
         parts.extend(missing.map(|name| MissingPart::Index(name)));
+        if !self.triggers.is_empty() {
+            let found = triggers(db, schema, "skill_runs").await?;
+            let missing = self.triggers.iter().filter(|name| !has(&found, name));
+            parts.extend(missing.map(|name| MissingPart::Trigger(name)));
+        }
         if is_postgres(db) {
             let found = columns_in_another_collation(db, schema, self.table).await?;
             let columns = self.identifiers.iter().filter(|name| has(&found, name));

@@ -1,6 +1,6 @@
 //! Implements every trait of a history for `&T`, `Box<T>` and `Arc<T>`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,7 +10,8 @@ use futures_core::stream::BoxStream;
 use crate::{
     BulkStorage, CursorPage, Heartbeat, ListOrder, LogFilter, Owner, OwnerRecord, Ownership, Page,
     PageRequest, PagedStorage, PurgeBatch, PurgeSize, PurgeSummary, Result, Retention, RunCreation,
-    RunFilter, RunLookup, RunQuery, RunStats, RunSummary, RunTree, SkillRun, SkillRunLog, Storage,
+    RunFilter, RunLabels, RunLookup, RunQuery, RunStats, RunSummary, RunTree, SkillRun,
+    SkillRunLog, Storage,
 };
 
 /// Implements a trait for each kind of pointer. `clippy::missing_trait_methods` reports a missing
@@ -122,6 +123,10 @@ forward!(RunLookup {
     async fn adjacent_run_ids(ids: &[String]) -> Result<Vec<String>>;
     async fn list_ancestors(run_id: &str) -> Result<Vec<RunSummary>>;
     async fn count_children(run_id: &str) -> Result<u64>;
+});
+
+forward!(RunLabels {
+    async fn add_labels(run_id: &str, labels: &BTreeMap<String, String>) -> Result<()>;
 });
 
 forward!(Ownership {

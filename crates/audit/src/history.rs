@@ -1,5 +1,6 @@
 use crate::{
-    BulkStorage, Ownership, PagedStorage, Retention, RunCreation, RunLookup, RunTree, Storage,
+    BulkStorage, Ownership, PagedStorage, Retention, RunCreation, RunLabels, RunLookup, RunTree,
+    Storage,
 };
 
 /// All operations of a history: [`Storage`] and all traits that extend it.
@@ -17,7 +18,15 @@ use crate::{
 /// }
 /// ```
 pub trait History:
-    Storage + BulkStorage + PagedStorage + RunTree + RunCreation + RunLookup + Ownership + Retention
+    Storage
+    + BulkStorage
+    + PagedStorage
+    + RunTree
+    + RunCreation
+    + RunLookup
+    + RunLabels
+    + Ownership
+    + Retention
 {
 }
 
@@ -28,6 +37,7 @@ impl<T> History for T where
         + RunTree
         + RunCreation
         + RunLookup
+        + RunLabels
         + Ownership
         + Retention
         + ?Sized

@@ -7,7 +7,7 @@
 //! Reading order: [`SkillRun`], [`RunStats`], [`SkillRunLog`] and its [`Usage`] are the
 //! records, [`RunFilter`] and [`Page`] select some of them, [`Storage`] defines the operations,
 //! and [`Error`] their failures. [`BulkStorage`], [`PagedStorage`], [`RunTree`],
-//! [`RunCreation`], [`RunLookup`], [`Ownership`] and [`Retention`] add further operations, and
+//! [`RunCreation`], [`RunLookup`], [`RunLabels`], [`Ownership`] and [`Retention`] add further operations, and
 //! [`History`] combines all of these traits.
 //! Implementers also use [`rules`], the checks that make all implementations reject the same input.
 
@@ -20,6 +20,7 @@ mod run_summary;
 mod usage;
 
 mod cursor;
+mod label_filter;
 mod list_order;
 mod log_filter;
 mod page;
@@ -35,6 +36,7 @@ mod ownership;
 mod paged_storage;
 mod retention;
 mod run_creation;
+mod run_labels;
 mod run_lookup;
 mod run_tree;
 
@@ -52,6 +54,7 @@ pub use cursor::{Cursor, CursorPage, PageRequest};
 pub use error::{Error, ErrorKind, ErrorSource, Result};
 pub use history::History;
 pub use ids::new_run_id;
+pub use label_filter::LabelFilter;
 pub use limits::Limits;
 pub use list_order::ListOrder;
 pub use log_filter::LogFilter;
@@ -63,6 +66,7 @@ pub use retention::{PurgeBatch, PurgeSize, PurgeSummary, Retention, SkippedRun};
 pub use run::SkillRun;
 pub use run_creation::RunCreation;
 pub use run_filter::RunFilter;
+pub use run_labels::RunLabels;
 pub use run_log::SkillRunLog;
 pub use run_lookup::RunLookup;
 pub use run_query::{Bounds, Choice, Parent, RunQuery};

@@ -4,6 +4,7 @@
 //! errors.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -173,6 +174,52 @@ pub fn usage(usage: &Usage) -> Result<()> {
     }
     check_parts(input, &[cache_read, cache_write])?;
     check_parts(output, &[thinking])
+}
+
+/// The maximum number of labels of a run.
+pub const MAX_LABELS: usize = 32;
+
+/// Checks labels, and returns them as the text of a JSON object; `None` if there are none.
+///
+/// # Errors
+///
+/// [`Error::InvalidInput`] if there are more than [`MAX_LABELS`], or if one isn't a valid
+/// [`label_key`] with a valid [`identifier`].
+pub fn labels(labels: &BTreeMap<String, String>) -> Result<Option<String>> {
+    if labels.len() > MAX_LABELS {
+        let reason = format!("are {}, more than {MAX_LABELS}", labels.len());
+        return Err(Error::invalid("labels", reason));
+    }
+    for (key, value) in labels {
+        label_key(key)?;
+        identifier("label", value)?;
+    }
+    if labels.is_empty() {
+        return Ok(None);
+    }
+    let text = serde_json::to_string(labels);
+    text.map(Some)
+        .map_err(|err| Error::invalid("labels", err.to_string()))
+}
+
+/// Checks the key of a label.
+///
+/// # Errors
+///
+/// [`Error::InvalidInput`] unless it has 1 to 64 ASCII letters, digits or characters of `_.:/-`.
+pub fn label_key(key: &str) -> Result<&str> {
+    const MAX_BYTES: usize = 64;
+
+    if !(1..=MAX_BYTES).contains(&key.len()) {
+        let reason = format!("has {} bytes, not 1 to {MAX_BYTES}", key.len());
+        return Err(Error::invalid("label_key", reason));
+    }
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:/-".contains(&byte);
+    if !key.bytes().all(fits) {
+        let reason = "has a character other than ASCII letters, digits and _.:/-";
+        return Err(Error::invalid("label_key", reason));
+    }
+    Ok(key)
 }
 
 /// Checks the id of an owner.

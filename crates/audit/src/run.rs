@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -68,6 +70,12 @@ pub struct SkillRun {
     /// it at the start; any other store keeps the given one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_id: Option<String>,
+    /// Labels, by which [`RunQuery`](crate::RunQuery) finds runs; at most 32.
+    ///
+    /// A key has 1 to 64 ASCII letters, digits or characters of `_.:/-`. A value has at most 255
+    /// bytes, without NUL; it may be empty.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 impl SkillRun {
@@ -95,6 +103,7 @@ impl SkillRun {
             total_output_tokens: 0,
             total_thinking_tokens: 0,
             owner_id: None,
+            labels: BTreeMap::new(),
         }
     }
 
@@ -123,6 +132,13 @@ impl SkillRun {
     #[must_use]
     pub fn owner(mut self, owner_id: impl Into<String>) -> Self {
         self.owner_id = Some(owner_id.into());
+        self
+    }
+
+    /// Sets a [label](Self::labels); replaces an earlier one with the same key.
+    #[must_use]
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(key.into(), value.into());
         self
     }
 

@@ -3,7 +3,7 @@ use std::ops::{RangeFrom, RangeInclusive, RangeToInclusive};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, RunFilter, RunStatus};
+use crate::{LabelFilter, Result, RunFilter, RunStatus};
 
 /// Selects runs for a page or a stream; the default matches every run that is not a dry run.
 ///
@@ -56,6 +56,8 @@ pub struct RunQuery {
     /// Matches only running runs that started before this time, whose last event, if any, is older
     /// too, and that have no living [owner](crate::Owner).
     pub stale_since: Option<DateTime<Utc>>,
+    /// Conditions on the labels of the runs; each must hold.
+    pub labels: Vec<LabelFilter>,
     /// Matches dry runs as well.
     pub include_dry_run: bool,
 }
@@ -246,6 +248,48 @@ impl RunQuery {
         self
     }
 
+    /// Restricts the query to runs with this label.
+    pub fn label(self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.label_in(key, [value])
+    }
+
+    /// Restricts the query to runs whose label with this key has one of these values; an empty list
+    /// matches no run.
+    pub fn label_in(
+        self,
+        key: impl Into<String>,
+        values: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.add_label_filter(LabelFilter::AnyOf {
+            key: key.into(),
+            values: all(values),
+        })
+    }
+
+    /// Excludes runs whose label with this key has one of these values. Runs without such a label
+    /// match.
+    pub fn except_label(
+        self,
+        key: impl Into<String>,
+        values: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.add_label_filter(LabelFilter::NoneOf {
+            key: key.into(),
+            values: all(values),
+        })
+    }
+
+    /// Restricts the query to runs that have a label with this key.
+    pub fn has_label(self, key: impl Into<String>) -> Self {
+        self.add_label_filter(LabelFilter::Exists { key: key.into() })
+    }
+
+    /// Adds a condition on the labels.
+    pub fn add_label_filter(mut self, filter: LabelFilter) -> Self {
+        self.labels.push(filter);
+        self
+    }
+
     /// Extends the query to dry runs.
     pub fn include_dry_run(mut self) -> Self {
         self.include_dry_run = true;
@@ -260,6 +304,11 @@ impl RunQuery {
         for choice in [&mut self.skills, &mut self.callers, &mut self.channels] {
             choice.sort();
         }
+        for filter in &mut self.labels {
+            filter.sort();
+        }
+        self.labels.sort();
+        self.labels.dedup();
         self
     }
 }
@@ -386,7 +435,9 @@ mod tests {
         let query = RunQuery::from(&filter)
             .except_statuses(["ok"])
             .total_tokens(5..)
-            .children_of("run-1");
+            .children_of("run-1")
+            .label("env", "prod")
+            .has_label("team");
         assert_survives_json(&query);
         assert_survives_json(&ListOrder::OldestFirst);
         let request = PageRequest::first(7).at(crate::Cursor::from("text"));

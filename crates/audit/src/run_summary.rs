@@ -1,10 +1,12 @@
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{RunStatus, SkillRun, rfc3339};
 
-/// A run without its inputs, output, error and owner, for lists of many runs.
+/// A run without its inputs, output, error, owner and labels, for lists of many runs.
 ///
 /// The fields are those of [`SkillRun`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -100,6 +102,7 @@ impl RunSummary {
             total_output_tokens,
             total_thinking_tokens,
             owner_id: None,
+            labels: BTreeMap::new(),
         }
     }
 

@@ -177,6 +177,9 @@ fn describe(out: &mut impl Write, summary: &CopySummary) -> Result<()> {
     if runs.finished > 0 {
         writeln!(out, "finished {}", counted(runs.finished, "run"))?;
     }
+    if runs.labelled > 0 {
+        writeln!(out, "labelled {}", counted(runs.labelled, "run"))?;
+    }
     if runs.same + events.same > 0 {
         let same = rows(&summary.copied, |tally| tally.same);
         writeln!(out, "already present: {same}")?;

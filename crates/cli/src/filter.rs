@@ -1,7 +1,8 @@
 use chrono::{DateTime, Utc};
 use clap::Args;
-use runtrail::{Bounds, Parent, RunQuery, RunStatus};
+use runtrail::{Bounds, LabelFilter, Parent, RunQuery, RunStatus};
 
+use crate::label;
 use crate::time::Time;
 
 const HEADING: &str = "Filters";
@@ -36,6 +37,17 @@ pub(crate) struct FilterArguments {
     /// living owner.
     #[arg(long, value_name = "TIME", help_heading = HEADING)]
     stale: Option<Time>,
+    /// Only runs with this label; can be given several times.
+    ///
+    /// KEY alone accepts any value, and KEY!=VALUE excludes one. Several values of the same key are
+    /// alternatives.
+    #[arg(
+        long = "label",
+        value_name = "KEY[=VALUE]",
+        value_parser = label::condition,
+        help_heading = HEADING
+    )]
+    labels: Vec<LabelFilter>,
     /// Include dry runs.
     #[arg(long, help_heading = HEADING)]
     include_dry_run: bool,
@@ -56,6 +68,7 @@ impl FilterArguments {
         let time = |time: Option<Time>| time.map(|time| time.resolve(now));
         query.started = Bounds::new(time(self.since), time(self.until));
         query.stale_since = time(self.stale);
+        query.labels = label::combine(self.labels);
         query.include_dry_run = self.include_dry_run || by_status;
         query
     }

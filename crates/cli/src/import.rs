@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use runtrail::{AuditStore, BulkStorage, Clock, Error, ErrorKind, SkillRun, Storage};
+use runtrail::{AuditStore, BulkStorage, Clock, Error, ErrorKind, RunLabels, SkillRun, Storage};
 use tempfile::SpooledTempFile;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -229,8 +229,16 @@ async fn import_run(store: &AuditStore, run: &SkillRun) -> Result<(), Refusal> {
                     run.id
                 )));
             }
+            add_labels(store, run, &stored).await?;
         }
-        Ok(_) | Err(Error::NotFound { .. }) => {
+        Ok(stored) => {
+            // `start_run` refuses labels that the finished run doesn't have.
+            let mut unlabelled = run.clone();
+            unlabelled.labels.clear();
+            store.start_run(&unlabelled).await?;
+            return add_labels(store, run, &stored).await;
+        }
+        Err(Error::NotFound { .. }) => {
             store.start_run(run).await?;
             let is_left_running =
                 run.finished_at.is_some() && store.get_run(&run.id).await?.is_running();
@@ -252,6 +260,22 @@ async fn import_run(store: &AuditStore, run: &SkillRun) -> Result<(), Refusal> {
         store.finish_run(&run.id, &run.stats()).await?;
     }
     Ok(())
+}
+
+/// Adds the labels that a stored run lacks.
+async fn add_labels(store: &AuditStore, run: &SkillRun, stored: &SkillRun) -> Result<(), Refusal> {
+    for (key, value) in &run.labels {
+        match stored.labels.get(key) {
+            Some(other) if other != value => {
+                return Err(Refusal::Line(format!(
+                    "run {:?} has the label {key}={other:?}, not {value:?}",
+                    run.id
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(store.add_labels(&run.id, &run.labels).await?)
 }
 
 /// A clock that always returns the same time.

@@ -8,6 +8,7 @@ mod database;
 mod database_environment;
 mod failure;
 mod filter;
+mod label;
 mod run_id;
 mod time;
 mod warnings;

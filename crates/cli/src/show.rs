@@ -108,6 +108,7 @@ impl RunDetails {
             total_output_tokens,
             total_thinking_tokens,
             owner_id,
+            labels,
             ..
         } = self.run;
 
@@ -119,6 +120,13 @@ impl RunDetails {
         record.push("parent", printable(&parent_run_id.unwrap_or_default()));
         if let Some(owner_id) = owner_id {
             record.push("owner", describe_owner(store, &owner_id, &time).await);
+        }
+        let labels: Vec<_> = labels
+            .iter()
+            .map(|(key, value)| printable(&format!("{key}={value}")))
+            .collect();
+        if !labels.is_empty() {
+            record.push("labels", labels.join("\n"));
         }
         record.push("status", output::status(&status));
         record.push("started", time(started_at));

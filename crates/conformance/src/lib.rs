@@ -78,6 +78,7 @@ pub mod usage;
 pub mod append_logs;
 pub mod create_run;
 pub mod ids;
+pub mod labels;
 pub mod measured_purge;
 pub mod pages;
 pub mod streams;

@@ -55,6 +55,7 @@ macro_rules! history_cases {
         $crate::append_logs_cases!($callback);
         $crate::create_run_cases!($callback);
         $crate::ids_cases!($callback);
+        $crate::labels_cases!($callback);
         $crate::measured_purge_cases!($callback);
         $crate::pages_cases!($callback);
         $crate::streams_cases!($callback);

@@ -160,6 +160,10 @@ impl CopiedRow for skill_run::Model {
         rules::identifier("parent_run_id", parent_run_id)?;
         rules::identifier("status", &self.status)?;
         self.owner_id.as_deref().map(rules::owner_id).transpose()?;
+        if let Some(labels) = &self.labels {
+            let labels = serde_json::from_str(labels);
+            rules::labels(&labels.map_err(|err| Error::invalid("labels", err.to_string()))?)?;
+        }
         let seconds = rules::seconds("runtime_seconds", self.runtime_seconds)?;
         if seconds.to_bits() != self.runtime_seconds.to_bits() {
             return Err(Error::invalid("runtime_seconds", "is -0"));

@@ -98,7 +98,7 @@ impl<'a> Pass<'a> {
         let read = page.len() as u64;
         let keys = page.iter().filter_map(|row| row.key.clone());
         let mut matches: RunMatches = keys.map(|id| (id, false)).collect();
-        let (mut new, mut finished) = (Vec::new(), Vec::new());
+        let (mut new, mut finished, mut labelled) = (Vec::new(), Vec::new(), Vec::new());
 
         let mut source = Rows::from_page(page, range.after.clone());
         let mut target =
@@ -111,9 +111,17 @@ impl<'a> Pass<'a> {
                 }
                 Some(ComparedRow::New(run)) => new.extend(self.storable(run)),
                 Some(ComparedRow::Different { source, target })
-                    if lacks_only_finish(&source, &target) =>
+                    if is_same_but_outdated(&source, &target) =>
                 {
-                    finished.extend(self.storable(source));
+                    let Some(run) = self.storable(source) else {
+                        continue;
+                    };
+                    if run.labels != target.labels {
+                        labelled.push(run.clone());
+                    }
+                    if !differ_only_in_labels(&run, &target) {
+                        finished.push(run);
+                    }
                 }
                 Some(ComparedRow::Different { source, .. }) => self.tracker.conflict(&source),
             }
@@ -126,6 +134,12 @@ impl<'a> Pass<'a> {
                     .written(&run, is_stored, |tally| &mut tally.copied);
                 matches.insert(run.id, is_stored);
             }
+            let stored = self.target.stored_rows().label_runs(&labelled).await?;
+            for (run, is_stored) in labelled.into_iter().zip(stored) {
+                self.tracker
+                    .written(&run, is_stored, |tally| &mut tally.labelled);
+                matches.insert(run.id, is_stored);
+            }
             let stored = self.target.stored_rows().finish_runs(&finished).await?;
             for (run, is_stored) in finished.into_iter().zip(stored) {
                 self.tracker
@@ -135,6 +149,10 @@ impl<'a> Pass<'a> {
         } else {
             for run in new {
                 self.tracker.behind(&run, DifferenceKind::Missing);
+            }
+            for run in labelled {
+                self.tracker.behind(&run, DifferenceKind::OtherLabels);
+                matches.insert(run.id, true);
             }
             for run in finished {
                 self.tracker.behind(&run, DifferenceKind::Unfinished);
@@ -269,8 +287,9 @@ fn last_key(rows: &[ScannedRow<skill_run::Model>]) -> Option<String> {
     keys.find(|key| !key.contains('\0')).cloned()
 }
 
-/// Whether the runs differ only in the outcome, and the target has none, or an interruption.
-fn lacks_only_finish(source: &skill_run::Model, target: &skill_run::Model) -> bool {
+/// Whether the runs differ only in the labels, and in an outcome of which the target has none, or an
+/// interruption.
+fn is_same_but_outdated(source: &skill_run::Model, target: &skill_run::Model) -> bool {
     fn start(run: &skill_run::Model) -> (i64, [&str; 5], [Option<&str>; 2]) {
         let parts = [
             &run.id,
@@ -287,7 +306,16 @@ fn lacks_only_finish(source: &skill_run::Model, target: &skill_run::Model) -> bo
     }
     let lacks_outcome =
         target.finished_at.is_none() || target.status == RunStatus::INTERRUPTED.as_str();
-    source.finished_at.is_some() && lacks_outcome && start(source) == start(target)
+    differ_only_in_labels(source, target)
+        || source.finished_at.is_some() && lacks_outcome && start(source) == start(target)
+}
+
+fn differ_only_in_labels(source: &skill_run::Model, target: &skill_run::Model) -> bool {
+    let relabelled = skill_run::Model {
+        labels: source.labels.clone(),
+        ..target.clone()
+    };
+    relabelled == *source && source.labels != target.labels
 }
 
 /// Events that one statement writes.

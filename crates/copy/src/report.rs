@@ -82,6 +82,8 @@ pub enum DifferenceKind {
     Missing,
     /// A run that has finished in the source and is running in the target.
     Unfinished,
+    /// A run whose labels differ in the target.
+    OtherLabels,
     /// Only the target has it.
     Extra,
     /// The row can't be read, or can't be stored in the target. The text is the reason.
@@ -99,6 +101,7 @@ impl fmt::Display for Difference {
         let Self { row, kind } = self;
         match kind {
             DifferenceKind::Unfinished => write!(f, "{row} is still running in the target"),
+            DifferenceKind::OtherLabels => write!(f, "{row} has other labels in the target"),
             DifferenceKind::Conflict => write!(f, "{row} has different content in the target"),
             DifferenceKind::Missing => write!(f, "{row} is missing from the target"),
             DifferenceKind::Extra => write!(f, "{row} exists only in the target"),
@@ -122,12 +125,14 @@ pub struct Tally {
     pub copied: u64,
     /// Runs that the copy finished in the target, because they have finished in the source.
     pub finished: u64,
+    /// Runs that got the labels of the source in the target.
+    pub labelled: u64,
     /// Rows whose content differs in the target.
     pub conflicts: u64,
     /// Rows that can't be read, or can't be stored in the target.
     pub refused: u64,
-    /// Rows that are missing or unfinished in the target: they were written or finished in the
-    /// source after this copy had read past them. A further copy writes them.
+    /// Rows that are missing or outdated in the target: they were written, finished or
+    /// labelled in the source after this copy had read past them. A further copy writes them.
     pub behind: u64,
     /// Events that were skipped because their run couldn't be copied.
     pub blocked: u64,
@@ -243,7 +248,7 @@ pub struct Shortfall {
     pub conflicts: u64,
     /// Rows that can't be read, or can't be stored in the target.
     pub refused: u64,
-    /// Rows that are missing or unfinished in the target.
+    /// Rows that are missing or outdated in the target.
     pub missing: u64,
     /// Rows that only the target has.
     pub extra: u64,
@@ -254,7 +259,7 @@ impl fmt::Display for Shortfall {
         let parts = [
             (self.conflicts, "with different content"),
             (self.refused, "that can't be copied"),
-            (self.missing, "missing or unfinished"),
+            (self.missing, "missing or outdated"),
             (self.extra, "only in the target"),
         ];
         let mut separator = "";

@@ -133,7 +133,7 @@ impl PassTracker<'_> {
         self.report::<M>(Some(&row.key()), DifferenceKind::Conflict);
     }
 
-    /// Records a row that is missing or unfinished in the target, and that a further pass writes.
+    /// Records a row that is missing or outdated in the target, and that a further pass writes.
     pub(crate) fn behind<M: CopiedRow>(&mut self, row: &M, kind: DifferenceKind) {
         self.behind_by_key::<M>(&row.key(), kind);
     }
@@ -175,7 +175,10 @@ impl PassTracker<'_> {
     fn report<M: CopiedRow>(&self, key: Option<&M::Key>, kind: DifferenceKind) {
         let is_reported = match (self.purpose, &kind) {
             (Purpose::CopyBeforeVerify, _) | (Purpose::Copy, DifferenceKind::Extra) => false,
-            (Purpose::Copy, DifferenceKind::Missing | DifferenceKind::Unfinished) => self.is_last,
+            (
+                Purpose::Copy,
+                DifferenceKind::Missing | DifferenceKind::Unfinished | DifferenceKind::OtherLabels,
+            ) => self.is_last,
             _ => true,
         };
         if is_reported {

@@ -1,7 +1,10 @@
 //! Keyset pagination: a list continues after the key of a row, not after a number of rows.
 
 use runtrail_audit::{ListOrder, Result};
-use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, Query, SelectStatement, UnionType};
+use sea_orm::sea_query::{
+    Asterisk, ColumnRef, Expr, ExprTrait, IntoColumnRef, Query, SelectStatement, TableRef,
+    UnionType,
+};
 use sea_orm::{ColumnTrait, Condition, DbBackend, IdenStatic};
 
 use crate::backend::{ALL, is_in_query};
@@ -12,7 +15,11 @@ use crate::{Plan, Planned, Row, error};
 /// The condition compares row values, which lets the database seek in an index. Equivalent
 /// comparisons of single columns would scan the index from its start.
 pub fn is_after(key: &[impl ColumnTrait], values: Vec<impl Into<Expr>>, order: ListOrder) -> Expr {
-    let columns = Expr::tuple(key.iter().map(|column| Expr::col(column.as_column_ref())));
+    is_after_in(&column_refs(key), values, order)
+}
+
+fn is_after_in(key: &[ColumnRef], values: Vec<impl Into<Expr>>, order: ListOrder) -> Expr {
+    let columns = Expr::tuple(key.iter().cloned().map(Expr::col));
     let values = Expr::tuple(values.into_iter().map(Into::into));
     match order {
         ListOrder::NewestFirst => columns.lt(values),
@@ -27,8 +34,21 @@ pub struct Part<C> {
     pub condition: Condition,
     /// The column whose index is read, and the value that all rows have in it.
     pub prefix: Option<(C, String)>,
+    /// Another table whose index is read, if any.
+    pub index_table: Option<IndexTable>,
     /// Whether the best plan depends on the values in the condition.
     pub plan: Plan,
+}
+
+/// A table whose rows point to those of a list, and have the same key.
+#[derive(Clone, Debug)]
+pub struct IndexTable {
+    /// The table.
+    pub table: TableRef,
+    /// Joins it with the table of the list.
+    pub on: Expr,
+    /// Its columns that have the values of the list's key.
+    pub key: Vec<ColumnRef>,
 }
 
 impl<C: ColumnTrait> Part<C> {
@@ -37,6 +57,7 @@ impl<C: ColumnTrait> Part<C> {
         Self {
             condition: Condition::all(),
             prefix: None,
+            index_table: None,
             plan,
         }
     }
@@ -53,14 +74,21 @@ impl<C: ColumnTrait> Part<C> {
         let prefix = self.prefix.iter();
         let prefix = prefix.map(|(_, value)| Expr::val(value.as_str()));
         let values: Vec<Expr> = prefix.chain(values.iter().cloned()).collect();
-        let is_after = is_after(&self.sort_key(key), values, order);
+        let is_after = is_after_in(&self.sort_key(key), values, order);
         self.and(is_after)
     }
 
     /// The columns by which the index of this part sorts its rows.
-    fn sort_key(&self, key: &[C]) -> Vec<C> {
-        let prefix = self.prefix.iter().map(|(column, _)| *column);
-        prefix.chain(key.iter().copied()).collect()
+    fn sort_key(&self, key: &[C]) -> Vec<ColumnRef> {
+        let prefix = self
+            .prefix
+            .iter()
+            .map(|(column, _)| column.as_column_ref().into_column_ref());
+        let key = match &self.index_table {
+            Some(index) => index.key.clone(),
+            None => column_refs(key),
+        };
+        prefix.chain(key).collect()
     }
 }
 
@@ -96,7 +124,12 @@ pub fn first_rows<C: ColumnTrait>(
         None => query.take(),
     };
     let read = |mut query: SelectStatement, part: Part<C>, limit: u64| {
-        order_by(&mut query, &part.sort_key(key), order);
+        for column in part.sort_key(key) {
+            query.order_by(column, direction(order));
+        }
+        if let Some(IndexTable { table, on, .. }) = part.index_table {
+            query.inner_join(table, on);
+        }
         query.cond_where(part.condition).limit(limit).take()
     };
     let parts = match <[Part<C>; 1]>::try_from(parts) {
@@ -137,6 +170,13 @@ pub fn order_by(query: &mut SelectStatement, key: &[impl ColumnTrait], order: Li
     for column in key {
         query.order_by(column.as_column_ref(), direction(order));
     }
+}
+
+fn column_refs(key: &[impl ColumnTrait]) -> Vec<ColumnRef> {
+    let columns = key
+        .iter()
+        .map(|column| column.as_column_ref().into_column_ref());
+    columns.collect()
 }
 
 fn direction(order: ListOrder) -> sea_orm::Order {

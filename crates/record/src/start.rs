@@ -53,6 +53,12 @@ impl StartRun {
         self
     }
 
+    /// Adds a [label](runtrail_audit::SkillRun::labels).
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.run = self.run.label(key, value);
+        self
+    }
+
     /// Adds an argument.
     pub fn input(mut self, name: impl Into<String>, value: Value) -> Self {
         self.run = self.run.input(name, value);

@@ -34,6 +34,7 @@ mod ownership;
 mod paged_storage;
 mod retention;
 mod run_creation;
+mod run_labels;
 mod run_lookup;
 mod run_tree;
 

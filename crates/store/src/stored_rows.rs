@@ -8,7 +8,7 @@ use tracing::Span;
 
 use crate::codec;
 use crate::error;
-use crate::statements::{self, finishes, logs, owners, starts};
+use crate::statements::{self, finishes, labels, logs, owners, starts};
 use crate::store::AuditStore;
 
 /// Reads and writes the rows of a store without decoding or encoding them.
@@ -130,6 +130,16 @@ impl<'a> StoredRows<'a> {
             return Ok(Vec::new());
         }
         starts::insert(&self.0.writing(Span::none()).await?, rows).await
+    }
+
+    /// Replaces the labels of stored runs with those of these rows. Returns for each run whether it
+    /// is stored.
+    ///
+    /// # Errors
+    ///
+    /// The database's own failures.
+    pub async fn label_runs(&self, rows: &[skill_run::Model]) -> Result<Vec<bool>> {
+        labels::copy(&self.0.writing(Span::none()).await?, rows).await
     }
 
     /// Finishes stored runs that are still running or were interrupted, with the outcomes and times

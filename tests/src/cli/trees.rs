@@ -27,6 +27,7 @@ async fn insert_tree(database: &TestDatabase, runs: u64, parent: impl Fn(u64) ->
         output: "x".repeat(2_000),
         error: String::new(),
         owner_id: None,
+        labels: None,
     };
     let rows: Vec<_> = (0..=runs)
         .map(|number| row(number).into_active_model())

@@ -246,7 +246,7 @@ on_each_pair! {
         );
         assert_eq!(differences.len(), 5 + 1 + 4);
         let shortfall =
-            "5 rows with different content, 4 rows missing or unfinished, 1 row only in the target";
+            "5 rows with different content, 4 rows missing or outdated, 1 row only in the target";
         assert_eq!(summary.shortfall().unwrap().to_string(), shortfall);
         assert!(!summary.counts.is_empty());
     }
@@ -338,7 +338,7 @@ on_each_pair! {
         .await;
         assert_eq!(
             summary.shortfall().unwrap().to_string(),
-            "4 rows missing or unfinished"
+            "4 rows missing or outdated"
         );
         assert_eq!(
             differences,

@@ -2,7 +2,8 @@ use chrono::Utc;
 use futures_util::TryStreamExt;
 use runtrail_audit::{
     BulkStorage, Error, ErrorKind, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest,
-    PagedStorage, Retention, RunCreation, RunFilter, RunLookup, RunQuery, RunTree, Storage,
+    PagedStorage, Retention, RunCreation, RunFilter, RunLabels, RunLookup, RunQuery, RunTree,
+    Storage,
 };
 use runtrail_migration::{MIGRATION_TABLE, Migrator};
 use runtrail_store::AuditStore;
@@ -62,6 +63,13 @@ pub(crate) async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorK
     assert_kind(runs.try_next().await, kind);
     let mut events = store.stream_logs("r", &LogFilter::new(), ListOrder::NewestFirst);
     assert_kind(events.try_next().await, kind);
+
+    assert_kind(
+        store
+            .add_labels("r", &running("").label("k", "v").labels)
+            .await,
+        kind,
+    );
 
     let owned = store.clone().with_owner(Owner::new("").id("o"));
     assert_kind(owned.heartbeat().await, kind);

@@ -43,6 +43,7 @@ use crate::Exit;
 use crate::database::DatabaseArguments;
 use crate::database_environment::DatabaseEnvironment;
 use crate::failure::{FAILED, Failure, Result};
+use crate::label::label;
 use crate::time;
 use crate::warnings::note;
 
@@ -85,6 +86,9 @@ pub(crate) struct Exec {
     /// `command` and `exec_pid` are reserved.
     #[arg(long = "input", value_name = "KEY=VALUE", value_parser = key_and_value)]
     inputs: Vec<(String, String)>,
+    /// Label the run, so that `list --label` finds it; can be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
     /// Send SIGTERM to the program after this time.
     ///
     /// In the foreground of a terminal, only the program itself gets the signal. Otherwise, every
@@ -266,6 +270,14 @@ impl Exec {
             .inputs(inputs)
             .status(self.status_of(RunStatus::RUNNING));
         run.parent_run_id = parent;
+        for (key, value) in &self.labels {
+            if run.labels.insert(key.clone(), value.clone()).is_some() {
+                return Err(Failure::usage(format!("the label {key} is given twice")));
+            }
+        }
+        if let Err(err) = rules::labels(&run.labels) {
+            return Err(Failure::usage(err.to_string()));
+        }
         Ok(run)
     }
 

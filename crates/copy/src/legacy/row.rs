@@ -61,6 +61,7 @@ impl<'a> LegacyRow<'a> {
             output: self.free_text(Column::Output)?,
             error: self.free_text(Column::Error)?,
             owner_id: None,
+            labels: None,
         })
     }
 

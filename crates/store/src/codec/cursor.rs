@@ -5,7 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use fnv::FnvHasher;
 use runtrail_audit::{
-    Bounds, Choice, Cursor, Error, ListOrder, LogFilter, Parent, Result, RunQuery, RunStatus,
+    Bounds, Choice, Cursor, Error, LabelFilter, ListOrder, LogFilter, Parent, Result, RunQuery,
+    RunStatus,
 };
 use sea_orm::Value;
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,8 @@ struct QueryKey<'a> {
     include_dry_run: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     stale_since: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    labels: &'a [LabelFilter],
 }
 
 /// Treats an absent list like an empty one. This is unambiguous: a query with an empty list matches
@@ -96,6 +99,7 @@ impl<'a> QueryKey<'a> {
             id_prefix: &query.id_prefix,
             include_dry_run: query.include_dry_run,
             stale_since: query.stale_since,
+            labels: &query.labels,
         }
     }
 }

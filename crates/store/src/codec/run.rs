@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use runtrail_audit::{Result, RunStatus, RunSummary, SkillRun, rules};
 use runtrail_db::{Row, backend};
 use runtrail_entity::skill_run::{Column, Entity, Model};
@@ -36,6 +38,7 @@ pub(crate) fn encode_run(run: &SkillRun, settings: &Settings) -> Result<Model> {
             .map(rules::owner_id)
             .transpose()?
             .map(str::to_owned),
+        labels: rules::labels(&run.labels)?,
     })
 }
 
@@ -62,6 +65,8 @@ pub(crate) fn run_values(row: &Model) -> impl Serialize {
         error: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         owner_id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        labels: Option<&'a str>,
     }
 
     Values {
@@ -82,6 +87,7 @@ pub(crate) fn run_values(row: &Model) -> impl Serialize {
         output: &row.output,
         error: &row.error,
         owner_id: row.owner_id.as_deref(),
+        labels: row.labels.as_deref(),
     }
 }
 
@@ -106,6 +112,7 @@ pub(crate) fn read_run(mut row: Row) -> Result<Model> {
         output: decoder.take(&mut row, Column::Output)?,
         error: decoder.take(&mut row, Column::Error)?,
         owner_id: decoder.take(&mut row, Column::OwnerId)?,
+        labels: decoder.take(&mut row, Column::Labels)?,
         id,
     })
 }
@@ -196,12 +203,43 @@ pub(crate) fn decode_run(mut row: Row) -> Result<SkillRun> {
     let output = decoder.take(&mut row, Column::Output)?;
     let error = decoder.take(&mut row, Column::Error)?;
     let owner_id = decoder.take(&mut row, Column::OwnerId)?;
+    let labels: Option<String> = decoder.take(&mut row, Column::Labels)?;
+    let labels = read_labels(&decoder, labels.as_deref())?;
     let mut run = summary.with_texts(inputs, output, error);
     run.owner_id = owner_id;
+    run.labels = labels;
     Ok(run)
 }
 
-/// Whether two rows of one run have the same start, whoever owns them.
+fn read_labels(decoder: &RowDecoder<'_>, labels: Option<&str>) -> Result<BTreeMap<String, String>> {
+    match labels {
+        Some(labels) => decoder.json(labels, Column::Labels),
+        None => Ok(BTreeMap::new()),
+    }
+}
+
+/// Returns the stored labels of a run together with some more, which replace those with the same
+/// key. All are the texts of JSON objects.
+pub(crate) fn merge_labels(
+    id: &str,
+    stored: Option<&str>,
+    added: Option<&str>,
+) -> Result<Option<String>> {
+    if added.is_none() {
+        return Ok(stored.map(str::to_owned));
+    }
+    let decoder = decoder(id);
+    let mut labels = read_labels(&decoder, stored)?;
+    labels.extend(read_labels(&decoder, added)?);
+    rules::labels(&labels)
+}
+
+/// Whether a row has these labels, among others.
+pub(crate) fn has_labels(row: &Model, labels: Option<&str>) -> bool {
+    merge_labels(&row.id, row.labels.as_deref(), labels).is_ok_and(|merged| merged == row.labels)
+}
+
+/// Whether two rows of one run have the same start, whoever owns them and whatever their labels.
 pub(crate) fn is_same_start(left: &Model, right: &Model) -> bool {
     left.skill_id == right.skill_id
         && left.caller_id == right.caller_id

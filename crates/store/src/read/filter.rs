@@ -1,23 +1,73 @@
 //! Translates a filter to an SQL condition. No other file knows the SQL of its parts.
 
 use runtrail_audit::{Bounds, Choice, Error, Parent, Result, RunQuery, RunStatus, rules};
+use runtrail_db::keyset::IndexTable;
 use runtrail_db::{Connection, Plan, backend};
 use runtrail_entity::skill_run::{Column, Entity};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, Condition, DbBackend, IdenStatic, Order, Value};
 
+use crate::read::labels::{self, IndexedLabel};
 use crate::settings::Session;
 use crate::statements::owners;
 
 /// The maximum number of values for which [`split`] divides a filter. Each part reads a whole page.
-const MAX_PARTS: usize = 8;
+pub(super) const MAX_PARTS: usize = 8;
 
-/// Divides a filter that accepts a few values of a column into one filter for each of them, which
-/// can be read from the index of that column. Otherwise returns the filter itself.
+/// A filter whose runs can be read from one index.
+#[derive(Clone, Debug)]
+pub(crate) struct Selection {
+    pub(crate) query: RunQuery,
+    /// The label in whose index the runs are found, if any; it isn't in the query.
+    label: Option<IndexedLabel>,
+}
+
+impl Selection {
+    fn new(query: RunQuery) -> Self {
+        Self { query, label: None }
+    }
+
+    pub(crate) fn including_dry_runs(&self) -> Self {
+        Self {
+            query: self.query.clone().include_dry_run(),
+            label: self.label.clone(),
+        }
+    }
+
+    /// Returns the index of the label, which has the runs in the order of their start.
+    pub(crate) fn index_table(&self, db: &Session<'_, impl Connection>) -> Option<IndexTable> {
+        self.label.as_ref().map(|label| label.index_table(db))
+    }
+}
+
+/// Divides a filter that accepts a few values of a column or label into one filter for each of them,
+/// which can be read from the index of that column. Otherwise returns the filter itself.
 ///
 /// If all the values are rare, reading the runs by their start alone, and skipping those with other
 /// values, would take long.
-pub(crate) fn split(query: &RunQuery) -> Vec<RunQuery> {
+pub(crate) async fn split(
+    db: &Session<'_, impl Connection>,
+    query: &RunQuery,
+) -> Result<Vec<Selection>> {
+    // Without repeated values.
+    let mut query = query.clone().sorted();
+    query.labels.iter().try_for_each(labels::check)?;
+    // A prefix of the id has the index of the primary key, and children have that of the parent.
+    if query.id_prefix.is_empty() && !matches!(query.parent, Parent::Run(_)) {
+        let labels = labels::take_rarest(db, &mut query).await?;
+        if !labels.is_empty() {
+            let selection = |label| Selection {
+                query: query.clone(),
+                label: Some(label),
+            };
+            return Ok(labels.into_iter().map(selection).collect());
+        }
+    }
+    let parts = split_by_column(query);
+    Ok(parts.into_iter().map(Selection::new).collect())
+}
+
+fn split_by_column(mut query: RunQuery) -> Vec<RunQuery> {
     fn by<T: Clone>(
         query: &mut RunQuery,
         choice: impl Fn(&mut RunQuery) -> &mut Choice<T>,
@@ -32,9 +82,6 @@ pub(crate) fn split(query: &RunQuery) -> Vec<RunQuery> {
         Some(values.into_iter().map(part).collect())
     }
 
-    // Without repeated values.
-    let mut query = query.clone().sorted();
-    // A prefix of the id has the index of the primary key.
     if !query.id_prefix.is_empty() {
         return vec![query];
     }
@@ -54,9 +101,10 @@ pub(crate) fn split(query: &RunQuery) -> Vec<RunQuery> {
 /// runs of those months. With several such columns, it knows better which value is rare.
 pub(crate) fn single_value(
     db: &Session<'_, impl Connection>,
-    query: &RunQuery,
+    Selection { query, label }: &Selection,
 ) -> Option<(Column, String)> {
-    if !backend::assumes_even_spread(db.backend()) || !query.id_prefix.is_empty() {
+    let has_other_index = !query.id_prefix.is_empty() || label.is_some();
+    if !backend::assumes_even_spread(db.backend()) || has_other_index {
         return None;
     }
     let of_column = |column, (only, _): (Option<Vec<&str>>, Vec<&str>)| match only?[..] {
@@ -81,7 +129,7 @@ pub(crate) fn single_value(
 
 /// Returns whether the best plan of a list depends on the values of its filter: whether it could be
 /// read from one of several indexes, or from an index that has another order.
-pub(crate) fn plan(query: &RunQuery) -> Plan {
+pub(crate) fn plan(Selection { query, label }: &Selection) -> Plan {
     fn is_required<T>(choice: &Choice<T>) -> bool {
         choice.only.is_some()
     }
@@ -93,6 +141,7 @@ pub(crate) fn plan(query: &RunQuery) -> Plan {
         is_required(&query.channels),
         query.parent != Parent::Any,
         !query.id_prefix.is_empty(),
+        label.is_some(),
     ];
     let has_other_order = query.finished != Bounds::default() || !query.id_prefix.is_empty();
     match indexes.into_iter().filter(|fits| *fits).count() {
@@ -101,8 +150,11 @@ pub(crate) fn plan(query: &RunQuery) -> Plan {
     }
 }
 
-pub(crate) fn condition(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<Condition> {
-    condition_in_index(db, query, None)
+pub(crate) fn condition(
+    db: &Session<'_, impl Connection>,
+    selection: &Selection,
+) -> Result<Condition> {
+    condition_in_index(db, selection, None)
 }
 
 /// Like [`condition`], for a list that is read from the index of the column `index`, of which the
@@ -112,7 +164,7 @@ pub(crate) fn condition(db: &Session<'_, impl Connection>, query: &RunQuery) -> 
 /// value, so it needs an index that begins with the column to sort by it.
 pub(crate) fn condition_in_index(
     db: &Session<'_, impl Connection>,
-    query: &RunQuery,
+    Selection { query, label }: &Selection,
     index: Option<Column>,
 ) -> Result<Condition> {
     let equals = |column: Column, value: &str| match index {
@@ -133,6 +185,7 @@ pub(crate) fn condition_in_index(
         total_tokens,
         id_prefix,
         include_dry_run,
+        labels,
         stale_since,
         ..
     } = query;
@@ -174,11 +227,11 @@ pub(crate) fn condition_in_index(
             ));
         }
     }
-    all = add_bounds(
-        all,
-        Expr::col(Column::StartedAt),
-        started.map(rules::micros),
-    );
+    let started_at = match label {
+        Some(_) => labels::started_at(),
+        None => Expr::col(Column::StartedAt),
+    };
+    all = add_bounds(all, started_at, started.map(rules::micros));
     all = add_bounds(
         all,
         Expr::col(Column::FinishedAt),
@@ -194,6 +247,9 @@ pub(crate) fn condition_in_index(
     all = add_bounds(all, total_tokens_of_run(), total_tokens.try_map(tokens)?);
     if !id_prefix.is_empty() {
         all = all.add(has_id_prefix(rules::identifier("id_prefix", id_prefix)?));
+    }
+    for filter in labels {
+        all = all.add(labels::condition(db, filter)?);
     }
     if let Some(time) = stale_since {
         all = all.add(is_stale(db, rules::micros(*time)));
@@ -308,12 +364,13 @@ mod tests {
     /// The compiler can't check this: `RunQuery` is `non_exhaustive`, so a pattern needs `..`.
     #[test]
     fn every_part_of_a_query_is_in_its_condition() {
-        const PARTS: [&str; 12] = [
+        const PARTS: [&str; 13] = [
             "callers",
             "channels",
             "finished",
             "id_prefix",
             "include_dry_run",
+            "labels",
             "parent",
             "runtime_seconds",
             "skills",
@@ -342,7 +399,11 @@ mod tests {
             new().children_of("a"),
             new().callers(["a"]).started(now..).except_skills(["b"]),
         ] {
-            assert_eq!(plan(&query), Plan::Fixed, "{query:?}");
+            assert_eq!(
+                plan(&Selection::new(query.clone())),
+                Plan::Fixed,
+                "{query:?}"
+            );
         }
         for query in [
             new().skills(["a"]).statuses([RunStatus::OK]),
@@ -351,7 +412,11 @@ mod tests {
             new().finished(now..),
             new().id_prefix("a"),
         ] {
-            assert_eq!(plan(&query), Plan::ByValues, "{query:?}");
+            assert_eq!(
+                plan(&Selection::new(query.clone())),
+                Plan::ByValues,
+                "{query:?}"
+            );
         }
     }
 

@@ -6,7 +6,7 @@ use runtrail_audit::{
     SkillRun, rules,
 };
 use runtrail_db::backend::ALL;
-use runtrail_db::keyset::{self, Part};
+use runtrail_db::keyset::{self, IndexTable, Part};
 use runtrail_db::{Connection, Cost, Plan, Planned};
 use runtrail_entity::skill_run::{COLUMN, Column};
 use sea_orm::Condition;
@@ -15,22 +15,26 @@ use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, Query, SelectStatement};
 use crate::codec;
 use crate::codec::ListId;
 use crate::read::chunk::Chunk;
-use crate::read::filter;
+use crate::read::filter::{self, Selection};
 use crate::read::page::List;
 use crate::settings::Session;
 
 /// Returns the parts of a list of the runs that match a filter.
-fn parts_of(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<Vec<Part<Column>>> {
-    let part = |query: &RunQuery| {
-        let prefix = filter::single_value(db, query);
+async fn parts_of(
+    db: &Session<'_, impl Connection>,
+    query: &RunQuery,
+) -> Result<Vec<Part<Column>>> {
+    let part = |selection: &Selection| {
+        let prefix = filter::single_value(db, selection);
         let index = prefix.as_ref().map(|(column, _)| *column);
         Ok(Part {
-            condition: filter::condition_in_index(db, query, index)?,
+            condition: filter::condition_in_index(db, selection, index)?,
             prefix,
-            plan: filter::plan(query),
+            index_table: selection.index_table(db),
+            plan: filter::plan(selection),
         })
     };
-    filter::split(query).iter().map(part).collect()
+    filter::split(db, query).await?.iter().map(part).collect()
 }
 
 /// The sort key of runs.
@@ -41,40 +45,44 @@ pub(crate) async fn filtered(
     filter: &RunFilter,
     page: Page,
 ) -> Result<Vec<SkillRun>> {
-    let parts = parts_of(db, &filter.into())?;
+    let parts = parts_of(db, &filter.into()).await?;
     newest_first(db, parts, page).await
 }
 
 pub(crate) async fn count(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<u64> {
-    let counts: Result<Vec<_>> = filter::split(query)
-        .iter()
-        .map(|part| count_part(db, part))
-        .collect();
+    let parts = filter::split(db, query).await?;
+    let counts: Result<Vec<_>> = parts.iter().map(|part| count_part(db, part)).collect();
     // SQLite can't stop a count without a condition.
     let cost = match *query == RunQuery::new().include_dry_run() {
         true => Cost::Long,
         false => Cost::Varying,
     };
-    db.sum(counts?, cost, plan_of_count(query)).await
+    let is_fixed = parts.iter().all(|part| plan_of_count(part) == Plan::Fixed);
+    let plan = match is_fixed {
+        true => Plan::Fixed,
+        false => Plan::ByValues,
+    };
+    db.sum(counts?, cost, plan).await
 }
 
 /// Selects the number of runs that match a filter.
 ///
 /// Unless the filter is by status, dry runs are counted separately and subtracted. The main count
 /// then doesn't need the status, so an index without it suffices.
-fn count_part(db: &Session<'_, impl Connection>, query: &RunQuery) -> Result<SelectStatement> {
+fn count_part(db: &Session<'_, impl Connection>, part: &Selection) -> Result<SelectStatement> {
     let count = || Expr::col(Asterisk).count();
     let select = |value: Expr, condition: Condition| {
-        Query::select()
-            .expr(value)
-            .from(db.runs())
-            .cond_where(condition)
-            .take()
+        let mut select = Query::select();
+        select.expr(value).from(db.runs()).cond_where(condition);
+        if let Some(IndexTable { table, on, .. }) = part.index_table(db) {
+            select.inner_join(table, on);
+        }
+        select
     };
-    if !counts_dry_runs(query) {
-        return Ok(select(count(), filter::condition(db, query)?));
+    if !counts_dry_runs(&part.query) {
+        return Ok(select(count(), filter::condition(db, part)?));
     }
-    let all = filter::condition(db, &query.clone().include_dry_run())?;
+    let all = filter::condition(db, &part.including_dry_runs())?;
     // A constant, since the planner knows how many rows have this value.
     let is_dry_run =
         Expr::col(Column::Status).eq(Expr::Constant(RunStatus::DRY_RUN.as_str().into()));
@@ -91,10 +99,10 @@ fn counts_dry_runs(query: &RunQuery) -> bool {
 
 /// The index of the dry runs begins with the skill. For the dry runs of a caller, that index is the
 /// best one if the caller has many runs, and otherwise the index of the caller.
-fn plan_of_count(query: &RunQuery) -> Plan {
-    match counts_dry_runs(query) && query.skills.only.is_none() {
+fn plan_of_count(part: &Selection) -> Plan {
+    match counts_dry_runs(&part.query) && part.query.skills.only.is_none() {
         true => Plan::ByValues,
-        false => filter::plan(query),
+        false => filter::plan(part),
     }
 }
 
@@ -129,7 +137,7 @@ pub(crate) async fn page(
     order: ListOrder,
     request: &PageRequest,
 ) -> Result<CursorPage<SkillRun>> {
-    let list = list_of(db, db.select_runs(), query, order)?;
+    let list = list_of(db, db.select_runs(), query, order).await?;
     list.page(db, request, codec::decode_run).await
 }
 
@@ -144,11 +152,11 @@ pub(crate) async fn page_of_summaries(
         .columns(codec::SUMMARY)
         .from(db.runs())
         .take();
-    let list = list_of(db, summaries, query, order)?;
+    let list = list_of(db, summaries, query, order).await?;
     list.page(db, request, codec::decode_summary).await
 }
 
-fn list_of(
+async fn list_of(
     db: &Session<'_, impl Connection>,
     rows: SelectStatement,
     query: &RunQuery,
@@ -156,7 +164,7 @@ fn list_of(
 ) -> Result<List<Column>> {
     Ok(List {
         rows,
-        parts: parts_of(db, query)?,
+        parts: parts_of(db, query).await?,
         id: ListId::of_runs(query, order)?,
         key: &KEY,
         order,
@@ -179,7 +187,7 @@ pub(crate) async fn chunk(
     page: Page,
     after: Option<Vec<Expr>>,
 ) -> Result<Chunk<SkillRun>> {
-    let mut parts = parts_of(db, query)?;
+    let mut parts = parts_of(db, query).await?;
     let mut offset = page.offset;
     if let Some(key) = after {
         // The first chunk has already skipped the rows before the page.

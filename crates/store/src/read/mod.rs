@@ -7,4 +7,5 @@ pub(crate) mod lookup;
 
 pub(crate) mod chunk;
 mod filter;
+mod labels;
 pub(crate) mod page;

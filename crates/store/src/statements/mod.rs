@@ -4,6 +4,7 @@
 pub(crate) mod combined;
 pub(crate) mod finishes;
 pub(crate) mod interruptions;
+pub(crate) mod labels;
 pub(crate) mod logs;
 pub(crate) mod owners;
 pub(crate) mod purge;

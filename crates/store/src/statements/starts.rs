@@ -74,9 +74,17 @@ async fn start_again(
     if stored.finished_at.is_some() {
         return compare_with_finished(row, stored);
     }
-    if codec::is_same_start(row, stored) && row.owner_id == stored.owner_id {
+    let labels = codec::merge_labels(&row.id, stored.labels.as_deref(), row.labels.as_deref())?;
+    if codec::is_same_start(row, stored)
+        && row.owner_id == stored.owner_id
+        && labels == stored.labels
+    {
         return Ok(());
     }
+    let row = &Model {
+        labels,
+        ..row.clone()
+    };
     if !is_caller_waiting() {
         return Err(Error::Busy {
             source: "the caller has given up".into(),
@@ -140,7 +148,7 @@ fn replace_start(
 }
 
 /// The columns that a repeated start replaces.
-const START: [Column; 7] = [
+const START: [Column; 8] = [
     Column::SkillId,
     Column::CallerId,
     Column::ChannelId,
@@ -148,9 +156,10 @@ const START: [Column; 7] = [
     Column::Inputs,
     Column::StartedAt,
     Column::OwnerId,
+    Column::Labels,
 ];
 
-fn start_values(row: &Model) -> [Value; 7] {
+fn start_values(row: &Model) -> [Value; 8] {
     START.map(|column| row.get(column))
 }
 
@@ -215,11 +224,11 @@ fn insert_unless_stored(db: &Settings) -> InsertStatement {
         .take()
 }
 
-/// Whether the stored run has this start.
+/// Whether the stored run has this start, with all its labels.
 fn is_started(row: &Model, stored: &Model) -> bool {
-    if row.finished_at.is_none() {
-        codec::is_same_start(row, stored)
-    } else {
-        codec::is_same_run(row, stored)
-    }
+    let is_same = match row.finished_at {
+        None => codec::is_same_start(row, stored),
+        Some(_) => codec::is_same_run(row, stored),
+    };
+    is_same && codec::has_labels(stored, row.labels.as_deref())
 }

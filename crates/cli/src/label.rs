@@ -1,0 +1,59 @@
+//! Labels on the command line.
+
+use runtrail::{LabelFilter, rules};
+
+/// Parses `KEY=VALUE`.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((checked_key(key)?, checked_value(value)?))
+}
+
+/// Parses a condition: `KEY=VALUE`, `KEY!=VALUE` or `KEY`.
+pub(crate) fn condition(text: &str) -> Result<LabelFilter, String> {
+    let Some((key, value)) = text.split_once('=') else {
+        return Ok(LabelFilter::Exists {
+            key: checked_key(text)?,
+        });
+    };
+    let values = vec![checked_value(value)?];
+    Ok(match key.strip_suffix('!') {
+        Some(key) => LabelFilter::NoneOf {
+            key: checked_key(key)?,
+            values,
+        },
+        None => LabelFilter::AnyOf {
+            key: checked_key(key)?,
+            values,
+        },
+    })
+}
+
+/// Combines conditions: of several accepted values for a key, a run needs only one.
+pub(crate) fn combine(conditions: Vec<LabelFilter>) -> Vec<LabelFilter> {
+    let mut combined: Vec<LabelFilter> = Vec::new();
+    for condition in conditions {
+        let earlier = combined.iter_mut().find_map(|earlier| match earlier {
+            LabelFilter::AnyOf { key, values } if key == condition.key() => Some(values),
+            _ => None,
+        });
+        match (earlier, condition) {
+            (Some(earlier), LabelFilter::AnyOf { values, .. }) => earlier.extend(values),
+            (_, condition) => combined.push(condition),
+        }
+    }
+    combined
+}
+
+fn checked_key(key: &str) -> Result<String, String> {
+    match rules::label_key(key) {
+        Ok(key) => Ok(key.to_owned()),
+        Err(err) => Err(err.to_string()),
+    }
+}
+
+fn checked_value(value: &str) -> Result<String, String> {
+    match rules::identifier("label", value) {
+        Ok(value) => Ok(value.to_owned()),
+        Err(err) => Err(err.to_string()),
+    }
+}
