@@ -183,10 +183,10 @@ const POSTGRES_UP: &[&str] = &[
     // the table may have been empty.
     concat!(
         "CREATE OR REPLACE FUNCTION runtrail_index_labels() RETURNS trigger LANGUAGE plpgsql AS ",
-        "$$ DECLARE label record; BEGIN IF TG_OP <> 'INSERT' THEN FOR label IN ",
+        "$$ DECLARE old_label record; BEGIN IF TG_OP <> 'INSERT' THEN FOR old_label IN ",
         postgres_labels!("OLD"),
-        " LOOP DELETE FROM runtrail_run_labels AS stored WHERE stored.key = label.key ",
-        "AND stored.value = label.value AND stored.run_started_at = OLD.started_at ",
+        " LOOP DELETE FROM runtrail_run_labels AS stored WHERE stored.key = old_label.key ",
+        "AND stored.value = old_label.value AND stored.run_started_at = OLD.started_at ",
         "AND stored.run_id = OLD.id; END LOOP; END IF; IF TG_OP <> 'DELETE' THEN ",
         "INSERT INTO runtrail_run_labels (key, value, run_started_at, run_id) ",
         "SELECT label.key, label.value, NEW.started_at, NEW.id FROM (",
