@@ -1,6 +1,7 @@
 //! Hand-written rusqlite on Runtrail's schema: prepared statements, write-ahead log,
 //! `synchronous=FULL`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +14,10 @@ use serde_json::Value;
 pub(crate) const RUN_COLUMNS: &str = "id, skill_id, caller_id, channel_id, parent_run_id, \
      started_at, finished_at, status, tool_calls, runtime_seconds, total_input_tokens, \
      total_output_tokens, total_thinking_tokens, inputs, output, error";
+/// The columns that a store reads.
+pub(crate) const READ_COLUMNS: &str = "id, skill_id, caller_id, channel_id, parent_run_id, \
+     started_at, finished_at, status, tool_calls, runtime_seconds, total_input_tokens, \
+     total_output_tokens, total_thinking_tokens, inputs, output, error, owner_id, labels";
 /// The columns of an event without a usage.
 pub(crate) const WRITTEN_EVENT_COLUMNS: &str = "run_id, sequence, created_at, event_type, payload";
 const EVENT_COLUMNS: &str = "run_id, sequence, created_at, event_type, payload, \
@@ -101,17 +106,20 @@ pub(crate) fn finish(db: &Connection, run_id: &str, stats: &RunStats) -> Result<
 }
 
 pub(crate) fn get_run(db: &Connection, id: &str) -> Result<Option<SkillRun>> {
-    let sql = format!("SELECT {RUN_COLUMNS} FROM skill_runs WHERE id = ?1");
-    Ok(db.prepare_cached(&sql)?.query_row([id], run).optional()?)
+    let sql = format!("SELECT {READ_COLUMNS} FROM skill_runs WHERE id = ?1");
+    Ok(db
+        .prepare_cached(&sql)?
+        .query_row([id], read_run)
+        .optional()?)
 }
 
 pub(crate) fn list_by_skill(db: &Connection, skill_id: &str, limit: i64) -> Result<Vec<SkillRun>> {
     let sql = format!(
-        "SELECT {RUN_COLUMNS} FROM skill_runs WHERE skill_id = ?1 AND status <> 'dry_run' \
+        "SELECT {READ_COLUMNS} FROM skill_runs WHERE skill_id = ?1 AND status <> 'dry_run' \
          ORDER BY started_at DESC, id DESC LIMIT ?2"
     );
     let mut query = db.prepare_cached(&sql)?;
-    let runs = query.query_map(params![skill_id, limit], run)?;
+    let runs = query.query_map(params![skill_id, limit], read_run)?;
     Ok(runs.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -133,10 +141,10 @@ pub(crate) fn chain(db: &Connection, id: &str) -> Result<Vec<SkillRun>> {
              SELECT id, parent_run_id FROM skill_runs WHERE id = ?1
              UNION SELECT skill_runs.id, parent_run_id FROM skill_runs
              JOIN chain ON skill_runs.id = chain.parent
-         ) SELECT {RUN_COLUMNS} FROM skill_runs WHERE id IN (SELECT id FROM chain)"
+         ) SELECT {READ_COLUMNS} FROM skill_runs WHERE id IN (SELECT id FROM chain)"
     );
     let mut query = db.prepare_cached(&sql)?;
-    let runs = query.query_map([id], run)?;
+    let runs = query.query_map([id], read_run)?;
     Ok(runs.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -205,6 +213,18 @@ pub(crate) fn run(row: &Row<'_>) -> rusqlite::Result<SkillRun> {
     run.output = row.get(14)?;
     run.error = row.get(15)?;
     Ok(run)
+}
+
+fn read_run(row: &Row<'_>) -> rusqlite::Result<SkillRun> {
+    let mut run = run(row)?;
+    run.owner_id = row.get(16)?;
+    run.labels = labels(row.get::<_, Option<String>>(17)?.as_deref());
+    Ok(run)
+}
+
+pub(crate) fn labels(text: Option<&str>) -> BTreeMap<String, String> {
+    let labels = text.and_then(|text| serde_json::from_str(text).ok());
+    labels.unwrap_or_default()
 }
 
 fn summary(row: &Row<'_>) -> rusqlite::Result<SkillRun> {

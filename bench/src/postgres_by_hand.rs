@@ -4,7 +4,7 @@ use anyhow::Result;
 use runtrail_audit::{RunStats, RunStatus, SkillRun, SkillRunLog};
 use tokio_postgres::{Client, NoTls, Row, Statement};
 
-use crate::by_hand::{RUN_COLUMNS, object, time};
+use crate::by_hand::{READ_COLUMNS, labels, object, time};
 
 pub(crate) async fn connect(url: &str) -> Result<Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
@@ -43,9 +43,9 @@ impl Postgres {
                       error = $5, tool_calls = $6, runtime_seconds = $7, total_input_tokens = $8, \
                       total_output_tokens = $9, total_thinking_tokens = $10 WHERE id = $1 \
                       AND finished_at IS NULL";
-        let get = format!("SELECT {RUN_COLUMNS} FROM skill_runs WHERE id = $1");
+        let get = format!("SELECT {READ_COLUMNS} FROM skill_runs WHERE id = $1");
         let list = format!(
-            "SELECT {RUN_COLUMNS} FROM skill_runs WHERE skill_id = $1 AND status <> 'dry_run' \
+            "SELECT {READ_COLUMNS} FROM skill_runs WHERE skill_id = $1 AND status <> 'dry_run' \
              ORDER BY started_at DESC, id DESC LIMIT $2"
         );
         Ok(Self {
@@ -164,5 +164,7 @@ fn run(row: &Row) -> SkillRun {
     run.inputs = object(row.get(13));
     run.output = row.get(14);
     run.error = row.get(15);
+    run.owner_id = row.get(16);
+    run.labels = labels(row.get(17));
     run
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use runtrail_audit::{
-    Cursor, ListOrder, Owner, Ownership, Page, PageRequest, PagedStorage, RunFilter, RunQuery,
-    Storage,
+    Cursor, ListOrder, Owner, Ownership, Page, PageRequest, PagedStorage, RunFilter, RunLabels,
+    RunQuery, Storage,
 };
 use runtrail_store::AuditStore;
 use rusqlite::Connection;
@@ -464,7 +464,57 @@ async fn pages_and_rare_values(
     });
     all.limit("a purge with nothing due", ours, at_least, 1.0)
         .await?;
+    labels(all, store).await?;
     owners(all, store).await
+}
+
+/// Lists by labels that few runs have, or many.
+async fn labels(all: &mut Reads<'_>, store: &AuditStore) -> Result<()> {
+    const RARE: &str = "50 with a rare label";
+    const COMMON: &str = "50 with a common label";
+    const BOTH: &str = "50 with a common and a rare label";
+    const KEY: &str = "50 with a common key";
+    const COUNT: &str = "count with a rare label";
+
+    let lists = [
+        (RARE, RunQuery::new().label("session", "1")),
+        (COMMON, RunQuery::new().label("env", "prod")),
+        (
+            BOTH,
+            RunQuery::new().label("env", "prod").label("session", "1"),
+        ),
+        (KEY, RunQuery::new().has_label("env")),
+    ];
+    if !lists.iter().any(|(name, _)| all.is_selected(name)) && !all.is_selected(COUNT) {
+        return Ok(());
+    }
+    let setup = all.setup;
+    let labelled = (0..setup.read.runs).step_by(10).map(|run| {
+        let session = (run / 100).to_string();
+        let labels = [("env", "prod"), ("session", &session)];
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        async move { store.add_labels(&setup.read.id(run), &labels.into()).await }
+    });
+    stream::iter(labelled)
+        .buffer_unordered(64)
+        .try_collect::<()>()
+        .await?;
+
+    let first = &PageRequest::first(ROWS);
+    for (name, query) in &lists {
+        let ours = repeat(100, || async move {
+            Ok(store
+                .page_runs(query, ListOrder::NewestFirst, first)
+                .await
+                .map(drop)?)
+        });
+        all.limit(name, ours, 200.0, 1.0).await?;
+    }
+    let query = &lists[0].1;
+    let ours = repeat(100, || async move {
+        Ok(store.count_runs_by_query(query).await.map(drop)?)
+    });
+    all.limit(COUNT, ours, 200.0, 1.0).await
 }
 
 /// Heartbeats and sweeps, with many running runs in a large history.

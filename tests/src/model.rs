@@ -11,8 +11,8 @@ use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use runtrail_audit::{
-    Clock, ErrorKind, ListOrder, Page, PageRequest, PagedStorage, RunFilter, RunQuery, RunStats,
-    RunStatus, SkillRun, SkillRunLog, Storage, Usage,
+    Clock, ErrorKind, ListOrder, Page, PageRequest, PagedStorage, RunFilter, RunLabels, RunQuery,
+    RunStats, RunStatus, SkillRun, SkillRunLog, Storage, Usage,
 };
 use runtrail_store::AuditStore;
 use serde_json::json;
@@ -27,6 +27,7 @@ enum Call {
     Start(SkillRun),
     Finish(String, RunStats),
     Append(SkillRunLog),
+    Label(String, &'static str, &'static str),
     Purge(i64),
     Wait(i64),
 }
@@ -48,10 +49,11 @@ fn run() -> impl Strategy<Value = SkillRun> {
         prop::option::of(id()),
         0..4_i64,
         0..2_u64,
+        prop::option::of(label()),
     );
     let end = (prop::option::of(0..6_i64), status(), 0..2_u64);
     (start, end).prop_map(
-        |((id, skill, parent, start, input), (end, status, tool_calls))| {
+        |((id, skill, parent, start, input, label), (end, status, tool_calls))| {
             with(SkillRun::new(id, skill, at(start)), |run| {
                 run.caller_id = skill.to_uppercase();
                 run.parent_run_id = parent;
@@ -59,9 +61,16 @@ fn run() -> impl Strategy<Value = SkillRun> {
                 run.finished_at = end.map(at);
                 run.status = status;
                 run.tool_calls = tool_calls;
+                run.labels
+                    .extend(label.map(|(key, value)| (key.into(), value.into())));
             })
         },
     )
+}
+
+fn label() -> impl Strategy<Value = (&'static str, &'static str)> {
+    let key = prop::sample::select(vec!["k", "l"]);
+    (key, prop::sample::select(vec!["1", "2"]))
 }
 
 fn call() -> impl Strategy<Value = Call> {
@@ -84,6 +93,7 @@ fn call() -> impl Strategy<Value = Call> {
         5 => run().prop_map(Call::Start),
         3 => (id(), outcome).prop_map(|(id, stats)| Call::Finish(id, stats)),
         5 => event.prop_map(Call::Append),
+        3 => (id(), label()).prop_map(|(id, (key, value))| Call::Label(id, key, value)),
         1 => (0..8_i64).prop_map(Call::Purge),
         1 => (1..3_i64).prop_map(Call::Wait),
     ]
@@ -112,9 +122,16 @@ impl Model {
         });
         if stored.is_running() {
             *stored = with_this_start;
+            stored.labels.extend(run.labels.clone());
             return Ok(());
         }
-        let is_same = with_this_start == *stored && (run.is_running() || run == stored);
+        let has_labels = run
+            .labels
+            .iter()
+            .all(|(key, value)| stored.labels.get(key) == Some(value));
+        let relabelled = with(run.clone(), |run| run.labels = stored.labels.clone());
+        let is_same =
+            has_labels && with_this_start == *stored && (run.is_running() || relabelled == *stored);
         if is_same {
             Ok(())
         } else {
@@ -158,6 +175,12 @@ impl Model {
         } else {
             Err(ErrorKind::Conflict)
         }
+    }
+
+    fn label(&mut self, id: &str, key: &str, value: &str) -> Result<(), ErrorKind> {
+        let run = self.runs.get_mut(id).ok_or(ErrorKind::NotFound)?;
+        run.labels.insert(key.into(), value.into());
+        Ok(())
     }
 
     fn purge(&mut self, cutoff: DateTime<Utc>) -> u64 {
@@ -211,6 +234,11 @@ async fn play(store: &AuditStore, clock: &ManualClock, calls: &[Call]) {
             Call::Append(event) => {
                 let expected = model.append(event, clock.now());
                 assert_eq!(kind(store.append_log(event).await), expected);
+            }
+            Call::Label(id, key, value) => {
+                let labels = BTreeMap::from([(key.to_string(), value.to_string())]);
+                let expected = model.label(id, key, value);
+                assert_eq!(kind(store.add_labels(id, &labels).await), expected);
             }
             Call::Purge(second) => {
                 let purged = store.purge_older_than(at(*second)).await.unwrap();
@@ -312,6 +340,27 @@ async fn compare(store: &AuditStore, model: &Model) {
         store.count_runs_by_query(&query).await.unwrap(),
         expected.len() as u64
     );
+    for (key, value) in [("k", "1"), ("k", "2"), ("l", "1"), ("l", "2")] {
+        let is_labelled = |run: &SkillRun| run.labels.get(key).is_some_and(|it| it == value);
+        let query = RunQuery::new().include_dry_run();
+        for (query, expected) in [
+            (query.clone().label(key, value), model.list(is_labelled)),
+            (
+                query.clone().except_label(key, [value]),
+                model.list(|run| !is_labelled(run)),
+            ),
+            (
+                query.has_label(key),
+                model.list(|run| run.labels.contains_key(key)),
+            ),
+        ] {
+            let page = store
+                .page_runs(&query, ListOrder::NewestFirst, &PageRequest::first(10))
+                .await
+                .unwrap();
+            assert_eq!(page.items, expected, "{query:?}");
+        }
+    }
     for status in ["running", "dry_run", "error", "ok"].map(RunStatus::from) {
         let filter = RunFilter::new().status(status.clone());
         let expected = model.list(|run| run.status == status && status != RunStatus::DRY_RUN);

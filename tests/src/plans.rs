@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use runtrail_audit::{
     BulkStorage, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest, PagedStorage,
-    Retention, RunFilter, RunQuery, RunStatus, RunTree, Storage,
+    Retention, RunFilter, RunQuery, RunStatus, RunTree, Storage, UsageTotals,
 };
 use runtrail_store::AuditStore;
 use sea_orm::{DatabaseConnection, DbBackend, Statement};
@@ -185,6 +185,12 @@ const BY_STATUS: [&str; 2] = ["runtrail_skill_runs_by_status"; 2];
 const BY_START: [&str; 2] = ["runtrail_skill_runs_by_start"; 2];
 const BY_FINISH: [&str; 2] = ["runtrail_skill_runs_by_finish"; 2];
 const RUNNING_BY_OWNER: [&str; 2] = ["runtrail_skill_runs_running_by_owner"; 2];
+/// Lists with two labels first count a few runs of each.
+const BY_LABEL: [&str; 2] = [
+    "SEARCH runtrail_run_labels USING PRIMARY KEY (key=? AND value=?",
+    "runtrail_run_labels_pkey",
+];
+const BY_LABEL_KEY: [&str; 2] = ["runtrail_run_labels_by_key"; 2];
 const DRY_RUNS: [&str; 2] = ["runtrail_skill_runs_dry"; 2];
 
 macro_rules! check {
@@ -289,6 +295,59 @@ on_each_backend! {
         assert!(plans.failures.is_empty(), "{}", plans.failures.join("\n"));
     }
 
+    async fn runs_are_found_by_the_index_of_their_labels(database) {
+        let (db, seen) = watched(database).await;
+        fill(&db, database.backend()).await;
+        // One environment has nearly all runs, and a session has ten; the last 40,000 runs have no
+        // team.
+        let json = |condition: &str, labels: &str| {
+            format!("UPDATE skill_runs SET labels = {labels} WHERE {condition}")
+        };
+        let session = "'{\"env\":\"prod\",\"session\":\"' || substr(id, 1, 9) || '\"}'";
+        let team = "'{\"env\":\"prod\",\"team\":\"' || substr(id, 10) || '\"}'";
+        execute(&db, &json("id >= 'run-060000'", session)).await;
+        execute(&db, &json("id < 'run-060000'", team)).await;
+        execute(&db, &json("id < 'run-000010'", "'{\"rare\":\"\"}'")).await;
+        let statistics = match database.backend() {
+            Backend::Sqlite => "ANALYZE",
+            Backend::Postgres => "VACUUM ANALYZE",
+        };
+        execute(&db, statistics).await;
+        let store = AuditStore::new(db.clone());
+        store.verify_schema().await.unwrap();
+        let mut plans = Plans::new(&db, seen, database.backend());
+        let query = RunQuery::new;
+        let (newest, oldest) = (ListOrder::NewestFirst, ListOrder::OldestFirst);
+        let first = &PageRequest::first(50);
+        let page = |query: RunQuery, order: ListOrder| {
+            let store = &store;
+            async move { store.page_runs(&query, order, first).await.unwrap() }.boxed()
+        };
+        check! { plans:
+            "page_runs, a common label" by BY_LABEL => page(query().label("env", "prod"), newest),
+            "page_runs, a rare label" by BY_LABEL =>
+                page(query().label("session", "run-09999"), oldest),
+            "page_runs, an absent label" by BY_LABEL => page(query().label("env", "dev"), newest),
+            "page_runs, a common and a rare label" by BY_LABEL =>
+                page(query().label("env", "prod").label("session", "run-06000"), newest),
+            "page_runs, a label and a time" by BY_LABEL =>
+                page(query().label("env", "prod").started(at(500)..=at(600)), newest),
+            "page_runs, several values" by BY_LABEL =>
+                page(query().label_in("session", ["run-06000", "run-09999"]), newest),
+            "page_runs, a common key" by BY_LABEL_KEY => page(query().has_label("env"), newest),
+            "page_runs, an old key" by BY_LABEL_KEY => page(query().has_label("team"), newest),
+            "page_runs, a rare key" by BY_LABEL_KEY => page(query().has_label("rare"), oldest),
+            "count_runs_by_query, a rare label" by BY_LABEL =>
+                store.count_runs_by_query(&query().label("session", "run-09999")),
+        }
+        assert!(plans.failures.is_empty(), "{}", plans.failures.join("\n"));
+        let page = store
+            .page_runs(&query().label("env", "prod").label("session", "run-06000"), newest, first)
+            .await
+            .unwrap();
+        assert_eq!(page.items.len(), 10);
+    }
+
     async fn each_query_uses_its_index_for_common_and_rare_values(database) {
         let (db, seen) = watched(database).await;
         fill(&db, database.backend()).await;
@@ -367,6 +426,9 @@ on_each_backend! {
                 store.last_run_by_skills(&["skill-1".into(), "never".into()], true),
             "last_run_by_skills, without failures" by BY_SKILL =>
                 store.last_run_by_skills(&["skill-1".into()], false),
+            "usage_by_model" by EVENTS => store.usage_by_model(&["run-000100".into()]),
+            "usage_by_model, two runs" by EVENTS =>
+                store.usage_by_model(&["run-000100".into(), "run-000200".into()]),
             "append_logs" by RUN =>
                 store.append_logs(&[event("run-000100", 7), event("run-000101", 8)]),
             "page_runs" by BY_START => page(query(), newest),

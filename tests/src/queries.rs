@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::StreamExt;
 use runtrail_audit::{
     BulkStorage, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest, PagedStorage,
-    Retention, RunFilter, RunLookup, RunQuery, RunTree, Storage, Usage,
+    Retention, RunFilter, RunLabels, RunLookup, RunQuery, RunTree, Storage, Usage, UsageTotals,
 };
 use runtrail_store::AuditStore;
 use sea_orm::sea_query::{PostgresQueryBuilder, QueryBuilder};
@@ -111,6 +111,24 @@ async fn statements_by_method(
             ListOrder::NewestFirst,
             &PageRequest::first(5),
         ),
+        "page_runs, a label": store.page_runs(
+            &RunQuery::new().label("env", "prod"),
+            ListOrder::NewestFirst,
+            &PageRequest::first(5),
+        ),
+        "page_run_summaries, conditions on labels": store.page_run_summaries(
+            &RunQuery::new()
+                .label_in("env", ["dev", "prod"])
+                .has_label("team")
+                .except_label("team", ["a"]),
+            ListOrder::OldestFirst,
+            &PageRequest::first(5),
+        ),
+        "count_runs_by_query, a label":
+            store.count_runs_by_query(&RunQuery::new().label("env", "prod")),
+        "add_labels": store.add_labels("r", &running("").label("env", "prod").labels),
+        "usage_by_model": store.usage_by_model(&["r".into()]),
+        "usage_by_model, two runs": store.usage_by_model(&["r".into(), "s".into()]),
         "page_logs":
             store.page_logs("r", &LogFilter::new(), ListOrder::OldestFirst, &PageRequest::first(5)),
     }

@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use futures_core::stream::BoxStream;
 
 use crate::{
-    BulkStorage, CursorPage, Heartbeat, ListOrder, LogFilter, Owner, OwnerRecord, Ownership, Page,
-    PageRequest, PagedStorage, PurgeBatch, PurgeSize, PurgeSummary, Result, Retention, RunCreation,
-    RunFilter, RunLabels, RunLookup, RunQuery, RunStats, RunSummary, RunTree, SkillRun,
-    SkillRunLog, Storage,
+    BulkStorage, CursorPage, Heartbeat, ListOrder, LogFilter, ModelUsage, Owner, OwnerRecord,
+    Ownership, Page, PageRequest, PagedStorage, PurgeBatch, PurgeSize, PurgeSummary, Result,
+    Retention, RunCreation, RunFilter, RunLabels, RunLookup, RunQuery, RunStats, RunSummary,
+    RunTree, SkillRun, SkillRunLog, Storage, UsageTotals,
 };
 
 /// Implements a trait for each kind of pointer. `clippy::missing_trait_methods` reports a missing
@@ -127,6 +127,10 @@ forward!(RunLookup {
 
 forward!(RunLabels {
     async fn add_labels(run_id: &str, labels: &BTreeMap<String, String>) -> Result<()>;
+});
+
+forward!(UsageTotals {
+    async fn usage_by_model(run_ids: &[String]) -> Result<Vec<ModelUsage>>;
 });
 
 forward!(Ownership {

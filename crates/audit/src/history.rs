@@ -1,6 +1,6 @@
 use crate::{
     BulkStorage, Ownership, PagedStorage, Retention, RunCreation, RunLabels, RunLookup, RunTree,
-    Storage,
+    Storage, UsageTotals,
 };
 
 /// All operations of a history: [`Storage`] and all traits that extend it.
@@ -25,6 +25,7 @@ pub trait History:
     + RunCreation
     + RunLookup
     + RunLabels
+    + UsageTotals
     + Ownership
     + Retention
 {
@@ -38,6 +39,7 @@ impl<T> History for T where
         + RunCreation
         + RunLookup
         + RunLabels
+        + UsageTotals
         + Ownership
         + Retention
         + ?Sized

@@ -5,15 +5,17 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt};
 use runtrail::{
-    AuditStore, BulkStorage, ListOrder, LogFilter, OwnerRecord, Ownership, PageRequest,
+    AuditStore, BulkStorage, ListOrder, LogFilter, ModelUsage, OwnerRecord, Ownership, PageRequest,
     PagedStorage, RunLookup, RunQuery, RunSummary, RunTree, SkillRun, SkillRunLog, Storage,
-    rfc3339,
+    UsageTotals, rfc3339,
 };
 use serde::Serialize;
 
 use crate::database::DatabaseArguments;
 use crate::failure::Result;
-use crate::output::{self, Record, ago, count, print_event, printable, run_table};
+use crate::output::{
+    self, Column, Record, Table, ago, count, dollars, print_event, printable, run_table,
+};
 use crate::run_id::RunId;
 use crate::warnings;
 
@@ -22,21 +24,34 @@ const RUNS: usize = 10;
 /// How many of the last events are shown.
 const EVENTS: usize = 10;
 
-/// Show one run in full: fields, inputs, outcome, ancestors, children, last events.
+const USAGE_COLUMNS: [Column; 8] = [
+    Column::text("MODEL"),
+    Column::text("PROVIDER").with_weight(1),
+    Column::number("CALLS"),
+    Column::number("INPUT"),
+    Column::number("CACHED"),
+    Column::number("OUTPUT"),
+    Column::number("THINKING"),
+    Column::number("COST"),
+];
+
+/// Show one run in full: fields, inputs, outcome, usage, ancestors, children, last events.
 #[derive(Args)]
 pub(crate) struct Show {
     #[command(flatten)]
     run: RunId,
-    /// Print a line of JSON: the run, the ids of its ancestors and children, and its last events.
+    /// Print a line of JSON: the run, its usage of each model, the ids of its ancestors and
+    /// children, and its last events.
     #[arg(long)]
     json: bool,
 }
 
-/// A run with its ancestors, children and last events.
+/// A run with its usage, ancestors, children and last events.
 #[derive(Serialize)]
 struct RunDetails {
     #[serde(flatten)]
     run: SkillRun,
+    usage: Vec<ModelUsage>,
     /// Parent first.
     #[serde(serialize_with = "ids")]
     ancestors: Vec<RunSummary>,
@@ -78,6 +93,7 @@ impl RunDetails {
         last_events.reverse();
         Ok(Self {
             ancestors: store.list_ancestors(id).await?,
+            usage: store.usage_by_model(std::slice::from_ref(&run.id)).await?,
             children,
             more_children,
             run,
@@ -150,6 +166,10 @@ impl RunDetails {
         let mut out = output::styled();
         record.print(&mut out, width)?;
         let heading = Style::new().bold();
+        if !self.usage.is_empty() {
+            writeln!(out, "\n{heading}Usage{heading:#}")?;
+            usage_table(&self.usage).print(&mut out, width)?;
+        }
         let more_ancestors = self.ancestors.len().saturating_sub(RUNS) as u64;
         let related = [
             ("Ancestors", self.ancestors, more_ancestors),
@@ -175,6 +195,28 @@ impl RunDetails {
         }
         output::finish(out)
     }
+}
+
+fn usage_table(usage: &[ModelUsage]) -> Table<8> {
+    let mut table = Table::new(&USAGE_COLUMNS);
+    for usage in usage {
+        let cost = match usage.calls - usage.calls_without_cost {
+            // No call has reported one.
+            0 => String::new(),
+            _ => dollars(usage.cost_micros),
+        };
+        table.push([
+            printable(usage.model.as_deref().unwrap_or_default()),
+            printable(usage.provider.as_deref().unwrap_or_default()),
+            count(usage.calls),
+            count(usage.input_tokens),
+            count(usage.cache_read_tokens),
+            count(usage.output_tokens),
+            count(usage.thinking_tokens),
+            cost,
+        ]);
+    }
+    table
 }
 
 /// Returns the newest children, and the number of the others.

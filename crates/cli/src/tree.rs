@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use runtrail::{Error, RunSummary, RunTree};
+use runtrail::{AuditStore, Error, ModelUsage, RunSummary, RunTree, UsageTotals};
 use serde::Serialize;
 
 use crate::database::DatabaseArguments;
@@ -30,7 +30,8 @@ const INDENTED_LEVELS: usize = 16;
 
 /// Show a run and all its descendants, with totals (Σ).
 ///
-/// The duration is what the run reported, or else the time from its start to its finish.
+/// The duration is what the run reported, or else the time from its start to its finish. The tokens
+/// are those of its model calls, or else the totals that it reported.
 #[derive(Args)]
 pub(crate) struct Tree {
     #[command(flatten)]
@@ -48,6 +49,9 @@ struct Node {
     /// 0 at the top.
     depth: usize,
     subtree: Sums,
+    /// Its own tokens.
+    #[serde(skip)]
+    tokens: u64,
     #[serde(skip)]
     is_last_child: bool,
 }
@@ -61,6 +65,9 @@ struct Sums {
     total_input_tokens: u64,
     total_output_tokens: u64,
     total_thinking_tokens: u64,
+    /// The tokens that the table shows. Thinking tokens of model calls are part of the output.
+    #[serde(skip)]
+    shown_tokens: u64,
     /// The duration that the table shows. Where a run reported none, it is the time from start to
     /// finish.
     #[serde(skip)]
@@ -72,8 +79,10 @@ impl Tree {
         let store = database.open_to_read().await?;
         let id = self.run.resolve(&store).await?;
         let runs = store.list_subtree(&id).await?;
+        let usage = usage_by_run(&store, &runs).await?;
         let now = store.now();
-        let mut nodes = arrange(&id, runs, now).ok_or_else(|| Error::not_found(&id))?;
+        let sums = |run: &RunSummary| Sums::of(run, usage.get(&run.id), now);
+        let mut nodes = arrange(&id, runs, sums).ok_or_else(|| Error::not_found(&id))?;
         if self.json {
             return output::json_lines(&nodes);
         }
@@ -95,32 +104,52 @@ fn table(nodes: &[Node], now: DateTime<Utc>) -> Table<10> {
     let mut table = Table::new(&COLUMNS);
     let mut branches = Branches::default();
     for node in nodes {
-        let Node { run, subtree, .. } = node;
+        let Node {
+            run,
+            subtree,
+            tokens,
+            ..
+        } = node;
         table.push([
             branches.next(node) + &printable(&run.id),
             printable(&run.skill_id),
             status(&run.status),
             run_duration(run, now),
             count(run.tool_calls),
-            rough_count(run.total_tokens()),
+            rough_count(*tokens),
             count(subtree.runs),
             duration(subtree.shown_seconds),
             count(subtree.tool_calls),
-            rough_count(subtree.tokens()),
+            rough_count(subtree.shown_tokens),
         ]);
     }
     table
 }
 
 impl Sums {
-    fn of(run: &RunSummary, now: DateTime<Utc>) -> Self {
+    fn of(run: &RunSummary, usage: Option<&ModelUsage>, now: DateTime<Utc>) -> Self {
+        let (input, output, thinking, shown_tokens) = match usage {
+            Some(usage) => (
+                usage.input_tokens,
+                usage.output_tokens,
+                usage.thinking_tokens,
+                usage.input_tokens.saturating_add(usage.output_tokens),
+            ),
+            None => (
+                run.total_input_tokens,
+                run.total_output_tokens,
+                run.total_thinking_tokens,
+                run.total_tokens(),
+            ),
+        };
         Self {
             runs: 1,
             tool_calls: run.tool_calls,
             runtime_seconds: run.runtime_seconds,
-            total_input_tokens: run.total_input_tokens,
-            total_output_tokens: run.total_output_tokens,
-            total_thinking_tokens: run.total_thinking_tokens,
+            total_input_tokens: input,
+            total_output_tokens: output,
+            total_thinking_tokens: thinking,
+            shown_tokens,
             shown_seconds: run_seconds(run, now),
         }
     }
@@ -130,6 +159,7 @@ impl Sums {
         self.tool_calls = self.tool_calls.saturating_add(other.tool_calls);
         self.runtime_seconds += other.runtime_seconds;
         self.shown_seconds += other.shown_seconds;
+        self.shown_tokens = self.shown_tokens.saturating_add(other.shown_tokens);
         self.total_input_tokens = self
             .total_input_tokens
             .saturating_add(other.total_input_tokens);
@@ -140,19 +170,33 @@ impl Sums {
             .total_thinking_tokens
             .saturating_add(other.total_thinking_tokens);
     }
+}
 
-    fn tokens(&self) -> u64 {
-        self.total_input_tokens
-            .saturating_add(self.total_output_tokens)
-            .saturating_add(self.total_thinking_tokens)
+/// Returns the usage of the runs that have any, over all their models.
+async fn usage_by_run(
+    store: &AuditStore,
+    runs: &[RunSummary],
+) -> Result<HashMap<String, ModelUsage>> {
+    let ids: Vec<_> = runs.iter().map(|run| run.id.clone()).collect();
+    let mut by_run: HashMap<String, ModelUsage> = HashMap::new();
+    for usage in store.usage_by_model(&ids).await? {
+        let sum = by_run.entry(usage.run_id.clone()).or_default();
+        sum.input_tokens = sum.input_tokens.saturating_add(usage.input_tokens);
+        sum.output_tokens = sum.output_tokens.saturating_add(usage.output_tokens);
+        sum.thinking_tokens = sum.thinking_tokens.saturating_add(usage.thinking_tokens);
     }
+    Ok(by_run)
 }
 
 /// Orders the runs as a tree: parents before their children, children in the order in which they
 /// started. Returns `None` if the top is not among the runs.
 ///
 /// It doesn't recurse, since a tree may be a chain of thousands of runs.
-fn arrange(top: &str, newest_first: Vec<RunSummary>, now: DateTime<Utc>) -> Option<Vec<Node>> {
+fn arrange(
+    top: &str,
+    newest_first: Vec<RunSummary>,
+    sums: impl Fn(&RunSummary) -> Sums,
+) -> Option<Vec<Node>> {
     let mut children: HashMap<String, Vec<RunSummary>> = HashMap::new();
     let mut root = None;
     let total = newest_first.len();
@@ -179,9 +223,11 @@ fn arrange(top: &str, newest_first: Vec<RunSummary>, now: DateTime<Utc>) -> Opti
         let own_children = own_children.into_iter().enumerate();
         stack.extend(own_children.map(|(age, child)| (child, Some(place), age == 0)));
         parents.push(parent);
+        let own = sums(&run);
         nodes.push(Node {
             depth: parent.map_or(0, |parent: usize| nodes[parent].depth + 1),
-            subtree: Sums::of(&run, now),
+            subtree: own,
+            tokens: own.shown_tokens,
             is_last_child,
             run,
         });

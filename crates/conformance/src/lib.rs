@@ -83,6 +83,7 @@ pub mod measured_purge;
 pub mod pages;
 pub mod streams;
 pub mod subtree;
+pub mod usage_totals;
 
 pub use clock::ManualClock;
 pub use context::Context;

@@ -60,5 +60,6 @@ macro_rules! history_cases {
         $crate::pages_cases!($callback);
         $crate::streams_cases!($callback);
         $crate::subtree_cases!($callback);
+        $crate::usage_totals_cases!($callback);
     };
 }

@@ -12,10 +12,12 @@ mod exec_without_database;
 // Reading a history.
 
 mod ids;
+mod labels;
 mod read_only;
 mod reading;
 mod screens;
 mod trees;
+mod usage;
 
 // Exporting, importing and deleting runs.
 

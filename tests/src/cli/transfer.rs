@@ -35,6 +35,8 @@ async fn awkward_history(store: &AuditStore) {
             run.tool_calls = i64::MAX as u64;
             run.parent_run_id = None;
             run.owner_id = Some("owner \u{1F600}".into());
+            run.labels
+                .insert("awk.ward/key".into(), "= \" \u{1F600}".into());
         }),
         finished_at("dry", 4).status(RunStatus::DRY_RUN),
         running("still running"),

@@ -1,5 +1,5 @@
 use runtrail_audit::{
-    BulkStorage, ErrorKind, Owner, Ownership, PagedStorage, RunFilter, RunQuery, Storage,
+    BulkStorage, ErrorKind, Owner, Ownership, PagedStorage, RunFilter, RunLabels, RunQuery, Storage,
 };
 use runtrail_migration::{Migrator, SchemaName, SchemaState};
 use runtrail_store::AuditStore;
@@ -70,9 +70,10 @@ async fn tables_in(db: &DatabaseConnection, schema: &str) -> Vec<String> {
     fetch(db, &query).await
 }
 
-const TABLES: [&str; 4] = [
+const TABLES: [&str; 5] = [
     "runtrail_migrations",
     "runtrail_owners",
+    "runtrail_run_labels",
     "skill_run_logs",
     "skill_runs",
 ];
@@ -414,5 +415,38 @@ fn owners_work_in_a_named_schema() {
         store.finish_run("r", &stats()).await.unwrap();
         assert_eq!(store.purge_older_than(at(1_000_000_000)).await.unwrap(), 1);
         assert_eq!(store.find_owner("o").await.unwrap(), None);
+    });
+}
+
+#[test]
+fn labels_work_in_a_named_schema_whatever_the_search_path() {
+    on_database(Backend::Postgres, async |database| {
+        let db = database.connection().await;
+        let schema = schema(&db, "Audit \"1\"").await;
+        let store = database.store().await;
+        let named = store.clone().in_schema(schema);
+        named.initialize().await.unwrap();
+        named
+            .start_run(&running("r").label("env", "prod"))
+            .await
+            .unwrap();
+        named
+            .start_run(&running("other").label("env", "dev"))
+            .await
+            .unwrap();
+        named
+            .add_labels("other", &running("").label("env", "prod").labels)
+            .await
+            .unwrap();
+        let query = RunQuery::new().label("env", "prod");
+        assert_eq!(named.count_runs_by_query(&query).await.unwrap(), 2);
+        assert_eq!(store.count_runs_by_query(&query).await.unwrap(), 0);
+        assert_eq!(count(&db, "runtrail_run_labels").await, 0);
+        named
+            .start_run(&finished_at("old", 1).label("env", "prod"))
+            .await
+            .unwrap();
+        assert_eq!(named.purge_older_than(at(2)).await.unwrap(), 1);
+        assert_eq!(named.count_runs_by_query(&query).await.unwrap(), 2);
     });
 }

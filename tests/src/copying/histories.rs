@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use runtrail_audit::{
-    Cursor, ErrorKind, ListOrder, Owner, Ownership, PageRequest, PagedStorage, RunQuery, SkillRun,
-    Storage,
+    Cursor, ErrorKind, ListOrder, Owner, Ownership, PageRequest, PagedStorage, RunLabels, RunQuery,
+    SkillRun, Storage,
 };
 use runtrail_copy::{DifferenceKind, HistoryCopy, Notice};
 use runtrail_migration::SchemaName;
@@ -116,6 +116,33 @@ on_each_pair! {
             assert_eq!(target.get_run(id).await.unwrap(), source.get_run(id).await.unwrap());
         }
         assert!(target.find_owner("o").await.unwrap().unwrap().is_alive);
+    }
+
+    async fn labels_are_copied_and_later_ones_follow(from, to) {
+        let (source, target) = stores(from, to).await;
+        let labels = |key: &str, value: &str| running("").label(key, value).labels;
+        for id in ["a", "b", "c", "conflict"] {
+            source.start_run(&running(id).label("env", "prod")).await.unwrap();
+        }
+        let copy = HistoryCopy::new(source.clone(), target.clone());
+        run_copy(copy.clone()).await;
+        source.add_labels("a", &labels("env", "dev")).await.unwrap();
+        source.finish_run("a", &stats()).await.unwrap();
+        source.add_labels("b", &labels("team", "x")).await.unwrap();
+        // The source is authoritative.
+        target.add_labels("c", &labels("only", "there")).await.unwrap();
+        source.start_run(&running_at("conflict", 7).label("env", "dev")).await.unwrap();
+        let checked = run_copy(copy.clone().last()).await;
+        let (summary, differences) = checked;
+        assert_eq!((summary.copied.runs.labelled, summary.copied.runs.finished), (3, 1));
+        assert_eq!(differences, [difference(run_key("conflict"), DifferenceKind::Conflict)]);
+        for id in ["a", "b", "c"] {
+            assert_eq!(target.get_run(id).await.unwrap(), source.get_run(id).await.unwrap());
+        }
+        for store in [&source, &target] {
+            let query = RunQuery::new().label("env", "dev").skills(["skill"]).started(..=at(6));
+            assert_eq!(store.count_runs_by_query(&query).await.unwrap(), 1);
+        }
     }
 
     async fn a_further_pass_copies_what_was_added_and_finished(from, to) {

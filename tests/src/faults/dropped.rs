@@ -1,6 +1,6 @@
 use std::ops::RangeInclusive;
 
-use runtrail_audit::{Owner, Ownership, Storage};
+use runtrail_audit::{Owner, Ownership, RunLabels, Storage};
 use runtrail_db::discard_open_transactions;
 use runtrail_store::AuditStore;
 use sea_orm::{ConnectOptions, Database, TransactionTrait};
@@ -152,6 +152,32 @@ on_each_backend! {
         }
         assert!(swept > 0, "no sweep was dropped before it was done");
         assert_eq!(count(&db, "skill_runs").await as usize, 6 * POLLS.count());
+    }
+
+    async fn dropped_starts_with_labels_and_additions_leave_an_exact_index(database) {
+        let store = database.store().await;
+        let db = database.connection().await;
+        let mut all_or_none = [0; 2];
+        for polls in POLLS {
+            let run = running(&polls.to_string()).label("env", "prod").label("team", "a");
+            poll_some(store.start_run(&run), polls).await;
+            store.start_run(&run).await.unwrap();
+            let added = running("").label("env", "dev").label("user", "b").labels;
+            poll_some(store.add_labels(&run.id, &added), polls).await;
+            let stored = store.get_run(&run.id).await.unwrap().labels;
+            match stored.len() {
+                2 => all_or_none[0] += usize::from(stored == run.labels),
+                _ => all_or_none[1] += usize::from(stored["env"] == "dev" && stored.len() == 3),
+            }
+            store.add_labels(&run.id, &added).await.unwrap();
+        }
+        assert_eq!(all_or_none[0] + all_or_none[1], POLLS.count());
+        assert!(all_or_none[1] > 0, "each addition was dropped before it was done");
+        for (label, runs) in [("dev", POLLS.count()), ("prod", 0), ("a", POLLS.count())] {
+            let indexed = format!("runtrail_run_labels WHERE value = '{label}'");
+            assert_eq!(count(&db, &indexed).await as usize, runs, "{label}");
+        }
+        assert_eq!(count(&db, "runtrail_run_labels").await as usize, 3 * POLLS.count());
     }
 
     /// On a pool that is set up as in the README, and shared with a host whose own transactions are

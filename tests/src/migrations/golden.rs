@@ -7,7 +7,7 @@ use crate::fixture::*;
 const SQLITE: &str =
     "SELECT sql || ';' FROM sqlite_master WHERE sql IS NOT NULL ORDER BY tbl_name, type DESC, name";
 
-/// Columns, indexes and constraints as PostgreSQL reports them.
+/// Columns, indexes, constraints, triggers and functions as PostgreSQL reports them.
 const POSTGRES: &str = "
     SELECT line FROM (
         SELECT table_name::text AS at, 1 AS part, ordinal_position::text AS name,
@@ -23,6 +23,12 @@ const POSTGRES: &str = "
                format('%s: %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid)), 0
           FROM pg_constraint WHERE contype IN ('p', 'f', 'u', 'c') \
            AND connamespace = 'public'::regnamespace
+        UNION ALL
+        SELECT tgrelid::regclass::text, 4, tgname, pg_get_triggerdef(oid), 0
+          FROM pg_trigger WHERE NOT tgisinternal
+        UNION ALL
+        SELECT '', 5, proname, pg_get_functiondef(oid), 0
+          FROM pg_proc WHERE pronamespace = 'public'::regnamespace
     ) AS lines ORDER BY at, part, place, name";
 
 pub(super) async fn dump(backend: Backend, db: &DatabaseConnection) -> String {

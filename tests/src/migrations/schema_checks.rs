@@ -3,7 +3,7 @@ use futures_util::TryStreamExt;
 use runtrail_audit::{
     BulkStorage, Error, ErrorKind, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest,
     PagedStorage, Retention, RunCreation, RunFilter, RunLabels, RunLookup, RunQuery, RunTree,
-    Storage,
+    Storage, UsageTotals,
 };
 use runtrail_migration::{MIGRATION_TABLE, Migrator};
 use runtrail_store::AuditStore;
@@ -70,6 +70,8 @@ pub(crate) async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorK
             .await,
         kind,
     );
+
+    assert_kind(store.usage_by_model(&["r".into()]).await, kind);
 
     let owned = store.clone().with_owner(Owner::new("").id("o"));
     assert_kind(owned.heartbeat().await, kind);

@@ -2,13 +2,84 @@
 
 use std::time::Duration;
 
-use runtrail_audit::{BulkStorage, ErrorKind, Owner, Ownership, RunStatus, Storage, Usage};
+use runtrail_audit::{
+    BulkStorage, ErrorKind, Owner, Ownership, PagedStorage, RunLabels, RunQuery, RunStatus,
+    Storage, Usage,
+};
 use runtrail_migration::Migrator;
 use runtrail_store::AuditStore;
 
 use crate::fixture::*;
 
 on_each_backend! {
+    async fn runs_without_labels_are_kept_and_can_be_labelled(database) {
+        const BEFORE_LABELS: u32 = 7;
+
+        let db = database.connection().await;
+        Migrator::new().up(&db, Some(BEFORE_LABELS)).await.unwrap();
+        for number in 0..50 {
+            let run = format!(
+                "INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, started_at, status, \
+                tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, \
+                total_thinking_tokens, inputs, output, error) VALUES \
+                ('r-{number}', 'skill', '', '', {number}, 'running', 0, 0, 0, 0, 0, '{{}}', '', '')"
+            );
+            execute(&db, &run).await;
+        }
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        store.initialize().await.unwrap();
+        assert_eq!(store.get_run("r-1").await.unwrap().labels.len(), 0);
+        let labels = running("").label("env", "prod").labels;
+        store.add_labels("r-1", &labels).await.unwrap();
+        store.start_run(&running("new").label("env", "prod")).await.unwrap();
+        let query = RunQuery::new().label("env", "prod");
+        assert_eq!(store.count_runs_by_query(&query).await.unwrap(), 2);
+
+        // An older instance finishes the run, and doesn't know of its labels.
+        execute(&db, "UPDATE skill_runs SET status = 'ok', finished_at = 9 WHERE id = 'r-1'").await;
+        let run = store.get_run("r-1").await.unwrap();
+        assert_eq!((run.status, run.labels), (RunStatus::OK, labels));
+
+        // Reverting deletes the labels, so it has to be confirmed.
+        store.close().await.unwrap();
+        let migrator = Migrator::new();
+        let steps = runtrail_migration::migrations().len() as u32 - BEFORE_LABELS;
+        migrator.down(&db, steps).await.unwrap_err();
+        migrator.deleting_rows().down(&db, steps).await.unwrap();
+        assert_eq!(count(&db, "skill_runs").await, 51);
+    }
+
+    /// For example, a host has rebuilt the table, or a dump was restored without them.
+    async fn a_migration_restores_lost_triggers_and_the_rows_that_they_would_have_written(database) {
+        let db = database.connection().await;
+        let store = database.store().await;
+        for id in ["kept", "deleted", "relabelled"] {
+            store.start_run(&running(id).label("env", "prod")).await.unwrap();
+        }
+        for trigger in ["insert", "update", "delete"] {
+            let on = match database.backend() {
+                Backend::Sqlite => "",
+                Backend::Postgres => " ON skill_runs",
+            };
+            execute(&db, &format!("DROP TRIGGER runtrail_{trigger}_labels{on}")).await;
+        }
+        execute(&db, "DELETE FROM skill_runs WHERE id = 'deleted'").await;
+        store.add_labels("relabelled", &running("").label("env", "dev").labels).await.unwrap();
+        store.start_run(&running("new").label("env", "prod")).await.unwrap();
+        assert_eq!(count(&db, "runtrail_run_labels").await, 3);
+
+        let applied = Migrator::new().up(&db, None).await.unwrap();
+        assert_eq!(applied, ["runtrail_m20261128_000009_index_labels@0.1.0"]);
+        let labelled = "SELECT value || ' ' || run_id FROM runtrail_run_labels ORDER BY 1";
+        let expected = ["dev relabelled", "prod kept", "prod new"];
+        assert_eq!(fetch::<String>(&db, labelled).await, expected);
+        let query = RunQuery::new().label("env", "prod");
+        assert_eq!(store.count_runs_by_query(&query).await.unwrap(), 2);
+        store.add_labels("new", &running("").label("env", "dev").labels).await.unwrap();
+        assert_eq!(store.count_runs_by_query(&query).await.unwrap(), 1);
+        assert!(Migrator::new().up(&db, None).await.unwrap().is_empty());
+    }
+
     async fn runs_without_an_owner_are_kept_and_new_ones_have_it(database) {
         const BEFORE_OWNERS: u32 = 4;
 

@@ -21,7 +21,7 @@ use crate::failure::Result;
 pub(crate) use event::print_event;
 pub(crate) use printable::{payload, printable};
 pub(crate) use progress::progress;
-pub(crate) use quantity::{ago, count, counted, duration, rough_count};
+pub(crate) use quantity::{ago, count, counted, dollars, duration, rough_count};
 pub(crate) use record::Record;
 pub(crate) use run::{run_duration, run_seconds, status};
 pub(crate) use run_list::{RunList, run_table};

@@ -48,6 +48,14 @@ pub(crate) fn rough_count(number: u64) -> String {
     }
 }
 
+/// Formats an amount in millionths of a dollar, for example `$0.0123`.
+pub(crate) fn dollars(micros: u64) -> String {
+    let (whole, fraction) = (micros / 1_000_000, micros % 1_000_000);
+    let fraction = format!("{fraction:06}");
+    let shown = fraction.trim_end_matches('0').len().max(2);
+    format!("${}.{}", count(whole), &fraction[..shown])
+}
+
 /// Formats a number with its noun: `1 run`, `1,234 runs`.
 pub(crate) fn counted(number: u64, one: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };

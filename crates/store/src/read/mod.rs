@@ -9,3 +9,4 @@ pub(crate) mod chunk;
 mod filter;
 mod labels;
 pub(crate) mod page;
+pub(crate) mod usage;
