@@ -54,6 +54,9 @@ mod copying;
 /// Recording through handles: totals, drops, panics, an unavailable store.
 mod recording;
 
+/// Recording the spans of agents.
+mod layer;
+
 /// 200 real agent runs, written and read back through the public API.
 mod real_runs;
 

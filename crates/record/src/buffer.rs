@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use runtrail_audit::rules::MAX_JSON_DEPTH;
-use runtrail_audit::{Result, RunStats, SkillRunLog};
+use runtrail_audit::{Result, RunStats, SkillRun, SkillRunLog};
 use serde_json::{Value, json};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
@@ -17,6 +17,12 @@ use crate::Unwritten;
 pub(crate) struct Sequence {
     next: AtomicU64,
     lost: AtomicU64,
+}
+
+/// The start of a run, for callers that can't wait until it is stored.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) run: SkillRun,
 }
 
 /// The end of a run.
@@ -38,12 +44,13 @@ pub(crate) struct BufferedEvent {
 
 #[derive(Debug)]
 enum Entry {
+    Start(Start),
     Event(BufferedEvent),
     Finish(Finish),
 }
 
-/// A queue of events and ends of runs. Events are bounded; an end is always accepted, since each
-/// run has only one.
+/// A queue of starts, events and ends of runs. Events are bounded; starts and ends are always
+/// accepted, since a run has only a few.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     max_events: usize,
@@ -63,6 +70,8 @@ struct State {
     /// The number of events that aren't written yet, including those that are being written.
     events: usize,
     bytes: usize,
+    /// The starts of runs that aren't written yet.
+    starts: usize,
     /// The ends of runs that aren't written yet.
     finishes: usize,
     /// The events lost in all runs.
@@ -115,6 +124,15 @@ impl Buffer {
         has_task
     }
 
+    /// Queues the start of a run, before its events. A later start of the same run replaces it.
+    pub(crate) fn push_start(&self, run: SkillRun) {
+        let mut state = self.state();
+        state.starts += 1;
+        state.entries.push_back(Entry::Start(Start { run }));
+        drop(state);
+        self.filled.notify_one();
+    }
+
     /// Queues the end of a run.
     pub(crate) fn push_finish(&self, finish: Finish) {
         let mut state = self.state();
@@ -163,12 +181,14 @@ impl Buffer {
         }
         let mut taken = Taken {
             buffer: Arc::clone(self),
+            starts: Vec::new(),
             events: Vec::new(),
             finishes: Vec::new(),
         };
         let mut bytes = 0;
         while let Some(entry) = state.entries.pop_front() {
             match entry {
+                Entry::Start(start) => taken.starts.push(start),
                 Entry::Finish(finish) => taken.finishes.push(finish),
                 Entry::Event(event) => {
                     bytes += event.bytes;
@@ -213,7 +233,7 @@ impl Buffer {
         loop {
             let emptied = self.emptied.notified();
             let unwritten = self.unwritten();
-            if unwritten.events == 0 && unwritten.runs == 0 {
+            if unwritten.starts == 0 && unwritten.events == 0 && unwritten.runs == 0 {
                 return;
             }
             emptied.await;
@@ -223,6 +243,7 @@ impl Buffer {
     pub(crate) fn unwritten(&self) -> Unwritten {
         let state = self.state();
         Unwritten {
+            starts: state.starts as u64,
             events: state.events as u64,
             runs: state.finishes as u64,
             lost: state.lost,
@@ -279,11 +300,19 @@ impl Drop for TaskGuard {
 /// Entries that are being written.
 pub(crate) struct Taken {
     buffer: Arc<Buffer>,
+    pub(crate) starts: Vec<Start>,
     pub(crate) events: Vec<BufferedEvent>,
     pub(crate) finishes: Vec<Finish>,
 }
 
 impl Taken {
+    /// Removes the starts, each of which is written or refused.
+    pub(crate) fn starts_written(&mut self) {
+        let starts = std::mem::take(&mut self.starts);
+        self.buffer.state().starts -= starts.len();
+        self.buffer.emptied.notify_waiters();
+    }
+
     /// Removes the events, each of which is written or refused.
     pub(crate) fn events_written(&mut self) {
         let events = std::mem::take(&mut self.events);
@@ -304,10 +333,11 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
+        let starts = self.starts.drain(..).map(Entry::Start);
         let finishes = self.finishes.drain(..).map(Entry::Finish);
         let events = self.events.drain(..).map(Entry::Event);
         let mut state = self.buffer.state();
-        for entry in events.chain(finishes).rev() {
+        for entry in starts.chain(events).chain(finishes).rev() {
             state.entries.push_front(entry);
         }
     }

@@ -29,7 +29,7 @@ struct Run {
     recorder: Recorder,
     id: String,
     started: Instant,
-    runtime: Handle,
+    runtime: Option<Handle>,
     sequence: Arc<Sequence>,
     totals: Totals,
     is_finished: AtomicBool,
@@ -45,7 +45,8 @@ struct Totals {
 }
 
 impl RunHandle {
-    pub(crate) fn new(recorder: Recorder, id: String, runtime: Handle) -> Self {
+    /// Without a runtime, [`scope_within`](Self::scope_within) needs the one that it is called in.
+    pub(crate) fn new(recorder: Recorder, id: String, runtime: Option<Handle>) -> Self {
         Self {
             run: Arc::new(Run {
                 recorder,
@@ -143,7 +144,8 @@ impl RunHandle {
     /// run was started.
     pub(crate) fn timeout<F: Future>(&self, limit: Duration, future: F) -> Timeout<F> {
         let is_outside = Handle::try_current().is_err();
-        let _entered = is_outside.then(|| self.run.runtime.enter());
+        let runtime = self.run.runtime.as_ref().filter(|_| is_outside);
+        let _entered = runtime.map(Handle::enter);
         timeout(limit, future)
     }
 

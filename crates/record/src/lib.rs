@@ -8,6 +8,8 @@ mod buffer;
 mod event;
 mod handle;
 mod heartbeats;
+#[cfg(feature = "tracing")]
+mod layer;
 mod recorder;
 mod scope;
 mod start;
@@ -16,6 +18,8 @@ mod writer;
 pub use event::Event;
 pub use handle::RunHandle;
 pub use heartbeats::keep_alive;
+#[cfg(feature = "tracing")]
+pub use layer::{RunLayer, layer};
 pub use recorder::{Recorder, Unwritten};
 pub use scope::ScopeError;
 pub use start::StartRun;

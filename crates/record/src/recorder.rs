@@ -77,6 +77,8 @@ impl Drop for BufferOwner {
 #[non_exhaustive]
 #[must_use]
 pub struct Unwritten {
+    /// Starts of runs that aren't written yet. Only the tracing layer queues starts.
+    pub starts: u64,
     /// Events that aren't written yet.
     pub events: u64,
     /// Runs whose end isn't written yet.

@@ -1,14 +1,15 @@
 //! The task that writes what has been recorded.
 
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, select};
-use runtrail_audit::{Error, History, Result, RunStats, RunStatus, SkillRunLog};
+use runtrail_audit::{Error, History, Result, RunStats, RunStatus, SkillRun, SkillRunLog};
 use tokio::time::sleep;
 
-use crate::buffer::{Buffer, BufferedEvent, Finish, TaskGuard};
+use crate::buffer::{Buffer, BufferedEvent, Finish, Start, TaskGuard};
 use crate::keep_alive;
 
 /// The batch that `append_logs` writes with one statement.
@@ -25,7 +26,9 @@ pub(crate) async fn run(history: Arc<dyn History>, buffer: Arc<Buffer>, _guard: 
 
 async fn write_all(history: &dyn History, buffer: &Arc<Buffer>) {
     while let Some(mut taken) = buffer.take(MAX_EVENTS, MAX_BYTES).await {
-        // Events first: once a run is seen to be finished, its events are there.
+        write_starts(history, &taken.starts).await;
+        taken.starts_written();
+        // Events before ends: once a run is seen to be finished, its events are there.
         write_events(history, buffer, &taken.events).await;
         taken.events_written();
         let ends = taken.finishes.iter_mut().map(async |finish| {
@@ -38,6 +41,21 @@ async fn write_all(history: &dyn History, buffer: &Arc<Buffer>) {
         join_all(ends).await;
         taken.ends_written();
     }
+}
+
+/// Writes starts; retries while the store is unavailable. Of several starts of a run, the last one
+/// counts.
+async fn write_starts(history: &dyn History, starts: &[Start]) {
+    let mut last: HashMap<&str, &SkillRun> = HashMap::new();
+    for Start { run } in starts {
+        last.insert(&run.id, run);
+    }
+    let writes = last.into_values().map(async |run| {
+        if let Err(err) = until_available(|| history.start_run(run)).await {
+            tracing::warn!(run_id = run.id, %err, "the store refused the start of a run");
+        }
+    });
+    join_all(writes).await;
 }
 
 /// Writes events; retries while the store is unavailable.

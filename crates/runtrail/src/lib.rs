@@ -45,6 +45,9 @@ pub use runtrail_migration::SchemaName;
 pub use runtrail_record::{
     Event, Recorder, RunHandle, ScopeError, StartRun, Unwritten, keep_alive,
 };
+#[cfg(feature = "tracing")]
+#[doc(inline)]
+pub use runtrail_record::{RunLayer, layer};
 #[doc(inline)]
 pub use runtrail_store::AuditStore;
 

@@ -1,7 +1,8 @@
 use futures_util::StreamExt;
 use runtrail_audit::{
     BulkStorage, ErrorKind, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest,
-    PagedStorage, Retention, RunCreation, RunFilter, RunLookup, RunQuery, RunTree, Storage,
+    PagedStorage, Retention, RunCreation, RunFilter, RunLabels, RunLookup, RunQuery, RunTree,
+    Storage, UsageTotals,
 };
 use runtrail_db::DatabaseOptions;
 use runtrail_store::AuditStore;
@@ -82,6 +83,11 @@ async fn call_every_method(store: &AuditStore, id: &str, text: &str) {
         .collect()
         .await;
     let _: Vec<_> = store.stream_logs(id, &events, newest).collect().await;
+    let labelled = running(id).label("key", text);
+    store.add_labels(id, &labelled.labels).await.unwrap();
+    let by_label = RunQuery::new().label("key", text).has_label("key");
+    store.count_runs_by_query(&by_label).await.unwrap();
+    store.usage_by_model(&[id.into()]).await.unwrap();
     let owned = store.clone().with_owner(Owner::new(text).id(text));
     owned.heartbeat().await.unwrap();
     store.find_owner(text).await.unwrap();

@@ -17,6 +17,7 @@ fn damaging_value(backend: Backend, column: &str) -> Option<&'static str> {
         Backend::Postgres if is_time => Some("9223372036854775807"),
         Backend::Postgres if is_number => Some("-1"),
         Backend::Postgres if ["inputs", "payload"].contains(&column) => Some("'{\"cut off'"),
+        Backend::Postgres if column == "labels" => Some("'{\"key\": 1}'"),
         // Every text that PostgreSQL can store is valid.
         Backend::Postgres => None,
     }
@@ -81,9 +82,9 @@ on_each_backend! {
             damaged.insert(column);
         }
         let expected = match database.backend() {
-            Backend::Sqlite => 17,
+            Backend::Sqlite => 18,
             // Numbers, times and JSON.
-            Backend::Postgres => 8,
+            Backend::Postgres => 9,
         };
         assert_eq!(damaged.len(), expected, "{damaged:?}");
     }

@@ -153,6 +153,11 @@ impl Entries {
         Self(lines.map(Entry::parse).collect())
     }
 
+    /// The entries of several ledgers.
+    pub(super) fn all(ledgers: impl Iterator<Item = Self>) -> Self {
+        Self(ledgers.flat_map(|Self(entries)| entries).collect())
+    }
+
     pub(super) fn acknowledged(&self) -> u64 {
         self.count(Entry::is_acknowledgement)
     }

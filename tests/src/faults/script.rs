@@ -1,6 +1,7 @@
 //! The records of the writers. Each follows from its id alone, so a check can later compute what
 //! has to be stored, to the byte.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::fixture::{at, object, with};
 
 /// Events per run.
 pub(super) const EVENTS: u64 = 4;
+
+/// The ids of records that a library without usage and labels writes begin like this.
+pub(super) const OLDER: &str = "older";
 
 /// The calls that write a run.
 #[derive(Clone, Copy)]
@@ -95,7 +99,17 @@ fn run(id: &str) -> SkillRun {
         run.parent_run_id = rng.bool().then(|| text(&mut rng, 20));
         // All programs print 0.5 alike, unlike a whole number.
         run.runtime_seconds = 0.5;
+        run.labels = labels(id);
     })
+}
+
+fn labels(id: &str) -> BTreeMap<String, String> {
+    let mut rng = rng(&(id, "labels"));
+    if id.starts_with(OLDER) || rng.bool() {
+        return BTreeMap::new();
+    }
+    let label = |number| (format!("key-{number}"), text(&mut rng, 20));
+    (0..3).map(label).collect()
 }
 
 pub(super) fn event(id: &str, sequence: u64) -> SkillRunLog {
@@ -103,7 +117,7 @@ pub(super) fn event(id: &str, sequence: u64) -> SkillRunLog {
     let payload = json!({ "text": text(&mut rng, 900), "nul": "\0" });
     let event = SkillRunLog::new(id, sequence, text(&mut rng, 10), payload)
         .created_at(at(rng.i64(0..1_000_000)));
-    match rng.bool() {
+    match rng.bool() && !id.starts_with(OLDER) {
         true => event
             .duration(Duration::from_micros(rng.u64(..1 << 40)))
             .usage(usage(&mut rng)),

@@ -73,6 +73,24 @@ pub(super) fn assert_no_orphans(url: &str) {
     assert_eq!(count(url, orphans), 0);
 }
 
+/// Asserts that the index has exactly the labels of the stored runs.
+#[track_caller]
+fn assert_labels_are_indexed(url: &str) {
+    let labels = match url.starts_with("sqlite:") {
+        true => "json_each(skill_runs.labels)",
+        false => "jsonb_each_text(skill_runs.labels::jsonb)",
+    };
+    let labels =
+        format!("SELECT label.key, label.value, started_at, id FROM skill_runs, {labels} AS label");
+    let indexed = "SELECT key, value, run_started_at, run_id FROM runtrail_run_labels";
+    for (left, right) in [(labels.as_str(), indexed), (indexed, &labels)] {
+        assert_eq!(
+            count(url, &format!("({left} EXCEPT {right}) AS difference")),
+            0
+        );
+    }
+}
+
 /// All stored rows of a database, as another program reads them.
 pub(super) struct History {
     pub(super) runs: BTreeMap<String, Value>,
@@ -97,13 +115,14 @@ impl History {
                 .map(|line| serde_json::from_str(line).unwrap())
                 .collect()
         };
+        assert_labels_are_indexed(url);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
 
         let runs = rows(
             "id, skill_id, caller_id, channel_id, parent_run_id, inputs, started_at, \
              CASE WHEN finished_at IS NULL THEN 'running' ELSE 'finished' END, status, output, \
              error, tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, \
-             total_thinking_tokens",
+             total_thinking_tokens, labels",
             "skill_runs",
         );
         let events = rows(
@@ -209,6 +228,7 @@ fn run_row(run: &SkillRun) -> Value {
         run.total_input_tokens,
         run.total_output_tokens,
         run.total_thinking_tokens,
+        (!run.labels.is_empty()).then(|| serde_json::to_string(&run.labels).unwrap()),
     ])
 }
 

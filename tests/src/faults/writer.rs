@@ -1,6 +1,7 @@
 //! Writers: tasks of this process, or of a child process that can be killed.
 
 use std::env;
+use std::ffi::OsStr;
 use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -115,7 +116,11 @@ impl Plan {
 
     /// Returns the command of the process.
     pub(super) fn command(&self) -> Command {
-        let mut command = test_command("faults::writer::child_that_writes");
+        self.command_of(&env::current_exe().unwrap())
+    }
+
+    fn command_of(&self, suite: &Path) -> Command {
+        let mut command = test_command_of(suite, "faults::writer::child_that_writes");
         command
             .env(PLAN, serde_json::to_string(self).unwrap())
             .stdout(Stdio::piped());
@@ -124,6 +129,11 @@ impl Plan {
 
     pub(super) fn spawn(&self) -> Spawned {
         Spawned::new(&mut self.command())
+    }
+
+    /// Like [`spawn`](Self::spawn), from a test binary of another version.
+    pub(super) fn spawn_by(&self, suite: &OsStr) -> Spawned {
+        Spawned::new(&mut self.command_of(Path::new(suite)))
     }
 
     pub(super) fn stop_file(&self) -> PathBuf {

@@ -1,0 +1,470 @@
+//! Recording the spans of `tracing` as runs and events.
+
+mod conventions;
+mod fields;
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use runtrail_audit::rules::MAX_IDENTIFIER_BYTES;
+use runtrail_audit::{RunStats, RunStatus, SkillRun, new_run_id};
+use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::{LookupSpan, SpanRef};
+
+use self::conventions::Kind;
+use self::fields::Fields;
+use crate::{Event, Recorder, RunHandle};
+
+/// Creates a layer for a `tracing` subscriber that records agents: their runs, model calls with
+/// tokens, tool calls and errors.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use runtrail_audit::History;
+/// # async fn example(history: Arc<dyn History>) {
+/// use std::time::Duration;
+///
+/// use runtrail_record::Recorder;
+/// use tracing_subscriber::prelude::*;
+///
+/// let recorder = Recorder::new(history);
+/// tracing_subscriber::registry().with(runtrail_record::layer(&recorder)).init();
+///
+/// // ... run agents ...
+///
+/// let unwritten = recorder.shutdown(Duration::from_secs(10)).await;
+/// # let _ = unwritten;
+/// # }
+/// ```
+pub fn layer(recorder: &Recorder) -> RunLayer {
+    RunLayer {
+        recorder: recorder.clone(),
+        runtime: Handle::try_current().ok(),
+        has_content: true,
+    }
+}
+
+/// A `tracing` layer that records the spans of agents. [`layer`] creates it.
+///
+/// It recognises spans by the OpenTelemetry conventions for generative AI
+/// (`gen_ai.operation.name`) and by `openinference.span.kind`:
+///
+/// | span | becomes |
+/// | --- | --- |
+/// | `invoke_agent`, `invoke_workflow`, `create_agent`, `AGENT` | a run; below another agent, a child run |
+/// | `chat`, `generate_content`, `embeddings`, `LLM`, … | an event `model_call` with its usage |
+/// | `execute_tool`, `TOOL` | an event `tool_call`; a child run too, if an agent runs below it |
+/// | any other span inside a run, at `INFO` or above | an event `span` |
+/// | an event inside a run, at `WARN` or above | an event `log` |
+///
+/// A model or tool call outside an agent makes its outermost span a run, so a host's own span around
+/// an agent becomes the run. A model call inside another one isn't counted twice.
+///
+/// An event is recorded when its span closes; a run ends when its span does. The run ends as `error`
+/// if its span has a field `error.type`, `error` or `otel.status_code = "ERROR"`, or if an event at
+/// `ERROR` occurs in it outside inner spans, as with `#[instrument(err)]`. A run whose span is never
+/// closed stays open; if the store has an [owner](runtrail_audit::Owner), a sweep ends it.
+///
+/// The layer only queues, and never waits. While the [buffer](Recorder) is full, events are lost and
+/// reported; starts and ends of runs are always queued. [`Recorder::shutdown`] waits until everything
+/// is written. Spans of Runtrail itself, SeaORM and sqlx are ignored.
+///
+/// A text above 64 KiB is cut. Fields that a span doesn't declare, `tracing` ignores.
+pub struct RunLayer {
+    recorder: Recorder,
+    /// Of the thread that created the layer, for spans of other threads.
+    runtime: Option<Handle>,
+    has_content: bool,
+}
+
+/// The crates whose spans recording may itself cause.
+const IGNORED: [&str; 13] = [
+    "runtrail_audit",
+    "runtrail_copy",
+    "runtrail_db",
+    "runtrail_migration",
+    "runtrail_record",
+    "runtrail_store",
+    "sea_orm",
+    "sea_orm_migration",
+    "sea_schema",
+    "sqlx",
+    "sqlx_core",
+    "sqlx_postgres",
+    "sqlx_sqlite",
+];
+
+/// What the layer knows of a span.
+struct Span {
+    kind: Kind,
+    fields: Fields,
+    created: Instant,
+    created_at: DateTime<Utc>,
+    /// The run that ends with this span, if any.
+    run: Option<StartedRun>,
+    /// A model call inside this one, which reports the same usage.
+    has_inner_call: bool,
+    error: Option<String>,
+}
+
+struct StartedRun {
+    handle: RunHandle,
+    /// Its start, which is written again if arguments are recorded later.
+    start: SkillRun,
+    has_call: bool,
+}
+
+impl RunLayer {
+    /// Leaves out the texts of prompts, answers, and the arguments and results of tools.
+    #[must_use]
+    pub fn without_content(mut self) -> Self {
+        self.has_content = false;
+        self
+    }
+
+    /// Starts a run that ends with this span, unless there is one.
+    fn open_run<S>(&self, span: &SpanRef<'_, S>, agent: Option<String>)
+    where
+        S: for<'a> LookupSpan<'a>,
+    {
+        // Before the span is locked: only one span is locked at a time.
+        let parent = ancestor_run(span);
+        let mut extensions = span.extensions_mut();
+        let Some(data) = extensions
+            .get_mut::<Span>()
+            .filter(|data| data.run.is_none())
+        else {
+            return;
+        };
+        let skill = data.fields.text(conventions::AGENT_NAME).map(str::to_owned);
+        let skill = skill.or(agent).unwrap_or_else(|| span.name().to_owned());
+        let mut start = SkillRun::new(new_run_id(), identifier(&skill), data.created_at);
+        let name = |names| identifier(data.fields.text(names).unwrap_or_default());
+        start.caller_id = name(conventions::CALLER);
+        start.channel_id = name(conventions::CHANNEL);
+        start.parent_run_id = parent.map(|parent| parent.id().to_owned());
+        start.inputs = self.inputs(&data.fields);
+        let handle = RunHandle::new(
+            self.recorder.clone(),
+            start.id.clone(),
+            self.runtime.clone().or_else(|| Handle::try_current().ok()),
+        );
+        self.queue_start(start.clone());
+        data.run = Some(StartedRun {
+            handle,
+            start,
+            has_call: false,
+        });
+    }
+
+    fn queue_start(&self, start: SkillRun) {
+        self.recorder.buffer().push_start(start);
+        let _entered = self.runtime.as_ref().map(Handle::enter);
+        self.recorder.ensure_task();
+    }
+
+    /// Makes sure that a call of a model or tool belongs to a run.
+    fn place<S>(&self, span: &SpanRef<'_, S>, kind: Kind)
+    where
+        S: for<'a> LookupSpan<'a>,
+    {
+        let agent = || {
+            let extensions = span.extensions();
+            let fields = &extensions.get::<Span>()?.fields;
+            fields.text(conventions::AGENT_NAME).map(str::to_owned)
+        };
+        let mut outermost = None;
+        for ancestor in span.scope().skip(1) {
+            let mut extensions = ancestor.extensions_mut();
+            let Some(data) = extensions.get_mut::<Span>() else {
+                continue;
+            };
+            match (data.kind, &mut data.run) {
+                (_, Some(run)) => {
+                    run.has_call |= kind == Kind::ModelCall;
+                    return;
+                }
+                (Kind::ModelCall, None) if kind == Kind::ModelCall => {
+                    data.has_inner_call = true;
+                    return;
+                }
+                // An agent runs inside this tool.
+                (Kind::ToolCall, None) if kind == Kind::ModelCall => {
+                    drop(extensions);
+                    self.open_run(&ancestor, agent());
+                    return self.place(span, kind);
+                }
+                _ => {}
+            }
+            drop(extensions);
+            outermost = Some(ancestor);
+        }
+        self.open_run(outermost.as_ref().unwrap_or(span), agent());
+        if let Some(data) = outermost
+            .as_ref()
+            .unwrap_or(span)
+            .extensions_mut()
+            .get_mut::<Span>()
+            && let Some(run) = &mut data.run
+        {
+            run.has_call |= kind == Kind::ModelCall;
+        }
+    }
+
+    fn inputs(&self, fields: &Fields) -> Map<String, Value> {
+        let mut inputs = Map::new();
+        if self.has_content
+            && let Some(prompt) = fields.text(conventions::INPUT)
+        {
+            inputs.insert("prompt".to_owned(), prompt.into());
+        }
+        inputs
+    }
+
+    /// Writes the start of a run again once its arguments are known.
+    fn update_inputs(&self, data: &mut Span) {
+        let Some(run) = &mut data.run else { return };
+        let inputs = self.inputs(&data.fields);
+        if inputs != run.start.inputs {
+            run.start.inputs = inputs;
+            self.queue_start(run.start.clone());
+        }
+    }
+
+    /// Returns the event that a closed span becomes.
+    fn event(&self, name: &str, metadata: &Metadata<'_>, data: &Span, took: Duration) -> Event {
+        let is_excluded =
+            |field: &str| conventions::is_usage(field) || self.is_excluded_content(field);
+        let mut payload = data.fields.to_object(is_excluded);
+        if let Some(error) = &data.error {
+            payload.insert("error".to_owned(), error.as_str().into());
+        }
+        let event = match data.kind {
+            Kind::ModelCall => Event::new("model_call", Value::Object(payload)),
+            Kind::ToolCall => {
+                let tool = data.fields.text(conventions::TOOL_NAME).unwrap_or(name);
+                let arguments = data.fields.text(conventions::TOOL_ARGUMENTS);
+                let arguments = arguments.filter(|_| self.has_content).map(json_or_text);
+                payload.retain(|field, _| {
+                    !conventions::TOOL_NAME.contains(&field.as_str())
+                        && !conventions::TOOL_ARGUMENTS.contains(&field.as_str())
+                });
+                payload.insert("tool".to_owned(), tool.into());
+                payload.insert("arguments".to_owned(), arguments.unwrap_or_default());
+                Event::tool_call("", Value::Null).payload(Value::Object(payload))
+            }
+            Kind::Agent | Kind::Other => Event::new(
+                "span",
+                json!({
+                    "name": name,
+                    "target": metadata.target(),
+                    "fields": payload,
+                }),
+            ),
+        };
+        let event = event.duration(took);
+        match conventions::usage(&data.fields) {
+            Some(usage) if data.kind == Kind::ModelCall && !data.has_inner_call => {
+                event.usage(usage)
+            }
+            _ => event,
+        }
+    }
+
+    fn record(&self, run: &RunHandle, event: Event) {
+        let _entered = self.runtime.as_ref().map(Handle::enter);
+        run.record(event);
+    }
+
+    fn is_excluded_content(&self, field: &str) -> bool {
+        !self.has_content && conventions::is_content(field)
+    }
+
+    /// Ends the run of a closed span.
+    fn end(&self, data: &Span, run: &StartedRun, took: Duration) {
+        let error = data.error.as_deref();
+        let error = error.or_else(|| data.fields.text(conventions::ERROR));
+        let is_error = error.is_some()
+            || data.fields.text(&["otel.status_code"]) == Some("ERROR")
+            || data.fields.get("error") == Some(&Value::Bool(true));
+        let mut stats = RunStats::new(match is_error {
+            true => RunStatus::ERROR,
+            false => RunStatus::OK,
+        });
+        stats.error = error.unwrap_or_default().to_owned();
+        stats.runtime_seconds = took.as_secs_f64();
+        if self.has_content {
+            let output = data.fields.text(conventions::OUTPUT);
+            stats.output = output.unwrap_or_default().to_owned();
+        }
+        // The calls report the same tokens again.
+        if !run.has_call
+            && let Some(usage) = conventions::usage(&data.fields)
+        {
+            stats.input_tokens = usage.input_tokens.unwrap_or_default();
+            stats.output_tokens = usage.output_tokens.unwrap_or_default();
+            stats.thinking_tokens = usage.thinking_tokens.unwrap_or_default();
+        }
+        let _entered = self.runtime.as_ref().map(Handle::enter);
+        run.handle.finish_later(stats);
+    }
+}
+
+impl<S> Layer<S> for RunLayer
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let Some(span) = context
+            .span(id)
+            .filter(|_| !is_ignored(attributes.metadata()))
+        else {
+            return;
+        };
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        let kind = Kind::of(&fields);
+        span.extensions_mut().insert(Span {
+            kind,
+            fields,
+            created: Instant::now(),
+            created_at: self.recorder.clock.now(),
+            run: None,
+            has_inner_call: false,
+            error: None,
+        });
+        match kind {
+            Kind::Agent => self.open_run(&span, None),
+            Kind::ModelCall | Kind::ToolCall => self.place(&span, kind),
+            Kind::Other => {}
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        let mut became = None;
+        {
+            let mut extensions = span.extensions_mut();
+            let Some(data) = extensions.get_mut::<Span>() else {
+                return;
+            };
+            values.record(&mut data.fields);
+            if data.kind == Kind::Other {
+                data.kind = Kind::of(&data.fields);
+                became = Some(data.kind);
+            }
+            self.update_inputs(data);
+        }
+        match became {
+            Some(Kind::Agent) => self.open_run(&span, None),
+            Some(kind @ (Kind::ModelCall | Kind::ToolCall)) => self.place(&span, kind),
+            Some(Kind::Other) | None => {}
+        }
+    }
+
+    fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
+        let metadata = event.metadata();
+        // A lower level is greater.
+        if *metadata.level() > Level::WARN || is_ignored(metadata) {
+            return;
+        }
+        let Some(span) = context.event_span(event) else {
+            return;
+        };
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        if *metadata.level() == Level::ERROR
+            && let Some(data) = span.extensions_mut().get_mut::<Span>()
+        {
+            let error = fields.text(&["error", "message"]);
+            data.error = Some(
+                error
+                    .unwrap_or("an error event without a message")
+                    .to_owned(),
+            );
+        }
+        let run = span.scope().find_map(|span| run_of(&span));
+        if let Some(run) = run {
+            let message = fields.text(&["message"]).unwrap_or_default().to_owned();
+            let others = |field: &str| field == "message" || self.is_excluded_content(field);
+            let payload = json!({
+                "level": metadata.level().as_str(),
+                "target": metadata.target(),
+                "message": message,
+                "fields": fields.to_object(others),
+            });
+            self.record(&run, Event::new("log", payload));
+        }
+    }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        let Some(span) = context.span(&id) else {
+            return;
+        };
+        let Some(data) = span.extensions_mut().remove::<Span>() else {
+            return;
+        };
+        let took = data.created.elapsed();
+        // The span of an agent is no event of the run above it: the child run shows it.
+        let is_event = match data.kind {
+            Kind::Agent => false,
+            Kind::ModelCall | Kind::ToolCall => true,
+            Kind::Other => data.run.is_none() && *span.metadata().level() <= Level::INFO,
+        };
+        if is_event {
+            // A call that is itself the outermost span belongs to the run that it has opened.
+            let own = || Some(data.run.as_ref()?.handle.clone());
+            if let Some(run) = ancestor_run(&span).or_else(own) {
+                self.record(&run, self.event(span.name(), span.metadata(), &data, took));
+            }
+        }
+        if let Some(run) = &data.run {
+            self.end(&data, run, took);
+        }
+    }
+}
+
+fn is_ignored(metadata: &Metadata<'_>) -> bool {
+    let name = metadata.target().split("::").next();
+    name.is_some_and(|name| IGNORED.contains(&name))
+}
+
+/// Returns the run that ends with this span, if any.
+fn run_of<S>(span: &SpanRef<'_, S>) -> Option<RunHandle>
+where
+    S: for<'a> LookupSpan<'a>,
+{
+    let extensions = span.extensions();
+    let run = extensions.get::<Span>()?.run.as_ref()?;
+    Some(run.handle.clone())
+}
+
+/// Returns the run of the nearest span above that has one.
+fn ancestor_run<S>(span: &SpanRef<'_, S>) -> Option<RunHandle>
+where
+    S: for<'a> LookupSpan<'a>,
+{
+    span.scope().skip(1).find_map(|span| run_of(&span))
+}
+
+fn json_or_text(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
+
+/// Returns the beginning of a name, in a form that can be stored.
+fn identifier(name: &str) -> String {
+    let name = name.replace('\0', "\u{FFFD}");
+    name[..name.floor_char_boundary(MAX_IDENTIFIER_BYTES)].to_owned()
+}
+
+impl fmt::Debug for RunLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunLayer").finish_non_exhaustive()
+    }
+}
