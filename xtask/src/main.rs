@@ -56,8 +56,8 @@ enum Task {
     },
     /// Package every crate, and build an empty host with the packaged facade.
     Packages,
-    /// Build and run the applications in tests/hosts, on SQLite and on a PostgreSQL server, which
-    /// is started for them.
+    /// Build and run the applications in tests/hosts and the example in examples/agent, on SQLite
+    /// and on a PostgreSQL server, which is started for them.
     Hosts,
     /// Check everything that must hold before a change lands: format, lints, tests, docs, features,
     /// packages.

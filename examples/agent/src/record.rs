@@ -73,7 +73,9 @@ impl AgentHook for RecordCalls {
             let call = Event::tool_call(name, arguments);
             self.run.record(call.duration(duration));
             let error = match event.outcome {
-                Ok(Outcome::ToolResult { result }) => result.error().map(ToString::to_string),
+                Ok(Outcome::ToolResult { result }) => {
+                    result.error().or(result.refusal()).map(ToString::to_string)
+                }
                 Ok(_) => None,
                 Err(report) => Some(report.to_string()),
             };
