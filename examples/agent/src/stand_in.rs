@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// The models.
+/// The names of the models that have a script.
 pub(crate) const RESEARCHER: &str = "stand-in-large";
 pub(crate) const EDITOR: &str = "stand-in-small";
 
@@ -24,13 +24,15 @@ struct Line {
 }
 
 enum Reply {
-    /// Calls of tools, each with the only argument.
+    /// Tool calls: the tool, its only argument, and the value.
     Calls(&'static [(&'static str, &'static str, &'static str)]),
     Text(&'static str),
     /// Repeats what the last tool returned.
     LastResult,
 }
 
+/// `input` is all input tokens and those read from a cache; `output` is all output tokens and those
+/// spent on reasoning.
 const fn line(reply: Reply, input: [u64; 2], output: [u64; 2]) -> Line {
     Line {
         reply,

@@ -76,7 +76,7 @@ async fn a_run_whose_model_cannot_be_reached_ends_as_an_error() -> Result<()> {
     let output = agent()?
         .env("AGENT_MODEL", "gpt-5-mini")
         .env("OPENAI_API_KEY", "none")
-        // Nobody listens on port 1.
+        // No server listens on port 1.
         .env("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
         .output()?;
     ensure!(!output.status.success(), "{output:?}");
