@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtrail_audit::{
-    ErrorKind, History, Owner, Ownership, RunStats, RunStatus, SkillRunLog, Storage, Usage,
+    ErrorKind, History, Owner, Ownership, RunStats, RunStatus, SkillRun, SkillRunLog, Storage,
+    Usage,
 };
 use runtrail_record::{Event, Recorder, RunHandle, ScopeError, Unwritten};
 use runtrail_store::AuditStore;
@@ -180,13 +181,40 @@ on_each_backend! {
         assert_eq!(stored.stats(), stats());
     }
 
-    async fn a_child_names_its_parent(database) {
+    async fn the_end_of_a_run_can_be_queued_within_a_scope(database) {
         let store = database.store().await;
-        let parent = recorder(&store).start("parent").await.unwrap();
+        let recorder = recorder(&store);
+        let run = recorder.start("s").label("env", "prod").await.unwrap();
+        run.record(Event::tool_call("search", json!({})).result(json!([1])));
+        run.record(Event::new("check", json!(7)).error("not 8"));
+        let answer = run.scope(async {
+            run.finish_later(RunStats::new(RunStatus::OK).output("yes"));
+            // The run has ended.
+            run.finish_later(RunStats::new(RunStatus::ERROR));
+            Ok::<_, String>(5)
+        });
+        assert_eq!(answer.await, Ok(5));
+        shut_down(&recorder).await;
+        let stored = store.get_run(run.id()).await.unwrap();
+        assert_eq!((stored.status.as_str(), stored.output.as_str()), ("ok", "yes"));
+        assert_eq!(stored.labels["env"], "prod");
+        let events = store.list_logs_by_run(run.id()).await.unwrap();
+        let search = json!({"tool": "search", "arguments": {}, "result": [1]});
+        assert_eq!(events[0].payload, search);
+        assert_eq!(events[1].payload, json!({"value": 7, "error": "not 8"}));
+    }
+
+    async fn a_child_has_the_caller_of_its_parent_and_names_it(database) {
+        let store = database.store().await;
+        let parent = recorder(&store).start("parent").caller("alice").channel("cli");
+        let parent = parent.await.unwrap();
         let child = parent.child("child").await.unwrap();
         let children = store.list_children_by_parent(parent.id()).await.unwrap();
         assert_eq!(ids(&children), [child.id()]);
-        assert_eq!(children[0].skill_id, "child");
+        let SkillRun { skill_id, caller_id, channel_id, .. } = &children[0];
+        assert_eq!((&**skill_id, &**caller_id, &**channel_id), ("child", "alice", "cli"));
+        let other = parent.child("other").caller("bob").await.unwrap();
+        assert_eq!(store.get_run(other.id()).await.unwrap().caller_id, "bob");
     }
 
     async fn many_threads_record_events_of_many_runs(database) {

@@ -17,7 +17,8 @@ use serde_json::{Map, Value, json};
 /// let answer = Event::model_call(usage)
 ///     .payload(json!({"text": "In short: yes."}))
 ///     .duration(Duration::from_millis(840));
-/// let search = Event::tool_call("search", json!({"query": "tides"}));
+/// let search = Event::tool_call("search", json!({"query": "tides"})).result(json!(["a", "b"]));
+/// let failed = Event::tool_call("fetch", json!({"page": 7})).error("there is no page 7");
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
@@ -56,6 +57,28 @@ impl Event {
             is_tool_call: true,
             ..Self::new("tool_call", payload)
         }
+    }
+
+    /// Adds the result of a call to the payload, as `result`.
+    pub fn result(self, result: Value) -> Self {
+        self.member("result", result)
+    }
+
+    /// Adds the error of a failed call to the payload, as `error`.
+    pub fn error(self, error: impl Into<String>) -> Self {
+        self.member("error", Value::String(error.into()))
+    }
+
+    /// Adds a member to a payload that is an object. Another payload becomes one, with the member
+    /// `value`.
+    fn member(mut self, name: &str, value: Value) -> Self {
+        let mut members = match self.payload {
+            Value::Object(members) => members,
+            other => Map::from_iter([("value".to_owned(), other)]),
+        };
+        members.insert(name.to_owned(), value);
+        self.payload = Value::Object(members);
+        self
     }
 
     /// Replaces the payload.

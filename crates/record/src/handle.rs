@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use runtrail_audit::{Error, Result, RunStats, RunStatus, SkillRunLog, Usage};
+use runtrail_audit::{Error, Result, RunStats, RunStatus, SkillRun, SkillRunLog, Usage};
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -28,6 +28,9 @@ pub struct RunHandle {
 struct Run {
     recorder: Recorder,
     id: String,
+    /// For its children.
+    caller_id: String,
+    channel_id: String,
     started: Instant,
     runtime: Option<Handle>,
     sequence: Arc<Sequence>,
@@ -46,11 +49,13 @@ struct Totals {
 
 impl RunHandle {
     /// Without a runtime, [`scope_within`](Self::scope_within) needs the one that it is called in.
-    pub(crate) fn new(recorder: Recorder, id: String, runtime: Option<Handle>) -> Self {
+    pub(crate) fn new(recorder: Recorder, run: &SkillRun, runtime: Option<Handle>) -> Self {
         Self {
             run: Arc::new(Run {
                 recorder,
-                id,
+                id: run.id.clone(),
+                caller_id: run.caller_id.clone(),
+                channel_id: run.channel_id.clone(),
                 started: Instant::now(),
                 runtime,
                 sequence: Arc::default(),
@@ -110,9 +115,20 @@ impl RunHandle {
         }
     }
 
-    /// Prepares a run that this one spawns. Awaiting the returned value stores it.
+    /// Prepares a run that this one spawns, for the same caller and channel. Awaiting the returned
+    /// value stores it.
     pub fn child(&self, skill_id: impl Into<String>) -> StartRun {
-        self.run.recorder.start(skill_id).parent(self.id())
+        let Run {
+            recorder,
+            id,
+            caller_id,
+            channel_id,
+            ..
+        } = &*self.run;
+        let child = recorder.start(skill_id).parent(id.as_str());
+        child
+            .caller(caller_id.as_str())
+            .channel(channel_id.as_str())
     }
 
     /// Queues the end of the run behind its events, and waits until it is written.
@@ -149,8 +165,24 @@ impl RunHandle {
         timeout(limit, future)
     }
 
-    /// Finishes the run without waiting.
-    pub(crate) fn finish_later(&self, stats: RunStats) {
+    /// Like [`finish`](Self::finish), but doesn't wait until the end is written;
+    /// [`Recorder::shutdown`] does. If the run has already ended, nothing happens.
+    ///
+    /// ```
+    /// # use runtrail_audit::{RunStats, RunStatus};
+    /// # use runtrail_record::RunHandle;
+    /// # async fn summarise() -> Result<String, std::io::Error> { Ok(String::new()) }
+    /// # async fn example(run: RunHandle) -> Result<(), std::io::Error> {
+    /// // An error, a panic or cancellation still ends the run accordingly.
+    /// run.scope(async {
+    ///     let text = summarise().await?;
+    ///     run.finish_later(RunStats::new(RunStatus::OK).output(text));
+    ///     Ok::<_, std::io::Error>(())
+    /// })
+    /// .await
+    /// # }
+    /// ```
+    pub fn finish_later(&self, stats: RunStats) {
         self.run.finish(stats, None);
     }
 }

@@ -79,7 +79,7 @@ impl StartRun {
         let Self { recorder, run } = self;
         recorder.history.start_run(&run).await?;
         recorder.ensure_task();
-        Ok(RunHandle::new(recorder, run.id, Some(runtime)))
+        Ok(RunHandle::new(recorder, &run, Some(runtime)))
     }
 }
 

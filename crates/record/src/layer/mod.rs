@@ -152,7 +152,7 @@ impl RunLayer {
         start.inputs = self.inputs(&data.fields);
         let handle = RunHandle::new(
             self.recorder.clone(),
-            start.id.clone(),
+            &start,
             self.runtime.clone().or_else(|| Handle::try_current().ok()),
         );
         self.queue_start(start.clone());
