@@ -332,7 +332,7 @@ on_each_backend! {
                 page(query().label("env", "prod").label("session", "run-06000"), newest),
             "page_runs, a label and a time" by BY_LABEL =>
                 page(query().label("env", "prod").started(at(500)..=at(600)), newest),
-            "page_runs, several values" by BY_LABEL =>
+            "several values of a label" by BY_LABEL =>
                 page(query().label_in("session", ["run-06000", "run-09999"]), newest),
             "page_runs, a common key" by BY_LABEL_KEY => page(query().has_label("env"), newest),
             "page_runs, an old key" by BY_LABEL_KEY => page(query().has_label("team"), newest),
@@ -345,7 +345,8 @@ on_each_backend! {
             .page_runs(&query().label("env", "prod").label("session", "run-06000"), newest, first)
             .await
             .unwrap();
-        assert_eq!(page.items.len(), 10);
+        // One of the ten is a dry run.
+        assert_eq!(page.items.len(), 9);
     }
 
     async fn each_query_uses_its_index_for_common_and_rare_values(database) {

@@ -22,8 +22,8 @@ const CRATES: [(&str, &str); 9] = [
     ("runtrail-migration", "sqlite,postgres,sea-orm-migration"),
     ("runtrail-store", "sqlite,postgres"),
     ("runtrail-copy", "sqlite,postgres"),
-    ("runtrail-record", ""),
-    ("runtrail", "sqlite,postgres,copy"),
+    ("runtrail-record", "tracing"),
+    ("runtrail", "sqlite,postgres,copy,tracing"),
 ];
 
 #[derive(Args)]

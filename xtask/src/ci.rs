@@ -60,7 +60,7 @@ const DATABASES: [&str; 3] = ["sqlite", "postgres", "sqlite,postgres"];
 const WITH_FEATURES: [(&str, &str); 3] = [
     ("runtrail-migration", "sqlite,sea-orm-migration"),
     ("runtrail", "sqlite,sea-orm-migration,serde"),
-    ("runtrail", "sqlite,copy"),
+    ("runtrail", "sqlite,copy,tracing"),
 ];
 
 pub(crate) fn run() -> Result<()> {

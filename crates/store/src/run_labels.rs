@@ -11,7 +11,7 @@ use crate::store::AuditStore;
 #[async_trait]
 impl<C: Connection> RunLabels for AuditStore<C> {
     async fn add_labels(&self, run_id: &str, labels: &BTreeMap<String, String>) -> Result<()> {
-        let db = self.writing(debug_span!("add_labels", run_id)).await?;
+        let db = self.writing(debug_span!("add_labels")).await?;
         labels::add(&db, run_id, labels).await
     }
 }

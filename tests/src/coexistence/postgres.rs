@@ -422,7 +422,7 @@ fn owners_work_in_a_named_schema() {
 fn labels_work_in_a_named_schema_whatever_the_search_path() {
     on_database(Backend::Postgres, async |database| {
         let db = database.connection().await;
-        let schema = schema(&db, "Audit \"1\"").await;
+        let schema = schema(&db, "audit").await;
         let store = database.store().await;
         let named = store.clone().in_schema(schema);
         named.initialize().await.unwrap();

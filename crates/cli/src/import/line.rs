@@ -22,6 +22,9 @@ use crate::transfer::{EVENTS, Event};
 /// The member of a run's object whose value is an arbitrary JSON object.
 const INPUTS: &str = "inputs";
 
+/// The member whose value is an object of texts.
+const LABELS: &str = "labels";
+
 /// A line that has been validated to its end.
 pub(super) struct Line {
     text: SpooledTempFile,
@@ -195,6 +198,9 @@ where
                     members.next_value_seed(Measured::new(INPUTS, &mut 0))?;
                     fields.insert(name.clone(), Value::Null);
                 }
+                LABELS => {
+                    fields.insert(name.clone(), members.next_value_seed(Labels)?);
+                }
                 _ if FIELDS.contains(&name) => {
                     fields.insert(name.clone(), members.next_value_seed(Scalar)?);
                 }
@@ -248,7 +254,40 @@ where
     }
 }
 
-/// A string, a number or null: the type of every field except the inputs.
+/// An object with few members, each with a [`Scalar`].
+struct Labels;
+
+impl<'de> DeserializeSeed<'de> for Labels {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Labels {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("labels as a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut labels = Map::new();
+        let mut names = HashSet::new();
+        while let Some(name) = members.next_key::<String>()? {
+            if labels.len() == rules::MAX_LABELS {
+                let reason = format!("the run has more than {} labels", rules::MAX_LABELS);
+                return Err(A::Error::custom(reason));
+            }
+            labels.insert(name.clone(), members.next_value_seed(Scalar)?);
+            insert_unique(&mut names, name)?;
+        }
+        Ok(Value::Object(labels))
+    }
+}
+
+/// A string, a number or null: the type of every field except the inputs and the labels.
 struct Scalar;
 
 impl<'de> DeserializeSeed<'de> for Scalar {

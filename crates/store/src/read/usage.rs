@@ -54,7 +54,7 @@ pub(crate) async fn by_model(
         // The sum of integers could overflow.
         .exprs(SUMMED.map(|column| {
             let number = Expr::col((Entity, column)).cast_as("double precision");
-            number.sum().if_null(Expr::Constant(0.0.into()))
+            number.sum()
         }))
         .from(db.logs())
         .and_where(of_runs)
@@ -69,9 +69,9 @@ fn read(row: &Row) -> Result<ModelUsage> {
         Ok(count.unsigned_abs())
     };
     let sum = |position: usize| -> Result<u64> {
-        let sum: f64 = row.get(position).map_err(error::database)?;
+        let sum: Option<f64> = row.get(position).map_err(error::database)?;
         // Saturates.
-        Ok(sum as u64)
+        Ok(sum.unwrap_or_default() as u64)
     };
     let mut usage = ModelUsage::default();
     usage.run_id = row.get(0).map_err(error::database)?;
