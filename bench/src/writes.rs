@@ -10,6 +10,7 @@ use futures_util::future::try_join_all;
 use runtrail_audit::{BulkStorage, RunFilter, SkillRun, Storage, Usage};
 use runtrail_store::AuditStore;
 use tokio::runtime::Handle;
+use tracing_subscriber::layer::SubscriberExt;
 
 use crate::orm::{Orm, Style};
 use crate::recorder::{
@@ -89,6 +90,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     }
     comparisons.extend(usages(setup, &store, "SQLite").await?);
     comparisons.extend(handles(setup, &store, "SQLite").await?);
+    comparisons.extend(spans(setup, &store).await?);
     let name = "SQLite, appends while 2 callers count";
     if setup.is_selected(name) {
         comparisons.extend(step(name, appends_during_counts(setup, &store, name)).await?);
@@ -213,6 +215,60 @@ async fn handles(setup: &Setup, store: &AuditStore, database: &str) -> Result<Co
     let baseline = Baseline::new("direct calls", 0.95, by_hand);
     let measured = compare(setup.rounds, &name, turn(of_handles), vec![baseline]);
     step(&name, measured).await
+}
+
+/// Spans that the tracing layer records: what they cost on the thread that creates them.
+async fn spans(setup: &Setup, store: &AuditStore) -> Result<Comparisons> {
+    const AGENTS: usize = 200;
+    const CALLS: usize = 19;
+    const SPANS: usize = AGENTS * (1 + CALLS);
+
+    let name = "SQLite, append spans through the tracing layer";
+    if !setup.is_selected(name) {
+        return Ok(Vec::new());
+    }
+    let emit = || {
+        let begun = Instant::now();
+        for _ in 0..AGENTS {
+            let agent = tracing::info_span!(
+                "invoke_agent",
+                gen_ai.operation.name = "invoke_agent",
+                gen_ai.agent.name = "agent",
+            );
+            let _entered = agent.enter();
+            for _ in 0..CALLS {
+                drop(tracing::info_span!(
+                    "chat",
+                    gen_ai.operation.name = "chat",
+                    gen_ai.provider.name = "anthropic",
+                    gen_ai.response.model = "claude-sonnet-4-5",
+                    gen_ai.usage.input_tokens = 1_200_u64,
+                    gen_ai.usage.output_tokens = 80_u64,
+                ));
+            }
+        }
+        SPANS as f64 / begun.elapsed().as_secs_f64()
+    };
+    let recorded = || async {
+        let recorder = runtrail_record::Recorder::new(Arc::new(store.clone()));
+        let layer = runtrail_record::layer(&recorder);
+        let subscriber = tracing_subscriber::registry().with(layer);
+        let rate = tracing::subscriber::with_default(subscriber, emit);
+        let unwritten = recorder.shutdown(Duration::from_secs(60)).await;
+        anyhow::ensure!(unwritten.is_empty(), "{unwritten:?}");
+        Ok(rate)
+    };
+    let ignored = || async {
+        let subscriber = tracing_subscriber::registry();
+        Ok(tracing::subscriber::with_default(subscriber, emit))
+    };
+    let limit = || async { Ok(500_000.0) };
+    let baselines = vec![
+        Baseline::new("a limit of 2 µs", 1.0, turn(limit)),
+        Baseline::new("a registry without a layer", None, turn(ignored)),
+    ];
+    let measured = compare(setup.rounds, name, turn(recorded), baselines);
+    step(name, measured).await
 }
 
 /// Appends events that have a usage, compared with events that have none.
