@@ -95,6 +95,7 @@ impl RunHandle {
         let Run {
             recorder,
             id,
+            runtime,
             sequence,
             totals,
             ..
@@ -111,7 +112,7 @@ impl RunHandle {
         log.duration = duration;
         log.usage = usage;
         if !recorder.buffer().push_event(log, sequence) {
-            recorder.ensure_task();
+            recorder.ensure_task(runtime.as_ref());
         }
     }
 
@@ -203,7 +204,7 @@ impl Run {
             sequence: Arc::clone(&self.sequence),
             answer,
         });
-        self.recorder.ensure_task();
+        self.recorder.ensure_task(self.runtime.as_ref());
         true
     }
 }

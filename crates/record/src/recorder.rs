@@ -138,12 +138,15 @@ impl Recorder {
         self.buffer().unwritten()
     }
 
-    /// Starts the task if it isn't running. Outside a runtime, this does nothing.
-    pub(crate) fn ensure_task(&self) {
-        let Ok(runtime) = Handle::try_current() else {
-            return;
-        };
-        if let Some(guard) = self.buffer().claim_task() {
+    /// Starts the task if it isn't running, on the preferred runtime or the current one. Without a
+    /// runtime, this does nothing.
+    pub(crate) fn ensure_task(&self, preferred: Option<&Handle>) {
+        let current = Handle::try_current().ok();
+        for runtime in preferred.into_iter().chain(&current) {
+            // A runtime that has ended drops the task at once, and with it the guard.
+            let Some(guard) = self.buffer().claim_task() else {
+                return;
+            };
             let (history, buffer) = (Arc::clone(&self.history), Arc::clone(self.buffer()));
             runtime.spawn(writer::run(history, buffer, guard));
         }
@@ -153,7 +156,7 @@ impl Recorder {
     pub(crate) async fn with_task<F: Future + Unpin>(&self, mut future: F) -> F::Output {
         loop {
             let ended = pin!(self.buffer().task_ended());
-            self.ensure_task();
+            self.ensure_task(None);
             match select(&mut future, ended).await {
                 Either::Left((output, _)) => return output,
                 Either::Right(_) => tokio::task::yield_now().await,

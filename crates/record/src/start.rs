@@ -78,7 +78,7 @@ impl StartRun {
         })?;
         let Self { recorder, run } = self;
         recorder.history.start_run(&run).await?;
-        recorder.ensure_task();
+        recorder.ensure_task(None);
         Ok(RunHandle::new(recorder, &run, Some(runtime)))
     }
 }

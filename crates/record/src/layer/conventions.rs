@@ -3,6 +3,7 @@
 
 use runtrail_audit::Usage;
 use runtrail_audit::rules;
+use tracing::Metadata;
 
 use super::fields::Fields;
 
@@ -53,6 +54,16 @@ pub(super) const ERROR: &[&str] = &[
     "error",
     "error.type",
     "gen_ai.tool.error.type",
+];
+
+/// What a model call reports once the model has answered, besides tokens.
+const ANSWER: &[&str] = &[
+    "gen_ai.response.id",
+    "gen_ai.response.model",
+    "gen_ai.response.finish_reasons",
+    "gen_ai.completion",
+    "gen_ai.output.messages",
+    "output.value",
 ];
 
 /// Texts of prompts, answers and tools.
@@ -111,6 +122,28 @@ impl Kind {
             _ => Self::Other,
         }
     }
+}
+
+/// Whether a model call declares fields for an answer, but has recorded none of them.
+pub(super) fn is_unanswered(metadata: &Metadata<'_>, fields: &Fields) -> bool {
+    let answers = [ANSWER, INPUT_TOKENS, OUTPUT_TOKENS];
+    let mut declared = metadata
+        .fields()
+        .iter()
+        .map(|field| field.name())
+        .filter(|name| answers.iter().any(|names| names.contains(name)))
+        .peekable();
+    declared.peek().is_some() && declared.all(|name| fields.get(name).is_none())
+}
+
+/// Whether the span of a run reports a result of its own.
+pub(super) fn has_result(fields: &Fields) -> bool {
+    fields.text(OUTPUT).is_some() || fields.number(OUTPUT_TOKENS).is_some()
+}
+
+/// Whether a usage counts tokens.
+pub(super) fn has_tokens(usage: &Usage) -> bool {
+    usage.input_tokens.is_some() || usage.output_tokens.is_some()
 }
 
 /// Whether a field has the text of a prompt, an answer or a tool call.

@@ -1,5 +1,6 @@
 //! The fields of a span or event.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -41,46 +42,55 @@ impl Fields {
             .collect()
     }
 
-    fn set(&mut self, field: &Field, value: Value) {
-        match self.0.iter_mut().find(|(name, _)| *name == field.name()) {
+    /// Adds fields; replaces those that exist.
+    pub(super) fn merge(&mut self, fields: Self) {
+        for (name, value) in fields.0 {
+            self.set(name, value);
+        }
+    }
+
+    fn set(&mut self, name: &'static str, value: Value) {
+        match self.0.iter_mut().find(|(stored, _)| *stored == name) {
             Some((_, stored)) => *stored = value,
-            None => self.0.push((field.name(), value)),
+            None => self.0.push((name, value)),
         }
     }
 }
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field, Value::String(cut(value.to_owned())));
+        self.set(field.name(), Value::String(cut(Cow::Borrowed(value))));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.set(field, value.into());
+        self.set(field.name(), value.into());
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.set(field, value.into());
+        self.set(field.name(), value.into());
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.set(field, value.into());
+        self.set(field.name(), value.into());
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.set(field, value.into());
+        self.set(field.name(), value.into());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.set(field, Value::String(cut(format!("{value:?}"))));
+        self.set(
+            field.name(),
+            Value::String(cut(format!("{value:?}").into())),
+        );
     }
 }
 
 /// Cuts a text that is too long, and notes its length.
-fn cut(mut text: String) -> String {
-    if text.len() > MAX_TEXT_BYTES {
-        let note = format!("… ({} bytes)", text.len());
-        text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
-        text.push_str(&note);
+fn cut(text: Cow<'_, str>) -> String {
+    if text.len() <= MAX_TEXT_BYTES {
+        return text.into_owned();
     }
-    text
+    let end = text.floor_char_boundary(MAX_TEXT_BYTES);
+    format!("{}… ({} bytes)", &text[..end], text.len())
 }

@@ -4,11 +4,12 @@ mod conventions;
 mod fields;
 
 use std::fmt;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::rules::MAX_IDENTIFIER_BYTES;
-use runtrail_audit::{RunStats, RunStatus, SkillRun, new_run_id};
+use runtrail_audit::{RunStats, RunStatus, SkillRun, Usage, new_run_id};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tracing::span::{Attributes, Id, Record};
@@ -67,9 +68,14 @@ pub fn layer(recorder: &Recorder) -> RunLayer {
 /// an agent becomes the run. A model call inside another one isn't counted twice.
 ///
 /// An event is recorded when its span closes; a run ends when its span does. The run ends as `error`
-/// if its span has a field `error.type`, `error` or `otel.status_code = "ERROR"`, or if an event at
-/// `ERROR` occurs in it outside inner spans, as with `#[instrument(err)]`. A run whose span is never
-/// closed stays open; if the store has an [owner](runtrail_audit::Owner), a sweep ends it.
+///
+/// - if its span has a field `error.type`, `error` or `otel.status_code = "ERROR"`,
+/// - if an event at `ERROR` occurs in it outside inner spans, as with `#[instrument(err)]`,
+/// - if a panic closes its span,
+/// - if its last model call declares fields for an answer but has none, and its span has no result.
+///
+/// Otherwise it ends as `ok`: a span doesn't show that a future was dropped. A run whose span is
+/// never closed stays open; if the store has an [owner](runtrail_audit::Owner), a sweep ends it.
 ///
 /// The layer only queues, and never waits. While the [buffer](Recorder) is full, events are lost and
 /// reported; starts and ends of runs are always queued. [`Recorder::shutdown`] waits until everything
@@ -108,16 +114,18 @@ struct Span {
     created_at: DateTime<Utc>,
     /// The run that ends with this span, if any.
     run: Option<StartedRun>,
-    /// A model call inside this one, which reports the same usage.
-    has_inner_call: bool,
+    /// Whether a model call inside this one, or in this run, has counted tokens. This span may
+    /// report them again.
+    has_counted_call: bool,
+    /// Whether the last model call of the run had no answer.
+    is_unanswered: bool,
     error: Option<String>,
 }
 
 struct StartedRun {
     handle: RunHandle,
-    /// Its start, which is written again if arguments are recorded later.
+    /// Its start, which is written again if fields are recorded later.
     start: SkillRun,
-    has_call: bool,
 }
 
 impl RunLayer {
@@ -142,31 +150,24 @@ impl RunLayer {
         else {
             return;
         };
-        let skill = data.fields.text(conventions::AGENT_NAME).map(str::to_owned);
-        let skill = skill.or(agent).unwrap_or_else(|| span.name().to_owned());
-        let mut start = SkillRun::new(new_run_id(), identifier(&skill), data.created_at);
-        let name = |names| identifier(data.fields.text(names).unwrap_or_default());
-        start.caller_id = name(conventions::CALLER);
-        start.channel_id = name(conventions::CHANNEL);
+        let skill = data.fields.text(conventions::AGENT_NAME);
+        let skill = skill
+            .or(agent.as_deref())
+            .or_else(|| data.fields.text(conventions::TOOL_NAME))
+            .unwrap_or(span.name());
+        let mut start = SkillRun::new(new_run_id(), identifier(skill), data.created_at);
         start.parent_run_id = parent.map(|parent| parent.id().to_owned());
-        start.inputs = self.inputs(&data.fields);
+        self.describe(&mut start, data);
         let handle = RunHandle::new(
             self.recorder.clone(),
             &start,
             self.runtime.clone().or_else(|| Handle::try_current().ok()),
         );
-        self.queue_start(start.clone());
-        data.run = Some(StartedRun {
-            handle,
-            start,
-            has_call: false,
-        });
-    }
-
-    fn queue_start(&self, start: SkillRun) {
-        self.recorder.buffer().push_start(start);
-        let _entered = self.runtime.as_ref().map(Handle::enter);
-        self.recorder.ensure_task();
+        // Before another thread can find the run, and queue an event.
+        self.recorder.buffer().push_start(start.clone());
+        data.run = Some(StartedRun { handle, start });
+        drop(extensions);
+        self.recorder.ensure_task(self.runtime.as_ref());
     }
 
     /// Makes sure that a call of a model or tool belongs to a run.
@@ -181,69 +182,71 @@ impl RunLayer {
         };
         let mut outermost = None;
         for ancestor in span.scope().skip(1) {
-            let mut extensions = ancestor.extensions_mut();
-            let Some(data) = extensions.get_mut::<Span>() else {
+            let extensions = ancestor.extensions();
+            let Some(data) = extensions.get::<Span>() else {
                 continue;
             };
-            match (data.kind, &mut data.run) {
-                (_, Some(run)) => {
-                    run.has_call |= kind == Kind::ModelCall;
-                    return;
-                }
-                (Kind::ModelCall, None) if kind == Kind::ModelCall => {
-                    data.has_inner_call = true;
-                    return;
-                }
-                // An agent runs inside this tool.
-                (Kind::ToolCall, None) if kind == Kind::ModelCall => {
-                    drop(extensions);
-                    self.open_run(&ancestor, agent());
-                    return self.place(span, kind);
-                }
-                _ => {}
+            if data.run.is_some() {
+                return;
             }
+            let inside = data.kind;
             drop(extensions);
-            outermost = Some(ancestor);
+            match inside {
+                // The outer call is in its place.
+                Kind::ModelCall if kind == Kind::ModelCall => return,
+                // An agent runs inside this tool.
+                Kind::ToolCall if kind == Kind::ModelCall => {
+                    return self.open_run(&ancestor, agent());
+                }
+                _ => outermost = Some(ancestor),
+            }
         }
         self.open_run(outermost.as_ref().unwrap_or(span), agent());
-        if let Some(data) = outermost
-            .as_ref()
-            .unwrap_or(span)
-            .extensions_mut()
-            .get_mut::<Span>()
-            && let Some(run) = &mut data.run
-        {
-            run.has_call |= kind == Kind::ModelCall;
-        }
     }
 
-    fn inputs(&self, fields: &Fields) -> Map<String, Value> {
-        let mut inputs = Map::new();
-        if self.has_content
-            && let Some(prompt) = fields.text(conventions::INPUT)
-        {
-            inputs.insert("prompt".to_owned(), prompt.into());
-        }
-        inputs
+    /// Sets what the fields of a run's span say about it.
+    fn describe(&self, start: &mut SkillRun, span: &Span) {
+        let name = |names| identifier(span.fields.text(names).unwrap_or_default());
+        start.caller_id = name(conventions::CALLER);
+        start.channel_id = name(conventions::CHANNEL);
+        start.inputs = match self.has_content {
+            true => inputs(span),
+            false => Map::new(),
+        };
     }
 
-    /// Writes the start of a run again once its arguments are known.
-    fn update_inputs(&self, data: &mut Span) {
-        let Some(run) = &mut data.run else { return };
-        let inputs = self.inputs(&data.fields);
-        if inputs != run.start.inputs {
-            run.start.inputs = inputs;
-            self.queue_start(run.start.clone());
+    /// Queues the start of a run again if further fields change it. Returns whether they do.
+    fn update_start(&self, data: &mut Span) -> bool {
+        let Some(mut run) = data.run.take() else {
+            return false;
+        };
+        let mut start = run.start.clone();
+        self.describe(&mut start, data);
+        let is_changed = start != run.start;
+        if is_changed {
+            self.recorder.buffer().push_start(start.clone());
+            run.start = start;
         }
+        data.run = Some(run);
+        is_changed
     }
 
     /// Returns the event that a closed span becomes.
-    fn event(&self, name: &str, metadata: &Metadata<'_>, data: &Span, took: Duration) -> Event {
+    fn event(
+        &self,
+        metadata: &Metadata<'_>,
+        data: &Span,
+        usage: Option<Usage>,
+        took: Duration,
+    ) -> Event {
+        let name = metadata.name();
         let is_excluded =
             |field: &str| conventions::is_usage(field) || self.is_excluded_content(field);
         let mut payload = data.fields.to_object(is_excluded);
         if let Some(error) = &data.error {
             payload.insert("error".to_owned(), error.as_str().into());
+        } else if is_unanswered(metadata, data) && data.fields.text(conventions::ERROR).is_none() {
+            payload.insert("error".to_owned(), "no answer".into());
         }
         let event = match data.kind {
             Kind::ModelCall => Event::new("model_call", Value::Object(payload)),
@@ -269,17 +272,10 @@ impl RunLayer {
             ),
         };
         let event = event.duration(took);
-        match conventions::usage(&data.fields) {
-            Some(usage) if data.kind == Kind::ModelCall && !data.has_inner_call => {
-                event.usage(usage)
-            }
-            _ => event,
+        match usage {
+            Some(usage) => event.usage(usage),
+            None => event,
         }
-    }
-
-    fn record(&self, run: &RunHandle, event: Event) {
-        let _entered = self.runtime.as_ref().map(Handle::enter);
-        run.record(event);
     }
 
     fn is_excluded_content(&self, field: &str) -> bool {
@@ -290,6 +286,9 @@ impl RunLayer {
     fn end(&self, data: &Span, run: &StartedRun, took: Duration) {
         let error = data.error.as_deref();
         let error = error.or_else(|| data.fields.text(conventions::ERROR));
+        let error = error.or_else(|| thread::panicking().then_some("panicked"));
+        let has_failed = data.is_unanswered && !conventions::has_result(&data.fields);
+        let error = error.or_else(|| has_failed.then_some("the last model call had no answer"));
         let is_error = error.is_some()
             || data.fields.text(&["otel.status_code"]) == Some("ERROR")
             || data.fields.get("error") == Some(&Value::Bool(true));
@@ -304,14 +303,13 @@ impl RunLayer {
             stats.output = output.unwrap_or_default().to_owned();
         }
         // The calls report the same tokens again.
-        if !run.has_call
+        if !data.has_counted_call
             && let Some(usage) = conventions::usage(&data.fields)
         {
             stats.input_tokens = usage.input_tokens.unwrap_or_default();
             stats.output_tokens = usage.output_tokens.unwrap_or_default();
             stats.thinking_tokens = usage.thinking_tokens.unwrap_or_default();
         }
-        let _entered = self.runtime.as_ref().map(Handle::enter);
         run.handle.finish_later(stats);
     }
 }
@@ -330,15 +328,23 @@ where
         let mut fields = Fields::default();
         attributes.record(&mut fields);
         let kind = Kind::of(&fields);
-        span.extensions_mut().insert(Span {
+        let data = Span {
             kind,
             fields,
             created: Instant::now(),
             created_at: self.recorder.clock.now(),
             run: None,
-            has_inner_call: false,
+            has_counted_call: false,
+            is_unanswered: false,
             error: None,
-        });
+        };
+        let mut extensions = span.extensions_mut();
+        // If the subscriber has two such layers, the first one records the span.
+        if extensions.get_mut::<Span>().is_some() {
+            return;
+        }
+        extensions.insert(data);
+        drop(extensions);
         match kind {
             Kind::Agent => self.open_run(&span, None),
             Kind::ModelCall | Kind::ToolCall => self.place(&span, kind),
@@ -348,18 +354,23 @@ where
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
+        // Before the span is locked: formatting a value runs the caller's code, which may log.
+        let mut fields = Fields::default();
+        values.record(&mut fields);
         let mut became = None;
-        {
-            let mut extensions = span.extensions_mut();
-            let Some(data) = extensions.get_mut::<Span>() else {
-                return;
-            };
-            values.record(&mut data.fields);
-            if data.kind == Kind::Other {
-                data.kind = Kind::of(&data.fields);
-                became = Some(data.kind);
-            }
-            self.update_inputs(data);
+        let mut extensions = span.extensions_mut();
+        let Some(data) = extensions.get_mut::<Span>() else {
+            return;
+        };
+        data.fields.merge(fields);
+        if data.kind == Kind::Other {
+            data.kind = Kind::of(&data.fields);
+            became = Some(data.kind);
+        }
+        let is_changed = self.update_start(data);
+        drop(extensions);
+        if is_changed {
+            self.recorder.ensure_task(self.runtime.as_ref());
         }
         match became {
             Some(Kind::Agent) => self.open_run(&span, None),
@@ -399,7 +410,7 @@ where
                 "message": message,
                 "fields": fields.to_object(others),
             });
-            self.record(&run, Event::new("log", payload));
+            run.record(Event::new("log", payload));
         }
     }
 
@@ -407,21 +418,29 @@ where
         let Some(span) = context.span(&id) else {
             return;
         };
-        let Some(data) = span.extensions_mut().remove::<Span>() else {
+        let Some(mut data) = span.extensions_mut().remove::<Span>() else {
             return;
         };
+        let metadata = span.metadata();
         let took = data.created.elapsed();
         // The span of an agent is no event of the run above it: the child run shows it.
         let is_event = match data.kind {
             Kind::Agent => false,
             Kind::ModelCall | Kind::ToolCall => true,
-            Kind::Other => data.run.is_none() && *span.metadata().level() <= Level::INFO,
+            Kind::Other => data.run.is_none() && *metadata.level() <= Level::INFO,
         };
+        let mut usage = None;
+        if data.kind == Kind::ModelCall {
+            usage = conventions::usage(&data.fields).filter(|_| !data.has_counted_call);
+            let counts = usage.as_ref().is_some_and(conventions::has_tokens);
+            data.is_unanswered = is_unanswered(metadata, &data);
+            note_call(&span, counts || data.has_counted_call, data.is_unanswered);
+        }
         if is_event {
             // A call that is itself the outermost span belongs to the run that it has opened.
             let own = || Some(data.run.as_ref()?.handle.clone());
             if let Some(run) = ancestor_run(&span).or_else(own) {
-                self.record(&run, self.event(span.name(), span.metadata(), &data, took));
+                run.record(self.event(metadata, &data, usage, took));
             }
         }
         if let Some(run) = &data.run {
@@ -451,6 +470,50 @@ where
     S: for<'a> LookupSpan<'a>,
 {
     span.scope().skip(1).find_map(|span| run_of(&span))
+}
+
+/// Notes a closed model call in the calls around it and in its run.
+fn note_call<S>(span: &SpanRef<'_, S>, is_counted: bool, is_unanswered: bool)
+where
+    S: for<'a> LookupSpan<'a>,
+{
+    for ancestor in span.scope().skip(1) {
+        let mut extensions = ancestor.extensions_mut();
+        let Some(data) = extensions.get_mut::<Span>() else {
+            continue;
+        };
+        let is_run = data.run.is_some();
+        if is_run || data.kind == Kind::ModelCall {
+            data.has_counted_call |= is_counted;
+        }
+        if is_run {
+            data.is_unanswered = is_unanswered;
+            return;
+        }
+    }
+}
+
+/// Whether a closed span is a model call without an answer, neither its own nor that of a call
+/// inside it.
+fn is_unanswered(metadata: &Metadata<'_>, data: &Span) -> bool {
+    data.kind == Kind::ModelCall
+        && !data.has_counted_call
+        && conventions::is_unanswered(metadata, &data.fields)
+}
+
+/// Returns the inputs of a run: the arguments of the tool in which an agent runs, or its prompt.
+fn inputs(span: &Span) -> Map<String, Value> {
+    if span.kind == Kind::ToolCall
+        && let Some(arguments) = span.fields.text(conventions::TOOL_ARGUMENTS)
+    {
+        return match json_or_text(arguments) {
+            Value::Object(arguments) => arguments,
+            arguments => Map::from_iter([("arguments".to_owned(), arguments)]),
+        };
+    }
+    let prompt = span.fields.text(conventions::INPUT);
+    let prompt = prompt.map(|prompt| ("prompt".to_owned(), prompt.into()));
+    prompt.into_iter().collect()
 }
 
 fn json_or_text(text: &str) -> Value {
