@@ -1,5 +1,8 @@
 //! The layer that records the spans of agents.
 
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -68,11 +71,12 @@ mod rig {
         )
     }
 
-    /// A model call, which a provider has answered.
-    pub(super) fn chat(agent: &str) -> Span {
+    /// A model call without an answer.
+    pub(super) fn unanswered_chat(agent: &str) -> Span {
         let span = info_span!(
             target: "rig::agent_chat",
             "chat",
+            rig.completion_parent = true,
             gen_ai.operation.name = "chat",
             gen_ai.agent.name = agent,
             gen_ai.provider.name = field::Empty,
@@ -87,6 +91,11 @@ mod rig {
         );
         span.record("gen_ai.provider.name", "openai");
         span.record("gen_ai.request.model", "gpt-5");
+        span
+    }
+
+    pub(super) fn chat(agent: &str) -> Span {
+        let span = unanswered_chat(agent);
         span.record("gen_ai.response.model", "gpt-5-2026");
         span.record("gen_ai.response.id", "answer-1");
         span.record("gen_ai.usage.input_tokens", 100_u64);
@@ -164,7 +173,7 @@ on_each_backend! {
         recorded(&recorder, || {
             rig::agent("lead").in_scope(|| {
                 drop(rig::chat("lead"));
-                let tool = rig::tool("translate", "{}");
+                let tool = rig::tool("translate", r#"{"text":"In short"}"#);
                 // rig adopts the tool's span for the inner agent.
                 tool.in_scope(|| {
                     drop(rig::chat("translator"));
@@ -180,6 +189,7 @@ on_each_backend! {
         let [lead, translator] = &runs[..] else { panic!("{runs:?}") };
         assert_eq!((lead.skill_id.as_str(), translator.skill_id.as_str()), ("lead", "translator"));
         assert_eq!(translator.parent_run_id.as_ref(), Some(&lead.id));
+        assert_eq!(translator.inputs, object(json!({"text": "In short"})));
         assert_eq!(translator.output, "En bref");
         assert_eq!((lead.total_input_tokens, translator.total_input_tokens), (200, 200));
         assert_eq!(types(&events(&store, lead).await), ["model_call", "tool_call", "model_call"]);
@@ -224,12 +234,192 @@ on_each_backend! {
         let recorder = recorder(&store);
         recorded(&recorder, || {
             rig::agent("a").in_scope(|| rig::chat("a").in_scope(|| drop(rig::chat("a"))));
+            // The outer call is itself the run.
+            rig::chat("b").in_scope(|| rig::chat("b").in_scope(|| drop(rig::chat("b"))));
+            // Only the outer call knows the tokens.
+            rig::agent("c").in_scope(|| {
+                rig::chat("c").in_scope(|| {
+                    drop(info_span!("request", gen_ai.operation.name = "chat"));
+                });
+            });
         });
         let runs = runs(&recorder, &store).await;
-        assert_eq!(runs[0].total_input_tokens, 100);
-        let events = events(&store, &runs[0]).await;
-        let with_usage = events.iter().filter(|event| event.usage.is_some());
-        assert_eq!((types(&events).len(), with_usage.count()), (2, 1));
+        for (run, calls) in runs.iter().zip([2, 3, 2]) {
+            assert_eq!(run.total_input_tokens, 100, "{run:?}");
+            let events = events(&store, run).await;
+            let with_usage = events.iter().filter(|event| event.usage.is_some());
+            assert_eq!((types(&events).len(), with_usage.count()), (calls, 1), "{run:?}");
+        }
+        assert_eq!(runs.len(), 3);
+    }
+
+    /// Of a failed call or run, rig records only that the answer is missing.
+    async fn a_run_whose_last_call_has_no_answer_ends_as_an_error(database) {
+        let store = database.store().await;
+        let recorder = recorder(&store);
+        recorded(&recorder, || {
+            rig::agent("unreachable").in_scope(|| drop(rig::unanswered_chat("a")));
+            rig::agent("retried").in_scope(|| {
+                drop(rig::unanswered_chat("a"));
+                drop(rig::chat("a"));
+            });
+            let replaced = rig::agent("replaced");
+            replaced.in_scope(|| drop(rig::unanswered_chat("a")));
+            replaced.record("gen_ai.completion", "from a cache");
+            drop(replaced);
+            drop(rig::unanswered_chat("alone"));
+        });
+        let runs = runs(&recorder, &store).await;
+        let no_answer = "the last model call had no answer";
+        let outcomes: Vec<_> = runs
+            .iter()
+            .map(|run| (run.skill_id.as_str(), run.status.as_str(), run.error.as_str()))
+            .collect();
+        assert_eq!(
+            outcomes,
+            [
+                ("unreachable", "error", no_answer),
+                ("retried", "ok", ""),
+                ("replaced", "ok", ""),
+                ("alone", "error", no_answer),
+            ]
+        );
+        let retried = events(&store, &runs[1]).await;
+        assert_eq!(retried[0].payload["error"], "no answer");
+        assert_eq!(retried[1].payload.get("error"), None);
+    }
+
+    async fn a_run_that_panics_ends_as_an_error(database) {
+        let store = database.store().await;
+        let recorder = recorder(&store);
+        recorded(&recorder, || {
+            let task = || rig::agent("a").in_scope(|| resume_unwind(Box::new("stop")));
+            catch_unwind(AssertUnwindSafe(task)).unwrap_err();
+        });
+        let runs = runs(&recorder, &store).await;
+        assert_eq!((&runs[0].status, runs[0].error.as_str()), (&RunStatus::ERROR, "panicked"));
+    }
+
+    /// Formatting a value runs a host's code, while the layer processes the span.
+    async fn a_value_that_logs_or_panics_when_it_is_formatted_does_no_harm(database) {
+        struct Logs;
+
+        impl fmt::Debug for Logs {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                tracing::warn!("formatted");
+                f.write_str("logs")
+            }
+        }
+
+        struct Panics;
+
+        impl fmt::Debug for Panics {
+            fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+                resume_unwind(Box::new("stop"))
+            }
+        }
+
+        let store = database.store().await;
+        let recorder = recorder(&store);
+        recorded(&recorder, || {
+            let agent = rig::agent("a");
+            let _entered = agent.enter();
+            agent.record("gen_ai.prompt", field::debug(Logs));
+            let record = || agent.record("gen_ai.prompt", field::debug(Panics));
+            catch_unwind(AssertUnwindSafe(record)).unwrap_err();
+            agent.record("gen_ai.completion", "done");
+        });
+        let runs = runs(&recorder, &store).await;
+        assert_eq!((&runs[0].status, runs[0].output.as_str()), (&RunStatus::OK, "done"));
+        assert_eq!(runs[0].inputs, object(json!({"prompt": "logs"})));
+        assert_eq!(types(&events(&store, &runs[0]).await), ["log"]);
+    }
+
+    async fn a_second_layer_of_a_subscriber_records_no_further_runs(database) {
+        let store = database.store().await;
+        let recorder = recorder(&store);
+        let subscriber =
+            tracing_subscriber::registry().with(layer(&recorder)).with(layer(&recorder));
+        tracing::subscriber::with_default(subscriber, || {
+            rig::agent("a").in_scope(|| drop(rig::chat("a")));
+        });
+        let runs = runs(&recorder, &store).await;
+        assert_eq!(runs.len(), 1);
+        assert_eq!(types(&events(&store, &runs[0]).await), ["model_call"]);
+    }
+
+    /// The last span may be closed by the destructor of a thread's value, after tokio's own.
+    async fn a_span_that_a_thread_closes_when_it_ends_is_recorded(database) {
+        thread_local! {
+            static SPANS: RefCell<Vec<Span>> = const { RefCell::new(Vec::new()) };
+        }
+
+        let store = database.store().await;
+        let recorder = recorder(&store);
+        let subscriber = tracing_subscriber::registry().with(layer(&recorder));
+        let dispatch = tracing::Dispatch::new(subscriber);
+        let thread = thread::spawn(move || {
+            SPANS.with_borrow_mut(|spans| spans.reserve(1));
+            tracing::dispatcher::with_default(&dispatch, || {
+                let agent = rig::agent("a");
+                agent.in_scope(|| drop(rig::chat("a")));
+                SPANS.with_borrow_mut(|spans| spans.push(agent));
+            });
+        });
+        thread.join().unwrap();
+        let runs = runs(&recorder, &store).await;
+        assert_eq!((&runs[0].status, runs[0].total_input_tokens), (&RunStatus::OK, 100));
+    }
+
+    async fn fields_that_are_recorded_later_describe_the_run(database) {
+        let store = database.store().await;
+        let recorder = recorder(&store);
+        recorded(&recorder, || {
+            let request = info_span!("request", user.id = field::Empty, session.id = field::Empty);
+            request.in_scope(|| drop(rig::chat("a")));
+            request.record("user.id", "alice");
+            request.record("session.id", "s-1");
+        });
+        let runs = runs(&recorder, &store).await;
+        assert_eq!((runs[0].caller_id.as_str(), runs[0].channel_id.as_str()), ("alice", "s-1"));
+        assert_eq!(runs.len(), 1);
+    }
+
+    /// As in an application that runs each request in a runtime of its own.
+    async fn the_layer_works_after_the_runtime_in_which_it_was_created(database) {
+        let store = database.store().await;
+        let recorder = recorder(&store);
+        let created = recorder.clone();
+        let layer = thread::spawn(move || runtime().block_on(async { layer(&created) }));
+        let subscriber = tracing_subscriber::registry().with(layer.join().unwrap());
+        tracing::subscriber::with_default(subscriber, || {
+            rig::agent("a").in_scope(|| drop(rig::chat("a")));
+        });
+        // Without `shutdown`, which would start the task.
+        let written = async {
+            loop {
+                let runs = store.list_runs_filtered(&RunFilter::new(), Page::ALL).await.unwrap();
+                if runs.first().is_some_and(|run| run.status == RunStatus::OK) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(LONG, written).await.unwrap();
+    }
+
+    async fn runs_of_a_subscriber_that_is_dropped_end(database) {
+        let store = database.store().await;
+        let recorder = recorder(&store);
+        recorded(&recorder, || {
+            // The span stays open, but no handle keeps the subscriber alive.
+            let agent = rig::agent("a");
+            let id = agent.id().unwrap();
+            tracing::dispatcher::get_default(|dispatch| dispatch.clone_span(&id));
+        });
+        let runs = runs(&recorder, &store).await;
+        assert_eq!(runs[0].status, RunStatus::ERROR);
+        assert!(runs[0].error.starts_with("dropped"), "{}", runs[0].error);
     }
 
     async fn errors_of_a_span_are_those_of_its_run(database) {
@@ -368,7 +558,8 @@ on_each_backend! {
         let runs = runs(&recorder, &store).await;
         assert_eq!(runs.len(), THREADS * RUNS);
         for run in &runs {
-            assert_eq!((run.status.as_str(), run.total_input_tokens, run.tool_calls), ("ok", 100, 1));
+            let totals = (run.total_input_tokens, run.tool_calls);
+            assert_eq!((run.status.as_str(), totals), ("ok", (100, 1)));
             assert_eq!(types(&events(&store, run).await), ["model_call", "tool_call"]);
         }
     }

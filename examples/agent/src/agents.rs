@@ -1,5 +1,6 @@
 use std::convert::Infallible;
 
+use anyhow::Result;
 use rig_agent::{Agent, AgentBuilder, rig_tool};
 use rig_core::Model;
 use rig_core::providers::openai::wire::Chat;
@@ -14,25 +15,36 @@ use crate::record;
 /// The number of model calls after which rig gives up.
 const MAX_TURNS: usize = 8;
 
-/// The agent that answers the question. `run` is the run to which its editor's runs belong.
-pub(crate) fn researcher(models: &Models, run: &RunHandle) -> Agent {
+/// The agent that answers the question. `run` is the run to which its editor's runs belong, unless
+/// a layer records them.
+pub(crate) fn researcher(models: &Models, run: Option<&RunHandle>) -> Agent {
     AgentBuilder::new(models.researcher())
+        .name("researcher")
+        // Prompts, answers, and the arguments and results of tools, in rig's spans.
+        .record_content_telemetry(true)
         .preamble("Look up the tides that are asked for. Have the editor rewrite your draft.")
         .default_max_turns(MAX_TURNS)
         .tool(TideTable)
         .tool(AskEditor {
             model: models.editor(),
-            run: run.clone(),
+            run: run.cloned(),
         })
         .build()
 }
 
 fn editor(model: Model<Chat>) -> Agent {
     AgentBuilder::new(model)
+        .name("editor")
+        .record_content_telemetry(true)
         .preamble("Rewrite the draft in at most 20 words. Count them with the tool.")
         .default_max_turns(MAX_TURNS)
         .tool(CountWords)
         .build()
+}
+
+/// Prompts an agent without recording anything by hand.
+pub(crate) async fn prompt(agent: &Agent, prompt: &str) -> Result<String> {
+    Ok(agent.prompt(prompt).await?.output())
 }
 
 /// Returns the height of today's high water in metres.
@@ -63,7 +75,7 @@ fn count_words(
 /// The tool with which one agent runs another. Each call is a child run.
 struct AskEditor {
     model: Model<Chat>,
-    run: RunHandle,
+    run: Option<RunHandle>,
 }
 
 #[derive(Deserialize)]
@@ -91,9 +103,15 @@ impl Tool for AskEditor {
 
     async fn call(&self, _: &mut ToolContext, args: Draft) -> Result<String, ToolExecutionError> {
         let Draft { draft } = args;
-        let child = self.run.child("editor").input("draft", json!(draft)).await;
-        let child = child.map_err(ToolExecutionError::from_error)?;
-        let answer = record::answer(&child, &editor(self.model.clone()), &draft).await;
+        let editor = editor(self.model.clone());
+        let answer = match &self.run {
+            Some(run) => {
+                let child = run.child("editor").input("draft", json!(draft)).await;
+                let child = child.map_err(ToolExecutionError::from_error)?;
+                record::answer(&child, &editor, &draft).await
+            }
+            None => prompt(&editor, &draft).await,
+        };
         answer.map_err(|err| ToolExecutionError::other(format!("the editor failed: {err:#}")))
     }
 }

@@ -5,7 +5,11 @@
 //! cd examples/agent
 //! cargo run                                  # records into runtrail.db in the current folder
 //! cargo run -- postgres://localhost/history  # or set DATABASE_URL
+//! cargo run -- --traced                      # records with a tracing layer
 //! ```
+//!
+//! By default, hooks record the agents ([record.rs](record.rs)). With `--traced`, they record
+//! nothing themselves: a `tracing` layer, one line of this file, records the spans of rig.
 //!
 //! The model is a stand-in inside this program, which answers from a script over HTTP. With
 //! `AGENT_MODEL`, the agents use a real one behind OpenAI's chat completions API. Over https this
@@ -29,6 +33,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use runtrail::{AuditStore, Owner, Recorder, Storage};
 use serde_json::json;
+use tracing_subscriber::prelude::*;
 
 use crate::models::Models;
 
@@ -36,7 +41,10 @@ const QUESTION: &str = "Where is today's high water the highest: Cuxhaven, Husum
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let url = env::args().nth(1).or_else(|| env::var("DATABASE_URL").ok());
+    const TRACED: &str = "--traced";
+    let is_traced = env::args().any(|arg| arg == TRACED);
+    let url = env::args().skip(1).find(|arg| arg != TRACED);
+    let url = url.or_else(|| env::var("DATABASE_URL").ok());
     let url = url.unwrap_or_else(|| "sqlite://runtrail.db?mode=rwc".to_owned());
     let store = AuditStore::connect(url).await?;
     store.initialize().await?;
@@ -44,7 +52,10 @@ async fn main() -> Result<()> {
     let owner = Owner::new(format!("agent example, process {}", process::id()));
     let recorder = Recorder::new(Arc::new(store.with_owner(owner)));
 
-    let answered = answer(&recorder).await;
+    let answered = match is_traced {
+        true => traced_answer(&recorder).await,
+        false => answer(&recorder).await,
+    };
 
     let unwritten = recorder.shutdown(Duration::from_secs(10)).await;
     ensure!(unwritten.is_empty(), "not recorded: {unwritten:?}");
@@ -61,6 +72,16 @@ async fn answer(recorder: &Recorder) -> Result<String> {
         .input("question", json!(QUESTION))
         .await?;
     println!("To see what happened: runtrail tree {}", run.id());
-    let researcher = agents::researcher(&models, &run);
+    let researcher = agents::researcher(&models, Some(&run));
     record::answer(&run, &researcher, QUESTION).await
+}
+
+/// Like [`answer`], but a layer records the spans of the agents.
+async fn traced_answer(recorder: &Recorder) -> Result<String> {
+    let models = Models::from_env().await?;
+    tracing_subscriber::registry()
+        .with(runtrail::layer(recorder))
+        .init();
+    println!("To see what happened: runtrail list");
+    agents::prompt(&agents::researcher(&models, None), QUESTION).await
 }

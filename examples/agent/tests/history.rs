@@ -4,9 +4,14 @@ use std::env;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
-use runtrail::{AuditStore, RunStatus, RunSummary, RunTree, SkillRun, SkillRunLog, Storage, Usage};
+use runtrail::{
+    AuditStore, Page, RunFilter, RunStatus, RunSummary, RunTree, SkillRun, SkillRunLog, Storage,
+    Usage,
+};
 use serde_json::{Value, json};
 
+const DRAFT: &str = "Husum has the highest high water today, at 3.8 m. In Cuxhaven it is 3.4 m. \
+                     For Helgoland there is no table.";
 const ANSWER: &str = "Husum, with 3.8 m; Cuxhaven has 3.4 m, and Helgoland no table.";
 
 #[tokio::test]
@@ -32,13 +37,7 @@ async fn parent_and_child_are_recorded_with_their_calls() -> Result<()> {
     assert_eq!(child.parent_run_id.as_deref(), Some(&*id));
     assert_eq!(child.skill_id, "editor");
 
-    let calls = [
-        call("stand-in-large", [1_420, 0], [96, 40]),
-        call("stand-in-large", [1_560, 1_408], [48, 0]),
-        call("stand-in-large", [1_640, 1_536], [30, 0]),
-    ];
-    let draft = "Husum has the highest high water today, at 3.8 m. In Cuxhaven it is 3.4 m. \
-                 For Helgoland there is no table.";
+    let calls = researcher_calls();
     let expected = [
         ("model_call", json!({"text": ""}), Some(&calls[0])),
         tool_call("tide_table", json!({"station": "Cuxhaven"})),
@@ -50,15 +49,12 @@ async fn parent_and_child_are_recorded_with_their_calls() -> Result<()> {
             None,
         ),
         ("model_call", json!({"text": ""}), Some(&calls[1])),
-        tool_call("ask_editor", json!({"draft": draft})),
+        tool_call("ask_editor", json!({"draft": DRAFT})),
         ("model_call", json!({"text": ANSWER}), Some(&calls[2])),
     ];
     let parent_events = check_run(&store, parent, &expected, 4).await?;
 
-    let calls = [
-        call("stand-in-small", [180, 0], [70, 32]),
-        call("stand-in-small", [264, 128], [24, 0]),
-    ];
+    let calls = editor_calls();
     let expected = [
         ("model_call", json!({"text": ""}), Some(&calls[0])),
         tool_call("count_words", json!({"text": ANSWER})),
@@ -73,12 +69,7 @@ async fn parent_and_child_are_recorded_with_their_calls() -> Result<()> {
 
 #[tokio::test]
 async fn a_run_whose_model_cannot_be_reached_ends_as_an_error() -> Result<()> {
-    let output = agent()?
-        .env("AGENT_MODEL", "gpt-5-mini")
-        .env("OPENAI_API_KEY", "none")
-        // No server listens on port 1.
-        .env("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
-        .output()?;
+    let output = unreachable_model(&mut agent()?).output()?;
     ensure!(!output.status.success(), "{output:?}");
     let store = store().await?;
     let id = run_id(&output)?;
@@ -95,6 +86,97 @@ async fn a_run_whose_model_cannot_be_reached_ends_as_an_error() -> Result<()> {
     assert_eq!(event.payload, json!({"error": run.error}));
     assert!(event.duration.is_some());
     Ok(())
+}
+
+#[tokio::test]
+async fn a_layer_records_the_same_calls_as_the_hooks() -> Result<()> {
+    let mut agent = agent()?;
+    let output = agent.arg("--traced").env_remove("AGENT_MODEL").output()?;
+    ensure!(output.status.success(), "{output:?}");
+    let store = store().await?;
+    let parent = traced_run(&store, RunStatus::OK).await?;
+    let question = "Where is today's high water the highest: Cuxhaven, Husum or Helgoland?";
+    assert_eq!(Value::from(parent.inputs), json!({"prompt": question}));
+
+    let mut tree = store.list_subtree(&parent.id).await?;
+    tree.sort_by_key(|run| run.started_at);
+    let [parent, child] = &tree[..] else {
+        anyhow::bail!("not two runs: {tree:?}");
+    };
+    assert_eq!(child.parent_run_id.as_ref(), Some(&parent.id));
+    assert_eq!(child.skill_id, "editor");
+    let inputs = store.get_run(&child.id).await?.inputs;
+    assert_eq!(Value::from(inputs), json!({"draft": DRAFT}));
+
+    let calls = researcher_calls();
+    let expected = [
+        ("model_call", json!({}), Some(&calls[0])),
+        traced_tool_call("tide_table", json!({"station": "Cuxhaven"}), "3.4"),
+        traced_tool_call("tide_table", json!({"station": "Husum"}), "3.8"),
+        (
+            "tool_call",
+            json!({
+                "tool": "tide_table",
+                "arguments": {"station": "Helgoland"},
+                "gen_ai.tool.call.outcome": "error",
+                "gen_ai.tool.error.type": "not_found",
+                "gen_ai.tool.call.result": "there is no tide table for Helgoland",
+            }),
+            None,
+        ),
+        ("model_call", json!({}), Some(&calls[1])),
+        traced_tool_call("ask_editor", json!({"draft": DRAFT}), ANSWER),
+        ("model_call", json!({}), Some(&calls[2])),
+    ];
+    check_traced_run(&store, parent, &expected, 4).await?;
+
+    let calls = editor_calls();
+    let expected = [
+        ("model_call", json!({}), Some(&calls[0])),
+        traced_tool_call("count_words", json!({"text": ANSWER}), "12"),
+        ("model_call", json!({}), Some(&calls[1])),
+    ];
+    check_traced_run(&store, child, &expected, 1).await
+}
+
+/// rig records no error in a span; the layer sees that the answer is missing.
+#[tokio::test]
+async fn a_layer_records_that_the_model_cannot_be_reached() -> Result<()> {
+    let output = unreachable_model(agent()?.arg("--traced")).output()?;
+    ensure!(!output.status.success(), "{output:?}");
+    let store = store().await?;
+
+    let run = traced_run(&store, RunStatus::ERROR).await?;
+    assert_eq!(run.error, "the last model call had no answer");
+    assert_eq!(run.output, "");
+    let events = store.list_logs_by_run(&run.id).await?;
+    let [event] = &events[..] else {
+        anyhow::bail!("not one event: {events:?}");
+    };
+    assert_eq!(event.event_type, "model_call");
+    assert_eq!(event.payload["error"], "no answer");
+    let asked = Usage::new().provider("openai").model("gpt-5-mini");
+    assert_eq!(event.usage, Some(asked));
+    assert!(event.duration.is_some());
+    Ok(())
+}
+
+fn unreachable_model(command: &mut Command) -> &mut Command {
+    command
+        .env("AGENT_MODEL", "gpt-5-mini")
+        .env("OPENAI_API_KEY", "none")
+        // No server listens on port 1.
+        .env("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+}
+
+/// Returns the newest run of the researcher that a layer has recorded: it has no caller.
+async fn traced_run(store: &AuditStore, status: RunStatus) -> Result<SkillRun> {
+    let filter = RunFilter::new()
+        .skill("researcher")
+        .status(status)
+        .caller("");
+    let runs = store.list_runs_filtered(&filter, Page::ALL).await?;
+    runs.into_iter().next().context("no such run")
 }
 
 /// Returns the program, which records into the database of the test.
@@ -134,6 +216,21 @@ fn call(model: &str, input_and_cached: [u64; 2], output_and_thinking: [u64; 2]) 
         .thinking_tokens(output_and_thinking[1])
 }
 
+fn researcher_calls() -> [Usage; 3] {
+    [
+        call("stand-in-large", [1_420, 0], [96, 40]),
+        call("stand-in-large", [1_560, 1_408], [48, 0]),
+        call("stand-in-large", [1_640, 1_536], [30, 0]),
+    ]
+}
+
+fn editor_calls() -> [Usage; 2] {
+    [
+        call("stand-in-small", [180, 0], [70, 32]),
+        call("stand-in-small", [264, 128], [24, 0]),
+    ]
+}
+
 type ExpectedEvent<'a> = (&'a str, Value, Option<&'a Usage>);
 
 fn tool_call<'a>(tool: &str, arguments: Value) -> ExpectedEvent<'a> {
@@ -141,11 +238,58 @@ fn tool_call<'a>(tool: &str, arguments: Value) -> ExpectedEvent<'a> {
     ("tool_call", payload, None)
 }
 
-/// Checks a finished run, its events in order, and that its totals are the sums over its events.
+fn traced_tool_call<'a>(tool: &str, arguments: Value, result: &str) -> ExpectedEvent<'a> {
+    let payload = json!({
+        "tool": tool,
+        "arguments": arguments,
+        "gen_ai.tool.call.outcome": "success",
+        "gen_ai.tool.call.result": result,
+    });
+    ("tool_call", payload, None)
+}
+
+/// Checks a finished run and its events in order.
 async fn check_run(
     store: &AuditStore,
     run: &RunSummary,
     expected: &[ExpectedEvent<'_>],
+    tool_calls: u64,
+) -> Result<Vec<SkillRunLog>> {
+    let events = check_outcome(store, run, tool_calls).await?;
+    let found = events
+        .iter()
+        .map(|it| (&*it.event_type, it.payload.clone(), it.usage.as_ref()));
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    Ok(events)
+}
+
+/// Like [`check_run`], but without the texts of model calls and the ids of tool calls.
+async fn check_traced_run(
+    store: &AuditStore,
+    run: &RunSummary,
+    expected: &[ExpectedEvent<'_>],
+    tool_calls: u64,
+) -> Result<()> {
+    let events = check_outcome(store, run, tool_calls).await?;
+    let found = events.iter().map(|event| {
+        let mut payload = event.payload.clone();
+        match payload.as_object_mut() {
+            Some(fields) if event.event_type == "tool_call" => {
+                fields.remove("gen_ai.tool.type");
+                fields.remove("gen_ai.tool.call.id");
+            }
+            _ => payload = json!({}),
+        }
+        (&*event.event_type, payload, event.usage.as_ref())
+    });
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    Ok(())
+}
+
+/// Checks a finished run, and that its totals are the sums over its events.
+async fn check_outcome(
+    store: &AuditStore,
+    run: &RunSummary,
     tool_calls: u64,
 ) -> Result<Vec<SkillRunLog>> {
     let SkillRun { output, error, .. } = store.get_run(&run.id).await?;
@@ -156,10 +300,6 @@ async fn check_run(
     assert!(run.runtime_seconds > 0.0);
 
     let events = store.list_logs_by_run(&run.id).await?;
-    let found = events
-        .iter()
-        .map(|it| (&*it.event_type, it.payload.clone(), it.usage.as_ref()));
-    assert_eq!(found.collect::<Vec<_>>(), expected);
     for (event, sequence) in events.iter().zip(0..) {
         assert_eq!(event.sequence, sequence);
         let is_call = event.event_type != "tool_error";

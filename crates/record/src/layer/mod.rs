@@ -64,10 +64,11 @@ pub fn layer(recorder: &Recorder) -> RunLayer {
 /// | any other span inside a run, at `INFO` or above | an event `span` |
 /// | an event inside a run, at `WARN` or above | an event `log` |
 ///
-/// A model or tool call outside an agent makes its outermost span a run, so a host's own span around
-/// an agent becomes the run. A model call inside another one isn't counted twice.
+/// A model or tool call outside an agent makes its outermost span a run, so a host's own span
+/// around an agent becomes the run. A model call inside another one isn't counted twice.
 ///
-/// An event is recorded when its span closes; a run ends when its span does. The run ends as `error`
+/// An event is recorded when its span closes; a run ends when its span does, and all spans inside
+/// it. The run ends as `error`
 ///
 /// - if its span has a field `error.type`, `error` or `otel.status_code = "ERROR"`,
 /// - if an event at `ERROR` occurs in it outside inner spans, as with `#[instrument(err)]`,
@@ -77,9 +78,9 @@ pub fn layer(recorder: &Recorder) -> RunLayer {
 /// Otherwise it ends as `ok`: a span doesn't show that a future was dropped. A run whose span is
 /// never closed stays open; if the store has an [owner](runtrail_audit::Owner), a sweep ends it.
 ///
-/// The layer only queues, and never waits. While the [buffer](Recorder) is full, events are lost and
-/// reported; starts and ends of runs are always queued. [`Recorder::shutdown`] waits until everything
-/// is written. Spans of Runtrail itself, SeaORM and sqlx are ignored.
+/// The layer only queues, and never waits. While the [buffer](Recorder) is full, events are lost
+/// and reported; starts and ends of runs are always queued. [`Recorder::shutdown`] waits until
+/// everything is written. Spans of Runtrail itself, SeaORM and sqlx are ignored.
 ///
 /// A text above 64 KiB is cut. Fields that a span doesn't declare, `tracing` ignores.
 pub struct RunLayer {
