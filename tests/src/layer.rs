@@ -589,6 +589,42 @@ on_each_backend! {
         assert_eq!(recorded + unwritten.lost, 20);
     }
 
+    /// While nothing is written, for example because the store is unavailable.
+    async fn runs_in_a_full_buffer_lose_their_texts(database) {
+        const RUNS: usize = 100;
+
+        let store = database.store().await;
+        let recorder = recorder(&store).with_buffer(1_000, 100_000);
+        thread::scope(|scope| {
+            // Without a runtime nothing is written before `shutdown`.
+            scope.spawn(|| {
+                recorded(&recorder, || {
+                    for _ in 0..RUNS {
+                        let agent = rig::agent("a");
+                        agent.record("gen_ai.prompt", "p".repeat(1_000));
+                        agent.record("gen_ai.completion", "c".repeat(1_000));
+                    }
+                });
+            });
+        });
+        let unwritten = recorder.shutdown(LONG).await;
+        assert_eq!((unwritten.starts, unwritten.runs), (0, 0));
+        let runs = store.list_runs_filtered(&RunFilter::new(), Page::ALL).await.unwrap();
+        assert_eq!(runs.len(), RUNS);
+        let mut lost = 0;
+        for run in &runs {
+            assert_eq!(run.status, RunStatus::OK);
+            let texts = [run.inputs.is_empty(), run.output.is_empty()];
+            let lost_texts = texts.iter().filter(|is_lost| **is_lost).count();
+            let events = events(&store, run).await;
+            let reports = events.iter().map(|event| event.payload["events"].as_u64().unwrap());
+            assert_eq!(reports.sum::<u64>(), lost_texts as u64);
+            lost += lost_texts as u64;
+        }
+        assert!((80..=120).contains(&lost), "{lost}");
+        assert_eq!(unwritten.lost, lost);
+    }
+
     async fn a_run_whose_span_is_never_closed_is_swept(database) {
         let store = database.store().await;
         let url = database.url();

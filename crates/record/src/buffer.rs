@@ -23,6 +23,7 @@ pub(crate) struct Sequence {
 #[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) run: SkillRun,
+    bytes: usize,
 }
 
 /// The end of a run.
@@ -33,6 +34,7 @@ pub(crate) struct Finish {
     pub(crate) sequence: Arc<Sequence>,
     /// Receives the result if a caller is waiting.
     pub(crate) answer: Option<oneshot::Sender<Result<()>>>,
+    pub(crate) bytes: usize,
 }
 
 #[derive(Debug)]
@@ -49,8 +51,9 @@ enum Entry {
     Finish(Finish),
 }
 
-/// A queue of starts, events and ends of runs. Events are bounded; starts and ends are always
-/// accepted, since a run has only a few.
+/// A queue of starts, events and ends of runs. Events are bounded. Starts and ends are always
+/// accepted, since a run has only a few; those that no caller waits for lose their texts when there
+/// is no room.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     max_events: usize,
@@ -105,8 +108,7 @@ impl Buffer {
             return has_task;
         };
         let has_room = |state: &State, events| {
-            state.events + events <= self.max_events
-                && state.bytes.saturating_add(bytes) <= self.max_bytes
+            state.events + events <= self.max_events && self.has_bytes(state, bytes)
         };
         let lost = sequence.lost.load(Ordering::Relaxed);
         if state.is_closed || !has_room(&state, if lost > 0 { 2 } else { 1 }) {
@@ -124,22 +126,49 @@ impl Buffer {
         has_task
     }
 
-    /// Queues the start of a run, before its events. A later start of the same run replaces it.
-    pub(crate) fn push_start(&self, run: SkillRun) {
+    /// Queues the start of a run, before its events. A later start of the same run replaces it. If
+    /// there is no room for the inputs, they are counted as lost.
+    pub(crate) fn push_start(&self, mut run: SkillRun, sequence: &Sequence) {
+        let size = run.inputs.iter().map(|(name, value)| {
+            let size = size_of_json(value, MAX_JSON_DEPTH)?;
+            Some(name.len() + size)
+        });
+        let size = size.sum::<Option<usize>>();
         let mut state = self.state();
+        let size = size.filter(|bytes| self.has_bytes(&state, *bytes));
+        let bytes = size.unwrap_or_else(|| {
+            run.inputs.clear();
+            self.lose(&mut state, sequence);
+            0
+        });
         state.starts += 1;
-        state.entries.push_back(Entry::Start(Start { run }));
+        state.bytes += bytes;
+        state.entries.push_back(Entry::Start(Start { run, bytes }));
         drop(state);
         self.filled.notify_one();
     }
 
-    /// Queues the end of a run.
-    pub(crate) fn push_finish(&self, finish: Finish) {
+    /// Queues the end of a run. If there is no room for the output, and no caller waits for the
+    /// end, the output is counted as lost.
+    pub(crate) fn push_finish(&self, mut finish: Finish) {
         let mut state = self.state();
+        if finish.answer.is_none() {
+            finish.bytes = finish.stats.output.len();
+            if !self.has_bytes(&state, finish.bytes) {
+                finish.stats.output.clear();
+                finish.bytes = 0;
+                self.lose(&mut state, &finish.sequence);
+            }
+        }
         state.finishes += 1;
+        state.bytes += finish.bytes;
         state.entries.push_back(Entry::Finish(finish));
         drop(state);
         self.filled.notify_one();
+    }
+
+    fn has_bytes(&self, state: &State, bytes: usize) -> bool {
+        bytes == 0 || state.bytes.saturating_add(bytes) <= self.max_bytes
     }
 
     /// Counts an event as lost.
@@ -309,7 +338,10 @@ impl Taken {
     /// Removes the starts, each of which is written or refused.
     pub(crate) fn starts_written(&mut self) {
         let starts = std::mem::take(&mut self.starts);
-        self.buffer.state().starts -= starts.len();
+        let mut state = self.buffer.state();
+        state.starts -= starts.len();
+        state.bytes -= starts.iter().map(|start| start.bytes).sum::<usize>();
+        drop(state);
         self.buffer.emptied.notify_waiters();
     }
 
@@ -326,7 +358,10 @@ impl Taken {
     /// Removes the ends of runs, all of which are answered.
     pub(crate) fn ends_written(&mut self) {
         let finishes = std::mem::take(&mut self.finishes);
-        self.buffer.state().finishes -= finishes.len();
+        let mut state = self.buffer.state();
+        state.finishes -= finishes.len();
+        state.bytes -= finishes.iter().map(|finish| finish.bytes).sum::<usize>();
+        drop(state);
         self.buffer.emptied.notify_waiters();
     }
 }

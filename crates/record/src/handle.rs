@@ -166,8 +166,27 @@ impl RunHandle {
         timeout(limit, future)
     }
 
+    /// Queues the start of the run without waiting.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn start_later(&self, start: SkillRun) {
+        self.run
+            .recorder
+            .buffer()
+            .push_start(start, &self.run.sequence);
+    }
+
+    /// Starts the task that writes if it isn't running.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn ensure_task(&self) {
+        let Run {
+            recorder, runtime, ..
+        } = &*self.run;
+        recorder.ensure_task(runtime.as_ref());
+    }
+
     /// Like [`finish`](Self::finish), but doesn't wait until the end is written;
-    /// [`Recorder::shutdown`] does. If the run has already ended, nothing happens.
+    /// [`Recorder::shutdown`] does. If the run has already ended, nothing happens. While the [buffer](Recorder) has no room for
+    /// the output, the output is lost, and counted as an event.
     ///
     /// ```
     /// # use runtrail_audit::{RunStats, RunStatus};
@@ -203,6 +222,7 @@ impl Run {
             stats,
             sequence: Arc::clone(&self.sequence),
             answer,
+            bytes: 0,
         });
         self.recorder.ensure_task(self.runtime.as_ref());
         true

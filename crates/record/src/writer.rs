@@ -47,7 +47,7 @@ async fn write_all(history: &dyn History, buffer: &Arc<Buffer>) {
 /// counts.
 async fn write_starts(history: &dyn History, starts: &[Start]) {
     let mut last: HashMap<&str, &SkillRun> = HashMap::new();
-    for Start { run } in starts {
+    for Start { run, .. } in starts {
         last.insert(&run.id, run);
     }
     let writes = last.into_values().map(async |run| {

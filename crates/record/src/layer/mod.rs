@@ -79,7 +79,7 @@ pub fn layer(recorder: &Recorder) -> RunLayer {
 /// never closed stays open; if the store has an [owner](runtrail_audit::Owner), a sweep ends it.
 ///
 /// The layer only queues, and never waits. While the [buffer](Recorder) is full, events are lost
-/// and reported; starts and ends of runs are always queued. [`Recorder::shutdown`] waits until
+/// and reported, as are inputs and outputs; a run is still queued without them. [`Recorder::shutdown`] waits until
 /// everything is written. Spans of Runtrail itself, SeaORM and sqlx are ignored.
 ///
 /// A text above 64 KiB is cut. Fields that a span doesn't declare, `tracing` ignores.
@@ -165,10 +165,13 @@ impl RunLayer {
             self.runtime.clone().or_else(|| Handle::try_current().ok()),
         );
         // Before another thread can find the run, and queue an event.
-        self.recorder.buffer().push_start(start.clone());
-        data.run = Some(StartedRun { handle, start });
+        handle.start_later(start.clone());
+        data.run = Some(StartedRun {
+            handle: handle.clone(),
+            start,
+        });
         drop(extensions);
-        self.recorder.ensure_task(self.runtime.as_ref());
+        handle.ensure_task();
     }
 
     /// Makes sure that a call of a model or tool belongs to a run.
@@ -225,7 +228,7 @@ impl RunLayer {
         self.describe(&mut start, data);
         let is_changed = start != run.start;
         if is_changed {
-            self.recorder.buffer().push_start(start.clone());
+            run.handle.start_later(start.clone());
             run.start = start;
         }
         data.run = Some(run);
