@@ -128,6 +128,7 @@ impl Buffer {
 
     /// Queues the start of a run, before its events. A later start of the same run replaces it. If
     /// there is no room for the inputs, they are counted as lost.
+    #[cfg(feature = "tracing")]
     pub(crate) fn push_start(&self, mut run: SkillRun, sequence: &Sequence) {
         let size = run.inputs.iter().map(|(name, value)| {
             let size = size_of_json(value, MAX_JSON_DEPTH)?;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use runtrail_audit::{Error, Result, RunStats, RunStatus, SkillRun, SkillRunLog, Usage};
+use runtrail_audit::{Error, Result, RunStats, RunStatus, SkillRunLog, Usage};
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -168,7 +168,7 @@ impl RunHandle {
 
     /// Queues the start of the run without waiting.
     #[cfg(feature = "tracing")]
-    pub(crate) fn start_later(&self, start: SkillRun) {
+    pub(crate) fn start_later(&self, start: runtrail_audit::SkillRun) {
         self.run
             .recorder
             .buffer()
