@@ -78,9 +78,9 @@ pub fn layer(recorder: &Recorder) -> RunLayer {
 /// Otherwise it ends as `ok`: a span doesn't show that a future was dropped. A run whose span is
 /// never closed stays open; if the store has an [owner](runtrail_audit::Owner), a sweep ends it.
 ///
-/// The layer only queues, and never waits. While the [buffer](Recorder) is full, events are lost
-/// and reported, as are inputs and outputs; a run is still queued without them. [`Recorder::shutdown`] waits until
-/// everything is written. Spans of Runtrail itself, SeaORM and sqlx are ignored.
+/// The layer only queues, and never waits. While the [buffer](Recorder) is full, events, inputs and
+/// outputs are lost and reported; a run is queued without its texts. [`Recorder::shutdown`] waits
+/// until everything is written. Spans of Runtrail itself, SeaORM and sqlx are ignored.
 ///
 /// A text above 64 KiB is cut. Fields that a span doesn't declare, `tracing` ignores.
 pub struct RunLayer {
