@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use runtrail_audit::{Error, Result, RunStats, RunStatus, SkillRunLog, Usage};
+use runtrail_audit::{Error, Result, RunStats, RunStatus, SkillRun, SkillRunLog, Usage};
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -168,7 +168,7 @@ impl RunHandle {
 
     /// Queues the start of the run without waiting.
     #[cfg(feature = "tracing")]
-    pub(crate) fn start_later(&self, start: runtrail_audit::SkillRun) {
+    pub(crate) fn start_later(&self, start: SkillRun) {
         self.run
             .recorder
             .buffer()
@@ -185,8 +185,10 @@ impl RunHandle {
     }
 
     /// Like [`finish`](Self::finish), but doesn't wait until the end is written;
-    /// [`Recorder::shutdown`] does. If the run has already ended, nothing happens. While the [buffer](Recorder) has no room for
-    /// the output, the output is lost, and counted as an event.
+    /// [`Recorder::shutdown`] does. If the run has already ended, nothing happens.
+    ///
+    /// If the [buffer](Recorder) has no room for the output, the run ends without it, and it counts
+    /// as a lost event.
     ///
     /// ```
     /// # use runtrail_audit::{RunStats, RunStatus};
