@@ -468,7 +468,7 @@ async fn pages_and_rare_values(
     owners(all, store).await
 }
 
-/// Lists by labels that few runs have, or many.
+/// Lists by rare and by common labels.
 async fn labels(all: &mut Reads<'_>, store: &AuditStore) -> Result<()> {
     const RARE: &str = "50 with a rare label";
     const COMMON: &str = "50 with a common label";

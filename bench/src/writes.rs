@@ -217,7 +217,7 @@ async fn handles(setup: &Setup, store: &AuditStore, database: &str) -> Result<Co
     step(&name, measured).await
 }
 
-/// Spans that the tracing layer records: what they cost on the thread that creates them.
+/// The cost of a span that the tracing layer records, on the thread that creates it.
 async fn spans(setup: &Setup, store: &AuditStore) -> Result<Comparisons> {
     const AGENTS: usize = 200;
     const CALLS: usize = 19;

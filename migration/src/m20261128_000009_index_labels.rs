@@ -92,7 +92,8 @@ fn raw(backend: DbBackend, sql: &str) -> Statement {
     statement
 }
 
-/// What a run had before, or has now; nothing if its labels aren't a JSON object of texts.
+/// Selects the labels of a run (`OLD` or `NEW`). Skips values that aren't texts; selects nothing if
+/// the column isn't JSON.
 macro_rules! sqlite_labels {
     ($run:literal) => {
         concat!(
@@ -179,8 +180,8 @@ macro_rules! postgres_labels {
 }
 
 const POSTGRES_UP: &[&str] = &[
-    // A delete in a loop always uses the index: the plan of the function is kept from a time when
-    // the table may have been empty.
+    // PostgreSQL may have planned the function while the table was empty. A delete in a loop uses
+    // the index even then.
     concat!(
         "CREATE OR REPLACE FUNCTION runtrail_index_labels() RETURNS trigger LANGUAGE plpgsql AS ",
         "$$ DECLARE old_label record; BEGIN IF TG_OP <> 'INSERT' THEN FOR old_label IN ",

@@ -386,7 +386,7 @@ on_each_backend! {
     }
 
     /// As in an application that runs each request in a runtime of its own.
-    async fn the_layer_works_after_the_runtime_in_which_it_was_created(database) {
+    async fn the_layer_outlives_the_runtime_in_which_it_was_created(database) {
         let store = database.store().await;
         let recorder = recorder(&store);
         let created = recorder.clone();
@@ -408,7 +408,7 @@ on_each_backend! {
         tokio::time::timeout(LONG, written).await.unwrap();
     }
 
-    async fn runs_of_a_subscriber_that_is_dropped_end(database) {
+    async fn dropping_a_subscriber_ends_its_runs(database) {
         let store = database.store().await;
         let recorder = recorder(&store);
         recorded(&recorder, || {
@@ -422,7 +422,7 @@ on_each_backend! {
         assert!(runs[0].error.starts_with("dropped"), "{}", runs[0].error);
     }
 
-    async fn errors_of_a_span_are_those_of_its_run(database) {
+    async fn an_error_in_the_span_of_a_run_fails_the_run(database) {
         let store = database.store().await;
         let recorder = recorder(&store);
         recorded(&recorder, || {
@@ -510,7 +510,7 @@ on_each_backend! {
     }
 
     /// The store's own spans and statements would otherwise be recorded, and cause more of them.
-    async fn what_recording_causes_is_not_recorded(database) {
+    async fn spans_caused_by_recording_are_not_recorded(database) {
         let store = database.store().await;
         let recorder = recorder(&store);
         let subscriber = tracing_subscriber::registry().with(layer(&recorder));
@@ -628,7 +628,7 @@ on_each_backend! {
     async fn a_run_whose_span_is_never_closed_is_swept(database) {
         let store = database.store().await;
         let url = database.url();
-        // The runtime ends, as with the process.
+        // The runtime ends, as it does when the process dies.
         let process = thread::spawn(move || {
             runtime().block_on(async {
                 let store = AuditStore::connect(url).await.unwrap();

@@ -274,7 +274,7 @@ on_each_backend! {
         }
     }
 
-    async fn descendants_are_found_by_index_where_no_run_has_a_parent(database) {
+    async fn descendants_are_found_by_index_even_if_no_run_has_a_parent(database) {
         let (db, seen) = watched(database).await;
         fill(&db, database.backend()).await;
         execute(&db, "UPDATE skill_runs SET parent_run_id = NULL").await;

@@ -189,7 +189,7 @@ on_each_backend! {
         run.record(Event::new("check", json!(7)).error("not 8"));
         let answer = run.scope(async {
             run.finish_later(RunStats::new(RunStatus::OK).output("yes"));
-            // The run has ended.
+            // Ignored: the run has ended.
             run.finish_later(RunStats::new(RunStatus::ERROR));
             Ok::<_, String>(5)
         });

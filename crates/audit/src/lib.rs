@@ -7,8 +7,8 @@
 //! Reading order: [`SkillRun`], [`RunStats`], [`SkillRunLog`] and its [`Usage`] are the
 //! records, [`RunFilter`] and [`Page`] select some of them, [`Storage`] defines the operations,
 //! and [`Error`] their failures. [`BulkStorage`], [`PagedStorage`], [`RunTree`],
-//! [`RunCreation`], [`RunLookup`], [`RunLabels`], [`UsageTotals`], [`Ownership`] and [`Retention`] add further operations, and
-//! [`History`] combines all of these traits.
+//! [`RunCreation`], [`RunLookup`], [`RunLabels`], [`UsageTotals`], [`Ownership`] and [`Retention`]
+//! add further operations, and [`History`] combines all of these traits.
 //! Implementers also use [`rules`], the checks that make all implementations reject the same input.
 
 mod owner;

@@ -183,11 +183,11 @@ pub const MAX_LABELS: usize = 32;
 ///
 /// # Errors
 ///
-/// [`Error::InvalidInput`] if there are more than [`MAX_LABELS`], or if one isn't a valid
-/// [`label_key`] with a valid [`identifier`].
+/// [`Error::InvalidInput`] if there are more than [`MAX_LABELS`], if a key isn't a valid
+/// [`label_key`], or if a value isn't a valid [`identifier`].
 pub fn labels(labels: &BTreeMap<String, String>) -> Result<Option<String>> {
     if labels.len() > MAX_LABELS {
-        let reason = format!("are {}, more than {MAX_LABELS}", labels.len());
+        let reason = format!("number {}, more than {MAX_LABELS}", labels.len());
         return Err(Error::invalid("labels", reason));
     }
     for (key, value) in labels {

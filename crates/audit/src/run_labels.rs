@@ -8,8 +8,8 @@ use crate::{Result, Storage};
 /// [`RunQuery`](crate::RunQuery) finds runs by them.
 #[async_trait]
 pub trait RunLabels: Storage {
-    /// Adds labels to a running or finished run. A label whose key the run already has replaces that
-    /// label's value. Labels can't be removed.
+    /// Adds labels to a running or finished run. If the run already has a label with the same key,
+    /// its value is replaced. Labels can't be removed.
     ///
     /// The call is atomic, and can be repeated. If the future is dropped, all of the labels are
     /// stored, or none.

@@ -42,9 +42,10 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// A new run is inserted as given, so a run that has already finished can be recorded in one
     /// call. If a run with this id is still running, only its `skill_id`, `caller_id`,
     /// `channel_id`, `parent_run_id`, `inputs`, `started_at` and `owner_id` are updated, and its
-    /// labels are [added](crate::RunLabels::add_labels). An outcome in `run` is then ignored: call [`finish_run`](Self::finish_run) to record it. If the stored run is
-    /// finished, repeating its start returns `Ok` and changes nothing. If `run` is finished as
-    /// well, its outcome must match too.
+    /// labels are [added](crate::RunLabels::add_labels). An outcome in `run` is then ignored: call
+    /// [`finish_run`](Self::finish_run) to record it. If the stored run is finished, repeating its
+    /// start returns `Ok` and changes nothing; the stored run must already have these labels. If
+    /// `run` is finished as well, its outcome must match too.
     ///
     /// # Errors
     ///

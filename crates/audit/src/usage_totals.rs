@@ -6,8 +6,8 @@ use crate::{Result, Storage};
 /// Totals of the [`Usage`](crate::Usage) of events.
 #[async_trait]
 pub trait UsageTotals: Storage {
-    /// Adds up the usage of the events of these runs, for each run and each model, in the order of
-    /// their names. Runs without any usage, and unknown runs, are left out.
+    /// Adds up the usage of the events of these runs, for each run and each model, sorted by run,
+    /// provider and model. Runs without any usage, and unknown runs, are left out.
     ///
     /// ```
     /// use runtrail_audit::{Result, UsageTotals};

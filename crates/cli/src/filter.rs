@@ -39,8 +39,8 @@ pub(crate) struct FilterArguments {
     stale: Option<Time>,
     /// Only runs with this label; can be given several times.
     ///
-    /// KEY alone accepts any value, and KEY!=VALUE excludes one. Several values of the same key are
-    /// alternatives.
+    /// KEY alone accepts any value, and KEY!=VALUE excludes a value. If KEY=VALUE is given several
+    /// times for the same key, one of the values has to match.
     #[arg(
         long = "label",
         value_name = "KEY[=VALUE]",

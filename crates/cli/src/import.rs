@@ -262,7 +262,7 @@ async fn import_run(store: &AuditStore, run: &SkillRun) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Adds the labels that a stored run lacks.
+/// Adds the labels that a stored run lacks; refuses a label that has another value there.
 async fn add_labels(store: &AuditStore, run: &SkillRun, stored: &SkillRun) -> Result<(), Refusal> {
     for (key, value) in &run.labels {
         match stored.labels.get(key) {

@@ -40,7 +40,7 @@ const USAGE_COLUMNS: [Column; 8] = [
 pub(crate) struct Show {
     #[command(flatten)]
     run: RunId,
-    /// Print a line of JSON: the run, its usage of each model, the ids of its ancestors and
+    /// Print a line of JSON: the run, its usage by model, the ids of its ancestors and
     /// children, and its last events.
     #[arg(long)]
     json: bool,

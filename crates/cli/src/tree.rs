@@ -172,7 +172,7 @@ impl Sums {
     }
 }
 
-/// Returns the usage of the runs that have any, over all their models.
+/// Returns the usage of each run that has any, summed over its models.
 async fn usage_by_run(
     store: &AuditStore,
     runs: &[RunSummary],

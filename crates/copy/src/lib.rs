@@ -54,8 +54,8 @@ pub use self::report::{
 /// of the source are valid in the target.
 /// A row whose content differs in the target is never overwritten; it is a
 /// [conflict](DifferenceKind::Conflict).
-/// The only updates to a row of the target finish a run that has finished in the source since it was
-/// copied, or give it the labels that it has in the source.
+/// The only updates to a row of the target finish a run that has finished in the source since it
+/// was copied, or replace the labels of a run with those that it has in the source.
 ///
 /// Memory use doesn't depend on the size of the history. A few pages are in memory at a time, each
 /// of 1,000 rows or 4 MiB, whichever is less: about 40 MiB in all with small values, and less than

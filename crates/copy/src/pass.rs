@@ -287,8 +287,8 @@ fn last_key(rows: &[ScannedRow<skill_run::Model>]) -> Option<String> {
     keys.find(|key| !key.contains('\0')).cloned()
 }
 
-/// Whether the runs differ only in the labels, and in an outcome of which the target has none, or an
-/// interruption.
+/// Whether the target's run is an older version of the source's: they differ at most in labels and
+/// outcome, and a different outcome is missing from the target or is an interruption.
 fn is_same_but_outdated(source: &skill_run::Model, target: &skill_run::Model) -> bool {
     fn start(run: &skill_run::Model) -> (i64, [&str; 5], [Option<&str>; 2]) {
         let parts = [

@@ -101,7 +101,7 @@ impl fmt::Display for Difference {
         let Self { row, kind } = self;
         match kind {
             DifferenceKind::Unfinished => write!(f, "{row} is still running in the target"),
-            DifferenceKind::OtherLabels => write!(f, "{row} has other labels in the target"),
+            DifferenceKind::OtherLabels => write!(f, "{row} has different labels in the target"),
             DifferenceKind::Conflict => write!(f, "{row} has different content in the target"),
             DifferenceKind::Missing => write!(f, "{row} is missing from the target"),
             DifferenceKind::Extra => write!(f, "{row} exists only in the target"),
@@ -125,7 +125,7 @@ pub struct Tally {
     pub copied: u64,
     /// Runs that the copy finished in the target, because they have finished in the source.
     pub finished: u64,
-    /// Runs that got the labels of the source in the target.
+    /// Runs whose labels the copy updated in the target.
     pub labelled: u64,
     /// Rows whose content differs in the target.
     pub conflicts: u64,

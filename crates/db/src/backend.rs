@@ -139,9 +139,10 @@ pub fn now(backend: DbBackend) -> Expr {
     micros.cast_as("bigint")
 }
 
-/// Returns the condition of a join, marked as selective: SQLite then searches the index of the joined
-/// column, whatever its statistics say. They can mislead: if the column is NULL in all rows, SQLite
-/// expects a search to find all rows, and reads the whole table for each row of the other side.
+/// Returns the condition of a join, marked as selective: SQLite then searches the index of the
+/// joined column, whatever its statistics say. They can mislead: if the column is NULL in all rows,
+/// SQLite expects a search to find all rows, and reads the whole table for each row of the other
+/// side.
 pub fn selective(backend: DbBackend, condition: Expr) -> Expr {
     match backend {
         DbBackend::Sqlite => Func::cust("unlikely").arg(condition).into(),
@@ -283,7 +284,7 @@ pub fn serialize_fraction_if_any<S: Serializer>(
 }
 
 /// Returns the text under a key of a JSON object in a text column; NULL if there is none. The key
-/// must not contain quotes. On SQLite, also NULL if the column contains no JSON.
+/// must not contain quotes. On SQLite, also NULL if the text isn't JSON.
 pub fn text_in_object(backend: DbBackend, column: Expr, key: &str) -> Expr {
     match backend {
         DbBackend::Postgres => column

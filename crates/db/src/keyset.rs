@@ -34,20 +34,21 @@ pub struct Part<C> {
     pub condition: Condition,
     /// The column whose index is read, and the value that all rows have in it.
     pub prefix: Option<(C, String)>,
-    /// Another table whose index is read, if any.
+    /// A table that serves as the index, if any.
     pub index_table: Option<IndexTable>,
     /// Whether the best plan depends on the values in the condition.
     pub plan: Plan,
 }
 
-/// A table whose rows point to those of a list, and have the same key.
+/// A table that serves as an index of a list: each of its rows refers to a row of the list, and
+/// repeats its sort key.
 #[derive(Clone, Debug)]
 pub struct IndexTable {
     /// The table.
     pub table: TableRef,
-    /// Joins it with the table of the list.
+    /// The condition that joins it with the table of the list.
     pub on: Expr,
-    /// Its columns that have the values of the list's key.
+    /// Its columns that repeat the sort key.
     pub key: Vec<ColumnRef>,
 }
 

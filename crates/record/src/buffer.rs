@@ -52,8 +52,8 @@ enum Entry {
 }
 
 /// A queue of starts, events and ends of runs. Events are bounded. Starts and ends are always
-/// accepted, since a run has only a few; those that no caller waits for lose their texts when there
-/// is no room.
+/// accepted, since a run has only a few. If there is no room for their texts (the inputs of a
+/// start, the output of an end that no caller waits for), they are queued without them.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     max_events: usize,
@@ -126,8 +126,8 @@ impl Buffer {
         has_task
     }
 
-    /// Queues the start of a run, before its events. A later start of the same run replaces it. If
-    /// there is no room for the inputs, they are counted as lost.
+    /// Queues the start of a run; must precede the run's events. Queue it again to replace it. If
+    /// there is no room for the inputs, they are dropped and count as one lost event.
     #[cfg(feature = "tracing")]
     pub(crate) fn push_start(&self, mut run: SkillRun, sequence: &Sequence) {
         let size = run.inputs.iter().map(|(name, value)| {
@@ -150,7 +150,7 @@ impl Buffer {
     }
 
     /// Queues the end of a run. If there is no room for the output, and no caller waits for the
-    /// end, the output is counted as lost.
+    /// end, the output is dropped and counts as one lost event.
     pub(crate) fn push_finish(&self, mut finish: Finish) {
         let mut state = self.state();
         if finish.answer.is_none() {

@@ -48,7 +48,7 @@ struct Totals {
 }
 
 impl RunHandle {
-    /// Without a runtime, [`scope_within`](Self::scope_within) needs the one that it is called in.
+    /// Without a runtime, [`scope_within`](Self::scope_within) has to be called inside one.
     pub(crate) fn new(recorder: Recorder, run: &SkillRun, runtime: Option<Handle>) -> Self {
         Self {
             run: Arc::new(Run {
@@ -175,7 +175,7 @@ impl RunHandle {
             .push_start(start, &self.run.sequence);
     }
 
-    /// Starts the task that writes if it isn't running.
+    /// Starts the writing task unless it is running.
     #[cfg(feature = "tracing")]
     pub(crate) fn ensure_task(&self) {
         let Run {
@@ -187,8 +187,8 @@ impl RunHandle {
     /// Like [`finish`](Self::finish), but doesn't wait until the end is written;
     /// [`Recorder::shutdown`] does. If the run has already ended, nothing happens.
     ///
-    /// If the [buffer](Recorder) has no room for the output, the run ends without it, and it counts
-    /// as a lost event.
+    /// If the [buffer](Recorder) has no room for the output, the run ends without one, and the
+    /// output counts as a lost event.
     ///
     /// ```
     /// # use runtrail_audit::{RunStats, RunStatus};

@@ -83,8 +83,8 @@ pub struct Unwritten {
     pub events: u64,
     /// Runs whose end isn't written yet.
     pub runs: u64,
-    /// Events that were lost since the recorder was created: the buffer was full or closed, or the
-    /// store refused them.
+    /// Events, inputs and outputs that were lost since the recorder was created: the buffer was
+    /// full or closed, or the store refused them.
     pub lost: u64,
 }
 

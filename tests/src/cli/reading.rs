@@ -179,6 +179,7 @@ on_each_backend! {
             std::slice::from_ref(&logged)
         );
         let mut whole = record;
+        whole["usage"] = json!([]);
         whole["ancestors"] = json!([]);
         whole["children"] = json!([]);
         whole["last_events"] = json!([logged]);

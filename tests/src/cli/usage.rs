@@ -16,7 +16,8 @@ on_each_backend! {
         store.start_run(&child("first", "parent")).await.unwrap();
         store.start_run(&child("second", "parent")).await.unwrap();
         let call = |model: &str, input, output| {
-            Usage::new().provider("anthropic").model(model).input_tokens(input).output_tokens(output)
+            let usage = Usage::new().provider("anthropic").model(model);
+            usage.input_tokens(input).output_tokens(output)
         };
         let events = [
             event("parent", 0).usage(call("large", 1_000, 200).thinking_tokens(150)),

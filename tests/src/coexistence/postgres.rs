@@ -103,8 +103,8 @@ fn a_role_without_the_right_to_create_tables_can_use_a_migrated_database() {
         execute(
             &db,
             &format!(
-                "GRANT SELECT, INSERT, UPDATE, DELETE ON skill_runs, skill_run_logs, runtrail_owners \
-                TO {ROLE}"
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON skill_runs, skill_run_logs, \
+                runtrail_owners, runtrail_run_labels TO {ROLE}"
             ),
         )
         .await;
@@ -115,6 +115,10 @@ fn a_role_without_the_right_to_create_tables_can_use_a_migrated_database() {
         .await;
         store.initialize().await.unwrap();
         assert_works(&store, "r").await;
+        store
+            .start_run(&running("labelled").label("env", "prod"))
+            .await
+            .unwrap();
 
         // Even the migration records needn't be readable: the tables are checked instead.
         execute(

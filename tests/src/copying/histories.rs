@@ -118,7 +118,7 @@ on_each_pair! {
         assert!(target.find_owner("o").await.unwrap().unwrap().is_alive);
     }
 
-    async fn labels_are_copied_and_later_ones_follow(from, to) {
+    async fn labels_are_copied_and_later_changes_follow(from, to) {
         let (source, target) = stores(from, to).await;
         let labels = |key: &str, value: &str| running("").label(key, value).labels;
         for id in ["a", "b", "c", "conflict"] {

@@ -154,7 +154,7 @@ on_each_backend! {
         assert_eq!(count(&db, "skill_runs").await as usize, 6 * POLLS.count());
     }
 
-    async fn dropped_starts_with_labels_and_additions_leave_an_exact_index(database) {
+    async fn dropped_starts_and_additions_of_labels_leave_an_exact_index(database) {
         let store = database.store().await;
         let db = database.connection().await;
         let mut all_or_none = [0; 2];

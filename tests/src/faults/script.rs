@@ -18,7 +18,7 @@ use crate::fixture::{at, object, with};
 /// Events per run.
 pub(super) const EVENTS: u64 = 4;
 
-/// The ids of records that a library without usage and labels writes begin like this.
+/// The prefix of the ids of records that an older library writes, without usage and labels.
 pub(super) const OLDER: &str = "older";
 
 /// The calls that write a run.

@@ -27,8 +27,8 @@ const MAX_MEMORY_KIB: u64 = 100 << 10;
 
 const MAX_LOG_BYTES: u64 = 80 << 20;
 
-/// The path of this test binary at an older version, whose library writes to the same database, as
-/// much again.
+/// The path of this test binary at an older version. A process of that version then writes to the
+/// same database at the same rate.
 const OLDER_SUITE: &str = "RUNTRAIL_TEST_OLDER_SUITE";
 
 /// 500 writes a second, a purge every minute, a kill every five minutes.
@@ -131,7 +131,7 @@ impl Observed {
             }
         }
         // At most: a pool of eight, plus one writer on SQLite, or plus this test's own pool on
-        // PostgreSQL; there, also the pool of an older version.
+        // PostgreSQL. A process of an older version has a further pool.
         let most = match env::var_os(OLDER_SUITE) {
             None => 16,
             Some(_) => 25,

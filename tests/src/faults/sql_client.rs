@@ -81,7 +81,8 @@ fn assert_labels_are_indexed(url: &str) {
         false => "jsonb_each_text(skill_runs.labels::jsonb)",
     };
     let labels = format!(
-        "SELECT label.key, label.value, started_at, skill_runs.id FROM skill_runs, {labels} AS label"
+        "SELECT label.key, label.value, started_at, skill_runs.id \
+        FROM skill_runs, {labels} AS label"
     );
     let indexed = "SELECT key, value, run_started_at, run_id FROM runtrail_run_labels";
     for (left, right) in [(labels.as_str(), indexed), (indexed, &labels)] {

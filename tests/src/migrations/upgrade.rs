@@ -49,8 +49,8 @@ on_each_backend! {
         assert_eq!(count(&db, "skill_runs").await, 51);
     }
 
-    /// For example, a host has rebuilt the table, or a dump was restored without them.
-    async fn a_migration_restores_lost_triggers_and_the_rows_that_they_would_have_written(database) {
+    /// A host may have rebuilt the table, or restored a dump without the triggers.
+    async fn a_migration_restores_lost_triggers_and_what_they_would_have_written(database) {
         let db = database.connection().await;
         let store = database.store().await;
         for id in ["kept", "deleted", "relabelled"] {

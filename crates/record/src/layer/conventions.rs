@@ -1,5 +1,5 @@
-//! The names by which spans of agents are recognised: those of OpenTelemetry's GenAI conventions,
-//! and older ones that are still in use.
+//! The names by which spans of agents are recognised: those of OpenTelemetry's GenAI conventions
+//! and of OpenInference, and older ones that are still in use.
 
 use runtrail_audit::Usage;
 use runtrail_audit::rules;
@@ -151,7 +151,7 @@ pub(super) fn is_content(field: &str) -> bool {
     CONTENT.contains(&field)
 }
 
-/// Whether the usage of an event has the value of this field.
+/// Whether the payload of an event leaves out this field: its usage or its type states it.
 pub(super) fn is_usage(field: &str) -> bool {
     let names = [
         PROVIDER,
@@ -187,12 +187,13 @@ pub(super) fn usage(fields: &Fields) -> Option<Usage> {
     let cached = [usage.cache_read_tokens, usage.cache_write_tokens];
     usage.input_tokens = whole(number(INPUT_TOKENS), &cached);
     usage.output_tokens = whole(number(OUTPUT_TOKENS), &[usage.thinking_tokens]);
-    // Sums that can't be stored.
+    // The sums may be too large to store.
     let is_valid = rules::usage(&usage).is_ok();
     (is_valid && usage != Usage::new()).then_some(usage)
 }
 
-/// Returns the number of all tokens. A sender whose parts exceed the whole doesn't count them in.
+/// Returns the number of all tokens. If the parts exceed the reported number, the sender hasn't
+/// included them in it.
 fn whole(reported: Option<u64>, parts: &[Option<u64>]) -> Option<u64> {
     if parts.iter().all(Option::is_none) {
         return reported;

@@ -6,7 +6,8 @@ use std::fmt;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 
-/// Longer texts are cut: the store limits the size of a payload, and the queue that of all events.
+/// Longer texts are cut: the store limits the size of a payload, and the buffer that of all
+/// payloads.
 const MAX_TEXT_BYTES: usize = 64 << 10;
 
 /// The values of fields, in the order in which they were first recorded.
@@ -19,13 +20,13 @@ impl Fields {
         found.map(|(_, value)| value)
     }
 
-    /// Returns the first of these fields that has a text, other than an empty one.
+    /// Returns the text of the first of these fields that has one that isn't empty.
     pub(super) fn text(&self, names: &[&str]) -> Option<&str> {
         let texts = names.iter().filter_map(|name| self.get(name)?.as_str());
         texts.into_iter().find(|text| !text.is_empty())
     }
 
-    /// Returns the first of these fields that has a whole number.
+    /// Returns the number of the first of these fields that has a whole one.
     pub(super) fn number(&self, names: &[&str]) -> Option<u64> {
         let number = |value: &Value| match value {
             Value::String(text) => text.parse().ok(),
@@ -86,7 +87,7 @@ impl Visit for Fields {
     }
 }
 
-/// Cuts a text that is too long, and notes its length.
+/// Cuts a text that is too long, and appends its length.
 fn cut(text: Cow<'_, str>) -> String {
     if text.len() <= MAX_TEXT_BYTES {
         return text.into_owned();

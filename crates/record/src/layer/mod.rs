@@ -60,37 +60,41 @@ pub fn layer(recorder: &Recorder) -> RunLayer {
 /// | --- | --- |
 /// | `invoke_agent`, `invoke_workflow`, `create_agent`, `AGENT` | a run; below another agent, a child run |
 /// | `chat`, `generate_content`, `embeddings`, `LLM`, … | an event `model_call` with its usage |
-/// | `execute_tool`, `TOOL` | an event `tool_call`; a child run too, if an agent runs below it |
+/// | `execute_tool`, `TOOL` | an event `tool_call`; also a child run, if it calls models directly |
 /// | any other span inside a run, at `INFO` or above | an event `span` |
 /// | an event inside a run, at `WARN` or above | an event `log` |
 ///
-/// A model or tool call outside an agent makes its outermost span a run, so a host's own span
-/// around an agent becomes the run. A model call inside another one isn't counted twice.
+/// A model or tool call outside all agents' spans makes the outermost span around it a run, such as
+/// the host's span for a request. A model call inside another one isn't counted twice.
 ///
-/// An event is recorded when its span closes; a run ends when its span does, and all spans inside
-/// it. The run ends as `error`
+/// An event is recorded when its span closes. A run ends once its span and all spans inside it are
+/// closed. It ends as `error`
 ///
-/// - if its span has a field `error.type`, `error` or `otel.status_code = "ERROR"`,
-/// - if an event at `ERROR` occurs in it outside inner spans, as with `#[instrument(err)]`,
-/// - if a panic closes its span,
-/// - if its last model call declares fields for an answer but has none, and its span has no result.
+/// - if its span has an error field, such as `error.type`, `error` or `exception.message`, or
+///   `otel.status_code = "ERROR"`,
+/// - if an event at `ERROR` occurs directly in its span, as with `#[instrument(err)]`,
+/// - if its span closes during a panic,
+/// - if its last model call declares fields for an answer but records none, and the run's span
+///   reports no result.
 ///
-/// Otherwise it ends as `ok`: a span doesn't show that a future was dropped. A run whose span is
-/// never closed stays open; if the store has an [owner](runtrail_audit::Owner), a sweep ends it.
+/// Otherwise it ends as `ok`, even if its future was dropped: a span doesn't show that. A run whose
+/// span is never closed ends as `error` when the subscriber is dropped. If the process dies first,
+/// and the store has an [owner](runtrail_audit::Owner), a sweep ends the run.
 ///
 /// The layer only queues, and never waits. While the [buffer](Recorder) is full, events, inputs and
-/// outputs are lost and reported; a run is queued without its texts. [`Recorder::shutdown`] waits
-/// until everything is written. Spans of Runtrail itself, SeaORM and sqlx are ignored.
+/// outputs are lost, and the loss is reported; starts and ends of runs are not lost.
+/// [`Recorder::shutdown`] waits until everything is written. Spans and events of Runtrail itself,
+/// SeaORM and sqlx are ignored.
 ///
-/// A text above 64 KiB is cut. Fields that a span doesn't declare, `tracing` ignores.
+/// Texts above 64 KiB are cut. `tracing` ignores fields that a span doesn't declare.
 pub struct RunLayer {
     recorder: Recorder,
-    /// Of the thread that created the layer, for spans of other threads.
+    /// The runtime in which the layer was created, if any; preferred to that of a span's thread.
     runtime: Option<Handle>,
     has_content: bool,
 }
 
-/// The crates whose spans recording may itself cause.
+/// Crates whose spans and events may be caused by recording itself.
 const IGNORED: [&str; 13] = [
     "runtrail_audit",
     "runtrail_copy",
@@ -107,7 +111,7 @@ const IGNORED: [&str; 13] = [
     "sqlx_sqlite",
 ];
 
-/// What the layer knows of a span.
+/// What the layer knows about a span.
 struct Span {
     kind: Kind,
     fields: Fields,
@@ -130,14 +134,14 @@ struct StartedRun {
 }
 
 impl RunLayer {
-    /// Leaves out the texts of prompts, answers, and the arguments and results of tools.
+    /// Leaves out prompts and answers, and the arguments and results of tools.
     #[must_use]
     pub fn without_content(mut self) -> Self {
         self.has_content = false;
         self
     }
 
-    /// Starts a run that ends with this span, unless there is one.
+    /// Starts a run that ends with this span, unless the span has one.
     fn open_run<S>(&self, span: &SpanRef<'_, S>, agent: Option<String>)
     where
         S: for<'a> LookupSpan<'a>,
@@ -196,9 +200,9 @@ impl RunLayer {
             let inside = data.kind;
             drop(extensions);
             match inside {
-                // The outer call is in its place.
+                // The outer call already belongs to a run.
                 Kind::ModelCall if kind == Kind::ModelCall => return,
-                // An agent runs inside this tool.
+                // The tool calls a model directly: it runs an agent that has no span of its own.
                 Kind::ToolCall if kind == Kind::ModelCall => {
                     return self.open_run(&ancestor, agent());
                 }
@@ -208,7 +212,7 @@ impl RunLayer {
         self.open_run(outermost.as_ref().unwrap_or(span), agent());
     }
 
-    /// Sets what the fields of a run's span say about it.
+    /// Sets the caller, the channel and the inputs of a run from the fields of its span.
     fn describe(&self, start: &mut SkillRun, span: &Span) {
         let name = |names| identifier(span.fields.text(names).unwrap_or_default());
         start.caller_id = name(conventions::CALLER);
@@ -306,7 +310,7 @@ impl RunLayer {
             let output = data.fields.text(conventions::OUTPUT);
             stats.output = output.unwrap_or_default().to_owned();
         }
-        // The calls report the same tokens again.
+        // The model calls have already counted these tokens.
         if !data.has_counted_call
             && let Some(usage) = conventions::usage(&data.fields)
         {
@@ -385,7 +389,7 @@ where
 
     fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
-        // A lower level is greater.
+        // `tracing` orders levels by verbosity: `INFO` is greater than `WARN`.
         if *metadata.level() > Level::WARN || is_ignored(metadata) {
             return;
         }
@@ -427,7 +431,7 @@ where
         };
         let metadata = span.metadata();
         let took = data.created.elapsed();
-        // The span of an agent is no event of the run above it: the child run shows it.
+        // An agent's span is no event of the run above it: its child run records it.
         let is_event = match data.kind {
             Kind::Agent => false,
             Kind::ModelCall | Kind::ToolCall => true,

@@ -218,8 +218,8 @@ fn read_labels(decoder: &RowDecoder<'_>, labels: Option<&str>) -> Result<BTreeMa
     }
 }
 
-/// Returns the stored labels of a run together with some more, which replace those with the same
-/// key. All are the texts of JSON objects.
+/// Returns the labels of a run after some are added, as the text of a JSON object. An added label
+/// replaces a stored one with the same key.
 pub(crate) fn merge_labels(
     id: &str,
     stored: Option<&str>,

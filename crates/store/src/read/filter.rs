@@ -18,7 +18,7 @@ pub(super) const MAX_PARTS: usize = 8;
 #[derive(Clone, Debug)]
 pub(crate) struct Selection {
     pub(crate) query: RunQuery,
-    /// The label in whose index the runs are found, if any; it isn't in the query.
+    /// The label through whose index the runs are read, if any; the query no longer contains it.
     label: Option<IndexedLabel>,
 }
 
@@ -34,14 +34,14 @@ impl Selection {
         }
     }
 
-    /// Returns the index of the label, which has the runs in the order of their start.
+    /// Returns the index of the label, which lists its runs in the order of their start.
     pub(crate) fn index_table(&self, db: &Session<'_, impl Connection>) -> Option<IndexTable> {
         self.label.as_ref().map(|label| label.index_table(db))
     }
 }
 
-/// Divides a filter that accepts a few values of a column or label into one filter for each of them,
-/// which can be read from the index of that column. Otherwise returns the filter itself.
+/// Divides a filter that accepts a few values of a column or label into one filter for each value,
+/// which can be read from the index of that column or label. Otherwise returns the filter itself.
 ///
 /// If all the values are rare, reading the runs by their start alone, and skipping those with other
 /// values, would take long.
@@ -52,7 +52,7 @@ pub(crate) async fn split(
     // Without repeated values.
     let mut query = query.clone().sorted();
     query.labels.iter().try_for_each(labels::check)?;
-    // A prefix of the id has the index of the primary key, and children have that of the parent.
+    // With a prefix of the id, the primary key is read; for children, the index of the parent.
     if query.id_prefix.is_empty() && !matches!(query.parent, Parent::Run(_)) {
         let labels = labels::take_rarest(db, &mut query).await?;
         if !labels.is_empty() {

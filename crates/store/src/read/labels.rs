@@ -12,7 +12,7 @@ use crate::error;
 use crate::read::filter::MAX_PARTS;
 use crate::settings::Session;
 
-/// A label of which the index has all runs, in the order of their start.
+/// A label whose runs the index lists in the order of their start.
 #[derive(Clone, Debug)]
 pub(crate) struct IndexedLabel {
     key: String,
@@ -21,8 +21,8 @@ pub(crate) struct IndexedLabel {
 }
 
 impl IndexedLabel {
-    /// Returns the labels in whose index the runs that match a filter are found; none if they can't
-    /// be read from it in the order of their start.
+    /// Returns the labels through whose index the runs that match a filter can be read in the order
+    /// of their start; none if that is impossible.
     fn of(filter: &LabelFilter) -> Vec<Self> {
         let label = |value| Self {
             key: filter.key().to_owned(),
@@ -72,7 +72,7 @@ impl IndexedLabel {
     }
 }
 
-/// When the start of a run is read from the index.
+/// The start of a run, as the index of labels has it.
 pub(crate) fn started_at() -> Expr {
     Expr::col((Entity, Column::RunStartedAt))
 }
@@ -80,7 +80,7 @@ pub(crate) fn started_at() -> Expr {
 /// The number of runs from which a label counts as common.
 const MANY: u64 = 1_000;
 
-/// Removes the condition that the fewest runs satisfy from a query, and returns its labels. Returns
+/// Removes from a query the condition that the fewest runs satisfy, and returns its labels. Returns
 /// none if no condition can be read from the index.
 ///
 /// The index knows how common each value is. The planner of SQLite doesn't, and would sometimes read
@@ -108,7 +108,7 @@ pub(crate) async fn take_rarest(
     Ok(labels)
 }
 
-/// Returns the position of the labels that the fewest runs have.
+/// Returns the position of the candidate that the fewest runs match.
 async fn rarest(
     db: &Session<'_, impl Connection>,
     candidates: &[(usize, Vec<IndexedLabel>)],

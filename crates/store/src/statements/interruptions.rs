@@ -22,7 +22,7 @@ const OWNERS: u64 = 100;
 /// to delay other writers to a SQLite file.
 const RUNS: u64 = 100;
 
-/// The subquery of the ids of owners of running runs.
+/// The subquery that selects the owners of running runs.
 const RUNNING: &str = "running";
 
 /// The subquery of the owner's runs.
@@ -31,7 +31,7 @@ const OWNED: &str = "owned";
 /// The subquery of those runs and their descendants.
 const ENDED: &str = "ended";
 
-/// The columns of the last two.
+/// The columns of [`OWNED`] and [`ENDED`].
 const ENDED_COLUMNS: [skill_run::Column; 2] = [skill_run::Column::Id, skill_run::Column::OwnerId];
 
 /// Ends the running runs of all dead owners. A locked descendant makes the sweep fail with `Busy`,
@@ -145,7 +145,7 @@ fn end_some_runs(db: &Session<'_, impl Connection>, dead: &OwnerRecord) -> WithQ
 
     let in_runs = |column| Expr::col((Entity, column));
     let run_and_owner = |table: DynIden| {
-        // No owner has an empty id.
+        // Stands for NULL: no owner has an empty id.
         let owner_id = Expr::col((table.clone(), Column::OwnerId));
         let no_owner = Expr::Constant("".into());
         [Expr::col((table, Column::Id)), owner_id.if_null(no_owner)]

@@ -11,8 +11,8 @@ use crate::codec;
 use crate::error;
 use crate::settings::Session;
 
-/// How often the labels are read and written again if other callers add labels at the same time.
-/// Each time, at least one of them succeeds.
+/// The number of attempts while other callers add labels to the same run. In each round, at least
+/// one of them succeeds.
 const TRIES: usize = 100;
 
 pub(crate) async fn add(
@@ -34,8 +34,9 @@ pub(crate) async fn add(
     })
 }
 
-/// Reads the labels of a run, with the lock of
-/// [`confirmed_run`](crate::statements::runs::confirmed_run): a repetition confirms a write.
+/// Reads the labels of a run with the same lock as
+/// [`confirmed_run`](crate::statements::runs::confirmed_run): if the labels are already stored, the
+/// call returns `Ok`, and so confirms an earlier write.
 async fn read(db: &Session<'_, impl Executor>, run_id: &str) -> Result<Option<String>> {
     let query = Query::select()
         .column(Column::Labels)
@@ -78,7 +79,7 @@ fn set(db: &Session<'_, impl Executor>, run_id: &str, labels: Option<String>) ->
     update
 }
 
-/// Gives stored runs the labels of another history. Returns for each run whether it is stored.
+/// Replaces the labels of stored runs. Returns for each run whether it is stored.
 pub(crate) async fn copy(db: &Session<'_, impl Executor>, rows: &[Model]) -> Result<Vec<bool>> {
     let mut stored = Vec::with_capacity(rows.len());
     for row in rows {
