@@ -107,7 +107,7 @@ macro_rules! sqlite_labels {
             ".labels) THEN ",
             $run,
             ".labels END) ",
-            "WHERE type = 'text'"
+            "WHERE type = 'text' AND typeof(key) = 'text'"
         )
     };
 }
@@ -159,7 +159,7 @@ const SQLITE_UP: &[&str] = &[
         "INSERT OR IGNORE INTO runtrail_run_labels (key, value, run_started_at, run_id) ",
         "SELECT label.key, label.value, run.started_at, run.id FROM skill_runs AS run, ",
         "json_each(CASE WHEN json_valid(run.labels) THEN run.labels END) AS label ",
-        "WHERE run.labels IS NOT NULL AND label.type = 'text'"
+        "WHERE run.labels IS NOT NULL AND label.type = 'text' AND typeof(label.key) = 'text'"
     ),
 ];
 
@@ -172,19 +172,24 @@ const SQLITE_DOWN: &[&str] = &[
 macro_rules! postgres_labels {
     ($run:literal) => {
         concat!(
-            "SELECT key, value #>> '{}' AS value FROM jsonb_each(",
+            "SELECT key, value #>> '{}' AS value FROM jsonb_each(runtrail_parse_labels(",
             $run,
-            ".labels::jsonb) WHERE jsonb_typeof(value) = 'string'"
+            ".labels)) WHERE jsonb_typeof(value) = 'string'"
         )
     };
 }
 
 const POSTGRES_UP: &[&str] = &[
+    // Without the exception, a run with a damaged value could be neither deleted nor repaired.
+    "CREATE OR REPLACE FUNCTION runtrail_parse_labels(labels text) RETURNS jsonb \
+     LANGUAGE plpgsql IMMUTABLE AS $$ DECLARE parsed jsonb; BEGIN parsed := labels::jsonb; \
+     IF jsonb_typeof(parsed) = 'object' THEN RETURN parsed; END IF; RETURN NULL; \
+     EXCEPTION WHEN others THEN RETURN NULL; END $$",
     // PostgreSQL may have planned the function while the table was empty. A delete in a loop uses
     // the index even then.
     concat!(
-        "CREATE OR REPLACE FUNCTION runtrail_index_labels() RETURNS trigger LANGUAGE plpgsql AS ",
-        "$$ DECLARE old_label record; BEGIN IF TG_OP <> 'INSERT' THEN FOR old_label IN ",
+        "CREATE OR REPLACE FUNCTION runtrail_index_labels() RETURNS trigger LANGUAGE plpgsql ",
+        "SECURITY DEFINER AS $$ DECLARE old_label record; BEGIN IF TG_OP <> 'INSERT' THEN FOR old_label IN ",
         postgres_labels!("OLD"),
         " LOOP DELETE FROM runtrail_run_labels AS stored WHERE stored.key = old_label.key ",
         "AND stored.value = old_label.value AND stored.run_started_at = OLD.started_at ",
@@ -197,6 +202,9 @@ const POSTGRES_UP: &[&str] = &[
     // Clients may have another search path, without this schema.
     "DO $$ BEGIN EXECUTE format('ALTER FUNCTION runtrail_index_labels() SET search_path = %I, \
      pg_temp', current_schema()); END $$",
+    // It runs with the rights of its owner: an older instance may have none on the new table. A
+    // trigger needs no right to execute it.
+    "REVOKE ALL ON FUNCTION runtrail_index_labels() FROM PUBLIC",
     "DROP TRIGGER IF EXISTS runtrail_insert_labels ON skill_runs",
     "CREATE TRIGGER runtrail_insert_labels AFTER INSERT ON skill_runs FOR EACH ROW \
      WHEN (NEW.labels IS NOT NULL) EXECUTE PROCEDURE runtrail_index_labels()",
@@ -211,7 +219,7 @@ const POSTGRES_UP: &[&str] = &[
     "DELETE FROM runtrail_run_labels",
     "INSERT INTO runtrail_run_labels (key, value, run_started_at, run_id) \
      SELECT label.key, label.value #>> '{}', run.started_at, run.id FROM skill_runs AS run, \
-     jsonb_each(run.labels::jsonb) AS label \
+     jsonb_each(runtrail_parse_labels(run.labels)) AS label \
      WHERE run.labels IS NOT NULL AND jsonb_typeof(label.value) = 'string' \
      ON CONFLICT DO NOTHING",
 ];
@@ -221,4 +229,5 @@ const POSTGRES_DOWN: &[&str] = &[
     "DROP TRIGGER IF EXISTS runtrail_update_labels ON skill_runs",
     "DROP TRIGGER IF EXISTS runtrail_delete_labels ON skill_runs",
     "DROP FUNCTION IF EXISTS runtrail_index_labels()",
+    "DROP FUNCTION IF EXISTS runtrail_parse_labels(text)",
 ];

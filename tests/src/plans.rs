@@ -337,6 +337,14 @@ on_each_backend! {
             "page_runs, a common key" by BY_LABEL_KEY => page(query().has_label("env"), newest),
             "page_runs, an old key" by BY_LABEL_KEY => page(query().has_label("team"), newest),
             "page_runs, a rare key" by BY_LABEL_KEY => page(query().has_label("rare"), oldest),
+            "a rare skill with a common label" by BY_SKILL =>
+                page(query().skills(["skill-33"]).label("env", "prod"), newest),
+            "a rare status with a common label" by BY_STATUS =>
+                page(query().statuses(["cancelled"]).has_label("env"), newest),
+            "a common skill with a rare label" by BY_LABEL =>
+                page(query().skills(["skill-1"]).label("session", "run-09999"), newest),
+            "page_runs, many values" by BY_LABEL_KEY =>
+                page(query().label_in("env", (0..20).map(|it| it.to_string())), newest),
             "count_runs_by_query, a rare label" by BY_LABEL =>
                 store.count_runs_by_query(&query().label("session", "run-09999")),
         }

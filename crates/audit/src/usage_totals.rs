@@ -7,7 +7,7 @@ use crate::{Result, Storage};
 #[async_trait]
 pub trait UsageTotals: Storage {
     /// Adds up the usage of the events of these runs, for each run and each model, sorted by run,
-    /// provider and model. Runs without any usage, and unknown runs, are left out.
+    /// provider and model, each with a missing name first. Runs without any usage, and unknown runs, are left out.
     ///
     /// ```
     /// use runtrail_audit::{Result, UsageTotals};

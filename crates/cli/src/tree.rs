@@ -128,7 +128,8 @@ fn table(nodes: &[Node], now: DateTime<Utc>) -> Table<10> {
 
 impl Sums {
     fn of(run: &RunSummary, usage: Option<&ModelUsage>, now: DateTime<Utc>) -> Self {
-        let (input, output, thinking, shown_tokens) = match usage {
+        let counted = |usage: &&ModelUsage| usage.input_tokens > 0 || usage.output_tokens > 0;
+        let (input, output, thinking, shown_tokens) = match usage.filter(counted) {
             Some(usage) => (
                 usage.input_tokens,
                 usage.output_tokens,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use runtrail_audit::{
     ErrorKind, History, LabelFilter, ListOrder, Page, PageRequest, RunQuery, RunStats, RunStatus,
 };
@@ -134,9 +134,40 @@ cases! {
         // Repeating the original start still succeeds.
         cx.store.start_run(&finished_at("r", 5)).await.unwrap();
         cx.store.start_run(&labelled).await.unwrap();
-        let other = finished_at("r", 5).label("a", "2");
+        // The value may have been replaced since the first attempt.
+        let replaced = finished_at("r", 5).label("a", "2");
+        cx.store.start_run(&replaced).await.unwrap();
+        let other = finished_at("r", 5).label("b", "2");
         assert_kind(cx.store.start_run(&other).await, ErrorKind::RunFinished);
+        assert_kind(cx.store.create_run(&other).await, ErrorKind::RunExists);
         assert_eq!(cx.store.get_run("r").await.unwrap(), labelled);
+    }
+
+    async fn a_repetition_of_a_start_replaces_no_newer_label(cx) {
+        let start = running("r").label("review", "pending").label("env", "prod");
+        cx.store.start_run(&start).await.unwrap();
+        let passed = running("").label("review", "passed").labels;
+        cx.store.add_labels("r", &passed).await.unwrap();
+        cx.store.start_run(&start).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap().labels["review"], "passed");
+        cx.store.finish_run("r", &stats()).await.unwrap();
+        cx.store.start_run(&start).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap().labels["review"], "passed");
+    }
+
+    async fn starts_and_labels_at_the_same_time_are_all_stored(cx) {
+        for round in 0..20 {
+            let id = format!("r-{round}");
+            cx.store.start_run(&running(&id)).await.unwrap();
+            let labels = [0, 1, 2].map(|key| running("").label(format!("key-{key}"), "v").labels);
+            let adding = labels.iter().map(|labels| cx.store.add_labels(&id, labels));
+            let start = running_at(&id, 9).label("env", "prod");
+            let (started, added) = join(cx.store.start_run(&start), join_all(adding)).await;
+            started.unwrap();
+            added.into_iter().for_each(|added| added.unwrap());
+            let run = cx.store.get_run(&id).await.unwrap();
+            assert_eq!((run.started_at, run.labels.len()), (at(9), 4), "{:?}", run.labels);
+        }
     }
 
     async fn a_repeated_start_adds_its_labels(cx) {

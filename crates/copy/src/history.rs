@@ -21,6 +21,11 @@ pub(crate) trait History: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// Whether runs of this history can have labels. If not, a copy leaves those of the target alone.
+    fn has_labels(&self) -> bool {
+        true
+    }
+
     /// Returns the owners whose ids are greater than `after`, in the order of their ids, at most
     /// [`StoredRows::MAX_BATCH_ROWS`].
     async fn owners(&self, after: &str) -> Result<Vec<OwnerRecord>>;

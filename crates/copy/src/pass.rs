@@ -101,8 +101,7 @@ impl<'a> Pass<'a> {
         let (mut new, mut finished, mut labelled) = (Vec::new(), Vec::new(), Vec::new());
 
         let mut source = Rows::from_page(page, range.after.clone());
-        let mut target =
-            Rows::from_pages(pages_of_runs(Arc::new(self.target.clone()), range.clone()));
+        let mut target = Rows::from_pages(self.pages_of_target(range.clone()));
         while let Some(pair) = rows::next_pair(&mut source, &mut target).await? {
             match self.tracker.compare(pair) {
                 None => {}
@@ -116,11 +115,11 @@ impl<'a> Pass<'a> {
                     let Some(run) = self.storable(source) else {
                         continue;
                     };
-                    if run.labels != target.labels {
-                        labelled.push(run.clone());
-                    }
                     if !differ_only_in_labels(&run, &target) {
-                        finished.push(run);
+                        finished.push(run.clone());
+                    }
+                    if run.labels != target.labels {
+                        labelled.push((run, target.labels));
                     }
                 }
                 Some(ComparedRow::Different { source, .. }) => self.tracker.conflict(&source),
@@ -135,7 +134,7 @@ impl<'a> Pass<'a> {
                 matches.insert(run.id, is_stored);
             }
             let stored = self.target.stored_rows().label_runs(&labelled).await?;
-            for (run, is_stored) in labelled.into_iter().zip(stored) {
+            for ((run, _), is_stored) in labelled.into_iter().zip(stored) {
                 self.tracker
                     .written(&run, is_stored, |tally| &mut tally.labelled);
                 matches.insert(run.id, is_stored);
@@ -150,7 +149,7 @@ impl<'a> Pass<'a> {
             for run in new {
                 self.tracker.behind(&run, DifferenceKind::Missing);
             }
-            for run in labelled {
+            for (run, _) in labelled {
                 self.tracker.behind(&run, DifferenceKind::OtherLabels);
                 matches.insert(run.id, true);
             }
@@ -266,6 +265,25 @@ impl<'a> Pass<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The runs of the target, without their labels if the source has none to compare them with.
+    fn pages_of_target(&self, range: Range) -> Pages<skill_run::Model> {
+        let target: Arc<dyn History> = Arc::new(self.target.clone());
+        if self.source.has_labels() {
+            return pages_of_runs(target, range);
+        }
+        Pages::new(target, range, |target, position| async move {
+            let mut page = target.runs(&position).await?;
+            for run in page
+                .rows
+                .iter_mut()
+                .filter_map(|row| row.content.as_mut().ok())
+            {
+                run.labels = None;
+            }
+            Ok(page)
+        })
     }
 
     /// Returns the row if the target can store it; otherwise records it as refused.

@@ -283,22 +283,6 @@ pub fn serialize_fraction_if_any<S: Serializer>(
     }
 }
 
-/// Returns the text under a key of a JSON object in a text column; NULL if there is none. The key
-/// must not contain quotes. On SQLite, also NULL if the text isn't JSON.
-pub fn text_in_object(backend: DbBackend, column: Expr, key: &str) -> Expr {
-    match backend {
-        DbBackend::Postgres => column
-            .cast_as("jsonb")
-            .binary(PgBinOper::CastJsonField, Expr::val(key).cast_as("text")),
-        _ => {
-            let is_json = Func::cust("json_valid").arg(column.clone());
-            let path = format!("$.\"{key}\"");
-            let text = Func::cust("json_extract").arg(column).arg(path);
-            Expr::case(Expr::from(is_json), Expr::from(text)).into()
-        }
-    }
-}
-
 fn text_of(backend: DbBackend, json: Expr, key: impl Into<Value>) -> Expr {
     let key = Expr::Constant(key.into());
     match backend {

@@ -12,6 +12,6 @@ use crate::store::AuditStore;
 impl<C: Connection> RunLabels for AuditStore<C> {
     async fn add_labels(&self, run_id: &str, labels: &BTreeMap<String, String>) -> Result<()> {
         let db = self.writing(debug_span!("add_labels")).await?;
-        labels::add(&db, run_id, labels).await
+        labels::add_all(&db, run_id, labels).await
     }
 }

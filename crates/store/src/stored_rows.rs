@@ -132,13 +132,17 @@ impl<'a> StoredRows<'a> {
         starts::insert(&self.0.writing(Span::none()).await?, rows).await
     }
 
-    /// Replaces the labels of stored runs with those of these rows. Returns for each run whether it
-    /// is stored.
+    /// Replaces labels of stored runs with those of these rows. Next to each row are the labels that
+    /// it replaces; if the stored run has others by now, it doesn't change. Returns for each run
+    /// whether it had these labels.
     ///
     /// # Errors
     ///
     /// The database's own failures.
-    pub async fn label_runs(&self, rows: &[skill_run::Model]) -> Result<Vec<bool>> {
+    pub async fn label_runs(
+        &self,
+        rows: &[(skill_run::Model, Option<String>)],
+    ) -> Result<Vec<bool>> {
         labels::copy(&self.0.writing(Span::none()).await?, rows).await
     }
 

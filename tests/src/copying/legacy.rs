@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use chrono::DateTime;
-use runtrail_audit::{Error, RunStatus, SkillRun, Storage};
+use runtrail_audit::{Error, RunLabels, RunStatus, SkillRun, Storage};
 use runtrail_copy::{CopySummary, Difference, DifferenceKind, HistoryCopy, LegacyStore, RowKey};
 use serde_json::json;
 use tempfile::TempDir;
@@ -517,6 +517,22 @@ on_each_backend! {
             );
             assert_eq!(store.get_run("a").await.unwrap().output, "done");
             target.drop().await;
+        }
+    }
+
+    async fn labels_that_copied_runs_have_got_since_stay(database) {
+        let legacy = Legacy::new();
+        legacy.run("'r'", "status = 'running'");
+        legacy.copied_to(database).await;
+        let store = database.store().await;
+        let labels = running("").label("env", "prod").labels;
+        store.add_labels("r", &labels).await.unwrap();
+        legacy.sql("UPDATE skill_runs SET finished_at = 1700000009, status = 'ok'");
+        for finished in [1, 0] {
+            let (summary, differences) = legacy.copied_to(database).await;
+            assert!(summary.is_complete(), "{differences:?}");
+            assert_eq!((summary.copied.runs.finished, summary.copied.runs.labelled), (finished, 0));
+            assert_eq!(store.get_run("r").await.unwrap().labels, labels);
         }
     }
 

@@ -187,6 +187,10 @@ const INTEGER: &str = "integer";
 
 #[async_trait]
 impl History for LegacyStore {
+    fn has_labels(&self) -> bool {
+        false
+    }
+
     async fn owners(&self, _after: &str) -> Result<Vec<OwnerRecord>> {
         Ok(Vec::new())
     }

@@ -17,7 +17,7 @@ pub(crate) use log::{LogValue, decode_log, encode_log, is_same_event, read_log, 
 pub(crate) use outcome::Outcome;
 pub(crate) use owner::decode_owner;
 pub(crate) use run::{
-    SUMMARY, decode_run, decode_summary, encode_run, has_labels, is_same_run, is_same_start,
+    SUMMARY, decode_run, decode_summary, encode_run, has_keys, is_same_run, is_same_start,
     is_whole_number, merge_labels, read_finish, read_run, run_values,
 };
 

@@ -234,9 +234,15 @@ pub(crate) fn merge_labels(
     rules::labels(&labels)
 }
 
-/// Whether a row has these labels, among others.
-pub(crate) fn has_labels(row: &Model, labels: Option<&str>) -> bool {
-    merge_labels(&row.id, row.labels.as_deref(), labels).is_ok_and(|merged| merged == row.labels)
+/// Whether a row has labels with the keys of these.
+pub(crate) fn has_keys(row: &Model, labels: Option<&str>) -> bool {
+    let decoder = decoder(&row.id);
+    let read = |labels| read_labels(&decoder, labels);
+    match (read(labels), read(row.labels.as_deref())) {
+        (Ok(labels), _) if labels.is_empty() => true,
+        (Ok(labels), Ok(stored)) => labels.keys().all(|key| stored.contains_key(key)),
+        _ => false,
+    }
 }
 
 /// Whether two rows of one run have the same start, whoever owns them and whatever their labels.

@@ -35,8 +35,12 @@ impl Selection {
     }
 
     /// Returns the index of the label, which lists its runs in the order of their start.
-    pub(crate) fn index_table(&self, db: &Session<'_, impl Connection>) -> Option<IndexTable> {
-        self.label.as_ref().map(|label| label.index_table(db))
+    pub(crate) fn index_table(
+        &self,
+        db: &Session<'_, impl Connection>,
+    ) -> Result<Option<IndexTable>> {
+        let label = self.label.as_ref();
+        label.map(|label| label.index_table(db)).transpose()
     }
 }
 
@@ -54,7 +58,8 @@ pub(crate) async fn split(
     query.labels.iter().try_for_each(labels::check)?;
     // With a prefix of the id, the primary key is read; for children, the index of the parent.
     if query.id_prefix.is_empty() && !matches!(query.parent, Parent::Run(_)) {
-        let labels = labels::take_rarest(db, &mut query).await?;
+        let others = indexed_conditions(db, &query)?;
+        let labels = labels::take_rarest(db, &mut query, others).await?;
         if !labels.is_empty() {
             let selection = |label| Selection {
                 query: query.clone(),
@@ -65,6 +70,44 @@ pub(crate) async fn split(
     }
     let parts = split_by_column(query);
     Ok(parts.into_iter().map(Selection::new).collect())
+}
+
+/// Returns the conditions of a filter that can be read from the index of a column.
+fn indexed_conditions(
+    db: &Session<'_, impl Connection>,
+    query: &RunQuery,
+) -> Result<Vec<Condition>> {
+    if query.labels.is_empty() {
+        return Ok(Vec::new());
+    }
+    let new = || RunQuery::new().include_dry_run();
+    let mut parts = Vec::new();
+    let mut part = |choose: &dyn Fn(&mut RunQuery)| {
+        let mut part = new();
+        choose(&mut part);
+        parts.push(part);
+    };
+    if is_required(&query.skills) {
+        part(&|part| part.skills.only.clone_from(&query.skills.only));
+    }
+    if is_required(&query.callers) {
+        part(&|part| part.callers.only.clone_from(&query.callers.only));
+    }
+    if is_required(&query.channels) {
+        part(&|part| part.channels.only.clone_from(&query.channels.only));
+    }
+    if is_required(&query.statuses) {
+        part(&|part| part.statuses.only.clone_from(&query.statuses.only));
+    }
+    if query.finished != Bounds::default() {
+        part(&|part| part.finished = query.finished);
+    }
+    let parts = parts.into_iter().map(Selection::new);
+    parts.map(|part| condition(db, &part)).collect()
+}
+
+fn is_required<T>(choice: &Choice<T>) -> bool {
+    choice.only.is_some()
 }
 
 fn split_by_column(mut query: RunQuery) -> Vec<RunQuery> {
@@ -130,10 +173,6 @@ pub(crate) fn single_value(
 /// Returns whether the best plan of a list depends on the values of its filter: whether it could be
 /// read from one of several indexes, or from an index that has another order.
 pub(crate) fn plan(Selection { query, label }: &Selection) -> Plan {
-    fn is_required<T>(choice: &Choice<T>) -> bool {
-        choice.only.is_some()
-    }
-
     let indexes = [
         is_required(&query.statuses),
         is_required(&query.skills),

@@ -5,8 +5,10 @@ use runtrail_db::keyset::IndexTable;
 use runtrail_db::{Connection, Plan, Planned, backend};
 use runtrail_entity::run_label::{COLUMN, Column, Entity};
 use runtrail_entity::skill_run;
-use sea_orm::Condition;
-use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, IntoColumnRef, Query, SelectStatement};
+use sea_orm::sea_query::{
+    Asterisk, Expr, ExprTrait, IntoColumnRef, Query, SelectStatement, TableRef,
+};
+use sea_orm::{Condition, DbBackend};
 
 use crate::error;
 use crate::read::filter::MAX_PARTS;
@@ -16,60 +18,74 @@ use crate::settings::Session;
 #[derive(Clone, Debug)]
 pub(crate) struct IndexedLabel {
     key: String,
-    /// `None` for any value.
-    value: Option<String>,
+    /// The accepted values; `None` for any value.
+    values: Option<Vec<String>>,
 }
 
 impl IndexedLabel {
     /// Returns the labels through whose index the runs that match a filter can be read in the order
     /// of their start; none if that is impossible.
     fn of(filter: &LabelFilter) -> Vec<Self> {
-        let label = |value| Self {
+        let label = |values| Self {
             key: filter.key().to_owned(),
-            value,
+            values,
         };
         match filter {
             LabelFilter::AnyOf { values, .. } if values.len() <= MAX_PARTS => {
-                values.iter().cloned().map(Some).map(label).collect()
+                let values = values.iter().map(|value| vec![value.clone()]);
+                values.map(Some).map(label).collect()
             }
+            // Reads all runs with the key, and skips those with other values.
+            LabelFilter::AnyOf { values, .. } => vec![label(Some(values.clone()))],
             LabelFilter::Exists { .. } => vec![label(None)],
             _ => Vec::new(),
         }
     }
 
-    fn condition(&self) -> Expr {
+    fn condition(&self, backend: DbBackend) -> Result<Expr> {
         let has_key = COLUMN.key.eq(self.key.as_str());
-        match &self.value {
-            Some(value) => has_key.and(COLUMN.value.eq(value.as_str())),
+        Ok(match self.values.as_deref() {
+            Some([value]) => has_key.and(COLUMN.value.eq(value.as_str())),
+            Some(values) => has_key.and(backend::is_in(
+                backend,
+                Expr::col((Entity, Column::Value)),
+                values,
+            )?),
             None => has_key,
-        }
+        })
     }
 
-    pub(crate) fn index_table(&self, db: &Session<'_, impl Connection>) -> IndexTable {
+    pub(crate) fn index_table(&self, db: &Session<'_, impl Connection>) -> Result<IndexTable> {
         let is_of_run =
             Expr::col((Entity, Column::RunId)).equals((skill_run::Entity, skill_run::Column::Id));
-        IndexTable {
+        Ok(IndexTable {
             table: db.run_labels(),
-            on: is_of_run.and(self.condition()),
+            on: is_of_run.and(self.condition(db.backend())?),
             key: [Column::RunStartedAt, Column::RunId]
                 .map(|column| (Entity, column).into_column_ref())
                 .to_vec(),
-        }
+        })
     }
 
     /// Selects the number of runs with this label, at most [`MANY`].
-    fn count(&self, db: &Session<'_, impl Connection>) -> SelectStatement {
-        let some = Query::select()
-            .expr(Expr::Constant(1.into()))
-            .from(db.run_labels())
-            .and_where(self.condition())
-            .limit(MANY)
-            .take();
-        Query::select()
-            .expr(Expr::col(Asterisk).count())
-            .from_subquery(some, "some_runs")
-            .take()
+    fn count(&self, db: &Session<'_, impl Connection>) -> Result<SelectStatement> {
+        let condition = Condition::all().add(self.condition(db.backend())?);
+        Ok(count_some(db.run_labels(), condition))
     }
+}
+
+/// Selects the number of rows that satisfy a condition, at most [`MANY`].
+fn count_some(table: TableRef, condition: Condition) -> SelectStatement {
+    let some = Query::select()
+        .expr(Expr::Constant(1.into()))
+        .from(table)
+        .cond_where(condition)
+        .limit(MANY)
+        .take();
+    Query::select()
+        .expr(Expr::col(Asterisk).count())
+        .from_subquery(some, "some_rows")
+        .take()
 }
 
 /// The start of a run, as the index of labels has it.
@@ -80,14 +96,16 @@ pub(crate) fn started_at() -> Expr {
 /// The number of runs from which a label counts as common.
 const MANY: u64 = 1_000;
 
-/// Removes from a query the condition that the fewest runs satisfy, and returns its labels. Returns
-/// none if no condition can be read from the index.
+/// Removes from a query the condition on labels that the fewest runs satisfy, and returns its labels.
+/// Returns none if no such condition can be read from the index of labels, or if even fewer runs
+/// satisfy one of the `others`, which have indexes of their own.
 ///
-/// The index knows how common each value is. The planner of SQLite doesn't, and would sometimes read
+/// The indexes know how common each value is. The planner of SQLite doesn't, and would sometimes read
 /// all runs of an environment to find those of one session.
 pub(crate) async fn take_rarest(
     db: &Session<'_, impl Connection>,
     query: &mut RunQuery,
+    others: Vec<Condition>,
 ) -> Result<Vec<IndexedLabel>> {
     let mut candidates: Vec<(usize, Vec<IndexedLabel>)> = query
         .labels
@@ -96,39 +114,46 @@ pub(crate) async fn take_rarest(
         .enumerate()
         .filter(|(_, labels)| !labels.is_empty())
         .collect();
-    if candidates.is_empty() {
+    let mut counts = Vec::new();
+    for (_, labels) in &candidates {
+        let mut sum = Expr::Constant(0_i64.into());
+        for label in labels {
+            sum = sum.add(subquery(label.count(db)?));
+        }
+        counts.push(sum);
+    }
+    if counts.is_empty() {
         return Ok(Vec::new());
     }
-    let rarest = match candidates.len() {
+    let others = others.into_iter();
+    counts.extend(others.map(|condition| subquery(count_some(db.runs(), condition))));
+    let rarest = match counts.len() {
         1 => 0,
-        _ => rarest(db, &candidates).await?,
+        _ => lowest(db, counts).await?,
     };
+    if rarest >= candidates.len() {
+        return Ok(Vec::new());
+    }
     let (index, labels) = candidates.swap_remove(rarest);
     query.labels.remove(index);
     Ok(labels)
 }
 
-/// Returns the position of the candidate that the fewest runs match.
-async fn rarest(
-    db: &Session<'_, impl Connection>,
-    candidates: &[(usize, Vec<IndexedLabel>)],
-) -> Result<usize> {
-    let counts = candidates.iter().map(|(_, labels)| {
-        let counts = labels.iter().map(|label| subquery(label.count(db)));
-        counts.fold(Expr::Constant(0_i64.into()), |sum, count| sum.add(count))
-    });
+/// Returns the position of the lowest of these counts, the first of several.
+async fn lowest(db: &Session<'_, impl Connection>, counts: Vec<Expr>) -> Result<usize> {
+    let positions = 0..counts.len();
     let query = Query::select().exprs(counts).take();
     let rows = db.fetch(&Planned(query, Plan::Fixed)).await?;
-    let mut fewest = (0, i64::MAX);
+    let mut lowest = (0, i64::MAX);
     for row in &rows {
-        for position in 0..candidates.len() {
+        for position in positions.clone() {
             let count = row.get(position).map_err(error::database)?;
-            if count < fewest.1 {
-                fewest = (position, count);
+            if count < lowest.1 {
+                lowest = (position, count);
             }
         }
     }
-    Ok(fewest.0)
+    Ok(lowest.0)
 }
 
 fn subquery(query: SelectStatement) -> Expr {
@@ -150,29 +175,24 @@ pub(crate) fn condition(
     db: &Session<'_, impl Connection>,
     filter: &LabelFilter,
 ) -> Result<Condition> {
+    let of_run = |column, of_run| Expr::col((Entity, column)).equals((skill_run::Entity, of_run));
+    // Not a join: PostgreSQL would hash all runs with the label before it reads the first row.
     let value = || {
-        let labels = Expr::col((skill_run::Entity, skill_run::Column::Labels));
-        backend::text_in_object(db.backend(), labels, filter.key())
+        let value = Query::select()
+            .column((Entity, Column::Value))
+            .from(db.run_labels())
+            .and_where(COLUMN.key.eq(filter.key()))
+            .and_where(of_run(Column::RunStartedAt, skill_run::Column::StartedAt))
+            .and_where(of_run(Column::RunId, skill_run::Column::Id))
+            .limit(1)
+            .take();
+        subquery(value)
     };
     let is_in = |values: &[String]| match values {
         [] => Ok(value().is_in(values)),
         values => backend::is_in(db.backend(), value(), values),
     };
     Ok(match filter {
-        // Found by index rather than by reading all runs.
-        LabelFilter::AnyOf { key, values } if values.len() > MAX_PARTS => {
-            let runs = Query::select()
-                .column(Column::RunId)
-                .from(db.run_labels())
-                .and_where(COLUMN.key.eq(key.as_str()))
-                .and_where(
-                    COLUMN
-                        .value
-                        .in_subquery(backend::unfold(db.backend(), values)?),
-                )
-                .take();
-            Condition::all().add(skill_run::COLUMN.id.in_subquery(runs))
-        }
         LabelFilter::AnyOf { values, .. } => Condition::all().add(is_in(values)?),
         LabelFilter::NoneOf { values, .. } => Condition::any()
             .add(value().is_null())

@@ -30,7 +30,7 @@ async fn parts_of(
         Ok(Part {
             condition: filter::condition_in_index(db, selection, index)?,
             prefix,
-            index_table: selection.index_table(db),
+            index_table: selection.index_table(db)?,
             plan: filter::plan(selection),
         })
     };
@@ -71,10 +71,11 @@ pub(crate) async fn count(db: &Session<'_, impl Connection>, query: &RunQuery) -
 /// then doesn't need the status, so an index without it suffices.
 fn count_part(db: &Session<'_, impl Connection>, part: &Selection) -> Result<SelectStatement> {
     let count = || Expr::col(Asterisk).count();
+    let index = part.index_table(db)?;
     let select = |value: Expr, condition: Condition| {
         let mut select = Query::select();
         select.expr(value).from(db.runs()).cond_where(condition);
-        if let Some(IndexTable { table, on, .. }) = part.index_table(db) {
+        if let Some(IndexTable { table, on, .. }) = index.clone() {
             select.inner_join(table, on);
         }
         select

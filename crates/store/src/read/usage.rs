@@ -46,6 +46,8 @@ pub(crate) async fn by_model(
         query
             .column((Entity, column))
             .group_by_col((Entity, column))
+            // The databases sort NULL differently.
+            .order_by_expr(Expr::col((Entity, column)).is_not_null(), Order::Asc)
             .order_by((Entity, column), Order::Asc);
     }
     query

@@ -15,16 +15,24 @@ use crate::settings::Session;
 /// one of them succeeds.
 const TRIES: usize = 100;
 
-pub(crate) async fn add(
+pub(crate) async fn add_all(
     db: &Session<'_, impl Executor>,
     run_id: &str,
     labels: &BTreeMap<String, String>,
 ) -> Result<()> {
     rules::run_id("run_id", run_id)?;
-    let added = rules::labels(labels)?;
+    add(db, run_id, rules::labels(labels)?.as_deref()).await
+}
+
+/// Adds labels, which are the text of a JSON object.
+pub(crate) async fn add(
+    db: &Session<'_, impl Executor>,
+    run_id: &str,
+    added: Option<&str>,
+) -> Result<()> {
     for _ in 0..TRIES {
         let stored = read(db, run_id).await?;
-        let merged = codec::merge_labels(run_id, stored.as_deref(), added.as_deref())?;
+        let merged = codec::merge_labels(run_id, stored.as_deref(), added)?;
         if merged == stored || db.execute(&replace(db, run_id, stored, merged)).await? > 0 {
             return Ok(());
         }
@@ -59,31 +67,30 @@ fn replace(
     stored: Option<String>,
     merged: Option<String>,
 ) -> Planned<UpdateStatement> {
-    let mut update = set(db, run_id, merged);
-    update.and_where(match stored {
-        Some(stored) => COLUMN.labels.eq(stored),
-        None => COLUMN.labels.is_null(),
-    });
-    Planned(update, Plan::Fixed)
-}
-
-fn set(db: &Session<'_, impl Executor>, run_id: &str, labels: Option<String>) -> UpdateStatement {
     let mut update = Query::update()
         .table(db.runs())
-        .value(Column::Labels, labels)
+        .value(Column::Labels, merged)
         .and_where(COLUMN.id.eq(run_id))
+        .and_where(match stored {
+            Some(stored) => COLUMN.labels.eq(stored),
+            None => COLUMN.labels.is_null(),
+        })
         .take();
     if let Some(lock_timeout) = db.lock_timeout_table() {
         update.from(lock_timeout);
     }
-    update
+    Planned(update, Plan::Fixed)
 }
 
-/// Replaces the labels of stored runs. Returns for each run whether it is stored.
-pub(crate) async fn copy(db: &Session<'_, impl Executor>, rows: &[Model]) -> Result<Vec<bool>> {
+/// Replaces labels that were read with those of another history. Returns for each run whether it
+/// had these labels.
+pub(crate) async fn copy(
+    db: &Session<'_, impl Executor>,
+    rows: &[(Model, Option<String>)],
+) -> Result<Vec<bool>> {
     let mut stored = Vec::with_capacity(rows.len());
-    for row in rows {
-        let update = Planned(set(db, &row.id, row.labels.clone()), Plan::Fixed);
+    for (row, read) in rows {
+        let update = replace(db, &row.id, read.clone(), row.labels.clone());
         stored.push(db.with_fresh_deadline().execute(&update).await? > 0);
     }
     Ok(stored)

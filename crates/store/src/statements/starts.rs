@@ -1,5 +1,7 @@
 //! Starting runs.
 
+use std::borrow::Cow;
+
 use runtrail_audit::{Error, Result, SkillRun};
 use runtrail_db::{Executor, backend};
 use runtrail_entity::skill_run::{COLUMN, Column, Entity, Model};
@@ -9,6 +11,7 @@ use sea_orm::{Iterable, ModelTrait, Value};
 use crate::codec;
 use crate::error;
 use crate::settings::{Session, Settings};
+use crate::statements::labels;
 use crate::statements::runs::{confirmed_run, confirmed_runs, fits_batch, unfolded_value};
 
 pub(crate) async fn start_one(
@@ -71,39 +74,56 @@ async fn start_again(
     stored: &Model,
     is_caller_waiting: impl Fn() -> bool + Send,
 ) -> Result<()> {
-    if stored.finished_at.is_some() {
-        return compare_with_finished(row, stored);
+    /// The number of attempts while others add labels to the run.
+    const TRIES: usize = 100;
+
+    let mut stored = Cow::Borrowed(stored);
+    for _ in 0..TRIES {
+        if stored.finished_at.is_some() {
+            return compare_with_finished(row, &stored);
+        }
+        let is_same = codec::is_same_start(row, &stored) && row.owner_id == stored.owner_id;
+        let (old, new) = (stored.labels.as_deref(), row.labels.as_deref());
+        let labels = match is_same {
+            // A repetition: labels that were added since the first attempt are newer.
+            true => codec::merge_labels(&row.id, new, old)?,
+            false => codec::merge_labels(&row.id, old, new)?,
+        };
+        if is_same && labels == stored.labels {
+            return Ok(());
+        }
+        if !is_caller_waiting() {
+            return Err(Error::Busy {
+                source: "the caller has given up".into(),
+            });
+        }
+        let merged = Model {
+            labels,
+            ..row.clone()
+        };
+        if db.execute(&replace_start(db, &merged, &stored)).await? > 0 {
+            return Ok(());
+        }
+        match confirmed_run(db, &row.id).await? {
+            None => return Err(deleted_concurrently()),
+            // Another call has replaced the start that was read. This call counts as written before
+            // the other: an earlier attempt, whose answer was lost, may have stored its start.
+            // Writing this start now could undo the other call.
+            Some(now) if has_other_start(&now, &stored) => {
+                return match codec::has_keys(&now, row.labels.as_deref()) {
+                    true => Ok(()),
+                    false => labels::add(db, &row.id, row.labels.as_deref()).await,
+                };
+            }
+            Some(now) if now.finished_at.is_some() => return compare_with_finished(row, &now),
+            // Only the labels have changed.
+            Some(now) if now.labels != stored.labels => stored = Cow::Owned(now),
+            Some(_) => break,
+        }
     }
-    let labels = codec::merge_labels(&row.id, stored.labels.as_deref(), row.labels.as_deref())?;
-    if codec::is_same_start(row, stored)
-        && row.owner_id == stored.owner_id
-        && labels == stored.labels
-    {
-        return Ok(());
-    }
-    let row = &Model {
-        labels,
-        ..row.clone()
-    };
-    if !is_caller_waiting() {
-        return Err(Error::Busy {
-            source: "the caller has given up".into(),
-        });
-    }
-    if db.execute(&replace_start(db, row, stored)).await? > 0 {
-        return Ok(());
-    }
-    match confirmed_run(db, &row.id).await? {
-        None => Err(deleted_concurrently()),
-        // Another call has replaced the start that was read. This call counts as written before
-        // the other: an earlier attempt, whose answer was lost, may have stored its start. Writing
-        // this start now could undo the other call.
-        Some(now) if start_values(&now) != start_values(stored) => Ok(()),
-        Some(now) if now.finished_at.is_some() => compare_with_finished(row, &now),
-        Some(_) => Err(Error::Busy {
-            source: "other callers are starting the run at the same time".into(),
-        }),
-    }
+    Err(Error::Busy {
+        source: "other callers are starting the run at the same time".into(),
+    })
 }
 
 fn compare_with_finished(row: &Model, stored: &Model) -> Result<()> {
@@ -158,6 +178,15 @@ const START: [Column; 8] = [
     Column::OwnerId,
     Column::Labels,
 ];
+
+/// Whether another start has replaced the one that was read, and not only its labels.
+fn has_other_start(now: &Model, read: &Model) -> bool {
+    let is_other = |column: &Column| now.get(*column) != read.get(*column);
+    let mut columns = START
+        .iter()
+        .filter(|column| !matches!(column, Column::Labels));
+    columns.any(is_other)
+}
 
 fn start_values(row: &Model) -> [Value; 8] {
     START.map(|column| row.get(column))
@@ -224,11 +253,12 @@ fn insert_unless_stored(db: &Settings) -> InsertStatement {
         .take()
 }
 
-/// Whether the stored run has this start, with all its labels.
+/// Whether the stored run has this start, with the keys of all its labels: their values may have
+/// been replaced since.
 fn is_started(row: &Model, stored: &Model) -> bool {
     let is_same = match row.finished_at {
         None => codec::is_same_start(row, stored),
         Some(_) => codec::is_same_run(row, stored),
     };
-    is_same && codec::has_labels(stored, row.labels.as_deref())
+    is_same && codec::has_keys(stored, row.labels.as_deref())
 }
