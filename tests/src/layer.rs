@@ -47,6 +47,19 @@ async fn events(store: &AuditStore, run: &SkillRun) -> Vec<SkillRunLog> {
     store.list_logs_by_run(&run.id).await.unwrap()
 }
 
+/// The skill, the status and the error of each run.
+fn outcomes(runs: &[SkillRun]) -> Vec<(&str, &str, &str)> {
+    runs.iter()
+        .map(|run| {
+            (
+                run.skill_id.as_str(),
+                run.status.as_str(),
+                run.error.as_str(),
+            )
+        })
+        .collect()
+}
+
 fn types(events: &[SkillRunLog]) -> Vec<&str> {
     events
         .iter()
@@ -271,12 +284,8 @@ on_each_backend! {
         });
         let runs = runs(&recorder, &store).await;
         let no_answer = "the last model call had no answer";
-        let outcomes: Vec<_> = runs
-            .iter()
-            .map(|run| (run.skill_id.as_str(), run.status.as_str(), run.error.as_str()))
-            .collect();
         assert_eq!(
-            outcomes,
+            outcomes(&runs),
             [
                 ("unreachable", "error", no_answer),
                 ("retried", "ok", ""),
@@ -441,12 +450,8 @@ on_each_backend! {
             fields.record("otel.status_code", "ERROR");
         });
         let runs = runs(&recorder, &store).await;
-        let outcomes: Vec<_> = runs
-            .iter()
-            .map(|run| (run.skill_id.as_str(), run.status.as_str(), run.error.as_str()))
-            .collect();
         assert_eq!(
-            outcomes,
+            outcomes(&runs),
             [
                 ("event", "error", "no answer"),
                 ("inner event", "ok", ""),

@@ -265,14 +265,11 @@ async fn import_run(store: &AuditStore, run: &SkillRun) -> Result<(), Refusal> {
 /// Adds the labels that a stored run lacks; refuses a label that has another value there.
 async fn add_labels(store: &AuditStore, run: &SkillRun, stored: &SkillRun) -> Result<(), Refusal> {
     for (key, value) in &run.labels {
-        match stored.labels.get(key) {
-            Some(other) if other != value => {
-                return Err(Refusal::Line(format!(
-                    "run {:?} has the label {key}={other:?}, not {value:?}",
-                    run.id
-                )));
-            }
-            _ => {}
+        if let Some(other) = stored.labels.get(key).filter(|other| *other != value) {
+            return Err(Refusal::Line(format!(
+                "run {:?} has the label {key}={other:?}, not {value:?}",
+                run.id
+            )));
         }
     }
     Ok(store.add_labels(&run.id, &run.labels).await?)

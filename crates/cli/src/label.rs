@@ -45,15 +45,11 @@ pub(crate) fn combine(conditions: Vec<LabelFilter>) -> Vec<LabelFilter> {
 }
 
 fn checked_key(key: &str) -> Result<String, String> {
-    match rules::label_key(key) {
-        Ok(key) => Ok(key.to_owned()),
-        Err(err) => Err(err.to_string()),
-    }
+    let key = rules::label_key(key).map_err(|err| err.to_string())?;
+    Ok(key.to_owned())
 }
 
 fn checked_value(value: &str) -> Result<String, String> {
-    match rules::identifier("label", value) {
-        Ok(value) => Ok(value.to_owned()),
-        Err(err) => Err(err.to_string()),
-    }
+    let value = rules::identifier("label", value).map_err(|err| err.to_string())?;
+    Ok(value.to_owned())
 }

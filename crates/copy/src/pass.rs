@@ -115,11 +115,11 @@ impl<'a> Pass<'a> {
                     let Some(run) = self.storable(source) else {
                         continue;
                     };
-                    if !differ_only_in_labels(&run, &target) {
-                        finished.push(run.clone());
-                    }
                     if run.labels != target.labels {
-                        labelled.push((run, target.labels));
+                        labelled.push((run.clone(), target.labels.clone()));
+                    }
+                    if !differ_only_in_labels(&run, &target) {
+                        finished.push(run);
                     }
                 }
                 Some(ComparedRow::Different { source, .. }) => self.tracker.conflict(&source),

@@ -116,10 +116,7 @@ pub fn first_rows<C: ColumnTrait>(
     limit: u64,
     offset: Option<u64>,
 ) -> Planned<SelectStatement> {
-    let plan = match parts.iter().all(|part| part.plan == Plan::Fixed) {
-        true => Plan::Fixed,
-        false => Plan::ByValues,
-    };
+    let plan = Plan::of_parts(parts.iter().map(|part| part.plan));
     let skip = |query: &mut SelectStatement| match offset {
         Some(offset) => query.offset(offset).take(),
         None => query.take(),

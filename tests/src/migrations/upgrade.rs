@@ -8,8 +8,22 @@ use runtrail_audit::{
 };
 use runtrail_migration::Migrator;
 use runtrail_store::AuditStore;
+use sea_orm::DatabaseConnection;
 
 use crate::fixture::*;
+
+/// Inserts the running runs `r-0` to `r-49`, with the columns of the first schema.
+async fn insert_runs(db: &DatabaseConnection) {
+    for number in 0..50 {
+        let run = format!(
+            "INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, started_at, status, \
+            tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, \
+            total_thinking_tokens, inputs, output, error) VALUES \
+            ('r-{number}', 'skill', '', '', {number}, 'running', 0, 0, 0, 0, 0, '{{}}', '', '')"
+        );
+        execute(db, &run).await;
+    }
+}
 
 on_each_backend! {
     async fn runs_without_labels_are_kept_and_can_be_labelled(database) {
@@ -17,15 +31,7 @@ on_each_backend! {
 
         let db = database.connection().await;
         Migrator::new().up(&db, Some(BEFORE_LABELS)).await.unwrap();
-        for number in 0..50 {
-            let run = format!(
-                "INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, started_at, status, \
-                tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, \
-                total_thinking_tokens, inputs, output, error) VALUES \
-                ('r-{number}', 'skill', '', '', {number}, 'running', 0, 0, 0, 0, 0, '{{}}', '', '')"
-            );
-            execute(&db, &run).await;
-        }
+        insert_runs(&db).await;
         let store = AuditStore::connect(database.url()).await.unwrap();
         store.initialize().await.unwrap();
         assert_eq!(store.get_run("r-1").await.unwrap().labels.len(), 0);
@@ -85,15 +91,7 @@ on_each_backend! {
 
         let db = database.connection().await;
         Migrator::new().up(&db, Some(BEFORE_OWNERS)).await.unwrap();
-        for number in 0..50 {
-            let run = format!(
-                "INSERT INTO skill_runs (id, skill_id, caller_id, channel_id, started_at, status, \
-                tool_calls, runtime_seconds, total_input_tokens, total_output_tokens, \
-                total_thinking_tokens, inputs, output, error) VALUES \
-                ('r-{number}', 'skill', '', '', {number}, 'running', 0, 0, 0, 0, 0, '{{}}', '', '')"
-            );
-            execute(&db, &run).await;
-        }
+        insert_runs(&db).await;
         let store = AuditStore::connect(database.url()).await.unwrap();
         assert_kind(store.sweep_interrupted().await, ErrorKind::SchemaOutdated);
         store.initialize().await.unwrap();
@@ -125,16 +123,8 @@ on_each_backend! {
 
         let db = database.connection().await;
         Migrator::new().up(&db, Some(BEFORE_USAGE)).await.unwrap();
-        let columns = "(id, skill_id, caller_id, channel_id, started_at, status, tool_calls, \
-            runtime_seconds, total_input_tokens, total_output_tokens, total_thinking_tokens, \
-            inputs, output, error)";
+        insert_runs(&db).await;
         for number in 0..50 {
-            let run = format!(
-                "INSERT INTO skill_runs {columns} VALUES \
-                ('r-{number}', 'skill', 'caller', 'channel', {number}, 'running', 0, 0.5, 0, 0, 0, \
-                '{{}}', '', '')"
-            );
-            execute(&db, &run).await;
             for sequence in 0..4 {
                 let event = format!(
                     "INSERT INTO skill_run_logs (run_id, sequence, created_at, event_type, payload) \

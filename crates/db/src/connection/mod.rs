@@ -99,6 +99,16 @@ pub enum Plan {
     Fixed,
 }
 
+impl Plan {
+    /// Returns the plan of a query that consists of several ones.
+    pub fn of_parts(parts: impl IntoIterator<Item = Self>) -> Self {
+        match parts.into_iter().all(|part| part == Self::Fixed) {
+            true => Self::Fixed,
+            false => Self::ByValues,
+        }
+    }
+}
+
 mod sealed {
     pub trait Sealed {}
 

@@ -162,7 +162,7 @@ impl RunLayer {
             .unwrap_or(span.name());
         let mut start = SkillRun::new(new_run_id(), identifier(skill), data.created_at);
         start.parent_run_id = parent.map(|parent| parent.id().to_owned());
-        self.describe(&mut start, data);
+        self.describe(&mut start, data.kind, &data.fields);
         let handle = RunHandle::new(
             self.recorder.clone(),
             &start,
@@ -213,29 +213,28 @@ impl RunLayer {
     }
 
     /// Sets the caller, the channel and the inputs of a run from the fields of its span.
-    fn describe(&self, start: &mut SkillRun, span: &Span) {
-        let name = |names| identifier(span.fields.text(names).unwrap_or_default());
+    fn describe(&self, start: &mut SkillRun, kind: Kind, fields: &Fields) {
+        let name = |names| identifier(fields.text(names).unwrap_or_default());
         start.caller_id = name(conventions::CALLER);
         start.channel_id = name(conventions::CHANNEL);
         start.inputs = match self.has_content {
-            true => inputs(span),
+            true => inputs(kind, fields),
             false => Map::new(),
         };
     }
 
     /// Queues the start of a run again if further fields change it. Returns whether they do.
     fn update_start(&self, data: &mut Span) -> bool {
-        let Some(mut run) = data.run.take() else {
+        let Some(run) = &mut data.run else {
             return false;
         };
         let mut start = run.start.clone();
-        self.describe(&mut start, data);
+        self.describe(&mut start, data.kind, &data.fields);
         let is_changed = start != run.start;
         if is_changed {
             run.handle.start_later(start.clone());
             run.start = start;
         }
-        data.run = Some(run);
         is_changed
     }
 
@@ -268,7 +267,10 @@ impl RunLayer {
                 });
                 payload.insert("tool".to_owned(), tool.into());
                 payload.insert("arguments".to_owned(), arguments.unwrap_or_default());
-                Event::tool_call("", Value::Null).payload(Value::Object(payload))
+                Event {
+                    is_tool_call: true,
+                    ..Event::new("tool_call", Value::Object(payload))
+                }
             }
             Kind::Agent | Kind::Other => Event::new(
                 "span",
@@ -510,16 +512,16 @@ fn is_unanswered(metadata: &Metadata<'_>, data: &Span) -> bool {
 }
 
 /// Returns the inputs of a run: the arguments of the tool in which an agent runs, or its prompt.
-fn inputs(span: &Span) -> Map<String, Value> {
-    if span.kind == Kind::ToolCall
-        && let Some(arguments) = span.fields.text(conventions::TOOL_ARGUMENTS)
+fn inputs(kind: Kind, fields: &Fields) -> Map<String, Value> {
+    if kind == Kind::ToolCall
+        && let Some(arguments) = fields.text(conventions::TOOL_ARGUMENTS)
     {
         return match json_or_text(arguments) {
             Value::Object(arguments) => arguments,
             arguments => Map::from_iter([("arguments".to_owned(), arguments)]),
         };
     }
-    let prompt = span.fields.text(conventions::INPUT);
+    let prompt = fields.text(conventions::INPUT);
     let prompt = prompt.map(|prompt| ("prompt".to_owned(), prompt.into()));
     prompt.into_iter().collect()
 }

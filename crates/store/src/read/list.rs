@@ -57,11 +57,7 @@ pub(crate) async fn count(db: &Session<'_, impl Connection>, query: &RunQuery) -
         true => Cost::Long,
         false => Cost::Varying,
     };
-    let is_fixed = parts.iter().all(|part| plan_of_count(part) == Plan::Fixed);
-    let plan = match is_fixed {
-        true => Plan::Fixed,
-        false => Plan::ByValues,
-    };
+    let plan = Plan::of_parts(parts.iter().map(plan_of_count));
     db.sum(counts?, cost, plan).await
 }
 

@@ -13,7 +13,7 @@ use crate::settings::Session;
 
 /// The number of attempts while other callers add labels to the same run. In each round, at least
 /// one of them succeeds.
-const TRIES: usize = 100;
+pub(crate) const TRIES: usize = 100;
 
 pub(crate) async fn add_all(
     db: &Session<'_, impl Executor>,

@@ -74,11 +74,8 @@ async fn start_again(
     stored: &Model,
     is_caller_waiting: impl Fn() -> bool + Send,
 ) -> Result<()> {
-    /// The number of attempts while others add labels to the run.
-    const TRIES: usize = 100;
-
     let mut stored = Cow::Borrowed(stored);
-    for _ in 0..TRIES {
+    for _ in 0..labels::TRIES {
         if stored.finished_at.is_some() {
             return compare_with_finished(row, &stored);
         }
