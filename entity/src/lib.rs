@@ -28,3 +28,4 @@ pub mod owner;
 pub mod run_label;
 pub mod skill_run;
 pub mod skill_run_log;
+pub mod staged_record;

@@ -42,6 +42,7 @@ mod m20261128_000006_add_owner;
 mod m20261128_000007_index_owned_runs;
 mod m20261128_000008_add_labels;
 mod m20261128_000009_index_labels;
+mod m20261128_000010_create_staged_records;
 mod schema_migration;
 mod shape;
 
@@ -88,10 +89,11 @@ const MIGRATIONS: &[SchemaMigration] = &[
     m20261128_000007_index_owned_runs::MIGRATION,
     m20261128_000008_add_labels::MIGRATION,
     m20261128_000009_index_labels::MIGRATION,
+    m20261128_000010_create_staged_records::MIGRATION,
 ];
 
 /// The same migrations, and some of a fictitious later version.
-const LATER_MIGRATIONS: [SchemaMigration; 12] = [
+const LATER_MIGRATIONS: [SchemaMigration; 13] = [
     MIGRATIONS[0],
     MIGRATIONS[1],
     MIGRATIONS[2],
@@ -101,6 +103,7 @@ const LATER_MIGRATIONS: [SchemaMigration; 12] = [
     MIGRATIONS[6],
     MIGRATIONS[7],
     MIGRATIONS[8],
+    MIGRATIONS[9],
     later_version::ADD_COLUMN,
     later_version::ADD_INDEX,
     later_version::FILL_COLUMN,

@@ -31,7 +31,7 @@ struct Parent {
     constraint: &'static str,
 }
 
-const SHAPES: [Shape; 4] = [
+const SHAPES: [Shape; 5] = [
     Shape {
         table: "skill_runs",
         primary_key: &["id"],
@@ -86,6 +86,17 @@ const SHAPES: [Shape; 4] = [
             "runtrail_update_labels",
             "runtrail_delete_labels",
         ],
+        parent: None,
+    },
+    Shape {
+        table: "runtrail_staged_records",
+        primary_key: &["group_id", "id"],
+        identifiers: &["group_id", "id", "parent_id", "kind", "run_id"],
+        indexes: &[
+            "runtrail_staged_records_waiting",
+            "runtrail_staged_records_settled",
+        ],
+        triggers: &[],
         parent: None,
     },
 ];

@@ -11,10 +11,11 @@ use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use runtrail_audit::{
-    Clock, ErrorKind, ListOrder, Page, PageRequest, PagedStorage, RunFilter, RunLabels, RunQuery,
-    RunStats, RunStatus, SkillRun, SkillRunLog, Storage, Usage,
+    Clock, ErrorKind, ListOrder, Owner, Ownership, Page, PageRequest, PagedStorage, RunFilter,
+    RunLabels, RunQuery, RunStats, RunStatus, SkillRun, SkillRunLog, Storage, Usage,
 };
 use runtrail_store::AuditStore;
+use sea_orm::DatabaseConnection;
 use serde_json::json;
 
 use crate::fixture::*;
@@ -24,13 +25,21 @@ const SEQUENCES: u32 = 100;
 
 #[derive(Clone, Debug)]
 enum Call {
-    Start(SkillRun),
-    Finish(String, RunStats),
+    Start(SkillRun, Through),
+    Finish(String, RunStats, Through),
     Append(SkillRunLog),
     Label(String, &'static str, &'static str),
+    /// The last heartbeat of an owner was longer ago than its lease.
+    Die(&'static str),
+    Sweep,
     Purge(i64),
     Wait(i64),
 }
+
+/// The owner of the store that a call goes through, if any.
+type Through = Option<&'static str>;
+
+const OWNERS: [&str; 2] = ["o", "p"];
 
 // Few distinct values, so that the calls collide.
 fn id() -> impl Strategy<Value = String> {
@@ -73,6 +82,10 @@ fn label() -> impl Strategy<Value = (&'static str, &'static str)> {
     (key, prop::sample::select(vec!["1", "2"]))
 }
 
+fn through() -> impl Strategy<Value = Through> {
+    prop::option::of(prop::sample::select(&OWNERS[..]))
+}
+
 fn call() -> impl Strategy<Value = Call> {
     let outcome = (status(), 0..2_u64)
         .prop_map(|(status, tool_calls)| RunStats::new(status).tool_calls(tool_calls));
@@ -90,10 +103,12 @@ fn call() -> impl Strategy<Value = Call> {
             )
         });
     prop_oneof![
-        5 => run().prop_map(Call::Start),
-        3 => (id(), outcome).prop_map(|(id, stats)| Call::Finish(id, stats)),
+        5 => (run(), through()).prop_map(|(run, owner)| Call::Start(run, owner)),
+        3 => (id(), outcome, through()).prop_map(|(id, stats, owner)| Call::Finish(id, stats, owner)),
         5 => event.prop_map(Call::Append),
         3 => (id(), label()).prop_map(|(id, (key, value))| Call::Label(id, key, value)),
+        1 => prop::sample::select(&OWNERS[..]).prop_map(Call::Die),
+        1 => Just(Call::Sweep),
         1 => (0..8_i64).prop_map(Call::Purge),
         1 => (1..3_i64).prop_map(Call::Wait),
     ]
@@ -104,6 +119,8 @@ fn call() -> impl Strategy<Value = Call> {
 pub(crate) struct Model {
     pub(crate) runs: BTreeMap<String, SkillRun>,
     events: BTreeMap<(String, u64), SkillRunLog>,
+    /// Whether each owner is alive.
+    owners: HashMap<String, bool>,
 }
 
 impl Model {
@@ -119,19 +136,33 @@ impl Model {
             it.parent_run_id = run.parent_run_id.clone();
             it.inputs = run.inputs.clone();
             it.started_at = run.started_at;
+            it.owner_id = run.owner_id.clone();
         });
         if stored.is_running() {
+            let is_repeated = with_this_start == *stored;
+            let added = std::mem::take(&mut stored.labels);
+            // In a repeated start, the stored labels are newer.
+            let (older, newer) = match is_repeated {
+                true => (run.labels.clone(), added),
+                false => (added, run.labels.clone()),
+            };
             *stored = with_this_start;
-            stored.labels.extend(run.labels.clone());
+            stored.labels = older;
+            stored.labels.extend(newer);
             return Ok(());
         }
-        let has_labels = run
-            .labels
-            .iter()
-            .all(|(key, value)| stored.labels.get(key) == Some(value));
-        let relabelled = with(run.clone(), |run| run.labels = stored.labels.clone());
-        let is_same =
-            has_labels && with_this_start == *stored && (run.is_running() || relabelled == *stored);
+        // Their values may have been replaced since.
+        let has_labels = run.labels.keys().all(|key| stored.labels.contains_key(key));
+        // A finished run keeps its owner and its labels.
+        let kept = |run: &SkillRun| {
+            with(run.clone(), |run| {
+                run.owner_id = stored.owner_id.clone();
+                run.labels = stored.labels.clone();
+            })
+        };
+        let is_same = has_labels
+            && kept(&with_this_start) == *stored
+            && (run.is_running() || kept(run) == *stored);
         if is_same {
             Ok(())
         } else {
@@ -139,12 +170,23 @@ impl Model {
         }
     }
 
-    fn finish(&mut self, id: &str, stats: &RunStats, now: DateTime<Utc>) -> Result<(), ErrorKind> {
+    fn finish(
+        &mut self,
+        id: &str,
+        stats: &RunStats,
+        owner: Through,
+        now: DateTime<Utc>,
+    ) -> Result<(), ErrorKind> {
         if stats.status == RunStatus::RUNNING {
             return Err(ErrorKind::InvalidInput);
         }
         let stored = self.runs.get_mut(id).ok_or(ErrorKind::NotFound)?;
-        if !stored.is_running() {
+        // Its owner can replace an interruption by the real outcome.
+        let is_replaced = stored.status == RunStatus::INTERRUPTED
+            && owner.is_some()
+            && stored.owner_id.as_deref() == owner
+            && stats.status != RunStatus::INTERRUPTED;
+        if !stored.is_running() && !is_replaced {
             let is_same = stored.stats().runtime_seconds(0.0) == *stats;
             return if is_same {
                 Ok(())
@@ -157,6 +199,7 @@ impl Model {
         stored.runtime_seconds = runtime.num_microseconds().unwrap() as f64 / 1e6;
         stored.status = stats.status.clone();
         stored.tool_calls = stats.tool_calls;
+        stored.error.clear();
         Ok(())
     }
 
@@ -181,6 +224,25 @@ impl Model {
         let run = self.runs.get_mut(id).ok_or(ErrorKind::NotFound)?;
         run.labels.insert(key.into(), value.into());
         Ok(())
+    }
+
+    /// Returns the runs that a sweep ends: those of dead owners and their descendants, except those
+    /// of living owners and their descendants.
+    fn interrupted(&self) -> Vec<String> {
+        let owner_is = |run: &SkillRun, alive: bool| {
+            let owner = run.owner_id.as_ref().and_then(|id| self.owners.get(id));
+            owner == Some(&alive)
+        };
+        let ends = |run: &SkillRun| {
+            // From the run to the first ancestor that has an owner.
+            let line = self.chain(&run.id);
+            let mut owned = line
+                .iter()
+                .filter(|it| owner_is(it, true) || it.is_running() && owner_is(it, false));
+            run.is_running() && owned.next().is_some_and(|it| owner_is(it, false))
+        };
+        let runs = self.runs.values().filter(|run| ends(run));
+        runs.map(|run| run.id.clone()).collect()
     }
 
     fn purge(&mut self, cutoff: DateTime<Utc>) -> u64 {
@@ -222,14 +284,69 @@ fn kind<T>(result: Result<T, runtrail_audit::Error>) -> Result<T, ErrorKind> {
     result.map_err(|err| err.kind())
 }
 
-async fn play(store: &AuditStore, clock: &ManualClock, calls: &[Call]) {
+async fn play(store: &AuditStore, db: &DatabaseConnection, clock: &ManualClock, calls: &[Call]) {
     let mut model = Model::default();
+    let owned = OWNERS.map(|id| store.clone().with_owner(Owner::new("test").id(id)));
+    let through = |owner: Through| match owner {
+        None => store,
+        Some(id) => {
+            owned
+                .iter()
+                .zip(OWNERS)
+                .find(|(_, it)| *it == id)
+                .unwrap()
+                .0
+        }
+    };
     for call in calls {
         match call {
-            Call::Start(run) => assert_eq!(kind(store.start_run(run).await), model.start(run)),
-            Call::Finish(id, stats) => {
-                let expected = model.finish(id, stats, clock.now());
-                assert_eq!(kind(store.finish_run(id, stats).await), expected);
+            Call::Start(run, owner) => {
+                let store = through(*owner);
+                if let Some(id) = owner {
+                    store.heartbeat().await.unwrap();
+                    model.owners.insert((*id).to_owned(), true);
+                }
+                let expected = model.start(&with(run.clone(), |run| {
+                    run.owner_id = owner.map(str::to_owned);
+                }));
+                assert_eq!(kind(store.start_run(run).await), expected);
+            }
+            Call::Finish(id, stats, owner) => {
+                let expected = model.finish(id, stats, *owner, clock.now());
+                assert_eq!(kind(through(*owner).finish_run(id, stats).await), expected);
+            }
+            Call::Die(owner) => {
+                let seen = format!(
+                    "UPDATE runtrail_owners SET last_seen_at = last_seen_at - 60000000 \
+                     WHERE id = '{owner}'"
+                );
+                execute(db, &seen).await;
+                model
+                    .owners
+                    .entry((*owner).to_owned())
+                    .and_modify(|alive| *alive = false);
+            }
+            Call::Sweep => {
+                let expected = model.interrupted();
+                let ended = store.sweep_interrupted().await.unwrap();
+                assert_eq!(ended, expected.len() as u64, "{expected:?}");
+                for id in expected {
+                    let stored = store.get_run(&id).await.unwrap();
+                    assert_eq!(stored.status, RunStatus::INTERRUPTED);
+                    assert!(
+                        stored.error.starts_with("interrupted: "),
+                        "{}",
+                        stored.error
+                    );
+                    // The time is the database's.
+                    assert!(stored.finished_at.unwrap() >= stored.started_at);
+                    let run = model.runs.get_mut(&id).unwrap();
+                    run.status = stored.status.clone();
+                    run.error = stored.error.clone();
+                    run.finished_at = stored.finished_at;
+                    run.runtime_seconds = stored.runtime_seconds;
+                    assert_eq!(stored, *run);
+                }
             }
             Call::Append(event) => {
                 let expected = model.append(event, clock.now());
@@ -430,7 +547,8 @@ on_each_backend! {
                 runtime.block_on(async {
                     execute(&db, "DELETE FROM skill_run_logs").await;
                     execute(&db, "DELETE FROM skill_runs").await;
-                    play(&store, &clock, &calls).await;
+                    execute(&db, "DELETE FROM runtrail_owners").await;
+                    play(&store, &db, &clock, &calls).await;
                 })
             });
             Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use runtrail_audit::{
     BulkStorage, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest, PagedStorage,
-    Retention, RunFilter, RunQuery, RunStatus, RunTree, Storage, UsageTotals,
+    Retention, RunFilter, RunQuery, RunStatus, RunTree, Staging, Storage, UsageTotals,
 };
 use runtrail_store::AuditStore;
 use sea_orm::{DatabaseConnection, DbBackend, Statement};
@@ -356,6 +356,44 @@ on_each_backend! {
             .unwrap();
         // One of the ten is a dry run.
         assert_eq!(page.items.len(), 9);
+    }
+
+    async fn staged_records_are_found_by_their_indexes(database) {
+        let (db, seen) = watched(database).await;
+        let store = AuditStore::new(db.clone());
+        store.initialize().await.unwrap();
+        // One large group, of which few records still wait, and many small ones.
+        let group = "CASE WHEN number < 20000 THEN 'large' ELSE 'small ' || number / 3 END";
+        let run = "CASE WHEN number % 1000 = 0 THEN NULL ELSE 'run' END";
+        execute(&db, &format!(
+            "INSERT INTO runtrail_staged_records \
+                (group_id, id, kind, started_at, received_at, run_id, content) \
+            WITH RECURSIVE numbers(number) AS \
+                (SELECT 0 UNION ALL SELECT number + 1 FROM numbers WHERE number < 39999) \
+            SELECT {group}, 'id ' || number, 'span', number, number, {run}, '{{}}' FROM numbers"
+        ))
+        .await;
+        let statistics = match database.backend() {
+            Backend::Sqlite => "ANALYZE",
+            Backend::Postgres => "VACUUM ANALYZE",
+        };
+        execute(&db, statistics).await;
+        let mut plans = Plans::new(&db, seen, database.backend());
+        let ids = ["id 1".to_owned(), "id 1000".to_owned()];
+        let settled = ids.clone().map(|id| (id, "run".to_owned()));
+        const STAGED: [&str; 2] =
+            ["sqlite_autoindex_runtrail_staged_records_1", "runtrail_staged_records_pkey"];
+        const WAITING: [&str; 2] = ["runtrail_staged_records_waiting"; 2];
+        const SETTLED: [&str; 2] = ["runtrail_staged_records_settled"; 2];
+        check! { plans:
+            "waiting_groups" by WAITING => store.waiting_groups("", 100),
+            "waiting_records" by WAITING => store.waiting_records("large", 1_000),
+            "find_staged" by STAGED => store.find_staged("large", &ids),
+            "settle" by STAGED => store.settle("large", &settled),
+            "forget_settled" by SETTLED =>
+                store.forget_settled(chrono::DateTime::from_timestamp_micros(100).unwrap()),
+        }
+        assert!(plans.failures.is_empty(), "{}", plans.failures.join("\n"));
     }
 
     async fn each_query_uses_its_index_for_common_and_rare_values(database) {

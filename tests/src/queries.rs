@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use futures_util::StreamExt;
 use runtrail_audit::{
     BulkStorage, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest, PagedStorage,
-    Retention, RunFilter, RunLabels, RunLookup, RunQuery, RunTree, Storage, Usage, UsageTotals,
+    Retention, RunFilter, RunLabels, RunLookup, RunQuery, RunTree, StagedRecord, Staging, Storage,
+    Usage, UsageTotals,
 };
 use runtrail_store::AuditStore;
 use sea_orm::sea_query::{PostgresQueryBuilder, QueryBuilder};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement, Value};
+use serde_json::json;
 
 use crate::fixture::*;
 
@@ -146,6 +148,17 @@ async fn statements_by_method(
         "sweep_interrupted": store.sweep_interrupted(),
         "finish_run of an interrupted run": owned.finish_run("owned", &stats()),
         "heartbeat of a dead owner": owned.heartbeat(),
+    }
+
+    let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+    let staged = |id: &str| StagedRecord::new("g", id, "span", at(0), json!({}));
+    see! {
+        "stage": store.stage(&[staged("a"), staged("b").parent("a")]),
+        "waiting_groups": store.waiting_groups("", 10),
+        "waiting_records": store.waiting_records("g", 10),
+        "find_staged": store.find_staged("g", &ids(&["a", "b"])),
+        "settle": store.settle("g", &[("a".to_owned(), "r".to_owned())]),
+        "forget_settled": store.forget_settled(at(0)),
     }
 
     // As many rows as one query of a stream reads, so that another query follows.

@@ -11,7 +11,7 @@ use crate::{
     BulkStorage, CursorPage, Heartbeat, ListOrder, LogFilter, ModelUsage, Owner, OwnerRecord,
     Ownership, Page, PageRequest, PagedStorage, PurgeBatch, PurgeSize, PurgeSummary, Result,
     Retention, RunCreation, RunFilter, RunLabels, RunLookup, RunQuery, RunStats, RunSummary,
-    RunTree, SkillRun, SkillRunLog, Storage, UsageTotals,
+    RunTree, SkillRun, SkillRunLog, StagedRecord, Staging, Storage, UsageTotals, WaitingGroup,
 };
 
 /// Implements a trait for each kind of pointer. `clippy::missing_trait_methods` reports a missing
@@ -146,4 +146,13 @@ forward!(Retention {
         cutoff: DateTime<Utc>,
         on_batch: &(dyn Fn(PurgeBatch) + Sync)
     ) -> Result<PurgeSummary>;
+});
+
+forward!(Staging {
+    async fn stage(records: &[StagedRecord]) -> Result<()>;
+    async fn waiting_groups(after: &str, limit: u64) -> Result<Vec<WaitingGroup>>;
+    async fn waiting_records(group_id: &str, limit: u64) -> Result<Vec<StagedRecord>>;
+    async fn find_staged(group_id: &str, ids: &[String]) -> Result<Vec<StagedRecord>>;
+    async fn settle(group_id: &str, records: &[(String, String)]) -> Result<()>;
+    async fn forget_settled(cutoff: DateTime<Utc>) -> Result<u64>;
 });

@@ -1,6 +1,6 @@
 use crate::{
     BulkStorage, Ownership, PagedStorage, Retention, RunCreation, RunLabels, RunLookup, RunTree,
-    Storage, UsageTotals,
+    Staging, Storage, UsageTotals,
 };
 
 /// All operations of a history: [`Storage`] and all traits that extend it.
@@ -28,6 +28,7 @@ pub trait History:
     + UsageTotals
     + Ownership
     + Retention
+    + Staging
 {
 }
 
@@ -42,6 +43,7 @@ impl<T> History for T where
         + UsageTotals
         + Ownership
         + Retention
+        + Staging
         + ?Sized
 {
 }

@@ -7,8 +7,8 @@
 //! Reading order: [`SkillRun`], [`RunStats`], [`SkillRunLog`] and its [`Usage`] are the
 //! records, [`RunFilter`] and [`Page`] select some of them, [`Storage`] defines the operations,
 //! and [`Error`] their failures. [`BulkStorage`], [`PagedStorage`], [`RunTree`],
-//! [`RunCreation`], [`RunLookup`], [`RunLabels`], [`UsageTotals`], [`Ownership`] and [`Retention`]
-//! add further operations, and [`History`] combines all of these traits.
+//! [`RunCreation`], [`RunLookup`], [`RunLabels`], [`UsageTotals`], [`Ownership`], [`Retention`]
+//! and [`Staging`] add further operations, and [`History`] combines all of these traits.
 //! Implementers also use [`rules`], the checks that make all implementations reject the same input.
 
 mod owner;
@@ -39,6 +39,7 @@ mod run_creation;
 mod run_labels;
 mod run_lookup;
 mod run_tree;
+mod staging;
 mod usage_totals;
 
 mod clock;
@@ -75,6 +76,7 @@ pub use run_stats::RunStats;
 pub use run_status::RunStatus;
 pub use run_summary::RunSummary;
 pub use run_tree::RunTree;
+pub use staging::{StagedRecord, Staging, WaitingGroup};
 pub use storage::Storage;
 pub use usage::Usage;
 pub use usage_totals::{ModelUsage, UsageTotals};

@@ -164,7 +164,8 @@ impl SkillRun {
         self
     }
 
-    /// Sets the outcome and its time, for a run that is recorded after it has finished.
+    /// Sets the outcome and its time, for a run that is recorded after it has finished. The time
+    /// replaces that of `stats`.
     #[must_use]
     pub fn finished(self, finished_at: DateTime<Utc>, stats: RunStats) -> Self {
         let RunStats {
@@ -176,6 +177,7 @@ impl SkillRun {
             input_tokens,
             output_tokens,
             thinking_tokens,
+            finished_at: _,
         } = stats;
         Self {
             finished_at: Some(finished_at),
@@ -208,7 +210,7 @@ impl SkillRun {
     }
 
     /// Returns the outcome fields, as arguments for
-    /// [`Storage::finish_run`](crate::Storage::finish_run).
+    /// [`Storage::finish_run`](crate::Storage::finish_run), without a finish time.
     pub fn stats(&self) -> RunStats {
         RunStats {
             status: self.status.clone(),
@@ -219,6 +221,7 @@ impl SkillRun {
             input_tokens: self.total_input_tokens,
             output_tokens: self.total_output_tokens,
             thinking_tokens: self.total_thinking_tokens,
+            finished_at: None,
         }
     }
 }

@@ -1,6 +1,7 @@
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::RunStatus;
+use crate::{RunStatus, rfc3339};
 
 /// The outcome of a run, for [`Storage::finish_run`](crate::Storage::finish_run).
 ///
@@ -32,6 +33,15 @@ pub struct RunStats {
     pub output_tokens: u64,
     /// The number of tokens spent on reasoning.
     pub thinking_tokens: u64,
+    /// When the run finished, in whole microseconds; for `None`, the store uses its clock.
+    ///
+    /// A finish that is repeated with another time is the same finish: the first time is kept.
+    #[serde(
+        default,
+        serialize_with = "rfc3339::serialize_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub finished_at: Option<DateTime<Utc>>,
 }
 
 impl RunStats {
@@ -46,7 +56,15 @@ impl RunStats {
             input_tokens: 0,
             output_tokens: 0,
             thinking_tokens: 0,
+            finished_at: None,
         }
+    }
+
+    /// Sets the time at which the run finished.
+    #[must_use]
+    pub fn finished_at(mut self, time: DateTime<Utc>) -> Self {
+        self.finished_at = Some(time);
+        self
     }
 
     /// Sets the result.

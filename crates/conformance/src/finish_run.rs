@@ -22,6 +22,17 @@ fn other_stats() -> Vec<RunStats> {
 cases! {
     ($) Storage, finish_run_cases: finish_run
 
+    async fn a_given_finish_time_is_stored(cx) {
+        cx.store.start_run(&running_at("r", 10)).await.unwrap();
+        let outcome = RunStats::new(RunStatus::OK).finished_at(at(15));
+        cx.store.finish_run("r", &outcome).await.unwrap();
+        let run = cx.store.get_run("r").await.unwrap();
+        assert_eq!((run.finished_at, run.runtime_seconds), (Some(at(15)), 5.0));
+        // The same finish at another time.
+        cx.store.finish_run("r", &outcome.finished_at(at(20))).await.unwrap();
+        assert_eq!(cx.store.get_run("r").await.unwrap().finished_at, Some(at(15)));
+    }
+
     async fn a_missing_runtime_is_computed_from_start_and_finish(cx) {
         let stats = stats().runtime_seconds(0.0);
         for (id, micros, expected) in [

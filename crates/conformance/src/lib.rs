@@ -81,6 +81,8 @@ pub mod ids;
 pub mod labels;
 pub mod measured_purge;
 pub mod pages;
+pub mod run_owners;
+pub mod staging;
 pub mod streams;
 pub mod subtree;
 pub mod usage_totals;

@@ -58,6 +58,8 @@ macro_rules! history_cases {
         $crate::labels_cases!($callback);
         $crate::measured_purge_cases!($callback);
         $crate::pages_cases!($callback);
+        $crate::run_owners_cases!($callback);
+        $crate::staging_cases!($callback);
         $crate::streams_cases!($callback);
         $crate::subtree_cases!($callback);
         $crate::usage_totals_cases!($callback);

@@ -37,6 +37,7 @@ mod run_creation;
 mod run_labels;
 mod run_lookup;
 mod run_tree;
+mod staging;
 mod usage_totals;
 
 mod stored_rows;

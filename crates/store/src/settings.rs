@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use runtrail_audit::{Clock, Limits, SystemClock};
 use runtrail_db::{Shape, Timing};
-use runtrail_entity::{owner, run_label, skill_run, skill_run_log};
+use runtrail_entity::{owner, run_label, skill_run, skill_run_log, staged_record};
 use runtrail_migration::{Migrator, SchemaName};
 use sea_orm::sea_query::{IntoIden, IntoTableRef, Query, SelectStatement, TableRef};
 use sea_orm::{EntityName, Iden, Iterable};
@@ -84,6 +84,11 @@ impl Settings {
     /// The index of labels, qualified with its schema.
     pub(crate) fn run_labels(&self) -> TableRef {
         self.qualified(run_label::Entity)
+    }
+
+    /// The table of staged records, qualified with its schema.
+    pub(crate) fn staged_records(&self) -> TableRef {
+        self.qualified(staged_record::Entity)
     }
 
     /// Selects all columns of runs.

@@ -70,10 +70,11 @@ async fn tables_in(db: &DatabaseConnection, schema: &str) -> Vec<String> {
     fetch(db, &query).await
 }
 
-const TABLES: [&str; 5] = [
+const TABLES: [&str; 6] = [
     "runtrail_migrations",
     "runtrail_owners",
     "runtrail_run_labels",
+    "runtrail_staged_records",
     "skill_run_logs",
     "skill_runs",
 ];

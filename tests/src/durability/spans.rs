@@ -2,10 +2,11 @@ use futures_util::StreamExt;
 use runtrail_audit::{
     BulkStorage, ErrorKind, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest,
     PagedStorage, Retention, RunCreation, RunFilter, RunLabels, RunLookup, RunQuery, RunTree,
-    Storage, UsageTotals,
+    StagedRecord, Staging, Storage, UsageTotals,
 };
 use runtrail_db::DatabaseOptions;
 use runtrail_store::AuditStore;
+use serde_json::json;
 
 use crate::fixture::*;
 use crate::migrations::schema_checks::{assert_every_method_refuses, methods_of_a_store};
@@ -92,6 +93,14 @@ async fn call_every_method(store: &AuditStore, id: &str, text: &str) {
     owned.heartbeat().await.unwrap();
     store.find_owner(text).await.unwrap();
     store.sweep_interrupted().await.unwrap();
+    let record = StagedRecord::new(text, id, text, at(0), json!({ text: text }));
+    store.stage(&[record.parent(text)]).await.unwrap();
+    store.waiting_groups(text, 1).await.unwrap();
+    store.waiting_records(text, 1).await.unwrap();
+    store.find_staged(text, &[id.into()]).await.unwrap();
+    let settled = [(id.to_owned(), text.to_owned())];
+    store.settle(text, &settled).await.unwrap();
+    store.forget_settled(at(0)).await.unwrap();
     store
         .purge_older_than(chrono::DateTime::<chrono::Utc>::MAX_UTC)
         .await

@@ -3,11 +3,12 @@ use futures_util::TryStreamExt;
 use runtrail_audit::{
     BulkStorage, Error, ErrorKind, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest,
     PagedStorage, Retention, RunCreation, RunFilter, RunLabels, RunLookup, RunQuery, RunTree,
-    Storage, UsageTotals,
+    StagedRecord, Staging, Storage, UsageTotals,
 };
 use runtrail_migration::{MIGRATION_TABLE, Migrator};
 use runtrail_store::AuditStore;
 use sea_orm::DatabaseConnection;
+use serde_json::json;
 
 use crate::fixture::*;
 
@@ -78,6 +79,14 @@ pub(crate) async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorK
     assert_kind(owned.start_run(&running("r")).await, kind);
     assert_kind(store.find_owner("o").await, kind);
     assert_kind(store.sweep_interrupted().await, kind);
+
+    let record = StagedRecord::new("g", "id", "span", at(0), json!({}));
+    assert_kind(store.stage(&[record]).await, kind);
+    assert_kind(store.waiting_groups("", 1).await, kind);
+    assert_kind(store.waiting_records("g", 1).await, kind);
+    assert_kind(store.find_staged("g", &["id".into()]).await, kind);
+    assert_kind(store.settle("g", &[("id".into(), "r".into())]).await, kind);
+    assert_kind(store.forget_settled(at(0)).await, kind);
 }
 
 /// Returns the methods of every trait of the audit crate that a store implements, except `owner`,

@@ -6,6 +6,7 @@ mod log;
 mod outcome;
 mod owner;
 mod run;
+mod staged_record;
 
 use runtrail_audit::{Error, Result};
 use runtrail_db::{Row, RowValue};
@@ -20,6 +21,7 @@ pub(crate) use run::{
     SUMMARY, decode_run, decode_summary, encode_run, has_keys, is_same_run, is_same_start,
     is_whole_number, merge_labels, read_finish, read_run, run_values,
 };
+pub(crate) use staged_record::{decode_staged_record, encode_staged_record};
 
 /// Decodes all rows. Damaged rows are reported and left out, so that they don't hide the others.
 pub(crate) fn decode_readable<T>(
@@ -71,6 +73,12 @@ impl Column for runtrail_entity::skill_run::Column {
 }
 
 impl Column for runtrail_entity::skill_run_log::Column {
+    fn position(self) -> usize {
+        self as usize
+    }
+}
+
+impl Column for runtrail_entity::staged_record::Column {
     fn position(self) -> usize {
         self as usize
     }

@@ -35,11 +35,11 @@ enum FinishSource {
 }
 
 impl Finish {
-    /// Encodes the finish of a run at the current time.
+    /// Encodes the finish of a run, by default at the current time.
     pub(crate) fn encode(run_id: &str, stats: &RunStats, settings: &Settings) -> Result<Self> {
         Ok(Self {
             run_id: rules::run_id("run_id", run_id)?.to_owned(),
-            finished_at: rules::micros(settings.clock.now()),
+            finished_at: rules::micros(stats.finished_at.unwrap_or_else(|| settings.clock.now())),
             outcome: Outcome::encode_finished(stats, &settings.limits)?,
             source: match settings.owner_id() {
                 Some(owner_id) => FinishSource::Owner(owner_id.to_owned()),

@@ -9,6 +9,7 @@ pub(crate) mod logs;
 pub(crate) mod owners;
 pub(crate) mod purge;
 pub(crate) mod runs;
+pub(crate) mod staged_records;
 pub(crate) mod starts;
 
 /// The maximum number of rows that one statement writes.
