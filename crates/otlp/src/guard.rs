@@ -1,4 +1,4 @@
-//! Which requests are let through to the receiver.
+//! Decides which requests reach the receiver.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -21,7 +21,7 @@ use crate::{RouterOptions, Sink};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where the exports of a signal arrive, with the path of the signal appended.
+/// The paths before `/traces`, `/logs` and `/metrics`.
 ///
 /// Exporters append `/v1/traces` to an endpoint for all signals, and take one for a single signal
 /// as it is. Users mix these up, or copy the endpoint of another receiver.
