@@ -1,0 +1,17 @@
+//! An OTLP/HTTP receiver for the telemetry of agents.
+//!
+//! [`router`] answers the requests of OpenTelemetry exporters, in protobuf and JSON, and passes
+//! spans and logs to a [`Sink`]. A request is acknowledged once the sink has stored them; until
+//! then the sender repeats it. Metrics are acknowledged and dropped.
+
+mod body;
+mod guard;
+mod options;
+mod reply;
+mod router;
+mod sink;
+mod wire;
+
+pub use options::RouterOptions;
+pub use router::router;
+pub use sink::Sink;
