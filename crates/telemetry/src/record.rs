@@ -18,7 +18,8 @@ pub enum Role {
     ToolCall,
     /// An event `span` of a run; a run, if it is the root of a trace with agents.
     Span,
-    /// An event of a run that doesn't come from a span.
+    /// An event of a run that doesn't come from a span. Its type may be `model_call` or
+    /// `tool_call`, if no span reports the same call.
     Log,
 }
 
@@ -40,7 +41,7 @@ pub struct Record {
     pub is_agentic: bool,
     /// When it began.
     pub at: DateTime<Utc>,
-    /// How long it took; `None` for a log.
+    /// How long it took; `None` for a log that doesn't report it.
     pub duration: Option<Duration>,
     /// The run that it is, or becomes if something makes it one. For a log outside all traces, the
     /// run that it belongs to.
@@ -48,6 +49,7 @@ pub struct Record {
     /// The event that it is; `None` for a run.
     pub event: Option<EventPart>,
     /// What it used. Of a run, the total of its calls, which counts only if none of them is known.
+    /// Of a log in a trace whose spans report the same call, what they lack: the cost.
     pub usage: Option<Usage>,
 }
 
@@ -61,9 +63,11 @@ pub struct RunPart {
     pub caller: String,
     /// The conversation or session; may be empty.
     pub channel: String,
-    /// The inputs; empty unless the record is a run, or a tool call.
+    /// The inputs; empty unless the record is a run, a tool call, the root of a trace, or a log with
+    /// the prompt of its run.
     pub inputs: Map<String, Value>,
-    /// The output; empty unless the record is a run.
+    /// The output; empty unless the record is a run, the root of a trace, or a log with the answer
+    /// of its run.
     pub output: String,
     /// Why it failed; `None` if it succeeded. May be an empty text.
     pub error: Option<String>,
@@ -82,4 +86,7 @@ pub struct EventPart {
     /// The input messages of a model call. Each call repeats those of the one before, so only the
     /// new ones are stored.
     pub messages: Vec<Value>,
+    /// The id of the model's answer or of the tool call; may be empty. A span and a log with the
+    /// same id in one trace are about the same call.
+    pub call_id: String,
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use runtrail_telemetry::Attributes;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 
@@ -15,26 +16,6 @@ const MAX_TEXT_BYTES: usize = 64 << 10;
 pub(super) struct Fields(Vec<(&'static str, Value)>);
 
 impl Fields {
-    pub(super) fn get(&self, name: &str) -> Option<&Value> {
-        let found = self.0.iter().find(|(field, _)| *field == name);
-        found.map(|(_, value)| value)
-    }
-
-    /// Returns the text of the first of these fields that has one that isn't empty.
-    pub(super) fn text(&self, names: &[&str]) -> Option<&str> {
-        let texts = names.iter().filter_map(|name| self.get(name)?.as_str());
-        texts.into_iter().find(|text| !text.is_empty())
-    }
-
-    /// Returns the number of the first of these fields that has a whole one.
-    pub(super) fn number(&self, names: &[&str]) -> Option<u64> {
-        let number = |value: &Value| match value {
-            Value::String(text) => text.parse().ok(),
-            value => value.as_u64(),
-        };
-        names.iter().find_map(|name| number(self.get(name)?))
-    }
-
     /// Returns the fields as a JSON object, except those that a condition excludes.
     pub(super) fn to_object(&self, is_excluded: impl Fn(&str) -> bool) -> Map<String, Value> {
         let fields = self.0.iter().filter(|(name, _)| !is_excluded(name));
@@ -55,6 +36,13 @@ impl Fields {
             Some((_, stored)) => *stored = value,
             None => self.0.push((name, value)),
         }
+    }
+}
+
+impl Attributes for Fields {
+    fn get(&self, name: &str) -> Option<&Value> {
+        let found = self.0.iter().find(|(field, _)| *field == name);
+        found.map(|(_, value)| value)
     }
 }
 

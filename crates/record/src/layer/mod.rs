@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use runtrail_audit::rules::MAX_IDENTIFIER_BYTES;
 use runtrail_audit::{RunStats, RunStatus, SkillRun, Usage, new_run_id};
+use runtrail_telemetry::Attributes as _;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tracing::span::{Attributes, Id, Record};
@@ -155,10 +156,10 @@ impl RunLayer {
         else {
             return;
         };
-        let skill = data.fields.text(conventions::AGENT_NAME);
+        let skill = conventions::agent_name(&data.fields);
         let skill = skill
             .or(agent.as_deref())
-            .or_else(|| data.fields.text(conventions::TOOL_NAME))
+            .or_else(|| conventions::tool_name(&data.fields))
             .unwrap_or(span.name());
         let mut start = SkillRun::new(new_run_id(), identifier(skill), data.created_at);
         start.parent_run_id = parent.map(|parent| parent.id().to_owned());
@@ -186,7 +187,7 @@ impl RunLayer {
         let agent = || {
             let extensions = span.extensions();
             let fields = &extensions.get::<Span>()?.fields;
-            fields.text(conventions::AGENT_NAME).map(str::to_owned)
+            conventions::agent_name(fields).map(str::to_owned)
         };
         let mut outermost = None;
         for ancestor in span.scope().skip(1) {
@@ -214,9 +215,8 @@ impl RunLayer {
 
     /// Sets the caller, the channel and the inputs of a run from the fields of its span.
     fn describe(&self, start: &mut SkillRun, kind: Kind, fields: &Fields) {
-        let name = |names| identifier(fields.text(names).unwrap_or_default());
-        start.caller_id = name(conventions::CALLER);
-        start.channel_id = name(conventions::CHANNEL);
+        start.caller_id = identifier(conventions::caller(fields).unwrap_or_default());
+        start.channel_id = identifier(conventions::channel(fields).unwrap_or_default());
         start.inputs = match self.has_content {
             true => inputs(kind, fields),
             false => Map::new(),
@@ -252,19 +252,16 @@ impl RunLayer {
         let mut payload = data.fields.to_object(is_excluded);
         if let Some(error) = &data.error {
             payload.insert("error".to_owned(), error.as_str().into());
-        } else if is_unanswered(metadata, data) && data.fields.text(conventions::ERROR).is_none() {
+        } else if is_unanswered(metadata, data) && conventions::error(&data.fields).is_none() {
             payload.insert("error".to_owned(), "no answer".into());
         }
         let event = match data.kind {
             Kind::ModelCall => Event::new("model_call", Value::Object(payload)),
             Kind::ToolCall => {
-                let tool = data.fields.text(conventions::TOOL_NAME).unwrap_or(name);
-                let arguments = data.fields.text(conventions::TOOL_ARGUMENTS);
+                let tool = conventions::tool_name(&data.fields).unwrap_or(name);
+                let arguments = conventions::tool_arguments(&data.fields);
                 let arguments = arguments.filter(|_| self.has_content).map(json_or_text);
-                payload.retain(|field, _| {
-                    !conventions::TOOL_NAME.contains(&field.as_str())
-                        && !conventions::TOOL_ARGUMENTS.contains(&field.as_str())
-                });
+                payload.retain(|field, _| !conventions::is_tool(field));
                 payload.insert("tool".to_owned(), tool.into());
                 payload.insert("arguments".to_owned(), arguments.unwrap_or_default());
                 Event {
@@ -295,7 +292,7 @@ impl RunLayer {
     /// Ends the run of a closed span.
     fn end(&self, data: &Span, run: &StartedRun, took: Duration) {
         let error = data.error.as_deref();
-        let error = error.or_else(|| data.fields.text(conventions::ERROR));
+        let error = error.or_else(|| conventions::error(&data.fields));
         let error = error.or_else(|| thread::panicking().then_some("panicked"));
         let has_failed = data.is_unanswered && !conventions::has_result(&data.fields);
         let error = error.or_else(|| has_failed.then_some("the last model call had no answer"));
@@ -309,7 +306,7 @@ impl RunLayer {
         stats.error = error.unwrap_or_default().to_owned();
         stats.runtime_seconds = took.as_secs_f64();
         if self.has_content {
-            let output = data.fields.text(conventions::OUTPUT);
+            let output = conventions::output(&data.fields);
             stats.output = output.unwrap_or_default().to_owned();
         }
         // The model calls have already counted these tokens.
@@ -514,14 +511,14 @@ fn is_unanswered(metadata: &Metadata<'_>, data: &Span) -> bool {
 /// Returns the inputs of a run: the arguments of the tool in which an agent runs, or its prompt.
 fn inputs(kind: Kind, fields: &Fields) -> Map<String, Value> {
     if kind == Kind::ToolCall
-        && let Some(arguments) = fields.text(conventions::TOOL_ARGUMENTS)
+        && let Some(arguments) = conventions::tool_arguments(fields)
     {
         return match json_or_text(arguments) {
             Value::Object(arguments) => arguments,
             arguments => Map::from_iter([("arguments".to_owned(), arguments)]),
         };
     }
-    let prompt = fields.text(conventions::INPUT);
+    let prompt = conventions::input(fields);
     let prompt = prompt.map(|prompt| ("prompt".to_owned(), prompt.into()));
     prompt.into_iter().collect()
 }

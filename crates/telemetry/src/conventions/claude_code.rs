@@ -1,0 +1,93 @@
+use crate::convention::{Convention, Entry, LogRule, Mark, Meaning};
+
+/// Claude Code. Its input tokens leave out cached ones, and only its logs have costs.
+pub(crate) static CLAUDE_CODE: Convention = Convention {
+    marks: &[
+        Mark::Name("claude_code."),
+        Mark::Service("claude-code"),
+        Mark::Scope("com.anthropic.claude_code"),
+        Mark::Attribute("prompt.id"),
+    ],
+    span_names: &[
+        ("claude_code.interaction", Meaning::Run),
+        ("claude_code.llm_request", Meaning::ModelCall),
+        ("claude_code.tool", Meaning::ToolCall),
+        ("claude_code.*", Meaning::Step),
+    ],
+    log_prefix: "claude_code.",
+    logs: &[
+        LogRule {
+            name: "user_prompt",
+            only_if: None,
+            entry: Entry::Prompt,
+            has_span: false,
+        },
+        LogRule {
+            name: "assistant_response",
+            only_if: None,
+            entry: Entry::Answer,
+            has_span: false,
+        },
+        LogRule {
+            name: "api_request",
+            only_if: None,
+            entry: Entry::ModelCall,
+            has_span: true,
+        },
+        LogRule {
+            name: "api_error",
+            only_if: None,
+            entry: Entry::ModelCall,
+            has_span: true,
+        },
+        LogRule {
+            name: "tool_result",
+            only_if: None,
+            entry: Entry::ToolCall,
+            has_span: true,
+        },
+        LogRule {
+            name: "tool_decision",
+            only_if: None,
+            entry: Entry::Log,
+            has_span: false,
+        },
+    ],
+    skill: "claude-code",
+    caller: &[
+        "user.email",
+        "user.id",
+        "user.account_uuid",
+        "user.account_id",
+    ],
+    channel: &["session.id"],
+    group: &["prompt.id", "session.id"],
+    request_model: &["model"],
+    input_tokens: &["input_tokens"],
+    cache_read_tokens: &["cache_read_tokens"],
+    cache_write_tokens: &["cache_creation_tokens"],
+    excludes_cache: true,
+    output_tokens: &["output_tokens"],
+    cost: &["cost_usd"],
+    cost_micros: &["cost_usd_micros"],
+    response_id: &["request_id"],
+    finish_reasons: &["stop_reason"],
+    tool_name: &["tool_name"],
+    call_id: &["tool_use_id"],
+    tool_arguments: &["tool_input", "tool_parameters"],
+    result_events: &["tool.output"],
+    input: &["user_prompt", "prompt"],
+    output: &["response", "response.model_output"],
+    content: &[
+        "bash_command",
+        "body",
+        "file_path",
+        "full_command",
+        "new_context",
+        "system_prompt_preview",
+    ],
+    error: &["error_message", "error"],
+    success: &["success"],
+    duration_ms: &["duration_ms"],
+    ..Convention::NONE
+};

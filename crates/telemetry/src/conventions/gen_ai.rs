@@ -1,0 +1,101 @@
+use crate::convention::{Convention, Entry, LogRule, Meaning};
+
+/// OpenTelemetry's conventions for generative AI, with older names that are still in use. rig and
+/// Microsoft's Agent Framework follow them.
+pub(crate) static GEN_AI: Convention = Convention {
+    prefixes: &["gen_ai."],
+    operation: &["gen_ai.operation.name"],
+    operations: &[
+        ("chat", Meaning::ModelCall),
+        ("execute_tool", Meaning::ToolCall),
+        ("invoke_agent", Meaning::Run),
+        ("invoke_workflow", Meaning::Run),
+        ("create_agent", Meaning::Run),
+        ("generate_content", Meaning::ModelCall),
+        ("text_completion", Meaning::ModelCall),
+        ("embeddings", Meaning::ModelCall),
+        ("rerank", Meaning::ModelCall),
+        ("transcription", Meaning::ModelCall),
+        ("image_generation", Meaning::ModelCall),
+        ("audio_generation", Meaning::ModelCall),
+    ],
+    logs: &[
+        LogRule {
+            name: "gen_ai.client.inference.operation.details",
+            only_if: None,
+            entry: Entry::ModelCall,
+            has_span: true,
+        },
+        LogRule {
+            name: "gen_ai.choice",
+            only_if: None,
+            entry: Entry::Log,
+            has_span: true,
+        },
+    ],
+    agent_name: &["gen_ai.agent.name", "gen_ai.workflow.name"],
+    caller: &["user.id", "enduser.id"],
+    channel: &["gen_ai.conversation.id", "session.id"],
+    group: &["gen_ai.conversation.id", "session.id"],
+    provider: &["gen_ai.provider.name", "gen_ai.system"],
+    response_model: &["gen_ai.response.model"],
+    request_model: &["gen_ai.request.model"],
+    input_tokens: &["gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"],
+    cache_read_tokens: &[
+        "gen_ai.usage.cache_read.input_tokens",
+        "gen_ai.usage.cache_read_input_tokens",
+    ],
+    cache_write_tokens: &[
+        "gen_ai.usage.cache_write.input_tokens",
+        "gen_ai.usage.cache_creation.input_tokens",
+        "gen_ai.usage.cache_creation_input_tokens",
+    ],
+    output_tokens: &[
+        "gen_ai.usage.output_tokens",
+        "gen_ai.usage.completion_tokens",
+    ],
+    thinking_tokens: &[
+        "gen_ai.usage.reasoning.output_tokens",
+        "gen_ai.usage.reasoning_tokens",
+    ],
+    // Not in the conventions; OpenLIT sends it.
+    cost: &["gen_ai.usage.cost"],
+    response_id: &["gen_ai.response.id"],
+    finish_reasons: &["gen_ai.response.finish_reasons"],
+    request_prefixes: &["gen_ai.request."],
+    tool_name: &["gen_ai.tool.name"],
+    call_id: &["gen_ai.tool.call.id"],
+    tool_arguments: &["gen_ai.tool.call.arguments"],
+    tool_result: &["gen_ai.tool.call.result"],
+    system: &["gen_ai.system_instructions"],
+    messages: &["gen_ai.input.messages"],
+    indexed_messages: &["gen_ai.prompt."],
+    message_events: &[
+        "gen_ai.system.message",
+        "gen_ai.user.message",
+        "gen_ai.assistant.message",
+        "gen_ai.tool.message",
+    ],
+    input: &["gen_ai.prompt"],
+    output_messages: &["gen_ai.output.messages"],
+    indexed_output: &["gen_ai.completion."],
+    output_events: &["gen_ai.choice"],
+    output: &["gen_ai.completion"],
+    content: &["gen_ai.tool.definitions"],
+    hoisted: &[
+        "gen_ai.system_instructions",
+        "gen_ai.input.messages",
+        "gen_ai.output.messages",
+        "gen_ai.prompt",
+        "gen_ai.completion",
+    ],
+    error: &[
+        "exception.message",
+        "otel.status_description",
+        "error.message",
+        "error",
+        "error.type",
+        "gen_ai.tool.error.type",
+    ],
+    ..Convention::NONE
+};

@@ -1,0 +1,44 @@
+use crate::convention::{Convention, Meaning};
+
+/// OpenInference, which instruments LangChain, LangGraph, the OpenAI Agents SDK and others.
+pub(crate) static OPEN_INFERENCE: Convention = Convention {
+    prefixes: &["openinference.", "llm."],
+    operation: &["openinference.span.kind"],
+    operations: &[
+        ("AGENT", Meaning::Run),
+        ("CHAIN", Meaning::Chain),
+        ("LLM", Meaning::ModelCall),
+        ("EMBEDDING", Meaning::ModelCall),
+        ("RERANKER", Meaning::ModelCall),
+        ("TOOL", Meaning::ToolCall),
+    ],
+    agent_name: &["agent.name"],
+    provider: &["llm.provider"],
+    request_model: &["llm.model_name"],
+    input_tokens: &["llm.token_count.prompt"],
+    cache_read_tokens: &["llm.token_count.prompt_details.cache_read"],
+    cache_write_tokens: &["llm.token_count.prompt_details.cache_write"],
+    output_tokens: &["llm.token_count.completion"],
+    thinking_tokens: &["llm.token_count.completion_details.reasoning"],
+    cost: &["llm.cost.total"],
+    request_parameters: &["llm.invocation_parameters"],
+    tool_name: &["tool.name"],
+    call_id: &["tool.id", "tool_call.id"],
+    tool_arguments: &["input.value"],
+    tool_result: &["output.value"],
+    indexed_messages: &["llm.input_messages."],
+    input: &["input.value"],
+    indexed_output: &["llm.output_messages."],
+    output: &["output.value"],
+    fillers: &["message", "message_content", "tool_call"],
+    content: &[
+        "embedding.embeddings.*",
+        "llm.prompt_template.*",
+        "llm.prompts*",
+        "llm.tools.*",
+        "reranker.*",
+        "retrieval.documents.*",
+        "tool.parameters",
+    ],
+    ..Convention::NONE
+};

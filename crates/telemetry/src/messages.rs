@@ -1,0 +1,201 @@
+//! Messages in the forms in which they are sent.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::convention::{Convention, Names, has_prefix};
+use crate::span::SpanEvent;
+use crate::vocabulary::Vocabulary;
+
+/// Higher indices in names of attributes aren't read.
+const MAX_INDEX: usize = 9_999;
+
+/// Longer names of attributes aren't read.
+const MAX_PARTS: usize = 16;
+
+/// Returns the messages in a text or a JSON value.
+pub(crate) fn messages(value: Value) -> Vec<Value> {
+    match json_or_text(value) {
+        Value::Array(messages) => messages,
+        Value::Object(mut request) => {
+            // The JSON of a whole request, such as that to OpenAI or Gemini.
+            let lists = ["messages", "contents"];
+            let list = lists
+                .iter()
+                .find(|name| request.get(**name).is_some_and(Value::is_array));
+            match list.and_then(|name| request.remove(*name)) {
+                Some(Value::Array(messages)) => messages,
+                _ => vec![user(Value::Object(request))],
+            }
+        }
+        value => vec![user(value)],
+    }
+}
+
+fn user(content: Value) -> Value {
+    let message = [("role", "user".into()), ("content", content)];
+    message
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+/// Returns a text that is a JSON object or array as such. Other texts stay texts: the answer `1` of
+/// a model isn't a number.
+pub(crate) fn json_or_text(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.trim_start().starts_with(['{', '[']) => {
+            serde_json::from_str(&text).unwrap_or(Value::String(text))
+        }
+        value => value,
+    }
+}
+
+/// Returns a text that is any JSON as such, as far as it can be written again without a loss.
+pub(crate) fn any_json_or_text(value: Value) -> Value {
+    let Value::String(text) = &value else {
+        return value;
+    };
+    match serde_json::from_str(text) {
+        Ok(Value::Number(number)) if number.to_string() != *text => value,
+        Ok(json) => json,
+        Err(_) => value,
+    }
+}
+
+/// Removes the attributes with these prefixes, such as `llm.input_messages.0.message.role`, and
+/// returns the messages that they hold.
+pub(crate) fn take_indexed(
+    vocabulary: &Vocabulary<'_>,
+    attributes: &mut Map<String, Value>,
+    prefixes: impl Fn(&Convention) -> Names,
+) -> Vec<Value> {
+    let rest = |name: &str| {
+        let mut conventions = vocabulary.conventions();
+        let rest = conventions.find_map(|names| has_prefix(name, prefixes(names)));
+        rest.map(str::to_owned)
+    };
+    let names = attributes
+        .keys()
+        .filter_map(|name| Some((name.clone(), rest(name)?)));
+    let names: Vec<_> = names.collect();
+    let mut root = Node::default();
+    for (name, path) in names {
+        let Some(value) = attributes.remove(&name) else {
+            continue;
+        };
+        let parts = path
+            .split('.')
+            .filter(|part| !vocabulary.has(part, |names| names.fillers));
+        let parts: Vec<&str> = parts.take(MAX_PARTS + 1).collect();
+        let starts_with_index = parts.first().is_some_and(|part| index(part).is_some());
+        if starts_with_index && parts.len() <= MAX_PARTS {
+            root.insert(&parts, value);
+        }
+    }
+    match root.into_value() {
+        Some(Value::Array(messages)) => messages,
+        _ => Vec::new(),
+    }
+}
+
+/// A value whose parts come from several attributes. Indices never allocate: they only order.
+#[derive(Default)]
+struct Node {
+    value: Option<Value>,
+    members: BTreeMap<String, Self>,
+    items: BTreeMap<usize, Self>,
+}
+
+impl Node {
+    fn insert(&mut self, path: &[&str], value: Value) {
+        let Some((part, path)) = path.split_first() else {
+            self.value = Some(value);
+            return;
+        };
+        let is_number = part.bytes().all(|byte| byte.is_ascii_digit());
+        match index(part) {
+            Some(index) => self.items.entry(index).or_default().insert(path, value),
+            None if is_number => {}
+            None => {
+                let member = self.members.entry((*part).to_owned()).or_default();
+                member.insert(path, value);
+            }
+        }
+    }
+
+    fn into_value(self) -> Option<Value> {
+        if !self.members.is_empty() {
+            let members = self.members.into_iter();
+            let members = members.filter_map(|(name, node)| Some((name, node.into_value()?)));
+            return Some(Value::Object(members.collect()));
+        }
+        if !self.items.is_empty() {
+            let items = self.items.into_values().filter_map(Self::into_value);
+            return Some(Value::Array(items.collect()));
+        }
+        self.value
+    }
+}
+
+fn index(part: &str) -> Option<usize> {
+    part.parse().ok().filter(|index| *index <= MAX_INDEX)
+}
+
+/// Returns the messages that are events of a span, such as `gen_ai.user.message`.
+pub(crate) fn of_events<'e>(
+    events: impl Iterator<Item = &'e SpanEvent>,
+    default_role: &str,
+) -> Vec<Value> {
+    let message = |event: &SpanEvent| {
+        let role = match event.name.split('.').nth(1) {
+            Some(role) if event.name.ends_with(".message") => role,
+            _ => default_role,
+        };
+        let mut message = Map::from_iter([("role".to_owned(), role.into())]);
+        for (name, value) in &event.attributes {
+            // The provider, which the span names, too.
+            if !name.starts_with("gen_ai.") {
+                message.insert(name.clone(), json_or_text(value.clone()));
+            }
+        }
+        Value::Object(message)
+    };
+    events.map(message).collect()
+}
+
+/// Returns the output of a run as a text: that of the last message, if there are messages with
+/// texts.
+pub(crate) fn to_text(value: Value) -> String {
+    let json = match value {
+        Value::String(text) => match json_or_text(text.clone().into()) {
+            Value::String(_) => return text,
+            json => match last_text(&json) {
+                Some(last) => return last,
+                None => return text,
+            },
+        },
+        json => json,
+    };
+    last_text(&json).unwrap_or_else(|| json.to_string())
+}
+
+fn last_text(messages: &Value) -> Option<String> {
+    let message = messages.as_array()?.last()?;
+    let content = message.get("parts").or_else(|| message.get("content"))?;
+    let text = match content {
+        Value::String(text) => text.clone(),
+        parts => {
+            let parts = parts.as_array()?.iter();
+            let texts = parts.filter_map(|part| {
+                let text = part.get("content").or_else(|| part.get("text"))?;
+                text.as_str()
+                    .filter(|_| part.get("type").is_none_or(|kind| kind == "text"))
+            });
+            texts.collect::<Vec<_>>().join("\n")
+        }
+    };
+    (!text.is_empty()).then_some(text)
+}
