@@ -5,13 +5,17 @@
 //! then the sender repeats it. Metrics are acknowledged and dropped.
 
 mod body;
+mod fold;
 mod guard;
 mod options;
+mod receiver;
 mod reply;
 mod router;
+mod schedule;
 mod sink;
 mod wire;
 
 pub use options::RouterOptions;
+pub use receiver::{Receiver, ReceiverOptions};
 pub use router::router;
 pub use sink::Sink;
