@@ -13,6 +13,7 @@ use crate::last::Last;
 use crate::list::List;
 use crate::logs::Logs;
 use crate::purge::Purge;
+use crate::serve::Serve;
 use crate::show::Show;
 use crate::sweep::Sweep;
 use crate::tree::Tree;
@@ -37,6 +38,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Exec(Exec),
+    Serve(Serve),
     List(List),
     Show(Show),
     Tree(Tree),

@@ -1,4 +1,5 @@
 use std::env;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -54,9 +55,9 @@ pub(crate) struct DatabaseArguments {
     )]
     without_prepared_statements: bool,
 
-    /// The SQLite store that the command has opened, and closes at its end.
+    /// The SQLite stores that the command has opened, and closes at its end.
     #[arg(skip)]
-    opened: Arc<Mutex<Option<AuditStore>>>,
+    opened: Arc<Mutex<Vec<AuditStore>>>,
 }
 
 /// How a command uses the history.
@@ -86,11 +87,25 @@ impl DatabaseArguments {
         self.open_for(Use::Create).await
     }
 
+    /// Opens the history for many concurrent writers. Creates and migrates a SQLite file.
+    pub(crate) async fn open_shared(&self) -> Result<AuditStore> {
+        self.open_with(Use::Create, |options| options).await
+    }
+
     async fn open_for(&self, usage: Use) -> Result<AuditStore> {
+        // A command needs only one connection, and some roles may have only one.
+        self.open_with(usage, |options| options.max_connections(1))
+            .await
+    }
+
+    async fn open_with(
+        &self,
+        usage: Use,
+        adapt: impl FnOnce(DatabaseOptions) -> DatabaseOptions,
+    ) -> Result<AuditStore> {
         self.ensure_known()?;
         let (url, schema) = (self.url(), self.schema()?);
-        // A command needs only one connection, and some roles may have only one.
-        let options = DatabaseOptions::new(&url).max_connections(1);
+        let options = adapt(DatabaseOptions::new(&url));
         let is_embedded = options.is_sqlite();
         if usage == Use::Create && options.is_in_memory() {
             let message = "an in-memory database is lost when the command ends; name a file";
@@ -108,7 +123,7 @@ impl DatabaseArguments {
             let store = self.adapted(connect(options, schema).await?.with_limits(limits));
             if is_embedded {
                 // Set before the schema check, so that the store is closed even if the check fails.
-                *self.opened() = Some(store.clone());
+                self.opened().push(store.clone());
             }
             match usage {
                 Use::Create if is_embedded => store.initialize().await?,
@@ -138,13 +153,13 @@ impl DatabaseArguments {
     pub(crate) async fn close(&self) {
         const PATIENCE: Duration = Duration::from_secs(2);
 
-        let opened = self.opened().take();
-        if let Some(store) = opened {
+        let opened = mem::take(&mut *self.opened());
+        for store in opened {
             let _ = tokio::time::timeout(PATIENCE, store.close()).await;
         }
     }
 
-    fn opened(&self) -> MutexGuard<'_, Option<AuditStore>> {
+    fn opened(&self) -> MutexGuard<'_, Vec<AuditStore>> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

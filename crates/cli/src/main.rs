@@ -33,6 +33,9 @@ mod purge;
 mod sweep;
 mod transfer;
 
+/// Receiving telemetry.
+mod serve;
+
 mod output;
 
 use std::io::{self, Write};
@@ -100,6 +103,7 @@ async fn run_command(command: Command, database: &DatabaseArguments) -> Result<E
         Command::Last(last) => last.run(database).await?,
         Command::Chain(chain) => chain.run(database).await?,
         Command::Purge(purge) => purge.run(database).await?,
+        Command::Serve(serve) => serve.run(database).await?,
         Command::Sweep(sweep) => sweep.run(database).await?,
         Command::Copy(copy) => copy.run(database).await?,
         Command::Export(export) => export.run(database).await?,

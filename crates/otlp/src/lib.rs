@@ -19,3 +19,6 @@ pub use options::RouterOptions;
 pub use receiver::{Receiver, ReceiverOptions};
 pub use router::router;
 pub use sink::Sink;
+
+#[doc(inline)]
+pub use runtrail_telemetry::{LogRecord, Policy, Redact, Source, Span, SpanEvent, SpanStatus};

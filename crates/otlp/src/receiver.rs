@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use runtrail_audit::{Clock, Error, ErrorKind, History, Result, StagedRecord, SystemClock};
 use runtrail_telemetry::{LogRecord, Policy, Record, Span, read_log, read_span};
 use tokio::task::{self, JoinHandle};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::Sink;
 use crate::fold::{Folder, kind_of};
@@ -153,8 +153,25 @@ impl Receiver {
         }
     }
 
-    /// Stores everything that has been received as runs and events, without waiting for missing
-    /// spans, and ends the open runs. Call it once no more telemetry arrives.
+    /// Stores what belongs to known runs, before the process ends. The rest stays staged, and so do
+    /// all records if the future is dropped: the next receiver stores them.
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](Error::Timeout) after this time, or the first error of the store.
+    pub async fn flush(&self, timeout: Duration) -> Result<()> {
+        within(timeout, async {
+            let mut folder = self.shared.folder.lock().await;
+            for group in self.shared.schedule.take_all() {
+                folder.fold(&group).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stores everything that has been received without waiting for missing spans, and ends the
+    /// open runs. Call it once no more telemetry arrives.
     ///
     /// If the future is dropped, the rest stays staged, and the next receiver stores it.
     ///
@@ -162,20 +179,15 @@ impl Receiver {
     ///
     /// [`Timeout`](Error::Timeout) after this time, or the first error of the store: the rest then
     /// stays staged, too.
-    pub async fn drain(&self, timeout: Duration) -> Result<()> {
-        let drained = async {
+    pub async fn finish(&self, timeout: Duration) -> Result<()> {
+        within(timeout, async {
             let mut folder = self.shared.folder.lock().await;
             for group in self.shared.schedule.take_all() {
                 folder.fold_all(&group).await?;
             }
             folder.end_open_runs(None).await
-        };
-        match timeout_at(Instant::now() + timeout, drained).await {
-            Ok(drained) => drained,
-            Err(elapsed) => Err(Error::Timeout {
-                source: elapsed.into(),
-            }),
-        }
+        })
+        .await
     }
 
     async fn stage(&self, records: Vec<Record>) -> Result<()> {
@@ -230,6 +242,15 @@ impl Sink for Receiver {
 
     async fn ready(&self) -> Result<()> {
         self.shared.history.waiting_groups("", 1).await.map(drop)
+    }
+}
+
+async fn within(time: Duration, work: impl Future<Output = Result<()>> + Send) -> Result<()> {
+    match timeout(time, work).await {
+        Ok(done) => done,
+        Err(elapsed) => Err(Error::Timeout {
+            source: elapsed.into(),
+        }),
     }
 }
 

@@ -55,3 +55,5 @@ pub use runtrail_store::AuditStore;
 pub use runtrail_copy as copy;
 pub use runtrail_entity as entity;
 pub use runtrail_migration as migration;
+#[cfg(feature = "otlp")]
+pub use runtrail_otlp as otlp;

@@ -19,8 +19,10 @@ mod recorder;
 mod retry_budget;
 mod signals;
 mod start;
+mod telemetry;
 mod terminal;
 mod terminal_lines;
+mod trace_context;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -39,6 +41,8 @@ use self::recorder::{Recorder, Started, report_unrecorded};
 use self::retry_budget::SHORT_TIMEOUT;
 use self::signals::Signals;
 use self::start::Start;
+use self::telemetry::Telemetry;
+use self::trace_context::TraceContext;
 use crate::Exit;
 use crate::database::DatabaseArguments;
 use crate::database_environment::DatabaseEnvironment;
@@ -118,6 +122,16 @@ pub(crate) struct Exec {
     /// it. The program's terminal has the size of this one, or 80 by 24 if there is none.
     #[arg(long, conflicts_with = "merge")]
     pty: bool,
+    /// Record the telemetry of the program, too: agents, model calls, tool calls, tokens and costs.
+    ///
+    /// The program gets variables that make OpenTelemetry, Claude Code and others send their spans
+    /// and logs to this process; Codex gets arguments. They become descendants of this run. Where
+    /// the environment sends telemetry to another place, it isn't sent there.
+    #[arg(long)]
+    otel: bool,
+    /// With --otel, leave out prompts, answers, and the arguments and results of tools.
+    #[arg(long, requires = "otel")]
+    no_content: bool,
     /// Run the program even if it can't be recorded, and exit with its code even if events are
     /// lost.
     ///
@@ -148,12 +162,13 @@ impl Exec {
         };
         let inherited = Inherited::from_environment();
         let not_run = |failure| Failure::NotRun(Box::new(failure));
+        let owner = this_process();
         let start = Start {
             database: database.clone(),
             run: self
                 .as_run(&run_id, inherited.parent.clone())
                 .map_err(not_run)?,
-            owner: this_process(),
+            owner: owner.clone(),
             keep_going: self.keep_going,
         };
         let database_environment = match database.environment() {
@@ -182,8 +197,19 @@ impl Exec {
                 });
             }
         };
+        let context = TraceContext::of_run(&run_id);
+        environment.push(context.variable());
+        let telemetry = match recorder {
+            Some(_) if self.otel => self.receive(database, &run_id, &context, owner).await?,
+            _ => None,
+        };
+        let mut command = self.command.clone();
+        if let Some(telemetry) = &telemetry {
+            environment.extend(telemetry.variables(&run_id));
+            command = telemetry.arguments(&command);
+        }
         let program = Program {
-            command: &self.command,
+            command: &command,
             streams: match (self.merge, self.pty) {
                 (true, _) => Streams::Merged,
                 (false, true) => Streams::Terminal,
@@ -204,6 +230,15 @@ impl Exec {
         }
         if let Some(reason) = &outcome.output_lost {
             report(format!("not all of the output was passed on: {reason}"));
+        }
+        if let Some(telemetry) = telemetry
+            && let Err(err) = telemetry.finish().await
+        {
+            let reason = Failure::from(err).in_one_line();
+            report(format!(
+                "not all telemetry of run {run_id} is recorded yet: {reason}; `runtrail serve` \
+                records the rest"
+            ));
         }
         if let Some(recorder) = recorder {
             let status = self.status_of(outcome.status());
@@ -245,6 +280,35 @@ impl Exec {
             }
             Ok(Err(failure)) => Err(Failure::NotRun(Box::new(failure))),
             Err(err) => Err(Failure::failed(format!("the recorder failed: {err}"))),
+        }
+    }
+
+    /// Starts a receiver for the telemetry of the program. With --keep-going, a failure is only
+    /// reported.
+    async fn receive(
+        &self,
+        database: &DatabaseArguments,
+        run_id: &str,
+        context: &TraceContext,
+        owner: Owner,
+    ) -> Result<Option<Telemetry>> {
+        let started = async {
+            let store = database.open_existing().await?.with_owner(owner);
+            let telemetry = Telemetry::start(store, run_id, context, !self.no_content).await;
+            telemetry.map_err(|err| {
+                Failure::failed(format!("no port for telemetry can be opened: {err}"))
+            })
+        };
+        match started.await {
+            Ok(telemetry) => Ok(Some(telemetry)),
+            Err(failure) if self.keep_going => {
+                report(format!(
+                    "telemetry is not recorded: {}",
+                    failure.in_one_line()
+                ));
+                Ok(None)
+            }
+            Err(failure) => Err(Failure::NotRun(Box::new(failure))),
         }
     }
 

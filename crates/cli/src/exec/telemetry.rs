@@ -1,0 +1,188 @@
+//! Receives the telemetry of the recorded program (`--otel`).
+
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runtrail::otlp::{Policy, Receiver, ReceiverOptions, RouterOptions, router};
+use runtrail::{AuditStore, Error, new_run_id};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::trace_context::TraceContext;
+
+/// How long requests that have begun may take once the program has ended.
+const LAST_REQUESTS: Duration = Duration::from_secs(3);
+
+/// How long the processes that the program has left behind may still send.
+const LINGER: Duration = Duration::from_millis(300);
+
+/// How long storing may take afterwards.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A receiver for the time of a run.
+pub(super) struct Telemetry {
+    endpoint: String,
+    receiver: Receiver,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<io::Result<()>>,
+    has_content: bool,
+}
+
+impl Telemetry {
+    /// Starts a receiver on a free port of this machine. Its runs become descendants of this one.
+    pub(super) async fn start(
+        store: AuditStore,
+        run_id: &str,
+        context: &TraceContext,
+        has_content: bool,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        // Only the program and what it starts know the path.
+        let path = format!("/{}", new_run_id());
+        let endpoint = format!("http://{}{path}", listener.local_addr()?);
+        let policy = match has_content {
+            true => Policy::default(),
+            false => Policy::default().without_content(),
+        };
+        let options = ReceiverOptions::new()
+            .policy(policy)
+            .below(run_id, context.span_id());
+        let receiver = Receiver::new(Arc::new(store), options);
+        let routes = router(Arc::new(receiver.clone()), RouterOptions::default());
+        let routes = axum::Router::new().nest(&path, routes);
+        let (stop, stopped) = oneshot::channel();
+        let server = axum::serve(listener, routes).with_graceful_shutdown(async {
+            // Also if the sender is dropped.
+            let _ = stopped.await;
+        });
+        Ok(Self {
+            endpoint,
+            receiver,
+            stop,
+            server: tokio::spawn(server.into_future()),
+            has_content,
+        })
+    }
+
+    /// Returns the variables that make programs send their telemetry here. What the user has set
+    /// stays, except for where to send it.
+    pub(super) fn variables(&self, run_id: &str) -> Vec<(&'static str, Option<String>)> {
+        let mut variables: Vec<_> = REDIRECTED.iter().map(|name| (*name, None)).collect();
+        let mut set = |name, value: &str| variables.push((name, Some(value.to_owned())));
+        set("OTEL_EXPORTER_OTLP_ENDPOINT", &self.endpoint);
+        set("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+        let resource = env::var("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+        let separator = if resource.is_empty() { "" } else { "," };
+        let resource = format!("{resource}{separator}runtrail.run_id={}", encoded(run_id));
+        set("OTEL_RESOURCE_ATTRIBUTES", &resource);
+        let defaults = DEFAULTS.iter();
+        let content = CONTENT.iter().filter(|_| self.has_content);
+        for (name, value) in defaults.chain(content) {
+            if env::var_os(name).is_none() {
+                set(name, value);
+            }
+        }
+        variables
+    }
+
+    /// Returns the arguments of the program, for one that takes its settings from there.
+    pub(super) fn arguments(&self, command: &[OsString]) -> Vec<OsString> {
+        let Some((program, arguments)) = command.split_first() else {
+            return Vec::new();
+        };
+        let mut all = vec![program.clone()];
+        if Path::new(program)
+            .file_name()
+            .is_some_and(|name| name == "codex")
+        {
+            let exporter = |signal| {
+                let endpoint = format!("{}/v1/{signal}", self.endpoint);
+                format!("{{otlp-http={{endpoint=\"{endpoint}\",protocol=\"binary\"}}}}")
+            };
+            for setting in [
+                format!("otel.exporter={}", exporter("logs")),
+                format!("otel.trace_exporter={}", exporter("traces")),
+                format!("otel.log_user_prompt={}", self.has_content),
+            ] {
+                all.extend(["-c".into(), setting.into()]);
+            }
+        }
+        all.extend(arguments.iter().cloned());
+        all
+    }
+
+    /// Waits for the last batch, and stores everything that was received.
+    pub(super) async fn finish(self) -> Result<(), Error> {
+        tokio::time::sleep(LINGER).await;
+        let _ = self.stop.send(());
+        let abort = self.server.abort_handle();
+        if timeout(LAST_REQUESTS, self.server).await.is_err() {
+            abort.abort();
+        }
+        self.receiver.finish(DRAIN).await
+    }
+}
+
+/// Settings that would send telemetry elsewhere, or not at all.
+const REDIRECTED: [&str; 12] = [
+    "OTEL_SDK_DISABLED",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+];
+
+/// Settings that switch telemetry on, and send it soon: a program may be killed.
+const DEFAULTS: [(&str, &str); 9] = [
+    ("OTEL_TRACES_EXPORTER", "otlp"),
+    ("OTEL_LOGS_EXPORTER", "otlp"),
+    ("OTEL_METRICS_EXPORTER", "none"),
+    ("OTEL_BSP_SCHEDULE_DELAY", "1000"),
+    ("OTEL_BLRP_SCHEDULE_DELAY", "1000"),
+    ("CLAUDE_CODE_ENABLE_TELEMETRY", "1"),
+    ("CLAUDE_CODE_ENHANCED_TELEMETRY_BETA", "1"),
+    ("OTEL_TRACES_EXPORT_INTERVAL", "1000"),
+    ("OTEL_LOGS_EXPORT_INTERVAL", "1000"),
+];
+
+/// Settings that include prompts, answers, and arguments and results of tools.
+const CONTENT: [(&str, &str); 5] = [
+    (
+        "OTEL_SEMCONV_STABILITY_OPT_IN",
+        "gen_ai_latest_experimental",
+    ),
+    (
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
+        "SPAN_ONLY",
+    ),
+    ("OTEL_LOG_USER_PROMPTS", "1"),
+    ("OTEL_LOG_TOOL_DETAILS", "1"),
+    ("OTEL_LOG_TOOL_CONTENT", "1"),
+];
+
+/// Encodes a value of `OTEL_RESOURCE_ATTRIBUTES`.
+fn encoded(value: &str) -> String {
+    let mut encoded = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        match byte {
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(byte.into());
+            }
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
