@@ -9,7 +9,7 @@ use runtrail_test_servers::succeed;
 
 use crate::cargo;
 
-const PUBLISHED: [&str; 10] = [
+const PUBLISHED: [&str; 11] = [
     "runtrail-audit",
     "runtrail-conformance",
     "runtrail-db",
@@ -17,6 +17,7 @@ const PUBLISHED: [&str; 10] = [
     "runtrail-migration",
     "runtrail-store",
     "runtrail-copy",
+    "runtrail-telemetry",
     "runtrail-record",
     "runtrail",
     "runtrail-cli",

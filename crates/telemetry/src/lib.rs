@@ -44,7 +44,7 @@ mod vocabulary;
 
 pub use attributes::Attributes;
 pub use convention::{Convention, Meaning, Names};
-pub use policy::{Policy, Redact};
+pub use policy::Policy;
 pub use read_log::read_log;
 pub use read_span::read_span;
 pub use record::{EventPart, Record, Role, RunPart};

@@ -24,12 +24,10 @@ pub fn read_log(log: LogRecord, policy: &Policy) -> Option<Record> {
     let conventions = conventions::of(&name, &log.source, &log.attributes);
     let vocabulary = Vocabulary(&conventions);
     let rule = vocabulary.log_rule(&name, &log.attributes);
-    let prefixed = || {
-        let mut prefixes = vocabulary.conventions().map(|names| names.log_prefix);
-        prefixes.any(|prefix| !prefix.is_empty() && name.starts_with(prefix))
-    };
-    let is_agentic = rule.is_some() || prefixed() || vocabulary.is_agentic(&log.attributes);
-    let entry = rule.map_or(Entry::Log, |(_, rule)| rule.entry);
+    let is_agentic = rule.is_some()
+        || is_named_by_agent(vocabulary, &name, &log.attributes)
+        || vocabulary.is_agentic(&log.attributes);
+    let entry = rule.map_or(Entry::Log, |rule| rule.entry);
     let is_in_span = log.trace_id.is_some() && log.span_id.is_some();
     if entry == Entry::Noise || !is_agentic && !is_in_span {
         return None;
@@ -51,7 +49,7 @@ pub fn read_log(log: LogRecord, policy: &Policy) -> Option<Record> {
         None => group(&reading, &log.id),
     };
     // Spans report the call, too, except for its cost.
-    let is_repeated = log.trace_id.is_some() && rule.is_some_and(|(_, rule)| rule.has_span);
+    let is_repeated = log.trace_id.is_some() && rule.is_some_and(|rule| rule.has_span);
     let run = match log.trace_id {
         Some(_) => describe_run(&reading, Entry::Log, &log.source),
         None => describe_run(&reading, entry, &log.source),
@@ -121,6 +119,21 @@ fn name(log: &LogRecord) -> String {
         true => body.to_owned(),
         false => String::new(),
     }
+}
+
+/// Whether the name shows that a log is about agents: by its prefix or, as an agent may leave it
+/// out, together with what connects the logs of a run of this agent.
+fn is_named_by_agent(
+    vocabulary: Vocabulary<'_>,
+    name: &str,
+    attributes: &Map<String, Value>,
+) -> bool {
+    vocabulary.conventions().any(|convention| {
+        let prefix = convention.log_prefix;
+        let is_of_agent = || !convention.skill.is_empty() && !name.is_empty();
+        !prefix.is_empty() && name.starts_with(prefix)
+            || is_of_agent() && attributes.text(convention.group).is_some()
+    })
 }
 
 /// Returns a name for the run of a log outside all traces.

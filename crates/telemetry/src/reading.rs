@@ -46,8 +46,12 @@ impl Reading<'_> {
             let value = source.resource.text(names)?;
             Some(((*label).to_owned(), self.name(value)))
         });
+        let skill = match self.name(skill) {
+            skill if skill.is_empty() => "unnamed".to_owned(),
+            skill => skill,
+        };
         RunPart {
-            skill: self.name(skill),
+            skill,
             caller: self.name(caller.unwrap_or_default()),
             channel: self.name(channel.unwrap_or_default()),
             labels: labels.collect(),

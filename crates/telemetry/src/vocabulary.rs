@@ -13,7 +13,7 @@ use crate::span::SpanEvent;
 pub struct Vocabulary<'a>(pub(crate) &'a [&'static Convention]);
 
 /// The conventions that spans of `tracing` follow.
-pub static TRACING: Vocabulary<'static> = Vocabulary(&[&GEN_AI, &OPEN_INFERENCE]);
+pub const TRACING: Vocabulary<'static> = Vocabulary(&[&GEN_AI, &OPEN_INFERENCE]);
 
 impl Vocabulary<'_> {
     /// The conventions.
@@ -68,22 +68,22 @@ impl Vocabulary<'_> {
             .text(attributes, |names| names.response_model)
             .or_else(|| self.text(attributes, |names| names.request_model));
         let provider = self.text(attributes, |names| names.provider);
-        let mut names = Usage::new();
-        names.provider = provider.map(identifier);
-        names.model = model.map(identifier);
-        let usage = self.tokens(attributes, names.clone());
-        let usage = match rules::usage(&usage) {
-            Ok(()) => usage,
-            Err(_) => names,
+        let tokens = self.tokens(attributes);
+        let mut usage = match rules::usage(&tokens) {
+            Ok(()) => tokens,
+            Err(_) => Usage::new(),
         };
+        usage.provider = provider.map(identifier);
+        usage.model = model.map(identifier);
         (!usage.is_empty()).then_some(usage)
     }
 
-    fn tokens(&self, attributes: &(impl Attributes + ?Sized), mut usage: Usage) -> Usage {
+    fn tokens(&self, attributes: &(impl Attributes + ?Sized)) -> Usage {
         let input = self.conventions().find_map(|convention| {
             let tokens = attributes.number(convention.input_tokens)?;
             Some((tokens, convention.excludes_cache))
         });
+        let mut usage = Usage::new();
         usage.cache_read_tokens = self.number(attributes, |names| names.cache_read_tokens);
         usage.cache_write_tokens = self.number(attributes, |names| names.cache_write_tokens);
         usage.thinking_tokens = self.number(attributes, |names| names.thinking_tokens);
@@ -134,19 +134,19 @@ impl Vocabulary<'_> {
         patterns.find_map(|(pattern, _)| name.strip_prefix(pattern.strip_suffix('*')?))
     }
 
-    /// Returns the rule by which a log is read, and whether its name shows that it is about agents.
+    /// Returns the rule by which a log is read.
     pub(crate) fn log_rule(
         &self,
         name: &str,
         attributes: &Map<String, Value>,
-    ) -> Option<(&'static Convention, &'static LogRule)> {
+    ) -> Option<&'static LogRule> {
         self.conventions().find_map(|convention| {
             let name = name.strip_prefix(convention.log_prefix).unwrap_or(name);
             let applies = |rule: &&LogRule| {
                 let has = |(name, value)| attributes.text(&[name]) == Some(value);
                 rule.name == name && rule.only_if.is_none_or(has)
             };
-            Some((convention, convention.logs.iter().find(applies)?))
+            convention.logs.iter().find(applies)
         })
     }
 

@@ -119,19 +119,14 @@ pub(super) fn is_content(field: &str) -> bool {
 
 /// Whether the payload of an event leaves out this field: its usage or its type states it.
 pub(super) fn is_usage(field: &str) -> bool {
-    TRACING.conventions().any(|names| {
-        let stated = [
-            names.provider,
-            names.input_tokens,
-            names.cache_read_tokens,
-            names.cache_write_tokens,
-            names.output_tokens,
-            names.thinking_tokens,
-            names.operation,
-            names.response_model,
-        ];
-        stated.iter().any(|names| names.contains(&field))
-    })
+    TRACING.has(field, |names| names.provider)
+        || TRACING.has(field, |names| names.input_tokens)
+        || TRACING.has(field, |names| names.cache_read_tokens)
+        || TRACING.has(field, |names| names.cache_write_tokens)
+        || TRACING.has(field, |names| names.output_tokens)
+        || TRACING.has(field, |names| names.thinking_tokens)
+        || TRACING.has(field, |names| names.operation)
+        || TRACING.has(field, |names| names.response_model)
 }
 
 /// Returns the usage that a span reports, in a form that can be stored.

@@ -2,7 +2,7 @@ use crate::convention::{Convention, Mark, Meaning};
 
 /// Google's Agent Development Kit: JSON of whole requests and answers beside the names of
 /// [`GEN_AI`](super::GEN_AI).
-pub(crate) static ADK: Convention = Convention {
+pub(crate) const ADK: Convention = Convention {
     marks: &[
         Mark::Scope("gcp.vertex.agent"),
         Mark::Attribute("gcp.vertex.agent."),

@@ -1,7 +1,7 @@
 use crate::convention::{Convention, Entry, LogRule, Mark, Meaning};
 
 /// Claude Code. Its input tokens leave out cached ones, and only its logs have costs.
-pub(crate) static CLAUDE_CODE: Convention = Convention {
+pub(crate) const CLAUDE_CODE: Convention = Convention {
     marks: &[
         Mark::Name("claude_code."),
         Mark::Service("claude-code"),

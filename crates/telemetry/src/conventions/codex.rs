@@ -1,7 +1,7 @@
 use crate::convention::{Convention, Entry, LogRule, Mark, Meaning};
 
 /// OpenAI Codex. Its spans have no texts: these are in its logs.
-pub(crate) static CODEX: Convention = Convention {
+pub(crate) const CODEX: Convention = Convention {
     marks: &[
         Mark::Name("codex."),
         Mark::Name("session_task."),

@@ -2,7 +2,7 @@ use crate::convention::{Convention, Entry, LogRule, Meaning};
 
 /// OpenTelemetry's conventions for generative AI, with older names that are still in use. rig and
 /// Microsoft's Agent Framework follow them.
-pub(crate) static GEN_AI: Convention = Convention {
+pub(crate) const GEN_AI: Convention = Convention {
     prefixes: &["gen_ai."],
     operation: &["gen_ai.operation.name"],
     operations: &[
@@ -19,20 +19,13 @@ pub(crate) static GEN_AI: Convention = Convention {
         ("image_generation", Meaning::ModelCall),
         ("audio_generation", Meaning::ModelCall),
     ],
-    logs: &[
-        LogRule {
-            name: "gen_ai.client.inference.operation.details",
-            only_if: None,
-            entry: Entry::ModelCall,
-            has_span: true,
-        },
-        LogRule {
-            name: "gen_ai.choice",
-            only_if: None,
-            entry: Entry::Log,
-            has_span: true,
-        },
-    ],
+    log_prefix: "gen_ai.",
+    logs: &[LogRule {
+        name: "client.inference.operation.details",
+        only_if: None,
+        entry: Entry::ModelCall,
+        has_span: true,
+    }],
     agent_name: &["gen_ai.agent.name", "gen_ai.workflow.name"],
     caller: &["user.id", "enduser.id"],
     channel: &["gen_ai.conversation.id", "session.id"],

@@ -1,7 +1,7 @@
 use crate::convention::{Convention, Mark, Meaning};
 
 /// goose. Newer versions also send the names of [`GEN_AI`](super::GEN_AI).
-pub(crate) static GOOSE: Convention = Convention {
+pub(crate) const GOOSE: Convention = Convention {
     marks: &[Mark::Service("goose"), Mark::Scope("goose")],
     span_names: &[
         ("reply", Meaning::Run),

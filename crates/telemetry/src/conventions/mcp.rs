@@ -2,7 +2,7 @@ use crate::convention::{Convention, Mark, Meaning};
 
 /// The Model Context Protocol. It precedes [`GEN_AI`](super::GEN_AI), which calls a tool on a
 /// server `execute_tool`, too.
-pub(crate) static MCP: Convention = Convention {
+pub(crate) const MCP: Convention = Convention {
     marks: &[Mark::Attribute("mcp.")],
     prefixes: &["mcp."],
     operation: &["mcp.method.name"],

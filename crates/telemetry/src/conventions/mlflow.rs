@@ -1,7 +1,7 @@
 use crate::convention::Convention;
 
 /// The inputs and outputs of MLflow's spans. They don't have to be about agents.
-pub(crate) static MLFLOW: Convention = Convention {
+pub(crate) const MLFLOW: Convention = Convention {
     tool_arguments: &["mlflow.spanInputs"],
     tool_result: &["mlflow.spanOutputs"],
     input: &["mlflow.spanInputs"],

@@ -23,7 +23,7 @@ pub(crate) use self::open_inference::OPEN_INFERENCE;
 
 /// All conventions. Those of a single program precede general ones, whose names it may use in a
 /// sense of its own.
-static ALL: [&Convention; 12] = [
+const ALL: [&Convention; 12] = [
     &claude_code::CLAUDE_CODE,
     &codex::CODEX,
     &goose::GOOSE,

@@ -1,7 +1,7 @@
 use crate::convention::{Convention, Meaning};
 
 /// OpenInference, which instruments LangChain, LangGraph, the OpenAI Agents SDK and others.
-pub(crate) static OPEN_INFERENCE: Convention = Convention {
+pub(crate) const OPEN_INFERENCE: Convention = Convention {
     prefixes: &["openinference.", "llm."],
     operation: &["openinference.span.kind"],
     operations: &[

@@ -2,7 +2,7 @@ use crate::convention::{Convention, Meaning};
 
 /// OpenLLMetry, the instrumentation of Traceloop. Its model calls have the older names of
 /// [`GEN_AI`](super::GEN_AI).
-pub(crate) static OPEN_LLMETRY: Convention = Convention {
+pub(crate) const OPEN_LLMETRY: Convention = Convention {
     prefixes: &["traceloop."],
     operation: &["traceloop.span.kind", "llm.request.type"],
     operations: &[

@@ -2,11 +2,12 @@ use crate::convention::{Convention, Mark};
 
 /// What pydantic-ai sends beside the names of [`GEN_AI`](super::GEN_AI). The span of a run has the
 /// total of its calls under names of its own.
-pub(crate) static PYDANTIC_AI: Convention = Convention {
+pub(crate) const PYDANTIC_AI: Convention = Convention {
     marks: &[
         Mark::Scope("pydantic-ai"),
         Mark::Attribute("pydantic_ai."),
         Mark::Attribute("gen_ai.aggregated_usage."),
+        Mark::Attribute("gen_ai.usage.details."),
         Mark::Attribute("logfire."),
     ],
     prefixes: &["pydantic_ai."],
@@ -16,7 +17,10 @@ pub(crate) static PYDANTIC_AI: Convention = Convention {
     cache_read_tokens: &["gen_ai.aggregated_usage.cache_read.input_tokens"],
     cache_write_tokens: &["gen_ai.aggregated_usage.cache_creation.input_tokens"],
     output_tokens: &["gen_ai.aggregated_usage.output_tokens"],
-    thinking_tokens: &["gen_ai.aggregated_usage.details.reasoning_tokens"],
+    thinking_tokens: &[
+        "gen_ai.aggregated_usage.details.reasoning_tokens",
+        "gen_ai.usage.details.reasoning_tokens",
+    ],
     cost: &["operation.cost"],
     request_parameters: &["model_request_parameters"],
     tool_arguments: &["tool_arguments"],

@@ -1,7 +1,7 @@
 use crate::convention::{Convention, Mark, Meaning};
 
 /// swiftide. It logs inputs and outputs as events inside its spans.
-pub(crate) static SWIFTIDE: Convention = Convention {
+pub(crate) const SWIFTIDE: Convention = Convention {
     marks: &[
         Mark::Name("agent.query"),
         Mark::Name("agent.run"),

@@ -2,7 +2,7 @@ use crate::convention::{Convention, Meaning};
 
 /// Vercel's AI SDK up to version 6; version 7 follows [`GEN_AI`](super::GEN_AI). `ai.generateText`
 /// repeats the tokens of the `doGenerate` spans below it.
-pub(crate) static VERCEL: Convention = Convention {
+pub(crate) const VERCEL: Convention = Convention {
     prefixes: &[
         "ai.operationId",
         "ai.model.",

@@ -19,20 +19,14 @@ const DATA: &[&str] = &[
 /// Members that name the type of the data.
 const MEDIA_TYPE: &[&str] = &["media_type", "mime_type", "mediaType", "mimeType", "format"];
 
-/// Types of parts whose data is base64.
-const TYPES: &[&str] = &[
-    "blob",
-    "base64",
-    "image",
-    "audio",
-    "video",
-    "file",
-    "document",
-    "media",
-    "image-data",
-    "file-data",
-    "input_audio",
-];
+/// Types of parts whose data is always base64.
+const BASE64_TYPES: &[&str] = &["blob", "base64", "image-data", "file-data"];
+
+/// Types of parts whose data may be base64.
+const MEDIA_TYPES: &[&str] = &["image", "audio", "video", "file", "document", "media"];
+
+/// A shorter text that could be base64 is a word.
+const MIN_BASE64_BYTES: usize = 100;
 
 /// Replaces base64 by its type, its length and its SHA-256.
 pub(super) fn replace(value: &mut Value) {
@@ -81,15 +75,16 @@ fn part(members: &Map<String, Value>) -> Option<Map<String, Value>> {
     let media_type = MEDIA_TYPE
         .iter()
         .find_map(|name| members.get(*name)?.as_str());
-    let is_media = match kind {
-        Some(kind) => TYPES.contains(&kind),
-        None => media_type.is_some(),
+    let min_bytes = match kind {
+        Some(kind) if BASE64_TYPES.contains(&kind) => 0,
+        Some(kind) if MEDIA_TYPES.contains(&kind) => MIN_BASE64_BYTES,
+        None if media_type.is_some() => MIN_BASE64_BYTES,
+        _ => return None,
     };
-    if !is_media {
-        return None;
-    }
     let texts = DATA.iter().filter_map(|name| members.get(*name)?.as_str());
-    let data = texts.into_iter().find(|text| is_base64(text))?;
+    let data = texts
+        .into_iter()
+        .find(|text| text.len() >= min_bytes && is_base64(text))?;
     let mut summary = Map::new();
     if let Some(kind) = kind {
         summary.insert("type".to_owned(), kind.into());
@@ -103,7 +98,7 @@ fn part(members: &Map<String, Value>) -> Option<Map<String, Value>> {
 
 fn is_base64(text: &str) -> bool {
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_=\r\n".contains(&byte);
-    text.len() >= 4 && text.bytes().all(is_digit)
+    text.bytes().all(is_digit)
 }
 
 fn summarise(summary: &mut Map<String, Value>, base64: &str) {
@@ -148,10 +143,19 @@ mod tests {
             replaced(json!({"type": "blob", "mime_type": "image/png", "content": "aGVsbG8"})),
             json!({"type": "blob", "media_type": "image/png", "bytes": 5, "sha256": HELLO})
         );
-        assert_eq!(
-            replaced(json!({"inline_data": {"mime_type": "image/png", "data": "aGVsbG8="}})),
-            json!({"inline_data": summary})
-        );
+        let data = "aGVsbG8h".repeat(20);
+        for part in [
+            json!({"inline_data": {"mime_type": "image/png", "data": data}}),
+            json!({"input_audio": {"format": "wav", "data": data}}),
+            json!({"file": {"type": "file", "mediaType": "application/pdf", "data": data}}),
+            json!({"image": {"type": "image", "image": data}}),
+        ] {
+            let part = replaced(part);
+            let bytes = part
+                .as_object()
+                .and_then(|part| part.values().next()?.get("bytes"));
+            assert_eq!(bytes, Some(&json!(120)), "{part}");
+        }
     }
 
     #[test]
@@ -169,6 +173,8 @@ mod tests {
         for value in [
             json!({"type": "text", "content": "aGVsbG8="}),
             json!({"type": "image", "content": "a picture of a cat"}),
+            json!({"type": "file", "content": "README"}),
+            json!({"format": "pdf", "content": "Report"}),
             json!("see data:image/png;base64,aGVsbG8="),
             json!("{ \"spaces\": 1 }"),
         ] {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-/// A function that changes a text or the value of an attribute before it is kept.
-pub type Redact = Arc<dyn Fn(&mut Value) + Send + Sync>;
+/// A function that changes a value before it is kept.
+type Redact = Arc<dyn Fn(&mut Value) + Send + Sync>;
 
 /// What is kept of texts and attributes.
 ///
@@ -56,7 +56,7 @@ impl Policy {
     }
 
     /// Leaves out prompts and answers, the arguments and results of tools, and the bodies of logs.
-    /// Attributes that no convention knows are kept.
+    /// Errors and attributes that no convention knows are kept.
     pub fn without_content(mut self) -> Self {
         self.has_content = false;
         self
@@ -123,6 +123,7 @@ impl Policy {
         limits::limit(&mut text, limits::MAX_LEVELS, self.max_text_bytes);
         match text {
             Value::String(text) => text,
+            Value::Null => String::new(),
             value => value.to_string(),
         }
     }

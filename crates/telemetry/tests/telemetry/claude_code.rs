@@ -209,6 +209,12 @@ fn the_name_may_be_anywhere_with_or_without_a_prefix() {
         assert_eq!(record.group, "claude_code-s-1");
         assert_eq!(event(&record).payload.get("body"), None);
     }
+    // One without a rule, as most are.
+    let record = read_kept_log(from_service(log("hook_registered", attributes(None))));
+    assert_eq!(
+        (event(&record).event_type.as_str(), record.is_agentic),
+        ("log", true)
+    );
     // Only a name makes it Claude Code's.
     assert_eq!(
         read_log(log("api_request", json!({})), &Policy::new()),

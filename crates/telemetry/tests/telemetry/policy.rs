@@ -146,6 +146,37 @@ fn images_become_their_length() {
 }
 
 #[test]
+fn a_large_message_becomes_its_length() {
+    let parts = vec![json!({"type": "text", "content": "word ".repeat(20)}); 30];
+    let policy = Policy::new().max_payload_bytes(1_000);
+    let record = read_span(
+        span(
+            "chat",
+            json!({
+                "gen_ai.operation.name": "chat",
+                "gen_ai.input.messages": [{"role": "user", "parts": parts}, {"role": "user"}],
+            }),
+        ),
+        &policy,
+    );
+    let messages = &event(&record).messages;
+    assert_eq!(messages[1], json!({"role": "user"}));
+    assert_eq!(
+        (&messages[0]["role"], messages[0].get("parts")),
+        (&json!("user"), None)
+    );
+    assert!(messages[0]["bytes"].as_u64() > Some(3_000), "{messages:?}");
+}
+
+#[test]
+fn a_run_has_a_skill_even_if_a_function_drops_its_name() {
+    let policy = Policy::new().redact(|value| *value = Value::Null);
+    let record = read_span(span("plan", json!({"a": 1})), &policy);
+    assert_eq!(record.run.skill, "unnamed");
+    assert!(event(&record).payload.is_empty());
+}
+
+#[test]
 fn long_texts_are_cut_with_their_length_and_digest() {
     let policy = Policy::new().max_text_bytes(10);
     let record = read_span(

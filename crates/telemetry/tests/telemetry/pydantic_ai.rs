@@ -41,6 +41,7 @@ fn a_model_call_has_a_cost() {
             "gen_ai.response.model": "gpt-4o",
             "gen_ai.usage.input_tokens": 52,
             "gen_ai.usage.output_tokens": 6,
+            "gen_ai.usage.details.reasoning_tokens": 4,
             "operation.cost": 0.0042,
             "model_request_parameters": r#"{"function_tools":[]}"#,
             "events": r#"[{"event.name":"gen_ai.user.message","content":"hello"}]"#,
@@ -49,6 +50,7 @@ fn a_model_call_has_a_cost() {
     call.source = source("app", "pydantic-ai");
     let record = read(call);
     assert_eq!(usage(&record).cost_micros, Some(4_200));
+    assert_eq!(tokens(&record), [Some(52), None, None, Some(6), Some(4)]);
     assert_eq!(
         event(&record).payload["request"],
         json!({"function_tools": []})
