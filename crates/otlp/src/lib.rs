@@ -21,4 +21,4 @@ pub use router::router;
 pub use sink::Sink;
 
 #[doc(inline)]
-pub use runtrail_telemetry::{LogRecord, Policy, Redact, Source, Span, SpanEvent, SpanStatus};
+pub use runtrail_telemetry::{LogRecord, Policy, Source, Span, SpanEvent, SpanStatus};

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use runtrail_audit::{
     Error, ErrorKind, History, Limits, ListOrder, LogFilter, PageRequest, Result, RunStats,
-    RunStatus, SkillRun, SkillRunLog, StagedRecord, rules,
+    RunStatus, SkillRun, SkillRunLog, StagedRecord, Usage, rules,
 };
 use runtrail_telemetry::{EventPart, Record, Role};
 use serde_json::{Map, Value, json};
@@ -63,7 +63,8 @@ struct OpenRun {
 pub(crate) fn kind_of(record: &Record) -> Kind {
     match record.role {
         Role::Run => Kind::Run,
-        Role::ModelCall | Role::ToolCall => Kind::Call,
+        Role::ModelCall => Kind::ModelCall,
+        Role::ToolCall => Kind::ToolCall,
         Role::Span if record.is_agentic => Kind::Span,
         Role::Span => Kind::Other,
         Role::Log => Kind::Log,
@@ -208,9 +209,12 @@ impl Folder {
                 .await?;
             let mut events = Vec::with_capacity(chunk.len());
             for (node, run) in chunk {
-                let Some(record) = contents.remove(node) else {
+                let Some(mut record) = contents.remove(node) else {
                     continue;
                 };
+                if plan.wrappers.contains(node) {
+                    without_tokens(&mut record);
+                }
                 let output = record.run.output.clone();
                 let Some(event) = self.event(run, record).await? else {
                     continue;
@@ -495,8 +499,8 @@ impl Folder {
             }
             None => self.add_totals(id, &mut stats, usage).await?,
         }
-        // The total that a run reports counts only if none of its calls is known.
-        if usage.is_none()
+        // The total that a run reports counts only if no call of it reports tokens.
+        if usage.is_none_or(|sums| *sums == [0; 3])
             && record.role == Role::Run
             && let Some(total) = &record.usage
         {
@@ -597,6 +601,16 @@ impl Folder {
 
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.options.clock.now()
+    }
+}
+
+/// Removes the tokens and cost of a call, which one inside it reports, too.
+fn without_tokens(record: &mut Record) {
+    if let Some(usage) = &mut record.usage {
+        let mut names = Usage::new();
+        names.provider = usage.provider.take();
+        names.model = usage.model.take();
+        *usage = names;
     }
 }
 

@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Run,
-    /// A call of a model or tool.
-    Call,
+    ModelCall,
+    ToolCall,
     /// Another span of an agent.
     Span,
     /// A span that says nothing of agents.
@@ -21,9 +21,10 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Run,
-        Self::Call,
+        Self::ModelCall,
+        Self::ToolCall,
         Self::Span,
         Self::Other,
         Self::Log,
@@ -33,7 +34,8 @@ impl Kind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Run => "run",
-            Self::Call => "call",
+            Self::ModelCall => "model_call",
+            Self::ToolCall => "tool_call",
             Self::Span => "span",
             Self::Other => "other",
             Self::Log => "log",
@@ -89,6 +91,8 @@ pub(crate) struct Plan {
     pub(crate) starts: BTreeMap<String, Start>,
     /// The records that are events, with their runs.
     pub(crate) events: Vec<(usize, String)>,
+    /// The model calls around others, which may report the same tokens again.
+    pub(crate) wrappers: HashSet<usize>,
     /// The records that belong to no run.
     pub(crate) dropped: Vec<usize>,
     /// The number of records that have to wait.
@@ -145,7 +149,7 @@ impl Group<'_> {
                     _ => None,
                 };
                 let id = run_id(self.id, &node.id);
-                if node.kind == Kind::Call {
+                if matches!(node.kind, Kind::ModelCall | Kind::ToolCall) {
                     plan.events
                         .push((place, parent.clone().unwrap_or_else(|| id.clone())));
                 }
@@ -165,6 +169,7 @@ impl Group<'_> {
                 _ => plan.waiting += 1,
             }
         }
+        plan.wrappers = search.wrappers();
         for (span, node) in search.provisional {
             let start = Start {
                 parent: None,
@@ -224,6 +229,29 @@ impl<'a> Search<'a> {
         self.index.get(parent).copied()
     }
 
+    /// Returns the model calls around others.
+    fn wrappers(&self) -> HashSet<usize> {
+        /// Wrappers call each other directly, or nearly so.
+        const MAX_DISTANCE: usize = 8;
+
+        let kind = |place: usize| self.group.nodes[place].kind;
+        let mut wrappers = HashSet::new();
+        for place in (0..self.group.nodes.len()).filter(|place| kind(*place) == Kind::ModelCall) {
+            let mut above = self.parent_of(place);
+            for _ in 0..MAX_DISTANCE {
+                let Some(ancestor) = above.filter(|it| *it != place && kind(*it) != Kind::Run)
+                else {
+                    break;
+                };
+                if kind(ancestor) == Kind::ModelCall {
+                    wrappers.insert(ancestor);
+                }
+                above = self.parent_of(ancestor);
+            }
+        }
+        wrappers
+    }
+
     /// Returns where a node belongs, given its parent.
     fn home_below_parent(&mut self, place: usize) -> Home {
         let group = self.group;
@@ -262,7 +290,7 @@ impl<'a> Search<'a> {
         let node = &self.group.nodes[place];
         match (node.kind, home) {
             (_, Home::Unknown | Home::Open) | (Kind::Log | Kind::Marker, _) => false,
-            (Kind::Run, _) | (Kind::Call | Kind::Span, Home::Top) => true,
+            (Kind::Run, _) | (Kind::ModelCall | Kind::ToolCall | Kind::Span, Home::Top) => true,
             (Kind::Other, Home::Top) => self.is_agentic,
             // Events below it are already stored in its run.
             (_, Home::Run(_)) => self.group.provisional.contains(&node.id),
@@ -330,7 +358,7 @@ mod tests {
 
     #[test]
     fn children_wait_for_the_run_above_them() {
-        let call = node("c", Some("s"), Kind::Call);
+        let call = node("c", Some("s"), Kind::ModelCall);
         let step = node("s", Some("a"), Kind::Other);
         let agent = node("a", None, Kind::Run);
         assert_eq!(plan(slice::from_ref(&call)), "1 waiting");
@@ -345,7 +373,7 @@ mod tests {
     fn an_agent_below_a_tool_is_a_child_run() {
         let nodes = [
             node("inner", Some("tool"), Kind::Run),
-            node("tool", Some("outer"), Kind::Call),
+            node("tool", Some("outer"), Kind::ToolCall),
             node("outer", Some("top"), Kind::Run),
         ];
         assert_eq!(
@@ -357,11 +385,11 @@ mod tests {
     #[test]
     fn the_root_of_a_trace_with_agents_is_a_run() {
         let root = node("r", None, Kind::Other);
-        let call = node("c", Some("r"), Kind::Call);
+        let call = node("c", Some("r"), Kind::ModelCall);
         assert_eq!(plan(&[root, call.clone()]), "t-r below -, c in t-r");
         // A call that is the root is a run with itself as an event.
         assert_eq!(
-            plan(&[node("c", None, Kind::Call)]),
+            plan(&[node("c", None, Kind::ModelCall)]),
             "t-c below -, c in t-c"
         );
     }
@@ -379,8 +407,8 @@ mod tests {
     #[test]
     fn settled_spans_lead_to_their_runs() {
         let nodes = [
-            node("c", Some("s"), Kind::Call),
-            node("d", Some("gone"), Kind::Call),
+            node("c", Some("s"), Kind::ModelCall),
+            node("d", Some("gone"), Kind::ModelCall),
         ];
         let settled = [("s", "t-a"), ("gone", "")];
         let expected = "t-d below -, c in t-a, d in t-d";
@@ -390,14 +418,14 @@ mod tests {
     #[test]
     fn a_missing_span_gets_a_provisional_run() {
         let nodes = [
-            due(node("c", Some("s"), Kind::Call)),
-            node("d", Some("other"), Kind::Call),
+            due(node("c", Some("s"), Kind::ModelCall)),
+            node("d", Some("other"), Kind::ModelCall),
         ];
         assert_eq!(plan(&nodes), "t-s? below -, c in t-s, 1 waiting");
         // Later ones belong to it at once, and when it arrives it stays a run.
-        let late = [node("d", Some("s"), Kind::Call)];
+        let late = [node("d", Some("s"), Kind::ModelCall)];
         assert_eq!(plan_with(&late, &[], &["s"]), "d in t-s");
-        let span = [node("s", Some("a"), Kind::Call)];
+        let span = [node("s", Some("a"), Kind::ModelCall)];
         let settled = [("a", "t-a")];
         assert_eq!(
             plan_with(&span, &settled, &["s"]),
@@ -416,10 +444,29 @@ mod tests {
     }
 
     #[test]
+    fn a_model_call_around_another_is_a_wrapper() {
+        let nodes = [
+            node("inner", Some("step"), Kind::ModelCall),
+            node("step", Some("outer"), Kind::Span),
+            node("outer", Some("agent"), Kind::ModelCall),
+            node("agent", Some("around"), Kind::Run),
+            node("around", None, Kind::ModelCall),
+        ];
+        let group = Group {
+            id: "t",
+            nodes: &nodes,
+            settled: &HashMap::new(),
+            provisional: &HashSet::new(),
+            top: None,
+        };
+        assert_eq!(group.plan().wrappers, HashSet::from([2]));
+    }
+
+    #[test]
     fn cycles_and_deep_traces_end() {
         let cycle = [
-            node("a", Some("b"), Kind::Call),
-            node("b", Some("a"), Kind::Call),
+            node("a", Some("b"), Kind::ModelCall),
+            node("b", Some("a"), Kind::ModelCall),
         ];
         assert!(!plan(&cycle).contains("waiting"), "{}", plan(&cycle));
         assert_eq!(plan(&[node("a", Some("a"), Kind::Run)]), "t-a below t-a");
@@ -430,7 +477,7 @@ mod tests {
                 node(&format!("{i}"), parent.as_deref(), Kind::Other)
             })
             .rev()
-            .chain([node("x", Some("99999"), Kind::Call)])
+            .chain([node("x", Some("99999"), Kind::ModelCall)])
             .collect();
         assert!(plan(&deep).starts_with("t-0 below -, 99999 in t-0"));
     }
