@@ -266,7 +266,9 @@ mod tests {
     fn bodies_share_the_memory_until_their_share_is_dropped() {
         let mut first = buffer(LIMIT);
         let mut second = Buffer::new(LIMIT, Arc::clone(&first.memory));
-        assert_eq!(first.append(&[0; LIMIT / 2]), Ok(()));
+        for _ in 0..2 {
+            assert_eq!(first.append(&[0; LIMIT / 4]), Ok(()));
+        }
         assert_eq!(second.append(&[0; LIMIT / 2 + 1]), Err(Failure::NoMemory));
         let share = first.into_share();
         assert_eq!(second.append(&[0; LIMIT / 2 + 1]), Err(Failure::NoMemory));
