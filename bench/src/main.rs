@@ -22,6 +22,7 @@ mod orm;
 mod peers;
 mod postgres_by_hand;
 mod reads;
+mod received;
 mod recorder;
 mod report;
 mod rounds;
@@ -152,6 +153,7 @@ async fn main() -> Result<()> {
 async fn measure_all(setup: &Setup) -> Result<Comparisons> {
     let mut comparisons = writes::measure(setup).await?;
     comparisons.extend(reads::measure(setup).await?);
+    comparisons.extend(received::measure(setup).await?);
     comparisons.extend(memory::measure(setup)?);
     comparisons.extend(copying::measure(setup).await?);
     Ok(comparisons)

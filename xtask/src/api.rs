@@ -14,7 +14,7 @@ use crate::cargo;
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The library crates, with the features that expose most of their API.
-const CRATES: [(&str, &str); 9] = [
+const CRATES: [(&str, &str); 11] = [
     ("runtrail-audit", ""),
     ("runtrail-conformance", ""),
     ("runtrail-db", "sqlite,postgres"),
@@ -22,6 +22,7 @@ const CRATES: [(&str, &str); 9] = [
     ("runtrail-migration", "sqlite,postgres,sea-orm-migration"),
     ("runtrail-store", "sqlite,postgres"),
     ("runtrail-copy", "sqlite,postgres"),
+    ("runtrail-otlp", ""),
     ("runtrail-record", "tracing"),
     ("runtrail", "sqlite,postgres,copy,tracing"),
 ];

@@ -9,7 +9,7 @@ use runtrail_test_servers::succeed;
 
 use crate::cargo;
 
-const PUBLISHED: [&str; 11] = [
+const PUBLISHED: [&str; 12] = [
     "runtrail-audit",
     "runtrail-conformance",
     "runtrail-db",
@@ -18,6 +18,7 @@ const PUBLISHED: [&str; 11] = [
     "runtrail-store",
     "runtrail-copy",
     "runtrail-telemetry",
+    "runtrail-otlp",
     "runtrail-record",
     "runtrail",
     "runtrail-cli",

@@ -34,16 +34,17 @@ pub trait Staging: Storage {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::Error::InvalidInput) for a record with an empty group or id, an
-    /// identifier of more than 255 bytes or with a NUL, or a content that is not valid JSON for a
-    /// store; then no record is stored.
+    /// identifier of more than 255 bytes or with a NUL, or a content that is missing or not valid
+    /// JSON for a store; [`TooLarge`](crate::Error::TooLarge) for a content of more than 16 MiB.
+    /// Then no record is stored.
     async fn stage(&self, records: &[StagedRecord]) -> Result<()>;
 
     /// Returns groups with waiting records, in the order of their names, after the group `after`;
     /// at most `limit`.
     async fn waiting_groups(&self, after: &str, limit: u64) -> Result<Vec<WaitingGroup>>;
 
-    /// Returns the waiting records of a group without their content, in the order of their receipt;
-    /// at most `limit`.
+    /// Returns the waiting records of a group without their content, in the order of their receipt
+    /// and then of their ids; at most `limit`.
     async fn waiting_records(&self, group_id: &str, limit: u64) -> Result<Vec<StagedRecord>>;
 
     /// Returns records of a group, in the order of their ids: waiting ones with their content, and

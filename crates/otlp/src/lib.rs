@@ -16,7 +16,7 @@ mod sink;
 mod wire;
 
 pub use options::RouterOptions;
-pub use receiver::{Receiver, ReceiverOptions};
+pub use receiver::{HostRun, Receiver, ReceiverOptions};
 pub use router::router;
 pub use sink::Sink;
 

@@ -1,15 +1,23 @@
+use std::mem;
+use std::panic::AssertUnwindSafe;
 use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runtrail_audit::{Clock, Error, ErrorKind, History, Result, StagedRecord, SystemClock};
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use runtrail_audit::{
+    Clock, Error, ErrorKind, History, Result, StagedRecord, Staging, SystemClock,
+};
 use runtrail_telemetry::{LogRecord, Policy, Record, Span, read_log, read_span};
+use serde_json::json;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::task::{self, JoinHandle};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::Sink;
-use crate::fold::{Folder, kind_of};
+use crate::fold::{Folder, Kind, kind_of, prepare};
 use crate::schedule::Schedule;
 
 /// What a [`Receiver`] does with what it receives.
@@ -31,17 +39,14 @@ pub struct ReceiverOptions {
     /// well-known forms.
     pub policy: Policy,
     /// How long a span waits for the spans above it, which normally arrive later. After that time,
-    /// a provisional run takes the place of the missing span, until that arrives. 1 minute by
-    /// default.
+    /// a provisional run takes the place of the missing span. When the span arrives, that run gets
+    /// its name, its parent and its outcome. 1 minute by default.
     pub patience: Duration,
-    /// How long nothing may arrive for an open run before it ends: a provisional run, or that of a
-    /// session which reports only logs. 15 minutes by default.
+    /// Ends the run of a session that reports only logs after this time without new ones.
+    /// 15 minutes by default.
     pub quiet: Duration,
-    /// The run above all others, if any.
-    pub parent_run_id: Option<String>,
-    /// The id of the span that stands for [`parent_run_id`](Self::parent_run_id), which never
-    /// arrives.
-    pub parent_span_id: Option<String>,
+    /// The run of the host that the telemetry belongs to, if any.
+    pub host_run: Option<HostRun>,
     /// The clock by which records wait; that of the system by default. It should be the clock of
     /// the store.
     pub clock: Arc<dyn Clock>,
@@ -53,8 +58,7 @@ impl Default for ReceiverOptions {
             policy: Policy::default(),
             patience: Duration::from_secs(60),
             quiet: Duration::from_secs(15 * 60),
-            parent_run_id: None,
-            parent_span_id: None,
+            host_run: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -78,7 +82,7 @@ impl ReceiverOptions {
         self
     }
 
-    /// Sets how long nothing may arrive for an open run before it ends.
+    /// Sets the time after which the run of a session ends.
     pub fn quiet(mut self, quiet: Duration) -> Self {
         self.quiet = quiet;
         self
@@ -90,20 +94,71 @@ impl ReceiverOptions {
         self
     }
 
-    /// Makes all runs descendants of this one. A span below `span_id` counts as the root of its
-    /// trace: it is the span that programs get as their parent, for example in `TRACEPARENT`.
-    pub fn below(mut self, run_id: impl Into<String>, span_id: impl Into<String>) -> Self {
-        self.parent_run_id = Some(run_id.into());
-        self.parent_span_id = Some(span_id.into());
+    /// Makes the received top-level runs children of a run that the host records itself.
+    ///
+    /// Such a receiver stores only what it has received itself. Without this, a receiver also stores
+    /// what others have left behind in the same database.
+    pub fn host_run(mut self, run: HostRun) -> Self {
+        self.host_run = Some(run);
         self
+    }
+}
+
+/// A run that the host records itself, and the span that stands for it in telemetry.
+///
+/// A program gets the ids of the trace and the span in `TRACEPARENT`, for example, and refers to
+/// them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HostRun {
+    /// The id of the run.
+    pub run_id: String,
+    /// The id of the trace, 32 lower-case hex digits.
+    pub trace_id: String,
+    /// The id of the span, 16 lower-case hex digits.
+    pub span_id: String,
+}
+
+impl HostRun {
+    /// Relates a run to a span.
+    pub fn new(
+        run_id: impl Into<String>,
+        trace_id: impl Into<String>,
+        span_id: impl Into<String>,
+    ) -> Self {
+        Self {
+            run_id: run_id.into(),
+            trace_id: trace_id.into(),
+            span_id: span_id.into(),
+        }
+    }
+
+    /// Stores the relation, so that every receiver on the same database knows it, for a day. A
+    /// [`Receiver`] does this itself for its own run.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn announce(
+        &self,
+        history: &(impl Staging + ?Sized),
+        clock: &dyn Clock,
+    ) -> Result<()> {
+        let kind = Kind::Host.as_str();
+        let span = self.span_id.as_str();
+        let record = StagedRecord::new(&*self.trace_id, span, kind, clock.now(), json!({}));
+        history.stage(&[record]).await?;
+        let settled = [(span.to_owned(), self.run_id.clone())];
+        history.settle(&self.trace_id, &settled).await
     }
 }
 
 /// Stores received telemetry, and turns it into runs and events.
 ///
 /// A record is staged in the database before it is acknowledged. A background task moves it to its
-/// run as soon as the spans above it are known, also after a restart. Several receivers can use
-/// the same database.
+/// run as soon as the spans above it are known, also after a restart. Several receivers can use the
+/// same database; a trace should be sent to one of them, since a span whose parent arrives late at
+/// another one may be stored in two runs.
 ///
 /// The task needs a tokio runtime. It ends when the last clone of the receiver is dropped.
 #[derive(Clone, Debug)]
@@ -118,7 +173,11 @@ struct Shared {
     history: Arc<dyn History>,
     options: ReceiverOptions,
     schedule: Schedule,
-    folder: tokio::sync::Mutex<Folder>,
+    folder: Folder,
+    /// Held while groups are being folded, so that `flush` and `finish` miss none.
+    folding: Mutex<()>,
+    /// Whether the relation to the host's run is stored.
+    is_announced: OnceCell<()>,
 }
 
 #[derive(Debug)]
@@ -141,10 +200,12 @@ impl Receiver {
     /// Outside a tokio runtime.
     pub fn new(history: Arc<dyn History>, options: ReceiverOptions) -> Self {
         let shared = Arc::new(Shared {
-            folder: tokio::sync::Mutex::new(Folder::new(history.clone(), options.clone())),
+            folder: Folder::new(history.clone(), options.clone()),
             history,
             options,
             schedule: Schedule::default(),
+            folding: Mutex::default(),
+            is_announced: OnceCell::new(),
         });
         let task = tokio::spawn(run(shared.clone()));
         Self {
@@ -161,11 +222,12 @@ impl Receiver {
     /// [`Timeout`](Error::Timeout) after this time, or the first error of the store.
     pub async fn flush(&self, timeout: Duration) -> Result<()> {
         within(timeout, async {
-            let mut folder = self.shared.folder.lock().await;
+            let _folding = self.shared.folding.lock().await;
+            let mut outcome = Ok(());
             for group in self.shared.schedule.take_all() {
-                folder.fold(&group).await?;
+                outcome = outcome.and(self.shared.folder.fold(&group).await.map(drop));
             }
-            Ok(())
+            outcome
         })
         .await
     }
@@ -181,68 +243,115 @@ impl Receiver {
     /// stays staged, too.
     pub async fn finish(&self, timeout: Duration) -> Result<()> {
         within(timeout, async {
-            let mut folder = self.shared.folder.lock().await;
+            let _folding = self.shared.folding.lock().await;
+            let mut outcome = Ok(());
             for group in self.shared.schedule.take_all() {
-                folder.fold_all(&group).await?;
+                outcome = outcome.and(self.shared.folder.fold_all(&group).await);
             }
-            folder.end_open_runs(None).await
+            outcome.and(self.shared.folder.end_open_runs(None).await)
         })
         .await
     }
 
-    async fn stage(&self, records: Vec<Record>) -> Result<()> {
-        let mut staged = Vec::with_capacity(records.len());
-        for record in &records {
-            staged.push(staged_record(record)?);
+    async fn stage(&self, records: Vec<StagedRecord>) -> Result<()> {
+        let shared = &*self.shared;
+        if let Some(host_run) = &shared.options.host_run {
+            let announce = || host_run.announce(&*shared.history, &*shared.options.clock);
+            shared.is_announced.get_or_try_init(announce).await?;
         }
-        let history = &self.shared.history;
-        match history.stage(&staged).await {
+        let mut groups: Vec<_> = records.iter().map(|it| it.group_id.clone()).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        // Also if this future is dropped once the records are stored.
+        let _changed = Changed {
+            schedule: &shared.schedule,
+            groups,
+        };
+        match shared.history.stage(&records).await {
             // A single record that can't be stored must not make the sender repeat all of them for
             // ever.
             Err(err) if is_refused(&err) => {
-                for record in &staged {
-                    match history.stage(slice::from_ref(record)).await {
+                for record in &records {
+                    match shared.history.stage(slice::from_ref(record)).await {
                         Err(err) if is_refused(&err) => {
                             let (group, id, reason) = (&record.group_id, &record.id, &err);
-                            tracing::warn!(group, id, %reason, "left out a record of telemetry");
+                            tracing::error!(group, id, %reason, "left out a record of telemetry");
                         }
                         stored => stored?,
                     }
                 }
+                Ok(())
             }
-            stored => stored?,
+            stored => stored,
         }
-        let mut groups: Vec<_> = records.into_iter().map(|record| record.group).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        self.shared.schedule.changed(groups);
-        Ok(())
+    }
+
+    /// Converts a batch on a blocking thread: one of a few megabytes takes longer than a task
+    /// should run without a break.
+    async fn converted<T: Send + 'static>(
+        &self,
+        batch: Vec<T>,
+        read: impl Fn(T, &Policy) -> Option<Record> + Send + 'static,
+    ) -> Result<Vec<StagedRecord>> {
+        let policy = self.shared.options.policy.clone();
+        let host_run = self.shared.options.host_run.as_ref();
+        let parent = host_run.map(|host_run| host_run.run_id.clone());
+        let convert = move || {
+            let records = batch.into_iter().filter_map(|it| read(it, &policy));
+            let staged = records.map(|record| staged_record(record, parent.clone()));
+            staged.collect::<Result<Vec<_>>>()
+        };
+        match task::spawn_blocking(convert).await {
+            Ok(converted) => converted,
+            Err(err) => Err(Error::Backend {
+                source: err.into(),
+                transient: true,
+            }),
+        }
+    }
+}
+
+/// Makes groups due when it is dropped.
+struct Changed<'a> {
+    schedule: &'a Schedule,
+    groups: Vec<String>,
+}
+
+impl Drop for Changed<'_> {
+    fn drop(&mut self) {
+        self.schedule.changed(mem::take(&mut self.groups));
     }
 }
 
 #[async_trait]
 impl Sink for Receiver {
     async fn spans(&self, spans: Vec<Span>) -> Result<()> {
-        let policy = self.shared.options.policy.clone();
-        let records = off_the_executor(move || {
-            let spans = spans.into_iter();
-            spans.map(|span| read_span(span, &policy)).collect()
-        });
-        self.stage(records.await?).await
+        let read = |span, policy: &Policy| Some(read_span(span, policy));
+        let records = self.converted(spans, read).await?;
+        self.stage(records).await
     }
 
     async fn logs(&self, logs: Vec<LogRecord>) -> Result<()> {
-        let policy = self.shared.options.policy.clone();
-        let records = off_the_executor(move || {
-            let logs = logs.into_iter();
-            logs.filter_map(|log| read_log(log, &policy)).collect()
-        });
-        self.stage(records.await?).await
+        let records = self.converted(logs, read_log).await?;
+        self.stage(records).await
     }
 
     async fn ready(&self) -> Result<()> {
         self.shared.history.waiting_groups("", 1).await.map(drop)
     }
+}
+
+fn staged_record(mut record: Record, parent: Option<String>) -> Result<StagedRecord> {
+    record.run.parent = parent;
+    if let Some(event) = &mut record.event {
+        prepare(event);
+    }
+    let content = serde_json::to_value(&record)
+        .map_err(|err| Error::invalid("content", format!("is not valid JSON: {err}")))?;
+    let kind = kind_of(&record).as_str();
+    let mut staged = StagedRecord::new(record.group, record.id, kind, record.at, content);
+    staged.parent_id = record.parent_id;
+    Ok(staged)
 }
 
 async fn within(time: Duration, work: impl Future<Output = Result<()>> + Send) -> Result<()> {
@@ -259,38 +368,14 @@ fn is_refused(err: &Error) -> bool {
     matches!(err.kind(), ErrorKind::InvalidInput | ErrorKind::TooLarge)
 }
 
-/// Converts a batch on a blocking thread: one of a few megabytes takes longer than a task should
-/// run without a break.
-async fn off_the_executor(
-    convert: impl FnOnce() -> Vec<Record> + Send + 'static,
-) -> Result<Vec<Record>> {
-    task::spawn_blocking(convert)
-        .await
-        .map_err(|err| Error::Backend {
-            source: err.into(),
-            transient: true,
-        })
-}
-
-fn staged_record(record: &Record) -> Result<StagedRecord> {
-    let content = serde_json::to_value(record)
-        .map_err(|err| Error::invalid("content", format!("is not valid JSON: {err}")))?;
-    let mut staged = StagedRecord::new(
-        record.group.as_str(),
-        record.id.as_str(),
-        kind_of(record).as_str(),
-        record.at,
-        content,
-    );
-    staged.parent_id = record.parent_id.clone();
-    Ok(staged)
-}
-
 /// How often the store is searched for groups that other receivers have left behind.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long settled records are remembered, so that a sender can repeat them.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The number of groups that are folded at the same time.
+const CONCURRENCY: usize = 16;
 
 async fn run(shared: Arc<Shared>) {
     let mut next_search = Instant::now();
@@ -301,29 +386,49 @@ async fn run(shared: Arc<Shared>) {
                 tracing::warn!(reason = %err, "staged telemetry can't be searched");
             }
         }
-        let group = match timeout_at(next_search, shared.schedule.next()).await {
-            Ok(group) => group,
-            Err(_) => continue,
-        };
-        let begun = Instant::now();
-        let folded = shared.folder.lock().await.fold(&group).await;
-        let took = begun.elapsed();
-        match folded {
-            // A large group that changes all the time takes a part of the time only.
-            Ok(waiting) => shared.schedule.folded(&group, took * 4, waiting),
-            Err(err) => {
-                tracing::warn!(group, reason = %err, "received telemetry can't be stored yet");
-                shared.schedule.failed(group);
-            }
+        if timeout_at(next_search, shared.schedule.is_due())
+            .await
+            .is_err()
+        {
+            continue;
         }
+        let _folding = shared.folding.lock().await;
+        let mut folds = Vec::with_capacity(CONCURRENCY);
+        for group in shared.schedule.take_due(CONCURRENCY) {
+            folds.push(fold(&shared, group));
+        }
+        join_all(folds).await;
     }
 }
 
-/// Finds the groups that are due although nothing has arrived for them, and ends quiet runs.
+async fn fold(shared: &Shared, group: String) {
+    let begun = Instant::now();
+    // A panic must not end the task: the receiver would go on acknowledging.
+    let folded = AssertUnwindSafe(shared.folder.fold(&group))
+        .catch_unwind()
+        .await;
+    let reason = match folded {
+        Ok(Ok(waiting)) => {
+            // Limits a large, busy group to a fifth of the task's time.
+            let rest = begun.elapsed() * 4;
+            return shared.schedule.folded(&group, rest, waiting);
+        }
+        Ok(Err(err)) => err.to_string(),
+        Err(_) => "a panic".to_owned(),
+    };
+    tracing::warn!(group, reason, "received telemetry can't be stored yet");
+    shared.schedule.failed(group);
+}
+
+/// Finds what other receivers have left behind, and ends quiet runs.
 async fn search(shared: &Shared) -> Result<()> {
     const GROUPS: u64 = 1_000;
 
-    let mut folder = shared.folder.lock().await;
+    let options = &shared.options;
+    // Another process may be receiving the rest.
+    if options.host_run.is_some() {
+        return Ok(());
+    }
     let mut after = String::new();
     loop {
         let groups = shared.history.waiting_groups(&after, GROUPS).await?;
@@ -331,13 +436,26 @@ async fn search(shared: &Shared) -> Result<()> {
         if let Some(last) = groups.last() {
             after = last.group_id.clone();
         }
-        let groups = groups.into_iter().map(|group| group.group_id);
-        shared.schedule.found(groups.collect());
+        for group in groups {
+            let waited = options.clock.now() - group.first_received_at;
+            let waited = waited.to_std().unwrap_or_default();
+            let left = options.patience.saturating_sub(waited);
+            // What has just been staged is due soon anyway.
+            shared
+                .schedule
+                .found(group.group_id, left.min(SEARCH_INTERVAL));
+        }
         if is_last {
             break;
         }
     }
-    folder.end_open_runs(Some(shared.options.quiet)).await?;
-    let cutoff = folder.now() - REMEMBERED;
-    shared.history.forget_settled(cutoff).await.map(drop)
+    let ended = {
+        let _folding = shared.folding.lock().await;
+        shared.folder.end_open_runs(Some(options.quiet)).await
+    };
+    let forgotten = shared
+        .history
+        .forget_settled(options.clock.now() - REMEMBERED)
+        .await;
+    ended.and(forgotten.map(drop))
 }

@@ -1,4 +1,4 @@
-//! When which group is folded.
+//! Decides when each group is folded.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,8 +10,11 @@ use tokio::time::{Instant, sleep_until};
 /// How long a group waits for further batches before it is folded.
 const GATHERING: Duration = Duration::from_millis(100);
 
-/// How long a group waits after a failure of the store.
-const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How long a group waits after its first failure in a row, and at most.
+const AFTER_FAILURE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(300)];
+
+/// The longest time that a group waits without news.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The groups that have to be folded, by the time at which they are due.
 #[derive(Debug, Default)]
@@ -24,17 +27,17 @@ pub(crate) struct Schedule {
 struct Groups {
     due: HashMap<String, Instant>,
     order: BTreeSet<(Instant, String)>,
-    /// Large groups, and the time before which they aren't folded again.
+    /// Groups that aren't folded before this time: large ones, and those that have failed.
     resting: HashMap<String, Instant>,
+    /// How often in a row a group has failed.
+    failures: HashMap<String, u32>,
 }
 
 impl Groups {
     /// Makes a group due at this time, unless it is due earlier.
     fn add(&mut self, group: String, at: Instant) {
-        let at = self
-            .resting
-            .get(&group)
-            .map_or(at, |rested| at.max(*rested));
+        let rested = self.resting.get(&group);
+        let at = rested.map_or(at, |rested| at.max(*rested));
         if let Some(earlier) = self.due.get(&group) {
             if *earlier <= at {
                 return;
@@ -58,20 +61,22 @@ impl Groups {
 
 impl Schedule {
     /// Notes that records of these groups have been staged.
-    pub(crate) fn changed(&self, groups: Vec<String>) {
-        self.add(groups, GATHERING);
-    }
-
-    /// Notes that the store has waiting records of these groups.
-    pub(crate) fn found(&self, groups: Vec<String>) {
-        self.add(groups, Duration::ZERO);
-    }
-
-    fn add(&self, added: Vec<String>, delay: Duration) {
-        let at = Instant::now() + delay;
+    pub(crate) fn changed(&self, changed: Vec<String>) {
+        let at = Instant::now() + GATHERING;
         let mut groups = self.lock();
-        for group in added {
+        for group in changed {
             groups.add(group, at);
+        }
+        drop(groups);
+        self.has_changed.notify_one();
+    }
+
+    /// Notes that the store has records of a group that are due after this time. A group that is
+    /// already known doesn't change.
+    pub(crate) fn found(&self, group: String, due: Duration) {
+        let mut groups = self.lock();
+        if !groups.due.contains_key(&group) {
+            groups.add(group, Instant::now() + due.min(LONGEST));
         }
         drop(groups);
         self.has_changed.notify_one();
@@ -82,32 +87,35 @@ impl Schedule {
     pub(crate) fn folded(&self, group: &str, rest: Duration, waiting: Option<Duration>) {
         let now = Instant::now();
         let mut groups = self.lock();
+        groups.failures.remove(group);
         groups.resting.retain(|_, rested| *rested > now);
         if rest > GATHERING {
             groups.resting.insert(group.to_owned(), now + rest);
         }
         if let Some(waiting) = waiting {
-            groups.add(group.to_owned(), now + waiting.max(GATHERING));
+            let waiting = waiting.clamp(GATHERING, LONGEST);
+            groups.add(group.to_owned(), now + waiting);
         }
     }
 
-    /// Notes that a group could not be folded.
+    /// Notes that a group could not be folded. It is tried again, less and less often.
     pub(crate) fn failed(&self, group: String) {
-        self.lock().add(group, Instant::now() + AFTER_FAILURE);
+        let [first, longest] = AFTER_FAILURE;
+        let mut groups = self.lock();
+        let failures = groups.failures.entry(group.clone()).or_default();
+        let pause = (first * 2_u32.pow((*failures).min(16))).min(longest);
+        *failures += 1;
+        let at = Instant::now() + pause;
+        groups.resting.insert(group.clone(), at);
+        groups.add(group, at);
     }
 
     /// Waits until a group is due.
-    pub(crate) async fn next(&self) -> String {
+    pub(crate) async fn is_due(&self) {
         loop {
-            let now = Instant::now();
-            let next = {
-                let mut groups = self.lock();
-                if let Some(group) = groups.pop(now) {
-                    return group;
-                }
-                groups.order.first().map(|(at, _)| *at)
-            };
+            let next = self.lock().order.first().map(|(at, _)| *at);
             match next {
+                Some(at) if at <= Instant::now() => return,
                 Some(at) => tokio::select! {
                     () = sleep_until(at) => {}
                     () = self.has_changed.notified() => {}
@@ -115,6 +123,13 @@ impl Schedule {
                 None => self.has_changed.notified().await,
             }
         }
+    }
+
+    /// Takes the groups that are due; at most `limit`.
+    pub(crate) fn take_due(&self, limit: usize) -> Vec<String> {
+        let now = Instant::now();
+        let mut groups = self.lock();
+        std::iter::from_fn(|| groups.pop(now)).take(limit).collect()
     }
 
     /// Takes all groups, whenever they are due.
@@ -127,5 +142,49 @@ impl Schedule {
     fn lock(&self) -> MutexGuard<'_, Groups> {
         // A panic can't leave it half changed.
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_is_due_once_after_its_last_change() {
+        let schedule = Schedule::default();
+        schedule.changed(vec!["a".into(), "b".into()]);
+        schedule.changed(vec!["a".into()]);
+        assert_eq!(schedule.take_due(10), [""; 0]);
+        schedule.is_due().await;
+        assert_eq!(schedule.take_due(1), ["a"]);
+        assert_eq!(schedule.take_due(10), ["b"]);
+        assert_eq!(schedule.take_due(10), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_group_is_tried_less_and_less_often() {
+        let schedule = Schedule::default();
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            schedule.failed("a".into());
+            // News don't shorten the pause.
+            schedule.changed(vec!["a".into()]);
+            schedule.found("a".into(), Duration::ZERO);
+            let begun = Instant::now();
+            schedule.is_due().await;
+            pauses.push(begun.elapsed().as_secs());
+            assert_eq!(schedule.take_due(10), ["a"]);
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_group_rests() {
+        let schedule = Schedule::default();
+        schedule.folded("a", Duration::from_secs(8), Some(Duration::from_secs(60)));
+        schedule.changed(vec!["a".into()]);
+        let begun = Instant::now();
+        schedule.is_due().await;
+        assert_eq!(begun.elapsed().as_secs(), 8);
     }
 }

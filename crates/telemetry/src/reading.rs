@@ -170,6 +170,7 @@ impl Reading<'_> {
             payload: self.policy.object(payload),
             messages: self.policy.messages(messages),
             call_id,
+            digests: Vec::new(),
         }
     }
 

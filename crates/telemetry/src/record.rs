@@ -69,6 +69,8 @@ pub struct RunPart {
     /// The output; empty unless the record is a run, the root of a trace, or a log with the answer
     /// of its run.
     pub output: String,
+    /// The run above it if no span is, set by the receiver.
+    pub parent: Option<String>,
     /// Why it failed; `None` if it succeeded. May be an empty text.
     pub error: Option<String>,
     /// Labels, within the limits of a run.
@@ -86,6 +88,10 @@ pub struct EventPart {
     /// The input messages of a model call. Each call repeats those of the one before, so only the
     /// new ones are stored.
     pub messages: Vec<Value>,
+    /// For each message of the call, a digest of it and of all messages before it, set by the
+    /// receiver. There are more digests than messages if the first messages were left out for their
+    /// size.
+    pub digests: Vec<String>,
     /// The id of the model's answer or of the tool call; may be empty. A span and a log with the
     /// same id in one trace are about the same call.
     pub call_id: String,

@@ -29,7 +29,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use runtrail::{Clock, Owner, RunStatus, SkillRun, SystemClock, new_run_id, rules};
+use runtrail::{AuditStore, Clock, Owner, RunStatus, SkillRun, SystemClock, new_run_id, rules};
 use rustix::process::Signal;
 use serde_json::{Map, Value};
 use tokio::time::{sleep, timeout};
@@ -53,6 +53,9 @@ use crate::warnings::note;
 
 /// The key of the command line among the inputs.
 const COMMAND: &str = "command";
+
+/// How long the telemetry of a program may take to be stored after its end.
+const LAST_TELEMETRY: Duration = Duration::from_secs(14);
 
 /// The key of the process id of `runtrail exec` among the inputs. It distinguishes two processes
 /// that start the same command under the same id at the same moment.
@@ -125,8 +128,8 @@ pub(crate) struct Exec {
     /// Record the telemetry of the program, too: agents, model calls, tool calls, tokens and costs.
     ///
     /// The program gets variables that make OpenTelemetry, Claude Code and others send their spans
-    /// and logs to this process; Codex gets arguments. They become descendants of this run. Where
-    /// the environment sends telemetry to another place, it isn't sent there.
+    /// and logs to this process; Codex gets arguments. They become descendants of this run. This
+    /// replaces the endpoint that the environment sets.
     #[arg(long)]
     otel: bool,
     /// With --otel, leave out prompts, answers, and the arguments and results of tools.
@@ -162,13 +165,12 @@ impl Exec {
         };
         let inherited = Inherited::from_environment();
         let not_run = |failure| Failure::NotRun(Box::new(failure));
-        let owner = this_process();
         let start = Start {
             database: database.clone(),
             run: self
                 .as_run(&run_id, inherited.parent.clone())
                 .map_err(not_run)?,
-            owner: owner.clone(),
+            owner: this_process(),
             keep_going: self.keep_going,
         };
         let database_environment = match database.environment() {
@@ -183,9 +185,9 @@ impl Exec {
         environment.extend(inherited.variables(&run_id, self.timeout.map(|_| self.kill_after)));
 
         let (recorder, started) = Recorder::new(&run_id, database.clone(), start.store());
-        let recorder = match self.wait_for(started, &mut signals).await? {
-            StartOutcome::Recorded => Some(recorder),
-            StartOutcome::Unrecorded => None,
+        let (recorder, store) = match self.wait_for(started, &mut signals).await? {
+            StartOutcome::Recorded(store) => (Some(recorder), store.map(|store| *store)),
+            StartOutcome::Unrecorded => (None, None),
             StartOutcome::Cancelled(signal) => {
                 let name = signal_name(signal);
                 note(format!(
@@ -199,10 +201,13 @@ impl Exec {
         };
         let context = TraceContext::of_run(&run_id);
         environment.push(context.variable());
-        let telemetry = match recorder {
-            Some(_) if self.otel => self.receive(database, &run_id, &context, owner).await?,
-            _ => None,
+        let telemetry = match store {
+            Some(store) => self.receive(store, &run_id, &context).await,
+            None => None,
         };
+        if telemetry.is_none() && self.otel {
+            report("telemetry is not recorded".to_owned());
+        }
         let mut command = self.command.clone();
         if let Some(telemetry) = &telemetry {
             environment.extend(telemetry.variables(&run_id));
@@ -231,15 +236,8 @@ impl Exec {
         if let Some(reason) = &outcome.output_lost {
             report(format!("not all of the output was passed on: {reason}"));
         }
-        if let Some(telemetry) = telemetry
-            && let Err(err) = telemetry.finish().await
-        {
-            let reason = Failure::from(err).in_one_line();
-            report(format!(
-                "not all telemetry of run {run_id} is recorded yet: {reason}; `runtrail serve` \
-                records the rest"
-            ));
-        }
+        // Meanwhile the outcome of the run itself is stored.
+        let telemetry = telemetry.map(|telemetry| tokio::spawn(telemetry.finish()));
         if let Some(recorder) = recorder {
             let status = self.status_of(outcome.status());
             if let Err(loss) = recorder.finish(status, &outcome, &mut signals).await {
@@ -247,6 +245,29 @@ impl Exec {
                 if exit_code == 0 && !self.keep_going {
                     exit_code = FAILED;
                 }
+            }
+        }
+        if let Some(telemetry) = telemetry {
+            let wait = match outcome.forwarded_signal {
+                None => LAST_TELEMETRY,
+                Some(_) => SHORT_TIMEOUT,
+            };
+            let reason = tokio::select! {
+                finished = timeout(wait, telemetry) => match finished {
+                    Ok(Ok(Ok(()))) => None,
+                    Ok(Ok(Err(err))) => Some(Failure::from(err).in_one_line()),
+                    Ok(Err(err)) => Some(err.to_string()),
+                    Err(_) => Some("it takes too long".to_owned()),
+                },
+                received = signals.next_fatal() => {
+                    Some(format!("runtrail received {}", signal_name(received.signal)))
+                }
+            };
+            if let Some(reason) = reason {
+                report(format!(
+                    "the telemetry of run {run_id} is not stored completely: {reason}; \
+                    `runtrail serve` stores the rest"
+                ));
             }
         }
         Ok(match outcome.was_interrupted() {
@@ -261,7 +282,7 @@ impl Exec {
         let started = tokio::select! {
             started = &mut started => started,
             // If the start fails later, the recorder reports it.
-            () = sleep(SHORT_TIMEOUT), if self.keep_going => return Ok(StartOutcome::Recorded),
+            () = sleep(SHORT_TIMEOUT), if self.keep_going => return Ok(StartOutcome::Recorded(None)),
             received = signals.next_fatal() => {
                 // The program won't run. But if the start of the run is being stored right now, the
                 // run must be finished.
@@ -273,7 +294,7 @@ impl Exec {
             }
         };
         match started {
-            Ok(Ok(())) => Ok(StartOutcome::Recorded),
+            Ok(Ok(store)) => Ok(StartOutcome::Recorded(Some(Box::new(store)))),
             Ok(Err(failure)) if self.keep_going && failure.is_about_database() => {
                 report_unrecorded(&failure);
                 Ok(StartOutcome::Unrecorded)
@@ -283,32 +304,29 @@ impl Exec {
         }
     }
 
-    /// Starts a receiver for the telemetry of the program. With --keep-going, a failure is only
-    /// reported.
+    /// Starts a receiver for the telemetry of the program, if it is wanted. Where the program's
+    /// telemetry goes to another receiver, that one learns which run the program is.
     async fn receive(
         &self,
-        database: &DatabaseArguments,
+        store: AuditStore,
         run_id: &str,
         context: &TraceContext,
-        owner: Owner,
-    ) -> Result<Option<Telemetry>> {
-        let started = async {
-            let store = database.open_existing().await?.with_owner(owner);
-            let telemetry = Telemetry::start(store, run_id, context, !self.no_content).await;
-            telemetry.map_err(|err| {
-                Failure::failed(format!("no port for telemetry can be opened: {err}"))
-            })
-        };
-        match started.await {
-            Ok(telemetry) => Ok(Some(telemetry)),
-            Err(failure) if self.keep_going => {
-                report(format!(
-                    "telemetry is not recorded: {}",
-                    failure.in_one_line()
-                ));
-                Ok(None)
+    ) -> Option<Telemetry> {
+        let host_run = context.host_run(run_id);
+        if !self.otel {
+            if context.is_inherited() {
+                let announced = host_run.announce(&store, &SystemClock);
+                // Without it, the telemetry isn't related to this run.
+                let _ = timeout(SHORT_TIMEOUT, announced).await;
             }
-            Err(failure) => Err(Failure::NotRun(Box::new(failure))),
+            return None;
+        }
+        match Telemetry::start(store, host_run, !self.no_content).await {
+            Ok(telemetry) => Some(telemetry),
+            Err(err) => {
+                report(format!("no port for telemetry can be opened: {err}"));
+                None
+            }
         }
     }
 
@@ -370,8 +388,8 @@ impl Exec {
 
 /// Whether the program is to run, and is recorded.
 enum StartOutcome {
-    /// The start is stored, or still being stored.
-    Recorded,
+    /// The start is stored in this store, or still being stored.
+    Recorded(Option<Box<AuditStore>>),
     Unrecorded,
     /// A signal arrived before the program was started.
     Cancelled(Signal),

@@ -59,8 +59,8 @@ impl Events {
     }
 }
 
-/// Receives the result of storing the start of the run.
-pub(super) type Started = oneshot::Receiver<Result<()>>;
+/// Receives the store once it has the start of the run.
+pub(super) type Started = oneshot::Receiver<Result<AuditStore>>;
 
 impl Recorder {
     /// Spawns the recording task, which first awaits `start`, the future that stores the start of
@@ -82,11 +82,11 @@ impl Recorder {
                     // Identify the file before the program starts, since the program may replace
                     // it.
                     let recording = Recording::new(
-                        store,
+                        store.clone(),
                         database,
                         RetryBudget::new(deadline_receiver.clone()),
                     );
-                    let _ = started.send(Ok(()));
+                    let _ = started.send(Ok(store));
                     Some(recording.store_events(queue, deadline_receiver).await)
                 }
                 Err(failure) => {

@@ -7,14 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use runtrail::otlp::{Policy, Receiver, ReceiverOptions, RouterOptions, router};
+use runtrail::otlp::{HostRun, Policy, Receiver, ReceiverOptions, RouterOptions, router};
 use runtrail::{AuditStore, Error, new_run_id};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-
-use super::trace_context::TraceContext;
 
 /// How long requests that have begun may take once the program has ended.
 const LAST_REQUESTS: Duration = Duration::from_secs(3);
@@ -35,24 +33,21 @@ pub(super) struct Telemetry {
 }
 
 impl Telemetry {
-    /// Starts a receiver on a free port of this machine. Its runs become descendants of this one.
+    /// Starts a receiver on a free port of this machine.
     pub(super) async fn start(
         store: AuditStore,
-        run_id: &str,
-        context: &TraceContext,
+        host_run: HostRun,
         has_content: bool,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        // Only the program and what it starts know the path.
+        // Other users of this machine don't know the path, unless it is in the arguments of Codex.
         let path = format!("/{}", new_run_id());
         let endpoint = format!("http://{}{path}", listener.local_addr()?);
         let policy = match has_content {
             true => Policy::default(),
             false => Policy::default().without_content(),
         };
-        let options = ReceiverOptions::new()
-            .policy(policy)
-            .below(run_id, context.span_id());
+        let options = ReceiverOptions::new().policy(policy).host_run(host_run);
         let receiver = Receiver::new(Arc::new(store), options);
         let routes = router(Arc::new(receiver.clone()), RouterOptions::default());
         let routes = axum::Router::new().nest(&path, routes);
@@ -70,8 +65,8 @@ impl Telemetry {
         })
     }
 
-    /// Returns the variables that make programs send their telemetry here. What the user has set
-    /// stays, except for where to send it.
+    /// Returns the variables that make programs send their telemetry here. Keeps the user's
+    /// settings, except the destination.
     pub(super) fn variables(&self, run_id: &str) -> Vec<(&'static str, Option<String>)> {
         let mut variables: Vec<_> = REDIRECTED.iter().map(|name| (*name, None)).collect();
         let mut set = |name, value: &str| variables.push((name, Some(value.to_owned())));

@@ -5,7 +5,7 @@ mod plan;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,24 +14,28 @@ use runtrail_audit::{
     Error, ErrorKind, History, Limits, ListOrder, LogFilter, PageRequest, Result, RunStats,
     RunStatus, SkillRun, SkillRunLog, StagedRecord, Usage, rules,
 };
-use runtrail_telemetry::{EventPart, Record, Role};
+use runtrail_telemetry::{Record, Role};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use self::messages::Conversations;
-use self::plan::{Group, Kind, Node, Plan, Start};
+pub(crate) use self::messages::prepare;
+pub(crate) use self::plan::Kind;
+use self::plan::{Group, Node, Plan, Settled, Start};
 use crate::ReceiverOptions;
 
 /// The most waiting records of a group that are looked at together.
 const MAX_NODES: u64 = 100_000;
 
-/// The number of records whose content is in memory at the same time.
-const CHUNK: usize = 500;
+/// The number of records whose content is in memory at the same time. Each may have a megabyte.
+const CHUNK: usize = 100;
 
-/// The number of runs that are started or finished at the same time.
+/// The number of runs of a group that are started or finished at the same time.
 const CONCURRENCY: usize = 16;
 
-/// The type of event of a tool call.
+/// How long an open run without news stays open if it waits for its span.
+const ABANDONED: Duration = Duration::from_secs(6 * 60 * 60);
+
 const TOOL_CALL: &str = "tool_call";
 
 /// The key by which the payload of an event names its record.
@@ -41,13 +45,19 @@ const SPAN_ID: &str = "span_id";
 pub(crate) struct Folder {
     history: Arc<dyn History>,
     options: ReceiverOptions,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
     conversations: Conversations,
-    open: HashMap<String, OpenRun>,
+    /// The open runs of each group.
+    open: HashMap<String, HashMap<String, OpenRun>>,
 }
 
 /// A run that no span ends.
+#[derive(Clone)]
 struct OpenRun {
-    group: String,
     /// The id of its marker in the group.
     marker: String,
     /// When the last record of its group was stored.
@@ -57,6 +67,8 @@ struct OpenRun {
     /// The last output that a log of the session has reported.
     output: String,
     is_provisional: bool,
+    /// Whether this receiver has opened it.
+    is_own: bool,
 }
 
 /// Returns what kind of record it is.
@@ -67,7 +79,8 @@ pub(crate) fn kind_of(record: &Record) -> Kind {
         Role::ToolCall => Kind::ToolCall,
         Role::Span if record.is_agentic => Kind::Span,
         Role::Span => Kind::Other,
-        Role::Log => Kind::Log,
+        Role::Log if record.is_agentic => Kind::Log,
+        Role::Log => Kind::OtherLog,
     }
 }
 
@@ -76,44 +89,76 @@ fn marker_of(span: &str) -> String {
     format!("{span}?")
 }
 
-/// The marker of the run of a group of logs.
-const SESSION_MARKER: &str = "?";
+/// The marker of the run of a group.
+const GROUP_MARKER: &str = "?";
+
+/// What is known of the events of a run that was started in this fold.
+#[derive(Clone, Copy, Default)]
+struct Totals {
+    tool_calls: u64,
+    /// Input, output and thinking tokens.
+    tokens: [u64; 3],
+}
+
+impl Totals {
+    fn add_tokens(&mut self, tokens: [u64; 3]) {
+        for (sum, tokens) in self.tokens.iter_mut().zip(tokens) {
+            // The largest number that a store accepts.
+            *sum = sum.saturating_add(tokens).min(i64::MAX.unsigned_abs());
+        }
+    }
+}
+
+/// The records of a group that are being stored.
+struct Fold<'a> {
+    group: &'a str,
+    nodes: Vec<Node>,
+    plan: Plan,
+    contents: HashMap<usize, Record>,
+    has_all_contents: bool,
+    conversations: Conversations,
+    /// The runs that were started in this fold.
+    fresh: HashMap<String, Totals>,
+}
 
 impl Folder {
     pub(crate) fn new(history: Arc<dyn History>, options: ReceiverOptions) -> Self {
         Self {
             history,
             options,
-            conversations: Conversations::default(),
-            open: HashMap::new(),
+            state: Mutex::default(),
         }
     }
 
     /// Stores the records of a group that belong to known runs. Returns the time until the first of
     /// the others has waited long enough, if there are any.
-    pub(crate) async fn fold(&mut self, group: &str) -> Result<Option<Duration>> {
+    pub(crate) async fn fold(&self, group: &str) -> Result<Option<Duration>> {
         self.fold_due(group, self.options.patience).await
     }
 
     /// Stores all records of a group.
-    pub(crate) async fn fold_all(&mut self, group: &str) -> Result<()> {
+    pub(crate) async fn fold_all(&self, group: &str) -> Result<()> {
         while self.fold_due(group, Duration::ZERO).await?.is_some() {}
         Ok(())
     }
 
-    async fn fold_due(&mut self, group: &str, patience: Duration) -> Result<Option<Duration>> {
+    async fn fold_due(&self, group: &str, patience: Duration) -> Result<Option<Duration>> {
         let waiting = self.history.waiting_records(group, MAX_NODES).await?;
-        // More can't be looked at, so these don't wait any longer.
+        // At the limit: later records aren't visible, so treat these as due.
         let is_full = waiting.len() as u64 == MAX_NODES;
         let now = self.now();
         let mut first_due: Option<Duration> = None;
         let mut provisional = HashSet::new();
         let mut nodes = Vec::with_capacity(waiting.len());
         for record in waiting {
-            let kind = Kind::parse(&record.kind).unwrap_or(Kind::Other);
+            let Some(kind) = Kind::parse(&record.kind) else {
+                // Of a later version, which will store it.
+                continue;
+            };
             if kind == Kind::Marker {
-                provisional.extend(record.id.strip_suffix('?').map(str::to_owned));
-                self.adopt(group, record.id);
+                let span = record.id.strip_suffix('?').filter(|span| !span.is_empty());
+                provisional.extend(span.map(str::to_owned));
+                self.adopt(group, &record.id, false);
                 continue;
             }
             let received_at = record.received_at.unwrap_or(now);
@@ -134,41 +179,59 @@ impl Folder {
         if nodes.is_empty() {
             return Ok(None);
         }
-        // Events are stored in the order of their time, as far as they arrive in it.
-        nodes.sort_by_key(|node| node.at);
+        // Sequences depend on the order, so it must be the same if a fold is repeated.
+        nodes.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
         let settled = self.settled_parents(group, &nodes).await?;
         let plan = Group {
             id: group,
             nodes: &nodes,
             settled: &settled,
             provisional: &provisional,
-            top: self.options.parent_span_id.as_deref(),
         }
         .plan();
-        self.store(group, &nodes, &plan).await?;
-        for open in self.open.values_mut().filter(|open| open.group == group) {
+        let waiting = plan.waiting;
+        let mut fold = Fold {
+            group,
+            has_all_contents: nodes.len() <= CHUNK,
+            nodes,
+            plan,
+            contents: HashMap::new(),
+            conversations: Conversations::default(),
+            fresh: HashMap::new(),
+        };
+        self.store(&mut fold).await?;
+        let mut state = self.state();
+        // Only now are the messages of these calls stored.
+        state.conversations.extend(fold.conversations);
+        for open in state
+            .open
+            .get_mut(group)
+            .into_iter()
+            .flat_map(HashMap::values_mut)
+        {
             open.changed = Instant::now();
         }
-        Ok(match plan.waiting {
+        Ok(match waiting {
             0 => None,
             _ => Some(first_due.unwrap_or_default()),
         })
     }
 
-    /// Returns the runs of the settled records right above the waiting ones.
+    /// Returns the settled records right above the waiting ones.
     async fn settled_parents(
         &self,
         group: &str,
         nodes: &[Node],
-    ) -> Result<HashMap<String, String>> {
+    ) -> Result<HashMap<String, Settled>> {
         let waiting: HashSet<_> = nodes.iter().map(|node| node.id.as_str()).collect();
         let parents = nodes.iter().filter_map(|node| node.parent_id.as_deref());
         let missing: HashSet<_> = parents.filter(|id| !waiting.contains(id)).collect();
         let missing: Vec<_> = missing.into_iter().map(str::to_owned).collect();
         let mut settled = HashMap::new();
-        for ids in missing.chunks(CHUNK) {
+        for ids in missing.chunks(1_000) {
             for record in self.history.find_staged(group, ids).await? {
-                settled.extend(record.run_id.map(|run| (record.id, run)));
+                let kind = Kind::parse(&record.kind).unwrap_or(Kind::Other);
+                settled.extend(record.run_id.map(|run| (record.id, Settled { run, kind })));
             }
         }
         Ok(settled)
@@ -176,141 +239,112 @@ impl Folder {
 
     /// Stores what a plan says. Each step can be repeated: if the process dies, the next fold makes
     /// the same plan for what isn't settled yet.
-    async fn store(&mut self, group: &str, nodes: &[Node], plan: &Plan) -> Result<()> {
-        let starts: Vec<_> = plan.starts.iter().collect();
-        let mut stored_before = HashSet::new();
+    async fn store(&self, fold: &mut Fold<'_>) -> Result<()> {
+        let mut settled = Vec::new();
+        let dropped = fold.plan.dropped.iter();
+        settled.extend(dropped.map(|node| (fold.nodes[*node].id.clone(), String::new())));
+
+        let starts: Vec<_> = fold.plan.starts.clone().into_iter().collect();
         for chunk in starts.chunks(CHUNK) {
-            let contents = self
-                .contents(group, nodes, chunk.iter().map(|(_, it)| it.node))
+            self.load(fold, chunk.iter().map(|(_, start)| start.node))
                 .await?;
             let mut started = Vec::with_capacity(chunk.len());
             for (id, start) in chunk {
-                started.push(self.start(group, id, start, contents.get(&start.node)));
+                started.push(self.start(fold.group, id, start, fold.contents.get(&start.node)));
             }
             let started = stream::iter(started).buffer_unordered(CONCURRENCY);
-            stored_before.extend(started.try_collect::<Vec<_>>().await?.into_iter().flatten());
+            for id in started.try_collect::<Vec<_>>().await?.into_iter().flatten() {
+                fold.conversations.begin(&id);
+                fold.fresh.insert(id, Totals::default());
+            }
         }
         for (id, start) in &starts {
             if !start.is_own {
-                self.open(group, id, nodes[start.node].parent_id.as_deref())
-                    .await?;
+                let missing = fold.nodes[start.node].parent_id.as_deref();
+                self.open(fold.group, id, missing).await?;
             }
         }
-        let mut tool_calls: HashMap<&str, u64> = HashMap::new();
-        let ends: HashSet<usize> = plan
-            .starts
-            .values()
-            .filter(|it| it.is_own)
-            .map(|it| it.node)
-            .collect();
-        for chunk in plan.events.chunks(CHUNK) {
-            let mut contents = self
-                .contents(group, nodes, chunk.iter().map(|(node, _)| *node))
-                .await?;
+
+        let ends = starts.iter().filter(|(_, start)| start.is_own);
+        let ends: HashSet<_> = ends.map(|(_, start)| start.node).collect();
+        let planned = std::mem::take(&mut fold.plan.events);
+        for chunk in planned.chunks(CHUNK) {
+            self.load(fold, chunk.iter().map(|(node, _)| *node)).await?;
             let mut events = Vec::with_capacity(chunk.len());
             for (node, run) in chunk {
-                let Some(mut record) = contents.remove(node) else {
+                // Settled by another receiver, or of a form that a later version will read.
+                if !fold.contents.contains_key(node) {
                     continue;
-                };
-                if plan.wrappers.contains(node) {
-                    without_tokens(&mut record);
                 }
-                let output = record.run.output.clone();
-                let Some(event) = self.event(run, record).await? else {
-                    continue;
-                };
-                if event.event_type == TOOL_CALL {
-                    *tool_calls.entry(run).or_default() += 1;
+                // A run that is also an event is settled when it has ended.
+                if !ends.contains(node) {
+                    settled.push((fold.nodes[*node].id.clone(), run.clone()));
                 }
-                if let Some(open) = self.open.get_mut(run.as_str()) {
-                    open.last = open.last.max(event.created_at);
-                    if !open.is_provisional && !output.is_empty() {
-                        open.output = output;
-                    }
-                }
-                events.push(event);
+                events.extend(self.event(fold, *node, run).await?);
             }
-            self.append(group, nodes, events).await?;
-            // A run that is also an event is settled when it has ended.
-            let done = chunk.iter().filter(|(node, _)| !ends.contains(node));
-            let done: Vec<_> = done
-                .map(|(node, run)| (nodes[*node].id.clone(), run.clone()))
-                .collect();
-            self.history.settle(group, &done).await?;
+            self.append(events).await?;
+            self.history.settle(fold.group, &settled).await?;
+            settled.clear();
         }
+
         let ended: Vec<_> = starts.iter().filter(|(_, start)| start.is_own).collect();
         for chunk in ended.chunks(CHUNK) {
-            let contents = self
-                .contents(group, nodes, chunk.iter().map(|(_, it)| it.node))
+            self.load(fold, chunk.iter().map(|(_, start)| start.node))
                 .await?;
-            let ids: Vec<_> = chunk.iter().map(|(id, _)| (*id).clone()).collect();
-            let mut usage: HashMap<String, [u64; 3]> = HashMap::new();
-            for model in self.history.usage_by_model(&ids).await? {
-                let sums = usage.entry(model.run_id).or_default();
-                sums[0] = sums[0].saturating_add(model.input_tokens);
-                sums[1] = sums[1].saturating_add(model.output_tokens);
-                sums[2] = sums[2].saturating_add(model.thinking_tokens);
-            }
             let mut finished = Vec::with_capacity(chunk.len());
             for (id, start) in chunk {
-                let counted = (!stored_before.contains(id.as_str()))
-                    .then(|| tool_calls.get(id.as_str()).copied().unwrap_or_default());
-                let (record, usage) = (contents.get(&start.node), usage.get(id.as_str()));
-                finished.push(self.finish(id, record, usage, counted));
+                if let Some(record) = fold.contents.get(&start.node) {
+                    settled.push((fold.nodes[start.node].id.clone(), id.clone()));
+                    finished.push(self.finish(id, record, fold.fresh.get(id).copied()));
+                }
             }
             let finished = stream::iter(finished).buffer_unordered(CONCURRENCY);
             finished.try_collect::<Vec<()>>().await?;
-            let mut done: Vec<_> = chunk
-                .iter()
-                .map(|(id, start)| (nodes[start.node].id.clone(), (*id).clone()))
-                .collect();
             for (id, start) in chunk {
-                self.conversations.forget(id);
-                if self.open.remove(id.as_str()).is_some() {
-                    done.push((marker_of(&nodes[start.node].id), (*id).clone()));
+                fold.conversations.forget(id);
+                if self.state().close(fold.group, id) {
+                    settled.push((marker_of(&fold.nodes[start.node].id), id.clone()));
                 }
             }
-            self.history.settle(group, &done).await?;
+            self.history.settle(fold.group, &settled).await?;
+            settled.clear();
         }
-        let dropped = plan
-            .dropped
-            .iter()
-            .map(|node| (nodes[*node].id.clone(), String::new()));
-        self.history
-            .settle(group, &dropped.collect::<Vec<_>>())
-            .await
+        match settled.is_empty() {
+            true => Ok(()),
+            false => self.history.settle(fold.group, &settled).await,
+        }
     }
 
-    /// Reads the contents of nodes.
-    async fn contents(
-        &self,
-        group: &str,
-        nodes: &[Node],
-        places: impl Iterator<Item = usize>,
-    ) -> Result<HashMap<usize, Record>> {
-        let places: HashMap<String, usize> = places
-            .map(|place| (nodes[place].id.clone(), place))
-            .collect();
-        let ids: Vec<_> = places.keys().cloned().collect();
-        let mut contents = HashMap::with_capacity(ids.len());
-        for record in self.history.find_staged(group, &ids).await? {
+    /// Reads the contents of these nodes, or of all if they are few.
+    async fn load(&self, fold: &mut Fold<'_>, nodes: impl Iterator<Item = usize>) -> Result<()> {
+        if fold.has_all_contents && !fold.contents.is_empty() {
+            return Ok(());
+        }
+        let id = |node: usize| fold.nodes[node].id.clone();
+        let nodes: HashMap<String, usize> = match fold.has_all_contents {
+            true => (0..fold.nodes.len()).map(|node| (id(node), node)).collect(),
+            false => nodes.map(|node| (id(node), node)).collect(),
+        };
+        fold.contents.clear();
+        let ids: Vec<_> = nodes.keys().cloned().collect();
+        for record in self.history.find_staged(fold.group, &ids).await? {
             let Some(content) = record.content else {
                 continue;
             };
             match serde_json::from_value(content) {
                 Ok(content) => {
-                    contents.insert(places[&record.id], content);
+                    fold.contents.insert(nodes[&record.id], content);
                 }
                 Err(err) => {
-                    let (group, id) = (group, &record.id);
-                    tracing::warn!(group, id, reason = %err, "left out a damaged staged record");
+                    let (group, id) = (fold.group, &record.id);
+                    tracing::warn!(group, id, reason = %err, "can't read a staged record");
                 }
             }
         }
-        Ok(contents)
+        Ok(())
     }
 
-    /// Starts a run. Returns its id if it was stored before.
+    /// Starts a run. Returns its id if it wasn't stored before.
     async fn start(
         &self,
         group: &str,
@@ -318,9 +352,14 @@ impl Folder {
         start: &Start,
         record: Option<&Record>,
     ) -> Result<Option<String>> {
-        // Settled in the meantime, by another receiver.
         let Some(record) = record else {
-            return Ok(Some(id.to_owned()));
+            return Ok(None);
+        };
+        let is_fresh = match self.history.get_run(id).await {
+            Ok(_) if !start.is_own => return Ok(None),
+            Ok(_) => false,
+            Err(Error::NotFound { .. }) => true,
+            Err(err) => return Err(err),
         };
         let part = &record.run;
         let is_provisional = !start.is_own && id != group;
@@ -331,97 +370,111 @@ impl Folder {
         let mut run = SkillRun::new(id, skill.as_str(), record.at)
             .caller(part.caller.as_str())
             .channel(part.channel.as_str());
-        run.parent_run_id = start
-            .parent
-            .clone()
-            .or_else(|| self.options.parent_run_id.clone());
+        run.parent_run_id = start.parent.clone().or_else(|| part.parent.clone());
         if !is_provisional {
-            run.inputs = bounded("inputs", part.inputs.clone());
+            run.inputs = part.inputs.clone();
         }
         run.labels = part.labels.clone();
-        let stored_before = match self.history.get_run(id).await {
-            Ok(stored) => {
-                if !start.is_own {
-                    return Ok(Some(stored.id));
-                }
-                true
-            }
-            Err(Error::NotFound { .. }) => false,
-            Err(err) => return Err(err),
-        };
-        match self.history.start_run(&run).await {
-            // Received again after it had been forgotten.
-            Ok(()) | Err(Error::RunFinished { .. }) => {}
-            Err(err) => return Err(err),
+        let mut started = self.history.start_run(&run).await;
+        if matches!(started, Err(Error::TooLarge { .. })) {
+            run.inputs = omitted(&run.inputs);
+            started = self.history.start_run(&run).await;
         }
-        Ok(stored_before.then(|| id.to_owned()))
+        match started {
+            // Finished: received again after it was forgotten, or ended while it waited.
+            Ok(()) | Err(Error::RunFinished { .. }) => Ok(is_fresh.then(|| id.to_owned())),
+            Err(err) => Err(err),
+        }
     }
 
     /// Remembers a run that no span ends, and stores a marker, so that other processes know it, too.
-    async fn open(&mut self, group: &str, run: &str, missing: Option<&str>) -> Result<()> {
-        if self.open.contains_key(run) {
+    async fn open(&self, group: &str, run: &str, missing: Option<&str>) -> Result<()> {
+        if self.state().is_open(group, run) {
             return Ok(());
         }
         let marker = match missing {
             Some(span) if run != group => marker_of(span),
-            _ => SESSION_MARKER.to_owned(),
+            _ => GROUP_MARKER.to_owned(),
         };
         let kind = Kind::Marker.as_str();
         let record = StagedRecord::new(group, marker.as_str(), kind, self.now(), json!({}));
         self.history.stage(&[record]).await?;
-        self.adopt(group, marker);
+        self.adopt(group, &marker, true);
         Ok(())
     }
 
     /// Remembers an open run that a marker stands for.
-    fn adopt(&mut self, group: &str, marker: String) {
-        let run = match marker.strip_suffix('?') {
-            Some(span) if !span.is_empty() => plan::run_id(group, span),
-            _ => group.to_owned(),
+    fn adopt(&self, group: &str, marker: &str, is_own: bool) {
+        let span = marker.strip_suffix('?').filter(|span| !span.is_empty());
+        let run = match span {
+            Some(span) => plan::run_id(group, span),
+            None => group.to_owned(),
         };
-        self.open.entry(run).or_insert_with(|| OpenRun {
-            group: group.to_owned(),
-            is_provisional: marker != SESSION_MARKER,
-            marker,
+        let mut state = self.state();
+        let open = state.open.entry(group.to_owned()).or_default();
+        open.entry(run).or_insert_with(|| OpenRun {
+            marker: marker.to_owned(),
             changed: Instant::now(),
             last: None,
             output: String::new(),
+            is_provisional: span.is_some(),
+            is_own,
         });
     }
 
-    /// Ends the open runs for which nothing has arrived for this time; all of them for `None`.
-    pub(crate) async fn end_open_runs(&mut self, quiet: Option<Duration>) -> Result<()> {
-        let is_quiet = |open: &OpenRun| quiet.is_none_or(|quiet| open.changed.elapsed() >= quiet);
-        let quiet: Vec<_> = self
-            .open
-            .iter()
-            .filter(|(_, open)| is_quiet(open))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in quiet {
-            let Some(open) = self.open.get(&id) else {
-                continue;
-            };
-            let mut stats = match open.is_provisional {
-                true => RunStats::new(RunStatus::INTERRUPTED)
-                    .error("interrupted: the span of this run has not been received"),
-                false => RunStats::new(RunStatus::OK).output(cut(&open.output)),
-            };
-            let last = match open.last {
-                Some(last) => Some(last),
-                None => self
-                    .last_event(&id)
-                    .await?
-                    .and_then(|event| event.created_at),
-            };
-            stats.finished_at = last;
-            self.add_totals(&id, &mut stats, None).await?;
-            finished(self.history.finish_run(&id, &stats).await)?;
-            let settled = [(open.marker.clone(), id.clone())];
-            self.history.settle(&open.group, &settled).await?;
-            self.conversations.forget(&id);
-            self.open.remove(&id);
+    /// Ends the open runs for which nothing has arrived for a time; without one, all that this
+    /// receiver has opened. Returns the first error, after all of them.
+    pub(crate) async fn end_open_runs(&self, quiet: Option<Duration>) -> Result<()> {
+        let is_due = |open: &OpenRun| match quiet {
+            None => open.is_own,
+            Some(_) if open.is_provisional => open.changed.elapsed() >= ABANDONED,
+            Some(quiet) => open.changed.elapsed() >= quiet,
+        };
+        let mut due = Vec::new();
+        for (group, runs) in &self.state().open {
+            let runs = runs.iter().filter(|(_, open)| is_due(open));
+            due.extend(runs.map(|(run, open)| (group.clone(), run.clone(), open.clone())));
         }
+        let mut outcome = Ok(());
+        for (group, run, open) in due {
+            let ended = self.end_open_run(&group, &run, open, quiet.is_some()).await;
+            outcome = outcome.and(ended);
+        }
+        outcome
+    }
+
+    async fn end_open_run(
+        &self,
+        group: &str,
+        run: &str,
+        open: OpenRun,
+        may_continue: bool,
+    ) -> Result<()> {
+        let last = self
+            .last_event(run)
+            .await?
+            .and_then(|event| event.created_at);
+        // Another receiver stores its events.
+        if may_continue && last > open.last {
+            let mut state = self.state();
+            if let Some(open) = state.find_open(group, run) {
+                (open.last, open.changed) = (last, Instant::now());
+            }
+            return Ok(());
+        }
+        let mut stats = match open.is_provisional {
+            true => RunStats::new(RunStatus::INTERRUPTED)
+                .error("interrupted: the span of this run has not been received"),
+            false => RunStats::new(RunStatus::OK).output(open.output),
+        };
+        stats.finished_at = last;
+        self.add_stored_totals(run, &mut stats).await?;
+        self.finish_run(run, stats).await?;
+        let settled = [(open.marker, run.to_owned())];
+        self.history.settle(group, &settled).await?;
+        let mut state = self.state();
+        state.conversations.forget(run);
+        state.close(group, run);
         Ok(())
     }
 
@@ -436,71 +489,64 @@ impl Folder {
         }
     }
 
-    /// Adds the tokens of the events of a run, and the number of its tool calls.
-    async fn add_totals(
-        &self,
-        run: &str,
-        stats: &mut RunStats,
-        usage: Option<&[u64; 3]>,
-    ) -> Result<()> {
-        let mut sums = usage.copied().unwrap_or_default();
-        if usage.is_none() {
-            for model in self.history.usage_by_model(&[run.to_owned()]).await? {
-                sums[0] = sums[0].saturating_add(model.input_tokens);
-                sums[1] = sums[1].saturating_add(model.output_tokens);
-                sums[2] = sums[2].saturating_add(model.thinking_tokens);
-            }
+    /// Adds the tokens of the stored events of a run, and the number of its tool calls.
+    async fn add_stored_totals(&self, run: &str, stats: &mut RunStats) -> Result<()> {
+        let mut totals = Totals::default();
+        for model in self.history.usage_by_model(&[run.to_owned()]).await? {
+            totals.add_tokens([
+                model.input_tokens,
+                model.output_tokens,
+                model.thinking_tokens,
+            ]);
         }
-        [
-            stats.input_tokens,
-            stats.output_tokens,
-            stats.thinking_tokens,
-        ] = sums;
         let calls = LogFilter::new().event_type(TOOL_CALL);
         let mut events = self
             .history
             .stream_logs(run, &calls, ListOrder::OldestFirst);
         while let Some(event) = events.next().await {
             match event {
-                Ok(_) => stats.tool_calls += 1,
+                Ok(_) => totals.tool_calls += 1,
                 Err(Error::NotFound { .. }) => break,
                 Err(err) => return Err(err),
             }
         }
+        stats.tool_calls = totals.tool_calls;
+        [
+            stats.input_tokens,
+            stats.output_tokens,
+            stats.thinking_tokens,
+        ] = totals.tokens;
         Ok(())
     }
 
-    /// Finishes the run of a span. `tool_calls` is their number if all of them are known.
-    async fn finish(
-        &self,
-        id: &str,
-        record: Option<&Record>,
-        usage: Option<&[u64; 3]>,
-        tool_calls: Option<u64>,
-    ) -> Result<()> {
-        let Some(record) = record else { return Ok(()) };
+    /// Finishes the run of a span. `totals` are those of all its events, if they are known.
+    async fn finish(&self, id: &str, record: &Record, totals: Option<Totals>) -> Result<()> {
         let mut stats = RunStats::new(match &record.run.error {
             None => RunStatus::OK,
             Some(_) => RunStatus::ERROR,
         });
-        stats.output = cut(&record.run.output);
-        stats.error = cut(record.run.error.as_deref().unwrap_or_default());
-        let duration = record.duration.unwrap_or_default();
-        stats.runtime_seconds = duration.as_secs_f64();
+        stats.output = record.run.output.clone();
+        stats.error = record.run.error.clone().unwrap_or_default();
+        stats.runtime_seconds = record.duration.unwrap_or_default().as_secs_f64();
         stats.finished_at = Some(end(record));
-        match tool_calls {
-            Some(tool_calls) => {
-                stats.tool_calls = tool_calls;
+        match totals {
+            Some(totals) => {
+                stats.tool_calls = totals.tool_calls;
                 [
                     stats.input_tokens,
                     stats.output_tokens,
                     stats.thinking_tokens,
-                ] = usage.copied().unwrap_or_default();
+                ] = totals.tokens;
             }
-            None => self.add_totals(id, &mut stats, usage).await?,
+            None => self.add_stored_totals(id, &mut stats).await?,
         }
+        let counted = [
+            stats.input_tokens,
+            stats.output_tokens,
+            stats.thinking_tokens,
+        ];
         // The total that a run reports counts only if no call of it reports tokens.
-        if usage.is_none_or(|sums| *sums == [0; 3])
+        if counted == [0; 3]
             && record.role == Role::Run
             && let Some(total) = &record.usage
         {
@@ -508,103 +554,262 @@ impl Folder {
             stats.output_tokens = total.output_tokens.unwrap_or_default();
             stats.thinking_tokens = total.thinking_tokens.unwrap_or_default();
         }
-        finished(self.history.finish_run(id, &stats).await)
+        self.finish_run(id, stats).await
+    }
+
+    /// Finishes a run, unless it has ended in another way.
+    async fn finish_run(&self, id: &str, mut stats: RunStats) -> Result<()> {
+        let mut finished = self.history.finish_run(id, &stats).await;
+        if matches!(finished, Err(Error::TooLarge { .. })) {
+            stats.output = cut(&stats.output);
+            stats.error = cut(&stats.error);
+            finished = self.history.finish_run(id, &stats).await;
+        }
+        match finished {
+            Err(Error::RunFinished { .. }) => self.keep_outcome(id, &stats).await,
+            // Deleted by a purge.
+            Err(Error::NotFound { .. }) => Ok(()),
+            finished => finished,
+        }
+    }
+
+    /// Records the outcome of a run as an event if a sweep has ended the run for another owner. A
+    /// run that has ended in another way was received before.
+    async fn keep_outcome(&self, id: &str, stats: &RunStats) -> Result<()> {
+        let run = match self.history.get_run(id).await {
+            Ok(run) => run,
+            Err(Error::NotFound { .. }) => return Ok(()),
+            Err(err) => return Err(err),
+        };
+        if run.status != RunStatus::INTERRUPTED || stats.status == RunStatus::INTERRUPTED {
+            return Ok(());
+        }
+        let at = stats.finished_at.unwrap_or_else(|| self.now());
+        let payload = json!({
+            SPAN_ID: "outcome",
+            "status": stats.status.as_str(),
+            "output": stats.output,
+            "error": stats.error,
+        });
+        let event = SkillRunLog::new(id, sequence(at), "outcome", payload).created_at(at);
+        self.append(vec![event]).await
     }
 
     /// Returns the event that a record is.
-    async fn event(&mut self, run: &str, record: Record) -> Result<Option<SkillRunLog>> {
-        let at = end(&record);
-        let Some(EventPart {
-            event_type,
-            mut payload,
-            messages,
-            ..
-        }) = record.event
-        else {
+    async fn event(
+        &self,
+        fold: &mut Fold<'_>,
+        node: usize,
+        run: &str,
+    ) -> Result<Option<SkillRunLog>> {
+        let Some(record) = fold.contents.get_mut(&node) else {
             return Ok(None);
         };
-        if !messages.is_empty() {
-            self.conversations
-                .continue_with(&*self.history, run, messages, &mut payload)
-                .await?;
+        let at = end(record);
+        if fold.plan.repeated.contains(&node) {
+            without_tokens(record);
         }
-        payload.insert(SPAN_ID.to_owned(), record.id.into());
-        // Distinct and in the order of time, whatever arrives first and however often.
-        let sequence = u64::try_from(rules::micros(at)).unwrap_or_default();
-        let payload = Value::Object(bounded("payload", payload));
-        let mut event = SkillRunLog::new(run, sequence, event_type, payload).created_at(at);
+        let Some(part) = record.event.take() else {
+            return Ok(None);
+        };
+        let (inputs, output) = (&record.run.inputs, &record.run.output);
+        if run == fold.group && record.role == Role::Log && !inputs.is_empty() {
+            self.add_inputs(run, inputs).await?;
+        }
+        if let Some(open) = self.state().find_open(fold.group, run) {
+            open.last = open.last.max(Some(at));
+            if !open.is_provisional && !output.is_empty() {
+                open.output = output.clone();
+            }
+        }
+        let mut payload = part.payload;
+        if !part.messages.is_empty() {
+            if !fold.conversations.knows(run) {
+                let known = self.state().conversations.take(run);
+                fold.conversations.extend(known);
+            }
+            if !fold.conversations.knows(run) {
+                fold.conversations.read(&*self.history, run).await?;
+            }
+            let (messages, digests) = (part.messages, &part.digests);
+            fold.conversations
+                .continue_with(run, messages, digests, &mut payload);
+        }
+        payload.insert(SPAN_ID.to_owned(), record.id.as_str().into());
+        let payload = Value::Object(payload);
+        let mut event =
+            SkillRunLog::new(run, sequence(at), part.event_type, payload).created_at(at);
         event.duration = record.duration;
-        event.usage = record.usage.filter(|usage| rules::usage(usage).is_ok());
+        event.usage = record
+            .usage
+            .take()
+            .filter(|usage| rules::usage(usage).is_ok());
+        if let Some(totals) = fold.fresh.get_mut(run) {
+            totals.tool_calls += u64::from(event.event_type == TOOL_CALL);
+            if let Some(usage) = &event.usage {
+                let counts = [
+                    usage.input_tokens,
+                    usage.output_tokens,
+                    usage.thinking_tokens,
+                ];
+                totals.add_tokens(counts.map(Option::unwrap_or_default));
+            }
+        }
         Ok(Some(event))
     }
 
-    /// Stores events. Two events of a run that end in the same microsecond get adjacent sequences;
-    /// one that is stored already isn't stored again.
-    async fn append(
-        &self,
-        group: &str,
-        nodes: &[Node],
-        mut events: Vec<SkillRunLog>,
-    ) -> Result<()> {
+    /// Adds the inputs of a session to its run, which another log has started.
+    async fn add_inputs(&self, run: &str, inputs: &Map<String, Value>) -> Result<()> {
+        let stored = match self.history.get_run(run).await {
+            Ok(stored) => stored,
+            Err(Error::NotFound { .. }) => return Ok(()),
+            Err(err) => return Err(err),
+        };
+        if !stored.inputs.is_empty() || !stored.is_running() {
+            return Ok(());
+        }
+        let mut run = stored;
+        run.inputs = inputs.clone();
+        match self.history.start_run(&run).await {
+            Err(err) if matches!(err.kind(), ErrorKind::RunFinished | ErrorKind::TooLarge) => {
+                Ok(())
+            }
+            started => started,
+        }
+    }
+
+    /// Stores events. Events of a run that end in the same microsecond get adjacent sequences. An
+    /// event that is stored already isn't stored again, and one of a deleted run is left out.
+    async fn append(&self, mut events: Vec<SkillRunLog>) -> Result<()> {
         let mut taken = HashSet::new();
-        for event in &mut events {
-            while !taken.insert((event.run_id.clone(), event.sequence)) {
-                event.sequence += 1;
+        let mut place = 0;
+        while place < events.len() {
+            let event = &events[place];
+            let is_free = taken.insert((event.run_id.clone(), event.sequence));
+            if is_free || self.move_on(&mut events[place], &mut taken).await? {
+                place += 1;
+            } else {
+                events.remove(place);
             }
         }
-        loop {
-            let (run, sequence) = match self.history.append_logs(&events).await {
+        while !events.is_empty() {
+            match self.history.append_logs(&events).await {
                 Ok(()) => return Ok(()),
-                Err(Error::Conflict { run_id, sequence }) => (run_id, sequence),
+                Err(Error::Conflict { run_id, sequence }) => {
+                    let is_it = |it: &SkillRunLog| it.run_id == run_id && it.sequence == sequence;
+                    let Some(place) = events.iter().position(is_it) else {
+                        return Err(Error::Conflict { run_id, sequence });
+                    };
+                    if !self.move_on(&mut events[place], &mut taken).await? {
+                        events.remove(place);
+                    }
+                }
                 Err(Error::NotFound { run_id }) => {
-                    // Deleted since it was started: by a purge.
-                    let started_at = nodes.first().map_or_else(|| self.now(), |node| node.at);
-                    let run = SkillRun::new(run_id.as_str(), "unknown", started_at);
-                    self.history.start_run(&run).await?;
-                    tracing::warn!(group, run_id, "started a run again that had been deleted");
-                    continue;
+                    tracing::warn!(run_id, "left out telemetry of a run that has been deleted");
+                    events.retain(|event| event.run_id != run_id);
+                }
+                Err(Error::TooLarge { .. } | Error::InvalidInput { .. }) if events.len() > 1 => {
+                    // Find the one that can't be stored.
+                    for event in events {
+                        Box::pin(self.append(vec![event])).await?;
+                    }
+                    return Ok(());
+                }
+                Err(err @ (Error::TooLarge { .. } | Error::InvalidInput { .. })) => {
+                    let Some(event) = events.first_mut() else {
+                        return Ok(());
+                    };
+                    let reduced = reduced(&event.payload, &err);
+                    if event.payload == reduced {
+                        return Err(err);
+                    }
+                    event.payload = reduced;
                 }
                 Err(err) => return Err(err),
-            };
-            let is_it = |event: &SkillRunLog| event.run_id == run && event.sequence == sequence;
-            let Some(place) = events.iter().position(is_it) else {
-                return Err(Error::Conflict {
-                    run_id: run,
-                    sequence,
-                });
-            };
-            let filter = match sequence.checked_sub(1) {
-                Some(before) => LogFilter::new().after(before),
-                None => LogFilter::new(),
-            };
-            let request = PageRequest::first(1);
-            let order = ListOrder::OldestFirst;
-            let stored = self
-                .history
-                .page_logs(&run, &filter, order, &request)
-                .await?;
-            let stored = stored
-                .items
-                .first()
-                .filter(|stored| stored.sequence == sequence);
-            let id = |event: &SkillRunLog| event.payload.get(SPAN_ID).cloned();
-            if stored.is_some_and(|stored| id(stored) == id(&events[place])) {
-                events.remove(place);
-                continue;
-            }
-            let event = &mut events[place];
-            while !taken.insert((event.run_id.clone(), event.sequence)) {
-                event.sequence += 1;
             }
         }
+        Ok(())
+    }
+
+    /// Moves an event to the next free sequence. Returns false if it is stored already.
+    async fn move_on(
+        &self,
+        event: &mut SkillRunLog,
+        taken: &mut HashSet<(String, u64)>,
+    ) -> Result<bool> {
+        let Some(at) = event.created_at else {
+            return Ok(true);
+        };
+        let first = sequence(at);
+        let filter = match first.checked_sub(1) {
+            Some(before) => LogFilter::new().after(before),
+            None => LogFilter::new(),
+        };
+        let order = ListOrder::OldestFirst;
+        let mut events = self.history.stream_logs(&event.run_id, &filter, order);
+        let mut free = first;
+        while let Some(stored) = events.next().await {
+            let stored = match stored {
+                Ok(stored) => stored,
+                Err(Error::NotFound { .. }) => break,
+                Err(err) => return Err(err),
+            };
+            // Those that ended in the same microsecond are adjacent.
+            if stored.sequence != free {
+                break;
+            }
+            if stored.payload.get(SPAN_ID) == event.payload.get(SPAN_ID) {
+                return Ok(false);
+            }
+            free += 1;
+        }
+        event.sequence = free;
+        while !taken.insert((event.run_id.clone(), event.sequence)) {
+            event.sequence += 1;
+        }
+        Ok(true)
     }
 
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.options.clock.now()
     }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic can't leave it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Removes the tokens and cost of a call, which one inside it reports, too.
+impl State {
+    fn find_open(&mut self, group: &str, run: &str) -> Option<&mut OpenRun> {
+        self.open.get_mut(group)?.get_mut(run)
+    }
+
+    fn is_open(&self, group: &str, run: &str) -> bool {
+        let runs = self.open.get(group);
+        runs.is_some_and(|runs| runs.contains_key(run))
+    }
+
+    /// Forgets an open run. Returns whether it was open.
+    fn close(&mut self, group: &str, run: &str) -> bool {
+        let Some(runs) = self.open.get_mut(group) else {
+            return false;
+        };
+        let was_open = runs.remove(run).is_some();
+        if runs.is_empty() {
+            self.open.remove(group);
+        }
+        was_open
+    }
+}
+
+/// The sequence of an event that ends at this time: the same for every delivery, and in the order
+/// of time.
+fn sequence(at: DateTime<Utc>) -> u64 {
+    u64::try_from(rules::micros(at)).unwrap_or_default()
+}
+
+/// Removes the tokens and cost of a call, which another one reports, too.
 fn without_tokens(record: &mut Record) {
     if let Some(usage) = &mut record.usage {
         let mut names = Usage::new();
@@ -623,34 +828,32 @@ fn end(record: &Record) -> DateTime<Utc> {
     end.unwrap_or(record.at)
 }
 
-/// Ignores that a run is finished already: its span has been received again.
-fn finished(result: Result<()>) -> Result<()> {
-    match result {
-        Err(err) if matches!(err.kind(), ErrorKind::RunFinished | ErrorKind::NotFound) => Ok(()),
-        result => result,
-    }
+/// Returns the names of the values of an object that is too large.
+fn omitted(object: &Map<String, Value>) -> Map<String, Value> {
+    let names: Vec<_> = object.keys().cloned().collect();
+    Map::from_iter([("omitted".to_owned(), names.into())])
 }
 
-/// Returns an object, or only the reason if it can't be stored.
-fn bounded(field: &'static str, object: Map<String, Value>) -> Map<String, Value> {
-    match rules::json_object(field, &object, &Limits::default()) {
-        Ok(_) => object,
-        Err(err) => {
-            let mut reason = Map::new();
-            reason.extend(
-                object
-                    .get(SPAN_ID)
-                    .map(|id| (SPAN_ID.to_owned(), id.clone())),
-            );
-            reason.insert("omitted".to_owned(), err.to_string().into());
-            reason
-        }
+/// Returns a payload without the part that can't be stored: first without the messages, then with
+/// the reason alone.
+fn reduced(payload: &Value, err: &Error) -> Value {
+    let mut payload = payload.as_object().cloned().unwrap_or_default();
+    let id = payload.get(SPAN_ID).cloned();
+    if payload.remove("messages").is_some() {
+        payload.insert("omitted".to_owned(), "messages".into());
+        return Value::Object(payload);
     }
+    let mut rest = Map::new();
+    rest.extend(id.map(|id| (SPAN_ID.to_owned(), id)));
+    rest.insert("omitted".to_owned(), err.to_string().into());
+    Value::Object(rest)
 }
 
-/// Cuts a text to what a store accepts by default.
+/// Cuts a text to what every store accepts by default.
 fn cut(text: &str) -> String {
-    text[..text.floor_char_boundary(Limits::DEFAULT_VALUE_BYTES)].to_owned()
+    const BYTES: usize = 64 << 10;
+
+    text[..text.floor_char_boundary(BYTES.min(Limits::DEFAULT_VALUE_BYTES))].to_owned()
 }
 
 impl fmt::Debug for Folder {

@@ -14,21 +14,27 @@ pub(crate) enum Kind {
     Span,
     /// A span that says nothing of agents.
     Other,
-    /// From a log.
+    /// A log about agents.
     Log,
-    /// Not received: it marks a run that is open although no span or the wrong one stands for it.
+    /// Another log.
+    OtherLog,
+    /// Written by the receiver: marks an open run that has no span of its own.
     Marker,
+    /// Written by a host: stands for a run that the host records itself.
+    Host,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Run,
         Self::ModelCall,
         Self::ToolCall,
         Self::Span,
         Self::Other,
         Self::Log,
+        Self::OtherLog,
         Self::Marker,
+        Self::Host,
     ];
 
     pub(crate) fn as_str(self) -> &'static str {
@@ -39,7 +45,9 @@ impl Kind {
             Self::Span => "span",
             Self::Other => "other",
             Self::Log => "log",
+            Self::OtherLog => "other_log",
             Self::Marker => "marker",
+            Self::Host => "host",
         }
     }
 
@@ -59,6 +67,14 @@ pub(crate) struct Node {
     pub(crate) is_due: bool,
 }
 
+/// A record that is settled.
+#[derive(Clone, Debug)]
+pub(crate) struct Settled {
+    /// Its run; an empty text stands for none.
+    pub(crate) run: String,
+    pub(crate) kind: Kind,
+}
+
 /// What is known of a group.
 #[derive(Debug)]
 pub(crate) struct Group<'a> {
@@ -67,10 +83,8 @@ pub(crate) struct Group<'a> {
     pub(crate) nodes: &'a [Node],
     /// The spans for which a provisional run is open.
     pub(crate) provisional: &'a HashSet<String>,
-    /// The records above them that are settled, with their runs; an empty text stands for none.
-    pub(crate) settled: &'a HashMap<String, String>,
-    /// The span above the roots of all traces.
-    pub(crate) top: Option<&'a str>,
+    /// The records above them that are settled.
+    pub(crate) settled: &'a HashMap<String, Settled>,
 }
 
 /// A run that is to be started.
@@ -91,8 +105,8 @@ pub(crate) struct Plan {
     pub(crate) starts: BTreeMap<String, Start>,
     /// The records that are events, with their runs.
     pub(crate) events: Vec<(usize, String)>,
-    /// The model calls around others, which may report the same tokens again.
-    pub(crate) wrappers: HashSet<usize>,
+    /// The model calls whose tokens another call reports, too: one inside it or around it.
+    pub(crate) repeated: HashSet<usize>,
     /// The records that belong to no run.
     pub(crate) dropped: Vec<usize>,
     /// The number of records that have to wait.
@@ -103,11 +117,11 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Home {
     Run(String),
-    /// No run is above them.
-    Top,
+    /// No run that was received is above them, but maybe one that a host records.
+    Top(Option<String>),
     /// A span above them has not arrived.
     Unknown,
-    /// The span has to be looked up again once another one has been; only during the search.
+    /// Its parent is still being resolved. Never leaves the search.
     Open,
 }
 
@@ -116,67 +130,99 @@ pub(crate) fn run_id(group: &str, span: &str) -> String {
     format!("{group}-{span}")
 }
 
+/// The most missing spans of a group that get provisional runs. The records below the others
+/// belong to the run of the group.
+const MAX_PROVISIONAL: usize = 32;
+
 impl Group<'_> {
+    /// Whether any known record is about agents.
+    fn is_agentic(&self) -> bool {
+        let is_other = |kind| matches!(kind, Kind::Other | Kind::OtherLog);
+        let mut settled = self.settled.values();
+        !self.provisional.is_empty()
+            || self.nodes.iter().any(|node| !is_other(node.kind))
+            || settled.any(|record| !record.run.is_empty() && record.kind != Kind::Host)
+    }
+
     pub(crate) fn plan(&self) -> Plan {
+        let index = (0..).zip(self.nodes);
         let mut search = Search {
             group: self,
-            index: (0..)
-                .zip(self.nodes)
-                .map(|(i, node)| (node.id.as_str(), i))
+            index: index
+                .map(|(place, node)| (node.id.as_str(), place))
                 .collect(),
             homes: vec![None; self.nodes.len()],
-            is_agentic: self.settled.values().any(|run| !run.is_empty())
-                || self.nodes.iter().any(|node| node.kind != Kind::Other),
+            leading: HashSet::new(),
             provisional: BTreeMap::new(),
         };
+        search.leading = search.leading();
         let mut plan = Plan::default();
+        if !self.is_agentic() {
+            let (due, waiting): (Vec<_>, Vec<_>) =
+                (0..self.nodes.len()).partition(|place| self.nodes[*place].is_due);
+            plan.dropped = due;
+            plan.waiting = waiting.len();
+            return plan;
+        }
         for (place, node) in self.nodes.iter().enumerate() {
             let home = search.home_of(place);
-            if node.kind == Kind::Log && home == Home::Top {
-                // A log outside all spans belongs to the run of its group.
-                let start = Start {
-                    parent: None,
-                    node: place,
-                    is_own: false,
-                };
-                plan.starts.entry(self.id.to_owned()).or_insert(start);
-                plan.events.push((place, self.id.to_owned()));
-                continue;
-            }
+            let parent = match &home {
+                Home::Run(parent) | Home::Top(Some(parent)) => Some(parent.clone()),
+                _ => None,
+            };
             if search.is_run(place, &home) {
-                let parent = match home {
-                    Home::Run(parent) => Some(parent),
-                    _ => None,
-                };
-                let id = run_id(self.id, &node.id);
+                let run = run_id(self.id, &node.id);
                 if matches!(node.kind, Kind::ModelCall | Kind::ToolCall) {
-                    plan.events
-                        .push((place, parent.clone().unwrap_or_else(|| id.clone())));
+                    let above = match &home {
+                        Home::Run(above) => above.clone(),
+                        _ => run.clone(),
+                    };
+                    plan.events.push((place, above));
                 }
+                let is_own = true;
                 plan.starts.insert(
-                    id,
+                    run,
                     Start {
                         parent,
                         node: place,
-                        is_own: true,
+                        is_own,
                     },
                 );
                 continue;
             }
             match home {
                 Home::Run(run) => plan.events.push((place, run)),
-                Home::Top if node.is_due && !search.is_agentic => plan.dropped.push(place),
-                _ => plan.waiting += 1,
+                // A span of the program that the host runs, which leads to no agent.
+                Home::Top(Some(host)) if node.kind == Kind::Other => {
+                    plan.events.push((place, host))
+                }
+                // A log outside all spans belongs to the run of its group.
+                Home::Top(_) => {
+                    let run = self.id.to_owned();
+                    let is_own = false;
+                    let start = Start {
+                        parent,
+                        node: place,
+                        is_own,
+                    };
+                    plan.starts.entry(run.clone()).or_insert(start);
+                    plan.events.push((place, run));
+                }
+                Home::Unknown | Home::Open => plan.waiting += 1,
             }
         }
-        plan.wrappers = search.wrappers();
+        plan.repeated = search.repeated();
         for (span, node) in search.provisional {
-            let start = Start {
-                parent: None,
-                node,
-                is_own: false,
+            let (parent, is_own) = (None, false);
+            let run = match span {
+                Some(span) => run_id(self.id, span),
+                None => self.id.to_owned(),
             };
-            plan.starts.entry(run_id(self.id, span)).or_insert(start);
+            plan.starts.entry(run).or_insert(Start {
+                parent,
+                node,
+                is_own,
+            });
         }
         plan
     }
@@ -185,11 +231,13 @@ impl Group<'_> {
 struct Search<'a> {
     group: &'a Group<'a>,
     index: HashMap<&'a str, usize>,
+    /// The nodes that are above agents, model calls or tool calls.
+    leading: HashSet<usize>,
     /// Where each node belongs, as far as it has been looked up.
     homes: Vec<Option<Home>>,
-    is_agentic: bool,
-    /// The missing spans that become provisional runs, with the first node below each.
-    provisional: BTreeMap<&'a str, usize>,
+    /// The missing spans that become provisional runs, with the first node below each. `None`
+    /// stands for the run of the group.
+    provisional: BTreeMap<Option<&'a str>, usize>,
 }
 
 impl<'a> Search<'a> {
@@ -199,7 +247,7 @@ impl<'a> Search<'a> {
         let mut path = vec![place];
         loop {
             let Some(&current) = path.last() else {
-                return self.homes[place].clone().unwrap_or(Home::Top);
+                return self.homes[place].clone().unwrap_or(Home::Top(None));
             };
             if matches!(self.homes[current], Some(ref home) if *home != Home::Open) {
                 path.pop();
@@ -219,7 +267,7 @@ impl<'a> Search<'a> {
                     path.push(parent);
                 }
                 // A cycle: there is no root.
-                _ => self.homes[current] = Some(Home::Top),
+                _ => self.homes[current] = Some(Home::Top(None)),
             }
         }
     }
@@ -229,14 +277,35 @@ impl<'a> Search<'a> {
         self.index.get(parent).copied()
     }
 
-    /// Returns the model calls around others.
-    fn wrappers(&self) -> HashSet<usize> {
+    fn leading(&self) -> HashSet<usize> {
+        let nodes = self.group.nodes;
+        let mut leading = HashSet::new();
+        for place in (0..nodes.len()).filter(|place| nodes[*place].kind != Kind::Other) {
+            let mut above = self.parent_of(place);
+            // What is above a known one is known, too.
+            while let Some(ancestor) = above.filter(|ancestor| leading.insert(*ancestor)) {
+                above = self.parent_of(ancestor);
+            }
+        }
+        leading
+    }
+
+    /// Returns the model calls whose tokens another call reports, too.
+    fn repeated(&self) -> HashSet<usize> {
         /// Wrappers call each other directly, or nearly so.
         const MAX_DISTANCE: usize = 8;
 
-        let kind = |place: usize| self.group.nodes[place].kind;
-        let mut wrappers = HashSet::new();
-        for place in (0..self.group.nodes.len()).filter(|place| kind(*place) == Kind::ModelCall) {
+        let group = self.group;
+        let kind = |place: usize| group.nodes[place].kind;
+        let mut repeated = HashSet::new();
+        for place in (0..group.nodes.len()).filter(|place| kind(*place) == Kind::ModelCall) {
+            let node = &group.nodes[place];
+            let settled = node.parent_id.as_ref().and_then(|id| group.settled.get(id));
+            if settled.is_some_and(|above| above.kind == Kind::ModelCall)
+                || group.provisional.contains(&node.id)
+            {
+                repeated.insert(place);
+            }
             let mut above = self.parent_of(place);
             for _ in 0..MAX_DISTANCE {
                 let Some(ancestor) = above.filter(|it| *it != place && kind(*it) != Kind::Run)
@@ -244,12 +313,12 @@ impl<'a> Search<'a> {
                     break;
                 };
                 if kind(ancestor) == Kind::ModelCall {
-                    wrappers.insert(ancestor);
+                    repeated.insert(ancestor);
                 }
                 above = self.parent_of(ancestor);
             }
         }
-        wrappers
+        repeated
     }
 
     /// Returns where a node belongs, given its parent.
@@ -257,11 +326,8 @@ impl<'a> Search<'a> {
         let group = self.group;
         let node = &group.nodes[place];
         let Some(parent) = node.parent_id.as_deref() else {
-            return Home::Top;
+            return Home::Top(None);
         };
-        if group.top == Some(parent) {
-            return Home::Top;
-        }
         if let Some(&above) = self.index.get(parent) {
             if group.nodes[above].kind == Kind::Run {
                 return Home::Run(run_id(group.id, parent));
@@ -272,16 +338,27 @@ impl<'a> Search<'a> {
                 Some(home) => home,
             };
         }
+        if group.provisional.contains(parent) {
+            return Home::Run(run_id(group.id, parent));
+        }
         match group.settled.get(parent) {
-            Some(run) if run.is_empty() => Home::Top,
-            Some(run) => Home::Run(run.clone()),
-            None if node.is_due || group.provisional.contains(parent) => {
-                if !group.provisional.contains(parent) {
-                    self.provisional.entry(parent).or_insert(place);
+            Some(Settled { run, .. }) if run.is_empty() => Home::Top(None),
+            Some(Settled {
+                run,
+                kind: Kind::Host,
+            }) => Home::Top(Some(run.clone())),
+            Some(Settled { run, .. }) => Home::Run(run.clone()),
+            None if !node.is_due => Home::Unknown,
+            None => {
+                let known = group.provisional.len() + self.provisional.len();
+                let is_new = !self.provisional.contains_key(&Some(parent));
+                if is_new && known >= MAX_PROVISIONAL {
+                    self.provisional.entry(None).or_insert(place);
+                    return Home::Run(group.id.to_owned());
                 }
+                self.provisional.entry(Some(parent)).or_insert(place);
                 Home::Run(run_id(group.id, parent))
             }
-            None => Home::Unknown,
         }
     }
 
@@ -289,9 +366,10 @@ impl<'a> Search<'a> {
     fn is_run(&self, place: usize, home: &Home) -> bool {
         let node = &self.group.nodes[place];
         match (node.kind, home) {
-            (_, Home::Unknown | Home::Open) | (Kind::Log | Kind::Marker, _) => false,
-            (Kind::Run, _) | (Kind::ModelCall | Kind::ToolCall | Kind::Span, Home::Top) => true,
-            (Kind::Other, Home::Top) => self.is_agentic,
+            (_, Home::Unknown | Home::Open) => false,
+            (Kind::Log | Kind::OtherLog | Kind::Marker | Kind::Host, _) => false,
+            (Kind::Other, Home::Top(Some(_))) => self.leading.contains(&place),
+            (Kind::Run, _) | (_, Home::Top(_)) => true,
             // Events below it are already stored in its run.
             (_, Home::Run(_)) => self.group.provisional.contains(&node.id),
         }
@@ -323,15 +401,19 @@ mod tests {
 
     /// Returns a plan in words: the runs with their parents, then the events with their runs.
     fn plan_with(nodes: &[Node], settled: &[(&str, &str)], provisional: &[&str]) -> String {
-        let settled = settled
-            .iter()
-            .map(|(id, run)| ((*id).to_owned(), (*run).to_owned()));
+        let settled = settled.iter().map(|(id, run)| {
+            let kind = match *id {
+                "host" => Kind::Host,
+                _ => Kind::Span,
+            };
+            let run = (*run).to_owned();
+            ((*id).to_owned(), Settled { run, kind })
+        });
         let group = Group {
             id: "t",
             nodes,
             settled: &settled.collect(),
             provisional: &provisional.iter().map(|id| (*id).to_owned()).collect(),
-            top: Some("top"),
         };
         let plan = group.plan();
         let mut words = Vec::new();
@@ -374,7 +456,7 @@ mod tests {
         let nodes = [
             node("inner", Some("tool"), Kind::Run),
             node("tool", Some("outer"), Kind::ToolCall),
-            node("outer", Some("top"), Kind::Run),
+            node("outer", None, Kind::Run),
         ];
         assert_eq!(
             plan(&nodes),
@@ -416,6 +498,44 @@ mod tests {
     }
 
     #[test]
+    fn roots_below_the_span_of_a_host_are_children_of_its_run() {
+        let nodes = [
+            node("a", Some("host"), Kind::Run),
+            node("c", Some("host"), Kind::ModelCall),
+            node("l", Some("host"), Kind::Log),
+        ];
+        let settled = [("host", "run-7")];
+        let expected = "t? below run-7, t-a below run-7, t-c below run-7, c in t-c, l in t";
+        assert_eq!(plan_with(&nodes, &settled, &[]), expected);
+        let nodes = [
+            node("a", Some("above"), Kind::Run),
+            node("above", Some("host"), Kind::Other),
+            node("beside", Some("host"), Kind::Other),
+        ];
+        let expected = "t-a below t-above, t-above below run-7, beside in run-7";
+        assert_eq!(plan_with(&nodes, &settled, &[]), expected);
+        // The host's run doesn't make a trace one of agents.
+        let other = due(node("o", Some("host"), Kind::Other));
+        assert_eq!(plan_with(&[other], &settled, &[]), "o dropped");
+    }
+
+    #[test]
+    fn the_number_of_provisional_runs_is_limited() {
+        let mut nodes = Vec::new();
+        for number in 0..100 {
+            let parent = format!("p{number:02}");
+            nodes.push(due(node(
+                &format!("{number}"),
+                Some(&parent),
+                Kind::ModelCall,
+            )));
+        }
+        let plan = plan(&nodes);
+        assert_eq!(plan.matches("? below -").count(), MAX_PROVISIONAL + 1);
+        assert!(plan.ends_with("98 in t, 99 in t"), "{plan}");
+    }
+
+    #[test]
     fn a_missing_span_gets_a_provisional_run() {
         let nodes = [
             due(node("c", Some("s"), Kind::ModelCall)),
@@ -444,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_call_around_another_is_a_wrapper() {
+    fn a_model_call_around_another_repeats_its_tokens() {
         let nodes = [
             node("inner", Some("step"), Kind::ModelCall),
             node("step", Some("outer"), Kind::Span),
@@ -457,9 +577,8 @@ mod tests {
             nodes: &nodes,
             settled: &HashMap::new(),
             provisional: &HashSet::new(),
-            top: None,
         };
-        assert_eq!(group.plan().wrappers, HashSet::from([2]));
+        assert_eq!(group.plan().repeated, HashSet::from([2]));
     }
 
     #[test]

@@ -19,10 +19,12 @@ pub(crate) async fn insert(
     records: &[StagedRecord],
 ) -> Result<()> {
     let now = db.clock.now();
-    let rows = records
+    let mut rows = records
         .iter()
         .map(|record| codec::encode_staged_record(record, now))
         .collect::<Result<Vec<_>>>()?;
+    // Concurrent calls lock the rows in the same order.
+    rows.sort_by(|a, b| (&a.group_id, &a.id).cmp(&(&b.group_id, &b.id)));
     let mut rest = rows.as_slice();
     while !rest.is_empty() {
         let batch;
@@ -151,6 +153,7 @@ pub(crate) async fn waiting(
         .and_where(COLUMN.group_id.eq(rules::run_id("group_id", group_id)?))
         .and_where(COLUMN.run_id.is_null())
         .order_by((Entity, Column::ReceivedAt), Order::Asc)
+        .order_by((Entity, Column::Id), Order::Asc)
         .limit(Ord::min(limit, backend::ALL));
     let rows = db.fetch_long(&Planned(query, Plan::Fixed)).await?;
     codec::decode_readable(rows, codec::decode_staged_record)
@@ -198,6 +201,8 @@ pub(crate) async fn settle(
         rules::run_id("id", id)?;
         rules::identifier("run_id", run_id)?;
     }
+    let mut records: Vec<_> = records.iter().collect();
+    records.sort();
     for batch in records.chunks(MAX_BATCH_ROWS) {
         let batch: Vec<_> = batch
             .iter()
