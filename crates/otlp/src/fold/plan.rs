@@ -229,7 +229,8 @@ impl<'a> Search<'a> {
         self.index.get(parent).copied()
     }
 
-    /// Returns the model calls around others.
+    /// Returns the model calls around others. A model that is called by a tool has its own tokens,
+    /// even if the span of the tool is inside that of the call that asked for it.
     fn wrappers(&self) -> HashSet<usize> {
         /// Wrappers call each other directly, or nearly so.
         const MAX_DISTANCE: usize = 8;
@@ -239,8 +240,10 @@ impl<'a> Search<'a> {
         for place in (0..self.group.nodes.len()).filter(|place| kind(*place) == Kind::ModelCall) {
             let mut above = self.parent_of(place);
             for _ in 0..MAX_DISTANCE {
-                let Some(ancestor) = above.filter(|it| *it != place && kind(*it) != Kind::Run)
-                else {
+                let is_inside = |ancestor: &usize| {
+                    *ancestor != place && !matches!(kind(*ancestor), Kind::Run | Kind::ToolCall)
+                };
+                let Some(ancestor) = above.filter(is_inside) else {
                     break;
                 };
                 if kind(ancestor) == Kind::ModelCall {
@@ -451,6 +454,9 @@ mod tests {
             node("outer", Some("agent"), Kind::ModelCall),
             node("agent", Some("around"), Kind::Run),
             node("around", None, Kind::ModelCall),
+            node("called", Some("tool"), Kind::ModelCall),
+            node("tool", Some("asks"), Kind::ToolCall),
+            node("asks", Some("agent"), Kind::ModelCall),
         ];
         let group = Group {
             id: "t",
