@@ -48,6 +48,9 @@ mod faults;
 /// The `runtrail` command, as its users run it.
 mod cli;
 
+/// Agents of other projects, recorded by `runtrail exec --otel`.
+mod emitters;
+
 /// Copies from one database to another, equal to the byte.
 mod copying;
 

@@ -5,7 +5,8 @@ use std::process::Command;
 use anyhow::Result;
 use clap::Args;
 use runtrail_test_servers::{
-    Cluster, PgBouncer, install_missing_programs, install_postgres, succeed, variables,
+    Cluster, EMITTERS, PgBouncer, install_emitter, install_missing_programs, install_postgres,
+    succeed, variables,
 };
 
 use crate::cargo;
@@ -117,6 +118,17 @@ fn command(options: &Options) -> Command {
     if !Path::new(AGENT_RUNS).exists() {
         eprintln!("NOT RUN: of_tau_bench, because {AGENT_RUNS} doesn't exist");
         command.args(["--skip", "of_tau_bench"]);
+    }
+    let runs_emitters = match filters.as_slice() {
+        [] => !faults,
+        filters => filters.iter().any(|filter| filter.contains("emitters")),
+    };
+    for emitter in EMITTERS.into_iter().filter(|_| runs_emitters) {
+        if let Err(err) = install_emitter(emitter) {
+            let cases = format!("of_{}", emitter.replace('-', "_"));
+            eprintln!("NOT RUN: {cases}, because {err:#}");
+            command.args(["--skip", &cases]);
+        }
     }
     command
 }

@@ -90,6 +90,12 @@ pub struct Convention {
     pub(crate) skill: &'static str,
     /// The name of the agent.
     pub agent_name: Names,
+    /// JSON objects that say where in a program a span is.
+    pub(crate) context: Names,
+    /// Members of the context: the agent that a span is part of. Its own span has its name.
+    pub(crate) context_agent: Names,
+    /// Members of the context: the step that a span is part of. Its own span has its name.
+    pub(crate) context_step: Names,
     /// The user.
     pub caller: Names,
     /// The conversation or session.
@@ -144,6 +150,10 @@ pub struct Convention {
     pub system: Names,
     /// The input as messages.
     pub messages: Names,
+    /// The input of a run and all that followed, as messages.
+    pub(crate) transcript: Names,
+    /// The index of the first message of a transcript that belongs to no earlier run.
+    pub(crate) transcript_start: Names,
     /// Prefixes of input messages in one attribute for each part.
     pub(crate) indexed_messages: Names,
     /// Events of a span that are input messages.
@@ -188,6 +198,9 @@ impl Convention {
         logs: &[],
         skill: "",
         agent_name: &[],
+        context: &[],
+        context_agent: &[],
+        context_step: &[],
         caller: &[],
         channel: &[],
         group: &[],
@@ -213,6 +226,8 @@ impl Convention {
         result_events: &[],
         system: &[],
         messages: &[],
+        transcript: &[],
+        transcript_start: &[],
         indexed_messages: &[],
         message_events: &[],
         input: &[],
@@ -236,6 +251,7 @@ impl Convention {
             self.tool_result,
             self.system,
             self.messages,
+            self.transcript,
             self.input,
             self.output_messages,
             self.output,

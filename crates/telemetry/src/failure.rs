@@ -4,7 +4,8 @@ use crate::attributes::Attributes;
 use crate::span::{SpanEvent, SpanStatus};
 use crate::vocabulary::Vocabulary;
 
-const EXCEPTION: &[&str] = &["exception.message", "exception.type"];
+/// What begins the stack trace of a program in Python.
+const TRACEBACK: &str = "Traceback (most recent call last)";
 
 /// Returns why a span failed; `None` if it succeeded. A span with the status `Ok` has succeeded,
 /// even if it has recorded exceptions on the way.
@@ -24,17 +25,24 @@ pub(crate) fn of_span(
             .iter()
             .rev()
             .filter(|event| event.name == "exception");
-        exceptions.find_map(|event| event.attributes.text(EXCEPTION))
+        exceptions.find_map(|event| {
+            let kind = event.attributes.text(&["exception.type"]);
+            let message = event.attributes.text(&["exception.message"]);
+            match (kind, message) {
+                (Some(kind), Some(message)) => Some(format!("{kind}: {message}")),
+                (text, None) | (None, text) => text.map(str::to_owned),
+            }
+        })
     };
-    let described = message
-        .filter(|message| !message.is_empty())
+    let text = message.filter(|message| !message.is_empty());
+    let attribute = || vocabulary.text(attributes, |names| names.error);
+    let described = text
+        .filter(|text| !text.contains(TRACEBACK))
+        .map(str::to_owned)
         .or_else(exception)
-        .or_else(|| vocabulary.text(attributes, |names| names.error));
+        .or_else(|| text.or_else(attribute).map(str::to_owned));
     let has_failed = message.is_some() || of_attributes(vocabulary, attributes).is_some();
-    match described {
-        Some(error) => Some(error.to_owned()),
-        None => has_failed.then(String::new),
-    }
+    described.or_else(|| has_failed.then(String::new))
 }
 
 /// Returns why a call failed according to its attributes; `None` if it succeeded.

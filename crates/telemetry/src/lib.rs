@@ -6,7 +6,7 @@
 //!
 //! | span or log | becomes |
 //! | --- | --- |
-//! | `invoke_agent`, `invoke_workflow`, `create_agent`; OpenInference `AGENT`, a root `CHAIN`; OpenLLMetry `workflow`, `agent`; `claude_code.interaction`; Codex `session_task.turn`; goose `reply`; swiftide `agent.query`, `agent.run`; an MCP server's root `tools/call` | a run |
+//! | `invoke_agent`, `invoke_workflow`, `create_agent`; OpenInference `AGENT`, a root `CHAIN`; `ai.generateText`, `ai.streamText`; OpenLLMetry `workflow`, `agent`; `claude_code.interaction`; Codex `session_task.turn`; goose `reply`; swiftide `agent.query`, `agent.run`; an MCP server's root `tools/call` | a run |
 //! | `chat`, `generate_content`, `text_completion`, `embeddings`, …; `LLM`, `EMBEDDING`, `RERANKER`; `ai.*.doGenerate`, `doStream`, `doEmbed`; `claude_code.llm_request`; `handle_responses`; `stream_response_from_provider`; `call_llm` | an event `model_call` |
 //! | `execute_tool`; `TOOL`, `tool`; `ai.toolCall`; `claude_code.tool`; `dispatch_tool_call`; swiftide `tool.*`; an MCP client's `tools/call` | an event `tool_call` |
 //! | any other span | an event `span` |

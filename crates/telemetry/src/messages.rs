@@ -166,6 +166,26 @@ pub(crate) fn of_events<'e>(
     events.map(message).collect()
 }
 
+/// Returns the content of a message of LangChain that has the result of a tool, and the id of the
+/// call. Any other result is returned unchanged.
+pub(crate) fn tool_message(mut result: Value) -> (Value, Option<Value>) {
+    let data = &result["data"];
+    let Some(call_id) = data["tool_call_id"].as_str() else {
+        return (result, None);
+    };
+    if result["type"] != "tool" {
+        return (result, None);
+    }
+    let call_id = call_id.into();
+    match data["artifact"].is_null() {
+        true => (
+            any_json_or_text(result["data"]["content"].take()),
+            Some(call_id),
+        ),
+        false => (result, Some(call_id)),
+    }
+}
+
 /// Returns the output of a run as a text: that of the last message, if there are messages with
 /// texts.
 pub(crate) fn to_text(value: Value) -> String {
@@ -183,7 +203,14 @@ pub(crate) fn to_text(value: Value) -> String {
 }
 
 fn last_text(messages: &Value) -> Option<String> {
+    let messages = match messages {
+        // The state of a graph.
+        Value::Object(state) if state.len() == 1 => state.get("messages")?,
+        messages => messages,
+    };
     let message = messages.as_array()?.last()?;
+    // A message of LangChain has its content in `data`.
+    let message = message.get("data").unwrap_or(message);
     let content = message.get("parts").or_else(|| message.get("content"))?;
     let text = match content {
         Value::String(text) => text.clone(),

@@ -4,7 +4,9 @@ use serde_json::{Map, Value};
 use crate::attributes::Attributes;
 use crate::convention::{Convention, Names};
 use crate::identifier::identifier;
-use crate::messages::{any_json_or_text, json_or_text, messages, of_events, take_indexed, to_text};
+use crate::messages::{
+    any_json_or_text, json_or_text, messages, of_events, take_indexed, to_text, tool_message,
+};
 use crate::policy::Policy;
 use crate::record::{EventPart, RunPart};
 use crate::span::{Source, SpanEvent};
@@ -18,6 +20,9 @@ const LABELS: &[(&str, Names)] = &[
         &["deployment.environment.name", "deployment.environment"],
     ),
 ];
+
+/// How SDKs name a service that has no name.
+const UNKNOWN_SERVICE: &str = "unknown_service";
 
 /// The attributes of a span or log that haven't been read yet.
 pub(crate) struct Reading<'a> {
@@ -44,6 +49,9 @@ impl Reading<'_> {
         let channel = self.text(|names| names.channel);
         let labels = LABELS.iter().filter_map(|(label, names)| {
             let value = source.resource.text(names)?;
+            if value.starts_with(UNKNOWN_SERVICE) {
+                return None;
+            }
             Some(((*label).to_owned(), self.name(value)))
         });
         let skill = match self.name(skill) {
@@ -121,8 +129,11 @@ impl Reading<'_> {
         let mut payload = Map::from_iter([("tool".to_owned(), self.name(tool).into())]);
         self.take(|names| names.operation);
         self.take(|names| names.tool_name);
+        let result = self.take(|names| names.tool_result);
+        let result = result.or_else(|| self.result_of_events());
+        let (result, answered) = result.map(any_json_or_text).map(tool_message).unzip();
         let call_id = self.take(|names| names.call_id);
-        let call_id = match &call_id {
+        let call_id = match &call_id.or(answered.flatten()) {
             Some(Value::String(id)) => self.name(id),
             Some(id) => self.name(&id.to_string()),
             None => String::new(),
@@ -133,10 +144,8 @@ impl Reading<'_> {
         if let Some(arguments) = self.take(|names| names.tool_arguments) {
             payload.insert("arguments".to_owned(), any_json_or_text(arguments));
         }
-        let result = self.take(|names| names.tool_result);
-        let result = result.or_else(|| self.result_of_events());
         if let Some(result) = result {
-            payload.insert("result".to_owned(), any_json_or_text(result));
+            payload.insert("result".to_owned(), result);
         }
         self.finish(payload, error, "tool_call", call_id, Vec::new())
     }
@@ -229,6 +238,21 @@ impl Reading<'_> {
         messages_found
     }
 
+    /// Returns the messages of a transcript up to the first answer of the run.
+    fn take_transcript(&mut self) -> Vec<Value> {
+        let start = self
+            .vocabulary
+            .number(&self.attributes, |names| names.transcript_start);
+        let start = usize::try_from(start.unwrap_or_default()).unwrap_or(usize::MAX);
+        let transcript = self.take(|names| names.transcript).map(messages);
+        let mut messages = transcript.unwrap_or_default();
+        let mut own = messages.iter().skip(start);
+        if let Some(answer) = own.position(|message| message["role"] == "assistant") {
+            messages.truncate(start + answer);
+        }
+        messages
+    }
+
     fn take_output(&mut self) -> Option<Value> {
         let structured = self.take(|names| names.output_messages).map(json_or_text);
         let vocabulary = self.vocabulary;
@@ -273,6 +297,10 @@ impl Reading<'_> {
         let input = self.take(|names| names.input);
         let input = input.or_else(|| {
             let messages = self.take_messages();
+            let messages = match messages.is_empty() {
+                true => self.take_transcript(),
+                false => messages,
+            };
             (!messages.is_empty()).then_some(Value::Array(messages))
         });
         let inputs = match input.map(json_or_text) {

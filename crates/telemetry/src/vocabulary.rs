@@ -6,6 +6,7 @@ use crate::attributes::{Attributes, amount};
 use crate::convention::{Convention, LogRule, Meaning, Names, has_prefix, matches};
 use crate::conventions::{GEN_AI, OPEN_INFERENCE};
 use crate::identifier::identifier;
+use crate::messages::json_or_text;
 use crate::span::SpanEvent;
 
 /// The conventions by which a span or log is read; the first ones take precedence.
@@ -122,7 +123,8 @@ impl Vocabulary<'_> {
                 .find(|(pattern, _)| matches(pattern, name));
             let by_operation = || {
                 let operation = attributes.text(convention.operation)?;
-                Some(convention.meaning(operation))
+                let meaning = convention.meaning(operation);
+                Some(convention.meaning_in_context(meaning, name, attributes))
             };
             by_name.map(|(_, meaning)| *meaning).or_else(by_operation)
         })
@@ -199,6 +201,30 @@ impl Convention {
         let mut operations = self.operations.iter();
         let known = operations.find(|(name, _)| *name == operation);
         known.map_or(Meaning::Step, |(_, meaning)| *meaning)
+    }
+
+    /// Corrects what a sender guesses from the name of a span.
+    fn meaning_in_context(
+        &self,
+        meaning: Meaning,
+        name: &str,
+        attributes: &Map<String, Value>,
+    ) -> Meaning {
+        if self.context.is_empty() || !matches!(meaning, Meaning::Run | Meaning::Chain) {
+            return meaning;
+        }
+        let context = self.context.iter().find_map(|name| attributes.get(*name));
+        let context = context.cloned().map(json_or_text).unwrap_or_default();
+        let is_of = |members: Names| members.iter().any(|member| context[*member] == name);
+        if is_of(self.context_agent) {
+            Meaning::Run
+        } else if attributes.text(self.tool_name).is_some() {
+            Meaning::ToolCall
+        } else if is_of(self.context_step) {
+            Meaning::Step
+        } else {
+            meaning
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The servers that the tests need. This crate finds or installs them, starts each in a temporary
+//! The servers that the tests need, and the packages of the agents that they run. This crate finds or installs them, starts each in a temporary
 //! folder on a free loopback port, and stops it when its handle is dropped.
 //!
 //! The crate links neither SeaORM nor an async runtime, because `xtask` depends on it.
@@ -9,11 +9,13 @@
 
 mod account;
 mod cluster;
+mod emitters;
 mod pgbouncer;
 mod programs;
 mod versions;
 
 pub use cluster::Cluster;
+pub use emitters::{EMITTERS, install_emitter};
 pub use pgbouncer::PgBouncer;
 pub use programs::install_missing_programs;
 pub use versions::install_postgres;

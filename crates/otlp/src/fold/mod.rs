@@ -265,6 +265,7 @@ impl Folder {
             }
         }
 
+        self.find_repeated_calls(fold).await?;
         let ends = starts.iter().filter(|(_, start)| start.is_own);
         let ends: HashSet<_> = ends.map(|(_, start)| start.node).collect();
         let planned = std::mem::take(&mut fold.plan.events);
@@ -313,6 +314,35 @@ impl Folder {
             true => Ok(()),
             false => self.history.settle(fold.group, &settled).await,
         }
+    }
+
+    /// Finds the model calls whose tokens another one inside them reports, too.
+    async fn find_repeated_calls(&self, fold: &mut Fold<'_>) -> Result<()> {
+        let wrappers = std::mem::take(&mut fold.plan.wrappers);
+        let inside: HashSet<_> = wrappers.values().flatten().copied().collect();
+        let inside: Vec<_> = inside.into_iter().collect();
+        let mut counting = HashSet::new();
+        for chunk in inside.chunks(CHUNK) {
+            self.load(fold, chunk.iter().copied()).await?;
+            let counts = |node: &usize| {
+                let usage = fold
+                    .contents
+                    .get(node)
+                    .and_then(|record| record.usage.as_ref());
+                usage.is_some_and(|usage| {
+                    let tokens = usage.input_tokens.or(usage.output_tokens);
+                    tokens.or(usage.cost_micros).is_some()
+                })
+            };
+            counting.extend(chunk.iter().copied().filter(counts));
+        }
+        let repeated = wrappers
+            .into_iter()
+            .filter(|(_, inside)| inside.iter().any(|call| counting.contains(call)));
+        fold.plan
+            .repeated
+            .extend(repeated.map(|(wrapper, _)| wrapper));
+        Ok(())
     }
 
     /// Reads the contents of these nodes, or of all if they are few.

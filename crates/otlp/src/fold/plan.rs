@@ -105,8 +105,10 @@ pub(crate) struct Plan {
     pub(crate) starts: BTreeMap<String, Start>,
     /// The records that are events, with their runs.
     pub(crate) events: Vec<(usize, String)>,
-    /// The model calls whose tokens another call reports, too: one inside it or around it.
+    /// The model calls whose tokens a stored one reports, too.
     pub(crate) repeated: HashSet<usize>,
+    /// The model calls around others, which may report the tokens of those again.
+    pub(crate) wrappers: BTreeMap<usize, Vec<usize>>,
     /// The records that belong to no run.
     pub(crate) dropped: Vec<usize>,
     /// The number of records that have to wait.
@@ -212,6 +214,7 @@ impl Group<'_> {
             }
         }
         plan.repeated = search.repeated();
+        plan.wrappers = search.wrappers();
         for (span, node) in search.provisional {
             let (parent, is_own) = (None, false);
             let run = match span {
@@ -290,35 +293,49 @@ impl<'a> Search<'a> {
         leading
     }
 
-    /// Returns the model calls whose tokens another call reports, too.
-    fn repeated(&self) -> HashSet<usize> {
+    /// Returns the model calls around others that wait, with those inside them. A model that is
+    /// called by a tool has its own tokens, even if the span of the tool is inside that of the call
+    /// that asked for it.
+    fn wrappers(&self) -> BTreeMap<usize, Vec<usize>> {
         /// Wrappers call each other directly, or nearly so.
         const MAX_DISTANCE: usize = 8;
 
-        let group = self.group;
-        let kind = |place: usize| group.nodes[place].kind;
-        let mut repeated = HashSet::new();
-        for place in (0..group.nodes.len()).filter(|place| kind(*place) == Kind::ModelCall) {
-            let node = &group.nodes[place];
-            let settled = node.parent_id.as_ref().and_then(|id| group.settled.get(id));
-            if settled.is_some_and(|above| above.kind == Kind::ModelCall)
-                || group.provisional.contains(&node.id)
-            {
-                repeated.insert(place);
-            }
+        let nodes = self.group.nodes;
+        let kind = |place: usize| nodes[place].kind;
+        let mut wrappers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for place in (0..nodes.len()).filter(|place| kind(*place) == Kind::ModelCall) {
             let mut above = self.parent_of(place);
             for _ in 0..MAX_DISTANCE {
-                let Some(ancestor) = above.filter(|it| *it != place && kind(*it) != Kind::Run)
-                else {
+                let is_inside = |ancestor: &usize| {
+                    *ancestor != place && !matches!(kind(*ancestor), Kind::Run | Kind::ToolCall)
+                };
+                let Some(ancestor) = above.filter(is_inside) else {
                     break;
                 };
                 if kind(ancestor) == Kind::ModelCall {
-                    repeated.insert(ancestor);
+                    wrappers.entry(ancestor).or_default().push(place);
                 }
                 above = self.parent_of(ancestor);
             }
         }
-        repeated
+        wrappers
+    }
+
+    /// Returns the model calls whose tokens a stored one reports: one around it or inside it.
+    fn repeated(&self) -> HashSet<usize> {
+        let group = self.group;
+        let is_repeated = |node: &Node| {
+            let above = node.parent_id.as_ref().and_then(|id| group.settled.get(id));
+            above.is_some_and(|above| above.kind == Kind::ModelCall)
+                || group.provisional.contains(&node.id)
+        };
+        let calls = (0..)
+            .zip(group.nodes)
+            .filter(|(_, node)| node.kind == Kind::ModelCall);
+        calls
+            .filter(|(_, node)| is_repeated(node))
+            .map(|(place, _)| place)
+            .collect()
     }
 
     /// Returns where a node belongs, given its parent.
@@ -571,6 +588,9 @@ mod tests {
             node("outer", Some("agent"), Kind::ModelCall),
             node("agent", Some("around"), Kind::Run),
             node("around", None, Kind::ModelCall),
+            node("called", Some("tool"), Kind::ModelCall),
+            node("tool", Some("asks"), Kind::ToolCall),
+            node("asks", Some("agent"), Kind::ModelCall),
         ];
         let group = Group {
             id: "t",
@@ -578,7 +598,7 @@ mod tests {
             settled: &HashMap::new(),
             provisional: &HashSet::new(),
         };
-        assert_eq!(group.plan().repeated, HashSet::from([2]));
+        assert_eq!(group.plan().wrappers, BTreeMap::from([(2, vec![0])]));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(crate) use self::open_inference::OPEN_INFERENCE;
 
 /// All conventions. Those of a single program precede general ones, whose names it may use in a
 /// sense of its own.
-const ALL: [&Convention; 12] = [
+const ALL: [&Convention; 13] = [
     &claude_code::CLAUDE_CODE,
     &codex::CODEX,
     &goose::GOOSE,
@@ -31,6 +31,7 @@ const ALL: [&Convention; 12] = [
     &adk::ADK,
     &mcp::MCP,
     &GEN_AI,
+    &open_inference::LANGCHAIN,
     &OPEN_INFERENCE,
     &vercel::VERCEL,
     &open_llmetry::OPEN_LLMETRY,

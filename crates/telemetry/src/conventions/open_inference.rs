@@ -1,17 +1,21 @@
-use crate::convention::{Convention, Meaning};
+use crate::convention::{Convention, Mark, Meaning};
+
+const OPERATION: &[&str] = &["openinference.span.kind"];
+
+const OPERATIONS: &[(&str, Meaning)] = &[
+    ("AGENT", Meaning::Run),
+    ("CHAIN", Meaning::Chain),
+    ("LLM", Meaning::ModelCall),
+    ("EMBEDDING", Meaning::ModelCall),
+    ("RERANKER", Meaning::ModelCall),
+    ("TOOL", Meaning::ToolCall),
+];
 
 /// OpenInference, which instruments LangChain, LangGraph, the OpenAI Agents SDK and others.
 pub(crate) const OPEN_INFERENCE: Convention = Convention {
     prefixes: &["openinference.", "llm."],
-    operation: &["openinference.span.kind"],
-    operations: &[
-        ("AGENT", Meaning::Run),
-        ("CHAIN", Meaning::Chain),
-        ("LLM", Meaning::ModelCall),
-        ("EMBEDDING", Meaning::ModelCall),
-        ("RERANKER", Meaning::ModelCall),
-        ("TOOL", Meaning::ToolCall),
-    ],
+    operation: OPERATION,
+    operations: OPERATIONS,
     agent_name: &["agent.name"],
     provider: &["llm.provider"],
     request_model: &["llm.model_name"],
@@ -40,5 +44,22 @@ pub(crate) const OPEN_INFERENCE: Convention = Convention {
         "retrieval.documents.*",
         "tool.parameters",
     ],
+    ..Convention::NONE
+};
+
+/// What OpenInference sends for LangChain and LangGraph. Every span whose name contains `agent` is
+/// an `AGENT`, even if it is a tool or a node of a graph, and an agent with another name is a
+/// `CHAIN`. The metadata shows what it really is.
+pub(crate) const LANGCHAIN: Convention = Convention {
+    marks: &[
+        Mark::Scope("openinference.instrumentation.langchain"),
+        Mark::Scope("@arizeai/openinference-instrumentation-langchain"),
+    ],
+    operation: OPERATION,
+    operations: OPERATIONS,
+    context: &["metadata"],
+    context_agent: &["lc_agent_name"],
+    context_step: &["langgraph_node"],
+    tool_name: &["tool.name"],
     ..Convention::NONE
 };

@@ -25,7 +25,11 @@ pub(crate) const PYDANTIC_AI: Convention = Convention {
     request_parameters: &["model_request_parameters"],
     tool_arguments: &["tool_arguments"],
     tool_result: &["tool_response"],
-    messages: &["pydantic_ai.all_messages", "all_messages_events", "events"],
+    messages: &["events"],
+    transcript: &["pydantic_ai.all_messages", "all_messages_events"],
+    transcript_start: &["pydantic_ai.new_message_index"],
     output: &["final_result"],
+    // The request has the instructions and the tools.
+    content: &["model_request_parameters"],
     ..Convention::NONE
 };

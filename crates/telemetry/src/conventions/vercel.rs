@@ -1,7 +1,7 @@
 use crate::convention::{Convention, Meaning};
 
-/// Vercel's AI SDK up to version 6; version 7 follows [`GEN_AI`](super::GEN_AI). `ai.generateText`
-/// repeats the tokens of the `doGenerate` spans below it.
+/// Vercel's AI SDK up to version 6; version 7 follows [`GEN_AI`](super::GEN_AI). `ai.generateText` is
+/// an agent, and repeats the tokens of the `doGenerate` spans below it.
 pub(crate) const VERCEL: Convention = Convention {
     prefixes: &[
         "ai.operationId",
@@ -11,6 +11,10 @@ pub(crate) const VERCEL: Convention = Convention {
     ],
     operation: &["ai.operationId"],
     operations: &[
+        ("ai.generateText", Meaning::Run),
+        ("ai.streamText", Meaning::Run),
+        ("ai.generateObject", Meaning::Run),
+        ("ai.streamObject", Meaning::Run),
         ("ai.generateText.doGenerate", Meaning::ModelCall),
         ("ai.streamText.doStream", Meaning::ModelCall),
         ("ai.generateObject.doGenerate", Meaning::ModelCall),

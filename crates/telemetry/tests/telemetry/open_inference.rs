@@ -105,7 +105,7 @@ fn a_tool_call_has_its_input_and_output() {
         (&payload["tool"], &payload["result"]),
         (&json!("search"), &json!("high at noon"))
     );
-    assert_eq!(payload["error"], "no such tide");
+    assert_eq!(payload["error"], "ValueError: no such tide");
 }
 
 #[test]
@@ -132,4 +132,106 @@ fn agents_are_runs_and_chains_only_at_the_root() {
         (record.role, record.run.skill.as_str()),
         (Role::Run, "LangGraph")
     );
+}
+
+const LANGCHAIN: &str = "openinference.instrumentation.langchain";
+
+fn langchain(name: &str, kind: &str, metadata: serde_json::Value) -> runtrail_telemetry::Span {
+    let mut span = span(
+        name,
+        json!({"openinference.span.kind": kind, "metadata": metadata.to_string()}),
+    );
+    span.source = source("app", LANGCHAIN);
+    span
+}
+
+#[test]
+fn the_metadata_of_langchain_shows_what_is_an_agent() {
+    let clerk = json!({"lc_agent_name": "clerk", "langgraph_node": "tools"});
+    let record = read(langchain("clerk", "CHAIN", clerk.clone()));
+    assert_eq!(
+        (record.role, record.run.skill.as_str()),
+        (Role::Run, "clerk")
+    );
+    assert_eq!(
+        read(langchain("tools", "CHAIN", clerk.clone())).role,
+        Role::Span
+    );
+    assert_eq!(read(langchain("model", "CHAIN", clerk)).role, Role::Span);
+
+    // Each of these names contains `agent`.
+    let node = json!({"langgraph_node": "agent"});
+    assert_eq!(
+        read(langchain("agent", "AGENT", node.clone())).role,
+        Role::Span
+    );
+    assert_eq!(
+        read(langchain("my_agent", "AGENT", node.clone())).role,
+        Role::Run
+    );
+    let mut tool = langchain("ask_agent", "AGENT", node);
+    tool.attributes
+        .insert("tool.name".into(), "ask_agent".into());
+    let record = read(tool);
+    assert_eq!(record.role, Role::ToolCall);
+    assert_eq!(event(&record).payload["tool"], "ask_agent");
+    // Other senders know what an agent is.
+    let attributes = json!({
+        "openinference.span.kind": "AGENT",
+        "metadata": r#"{"langgraph_node":"agent"}"#,
+    });
+    assert_eq!(read(span("agent", attributes)).role, Role::Run);
+}
+
+#[test]
+fn a_tool_message_of_langchain_is_its_content() {
+    let result = |artifact| {
+        let data = json!({"content": "7 bolts", "tool_call_id": "call-1", "artifact": artifact});
+        let mut call = langchain("stock", "TOOL", json!({}));
+        let message = json!({"type": "tool", "data": data}).to_string();
+        call.attributes
+            .insert("output.value".into(), message.into());
+        event(&read(call)).payload.clone()
+    };
+    let payload = result(json!(null));
+    assert_eq!(
+        (&payload["call_id"], &payload["result"]),
+        (&json!("call-1"), &json!("7 bolts"))
+    );
+    let payload = result(json!([7]));
+    assert_eq!(payload["call_id"], "call-1");
+    assert_eq!(payload["result"]["data"]["artifact"], json!([7]));
+}
+
+#[test]
+fn the_output_of_a_graph_is_its_last_message() {
+    let output = |state: serde_json::Value| {
+        let mut graph = langchain("boss", "CHAIN", json!({"lc_agent_name": "boss"}));
+        let output = state.to_string();
+        graph
+            .attributes
+            .insert("output.value".into(), output.into());
+        read(graph).run.output
+    };
+    let messages = json!([
+        {"type": "human", "data": {"content": "How many?"}},
+        {"type": "ai", "data": {"content": "7."}},
+    ]);
+    assert_eq!(output(json!({"messages": messages})), "7.");
+    let state = json!({"count": 7, "messages": messages});
+    assert_eq!(output(state.clone()), state.to_string());
+}
+
+#[test]
+fn an_exception_is_the_error_rather_than_a_stack_trace() {
+    let mut call = langchain("stock", "TOOL", json!({}));
+    let trace = "ValueError('no')Traceback (most recent call last):\n\n  File \"a.py\"";
+    call.status = SpanStatus::Error(trace.to_owned());
+    let error = |call| event(&read(call)).payload["error"].clone();
+    assert_eq!(error(call.clone()), trace);
+    call.events = vec![span_event(
+        "exception",
+        json!({"exception.type": "ValueError", "exception.message": "no"}),
+    )];
+    assert_eq!(error(call), "ValueError: no");
 }

@@ -1,4 +1,4 @@
-use runtrail_telemetry::Role;
+use runtrail_telemetry::{Policy, Role, read_span};
 use serde_json::json;
 
 use crate::fixture::*;
@@ -78,4 +78,49 @@ fn older_tool_calls_have_short_names() {
         (&payload["arguments"], &payload["result"]),
         (&json!({"x": 1}), &json!(3))
     );
+}
+
+#[test]
+fn the_inputs_of_a_run_end_before_its_first_answer() {
+    let inputs = |start: serde_json::Value| {
+        let mut run = span(
+            "invoke_agent agent",
+            json!({
+                "gen_ai.operation.name": "invoke_agent",
+                "pydantic_ai.all_messages": json!([
+                    {"role": "user", "parts": [1]},
+                    {"role": "assistant", "parts": [2]},
+                    {"role": "user", "parts": [3]},
+                    {"role": "assistant", "parts": [4]},
+                    {"role": "user", "parts": [5]},
+                ])
+                .to_string(),
+                "pydantic_ai.new_message_index": start,
+            }),
+        );
+        run.source = source("app", "pydantic-ai");
+        let messages = read(run).run.inputs["messages"].clone();
+        messages.as_array().map_or(0, Vec::len)
+    };
+    assert_eq!(inputs(json!(null)), 1);
+    // The first two messages belong to an earlier run.
+    assert_eq!(inputs(json!(2)), 3);
+    assert_eq!(inputs(json!(9)), 5);
+}
+
+#[test]
+fn the_parameters_of_a_request_are_content() {
+    let mut call = span(
+        "chat large",
+        json!({
+            "gen_ai.operation.name": "chat",
+            "model_request_parameters":
+                r#"{"instruction_parts":[{"content":"You plan trips."}]}"#,
+        }),
+    );
+    call.source = source("app", "pydantic-ai");
+    let policy = Policy::new().without_content();
+    let payload = event(&read_span(call, &policy)).payload.clone();
+    assert_eq!(payload.get("request"), None);
+    assert_eq!(payload.get("attributes"), None);
 }

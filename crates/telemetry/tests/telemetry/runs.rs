@@ -28,6 +28,9 @@ fn labels_come_from_the_resource() {
         .collect();
     assert_eq!(labels, [("environment", "staging"), ("service", "support")]);
     assert_eq!(run.caller, "alice");
+    // SDKs send this if the service has no name.
+    run.source = source("unknown_service:node", "");
+    assert!(read(run).run.labels.is_empty());
 }
 
 #[test]

@@ -57,9 +57,9 @@ fn only_the_inner_span_of_an_older_version_is_a_model_call() {
     let mut root = span("ai.generateText", outer);
     root.parent_id = None;
     let record = read(root);
-    assert_eq!((record.role, &record.usage), (Role::Span, &None));
-    assert!(record.is_agentic);
-    // It is the root of its trace, which becomes a run.
+    assert_eq!(record.role, Role::Run);
+    // Its total counts only if no call of it is known.
+    assert_eq!(tokens(&record), [Some(50), None, None, Some(9), None]);
     assert_eq!(record.run.skill, "summarise");
     assert_eq!(record.run.inputs, object(json!({"prompt": "Why?"})));
     assert_eq!(record.run.output, "So.");
