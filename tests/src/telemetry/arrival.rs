@@ -88,6 +88,28 @@ on_each_backend! {
         }
     }
 
+    /// Their sequences depend on the order of their arrival, which may be another one later.
+    async fn events_of_the_same_microsecond_are_stored_once_in_whatever_order(database) {
+        let store = database.store().await;
+        let server = Server::start(&store).await;
+        let tool = |id, begin| Span::tool(id, "t").below(1).during(begin, 5_000);
+        let [first, second, third] = [tool(2, 3), tool(3, 2), tool(4, 1)];
+        server.record(1, &[Span::agent(1, "agent")]).await;
+        for span in [&first, &second, &third] {
+            server.record(1, &[span.clone()]).await;
+        }
+        let stored = Stored::read(&store).await;
+        assert_eq!(stored.events(&run_id(1, 1)).len(), 3);
+        let all = [Span::agent(1, "agent"), third, first.clone(), second];
+        for again in [&all[..], &[first]] {
+            let cutoff = chrono::Utc::now() + chrono::TimeDelta::hours(1);
+            store.forget_settled(cutoff).await.unwrap();
+            server.record(1, again).await;
+            server.receiver.finish(LONG).await.unwrap();
+            assert_eq!(Stored::read(&store).await, stored);
+        }
+    }
+
     async fn a_span_that_arrives_late_turns_its_provisional_run_into_the_real_one(database) {
         let store = database.store().await;
         let patience = Duration::from_secs(1);

@@ -5,6 +5,7 @@ mod plan;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,22 @@ struct OpenRun {
     /// The last output that a log of the session has reported.
     output: String,
     is_provisional: bool,
+}
+
+/// Where an event belongs by its time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    run_id: String,
+    sequence: u64,
+}
+
+impl Place {
+    fn of(event: &SkillRunLog) -> Self {
+        Self {
+            run_id: event.run_id.clone(),
+            sequence: event.sequence,
+        }
+    }
 }
 
 /// Returns what kind of record it is.
@@ -538,22 +555,19 @@ impl Folder {
         Ok(Some(event))
     }
 
-    /// Stores events. Two events of a run that end in the same microsecond get adjacent sequences;
-    /// one that is stored already isn't stored again.
+    /// Stores events. Those of a run that end in the same microsecond get adjacent sequences, and
+    /// one that is stored already isn't stored again, whatever the order in which they arrive.
     async fn append(
         &self,
         group: &str,
         nodes: &[Node],
         mut events: Vec<SkillRunLog>,
     ) -> Result<()> {
-        let mut taken = HashSet::new();
-        for event in &mut events {
-            while !taken.insert((event.run_id.clone(), event.sequence)) {
-                event.sequence += 1;
-            }
-        }
+        let mut places: Vec<Place> = events.iter().map(Place::of).collect();
+        let mut crowded = HashSet::new();
         loop {
-            let (run, sequence) = match self.history.append_logs(&events).await {
+            self.arrange(&mut events, &mut places, &mut crowded).await?;
+            let (run_id, sequence) = match self.history.append_logs(&events).await {
                 Ok(()) => return Ok(()),
                 Err(Error::Conflict { run_id, sequence }) => (run_id, sequence),
                 Err(Error::NotFound { run_id }) => {
@@ -566,35 +580,78 @@ impl Folder {
                 }
                 Err(err) => return Err(err),
             };
-            let is_it = |event: &SkillRunLog| event.run_id == run && event.sequence == sequence;
-            let Some(place) = events.iter().position(is_it) else {
-                return Err(Error::Conflict {
-                    run_id: run,
-                    sequence,
-                });
+            let is_it = |event: &SkillRunLog| event.run_id == run_id && event.sequence == sequence;
+            match events.iter().position(is_it) {
+                Some(event) => crowded.insert(places[event].clone()),
+                None => return Err(Error::Conflict { run_id, sequence }),
             };
-            let filter = match sequence.checked_sub(1) {
+        }
+    }
+
+    /// Gives each event a sequence of its own, and removes those that are stored already. `places`
+    /// are those of the events, and `crowded` those that other events have, too.
+    async fn arrange(
+        &self,
+        events: &mut Vec<SkillRunLog>,
+        places: &mut Vec<Place>,
+        crowded: &mut HashSet<Place>,
+    ) -> Result<()> {
+        let mut taken = HashSet::new();
+        for place in &*places {
+            if !taken.insert(place.clone()) {
+                crowded.insert(place.clone());
+            }
+        }
+        taken.retain(|place| !crowded.contains(place));
+        let mut stored: HashMap<&Place, Vec<Option<Value>>> = HashMap::new();
+        for place in &*crowded {
+            stored.insert(place, self.stored_from(place).await?);
+        }
+        let all = mem::take(events).into_iter().zip(mem::take(places));
+        for (mut event, place) in all {
+            event.sequence = place.sequence;
+            if let Some(stored) = stored.get(&place) {
+                if stored.contains(&event.payload.get(SPAN_ID).cloned()) {
+                    continue;
+                }
+                event.sequence += stored.len() as u64;
+                while !taken.insert(Place::of(&event)) {
+                    event.sequence += 1;
+                }
+            }
+            events.push(event);
+            places.push(place);
+        }
+        Ok(())
+    }
+
+    /// Returns the ids of the records of the events that are stored at a place and right after it.
+    async fn stored_from(&self, place: &Place) -> Result<Vec<Option<Value>>> {
+        const PAGE: u64 = 100;
+
+        let mut ids = Vec::new();
+        loop {
+            let next = place.sequence + ids.len() as u64;
+            let filter = match next.checked_sub(1) {
                 Some(before) => LogFilter::new().after(before),
                 None => LogFilter::new(),
             };
-            let request = PageRequest::first(1);
+            let request = PageRequest::first(PAGE);
             let order = ListOrder::OldestFirst;
-            let stored = self
+            let page = self
                 .history
-                .page_logs(&run, &filter, order, &request)
-                .await?;
-            let stored = stored
-                .items
-                .first()
-                .filter(|stored| stored.sequence == sequence);
-            let id = |event: &SkillRunLog| event.payload.get(SPAN_ID).cloned();
-            if stored.is_some_and(|stored| id(stored) == id(&events[place])) {
-                events.remove(place);
-                continue;
-            }
-            let event = &mut events[place];
-            while !taken.insert((event.run_id.clone(), event.sequence)) {
-                event.sequence += 1;
+                .page_logs(&place.run_id, &filter, order, &request);
+            let events = match page.await {
+                Ok(page) => page.items,
+                Err(Error::NotFound { .. }) => return Ok(ids),
+                Err(err) => return Err(err),
+            };
+            let adjacent = (next..).zip(&events);
+            let adjacent = adjacent.take_while(|(sequence, event)| event.sequence == *sequence);
+            let before = ids.len();
+            ids.extend(adjacent.map(|(_, event)| event.payload.get(SPAN_ID).cloned()));
+            if ids.len() - before < PAGE as usize {
+                return Ok(ids);
             }
         }
     }
