@@ -227,6 +227,8 @@ impl Folder {
             let mut events = Vec::with_capacity(chunk.len());
             for (node, run) in chunk {
                 let Some(mut record) = contents.remove(node) else {
+                    // Stored in the meantime, by another receiver: what is stored is counted.
+                    stored_before.insert(run.clone());
                     continue;
                 };
                 if plan.wrappers.contains(node) {
