@@ -207,6 +207,19 @@ on_each_backend! {
         assert_eq!(outer.as_ref().and_then(|usage| usage.model.as_deref()), Some("gpt-5"));
     }
 
+    async fn the_tokens_that_only_the_outer_of_two_calls_has_are_counted(database) {
+        let store = database.store().await;
+        let server = Server::start(&store).await;
+        let spans = [
+            Span::agent(1, "agent"),
+            Span::chat(2, 100).below(1).during(1_000, 4_000),
+            Span::unmeasured_chat(3).below(2).during(2_000, 3_000),
+        ];
+        server.record(1, &spans).await;
+        let stored = Stored::read(&store).await;
+        assert_eq!(stored.run(&run_id(1, 1)).total_input_tokens, 100, "{stored:#?}");
+    }
+
     async fn events_that_end_in_the_same_microsecond_are_all_kept(database) {
         let store = database.store().await;
         let server = Server::start(&store).await;

@@ -213,6 +213,7 @@ impl Folder {
                     .await?;
             }
         }
+        let repeated = self.repeated_calls(group, nodes, plan).await?;
         let mut tool_calls: HashMap<&str, u64> = HashMap::new();
         let ends: HashSet<usize> = plan
             .starts
@@ -231,7 +232,7 @@ impl Folder {
                     stored_before.insert(run.clone());
                     continue;
                 };
-                if plan.wrappers.contains(node) {
+                if repeated.contains(node) {
                     without_tokens(&mut record);
                 }
                 let output = record.run.output.clone();
@@ -298,6 +299,34 @@ impl Folder {
         self.history
             .settle(group, &dropped.collect::<Vec<_>>())
             .await
+    }
+
+    /// Returns the model calls whose tokens another one inside them reports, too.
+    async fn repeated_calls(
+        &self,
+        group: &str,
+        nodes: &[Node],
+        plan: &Plan,
+    ) -> Result<HashSet<usize>> {
+        let inside: HashSet<usize> = plan.wrappers.values().flatten().copied().collect();
+        let inside: Vec<usize> = inside.into_iter().collect();
+        let mut without_tokens = HashSet::new();
+        for chunk in inside.chunks(CHUNK) {
+            let contents = self.contents(group, nodes, chunk.iter().copied()).await?;
+            let contents = contents.into_iter();
+            without_tokens.extend(contents.filter_map(|(node, call)| {
+                let has_tokens = call.usage.is_some_and(|usage| {
+                    usage.input_tokens.is_some()
+                        || usage.output_tokens.is_some()
+                        || usage.cost_micros.is_some()
+                });
+                (!has_tokens).then_some(node)
+            }));
+        }
+        let wrappers = plan.wrappers.iter();
+        let repeated =
+            wrappers.filter(|(_, calls)| calls.iter().any(|call| !without_tokens.contains(call)));
+        Ok(repeated.map(|(wrapper, _)| *wrapper).collect())
     }
 
     /// Reads the contents of nodes.

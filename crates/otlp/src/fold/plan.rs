@@ -91,8 +91,8 @@ pub(crate) struct Plan {
     pub(crate) starts: BTreeMap<String, Start>,
     /// The records that are events, with their runs.
     pub(crate) events: Vec<(usize, String)>,
-    /// The model calls around others, which may report the same tokens again.
-    pub(crate) wrappers: HashSet<usize>,
+    /// The model calls around others, which may report the tokens of those again.
+    pub(crate) wrappers: BTreeMap<usize, Vec<usize>>,
     /// The records that belong to no run.
     pub(crate) dropped: Vec<usize>,
     /// The number of records that have to wait.
@@ -229,13 +229,13 @@ impl<'a> Search<'a> {
         self.index.get(parent).copied()
     }
 
-    /// Returns the model calls around others.
-    fn wrappers(&self) -> HashSet<usize> {
+    /// Returns the model calls around others, with those inside them.
+    fn wrappers(&self) -> BTreeMap<usize, Vec<usize>> {
         /// Wrappers call each other directly, or nearly so.
         const MAX_DISTANCE: usize = 8;
 
         let kind = |place: usize| self.group.nodes[place].kind;
-        let mut wrappers = HashSet::new();
+        let mut wrappers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for place in (0..self.group.nodes.len()).filter(|place| kind(*place) == Kind::ModelCall) {
             let mut above = self.parent_of(place);
             for _ in 0..MAX_DISTANCE {
@@ -244,7 +244,7 @@ impl<'a> Search<'a> {
                     break;
                 };
                 if kind(ancestor) == Kind::ModelCall {
-                    wrappers.insert(ancestor);
+                    wrappers.entry(ancestor).or_default().push(place);
                 }
                 above = self.parent_of(ancestor);
             }
@@ -459,7 +459,7 @@ mod tests {
             provisional: &HashSet::new(),
             top: None,
         };
-        assert_eq!(group.plan().wrappers, HashSet::from([2]));
+        assert_eq!(group.plan().wrappers, BTreeMap::from([(2, vec![0])]));
     }
 
     #[test]
