@@ -301,12 +301,19 @@ async fn run(shared: Arc<Shared>) {
                 tracing::warn!(reason = %err, "staged telemetry can't be searched");
             }
         }
-        let group = match timeout_at(next_search, shared.schedule.next()).await {
-            Ok(group) => group,
-            Err(_) => continue,
+        if timeout_at(next_search, shared.schedule.wait())
+            .await
+            .is_err()
+        {
+            continue;
+        }
+        // Before the group is taken: a flush that has the lock finds every group.
+        let mut folder = shared.folder.lock().await;
+        let Some(group) = shared.schedule.take() else {
+            continue;
         };
         let begun = Instant::now();
-        let folded = shared.folder.lock().await.fold(&group).await;
+        let folded = folder.fold(&group).await;
         let took = begun.elapsed();
         match folded {
             // A large group that changes all the time takes a part of the time only.

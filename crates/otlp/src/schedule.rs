@@ -97,17 +97,11 @@ impl Schedule {
     }
 
     /// Waits until a group is due.
-    pub(crate) async fn next(&self) -> String {
+    pub(crate) async fn wait(&self) {
         loop {
-            let now = Instant::now();
-            let next = {
-                let mut groups = self.lock();
-                if let Some(group) = groups.pop(now) {
-                    return group;
-                }
-                groups.order.first().map(|(at, _)| *at)
-            };
+            let next = self.lock().order.first().map(|(at, _)| *at);
             match next {
+                Some(at) if at <= Instant::now() => return,
                 Some(at) => tokio::select! {
                     () = sleep_until(at) => {}
                     () = self.has_changed.notified() => {}
@@ -115,6 +109,11 @@ impl Schedule {
                 None => self.has_changed.notified().await,
             }
         }
+    }
+
+    /// Takes a group that is due.
+    pub(crate) fn take(&self) -> Option<String> {
+        self.lock().pop(Instant::now())
     }
 
     /// Takes all groups, whenever they are due.
