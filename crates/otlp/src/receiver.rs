@@ -286,17 +286,22 @@ fn staged_record(record: &Record) -> Result<StagedRecord> {
     Ok(staged)
 }
 
-/// How often the store is searched for groups that other receivers have left behind.
+/// How often the store is searched for groups that other receivers have left behind, and for runs
+/// that are quiet; more often if runs are quiet sooner.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(30);
+const SHORTEST_SEARCH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long settled records are remembered, so that a sender can repeat them.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
 async fn run(shared: Arc<Shared>) {
+    let interval = SEARCH_INTERVAL
+        .min(shared.options.quiet)
+        .max(SHORTEST_SEARCH_INTERVAL);
     let mut next_search = Instant::now();
     loop {
         if Instant::now() >= next_search {
-            next_search = Instant::now() + SEARCH_INTERVAL;
+            next_search = Instant::now() + interval;
             if let Err(err) = search(&shared).await {
                 tracing::warn!(reason = %err, "staged telemetry can't be searched");
             }
