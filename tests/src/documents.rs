@@ -21,6 +21,7 @@ fn cases_named_in(document: &str) -> Vec<String> {
         "documents::",
         "plans::",
         "queries::",
+        "telemetry::",
     ];
     text.split('`')
         .filter(|name| modules.iter().any(|module| name.starts_with(module)) && !name.contains(' '))

@@ -60,6 +60,9 @@ mod recording;
 /// Recording the spans of agents.
 mod layer;
 
+/// Receiving the spans and logs of agents.
+mod telemetry;
+
 /// 200 real agent runs, written and read back through the public API.
 mod real_runs;
 

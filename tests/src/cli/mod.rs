@@ -3,11 +3,16 @@
 // Recording a program: its output, its end, and the processes that it starts.
 
 mod exec;
+mod exec_otel;
 mod exec_output;
 mod exec_pty;
 mod exec_signals;
 mod exec_waiting;
 mod exec_without_database;
+
+// Receiving telemetry.
+
+mod serve;
 
 // Reading a history.
 

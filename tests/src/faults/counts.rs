@@ -32,6 +32,8 @@ counts! {
     killed_owners: 4, 200;
     /// Kills of a process that copies, alongside one that writes.
     killed_copies: 20, 200;
+    /// Kills of a process that receives telemetry.
+    killed_receivers: 4, 50;
     /// Crashes of the PostgreSQL server.
     restarts: 2, 20;
     /// How often each write is dropped at each poll.

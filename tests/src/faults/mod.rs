@@ -25,6 +25,9 @@ mod owners;
 /// Copies that are killed while their source is written to.
 mod killed_copies;
 
+/// Receivers of telemetry that are killed while others send.
+mod killed_receivers;
+
 /// Futures that are dropped: of the store, and of a host's own transactions.
 mod dropped;
 
