@@ -24,7 +24,8 @@ const CRATES: [(&str, &str); 11] = [
     ("runtrail-copy", "sqlite,postgres"),
     ("runtrail-otlp", ""),
     ("runtrail-record", "tracing"),
-    ("runtrail", "sqlite,postgres,copy,tracing"),
+    ("runtrail-telemetry", ""),
+    ("runtrail", "sqlite,postgres,copy,otlp,tracing"),
 ];
 
 #[derive(Args)]

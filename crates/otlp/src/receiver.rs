@@ -45,6 +45,9 @@ pub struct ReceiverOptions {
     /// Ends the run of a session that reports only logs after this time without new ones.
     /// 15 minutes by default.
     pub quiet: Duration,
+    /// Ends a provisional run as `interrupted` after this time without news of it. 6 hours by
+    /// default.
+    pub abandoned: Duration,
     /// The run of the host that the telemetry belongs to, if any.
     pub host_run: Option<HostRun>,
     /// The clock by which records wait; that of the system by default. It should be the clock of
@@ -58,6 +61,7 @@ impl Default for ReceiverOptions {
             policy: Policy::default(),
             patience: Duration::from_secs(60),
             quiet: Duration::from_secs(15 * 60),
+            abandoned: Duration::from_secs(6 * 60 * 60),
             host_run: None,
             clock: Arc::new(SystemClock),
         }
@@ -85,6 +89,12 @@ impl ReceiverOptions {
     /// Sets the time after which the run of a session ends.
     pub fn quiet(mut self, quiet: Duration) -> Self {
         self.quiet = quiet;
+        self
+    }
+
+    /// Sets the time after which a provisional run ends.
+    pub fn abandoned(mut self, abandoned: Duration) -> Self {
+        self.abandoned = abandoned;
         self
     }
 
@@ -248,7 +258,7 @@ impl Receiver {
             for group in self.shared.schedule.take_all() {
                 outcome = outcome.and(self.shared.folder.fold_all(&group).await);
             }
-            outcome.and(self.shared.folder.end_open_runs(None).await)
+            outcome.and(self.shared.folder.end_own_runs().await)
         })
         .await
     }
@@ -380,9 +390,8 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 const CONCURRENCY: usize = 16;
 
 async fn run(shared: Arc<Shared>) {
-    let interval = SEARCH_INTERVAL
-        .min(shared.options.quiet)
-        .max(SHORTEST_SEARCH_INTERVAL);
+    let shortest = shared.options.quiet.min(shared.options.abandoned);
+    let interval = SEARCH_INTERVAL.min(shortest).max(SHORTEST_SEARCH_INTERVAL);
     let mut next_search = Instant::now();
     loop {
         if Instant::now() >= next_search {
@@ -456,7 +465,7 @@ async fn search(shared: &Shared) -> Result<()> {
     }
     let ended = {
         let _folding = shared.folding.lock().await;
-        shared.folder.end_open_runs(Some(options.quiet)).await
+        shared.folder.end_quiet_runs().await
     };
     let forgotten = shared
         .history

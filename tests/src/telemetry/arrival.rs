@@ -149,7 +149,7 @@ on_each_backend! {
         let store = database.store().await;
         let options = ReceiverOptions::new()
             .patience(Duration::from_millis(100))
-            .quiet(Duration::from_secs(1));
+            .abandoned(Duration::from_secs(1));
         let server = Server::with(&store, options).await;
         let call = Span::chat(3, 10).below(2).during(2_000, 3_000);
         let tool = Span::tool(4, "t").below(2).during(3_000, 4_000);

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use runtrail_audit::{RunStatus, Storage};
-use runtrail_otlp::{Policy, ReceiverOptions};
+use runtrail_otlp::{HostRun, Policy, ReceiverOptions};
 use serde_json::json;
 
 use super::exporter::{Span, run_id, span_id, traces};
@@ -237,7 +237,8 @@ on_each_backend! {
     async fn spans_below_a_given_run_become_its_descendants(database) {
         let store = database.store().await;
         store.start_run(&running("above")).await.unwrap();
-        let options = ReceiverOptions::new().below("above", span_id(77));
+        let host_run = HostRun::new("above", format!("{:032x}", 1), span_id(77));
+        let options = ReceiverOptions::new().host_run(host_run);
         let server = Server::with(&store, options).await;
         let below = [Span::agent(1, "below").below(77), Span::agent(2, "inner").below(1)];
         server.record(1, &below).await;

@@ -33,9 +33,6 @@ const CHUNK: usize = 100;
 /// The number of runs of a group that are started or finished at the same time.
 const CONCURRENCY: usize = 16;
 
-/// How long an open run without news stays open if it waits for its span.
-const ABANDONED: Duration = Duration::from_secs(6 * 60 * 60);
-
 const TOOL_CALL: &str = "tool_call";
 
 /// The key by which the payload of an event names its record.
@@ -452,14 +449,31 @@ impl Folder {
         });
     }
 
-    /// Ends the open runs for which nothing has arrived for a time; without one, all that this
-    /// receiver has opened. Returns the first error, after all of them.
-    pub(crate) async fn end_open_runs(&self, quiet: Option<Duration>) -> Result<()> {
-        let is_due = |open: &OpenRun| match quiet {
-            None => open.is_own,
-            Some(_) if open.is_provisional => open.changed.elapsed() >= ABANDONED,
-            Some(quiet) => open.changed.elapsed() >= quiet,
+    /// Ends the open runs for which nothing has arrived for long enough. Returns the first error,
+    /// after all of them.
+    pub(crate) async fn end_quiet_runs(&self) -> Result<()> {
+        let (quiet, abandoned) = (self.options.quiet, self.options.abandoned);
+        let is_due = |open: &OpenRun| {
+            let limit = if open.is_provisional {
+                abandoned
+            } else {
+                quiet
+            };
+            open.changed.elapsed() >= limit
         };
+        self.end_open_runs(is_due, true).await
+    }
+
+    /// Ends all open runs that this receiver has opened. Returns the first error, after all of them.
+    pub(crate) async fn end_own_runs(&self) -> Result<()> {
+        self.end_open_runs(|open| open.is_own, false).await
+    }
+
+    async fn end_open_runs(
+        &self,
+        is_due: impl Fn(&OpenRun) -> bool + Send,
+        may_continue: bool,
+    ) -> Result<()> {
         let mut due = Vec::new();
         for (group, runs) in &self.state().open {
             let runs = runs.iter().filter(|(_, open)| is_due(open));
@@ -467,7 +481,7 @@ impl Folder {
         }
         let mut outcome = Ok(());
         for (group, run, open) in due {
-            let ended = self.end_open_run(&group, &run, open, quiet.is_some()).await;
+            let ended = self.end_open_run(&group, &run, open, may_continue).await;
             outcome = outcome.and(ended);
         }
         outcome
