@@ -393,11 +393,13 @@ async fn run(shared: Arc<Shared>) {
     let shortest = shared.options.quiet.min(shared.options.abandoned);
     let interval = SEARCH_INTERVAL.min(shortest).max(SHORTEST_SEARCH_INTERVAL);
     let mut next_search = Instant::now();
+    let mut is_first = true;
     loop {
         if Instant::now() >= next_search {
             next_search = Instant::now() + interval;
-            if let Err(err) = search(&shared).await {
-                tracing::warn!(reason = %err, "staged telemetry can't be searched");
+            match search(&shared, is_first).await {
+                Ok(()) => is_first = false,
+                Err(err) => tracing::warn!(reason = %err, "staged telemetry can't be searched"),
             }
         }
         if timeout_at(next_search, shared.schedule.is_due())
@@ -435,7 +437,7 @@ async fn fold(shared: &Shared, group: String) {
 }
 
 /// Finds what other receivers have left behind, and ends quiet runs.
-async fn search(shared: &Shared) -> Result<()> {
+async fn search(shared: &Shared, is_first: bool) -> Result<()> {
     const GROUPS: u64 = 1_000;
 
     let options = &shared.options;
@@ -453,7 +455,11 @@ async fn search(shared: &Shared) -> Result<()> {
         for group in groups {
             let waited = options.clock.now() - group.first_received_at;
             let waited = waited.to_std().unwrap_or_default();
-            let left = options.patience.saturating_sub(waited);
+            let left = match is_first {
+                // Another process may have ended before it stored them.
+                true => Duration::ZERO,
+                false => options.patience.saturating_sub(waited),
+            };
             // What has just been staged is due soon anyway.
             shared
                 .schedule
