@@ -1,3 +1,4 @@
+use std::slice;
 use std::time::Duration;
 
 use runtrail_audit::{RunStatus, Staging};
@@ -96,7 +97,7 @@ on_each_backend! {
         let [first, second, third] = [tool(2, 3), tool(3, 2), tool(4, 1)];
         server.record(1, &[Span::agent(1, "agent")]).await;
         for span in [&first, &second, &third] {
-            server.record(1, &[span.clone()]).await;
+            server.record(1, slice::from_ref(span)).await;
         }
         let stored = Stored::read(&store).await;
         assert_eq!(stored.events(&run_id(1, 1)).len(), 3);
@@ -127,7 +128,7 @@ on_each_backend! {
         let other = Server::start(&store).await;
         other.record(1, &[Span::tool(4, "t").below(2).during(3_000, 4_000)]).await;
         let inner = Span::agent(2, "inner").below(1).during(1_000, 5_000);
-        other.record(1, &[inner.clone()]).await;
+        other.record(1, slice::from_ref(&inner)).await;
         let stored = Stored::read(&store).await;
         assert_eq!(stored.skills(), ["inner", "lead"]);
         let run = stored.run(&id);
