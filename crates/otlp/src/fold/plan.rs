@@ -263,9 +263,6 @@ impl<'a> Search<'a> {
             return Home::Top;
         }
         if let Some(&above) = self.index.get(parent) {
-            if group.nodes[above].kind == Kind::Run {
-                return Home::Run(run_id(group.id, parent));
-            }
             return match self.homes[above].clone() {
                 Some(Home::Open) | None => Home::Open,
                 Some(home) if self.is_run(above, &home) => Home::Run(run_id(group.id, parent)),
@@ -383,6 +380,15 @@ mod tests {
     }
 
     #[test]
+    fn the_events_of_a_run_wait_as_long_as_it_does() {
+        let nodes = [
+            node("c", Some("inner"), Kind::ModelCall),
+            node("inner", Some("missing"), Kind::Run),
+        ];
+        assert_eq!(plan(&nodes), "2 waiting");
+    }
+
+    #[test]
     fn the_root_of_a_trace_with_agents_is_a_run() {
         let root = node("r", None, Kind::Other);
         let call = node("c", Some("r"), Kind::ModelCall);
@@ -469,7 +475,7 @@ mod tests {
             node("b", Some("a"), Kind::ModelCall),
         ];
         assert!(!plan(&cycle).contains("waiting"), "{}", plan(&cycle));
-        assert_eq!(plan(&[node("a", Some("a"), Kind::Run)]), "t-a below t-a");
+        assert_eq!(plan(&[node("a", Some("a"), Kind::Run)]), "t-a below -");
         let depth = 100_000;
         let deep: Vec<_> = (0..depth)
             .map(|i| {
