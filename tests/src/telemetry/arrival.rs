@@ -165,4 +165,18 @@ on_each_backend! {
         assert_eq!((run.total_input_tokens, run.tool_calls), (10, 1));
         assert_eq!(types(stored.events(&run.id)), ["model_call", "tool_call"]);
     }
+    async fn finishing_stores_what_still_waits(database) {
+        let store = database.store().await;
+        let server = Server::start(&store).await;
+        server.send(1, &[Span::chat(3, 10).below(2).during(2_000, 3_000)]).await;
+        server.send(2, &[Span::new(1, "GET /")]).await;
+        server.receiver.finish(LONG).await.unwrap();
+        assert_eq!(waiting(&store).await, 0);
+        let stored = Stored::read(&store).await;
+        assert_eq!(stored.0.len(), 1, "{stored:#?}");
+        let run = stored.run(&run_id(1, 2));
+        assert_eq!(run.status, RunStatus::INTERRUPTED);
+        assert_eq!(run.total_input_tokens, 10);
+        assert_eq!(types(stored.events(&run.id)), ["model_call"]);
+    }
 }
