@@ -1,3 +1,4 @@
+use std::slice;
 use std::time::Duration;
 
 use runtrail_audit::{RunStatus, Staging};
@@ -96,7 +97,7 @@ on_each_backend! {
         let [first, second, third] = [tool(2, 3), tool(3, 2), tool(4, 1)];
         server.record(1, &[Span::agent(1, "agent")]).await;
         for span in [&first, &second, &third] {
-            server.record(1, &[span.clone()]).await;
+            server.record(1, slice::from_ref(span)).await;
         }
         let stored = Stored::read(&store).await;
         assert_eq!(stored.events(&run_id(1, 1)).len(), 3);
@@ -127,7 +128,7 @@ on_each_backend! {
         let other = Server::start(&store).await;
         other.record(1, &[Span::tool(4, "t").below(2).during(3_000, 4_000)]).await;
         let inner = Span::agent(2, "inner").below(1).during(1_000, 5_000);
-        other.record(1, &[inner.clone()]).await;
+        other.record(1, slice::from_ref(&inner)).await;
         let stored = Stored::read(&store).await;
         assert_eq!(stored.skills(), ["inner", "lead"]);
         let run = stored.run(&id);
@@ -163,5 +164,19 @@ on_each_backend! {
         assert_eq!(run.finished_at, Some(at(4)));
         assert_eq!((run.total_input_tokens, run.tool_calls), (10, 1));
         assert_eq!(types(stored.events(&run.id)), ["model_call", "tool_call"]);
+    }
+    async fn finishing_stores_what_still_waits(database) {
+        let store = database.store().await;
+        let server = Server::start(&store).await;
+        server.send(1, &[Span::chat(3, 10).below(2).during(2_000, 3_000)]).await;
+        server.send(2, &[Span::new(1, "GET /")]).await;
+        server.receiver.finish(LONG).await.unwrap();
+        assert_eq!(waiting(&store).await, 0);
+        let stored = Stored::read(&store).await;
+        assert_eq!(stored.0.len(), 1, "{stored:#?}");
+        let run = stored.run(&run_id(1, 2));
+        assert_eq!(run.status, RunStatus::INTERRUPTED);
+        assert_eq!(run.total_input_tokens, 10);
+        assert_eq!(types(stored.events(&run.id)), ["model_call"]);
     }
 }

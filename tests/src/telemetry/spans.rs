@@ -112,6 +112,7 @@ on_each_backend! {
             Span::chat(5, 100).below(1).during(6_000, 7_000),
         ];
         server.record(1, &inner).await;
+        assert_eq!(Stored::read(&store).await.0, []);
         server.record(1, &outer).await;
         let stored = Stored::read(&store).await;
         assert_eq!(stored.skills(), ["lead", "translator"]);
