@@ -48,11 +48,11 @@ fn up(backend: DbBackend) -> Vec<Statement> {
         .table(Table)
         .col(identifier(backend, GroupId).not_null())
         .col(identifier(backend, Id).not_null())
-        .col(&mut identifier(backend, ParentId))
+        .col(identifier(backend, ParentId))
         .col(identifier(backend, Kind).not_null())
         .col(number(StartedAt))
         .col(number(ReceivedAt))
-        .col(&mut identifier(backend, RunId))
+        .col(identifier(backend, RunId))
         .col(ColumnDef::new(Content).text())
         .primary_key(Index::create().col(GroupId).col(Id))
         .take();
