@@ -19,6 +19,7 @@ fn cases_named_in(document: &str) -> Vec<String> {
         "cli::",
         "copying::",
         "documents::",
+        "emitters::",
         "plans::",
         "queries::",
         "telemetry::",

@@ -1,7 +1,8 @@
 // Agents written with Vercel's AI SDK, whose models are its own mocks.
 //
-// All settings of the exporter come from the environment. `agents.mjs legacy` sends the names that
-// version 6 used. Prints the tokens that the SDK counts for the first agent.
+// All settings of the exporter come from the environment. With the argument `legacy`, the SDK sends
+// the names of its version 6. Prints the tokens that it counts for the first agent. The packages
+// declare that they need Node.js 22; what is used here runs on 20, too.
 
 import { registerTelemetry, generateText, streamText, stepCountIs, tool } from 'ai';
 import { MockLanguageModelV4, simulateReadableStream } from 'ai/test';

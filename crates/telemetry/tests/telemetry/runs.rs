@@ -20,14 +20,14 @@ fn labels_come_from_the_resource() {
         })),
         scope: String::new(),
     });
-    let run = read(run).run;
-    let labels: Vec<_> = run
+    let record = read(run.clone()).run;
+    let labels: Vec<_> = record
         .labels
         .iter()
         .map(|(key, value)| (key.as_str(), value.as_str()))
         .collect();
     assert_eq!(labels, [("environment", "staging"), ("service", "support")]);
-    assert_eq!(run.caller, "alice");
+    assert_eq!(record.caller, "alice");
     // SDKs send this if the service has no name.
     run.source = source("unknown_service:node", "");
     assert!(read(run).run.labels.is_empty());
