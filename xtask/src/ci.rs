@@ -9,7 +9,7 @@ use runtrail_test_servers::succeed;
 use crate::{api, cargo, packages, test};
 
 /// Invariants of ARCHITECTURE.md: packages, and the dependencies that they must not have.
-const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 8] = [
+const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 10] = [
     (
         "runtrail-audit",
         &["sea-orm", "sea-query", "sqlx", "tokio", "runtrail-db"],
@@ -21,6 +21,20 @@ const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 8] = [
     (
         "runtrail-record",
         &["sea-orm", "sea-query", "sqlx", "runtrail-db"],
+    ),
+    (
+        "runtrail-telemetry",
+        &["sea-orm", "sea-query", "sqlx", "tokio", "runtrail-db"],
+    ),
+    (
+        "runtrail-otlp",
+        &[
+            "sea-orm",
+            "sea-query",
+            "sqlx",
+            "runtrail-db",
+            "runtrail-record",
+        ],
     ),
     (
         "runtrail-db",
@@ -60,7 +74,7 @@ const DATABASES: [&str; 3] = ["sqlite", "postgres", "sqlite,postgres"];
 const WITH_FEATURES: [(&str, &str); 3] = [
     ("runtrail-migration", "sqlite,sea-orm-migration"),
     ("runtrail", "sqlite,sea-orm-migration,serde"),
-    ("runtrail", "sqlite,copy,tracing"),
+    ("runtrail", "sqlite,copy,otlp,tracing"),
 ];
 
 pub(crate) fn run() -> Result<()> {

@@ -23,7 +23,7 @@ pub(crate) struct DatabaseArguments {
     /// Inside a recorded program, the default is the database that records it, unless the program
     /// changes DATABASE_URL.
     ///
-    /// `exec`, `import`, `migrate up` and `copy --to` create and migrate a SQLite file. Every other
+    /// `exec`, `serve`, `import`, `migrate up` and `copy --to` create and migrate a SQLite file. Every other
     /// command needs an existing one. Only `migrate up` and `copy --to` migrate a PostgreSQL
     /// database.
     #[arg(
