@@ -91,9 +91,9 @@ impl Server {
         Ok(self.store.count_runs_filtered(&RunFilter::new()).await?)
     }
 
-    async fn stop(self) {
+    async fn stop(self) -> Result<()> {
         self.task.abort();
-        self.store.close().await;
+        Ok(self.store.close().await?)
     }
 }
 
@@ -121,7 +121,7 @@ async fn received(setup: &Setup) -> Result<f64> {
         took.as_secs_f64(),
         stored.as_secs_f64()
     );
-    server.stop().await;
+    server.stop().await?;
     Ok(spans as f64 / took.as_secs_f64())
 }
 
@@ -150,7 +150,7 @@ async fn received_large(setup: &Setup) -> Result<f64> {
         acknowledged.as_secs_f64(),
         took.as_secs_f64()
     );
-    server.stop().await;
+    server.stop().await?;
     Ok(LARGE as f64 / took.as_secs_f64())
 }
 
