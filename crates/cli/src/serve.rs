@@ -35,7 +35,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// process after the requests that have begun.
 #[derive(Args)]
 pub(crate) struct Serve {
-    /// The address and port to listen on. An address other than that of this machine needs
+    /// The IP address and port to listen on. An address other than that of this machine needs
     /// --token-file.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4318")]
     listen: SocketAddr,
@@ -124,6 +124,13 @@ impl Serve {
         let token = token.trim();
         if token.is_empty() {
             return Err(Failure::usage(format!("{} has no token", file.display())));
+        }
+        // No request could have it.
+        if token.contains(|it: char| it.is_control() || !it.is_ascii()) {
+            return Err(Failure::usage(format!(
+                "the token in {} must be a single line of ASCII characters",
+                file.display()
+            )));
         }
         Ok(options.bearer_token(token).allow_any_host())
     }

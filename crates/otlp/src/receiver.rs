@@ -2,6 +2,7 @@ use std::mem;
 use std::panic::AssertUnwindSafe;
 use std::slice;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,8 +40,8 @@ pub struct ReceiverOptions {
     /// well-known forms.
     pub policy: Policy,
     /// How long a span waits for the spans above it, which normally arrive later. After that time,
-    /// a provisional run takes the place of the missing span. When the span arrives, that run gets
-    /// its name, its parent and its outcome. 1 minute by default.
+    /// a provisional run takes the place of the missing span. When the span arrives, the run takes
+    /// over its name, parent and outcome. 1 minute by default.
     pub patience: Duration,
     /// Ends the run of a session that reports only logs after this time without new ones.
     /// 15 minutes by default.
@@ -186,6 +187,8 @@ struct Shared {
     folder: Folder,
     /// Held while groups are being folded, so that `flush` and `finish` miss none.
     folding: Mutex<()>,
+    /// Whether any record is about agents.
+    has_received: AtomicBool,
     /// Whether the relation to the host's run is stored.
     is_announced: OnceCell<()>,
 }
@@ -215,6 +218,7 @@ impl Receiver {
             options,
             schedule: Schedule::default(),
             folding: Mutex::default(),
+            has_received: AtomicBool::new(false),
             is_announced: OnceCell::new(),
         });
         let task = tokio::spawn(run(shared.clone()));
@@ -224,22 +228,19 @@ impl Receiver {
         }
     }
 
-    /// Stores what belongs to known runs, before the process ends. The rest stays staged, and so do
-    /// all records if the future is dropped: the next receiver stores them.
+    /// Whether anything about agents has been received.
+    pub fn has_received(&self) -> bool {
+        self.shared.has_received.load(Ordering::Relaxed)
+    }
+
+    /// Stores the records whose runs are known; call it before the process ends. The others stay
+    /// staged for the next receiver, as do all that aren't stored yet if the future is dropped.
     ///
     /// # Errors
     ///
     /// [`Timeout`](Error::Timeout) after this time, or the first error of the store.
     pub async fn flush(&self, timeout: Duration) -> Result<()> {
-        within(timeout, async {
-            let _folding = self.shared.folding.lock().await;
-            let mut outcome = Ok(());
-            for group in self.shared.schedule.take_all() {
-                outcome = outcome.and(self.shared.folder.fold(&group).await.map(drop));
-            }
-            outcome
-        })
-        .await
+        within(timeout, self.fold_scheduled(false)).await
     }
 
     /// Stores everything that has been received without waiting for missing spans, and ends the
@@ -253,14 +254,38 @@ impl Receiver {
     /// stays staged, too.
     pub async fn finish(&self, timeout: Duration) -> Result<()> {
         within(timeout, async {
+            self.fold_scheduled(true).await?;
             let _folding = self.shared.folding.lock().await;
-            let mut outcome = Ok(());
-            for group in self.shared.schedule.take_all() {
-                outcome = outcome.and(self.shared.folder.fold_all(&group).await);
-            }
-            outcome.and(self.shared.folder.end_own_runs().await)
+            self.shared.folder.end_own_runs().await
         })
         .await
+    }
+
+    /// Folds all groups, whenever they are due. Returns the first error, after all of them.
+    async fn fold_scheduled(&self, is_last: bool) -> Result<()> {
+        let shared = &*self.shared;
+        let _folding = shared.folding.lock().await;
+        // Those that aren't folded are due again if this future is dropped.
+        let mut rest = Changed {
+            schedule: &shared.schedule,
+            groups: shared.schedule.take_all(),
+        };
+        let mut outcome = Ok(());
+        while let Some(group) = rest.groups.last().cloned() {
+            let folded = match is_last {
+                true => shared.folder.fold_all(&group).await.map(|()| None),
+                false => shared.folder.fold(&group).await,
+            };
+            rest.groups.pop();
+            match folded {
+                Ok(waiting) => shared.schedule.folded(&group, Duration::ZERO, waiting),
+                Err(err) => {
+                    shared.schedule.failed(group);
+                    outcome = outcome.and(Err(err));
+                }
+            }
+        }
+        outcome
     }
 
     async fn stage(&self, records: Vec<StagedRecord>) -> Result<()> {
@@ -272,6 +297,14 @@ impl Receiver {
         let mut groups: Vec<_> = records.iter().map(|it| it.group_id.clone()).collect();
         groups.sort_unstable();
         groups.dedup();
+        let is_agentic = |record: &StagedRecord| {
+            let others = [Kind::Other, Kind::OtherLog].map(Kind::as_str);
+            !others.contains(&record.kind.as_str())
+        };
+        if records.iter().any(is_agentic) {
+            shared.has_received.store(true, Ordering::Relaxed);
+        }
+        shared.folder.stages(&records);
         // Also if this future is dropped once the records are stored.
         let _changed = Changed {
             schedule: &shared.schedule,

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 /// How long a group waits for further batches before it is folded.
 const GATHERING: Duration = Duration::from_millis(100);
 
-/// How long a group waits after its first failure in a row, and at most.
+/// The pause after a first failure, and the longest one. Each further failure doubles it.
 const AFTER_FAILURE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(300)];
 
 /// The longest time that a group waits without news.
@@ -48,6 +48,16 @@ impl Groups {
         self.due.insert(group, at);
     }
 
+    /// Puts a group off until this time, even if it has changed meanwhile.
+    fn rest(&mut self, group: &str, until: Instant) {
+        self.resting.insert(group.to_owned(), until);
+        if let Some(at) = self.due.get(group).copied().filter(|at| *at < until) {
+            self.order.remove(&(at, group.to_owned()));
+            self.order.insert((until, group.to_owned()));
+            self.due.insert(group.to_owned(), until);
+        }
+    }
+
     fn pop(&mut self, now: Instant) -> Option<String> {
         let (at, _) = self.order.first()?;
         if *at > now {
@@ -82,7 +92,7 @@ impl Schedule {
         self.has_changed.notify_one();
     }
 
-    /// Notes that a group has been folded, and won't be again for this time. `waiting` is the time
+    /// Notes that a group was folded. It isn't folded again before `rest` has passed. `waiting` is the time
     /// until the first of its records has waited long enough, if any waits.
     pub(crate) fn folded(&self, group: &str, rest: Duration, waiting: Option<Duration>) {
         let now = Instant::now();
@@ -90,7 +100,7 @@ impl Schedule {
         groups.failures.remove(group);
         groups.resting.retain(|_, rested| *rested > now);
         if rest > GATHERING {
-            groups.resting.insert(group.to_owned(), now + rest);
+            groups.rest(group, now + rest);
         }
         if let Some(waiting) = waiting {
             let waiting = waiting.clamp(GATHERING, LONGEST);
@@ -106,7 +116,7 @@ impl Schedule {
         let pause = (first * 2_u32.pow((*failures).min(16))).min(longest);
         *failures += 1;
         let at = Instant::now() + pause;
-        groups.resting.insert(group.clone(), at);
+        groups.rest(&group, at);
         groups.add(group, at);
     }
 
@@ -166,8 +176,9 @@ mod tests {
         let schedule = Schedule::default();
         let mut pauses = Vec::new();
         for _ in 0..10 {
+            // News don't shorten the pause, whether they come before or after the failure.
+            schedule.changed(vec!["a".into()]);
             schedule.failed("a".into());
-            // News don't shorten the pause.
             schedule.changed(vec!["a".into()]);
             schedule.found("a".into(), Duration::ZERO);
             let begun = Instant::now();
@@ -181,6 +192,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_large_group_rests() {
         let schedule = Schedule::default();
+        schedule.changed(vec!["a".into()]);
         schedule.folded("a", Duration::from_secs(8), Some(Duration::from_secs(60)));
         schedule.changed(vec!["a".into()]);
         let begun = Instant::now();

@@ -93,6 +93,9 @@ on_each_backend! {
         std::fs::write(cli.path("empty"), "\n").unwrap();
         let refused = cli.fails(2, &["serve", "--listen", "0.0.0.0:0", "--token-file", "empty"]);
         assert!(refused.contains("has no token"), "{refused}");
+        std::fs::write(cli.path("lines"), "a\nb\n").unwrap();
+        let refused = cli.fails(2, &["serve", "--token-file", "lines"]);
+        assert!(refused.contains("a single line"), "{refused}");
         cli.fails(1, &["serve", "--token-file", "missing"]);
 
         std::fs::write(cli.path("token"), "open sesame\n").unwrap();

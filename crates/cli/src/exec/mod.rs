@@ -128,11 +128,13 @@ pub(crate) struct Exec {
     /// Record the telemetry of the program, too: agents, model calls, tool calls, tokens and costs.
     ///
     /// The program gets variables that make OpenTelemetry, Claude Code and others send their spans
-    /// and logs to this process; Codex gets arguments. They become descendants of this run. This
-    /// replaces the endpoint that the environment sets.
+    /// and logs to this process; Codex gets arguments. Its agents become descendants of this run.
+    /// This replaces the endpoint that the environment sets.
     #[arg(long)]
     otel: bool,
     /// With --otel, leave out prompts, answers, and the arguments and results of tools.
+    ///
+    /// The command line, what the program prints and error messages are recorded all the same.
     #[arg(long, requires = "otel")]
     no_content: bool,
     /// Run the program even if it can't be recorded, and exit with its code even if events are
@@ -200,9 +202,13 @@ impl Exec {
             }
         };
         let context = TraceContext::of_run(&run_id);
-        environment.push(context.variable());
         let telemetry = match store {
-            Some(store) => self.receive(store, &run_id, &context).await,
+            Some(store) => {
+                let receiver = self.receive(store, &run_id, &context).await;
+                environment.push(context.variable(receiver.is_some()));
+                receiver
+            }
+            // A receiver couldn't relate a span of this run to it.
             None => None,
         };
         if telemetry.is_none() && self.otel {
@@ -254,7 +260,11 @@ impl Exec {
             };
             let reason = tokio::select! {
                 finished = timeout(wait, telemetry) => match finished {
-                    Ok(Ok(Ok(()))) => None,
+                    Ok(Ok(Ok(true))) => None,
+                    Ok(Ok(Ok(false))) => {
+                        report("the program sent no telemetry about agents".to_owned());
+                        None
+                    }
                     Ok(Ok(Err(err))) => Some(Failure::from(err).in_one_line()),
                     Ok(Err(err)) => Some(err.to_string()),
                     Err(_) => Some("it takes too long".to_owned()),
@@ -304,8 +314,8 @@ impl Exec {
         }
     }
 
-    /// Starts a receiver for the telemetry of the program, if it is wanted. Where the program's
-    /// telemetry goes to another receiver, that one learns which run the program is.
+    /// Starts a receiver for the telemetry of the program, if it is wanted. Otherwise, another
+    /// receiver on the same database may get it, and has to know the span of this run.
     async fn receive(
         &self,
         store: AuditStore,
@@ -314,7 +324,7 @@ impl Exec {
     ) -> Option<Telemetry> {
         let host_run = context.host_run(run_id);
         if !self.otel {
-            if context.is_inherited() {
+            if context.is_inherited() || telemetry::is_sent_elsewhere() {
                 let announced = host_run.announce(&store, &SystemClock);
                 // Without it, the telemetry isn't related to this run.
                 let _ = timeout(SHORT_TIMEOUT, announced).await;

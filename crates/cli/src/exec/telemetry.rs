@@ -72,6 +72,8 @@ impl Telemetry {
         let mut set = |name, value: &str| variables.push((name, Some(value.to_owned())));
         set("OTEL_EXPORTER_OTLP_ENDPOINT", &self.endpoint);
         set("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+        set("OTEL_TRACES_EXPORTER", "otlp");
+        set("OTEL_LOGS_EXPORTER", "otlp");
         let resource = env::var("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
         let separator = if resource.is_empty() { "" } else { "," };
         let resource = format!("{resource}{separator}runtrail.run_id={}", encoded(run_id));
@@ -112,21 +114,33 @@ impl Telemetry {
         all
     }
 
-    /// Waits for the last batch, and stores everything that was received.
-    pub(super) async fn finish(self) -> Result<(), Error> {
+    /// Waits for the last batch, and stores everything that was received. Returns whether there was
+    /// anything.
+    pub(super) async fn finish(self) -> Result<bool, Error> {
         tokio::time::sleep(LINGER).await;
         let _ = self.stop.send(());
         let abort = self.server.abort_handle();
         if timeout(LAST_REQUESTS, self.server).await.is_err() {
             abort.abort();
         }
-        self.receiver.finish(DRAIN).await
+        self.receiver.finish(DRAIN).await?;
+        Ok(self.receiver.has_received())
     }
 }
 
+/// Whether the environment sends telemetry to a receiver.
+pub(super) fn is_sent_elsewhere() -> bool {
+    let names = [
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    ];
+    names.iter().any(|name| env::var_os(name).is_some())
+}
+
 /// Settings that would send telemetry elsewhere, or not at all.
-const REDIRECTED: [&str; 12] = [
+const REDIRECTED: [&str; 13] = [
     "OTEL_SDK_DISABLED",
+    "OTEL_TRACES_SAMPLER",
     "OTEL_EXPORTER_OTLP_HEADERS",
     "OTEL_EXPORTER_OTLP_COMPRESSION",
     "OTEL_EXPORTER_OTLP_CERTIFICATE",
@@ -141,9 +155,7 @@ const REDIRECTED: [&str; 12] = [
 ];
 
 /// Settings that switch telemetry on, and send it soon: a program may be killed.
-const DEFAULTS: [(&str, &str); 9] = [
-    ("OTEL_TRACES_EXPORTER", "otlp"),
-    ("OTEL_LOGS_EXPORTER", "otlp"),
+const DEFAULTS: [(&str, &str); 7] = [
     ("OTEL_METRICS_EXPORTER", "none"),
     ("OTEL_BSP_SCHEDULE_DELAY", "1000"),
     ("OTEL_BLRP_SCHEDULE_DELAY", "1000"),

@@ -16,8 +16,8 @@ pub(super) struct TraceContext {
 }
 
 impl TraceContext {
-    /// Continues the trace of the environment, if there is one. The ids of a run with a UUID are
-    /// parts of it.
+    /// Continues the trace of the environment, if there is one. If the id of the run is a UUID, the
+    /// ids are taken from it.
     pub(super) fn of_run(run_id: &str) -> Self {
         let digits = hex_digits(run_id).or_else(|| hex_digits(&new_run_id()));
         let digits = digits.unwrap_or_default();
@@ -45,13 +45,16 @@ impl TraceContext {
         HostRun::new(run_id, self.trace_id.as_str(), self.span_id.as_str())
     }
 
-    pub(super) fn variable(&self) -> (&'static str, Option<String>) {
+    /// Returns the variable for the program. With `is_sampled`, libraries that follow the decision
+    /// of the caller record the trace.
+    pub(super) fn variable(&self, is_sampled: bool) -> (&'static str, Option<String>) {
         let Self {
             trace_id,
             span_id,
             flags,
             ..
         } = self;
+        let flags = if is_sampled { "01" } else { flags };
         (
             TRACEPARENT,
             Some(format!("00-{trace_id}-{span_id}-{flags}")),

@@ -11,8 +11,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use runtrail_audit::{
-    Error, ErrorKind, History, Limits, ListOrder, LogFilter, PageRequest, Result, RunStats,
-    RunStatus, SkillRun, SkillRunLog, StagedRecord, Usage, rules,
+    Error, ErrorKind, History, ListOrder, LogFilter, PageRequest, Result, RunStats, RunStatus,
+    SkillRun, SkillRunLog, StagedRecord, Usage, rules,
 };
 use runtrail_telemetry::{Record, Role};
 use serde_json::{Map, Value, json};
@@ -47,6 +47,9 @@ pub(crate) struct Folder {
 
 #[derive(Default)]
 struct State {
+    /// The records that a receiver with a host's run has staged, by their groups, until they are
+    /// settled. It folds no others: another process may be receiving the rest of a trace.
+    own: HashMap<String, HashSet<String>>,
     conversations: Conversations,
     /// The open runs of each group.
     open: HashMap<String, HashMap<String, OpenRun>>,
@@ -116,6 +119,8 @@ struct Fold<'a> {
     conversations: Conversations,
     /// The runs that were started in this fold.
     fresh: HashMap<String, Totals>,
+    /// The model calls whose tokens another call reports, too.
+    repeated: HashSet<usize>,
 }
 
 impl Folder {
@@ -152,10 +157,17 @@ impl Folder {
                 // Of a later version, which will store it.
                 continue;
             };
+            // Announced, but not settled yet.
+            if kind == Kind::Host {
+                continue;
+            }
             if kind == Kind::Marker {
                 let span = record.id.strip_suffix('?').filter(|span| !span.is_empty());
                 provisional.extend(span.map(str::to_owned));
                 self.adopt(group, &record.id, false);
+                continue;
+            }
+            if self.options.host_run.is_some() && !self.state().is_own(group, &record.id) {
                 continue;
             }
             let received_at = record.received_at.unwrap_or(now);
@@ -187,6 +199,7 @@ impl Folder {
         }
         .plan();
         let waiting = plan.waiting;
+        let has_progress = waiting < nodes.len();
         let mut fold = Fold {
             group,
             has_all_contents: nodes.len() <= CHUNK,
@@ -195,6 +208,7 @@ impl Folder {
             contents: HashMap::new(),
             conversations: Conversations::default(),
             fresh: HashMap::new(),
+            repeated: HashSet::new(),
         };
         self.store(&mut fold).await?;
         let mut state = self.state();
@@ -209,6 +223,8 @@ impl Folder {
             open.changed = Instant::now();
         }
         Ok(match waiting {
+            // There may be more.
+            _ if is_full && has_progress => Some(Duration::ZERO),
             0 => None,
             _ => Some(first_due.unwrap_or_default()),
         })
@@ -241,13 +257,18 @@ impl Folder {
         let dropped = fold.plan.dropped.iter();
         settled.extend(dropped.map(|node| (fold.nodes[*node].id.clone(), String::new())));
 
+        let mut unreadable = HashSet::new();
         let starts: Vec<_> = fold.plan.starts.clone().into_iter().collect();
         for chunk in starts.chunks(CHUNK) {
             self.load(fold, chunk.iter().map(|(_, start)| start.node))
                 .await?;
             let mut started = Vec::with_capacity(chunk.len());
             for (id, start) in chunk {
-                started.push(self.start(fold.group, id, start, fold.contents.get(&start.node)));
+                let record = fold.contents.get(&start.node);
+                if record.is_none() && !self.is_stored(id).await? {
+                    unreadable.insert(id.clone());
+                }
+                started.push(self.start(fold.group, id, start, record));
             }
             let started = stream::iter(started).buffer_unordered(CONCURRENCY);
             for id in started.try_collect::<Vec<_>>().await?.into_iter().flatten() {
@@ -256,7 +277,7 @@ impl Folder {
             }
         }
         for (id, start) in &starts {
-            if !start.is_own {
+            if !start.is_own && !unreadable.contains(id) {
                 let missing = fold.nodes[start.node].parent_id.as_deref();
                 self.open(fold.group, id, missing).await?;
             }
@@ -271,7 +292,7 @@ impl Folder {
             let mut events = Vec::with_capacity(chunk.len());
             for (node, run) in chunk {
                 // Settled by another receiver, or of a form that a later version will read.
-                if !fold.contents.contains_key(node) {
+                if !fold.contents.contains_key(node) || unreadable.contains(run) {
                     continue;
                 }
                 // A run that is also an event is settled when it has ended.
@@ -281,7 +302,7 @@ impl Folder {
                 events.extend(self.event(fold, *node, run).await?);
             }
             self.append(events).await?;
-            self.history.settle(fold.group, &settled).await?;
+            self.settle(fold.group, &settled).await?;
             settled.clear();
         }
 
@@ -304,12 +325,12 @@ impl Folder {
                     settled.push((marker_of(&fold.nodes[start.node].id), id.clone()));
                 }
             }
-            self.history.settle(fold.group, &settled).await?;
+            self.settle(fold.group, &settled).await?;
             settled.clear();
         }
         match settled.is_empty() {
             true => Ok(()),
-            false => self.history.settle(fold.group, &settled).await,
+            false => self.settle(fold.group, &settled).await,
         }
     }
 
@@ -336,9 +357,44 @@ impl Folder {
         let repeated = wrappers
             .into_iter()
             .filter(|(_, inside)| inside.iter().any(|call| counting.contains(call)));
-        fold.plan
-            .repeated
-            .extend(repeated.map(|(wrapper, _)| wrapper));
+        fold.repeated.extend(repeated.map(|(wrapper, _)| wrapper));
+        // Calls inside a provisional run are stored already.
+        for (id, start) in &fold.plan.starts {
+            let is_call = fold.nodes[start.node].kind == Kind::ModelCall;
+            if start.is_own && is_call && self.state().is_open(fold.group, id) {
+                let mut stored = RunStats::new(RunStatus::OK);
+                self.add_stored_tokens(id, &mut stored).await?;
+                if stored.input_tokens + stored.output_tokens > 0 {
+                    fold.repeated.insert(start.node);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that this receiver stages records.
+    pub(crate) fn stages(&self, records: &[StagedRecord]) {
+        if self.options.host_run.is_none() {
+            return;
+        }
+        let mut state = self.state();
+        for record in records {
+            let own = state.own.entry(record.group_id.clone()).or_default();
+            own.insert(record.id.clone());
+        }
+    }
+
+    async fn settle(&self, group: &str, records: &[(String, String)]) -> Result<()> {
+        self.history.settle(group, records).await?;
+        let mut state = self.state();
+        if let Some(own) = state.own.get_mut(group) {
+            for (id, _) in records {
+                own.remove(id);
+            }
+            if own.is_empty() {
+                state.own.remove(group);
+            }
+        }
         Ok(())
     }
 
@@ -371,6 +427,14 @@ impl Folder {
         Ok(())
     }
 
+    async fn is_stored(&self, run: &str) -> Result<bool> {
+        match self.history.get_run(run).await {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(err) => Err(err),
+        }
+    }
+
     /// Starts a run. Returns its id if it wasn't stored before.
     async fn start(
         &self,
@@ -382,12 +446,10 @@ impl Folder {
         let Some(record) = record else {
             return Ok(None);
         };
-        let is_fresh = match self.history.get_run(id).await {
-            Ok(_) if !start.is_own => return Ok(None),
-            Ok(_) => false,
-            Err(Error::NotFound { .. }) => true,
-            Err(err) => return Err(err),
-        };
+        let is_fresh = !self.is_stored(id).await?;
+        if !is_fresh && !start.is_own {
+            return Ok(None);
+        }
         let part = &record.run;
         let is_provisional = !start.is_own && id != group;
         let skill = match part.labels.get("service") {
@@ -403,9 +465,11 @@ impl Folder {
         }
         run.labels = part.labels.clone();
         let mut started = self.history.start_run(&run).await;
-        if matches!(started, Err(Error::TooLarge { .. })) {
-            run.inputs = omitted(&run.inputs);
-            started = self.history.start_run(&run).await;
+        for inputs in [omitted(&run.inputs), Map::new()] {
+            if matches!(started, Err(Error::TooLarge { .. })) {
+                run.inputs = inputs;
+                started = self.history.start_run(&run).await;
+            }
         }
         match started {
             // Finished: received again after it was forgotten, or ended while it waited.
@@ -498,8 +562,8 @@ impl Folder {
             .last_event(run)
             .await?
             .and_then(|event| event.created_at);
-        // Another receiver stores its events.
-        if may_continue && last > open.last {
+        // Another receiver stores its events, or will end it.
+        if may_continue && (last > open.last || self.has_other_owner(run).await?) {
             let mut state = self.state();
             if let Some(open) = state.find_open(group, run) {
                 (open.last, open.changed) = (last, Instant::now());
@@ -515,11 +579,28 @@ impl Folder {
         self.add_stored_totals(run, &mut stats).await?;
         self.finish_run(run, stats).await?;
         let settled = [(open.marker, run.to_owned())];
-        self.history.settle(group, &settled).await?;
+        self.settle(group, &settled).await?;
         let mut state = self.state();
         state.conversations.forget(run);
         state.close(group, run);
         Ok(())
+    }
+
+    /// Whether a run belongs to another process that is alive.
+    async fn has_other_owner(&self, run: &str) -> Result<bool> {
+        let run = match self.history.get_run(run).await {
+            Ok(run) => run,
+            Err(Error::NotFound { .. }) => return Ok(false),
+            Err(err) => return Err(err),
+        };
+        let own = self.history.owner().map(|owner| owner.id.as_str());
+        match run.owner_id.as_deref() {
+            Some(owner) if Some(owner) != own => {
+                let owner = self.history.find_owner(owner).await?;
+                Ok(owner.is_some_and(|owner| owner.is_alive))
+            }
+            _ => Ok(false),
+        }
     }
 
     async fn last_event(&self, run: &str) -> Result<Option<SkillRunLog>> {
@@ -533,8 +614,8 @@ impl Folder {
         }
     }
 
-    /// Adds the tokens of the stored events of a run, and the number of its tool calls.
-    async fn add_stored_totals(&self, run: &str, stats: &mut RunStats) -> Result<()> {
+    /// Adds the tokens of the stored events of a run.
+    async fn add_stored_tokens(&self, run: &str, stats: &mut RunStats) -> Result<()> {
         let mut totals = Totals::default();
         for model in self.history.usage_by_model(&[run.to_owned()]).await? {
             totals.add_tokens([
@@ -543,23 +624,29 @@ impl Folder {
                 model.thinking_tokens,
             ]);
         }
+        [
+            stats.input_tokens,
+            stats.output_tokens,
+            stats.thinking_tokens,
+        ] = totals.tokens;
+        Ok(())
+    }
+
+    /// Adds the tokens of the stored events of a run, and the number of its tool calls.
+    async fn add_stored_totals(&self, run: &str, stats: &mut RunStats) -> Result<()> {
+        self.add_stored_tokens(run, stats).await?;
         let calls = LogFilter::new().event_type(TOOL_CALL);
         let mut events = self
             .history
             .stream_logs(run, &calls, ListOrder::OldestFirst);
         while let Some(event) = events.next().await {
             match event {
-                Ok(_) => totals.tool_calls += 1,
+                Ok(_) => stats.tool_calls += 1,
+                Err(Error::Corrupt { .. }) => {}
                 Err(Error::NotFound { .. }) => break,
                 Err(err) => return Err(err),
             }
         }
-        stats.tool_calls = totals.tool_calls;
-        [
-            stats.input_tokens,
-            stats.output_tokens,
-            stats.thinking_tokens,
-        ] = totals.tokens;
         Ok(())
     }
 
@@ -604,9 +691,9 @@ impl Folder {
     /// Finishes a run, unless it has ended in another way.
     async fn finish_run(&self, id: &str, mut stats: RunStats) -> Result<()> {
         let mut finished = self.history.finish_run(id, &stats).await;
-        if matches!(finished, Err(Error::TooLarge { .. })) {
-            stats.output = cut(&stats.output);
-            stats.error = cut(&stats.error);
+        if let Err(Error::TooLarge { limit, .. }) = finished {
+            stats.output = cut(&stats.output, limit);
+            stats.error = cut(&stats.error, limit);
             finished = self.history.finish_run(id, &stats).await;
         }
         match finished {
@@ -617,8 +704,8 @@ impl Folder {
         }
     }
 
-    /// Records the outcome of a run as an event if a sweep has ended the run for another owner. A
-    /// run that has ended in another way was received before.
+    /// Records the outcome of a run as an event if a sweep has ended the run for another owner.
+    /// Otherwise, the outcome is already stored.
     async fn keep_outcome(&self, id: &str, stats: &RunStats) -> Result<()> {
         let run = match self.history.get_run(id).await {
             Ok(run) => run,
@@ -650,7 +737,7 @@ impl Folder {
             return Ok(None);
         };
         let at = end(record);
-        if fold.plan.repeated.contains(&node) {
+        if fold.repeated.contains(&node) {
             without_tokens(record);
         }
         let Some(part) = record.event.take() else {
@@ -795,7 +882,7 @@ impl Folder {
         while let Some(stored) = events.next().await {
             let stored = match stored {
                 Ok(stored) => stored,
-                Err(Error::NotFound { .. }) => break,
+                Err(Error::NotFound { .. } | Error::Corrupt { .. }) => break,
                 Err(err) => return Err(err),
             };
             // Those that ended in the same microsecond are adjacent.
@@ -825,6 +912,10 @@ impl Folder {
 }
 
 impl State {
+    fn is_own(&self, group: &str, id: &str) -> bool {
+        self.own.get(group).is_some_and(|own| own.contains(id))
+    }
+
     fn find_open(&mut self, group: &str, run: &str) -> Option<&mut OpenRun> {
         self.open.get_mut(group)?.get_mut(run)
     }
@@ -893,11 +984,8 @@ fn reduced(payload: &Value, err: &Error) -> Value {
     Value::Object(rest)
 }
 
-/// Cuts a text to what every store accepts by default.
-fn cut(text: &str) -> String {
-    const BYTES: usize = 64 << 10;
-
-    text[..text.floor_char_boundary(BYTES.min(Limits::DEFAULT_VALUE_BYTES))].to_owned()
+fn cut(text: &str, bytes: usize) -> String {
+    text[..text.floor_char_boundary(bytes)].to_owned()
 }
 
 impl fmt::Debug for Folder {

@@ -105,8 +105,6 @@ pub(crate) struct Plan {
     pub(crate) starts: BTreeMap<String, Start>,
     /// The records that are events, with their runs.
     pub(crate) events: Vec<(usize, String)>,
-    /// The model calls whose tokens a stored one reports, too.
-    pub(crate) repeated: HashSet<usize>,
     /// The model calls around others, which may report the tokens of those again.
     pub(crate) wrappers: BTreeMap<usize, Vec<usize>>,
     /// The records that belong to no run.
@@ -119,7 +117,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Home {
     Run(String),
-    /// No run that was received is above them, but maybe one that a host records.
+    /// No received run is above them; the text is the host's run, if any.
     Top(Option<String>),
     /// A span above them has not arrived.
     Unknown,
@@ -194,10 +192,11 @@ impl Group<'_> {
             }
             match home {
                 Home::Run(run) => plan.events.push((place, run)),
-                // A span of the program that the host runs, which leads to no agent.
-                Home::Top(Some(host)) if node.kind == Kind::Other => {
-                    plan.events.push((place, host))
-                }
+                // A plain span that leads to no agent, such as one of the program that a host runs.
+                Home::Top(_) if node.kind == Kind::Other => match node.is_due {
+                    true => plan.dropped.push(place),
+                    false => plan.waiting += 1,
+                },
                 // A log outside all spans belongs to the run of its group.
                 Home::Top(_) => {
                     let run = self.id.to_owned();
@@ -213,7 +212,6 @@ impl Group<'_> {
                 Home::Unknown | Home::Open => plan.waiting += 1,
             }
         }
-        plan.repeated = search.repeated();
         plan.wrappers = search.wrappers();
         for (span, node) in search.provisional {
             let (parent, is_own) = (None, false);
@@ -321,23 +319,6 @@ impl<'a> Search<'a> {
         wrappers
     }
 
-    /// Returns the model calls whose tokens a stored one reports: one around it or inside it.
-    fn repeated(&self) -> HashSet<usize> {
-        let group = self.group;
-        let is_repeated = |node: &Node| {
-            let above = node.parent_id.as_ref().and_then(|id| group.settled.get(id));
-            above.is_some_and(|above| above.kind == Kind::ModelCall)
-                || group.provisional.contains(&node.id)
-        };
-        let calls = (0..)
-            .zip(group.nodes)
-            .filter(|(_, node)| node.kind == Kind::ModelCall);
-        calls
-            .filter(|(_, node)| is_repeated(node))
-            .map(|(place, _)| place)
-            .collect()
-    }
-
     /// Returns where a node belongs, given its parent.
     fn home_below_parent(&mut self, place: usize) -> Home {
         let group = self.group;
@@ -363,6 +344,8 @@ impl<'a> Search<'a> {
             }) => Home::Top(Some(run.clone())),
             Some(Settled { run, .. }) => Home::Run(run.clone()),
             None if !node.is_due => Home::Unknown,
+            // Only what is about agents is worth a run of its own.
+            None if matches!(node.kind, Kind::Other | Kind::OtherLog) => Home::Top(None),
             None => {
                 let known = group.provisional.len() + self.provisional.len();
                 let is_new = !self.provisional.contains_key(&Some(parent));
@@ -378,14 +361,18 @@ impl<'a> Search<'a> {
 
     /// Whether a node becomes a run, given where it belongs.
     fn is_run(&self, place: usize, home: &Home) -> bool {
-        let node = &self.group.nodes[place];
+        let group = self.group;
+        let node = &group.nodes[place];
         match (node.kind, home) {
             (_, Home::Unknown | Home::Open) => false,
             (Kind::Log | Kind::OtherLog | Kind::Marker | Kind::Host, _) => false,
-            (Kind::Other, Home::Top(Some(_))) => self.leading.contains(&place),
+            (Kind::Other, Home::Top(above)) => {
+                let is_root = above.is_none() && node.parent_id.is_none();
+                is_root || self.leading.contains(&place) || group.provisional.contains(&node.id)
+            }
             (Kind::Run, _) | (_, Home::Top(_)) => true,
             // Events below it are already stored in its run.
-            (_, Home::Run(_)) => self.group.provisional.contains(&node.id),
+            (_, Home::Run(_)) => group.provisional.contains(&node.id),
         }
     }
 }
@@ -510,6 +497,17 @@ mod tests {
     }
 
     #[test]
+    fn a_plain_span_that_leads_to_no_agent_is_no_run() {
+        let nodes = [
+            node("a", None, Kind::Run),
+            due(node("o", Some("gone"), Kind::Other)),
+            due(node("p", Some("missing"), Kind::Other)),
+        ];
+        let expected = "t-a below -, o dropped, p dropped";
+        assert_eq!(plan_with(&nodes, &[("gone", "")], &[]), expected);
+    }
+
+    #[test]
     fn settled_spans_lead_to_their_runs() {
         let nodes = [
             node("c", Some("s"), Kind::ModelCall),
@@ -535,8 +533,13 @@ mod tests {
             node("above", Some("host"), Kind::Other),
             node("beside", Some("host"), Kind::Other),
         ];
-        let expected = "t-a below t-above, t-above below run-7, beside in run-7";
+        let expected = "t-a below t-above, t-above below run-7, 1 waiting";
         assert_eq!(plan_with(&nodes, &settled, &[]), expected);
+        let late = [node("above", Some("host"), Kind::Other)];
+        assert_eq!(
+            plan_with(&late, &settled, &["above"]),
+            "t-above below run-7"
+        );
         // The host's run doesn't make a trace one of agents.
         let other = due(node("o", Some("host"), Kind::Other));
         assert_eq!(plan_with(&[other], &settled, &[]), "o dropped");
