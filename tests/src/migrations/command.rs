@@ -81,9 +81,10 @@ on_each_backend! {
             .await
             .unwrap();
         store.close().await.unwrap();
+        let all = migration_names().len();
         let down = |force: &[&str]| {
             let mut command = migration_command(&database.url());
-            command.args(["down", "9"]).args(force);
+            command.args(["down", &all.to_string()]).args(force);
             command
         };
         let message = fails(&mut down(&[]));
@@ -92,7 +93,6 @@ on_each_backend! {
             "{message}"
         );
         let printed = succeeds(&mut down(&["--force"]));
-        let all = migration_names().len();
         assert_eq!(printed.matches("rolled back").count(), all, "{printed}");
     }
 
@@ -102,7 +102,8 @@ on_each_backend! {
         let db = database.connection().await;
         super::host::ComposedHost::up(&db, None).await.unwrap();
         db.close().await.unwrap();
-        let down = succeeds(migration_command(&database.url()).args(["down", "9"]));
+        let all = migration_names().len().to_string();
+        let down = succeeds(migration_command(&database.url()).args(["down", &all]));
         assert!(
             down.contains("nothing rolled back: the migrator of an application"),
             "{down}"
@@ -122,8 +123,9 @@ on_each_backend! {
         succeeds(migrate().args(["up", "-n", "1", "-v"]));
         succeeds(migrate().args(["up", "-v"]));
         succeeds(migrate().args(["status"]));
-        let down = succeeds(migrate().args(["down", "-n", "9"]));
-        assert_eq!(down.matches("rolled back").count(), migration_names().len(), "{down}");
+        let all = migration_names().len();
+        let down = succeeds(migrate().args(["down", "-n", &all.to_string()]));
+        assert_eq!(down.matches("rolled back").count(), all, "{down}");
     }
 
     async fn the_command_has_no_subcommand_that_drops_everything(database) {
