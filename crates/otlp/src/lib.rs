@@ -19,7 +19,7 @@ mod schedule;
 mod sink;
 mod wire;
 
-pub use export::{ExportedSpan, RunSpans, TraceRequest};
+pub use export::{ExportedSpan, RunSpans, TraceAnswer, TraceRequest};
 pub use options::RouterOptions;
 pub use receiver::{HostRun, Receiver, ReceiverOptions};
 pub use router::router;

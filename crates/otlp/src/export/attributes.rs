@@ -1,5 +1,7 @@
+use std::fmt::Display;
+
 use runtrail_audit::Usage;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 /// The most bytes of the attributes of a span, as JSON. What exceeds them is cut.
@@ -8,21 +10,20 @@ const MAX_BYTES: usize = 3 << 20;
 /// What an attribute has beside its key and its value, such as braces.
 const OVERHEAD: usize = 48;
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct KeyValue {
-    key: String,
-    value: AnyValue,
+    pub(super) key: String,
+    pub(super) value: AnyValue,
 }
 
-#[derive(Debug, Serialize)]
-enum AnyValue {
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) enum AnyValue {
     #[serde(rename = "stringValue")]
     Text(String),
     #[serde(rename = "boolValue")]
     Bool(bool),
-    /// A 64-bit number is a string in the JSON of protobuf.
-    #[serde(rename = "intValue")]
-    Int(String),
+    #[serde(rename = "intValue", serialize_with = "as_text")]
+    Int(i64),
     #[serde(rename = "doubleValue")]
     Double(f64),
     #[serde(rename = "arrayValue")]
@@ -80,8 +81,9 @@ impl Attributes {
     }
 
     pub(super) fn number(&mut self, key: &str, number: Option<u64>) {
-        if let Some(number) = number {
-            self.add(key, |_| AnyValue::Int(number.to_string()));
+        // No count that a store accepts is larger.
+        if let Some(number) = number.and_then(|number| i64::try_from(number).ok()) {
+            self.add(key, |_| AnyValue::Int(number));
         }
     }
 
@@ -166,11 +168,19 @@ fn scalar(value: &Value) -> Option<AnyValue> {
         Value::String(text) => Some(AnyValue::Text(text.clone())),
         Value::Bool(value) => Some(AnyValue::Bool(*value)),
         Value::Number(number) => Some(match number.as_i64() {
-            Some(number) => AnyValue::Int(number.to_string()),
+            Some(number) => AnyValue::Int(number),
             None => AnyValue::Double(number.as_f64()?),
         }),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
+}
+
+/// Writes a 64-bit number, which is a string in the JSON of protobuf.
+pub(super) fn as_text<S: Serializer>(
+    number: &impl Display,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(number)
 }
 
 /// Cuts a text to this many bytes of JSON.

@@ -1,10 +1,11 @@
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{RunStatus, SkillRun, SkillRunLog, Usage};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::attributes::Attributes;
+use super::attributes::{Attributes, KeyValue};
 use super::event::{self, Form, Parts, are_messages, form, operation, span_event};
 use super::ids;
 use super::span::{ExportedSpan, Kind, Span, SpanEvent, Status, nanos, start};
@@ -35,13 +36,13 @@ const DEFAULT_SERVICE: &str = "runtrail";
 ///     .finished(at(10), RunStats::new(RunStatus::OK));
 /// let call = SkillRunLog::new("run-1", 0, "tool_call", json!({"tool": "search"}));
 ///
-/// let mut request = TraceRequest::new();
+/// let mut request = TraceRequest::json();
 /// let mut spans = RunSpans::new(&run, "run-1").unwrap();
 /// if let Some(span) = spans.add(call.created_at(at(5))) {
 ///     request.push(&span);
 /// }
-/// request.push(&spans.finish().unwrap());
-/// let body = request.take().unwrap();
+/// request.push(&spans.finish());
+/// let body = String::from_utf8(request.take().unwrap()).unwrap();
 /// assert!(body.contains("invoke_agent summarise") && body.contains("execute_tool search"));
 /// ```
 #[derive(Debug)]
@@ -52,7 +53,7 @@ pub struct RunSpans<'a> {
     span_id: String,
     /// Whether the run is the top of its tree.
     is_top: bool,
-    resource: String,
+    resource: Arc<Vec<KeyValue>>,
     first_events: Vec<SpanEvent>,
     last_events: VecDeque<SpanEvent>,
     dropped_events: u32,
@@ -70,7 +71,7 @@ impl<'a> RunSpans<'a> {
             trace_id: ids::trace_id(top),
             span_id: ids::span_id(&run.id),
             is_top: run.id == top,
-            resource: resource(run),
+            resource: Arc::new(resource(run)),
             first_events: Vec::new(),
             last_events: VecDeque::new(),
             dropped_events: 0,
@@ -100,12 +101,11 @@ impl<'a> RunSpans<'a> {
         let started_at = start(ended_at, event.duration);
         let parts = create(event.payload, usage);
         let parent = Some(self.span_id.clone());
-        self.span(id, parent, parts, [started_at, ended_at])
-            .export(&self.resource)
+        Some(self.span(id, parent, parts, [started_at, ended_at]))
     }
 
     /// Returns the span of the run.
-    pub fn finish(mut self) -> Option<ExportedSpan> {
+    pub fn finish(mut self) -> ExportedSpan {
         let events = std::mem::take(&mut self.first_events).into_iter();
         let events: Vec<_> = events
             .chain(std::mem::take(&mut self.last_events))
@@ -122,10 +122,11 @@ impl<'a> RunSpans<'a> {
         let parent = self.run.parent_run_id.as_deref().filter(|_| !self.is_top);
         let parent = parent.map(ids::span_id);
         let times = [self.run.started_at, self.ended_at];
-        let mut span = self.span(self.span_id.clone(), parent, parts, times);
-        span.events = events;
-        span.dropped_events_count = (self.dropped_events > 0).then_some(self.dropped_events);
-        span.export(&self.resource)
+        let mut exported = self.span(self.span_id.clone(), parent, parts, times);
+        exported.span.events = events;
+        let dropped = self.dropped_events;
+        exported.span.dropped_events_count = (dropped > 0).then_some(dropped);
+        exported
     }
 
     fn span(
@@ -134,8 +135,8 @@ impl<'a> RunSpans<'a> {
         parent_span_id: Option<String>,
         parts: Parts,
         [started_at, ended_at]: [DateTime<Utc>; 2],
-    ) -> Span {
-        Span {
+    ) -> ExportedSpan {
+        let span = Span {
             trace_id: self.trace_id.clone(),
             span_id,
             parent_span_id,
@@ -147,6 +148,10 @@ impl<'a> RunSpans<'a> {
             events: Vec::new(),
             dropped_events_count: None,
             status: Status::of(parts.error.as_deref()),
+        };
+        ExportedSpan {
+            resource: Arc::clone(&self.resource),
+            span,
         }
     }
 
@@ -229,15 +234,15 @@ fn has_failed(run: &SkillRun) -> bool {
         || (!is_success && !run.error.is_empty())
 }
 
-/// Returns the resource of a run, as JSON.
-fn resource(run: &SkillRun) -> String {
+/// Returns the attributes of the resource of a run.
+fn resource(run: &SkillRun) -> Vec<KeyValue> {
     let mut attributes = Attributes::new();
     let label = |key| run.labels.get(key).map(String::as_str);
     let service = label(SERVICE).filter(|service| !service.is_empty());
     attributes.text("service.name", service.unwrap_or(DEFAULT_SERVICE));
     let environment = label(ENVIRONMENT).unwrap_or_default();
     attributes.text("deployment.environment.name", environment);
-    json!({ "attributes": attributes.into_list() }).to_string()
+    attributes.into_list()
 }
 
 #[cfg(test)]

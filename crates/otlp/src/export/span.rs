@@ -1,20 +1,20 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
 
-use super::attributes::{KeyValue, cut};
+use super::attributes::{KeyValue, as_text, cut};
 
 /// The most bytes of a message, as JSON.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
 
-/// A span in the JSON of OTLP, for a [`TraceRequest`](crate::TraceRequest).
+/// A span with its resource, for a [`TraceRequest`](crate::TraceRequest).
 #[derive(Clone, Debug)]
 pub struct ExportedSpan {
-    /// The resource, as JSON.
-    pub(super) resource: String,
-    pub(super) json: Box<RawValue>,
+    /// The attributes of the resource, which the spans of a run share.
+    pub(super) resource: Arc<Vec<KeyValue>>,
+    pub(super) span: Span,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub(super) enum Kind {
     Client = 3,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Span {
     pub(super) trace_id: String,
@@ -32,8 +32,10 @@ pub(super) struct Span {
     pub(super) parent_span_id: Option<String>,
     pub(super) name: String,
     pub(super) kind: u8,
-    pub(super) start_time_unix_nano: String,
-    pub(super) end_time_unix_nano: String,
+    #[serde(serialize_with = "as_text")]
+    pub(super) start_time_unix_nano: u64,
+    #[serde(serialize_with = "as_text")]
+    pub(super) end_time_unix_nano: u64,
     pub(super) attributes: Vec<KeyValue>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) events: Vec<SpanEvent>,
@@ -42,19 +44,20 @@ pub(super) struct Span {
     pub(super) status: Status,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SpanEvent {
-    pub(super) time_unix_nano: String,
+    #[serde(serialize_with = "as_text")]
+    pub(super) time_unix_nano: u64,
     pub(super) name: String,
     pub(super) attributes: Vec<KeyValue>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Status {
-    code: u8,
+    pub(super) code: u8,
     #[serde(skip_serializing_if = "String::is_empty")]
-    message: String,
+    pub(super) message: String,
 }
 
 impl Status {
@@ -73,20 +76,10 @@ impl Status {
     }
 }
 
-impl Span {
-    pub(super) fn export(&self, resource: &str) -> Option<ExportedSpan> {
-        let json = to_raw_value(self).ok()?;
-        let resource = resource.to_owned();
-        Some(ExportedSpan { resource, json })
-    }
-}
-
 /// Returns a time in nanoseconds. A time before 1970, which OTLP doesn't have, is 1970.
-pub(super) fn nanos(time: DateTime<Utc>) -> String {
+pub(super) fn nanos(time: DateTime<Utc>) -> u64 {
     let micros = u128::try_from(time.timestamp_micros()).unwrap_or_default();
-    u64::try_from(micros * 1_000)
-        .unwrap_or(u64::MAX)
-        .to_string()
+    u64::try_from(micros * 1_000).unwrap_or(u64::MAX)
 }
 
 /// Returns the start of what has ended at this time.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use runtrail_audit::RunStats;
-use serde_json::Map;
+use serde_json::{Map, json};
 
 use super::*;
 
@@ -17,19 +17,23 @@ fn event(sequence: u64, event_type: &str, payload: Value) -> SkillRunLog {
     SkillRunLog::new("run-1", sequence, event_type, payload).created_at(at(5))
 }
 
-fn parsed(span: Option<ExportedSpan>) -> Value {
-    serde_json::from_str(span.unwrap().json.get()).unwrap()
+fn as_json(exported: &ExportedSpan) -> Value {
+    serde_json::to_value(&exported.span).unwrap()
+}
+
+fn length(exported: &ExportedSpan) -> usize {
+    as_json(exported).to_string().len()
 }
 
 /// Returns the span of a run without events.
 fn run_span(run: &SkillRun) -> Value {
-    parsed(RunSpans::new(run, &run.id).unwrap().finish())
+    as_json(&RunSpans::new(run, &run.id).unwrap().finish())
 }
 
 /// Returns the span of an event of a run.
 fn event_span(event: SkillRunLog) -> Value {
     let run = finished("run-1", RunStatus::OK);
-    parsed(RunSpans::new(&run, "run-1").unwrap().add(event))
+    as_json(&RunSpans::new(&run, "run-1").unwrap().add(event).unwrap())
 }
 
 /// Returns the attributes of a span or a resource with their plain values.
@@ -58,12 +62,12 @@ fn a_run_has_the_attributes_of_an_agent() {
     let mut run = run;
     run.output = "because".to_owned();
     let span = RunSpans::new(&run, "run-1").unwrap().finish();
-    let resource: Value = serde_json::from_str(&span.clone().unwrap().resource).unwrap();
+    let resource = json!({"attributes": *span.resource});
     assert_eq!(
         Value::from(attributes(&resource)),
         json!({"service.name": "desk", "deployment.environment.name": "prod"})
     );
-    let span = parsed(span);
+    let span = as_json(&span);
     assert_eq!(
         Value::from(attributes(&span)),
         json!({
@@ -97,7 +101,7 @@ fn a_running_run_has_no_spans() {
 fn runs_of_a_tree_share_a_trace() {
     let child = finished("child", RunStatus::OK).parent("run-1");
     let [top, below] = [&finished("run-1", RunStatus::OK), &child]
-        .map(|run| parsed(RunSpans::new(run, "run-1").unwrap().finish()));
+        .map(|run| as_json(&RunSpans::new(run, "run-1").unwrap().finish()));
     assert_eq!(below["traceId"], top["traceId"]);
     assert_eq!(below["parentSpanId"], top["spanId"]);
     // Its parent isn't stored.
@@ -266,7 +270,7 @@ fn payloads_of_any_form_are_accepted() {
             run.skill_id = String::new();
             let mut spans = RunSpans::new(&run, "run-1").unwrap();
             spans.add(event(0, event_type, payload.clone()));
-            assert_eq!(parsed(spans.finish())["name"], "invoke_agent");
+            assert_eq!(as_json(&spans.finish())["name"], "invoke_agent");
         }
     }
     // A custom event with a usage is a call, so that its tokens are exported.
@@ -287,9 +291,9 @@ fn other_events_are_bounded() {
         assert!(spans.add(event(sequence, "stdout", line)).is_none());
     }
     let span = spans.finish();
-    let length = span.as_ref().unwrap().json.get().len();
+    let length = length(&span);
     assert!(length < 1 << 20, "{length}");
-    let span = parsed(span);
+    let span = as_json(&span);
     let events = span["events"].as_array().unwrap();
     assert_eq!(
         (events.len(), &span["droppedEventsCount"]),
@@ -314,7 +318,7 @@ fn the_largest_span_fits_into_a_request() {
             json!("x".repeat(10_000)),
         ));
     }
-    let length = spans.finish().unwrap().json.get().len();
+    let length = length(&spans.finish());
     assert!(length < 4 << 20, "{length}");
 }
 
@@ -327,7 +331,7 @@ fn tokens_are_reported_once() {
     let mut spans = RunSpans::new(&run, "run-1").unwrap();
     let usage = Usage::new().input_tokens(100).output_tokens(50);
     spans.add(event(0, "model_call", json!({})).usage(usage));
-    assert_eq!(attributes(&parsed(spans.finish())).get(key), None);
+    assert_eq!(attributes(&as_json(&spans.finish())).get(key), None);
 }
 
 #[test]
