@@ -8,6 +8,7 @@ use runtrail::{
     Result as StoreResult, RunQuery, RunStatus, SkillRun, rules,
 };
 
+use self::otlp::OtlpArguments;
 use self::replacement::Replacement;
 use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};
@@ -16,9 +17,12 @@ use crate::output::{self, counted, progress};
 use crate::transfer::{EVENTS, Event};
 use crate::warnings::{note, warn_damaged};
 
+mod destination;
+mod endpoint;
+mod otlp;
 mod replacement;
 
-/// Export runs with their events as lines of JSON, oldest first.
+/// Export runs with their events as lines of JSON, or as OpenTelemetry traces, oldest first.
 #[derive(Args)]
 pub(crate) struct Export {
     #[command(flatten)]
@@ -27,6 +31,8 @@ pub(crate) struct Export {
     /// complete.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    otlp: OtlpArguments,
 }
 
 #[derive(Default)]
@@ -38,8 +44,14 @@ struct Exported {
 
 impl Export {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
+        let traces = self.otlp.destination()?;
         let store = database.open_to_read().await?;
         let query = self.filter.resolve(store.now());
+        if let Some(destination) = traces {
+            let damaged = otlp::export(&store, &query, destination).await?;
+            note_dry_runs(&store, query).await?;
+            return all_exported(damaged);
+        }
         let exported = match &self.output {
             None => {
                 let mut out = output::plain();
@@ -66,23 +78,35 @@ impl Export {
             counted(runs, "run"),
             counted(events, "event")
         ));
-        if !query.include_dry_run && query.statuses.only.is_none() {
-            let dry_runs = query.statuses([RunStatus::DRY_RUN]).include_dry_run();
-            let left_out = store.count_runs_by_query(&dry_runs).await?;
-            if left_out > 0 {
-                let left_out = counted(left_out, "dry run");
-                note(format!(
-                    "left out {left_out}; --include-dry-run exports dry runs too"
-                ));
-            }
-        }
-        if damaged > 0 {
-            return Err(Failure::failed(format!(
-                "{} could not be exported; all other rows were exported",
-                counted(damaged, "damaged row")
-            )));
-        }
-        Ok(())
+        note_dry_runs(&store, query).await?;
+        all_exported(damaged)
+    }
+}
+
+/// Reports the dry runs that match but were left out.
+async fn note_dry_runs(store: &AuditStore, query: RunQuery) -> Result<()> {
+    if query.include_dry_run || query.statuses.only.is_some() {
+        return Ok(());
+    }
+    let dry_runs = query.statuses([RunStatus::DRY_RUN]).include_dry_run();
+    let left_out = store.count_runs_by_query(&dry_runs).await?;
+    if left_out > 0 {
+        let left_out = counted(left_out, "dry run");
+        note(format!(
+            "left out {left_out}; --include-dry-run exports dry runs too"
+        ));
+    }
+    Ok(())
+}
+
+/// Fails if damaged rows were left out.
+fn all_exported(damaged: u64) -> Result<()> {
+    match damaged {
+        0 => Ok(()),
+        _ => Err(Failure::failed(format!(
+            "{} could not be exported; all other rows were exported",
+            counted(damaged, "damaged row")
+        ))),
     }
 }
 

@@ -1,10 +1,14 @@
-//! An OTLP/HTTP receiver for the telemetry of agents.
+//! An OTLP/HTTP receiver for the telemetry of agents, and an export of runs as OTLP traces.
 //!
 //! [`router`] answers the requests of OpenTelemetry exporters, in protobuf and JSON, and passes
 //! spans and logs to a [`Sink`]. A request is acknowledged once the sink has stored them; until
 //! then the sender repeats it. Metrics are acknowledged and dropped.
+//!
+//! [`RunSpans`] and [`TraceRequest`] turn finished runs into requests that any OTLP receiver
+//! accepts, also this one.
 
 mod body;
+mod export;
 mod fold;
 mod guard;
 mod options;
@@ -15,6 +19,7 @@ mod schedule;
 mod sink;
 mod wire;
 
+pub use export::{ExportedSpan, RunSpans, TraceAnswer, TraceRequest};
 pub use options::RouterOptions;
 pub use receiver::{HostRun, Receiver, ReceiverOptions};
 pub use router::router;

@@ -24,6 +24,9 @@ const LABELS: &[(&str, Names)] = &[
 /// How SDKs name a service that has no name.
 const UNKNOWN_SERVICE: &str = "unknown_service";
 
+/// How Runtrail's export names the service of a run without that label.
+const EXPORTED_SERVICE: &str = "runtrail";
+
 /// The attributes of a span or log that haven't been read yet.
 pub(crate) struct Reading<'a> {
     pub(crate) vocabulary: Vocabulary<'a>,
@@ -49,7 +52,7 @@ impl Reading<'_> {
         let channel = self.text(|names| names.channel);
         let labels = LABELS.iter().filter_map(|(label, names)| {
             let value = source.resource.text(names)?;
-            if value.starts_with(UNKNOWN_SERVICE) {
+            if value.starts_with(UNKNOWN_SERVICE) || value == EXPORTED_SERVICE {
                 return None;
             }
             Some(((*label).to_owned(), self.name(value)))

@@ -26,6 +26,7 @@ mod usage;
 
 // Exporting, importing and deleting runs.
 
+mod export_otlp;
 mod import_input;
 mod purge;
 mod transfer;

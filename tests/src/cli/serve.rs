@@ -10,14 +10,14 @@ use crate::fixture::*;
 use crate::telemetry::exporter::{Span, get, post, request, run_id, traces};
 
 /// A receiver that listens on a free port.
-struct Serve {
+pub(super) struct Serve {
     process: Child,
     stderr: BufReader<ChildStderr>,
-    url: String,
+    pub(super) url: String,
 }
 
 impl Serve {
-    fn start(cli: &Cli, arguments: &[&str]) -> Self {
+    pub(super) fn start(cli: &Cli, arguments: &[&str]) -> Self {
         let arguments = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
         let mut process = cli
             .command_by(WITH_DEFAULT_SIGNALS, &arguments)
@@ -44,7 +44,7 @@ impl Serve {
     }
 
     /// Sends a signal, expects success, and returns what else the process has printed.
-    fn end(mut self, signal: &str) -> String {
+    pub(super) fn end(mut self, signal: &str) -> String {
         send(signal, &self.process.id().to_string());
         let status = ended(&mut self.process);
         assert_eq!(status.code(), Some(0), "{status}");

@@ -17,3 +17,6 @@ mod logs;
 
 /// Receivers that end, share a store, or lose it.
 mod receivers;
+
+/// Runs that are exported as traces, and received again.
+mod export;

@@ -24,6 +24,8 @@ use log::LogParts;
 use span::SpanParts;
 use value::Budget;
 
+pub(crate) use span::hex;
+
 /// Which signal a path is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {

@@ -314,6 +314,24 @@ impl<'a> Field<'a> {
     }
 }
 
+/// Reads the number of rejected items and the message of an answer to an export.
+pub(crate) fn read_partial_success(answer: &[u8]) -> Result<(u64, String), Rejection> {
+    let (mut rejected, mut message) = (0, String::new());
+    for field in Fields::new(last(answer, 1)?) {
+        match field? {
+            (1, value) => rejected = value.varint()?,
+            (2, value) => message = text(value.bytes()?),
+            _ => {}
+        }
+    }
+    Ok((rejected, message))
+}
+
+/// Reads the message of a `google.rpc.Status`.
+pub(crate) fn read_refusal(status: &[u8]) -> Result<String, Rejection> {
+    Ok(text(last(status, 2)?))
+}
+
 /// Writes a message.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
@@ -325,6 +343,13 @@ impl Writer {
     pub(crate) fn varint(mut self, number: u64, value: u64) -> Self {
         self.push(number << 3);
         self.push(value);
+        self
+    }
+
+    /// Adds a field with a number of a fixed length.
+    pub(crate) fn fixed64(mut self, number: u64, value: u64) -> Self {
+        self.push(number << 3 | 1);
+        self.message.extend_from_slice(&value.to_le_bytes());
         self
     }
 

@@ -150,7 +150,7 @@ pub(super) fn id<const BYTES: usize>(bytes: &[u8]) -> Option<String> {
     Some(hex(bytes))
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
     let digits = bytes.iter().flat_map(|it| [it >> 4, it & 15]);

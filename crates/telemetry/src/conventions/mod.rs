@@ -10,6 +10,7 @@ mod mlflow;
 mod open_inference;
 mod open_llmetry;
 mod pydantic_ai;
+mod runtrail;
 mod swiftide;
 mod vercel;
 
@@ -23,7 +24,7 @@ pub(crate) use self::open_inference::OPEN_INFERENCE;
 
 /// All conventions. Those of a single program precede general ones, whose names it may use in a
 /// sense of its own.
-const ALL: [&Convention; 13] = [
+const ALL: [&Convention; 14] = [
     &claude_code::CLAUDE_CODE,
     &codex::CODEX,
     &goose::GOOSE,
@@ -37,6 +38,7 @@ const ALL: [&Convention; 13] = [
     &open_llmetry::OPEN_LLMETRY,
     &pydantic_ai::PYDANTIC_AI,
     &mlflow::MLFLOW,
+    &runtrail::RUNTRAIL,
 ];
 
 /// Returns the conventions that apply to a span or log.

@@ -16,6 +16,7 @@ mod open_inference;
 mod open_llmetry;
 mod pydantic_ai;
 mod rig;
+mod runtrail;
 mod swiftide;
 mod vercel;
 
