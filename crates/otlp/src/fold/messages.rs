@@ -8,6 +8,8 @@ use runtrail_telemetry::EventPart;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::wire::hex;
+
 /// The number of conversations that are remembered of each run, which may interleave several.
 const PER_RUN: usize = 8;
 
@@ -162,10 +164,6 @@ pub(crate) fn prepare(event: &mut EventPart) {
     }
     event.messages.drain(..event.messages.len() - kept);
     event.digests = digests;
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -265,7 +265,7 @@ impl Folder {
             let mut started = Vec::with_capacity(chunk.len());
             for (id, start) in chunk {
                 let record = fold.contents.get(&start.node);
-                if record.is_none() && !self.is_stored(id).await? {
+                if record.is_none() && self.find_run(id).await?.is_none() {
                     unreadable.insert(id.clone());
                 }
                 started.push(self.start(fold.group, id, start, record));
@@ -427,10 +427,10 @@ impl Folder {
         Ok(())
     }
 
-    async fn is_stored(&self, run: &str) -> Result<bool> {
+    async fn find_run(&self, run: &str) -> Result<Option<SkillRun>> {
         match self.history.get_run(run).await {
-            Ok(_) => Ok(true),
-            Err(Error::NotFound { .. }) => Ok(false),
+            Ok(run) => Ok(Some(run)),
+            Err(Error::NotFound { .. }) => Ok(None),
             Err(err) => Err(err),
         }
     }
@@ -446,7 +446,7 @@ impl Folder {
         let Some(record) = record else {
             return Ok(None);
         };
-        let is_fresh = !self.is_stored(id).await?;
+        let is_fresh = self.find_run(id).await?.is_none();
         if !is_fresh && !start.is_own {
             return Ok(None);
         }
@@ -588,10 +588,8 @@ impl Folder {
 
     /// Whether a run belongs to another process that is alive.
     async fn has_other_owner(&self, run: &str) -> Result<bool> {
-        let run = match self.history.get_run(run).await {
-            Ok(run) => run,
-            Err(Error::NotFound { .. }) => return Ok(false),
-            Err(err) => return Err(err),
+        let Some(run) = self.find_run(run).await? else {
+            return Ok(false);
         };
         let own = self.history.owner().map(|owner| owner.id.as_str());
         match run.owner_id.as_deref() {
@@ -707,10 +705,8 @@ impl Folder {
     /// Records the outcome of a run as an event if a sweep has ended the run for another owner.
     /// Otherwise, the outcome is already stored.
     async fn keep_outcome(&self, id: &str, stats: &RunStats) -> Result<()> {
-        let run = match self.history.get_run(id).await {
-            Ok(run) => run,
-            Err(Error::NotFound { .. }) => return Ok(()),
-            Err(err) => return Err(err),
+        let Some(run) = self.find_run(id).await? else {
+            return Ok(());
         };
         if run.status != RunStatus::INTERRUPTED || stats.status == RunStatus::INTERRUPTED {
             return Ok(());
@@ -791,15 +787,12 @@ impl Folder {
 
     /// Adds the inputs of a session to its run, which another log has started.
     async fn add_inputs(&self, run: &str, inputs: &Map<String, Value>) -> Result<()> {
-        let stored = match self.history.get_run(run).await {
-            Ok(stored) => stored,
-            Err(Error::NotFound { .. }) => return Ok(()),
-            Err(err) => return Err(err),
+        let Some(mut run) = self.find_run(run).await? else {
+            return Ok(());
         };
-        if !stored.inputs.is_empty() || !stored.is_running() {
+        if !run.inputs.is_empty() || !run.is_running() {
             return Ok(());
         }
-        let mut run = stored;
         run.inputs = inputs.clone();
         match self.history.start_run(&run).await {
             Err(err) if matches!(err.kind(), ErrorKind::RunFinished | ErrorKind::TooLarge) => {
