@@ -92,7 +92,7 @@ pub(crate) fn append(db: &Connection, event: &SkillRunLog) -> Result<()> {
 pub(crate) fn finish(db: &Connection, run_id: &str, stats: &RunStats) -> Result<()> {
     db.prepare_cached(FINISH_RUN)?.execute(params![
         run_id,
-        crate::data::now().timestamp_micros(),
+        crate::clock::now().timestamp_micros(),
         stats.status.as_str(),
         stats.output,
         stats.error,

@@ -11,6 +11,8 @@ use runtrail_db::DatabaseOptions;
 use runtrail_store::AuditStore;
 use serde_json::{Value, json};
 
+use crate::clock;
+
 /// Every fourth run has no parent; the parent of any other is the run before it.
 const CHAIN: usize = 4;
 const SKILLS: usize = 100;
@@ -105,15 +107,10 @@ impl History {
 
 /// Returns a new run to record.
 pub(crate) fn new_run() -> SkillRun {
-    let mut run = SkillRun::new(new_run_id(), skill(0.5), now());
+    let mut run = SkillRun::new(new_run_id(), skill(0.5), clock::now());
     run.caller_id = "user-1".into();
     run.channel_id = "web".into();
     run
-}
-
-#[expect(clippy::disallowed_methods, reason = "no result depends on the time")]
-pub(crate) fn now() -> DateTime<Utc> {
-    Utc::now()
 }
 
 fn started_at(run: usize) -> DateTime<Utc> {

@@ -85,7 +85,7 @@ pub(crate) fn finish(db: &Connection, run_id: &str, stats: &RunStats) -> Result<
                total_output_tokens = ?, total_thinking_tokens = ? \
                WHERE id = ?";
     db.prepare(sql)?.execute(params![
-        crate::data::now().timestamp(),
+        crate::clock::now().timestamp(),
         stats.status.as_str(),
         stats.output,
         stats.error,

@@ -14,6 +14,7 @@
 
 mod by_hand;
 mod child;
+mod clock;
 mod copying;
 mod data;
 mod go_design;

@@ -158,7 +158,7 @@ impl Recorder for Orm {
 
     async fn finish(&self, _: usize, run_id: &str, stats: &RunStats) -> Result<()> {
         let outcome = skill_run::ActiveModel {
-            finished_at: Set(Some(crate::data::now().timestamp_micros())),
+            finished_at: Set(Some(crate::clock::now().timestamp_micros())),
             status: Set(stats.status.to_string()),
             output: Set(stats.output.clone()),
             error: Set(stats.error.clone()),

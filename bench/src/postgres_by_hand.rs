@@ -106,7 +106,7 @@ impl Postgres {
                 &self.finish,
                 &[
                     &run_id,
-                    &crate::data::now().timestamp_micros(),
+                    &crate::clock::now().timestamp_micros(),
                     &stats.status.as_str(),
                     &stats.output,
                     &stats.error,

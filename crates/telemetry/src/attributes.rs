@@ -24,6 +24,29 @@ impl Attributes for Map<String, Value> {
     }
 }
 
+/// Returns a text that is a JSON object or array as such. Other texts stay texts: the answer `1` of
+/// a model isn't a number.
+pub(crate) fn json_or_text(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.trim_start().starts_with(['{', '[']) => {
+            serde_json::from_str(&text).unwrap_or(Value::String(text))
+        }
+        value => value,
+    }
+}
+
+/// Returns a text that is any JSON as such, as far as it can be written again without a loss.
+pub(crate) fn any_json_or_text(value: Value) -> Value {
+    let Value::String(text) = &value else {
+        return value;
+    };
+    match serde_json::from_str(text) {
+        Ok(Value::Number(number)) if number.to_string() != *text => value,
+        Ok(json) => json,
+        Err(_) => value,
+    }
+}
+
 fn count(value: &Value) -> Option<u64> {
     let count = match value {
         Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use crate::attributes::{any_json_or_text, json_or_text};
 use crate::convention::{Convention, Names, has_prefix};
 use crate::span::SpanEvent;
 use crate::vocabulary::Vocabulary;
@@ -40,29 +41,6 @@ fn user(content: Value) -> Value {
         .map(|(name, value)| (name.to_owned(), value))
         .collect::<Map<_, _>>()
         .into()
-}
-
-/// Returns a text that is a JSON object or array as such. Other texts stay texts: the answer `1` of
-/// a model isn't a number.
-pub(crate) fn json_or_text(value: Value) -> Value {
-    match value {
-        Value::String(text) if text.trim_start().starts_with(['{', '[']) => {
-            serde_json::from_str(&text).unwrap_or(Value::String(text))
-        }
-        value => value,
-    }
-}
-
-/// Returns a text that is any JSON as such, as far as it can be written again without a loss.
-pub(crate) fn any_json_or_text(value: Value) -> Value {
-    let Value::String(text) = &value else {
-        return value;
-    };
-    match serde_json::from_str(text) {
-        Ok(Value::Number(number)) if number.to_string() != *text => value,
-        Ok(json) => json,
-        Err(_) => value,
-    }
 }
 
 /// Removes the attributes with these prefixes, such as `llm.input_messages.0.message.role`, and

@@ -1,12 +1,10 @@
 use runtrail_audit::{Usage, rules};
 use serde_json::{Map, Value};
 
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, any_json_or_text, json_or_text};
 use crate::convention::{Convention, Names};
 use crate::identifier::identifier;
-use crate::messages::{
-    any_json_or_text, json_or_text, messages, of_events, take_indexed, to_text, tool_message,
-};
+use crate::messages::{messages, of_events, take_indexed, to_text, tool_message};
 use crate::policy::Policy;
 use crate::record::{EventPart, RunPart};
 use crate::span::{Source, SpanEvent};

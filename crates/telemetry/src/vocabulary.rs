@@ -2,11 +2,10 @@ use runtrail_audit::Usage;
 use runtrail_audit::rules;
 use serde_json::{Map, Value};
 
-use crate::attributes::{Attributes, amount};
+use crate::attributes::{Attributes, amount, json_or_text};
 use crate::convention::{Convention, LogRule, Meaning, Names, has_prefix, matches};
 use crate::conventions::{GEN_AI, OPEN_INFERENCE};
 use crate::identifier::identifier;
-use crate::messages::json_or_text;
 use crate::span::SpanEvent;
 
 /// The conventions by which a span or log is read; the first ones take precedence.

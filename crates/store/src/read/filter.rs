@@ -7,12 +7,10 @@ use runtrail_entity::skill_run::{Column, Entity};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, Condition, DbBackend, IdenStatic, Order, Value};
 
+use crate::read::MAX_PARTS;
 use crate::read::labels::{self, IndexedLabel};
 use crate::settings::Session;
 use crate::statements::owners;
-
-/// The maximum number of values for which [`split`] divides a filter. Each part reads a whole page.
-pub(super) const MAX_PARTS: usize = 8;
 
 /// A filter whose runs can be read from one index.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use sea_orm::sea_query::{
 use sea_orm::{Condition, DbBackend};
 
 use crate::error;
-use crate::read::filter::MAX_PARTS;
+use crate::read::MAX_PARTS;
 use crate::settings::Session;
 
 /// A label whose runs the index lists in the order of their start.

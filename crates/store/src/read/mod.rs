@@ -10,3 +10,7 @@ mod filter;
 mod labels;
 pub(crate) mod page;
 pub(crate) mod usage;
+
+/// The maximum number of values for which a filter is split into parts with an index each. Each
+/// part reads a whole page.
+const MAX_PARTS: usize = 8;

@@ -52,8 +52,8 @@ const QUEUE_LENGTH: usize = 256;
 /// How long a statement continues after all its callers have given up.
 const GRACE_PERIOD: Duration = Duration::from_secs(1);
 
-/// The number of lanes in front of the queue; each run belongs to one lane.
-const LANES: u64 = 256;
+/// The number of locks in front of the queue. All calls about a run use the same one.
+const RUN_LOCKS: u64 = 256;
 
 /// A handle to the task; clones share one task.
 #[derive(Clone)]
@@ -67,18 +67,18 @@ struct Inner {
     /// The number of calls that wait for an answer.
     calls: AtomicUsize,
     answered: Notify,
-    /// Preserve the order of the calls about a run: only the first call of a lane waits for a slot
-    /// in the queue. The queue assigns slots in order, but a caller fills its slot only when it is
-    /// polled. Without lanes, a later call could fill its slot first.
-    lanes: Vec<tokio::sync::Mutex<()>>,
+    /// Preserve the order of the calls about a run: only the call that holds the lock waits for a
+    /// slot in the queue. The queue assigns slots in order, but a caller fills its slot only when
+    /// it is polled. Without the locks, a later call could fill its slot first.
+    run_locks: Vec<tokio::sync::Mutex<()>>,
 }
 
 impl Inner {
-    fn lane(&self, run_id: &str) -> &tokio::sync::Mutex<()> {
+    fn run_lock(&self, run_id: &str) -> &tokio::sync::Mutex<()> {
         let mut hasher = DefaultHasher::new();
         run_id.hash(&mut hasher);
-        // In bounds: there are `LANES` lanes.
-        &self.lanes[(hasher.finish() % LANES) as usize]
+        // In bounds: there are `RUN_LOCKS` locks.
+        &self.run_locks[(hasher.finish() % RUN_LOCKS) as usize]
     }
 }
 
@@ -232,7 +232,9 @@ impl Writer {
             blocked: Arc::default(),
             calls: AtomicUsize::new(0),
             answered: Notify::new(),
-            lanes: (0..LANES).map(|_| tokio::sync::Mutex::default()).collect(),
+            run_locks: (0..RUN_LOCKS)
+                .map(|_| tokio::sync::Mutex::default())
+                .collect(),
         }))
     }
 
@@ -275,7 +277,7 @@ impl Writer {
     ) -> Result<Option<()>> {
         let (answer, answered) = oneshot::channel();
         let since = Instant::now();
-        let lane = self.0.lane(write.run_id()).lock().await;
+        let run_lock = self.0.run_lock(write.run_id()).lock().await;
         let job = Job::Write(Call {
             write,
             target,
@@ -283,7 +285,7 @@ impl Writer {
             answer,
         });
         self.send(job).await.map_err(error::database)?;
-        drop(lane);
+        drop(run_lock);
         let answer = answered.await.map_err(|_| task_ended());
         answer.map_err(error::database)?
     }
