@@ -5,8 +5,10 @@ pub(crate) mod lineage;
 pub(crate) mod list;
 pub(crate) mod lookup;
 
+mod buckets;
 pub(crate) mod chunk;
 mod filter;
 mod labels;
 pub(crate) mod page;
+pub(crate) mod statistics;
 pub(crate) mod usage;
