@@ -192,6 +192,7 @@ pub struct StatisticsRow<T> {
     /// no provider or model.
     pub group: Vec<Option<String>>,
     /// When the bucket begins; `None` before the first bucket, and without buckets.
+    #[serde(serialize_with = "crate::rfc3339::serialize_option")]
     pub bucket: Option<DateTime<Utc>>,
     /// The number of input tokens at which the tier begins; `None` below the first tier, for an
     /// unknown number of tokens, and without tiers.

@@ -66,7 +66,8 @@ impl Series {
                 let elapsed = time.clone().sub(self.start);
                 time.clone().sub(elapsed.modulo(width))
             }
-            None => Expr::val(self.start),
+            // A literal may be a smaller integer.
+            None => Expr::val(self.start).cast_as("bigint"),
         }
     }
 }

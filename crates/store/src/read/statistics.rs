@@ -44,7 +44,13 @@ pub(crate) async fn of_runs(
     let seconds = run(RunColumn::RuntimeSeconds);
     let numbers = vec![
         (FINISHED, run(RunColumn::FinishedAt)),
-        (FAILED, only_if(run(RunColumn::Status).is_in(failed), true)),
+        (
+            FAILED,
+            only_if(
+                run(RunColumn::Status).is_in(failed),
+                Expr::Constant(1.into()),
+            ),
+        ),
         (TOOL_CALLS, run(RunColumn::ToolCalls)),
         (
             DURATION,
@@ -261,7 +267,7 @@ fn start_of_tier(tiers: &[u64]) -> Expr {
     let tokens = || log(LogColumn::InputTokens);
     let highest_first = tiers.into_iter().rev();
     let tier = highest_first.fold(CaseStatement::new(), |case, tier| {
-        case.case(tokens().gte(tier), Expr::val(tier))
+        case.case(tokens().gte(tier), Expr::val(tier).cast_as("bigint"))
     });
     tier.into()
 }
