@@ -43,6 +43,7 @@ mod m20261128_000007_index_owned_runs;
 mod m20261128_000008_add_labels;
 mod m20261128_000009_index_labels;
 mod m20261128_000010_create_staged_records;
+mod m20261128_000012_index_usage;
 mod schema_migration;
 mod shape;
 
@@ -90,10 +91,11 @@ const MIGRATIONS: &[SchemaMigration] = &[
     m20261128_000008_add_labels::MIGRATION,
     m20261128_000009_index_labels::MIGRATION,
     m20261128_000010_create_staged_records::MIGRATION,
+    m20261128_000012_index_usage::MIGRATION,
 ];
 
 /// The same migrations, and some of a fictitious later version.
-const LATER_MIGRATIONS: [SchemaMigration; 13] = [
+const LATER_MIGRATIONS: [SchemaMigration; 14] = [
     MIGRATIONS[0],
     MIGRATIONS[1],
     MIGRATIONS[2],
@@ -104,6 +106,7 @@ const LATER_MIGRATIONS: [SchemaMigration; 13] = [
     MIGRATIONS[7],
     MIGRATIONS[8],
     MIGRATIONS[9],
+    MIGRATIONS[10],
     later_version::ADD_COLUMN,
     later_version::ADD_INDEX,
     later_version::FILL_COLUMN,

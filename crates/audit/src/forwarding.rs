@@ -8,10 +8,11 @@ use chrono::{DateTime, Utc};
 use futures_core::stream::BoxStream;
 
 use crate::{
-    BulkStorage, CursorPage, Heartbeat, ListOrder, LogFilter, ModelUsage, Owner, OwnerRecord,
-    Ownership, Page, PageRequest, PagedStorage, PurgeBatch, PurgeSize, PurgeSummary, Result,
-    Retention, RunCreation, RunFilter, RunLabels, RunLookup, RunQuery, RunStats, RunSummary,
-    RunTree, SkillRun, SkillRunLog, StagedRecord, Staging, Storage, UsageTotals, WaitingGroup,
+    BulkStorage, CallStatistics, CursorPage, Heartbeat, ListOrder, LogFilter, ModelUsage, Owner,
+    OwnerRecord, Ownership, Page, PageRequest, PagedStorage, PurgeBatch, PurgeSize, PurgeSummary,
+    Result, Retention, RunCreation, RunFilter, RunLabels, RunLookup, RunQuery, RunStatistics,
+    RunStats, RunSummary, RunTree, SkillRun, SkillRunLog, StagedRecord, Staging, Statistics,
+    StatisticsQuery, StatisticsRow, Storage, UsageTotals, WaitingGroup,
 };
 
 /// Implements a trait for each kind of pointer. `clippy::missing_trait_methods` reports a missing
@@ -131,6 +132,11 @@ forward!(RunLabels {
 
 forward!(UsageTotals {
     async fn usage_by_model(run_ids: &[String]) -> Result<Vec<ModelUsage>>;
+});
+
+forward!(Statistics {
+    async fn run_statistics(query: &StatisticsQuery) -> Result<Vec<StatisticsRow<RunStatistics>>>;
+    async fn call_statistics(query: &StatisticsQuery) -> Result<Vec<StatisticsRow<CallStatistics>>>;
 });
 
 forward!(Ownership {

@@ -1,6 +1,6 @@
 use crate::{
     BulkStorage, Ownership, PagedStorage, Retention, RunCreation, RunLabels, RunLookup, RunTree,
-    Staging, Storage, UsageTotals,
+    Staging, Statistics, Storage, UsageTotals,
 };
 
 /// All operations of a history: [`Storage`] and all traits that extend it.
@@ -26,6 +26,7 @@ pub trait History:
     + RunLookup
     + RunLabels
     + UsageTotals
+    + Statistics
     + Ownership
     + Retention
     + Staging
@@ -41,6 +42,7 @@ impl<T> History for T where
         + RunLookup
         + RunLabels
         + UsageTotals
+        + Statistics
         + Ownership
         + Retention
         + Staging

@@ -7,8 +7,8 @@
 //! Reading order: [`SkillRun`], [`RunStats`], [`SkillRunLog`] and its [`Usage`] are the
 //! records, [`RunFilter`] and [`Page`] select some of them, [`Storage`] defines the operations,
 //! and [`Error`] their failures. [`BulkStorage`], [`PagedStorage`], [`RunTree`],
-//! [`RunCreation`], [`RunLookup`], [`RunLabels`], [`UsageTotals`], [`Ownership`], [`Retention`]
-//! and [`Staging`] add further operations, and [`History`] combines all of these traits.
+//! [`RunCreation`], [`RunLookup`], [`RunLabels`], [`UsageTotals`], [`Statistics`], [`Ownership`],
+//! [`Retention`] and [`Staging`] add further operations, and [`History`] combines all of these traits.
 //! Implementers also use [`rules`], the checks that make all implementations reject the same input.
 
 mod owner;
@@ -27,6 +27,9 @@ mod page;
 mod run_filter;
 mod run_query;
 
+mod buckets;
+mod durations;
+
 mod storage;
 
 mod bulk_storage;
@@ -40,6 +43,7 @@ mod run_labels;
 mod run_lookup;
 mod run_tree;
 mod staging;
+mod statistics;
 mod usage_totals;
 
 mod clock;
@@ -50,9 +54,11 @@ pub mod micros;
 pub mod rfc3339;
 pub mod rules;
 
+pub use buckets::{BucketWidth, Buckets};
 pub use bulk_storage::BulkStorage;
 pub use clock::{Clock, SystemClock};
 pub use cursor::{Cursor, CursorPage, PageRequest};
+pub use durations::{Durations, Percentiles};
 pub use error::{Error, ErrorKind, ErrorSource, Result};
 pub use history::History;
 pub use ids::new_run_id;
@@ -77,6 +83,10 @@ pub use run_status::RunStatus;
 pub use run_summary::RunSummary;
 pub use run_tree::RunTree;
 pub use staging::{StagedRecord, Staging, WaitingGroup};
+pub use statistics::{
+    CallStatistics, Dimension, RunStatistics, Statistics, StatisticsQuery, StatisticsRow,
+    retain_top,
+};
 pub use storage::Storage;
 pub use usage::Usage;
 pub use usage_totals::{ModelUsage, UsageTotals};

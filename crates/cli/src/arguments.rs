@@ -15,6 +15,7 @@ use crate::logs::Logs;
 use crate::purge::Purge;
 use crate::serve::Serve;
 use crate::show::Show;
+use crate::stats::Stats;
 use crate::sweep::Sweep;
 use crate::tree::Tree;
 
@@ -44,6 +45,7 @@ pub(crate) enum Command {
     Tree(Tree),
     Logs(Logs),
     Count(Count),
+    Stats(Stats),
     Last(Last),
     Chain(Chain),
     Purge(Purge),

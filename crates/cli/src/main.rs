@@ -4,6 +4,7 @@
 //! usage, 4 no such run; `exec` passes on the program's own.
 
 mod arguments;
+mod calendar;
 mod database;
 mod database_environment;
 mod failure;
@@ -23,6 +24,7 @@ mod last;
 mod list;
 mod logs;
 mod show;
+mod stats;
 mod tree;
 
 // Moving and deleting the history.
@@ -100,6 +102,7 @@ async fn run_command(command: Command, database: &DatabaseArguments) -> Result<E
         Command::Tree(tree) => tree.run(database).await?,
         Command::Logs(logs) => logs.run(database).await?,
         Command::Count(count) => count.run(database).await?,
+        Command::Stats(stats) => stats.run(database).await?,
         Command::Last(last) => last.run(database).await?,
         Command::Chain(chain) => chain.run(database).await?,
         Command::Purge(purge) => purge.run(database).await?,

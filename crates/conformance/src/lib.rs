@@ -83,6 +83,7 @@ pub mod measured_purge;
 pub mod pages;
 pub mod run_owners;
 pub mod staging;
+pub mod statistics;
 pub mod streams;
 pub mod subtree;
 pub mod usage_totals;

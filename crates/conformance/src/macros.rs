@@ -60,6 +60,7 @@ macro_rules! history_cases {
         $crate::pages_cases!($callback);
         $crate::run_owners_cases!($callback);
         $crate::staging_cases!($callback);
+        $crate::statistics_cases!($callback);
         $crate::streams_cases!($callback);
         $crate::subtree_cases!($callback);
         $crate::usage_totals_cases!($callback);

@@ -38,6 +38,7 @@ mod run_labels;
 mod run_lookup;
 mod run_tree;
 mod staging;
+mod statistics;
 mod usage_totals;
 
 mod stored_rows;

@@ -21,6 +21,7 @@ mod labels;
 mod read_only;
 mod reading;
 mod screens;
+mod stats;
 mod trees;
 mod usage;
 

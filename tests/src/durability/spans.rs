@@ -2,7 +2,7 @@ use futures_util::StreamExt;
 use runtrail_audit::{
     BulkStorage, ErrorKind, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest,
     PagedStorage, Retention, RunCreation, RunFilter, RunLabels, RunLookup, RunQuery, RunTree,
-    StagedRecord, Staging, Storage, UsageTotals,
+    StagedRecord, Staging, Statistics, StatisticsQuery, Storage, UsageTotals,
 };
 use runtrail_db::DatabaseOptions;
 use runtrail_store::AuditStore;
@@ -89,6 +89,9 @@ async fn call_every_method(store: &AuditStore, id: &str, text: &str) {
     let by_label = RunQuery::new().label("key", text).has_label("key");
     store.count_runs_by_query(&by_label).await.unwrap();
     store.usage_by_model(&[id.into()]).await.unwrap();
+    let statistics = StatisticsQuery::of(RunQuery::new().skills([text]));
+    store.run_statistics(&statistics).await.unwrap();
+    store.call_statistics(&statistics).await.unwrap();
     let owned = store.clone().with_owner(Owner::new(text).id(text));
     owned.heartbeat().await.unwrap();
     store.find_owner(text).await.unwrap();

@@ -3,7 +3,7 @@ use futures_util::TryStreamExt;
 use runtrail_audit::{
     BulkStorage, Error, ErrorKind, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest,
     PagedStorage, Retention, RunCreation, RunFilter, RunLabels, RunLookup, RunQuery, RunTree,
-    StagedRecord, Staging, Storage, UsageTotals,
+    StagedRecord, Staging, Statistics, StatisticsQuery, Storage, UsageTotals,
 };
 use runtrail_migration::{MIGRATION_TABLE, Migrator};
 use runtrail_store::AuditStore;
@@ -73,6 +73,9 @@ pub(crate) async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorK
     );
 
     assert_kind(store.usage_by_model(&["r".into()]).await, kind);
+    let statistics = StatisticsQuery::of(RunQuery::new());
+    assert_kind(store.run_statistics(&statistics).await, kind);
+    assert_kind(store.call_statistics(&statistics).await, kind);
 
     let owned = store.clone().with_owner(Owner::new("").id("o"));
     assert_kind(owned.heartbeat().await, kind);
