@@ -36,6 +36,9 @@ mod model;
 /// Statistics, compared with a small in-memory model.
 mod statistics;
 
+/// What model calls cost.
+mod cost;
+
 /// The schema: up, down, concurrently, by script, composed into a host's migrator.
 mod migrations;
 

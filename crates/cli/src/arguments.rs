@@ -4,6 +4,7 @@ use runtrail_migration::command::Command as Migrate;
 
 use crate::chain::Chain;
 use crate::copy::Copy;
+use crate::cost::CostCommand;
 use crate::count::Count;
 use crate::database::DatabaseArguments;
 use crate::exec::Exec;
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     Logs(Logs),
     Count(Count),
     Stats(Stats),
+    Cost(CostCommand),
     Last(Last),
     Chain(Chain),
     Purge(Purge),

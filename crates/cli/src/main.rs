@@ -10,6 +10,7 @@ mod database_environment;
 mod failure;
 mod filter;
 mod label;
+mod prices;
 mod run_id;
 mod time;
 mod warnings;
@@ -19,6 +20,7 @@ mod exec;
 
 // Queries: one file for each command.
 mod chain;
+mod cost;
 mod count;
 mod last;
 mod list;
@@ -103,6 +105,7 @@ async fn run_command(command: Command, database: &DatabaseArguments) -> Result<E
         Command::Logs(logs) => logs.run(database).await?,
         Command::Count(count) => count.run(database).await?,
         Command::Stats(stats) => stats.run(database).await?,
+        Command::Cost(cost) => cost.run(database).await?,
         Command::Last(last) => last.run(database).await?,
         Command::Chain(chain) => chain.run(database).await?,
         Command::Purge(purge) => purge.run(database).await?,

@@ -114,13 +114,17 @@ impl Stats {
         if self.json {
             let mut rows = totals(&store, &over_time).await?;
             retain_top(&mut rows, top, Totals::size);
-            return output::json_lines(rows.iter().map(|row| line(&query.group_by, row)));
+            return output::json_lines(rows.iter().map(|row| Line {
+                group: named_group(&query.group_by, row),
+                bucket: row.bucket,
+                totals: &row.values,
+            }));
         }
         let mut rows = totals(&store, &query).await?;
         retain_top(&mut rows, top, Totals::size);
         rows.sort_by_key(|row| Reverse(row.values.size()));
         let trends = match &over_time.buckets {
-            Some(buckets) => trends(buckets, &totals(&store, &over_time).await?),
+            Some(buckets) => trends(buckets, &totals(&store, &over_time).await?, Totals::size),
             None => HashMap::new(),
         };
         let mut table = Table::new(&COLUMNS);
@@ -142,7 +146,7 @@ const DIMENSIONS: [(&str, Dimension); 6] = [
     ("model", Dimension::Model),
 ];
 
-fn dimension(text: &str) -> Result<Dimension, String> {
+pub(crate) fn dimension(text: &str) -> Result<Dimension, String> {
     if let Some((_, dimension)) = DIMENSIONS.into_iter().find(|(name, _)| *name == text) {
         return Ok(dimension);
     }
@@ -164,7 +168,7 @@ fn name(dimension: &Dimension) -> String {
 
 /// Returns the periods from `--since` to `--until`; by default, from the start of the oldest run
 /// until now.
-async fn buckets(
+pub(crate) async fn buckets(
     store: &AuditStore,
     runs: &RunQuery,
     width: BucketWidth,
@@ -212,23 +216,24 @@ async fn totals(store: &AuditStore, query: &StatisticsQuery) -> Result<Vec<Stati
     Ok(totals.into_iter().map(row).collect())
 }
 
-fn line<'a>(dimensions: &[Dimension], row: &'a StatisticsRow<Totals>) -> Line<'a> {
+/// Returns the value of each dimension by its name.
+pub(crate) fn named_group<'a, T>(
+    dimensions: &[Dimension],
+    row: &'a StatisticsRow<T>,
+) -> BTreeMap<String, Option<&'a str>> {
     let values = row.group.iter().map(Option::as_deref);
-    Line {
-        group: dimensions.iter().map(name).zip(values).collect(),
-        bucket: row.bucket,
-        totals: &row.values,
-    }
+    dimensions.iter().map(name).zip(values).collect()
 }
 
-/// Draws the number of runs or calls of each group over time.
-fn trends(
+/// Draws a number of each group over time.
+pub(crate) fn trends<T>(
     buckets: &Buckets,
-    rows: &[StatisticsRow<Totals>],
+    rows: &[StatisticsRow<T>],
+    size: impl Fn(&T) -> u64,
 ) -> HashMap<Vec<Option<String>>, String> {
     let of_group = rows.chunk_by(|row, next| row.group == next.group);
-    let trend = |rows: &[StatisticsRow<Totals>]| {
-        let sizes = rows.iter().map(|row| (row.bucket, row.values.size()));
+    let trend = |rows: &[StatisticsRow<T>]| {
+        let sizes = rows.iter().map(|row| (row.bucket, size(&row.values)));
         let sizes: HashMap<_, _> = sizes.collect();
         let size = |start: &DateTime<Utc>| sizes.get(&Some(*start)).copied().unwrap_or_default();
         let numbers: Vec<u64> = buckets.starts().iter().map(size).collect();
@@ -276,7 +281,7 @@ fn cells(row: &StatisticsRow<Totals>, trend: String) -> [String; 14] {
     ]
 }
 
-fn group(row: &StatisticsRow<Totals>) -> String {
+pub(crate) fn group<T>(row: &StatisticsRow<T>) -> String {
     if row.group.is_empty() {
         return "all".to_owned();
     }

@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{
-    Buckets, CallStatistics, Dimension, Result, Statistics, StatisticsQuery, StatisticsRow,
+    Buckets, CallStatistics, Dimension, ModelUsage, Result, Statistics, StatisticsQuery,
+    StatisticsRow,
 };
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +110,44 @@ pub async fn costs(
 }
 
 impl Cost {
+    /// Computes what the calls of one model in a run cost. `at` is when the run started.
+    ///
+    /// It takes the price of that time for an average call: prices that change while the run works,
+    /// and tiers that only some of its calls reach, make it inexact. [`costs`] is exact.
+    pub fn of_usage(
+        usage: &ModelUsage,
+        at: DateTime<Utc>,
+        prices: &(impl Prices + ?Sized),
+    ) -> Self {
+        let mut totals = CallStatistics::default();
+        totals.calls = usage.calls;
+        totals.input_tokens = usage.input_tokens;
+        totals.cache_read_tokens = usage.cache_read_tokens;
+        totals.cache_write_tokens = usage.cache_write_tokens;
+        totals.output_tokens = usage.output_tokens;
+        totals.thinking_tokens = usage.thinking_tokens;
+        totals.cost_micros = usage.cost_micros;
+        totals.calls_without_cost = usage.calls_without_cost;
+        let average = usage.input_tokens / usage.calls.max(1);
+        let tiers = prices.input_tiers().into_iter();
+        let tier = tiers.filter(|tier| *tier <= average).max();
+        let (provider, model) = (usage.provider.as_deref(), usage.model.as_deref());
+        let calls = PricedCalls::new(provider, model, at, tier, totals);
+        let mut cost = Self::default();
+        cost.add(&totals, prices.cost(&calls));
+        cost
+    }
+
+    /// Returns the reported cost if it covers all calls, and else the computed one if it does;
+    /// otherwise `None`.
+    pub fn known_micros(&self) -> Option<u64> {
+        match (self.unreported_calls, self.unpriced_calls) {
+            (0, _) => Some(self.reported_micros),
+            (_, 0) => Some(self.computed_micros),
+            _ => None,
+        }
+    }
+
     fn add(&mut self, calls: &CallStatistics, computed: Option<u64>) {
         let add = |sum: &mut u64, number: u64| *sum = sum.saturating_add(number);
         add(&mut self.calls, calls.calls);

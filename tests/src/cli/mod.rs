@@ -16,6 +16,7 @@ mod serve;
 
 // Reading a history.
 
+mod cost;
 mod ids;
 mod labels;
 mod read_only;
