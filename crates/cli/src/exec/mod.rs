@@ -70,8 +70,9 @@ const EXEC_PID: &str = "exec_pid";
 /// A line is recorded as a terminal shows it: only the text after its last carriage return. Of a
 /// progress bar, that is the last state.
 ///
-/// A `runtrail exec` inside the program records a child of this run if it uses the same database,
-/// and otherwise a top-level run.
+/// A `runtrail exec` inside the program records a child of this run. It records a top-level run if
+/// it uses another database, if this run has finished, or if it can't see this process, as from
+/// inside a container.
 ///
 /// The program's command line and the process id of `runtrail exec` are stored among the inputs of
 /// the run. Keep passwords out of the command line.
@@ -292,7 +293,9 @@ impl Exec {
         let started = tokio::select! {
             started = &mut started => started,
             // If the start fails later, the recorder reports it.
-            () = sleep(SHORT_TIMEOUT), if self.keep_going => return Ok(StartOutcome::Recorded(None)),
+            () = sleep(SHORT_TIMEOUT), if self.keep_going => {
+                return Ok(StartOutcome::Recorded(None));
+            }
             received = signals.next_fatal() => {
                 // The program won't run. But if the start of the run is being stored right now, the
                 // run must be finished.
