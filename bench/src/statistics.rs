@@ -76,7 +76,8 @@ const SORTED_RUNS: &str = "WITH sample AS (SELECT skill_id, \
      started_at - started_at % 86400000000 AS day, finished_at, status, tool_calls, \
      CASE WHEN finished_at IS NOT NULL THEN MICROS END AS duration FROM skill_runs \
      WHERE started_at >= ?1 AND started_at <= ?2 AND status <> 'dry_run'), \
-     ranked AS (SELECT *, ROW_NUMBER() OVER (PARTITION BY skill_id, day ORDER BY duration) AS rank, \
+     ranked AS (SELECT *, \
+     ROW_NUMBER() OVER (PARTITION BY skill_id, day ORDER BY duration) AS rank, \
      COUNT(duration) OVER (PARTITION BY skill_id, day) AS ranks FROM sample) \
      SELECT skill_id, day, COUNT(*), COUNT(finished_at), \
      COUNT(CASE WHEN status IN ('error', 'timeout') THEN 1 END), CAST(SUM(tool_calls) AS BIGINT), \

@@ -8,7 +8,8 @@
 //! records, [`RunFilter`] and [`Page`] select some of them, [`Storage`] defines the operations,
 //! and [`Error`] their failures. [`BulkStorage`], [`PagedStorage`], [`RunTree`],
 //! [`RunCreation`], [`RunLookup`], [`RunLabels`], [`UsageTotals`], [`Statistics`], [`Ownership`],
-//! [`Retention`] and [`Staging`] add further operations, and [`History`] combines all of these traits.
+//! [`Retention`] and [`Staging`] add further operations, and [`History`] combines all of these
+//! traits.
 //! Implementers also use [`rules`], the checks that make all implementations reject the same input.
 
 mod owner;

@@ -7,15 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Buckets, Durations, Error, Result, RunQuery, Storage, rules};
 
-/// Statistics of runs, and of the calls of models and tools.
+/// Statistics of runs and of calls. A call is an event with a [`Usage`](crate::Usage).
 #[async_trait]
 pub trait Statistics: Storage {
-    /// Returns statistics of the runs that a query selects, in the order of the rows'
-    /// [group](StatisticsRow::group), [bucket](StatisticsRow::bucket) and [tier](StatisticsRow::input_tier), each with a missing
-    /// value first. A group without runs has no row.
+    /// Returns statistics of the runs that a query selects, one row for each group, bucket and
+    /// tier that has any, sorted by these. A missing value is first, texts are sorted by bytes.
     ///
-    /// It reads each selected run once, and holds the duration of each in memory for the
-    /// percentiles, in some ten bytes.
+    /// It reads each of these runs, and needs some ten bytes of memory for the duration of each.
     ///
     /// ```
     /// use runtrail_audit::{Dimension, Result, RunQuery, Statistics, StatisticsQuery};
@@ -32,18 +30,17 @@ pub trait Statistics: Storage {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](Error::InvalidInput) for an invalid query, for a provider, a model or input
-    /// tiers in it.
+    /// [`InvalidInput`](Error::InvalidInput) for an invalid query, or one that groups by provider,
+    /// model or input tiers.
     async fn run_statistics(
         &self,
         query: &StatisticsQuery,
     ) -> Result<Vec<StatisticsRow<RunStatistics>>>;
 
-    /// Returns statistics of the calls in the runs that a query selects: of all events with a
-    /// [`Usage`](crate::Usage). Otherwise like [`run_statistics`](Self::run_statistics).
+    /// Like [`run_statistics`](Self::run_statistics), for the calls of these runs.
     ///
-    /// The query selects runs, whenever their calls were made. Only buckets are about the time of
-    /// the calls.
+    /// The query selects runs: a call counts if its run is selected, whenever the call was made.
+    /// Only buckets are about the time of the calls.
     ///
     /// # Errors
     ///
@@ -56,17 +53,17 @@ pub trait Statistics: Storage {
 
 const _: fn(&dyn Statistics) = |_| {};
 
-/// Selects what [`Statistics`] are about, and divides it. The default is all runs but dry runs, in
-/// one row.
+/// Selects runs for [`Statistics`], and divides them into rows. The default is all runs but dry
+/// runs, in one row.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 #[must_use]
 pub struct StatisticsQuery {
     /// The runs.
     pub runs: RunQuery,
-    /// The newest runs of each skill, at most this many, among the selected ones; `None` for all.
+    /// Restricts the runs to the newest ones of each skill, at most this many; `None` for all.
     pub last_per_skill: Option<u64>,
-    /// What each row is about; at most [`MAX_DIMENSIONS`](Self::MAX_DIMENSIONS).
+    /// What to group by; at most [`MAX_DIMENSIONS`](Self::MAX_DIMENSIONS).
     pub group_by: Vec<Dimension>,
     /// Divides runs by their start, and calls by their time.
     pub buckets: Option<Buckets>,
@@ -110,8 +107,7 @@ impl StatisticsQuery {
         }
     }
 
-    /// Restricts the query to the newest runs of each skill, at most this many, among the selected
-    /// ones.
+    /// Restricts the query to the newest of the selected runs of each skill, at most this many.
     pub fn last_per_skill(mut self, runs: u64) -> Self {
         self.last_per_skill = Some(runs);
         self
@@ -137,7 +133,7 @@ impl StatisticsQuery {
         self
     }
 
-    /// Checks what no database is needed for; [`rules`] has the other checks.
+    /// Checks the query, apart from its filter of runs.
     ///
     /// # Errors
     ///
@@ -262,7 +258,7 @@ pub struct RunStatistics {
     pub runtime: Durations,
 }
 
-/// Statistics of the calls of models and tools.
+/// Statistics of calls.
 ///
 /// A number that a call doesn't report counts as 0. Sums are exact, up to [`u64::MAX`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

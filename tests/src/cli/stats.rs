@@ -137,8 +137,8 @@ on_each_backend! {
             [bucket("24T00", 2), bucket("25T00", 1), bucket("26T00", 2)]
         );
         assert_eq!(buckets(&["--every", "1month"]), [("2026-10-01T00:00:00.000000Z".into(), 5)]);
-        let mut command = cli.command(&["stats", "--json", "--every", "1d", "--time-zone", "local"]);
-        let output = command.env("TZ", "America/New_York").output().unwrap();
+        let local = ["stats", "--json", "--every", "1d", "--time-zone", "local"];
+        let output = cli.command(&local).env("TZ", "America/New_York").output().unwrap();
         let first: Value = serde_json::from_str(stdout(&output).lines().next().unwrap()).unwrap();
         assert_eq!(first["bucket"], "2026-10-24T04:00:00.000000Z");
         let by_model = cli.json(&["stats", "--json", "--by", "model"]);

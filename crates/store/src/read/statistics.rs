@@ -1,7 +1,7 @@
 //! Statistics of runs and of calls.
 //!
 //! The database groups the rows, adds up their numbers, and lists the durations of each group. The
-//! percentiles are selected from that list here. To sort the durations in the database, with window
+//! percentiles are selected from that list here. Ranking the durations in the database, with window
 //! functions, takes three times as long on SQLite and on PostgreSQL.
 
 use chrono::{DateTime, Utc};
@@ -24,8 +24,7 @@ use crate::read::list::clamp;
 use crate::read::{filter, labels, usage};
 use crate::settings::Session;
 
-/// The numbers of a run or a call that statistics are about, by the name that they have in the
-/// query.
+/// The numbers of a run or a call, each with its name in the query.
 type Numbers = Vec<(&'static str, Expr)>;
 
 const FINISHED: &str = "finished";
@@ -39,23 +38,15 @@ pub(crate) async fn of_runs(
     query: &StatisticsQuery,
 ) -> Result<Vec<StatisticsRow<RunStatistics>>> {
     query.check_for_runs()?;
+    let statuses = RunStatus::FAILED.map(|status| status.to_string());
+    let has_failed = run(RunColumn::Status).is_in(statuses);
     let has_finished = run(RunColumn::FinishedAt).is_not_null();
-    let failed = RunStatus::FAILED.map(|status| status.to_string());
-    let seconds = run(RunColumn::RuntimeSeconds);
+    let micros = backend::micros(db.backend(), run(RunColumn::RuntimeSeconds));
     let numbers = vec![
         (FINISHED, run(RunColumn::FinishedAt)),
-        (
-            FAILED,
-            only_if(
-                run(RunColumn::Status).is_in(failed),
-                Expr::Constant(1.into()),
-            ),
-        ),
+        (FAILED, only_if(has_failed, Expr::Constant(1.into()))),
         (TOOL_CALLS, run(RunColumn::ToolCalls)),
-        (
-            DURATION,
-            only_if(has_finished, backend::micros(db.backend(), seconds)),
-        ),
+        (DURATION, only_if(has_finished, micros)),
     ];
     let sample = sample(db, query, run(RunColumn::StartedAt), numbers, |runs| runs).await?;
     let mut totals = totals(query, sample);
