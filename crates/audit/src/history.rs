@@ -1,6 +1,6 @@
 use crate::{
-    BulkStorage, Ownership, PagedStorage, Retention, RunCreation, RunLabels, RunLookup, RunTree,
-    Staging, Storage, UsageTotals,
+    Budgets, BulkStorage, Ownership, PagedStorage, Retention, RunCreation, RunLabels, RunLookup,
+    RunTree, Staging, Storage, UsageTotals,
 };
 
 /// All operations of a history: [`Storage`] and all traits that extend it.
@@ -29,6 +29,7 @@ pub trait History:
     + Ownership
     + Retention
     + Staging
+    + Budgets
 {
 }
 
@@ -44,6 +45,7 @@ impl<T> History for T where
         + Ownership
         + Retention
         + Staging
+        + Budgets
         + ?Sized
 {
 }

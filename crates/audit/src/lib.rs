@@ -7,11 +7,14 @@
 //! Reading order: [`SkillRun`], [`RunStats`], [`SkillRunLog`] and its [`Usage`] are the
 //! records, [`RunFilter`] and [`Page`] select some of them, [`Storage`] defines the operations,
 //! and [`Error`] their failures. [`BulkStorage`], [`PagedStorage`], [`RunTree`],
-//! [`RunCreation`], [`RunLookup`], [`RunLabels`], [`UsageTotals`], [`Ownership`], [`Retention`]
-//! and [`Staging`] add further operations, and [`History`] combines all of these traits.
+//! [`RunCreation`], [`RunLookup`], [`RunLabels`], [`UsageTotals`], [`Ownership`], [`Retention`],
+//! [`Staging`] and [`Budgets`] add further operations, and [`History`] combines all of these
+//! traits.
 //! Implementers also use [`rules`], the checks that make all implementations reject the same input.
 
+mod budget;
 mod owner;
+mod reservation;
 mod run;
 mod run_log;
 mod run_stats;
@@ -29,6 +32,7 @@ mod run_query;
 
 mod storage;
 
+mod budgets;
 mod bulk_storage;
 mod forwarding;
 mod history;
@@ -50,6 +54,8 @@ pub mod micros;
 pub mod rfc3339;
 pub mod rules;
 
+pub use budget::{Amount, Budget, BudgetPeriod, BudgetScope, BudgetStatus};
+pub use budgets::Budgets;
 pub use bulk_storage::BulkStorage;
 pub use clock::{Clock, SystemClock};
 pub use cursor::{Cursor, CursorPage, PageRequest};
@@ -64,6 +70,7 @@ pub use owner::{Heartbeat, Owner, OwnerRecord};
 pub use ownership::Ownership;
 pub use page::Page;
 pub use paged_storage::PagedStorage;
+pub use reservation::{ReservationRequest, Spending};
 pub use retention::{PurgeBatch, PurgeSize, PurgeSummary, Retention, SkippedRun};
 pub use run::SkillRun;
 pub use run_creation::RunCreation;
