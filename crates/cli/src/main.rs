@@ -1,9 +1,10 @@
 //! `runtrail`: records any program as a run, and queries the history.
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 success, 1 failure, 2 wrong
-//! usage, 4 no such run; `exec` passes on the program's own.
+//! usage, 4 no such run or budget, 5 over budget; `exec` passes on the program's own.
 
 mod arguments;
+mod budget;
 mod database;
 mod database_environment;
 mod failure;
@@ -95,6 +96,7 @@ async fn run(cli: Cli) -> Result<Exit> {
 async fn run_command(command: Command, database: &DatabaseArguments) -> Result<Exit> {
     match command {
         Command::Exec(exec) => return exec.run(database).await,
+        Command::Budget(budget) => return budget.run(database).await,
         Command::List(list) => list.run(database).await?,
         Command::Show(show) => show.run(database).await?,
         Command::Tree(tree) => tree.run(database).await?,

@@ -128,19 +128,16 @@ fn table(nodes: &[Node], now: DateTime<Utc>) -> Table<10> {
 
 impl Sums {
     fn of(run: &RunSummary, usage: Option<&ModelUsage>, now: DateTime<Utc>) -> Self {
-        let counted = |usage: &&ModelUsage| usage.input_tokens > 0 || usage.output_tokens > 0;
-        let (input, output, thinking, shown_tokens) = match usage.filter(counted) {
+        let (input, output, thinking) = match usage.filter(has_tokens) {
             Some(usage) => (
                 usage.input_tokens,
                 usage.output_tokens,
                 usage.thinking_tokens,
-                usage.input_tokens.saturating_add(usage.output_tokens),
             ),
             None => (
                 run.total_input_tokens,
                 run.total_output_tokens,
                 run.total_thinking_tokens,
-                run.total_tokens(),
             ),
         };
         Self {
@@ -150,7 +147,7 @@ impl Sums {
             total_input_tokens: input,
             total_output_tokens: output,
             total_thinking_tokens: thinking,
-            shown_tokens,
+            shown_tokens: tokens(run, usage),
             shown_seconds: run_seconds(run, now),
         }
     }
@@ -173,8 +170,20 @@ impl Sums {
     }
 }
 
+/// Returns the tokens of a run's model calls, or else the totals that it reported.
+pub(crate) fn tokens(run: &RunSummary, usage: Option<&ModelUsage>) -> u64 {
+    match usage.filter(has_tokens) {
+        Some(usage) => usage.input_tokens.saturating_add(usage.output_tokens),
+        None => run.total_tokens(),
+    }
+}
+
+fn has_tokens(usage: &&ModelUsage) -> bool {
+    usage.input_tokens > 0 || usage.output_tokens > 0
+}
+
 /// Returns the usage of each run that has any, summed over its models.
-async fn usage_by_run(
+pub(crate) async fn usage_by_run(
     store: &AuditStore,
     runs: &[RunSummary],
 ) -> Result<HashMap<String, ModelUsage>> {
@@ -185,6 +194,7 @@ async fn usage_by_run(
         sum.input_tokens = sum.input_tokens.saturating_add(usage.input_tokens);
         sum.output_tokens = sum.output_tokens.saturating_add(usage.output_tokens);
         sum.thinking_tokens = sum.thinking_tokens.saturating_add(usage.thinking_tokens);
+        sum.cost_micros = sum.cost_micros.saturating_add(usage.cost_micros);
     }
     Ok(by_run)
 }
