@@ -173,8 +173,8 @@ pub struct BudgetStatus {
     pub used: u64,
     /// What the open reservations of the period hold.
     pub reserved: u64,
-    /// When something of it is renewed: the start of the next day or month, or the time at which the
-    /// first amount leaves the window; `None` if the window contains none.
+    /// When something of it is renewed: the start of the next day or month, or the time at which
+    /// the first amount leaves the window; `None` if the window contains none.
     pub renews_at: Option<DateTime<Utc>>,
 }
 

@@ -11,9 +11,9 @@ use crate::{Budget, BudgetStatus, ReservationRequest, Result, Spending, Storage}
 /// A reservation counts in the period in which it was made, even if it is settled later. Days,
 /// months and windows follow the database's clock on PostgreSQL and the machine's on SQLite.
 ///
-/// If a process dies, its reservations remain open. Those that were made through a store with an
-/// [`Owner`](crate::Owner) are released by [`sweep_interrupted`](crate::Ownership::sweep_interrupted)
-/// once the owner is dead. The others count until their period has ended.
+/// If a process dies, its reservations remain open. Through a store with an [`Owner`](crate::Owner),
+/// they belong to that owner, and [`sweep_interrupted`](crate::Ownership::sweep_interrupted)
+/// releases them once it is dead. The others count until their period has ended.
 ///
 /// A purge deletes the reservations that were closed before its cutoff, and those without an owner
 /// whose periods have ended. Budgets belong to one database: no copy or export contains them.
@@ -88,9 +88,9 @@ pub trait Budgets: Storage {
     /// Replaces the reserved amount by the actual one. Nothing (`Spending::new()`) releases the
     /// reservation.
     ///
-    /// The actual amount may exceed the reserved one, and then even the limit. It is counted all the
-    /// same, so that the next reservation is refused. A reservation that a sweep has released can
-    /// still be settled.
+    /// The actual amount may exceed the reserved one, and then even the limit. All of it counts, so
+    /// the next reservation is refused. A reservation that a sweep has released can still be
+    /// settled.
     ///
     /// The same amount again is `Ok` and counts once. If the future is dropped, the reservation is
     /// either settled or unchanged.

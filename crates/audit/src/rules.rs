@@ -253,8 +253,8 @@ pub fn owner(owner: &Owner) -> Result<i64> {
     duration("lease", owner.lease)
 }
 
-/// The maximum amount of tokens, or of millionths of a US dollar, of a budget or a reservation. Sums
-/// of very many of them still fit into a signed 64-bit integer.
+/// The maximum amount of a budget or a reservation, in tokens or millionths of a US dollar. Sums of
+/// thousands of such amounts still fit into a signed 64-bit integer.
 pub const MAX_AMOUNT: u64 = 1_000_000_000_000_000;
 
 /// Checks an amount, and converts it to a signed 64-bit integer, as databases store it.

@@ -38,7 +38,8 @@ cases! {
         assert_eq!(state!(cx, "b"), [0, 60, 40]);
         let err = assert_kind(cx.store.reserve(&request("2", 41)).await, ErrorKind::OverBudget);
         let text = err.to_string();
-        assert!(text.starts_with(r#"budget "b" has only 40 tokens left; it renews at 2"#), "{text}");
+        let expected = r#"budget "b" has only 40 tokens left; it renews at 2"#;
+        assert!(text.starts_with(expected), "{text}");
         cx.store.reserve(&request("2", 40)).await.unwrap();
         cx.store.settle_reservation("1", &Spending::new().tokens(25)).await.unwrap();
         assert_eq!(state!(cx, "b"), [25, 40, 35]);
@@ -173,12 +174,13 @@ cases! {
 
     async fn budgets_are_read_back_as_set(cx) {
         let offset = "+05:30".parse().unwrap();
+        let window = Duration::from_micros(1_000_001);
         let budgets = [
             Budget::new("a", Amount::CostMicros(5), BudgetPeriod::month()),
             Budget::new("b", Amount::Tokens(0), BudgetPeriod::day().at_offset(offset)),
             Budget::new("c", Amount::Tokens(1), BudgetPeriod::month().at_offset(offset))
                 .scope(BudgetScope::Skill("s".into())),
-            Budget::new("d", Amount::Tokens(1), BudgetPeriod::Window(Duration::from_micros(1_000_001)))
+            Budget::new("d", Amount::Tokens(1), BudgetPeriod::Window(window))
                 .scope(BudgetScope::Channel(String::new())),
         ];
         for budget in budgets.iter().rev() {

@@ -40,7 +40,8 @@ async fn age(cx: &Cx<'_, AuditStore>, time: Duration) {
 
 cases_of_the_store! {
     async fn a_day_or_a_month_renews_all_of_a_budget(cx) {
-        for (number, period, days) in [(0, BudgetPeriod::day(), 1), (1, BudgetPeriod::month(), 31)] {
+        let periods = [(0, BudgetPeriod::day(), 1), (1, BudgetPeriod::month(), 31)];
+        for (number, period, days) in periods {
             let [open, settled, next] =
                 ["open", "settled", "next"].map(|name| format!("{name} {number}"));
             cx.store.set_budget(&budget(100, period)).await.unwrap();

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use runtrail_audit::{
-    Amount, Budget, BudgetPeriod, Budgets, Error, Owner, Ownership, ReservationRequest, Spending,
-    new_run_id,
+    Amount, Budget, BudgetPeriod, BudgetScope, Budgets, Error, Owner, Ownership,
+    ReservationRequest, Spending, new_run_id,
 };
 use tokio::task::spawn_blocking;
 
@@ -115,23 +115,23 @@ async fn keep_checking(
     (checks, most)
 }
 
-fn budget(limit: u64) -> Budget {
+fn budget(name: &str, limit: u64) -> Budget {
     // The slots are long, so that a check usually reads a single row.
     let period = BudgetPeriod::Window(Duration::from_secs(300 * 24 * 60 * 60));
-    Budget::new("all", Amount::Tokens(limit), period)
+    Budget::new(name, Amount::Tokens(limit), period)
 }
 
 on_each_backend! {
-    /// Killed callers never make a budget exceed its limit, and a sweep releases all that they held.
+    /// Killed callers never make a budget exceed its limit, and a sweep releases what they held.
     async fn reservations_of_killed_callers_never_exceed_a_budget_and_are_released(database) {
         let store = &store_for_many_tasks(database).await;
         let url = &database.url();
         let limit = &AtomicU64::new(FREE);
-        store.set_budget(&budget(FREE)).await.unwrap();
+        store.set_budget(&budget("all", FREE)).await.unwrap();
         for caller in ["caller 0", "caller 1"] {
-            let scope = runtrail_audit::BudgetScope::Caller(caller.into());
-            let of_caller = Budget { name: caller.into(), ..budget(1_000_000_000) };
-            store.set_budget(&of_caller.scope(scope)).await.unwrap();
+            let scope = BudgetScope::Caller(caller.into());
+            let of_caller = budget(caller, 1_000_000_000).scope(scope);
+            store.set_budget(&of_caller).await.unwrap();
         }
         let is_over = AtomicBool::new(false);
         let kill_spenders = async {
@@ -165,7 +165,7 @@ on_each_backend! {
                 }
                 let used = store.find_budget("all").await.unwrap().unwrap().used;
                 limit.store(used + FREE, Ordering::Relaxed);
-                store.set_budget(&budget(used + FREE)).await.unwrap();
+                store.set_budget(&budget("all", used + FREE)).await.unwrap();
             }
             is_over.store(true, Ordering::Relaxed);
         };

@@ -1,14 +1,12 @@
 use std::time::Duration;
 
-use runtrail::{
-    AuditStore, Budgets, ReservationRequest, Result, RunTree, Spending, UsageTotals, rules,
-};
+use runtrail::{AuditStore, Budgets, ReservationRequest, RunTree, Spending, rules};
 use tokio::time::timeout;
 
 use super::report;
 use super::retry_budget::{SHORT_TIMEOUT, unanswered};
-use crate::failure::Failure;
-use crate::tree::tokens;
+use crate::failure::Result;
+use crate::tree::{tokens, usage_by_run};
 
 /// How long settling may take.
 const TIMEOUT: Duration = Duration::from_secs(14);
@@ -20,38 +18,37 @@ pub(super) struct Reservation {
 }
 
 impl Reservation {
-    /// Replaces the reserved amount by what the run and its descendants have used. If that fails, it
-    /// reports the reason, and returns false.
+    /// Replaces the reserved amount by what the run and its descendants have used. If that fails,
+    /// it reports the reason, and returns false.
     pub(super) async fn settle(self, run_id: &str, is_interrupted: bool) -> bool {
         let wait = match is_interrupted {
             true => SHORT_TIMEOUT,
             false => TIMEOUT,
         };
-        let settled = async {
-            let spent = spent(&self.store, run_id).await?;
-            self.store
-                .settle_reservation(&self.request.id, &spent)
-                .await
-        };
-        let settled = timeout(wait, settled)
-            .await
-            .unwrap_or_else(|_| Err(unanswered()));
-        let Err(err) = settled else {
+        let settled = timeout(wait, self.settle_once(run_id)).await;
+        let settled = settled.unwrap_or_else(|_| Err(unanswered().into()));
+        let Err(failure) = settled else {
             return true;
         };
         report(format!(
             "the budget still counts what was reserved for run {run_id}: {}; `runtrail sweep` \
             releases it",
-            Failure::from(err).in_one_line()
+            failure.in_one_line()
         ));
         false
+    }
+
+    async fn settle_once(&self, run_id: &str) -> Result<()> {
+        let spent = spent(&self.store, run_id).await?;
+        let settled = self.store.settle_reservation(&self.request.id, &spent);
+        Ok(settled.await?)
     }
 }
 
 /// Returns the tokens and the reported costs of a run and all its descendants.
 async fn spent(store: &AuditStore, run_id: &str) -> Result<Spending> {
     let runs = store.list_subtree(run_id).await?;
-    let usage = crate::tree::usage_by_run(store, &runs).await?;
+    let usage = usage_by_run(store, &runs).await?;
     let (mut total, mut cost) = (0_u64, 0_u64);
     for run in &runs {
         let usage = usage.get(&run.id);

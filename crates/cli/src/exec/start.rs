@@ -71,8 +71,8 @@ impl Start {
             && !err.is_transient()
         {
             // If this fails, a sweep releases it.
-            let released = store.settle_reservation(&reservation.id, &Spending::new());
-            let _ = released.await;
+            let nothing = Spending::new();
+            let _ = store.settle_reservation(&reservation.id, &nothing).await;
         }
         match created {
             Ok(()) => Ok(store),

@@ -166,8 +166,8 @@ fn with_open_reservations(db: &Session<'_, impl Executor>) -> SelectStatement {
         .take()
 }
 
-/// Deletes the dead owners that were last seen before `cutoff` and have neither a running run nor an
-/// open reservation.
+/// Deletes the dead owners that were last seen before `cutoff` and have neither a running run nor
+/// an open reservation.
 pub(crate) async fn purge(db: &Session<'_, impl Executor>, cutoff: i64) -> Result<()> {
     /// The number of owners that one statement deletes.
     const BATCH: u64 = 1_000;
