@@ -11,9 +11,10 @@ use crate::{Budget, BudgetStatus, ReservationRequest, Result, Spending, Storage}
 /// A reservation counts in the period in which it was made, even if it is settled later. Days,
 /// months and windows follow the database's clock on PostgreSQL and the machine's on SQLite.
 ///
-/// If a process dies, its reservations remain open. Through a store with an [`Owner`](crate::Owner),
-/// they belong to that owner, and [`sweep_interrupted`](crate::Ownership::sweep_interrupted)
-/// releases them once it is dead. The others count until their period has ended.
+/// If a process dies, its reservations remain open. Those of a store with an
+/// [`Owner`](crate::Owner) belong to that owner, and
+/// [`sweep_interrupted`](crate::Ownership::sweep_interrupted) releases them once it is dead. The
+/// others count until their period has ended.
 ///
 /// A purge deletes the reservations that were closed before its cutoff, and those without an owner
 /// whose periods have ended. Budgets belong to one database: no copy or export contains them.

@@ -65,8 +65,8 @@ pub trait Ownership: Storage {
     async fn sweep_interrupted(&self) -> Result<u64>;
 
     /// Returns an owner as of its last heartbeat; `None` if it has never had one, or was purged. A
-    /// purge deletes the dead owners that were last seen before its cutoff and have neither a running
-    /// run nor an open reservation.
+    /// purge deletes the dead owners that were last seen before its cutoff and have neither a
+    /// running run nor an open reservation.
     async fn find_owner(&self, owner_id: &str) -> Result<Option<OwnerRecord>>;
 }
 

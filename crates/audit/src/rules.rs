@@ -295,8 +295,8 @@ pub fn budget_name(value: &str) -> Result<&str> {
 /// # Errors
 ///
 /// [`Error::InvalidInput`] if the name is not a valid [`budget_name`], the limit not a valid
-/// [`amount`], the scope not a valid [`identifier`], or a window shorter than 1 s or longer than 366
-/// days.
+/// [`amount`], the scope not a valid [`identifier`], or a window shorter than 1 s or longer than
+/// 366 days.
 pub fn budget(budget: &Budget) -> Result<()> {
     const WINDOW: RangeInclusive<Duration> =
         Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 60 * 60);
@@ -322,8 +322,8 @@ pub fn budget(budget: &Budget) -> Result<()> {
 ///
 /// # Errors
 ///
-/// [`Error::InvalidInput`] if the id or the id of the run is empty, if one of the ids is not a valid
-/// [`identifier`], or if an amount is not a valid [`amount`].
+/// [`Error::InvalidInput`] if the id or the id of the run is empty, if one of the ids is not a
+/// valid [`identifier`], or if an amount is not a valid [`amount`].
 pub fn reservation(request: &ReservationRequest) -> Result<()> {
     run_id("id", &request.id)?;
     spending(&request.amount)?;

@@ -175,13 +175,15 @@ on_each_backend! {
 
         // What is counted is what the stored reservations have used.
         let number = |sql: &str| run_sql(url, sql)[0].parse::<u64>().unwrap();
-        let used = number("SELECT COALESCE(SUM(actual_tokens), 0) FROM runtrail_budget_reservations");
+        let sum = |column: &str, table: &str| {
+            number(&format!("SELECT COALESCE(SUM({column}), 0) FROM runtrail_budget_{table}"))
+        };
+        let used = sum("actual_tokens", "reservations");
         let open = "SELECT COUNT(*) FROM runtrail_budget_reservations WHERE closed_at IS NULL";
         assert_eq!(number(open), 0);
-        assert_eq!(number("SELECT COALESCE(SUM(amount), 0) FROM runtrail_budget_charges"), 0);
+        assert_eq!(sum("amount", "charges"), 0);
         assert_eq!(store.find_budget("all").await.unwrap().unwrap().used, used);
-        let of_callers = "SELECT COALESCE(SUM(used), 0) FROM runtrail_budget_usage WHERE budget <> 'all'";
-        assert_eq!(number(of_callers), used);
+        assert_eq!(sum("used", "usage WHERE budget <> 'all'"), used);
         let released = "SELECT COUNT(*) FROM runtrail_budget_reservations \
             WHERE actual_tokens IS NULL";
         let released = number(released);

@@ -34,8 +34,8 @@ const ENDED: &str = "ended";
 /// The columns of [`OWNED`] and [`ENDED`].
 const ENDED_COLUMNS: [skill_run::Column; 2] = [skill_run::Column::Id, skill_run::Column::OwnerId];
 
-/// Releases the reservations of all dead owners, and ends their running runs. A locked descendant makes the sweep fail with `Busy`,
-/// but only after it has swept the other owners.
+/// Releases the reservations of all dead owners, and ends their running runs. A locked descendant
+/// makes the sweep fail with `Busy`, but only after it has swept the other owners.
 pub(crate) async fn sweep(db: &Session<'_, impl Connection>) -> Result<u64> {
     if db.connection().pool().is_none() {
         // In a snapshot that is older than the lease, every owner would seem dead.
