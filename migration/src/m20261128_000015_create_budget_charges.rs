@@ -153,49 +153,6 @@ macro_rules! is_exceeded {
     };
 }
 
-/// Inserts the charges of the new reservation, for the budgets that a condition selects.
-macro_rules! insert_charges {
-    ($backend:ident, $condition:expr) => {
-        concat!(
-            "INSERT INTO runtrail_budget_charges (reservation_id, budget, slot_start, amount) ",
-            "SELECT NEW.id, b.name, ",
-            slot!($backend),
-            ", ",
-            amount!(),
-            " FROM runtrail_budgets AS b WHERE ",
-            $condition,
-            "; "
-        )
-    };
-}
-
-/// Adds the charges of the new reservation to the usage.
-macro_rules! count_charges {
-    () => {
-        "INSERT INTO runtrail_budget_usage (budget, slot_start, used, reserved) \
-         SELECT c.budget, c.slot_start, 0, c.amount FROM runtrail_budget_charges AS c \
-         WHERE c.reservation_id = NEW.id ORDER BY c.budget \
-         ON CONFLICT (budget, slot_start) \
-         DO UPDATE SET reserved = runtrail_budget_usage.reserved + excluded.reserved; "
-    };
-}
-
-/// Deletes the slots that have ended a day ago. Until then, a reservation with a slightly earlier
-/// time may still need them.
-macro_rules! delete_old_slots {
-    ($backend:ident, $condition:expr) => {
-        concat!(
-            "DELETE FROM runtrail_budget_usage WHERE (budget, slot_start) IN ",
-            "(SELECT u.budget, u.slot_start FROM runtrail_budgets AS b ",
-            "JOIN runtrail_budget_usage AS u ON u.budget = b.name AND u.slot_start < ",
-            first_slot!($backend),
-            " - 86400000000 WHERE ",
-            $condition,
-            "); "
-        )
-    };
-}
-
 /// Whether a budget that is replaced counts something else from now on.
 macro_rules! counts_anew {
     () => {
@@ -223,9 +180,26 @@ const SQLITE_UP: &[&str] = &[
         " AND ",
         is_exceeded!(sqlite, "max"),
         "); ",
-        insert_charges!(sqlite, applies!()),
-        count_charges!(),
-        delete_old_slots!(sqlite, applies!()),
+        "INSERT INTO runtrail_budget_charges (reservation_id, budget, slot_start, amount) ",
+        "SELECT NEW.id, b.name, ",
+        slot!(sqlite),
+        ", ",
+        amount!(),
+        " FROM runtrail_budgets AS b WHERE ",
+        applies!(),
+        "; ",
+        "INSERT INTO runtrail_budget_usage (budget, slot_start, used, reserved) ",
+        "SELECT c.budget, c.slot_start, 0, c.amount FROM runtrail_budget_charges AS c ",
+        "WHERE c.reservation_id = NEW.id ON CONFLICT (budget, slot_start) ",
+        "DO UPDATE SET reserved = runtrail_budget_usage.reserved + excluded.reserved; ",
+        // Until a day after its end, a reservation with a slightly earlier time may need a slot.
+        "DELETE FROM runtrail_budget_usage WHERE (budget, slot_start) IN ",
+        "(SELECT u.budget, u.slot_start FROM runtrail_budgets AS b ",
+        "JOIN runtrail_budget_usage AS u ON u.budget = b.name AND u.slot_start < ",
+        first_slot!(sqlite),
+        " - 86400000000 WHERE ",
+        applies!(),
+        "); ",
         "END"
     ),
     concat!(
@@ -278,26 +252,41 @@ const SQLITE_DOWN: &[&str] = &[
 const POSTGRES_UP: &[&str] = &[
     // Locks the budgets in the order of their names, and then reads their usage with a new
     // snapshot. The lock is an update, so that a transaction with an older snapshot fails instead
-    // of reading outdated sums. Everything happens before the row is inserted: the triggers that
-    // run after it would see the rows of a whole statement.
+    // of reading outdated sums. It happens before the row is inserted: triggers that run afterwards
+    // would see all rows of a statement at once. Whoever inserts a slot holds the lock.
     concat!(
         "CREATE OR REPLACE FUNCTION runtrail_check_reservation() RETURNS trigger ",
         "LANGUAGE plpgsql SECURITY DEFINER AS $$ ",
-        "DECLARE candidate text; locked text[] := '{}'; BEGIN ",
+        "DECLARE candidate text; locked text[] := '{}'; charge record; BEGIN ",
         "FOR candidate IN SELECT b.name FROM runtrail_budgets AS b WHERE ",
         applies!(),
         " ORDER BY b.name LOOP ",
         "UPDATE runtrail_budgets AS b SET amount_limit = b.amount_limit ",
         "WHERE b.name = candidate AND ",
         applies!(),
-        "; IF FOUND THEN locked := locked || candidate; END IF; END LOOP; ",
-        "IF EXISTS (SELECT FROM runtrail_budget_reservations AS r WHERE r.id = NEW.id) ",
-        "OR EXISTS (SELECT FROM runtrail_budgets AS b WHERE b.name = ANY (locked) AND ",
+        "; CONTINUE WHEN NOT FOUND; locked := locked || candidate; ",
+        "IF EXISTS (SELECT FROM runtrail_budgets AS b WHERE b.name = candidate AND ",
         is_exceeded!(postgres, "greatest"),
-        ") THEN RETURN NULL; END IF; ",
-        insert_charges!(postgres, "b.name = ANY (locked)"),
-        count_charges!(),
-        delete_old_slots!(postgres, "b.name = ANY (locked)"),
+        ") THEN RETURN NULL; END IF; END LOOP; ",
+        "IF EXISTS (SELECT FROM runtrail_budget_reservations AS r WHERE r.id = NEW.id) ",
+        "THEN RETURN NULL; END IF; ",
+        "FOR charge IN SELECT b.name AS budget, ",
+        amount!(),
+        " AS amount, ",
+        slot!(postgres),
+        " AS slot_start, ",
+        first_slot!(postgres),
+        " AS first_slot FROM runtrail_budgets AS b ",
+        "WHERE b.name = ANY (locked) ORDER BY b.name LOOP ",
+        "INSERT INTO runtrail_budget_charges (reservation_id, budget, slot_start, amount) ",
+        "VALUES (NEW.id, charge.budget, charge.slot_start, charge.amount); ",
+        "UPDATE runtrail_budget_usage AS u SET reserved = u.reserved + charge.amount ",
+        "WHERE u.budget = charge.budget AND u.slot_start = charge.slot_start; ",
+        "CONTINUE WHEN FOUND; ",
+        "INSERT INTO runtrail_budget_usage (budget, slot_start, used, reserved) ",
+        "VALUES (charge.budget, charge.slot_start, 0, charge.amount); ",
+        "DELETE FROM runtrail_budget_usage AS u WHERE u.budget = charge.budget ",
+        "AND u.slot_start < charge.first_slot - 86400000000; END LOOP; ",
         "RETURN NEW; END $$"
     ),
     // Skips charges that another transaction has deleted with their budget.
