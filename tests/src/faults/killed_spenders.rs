@@ -8,6 +8,7 @@ use runtrail_audit::{
     Amount, Budget, BudgetPeriod, BudgetScope, Budgets, Error, Owner, Ownership,
     ReservationRequest, Spending, new_run_id,
 };
+use runtrail_store::AuditStore;
 use tokio::task::spawn_blocking;
 
 use super::counts;
@@ -33,13 +34,12 @@ const FREE: u64 = 300;
 /// Reserves and settles until it is killed. Prints a line when the first reservation is settled.
 #[test]
 #[ignore = "a child process of the case below"]
-#[expect(clippy::print_stdout, reason = "the parent reads it")]
 fn child_that_spends() {
     runtime().block_on(async {
         let owner = Owner::new("child")
             .id(env::var(OWNER).unwrap())
             .lease(LEASE);
-        let store = runtrail_store::AuditStore::connect(env::var(CHILD_URL).unwrap())
+        let store = AuditStore::connect(env::var(CHILD_URL).unwrap())
             .await
             .unwrap()
             .with_owner(owner);
@@ -49,35 +49,37 @@ fn child_that_spends() {
                 tokio::time::sleep(LEASE / 4).await;
             }
         };
-        let callers = (0..CALLERS).map(async |caller| {
-            loop {
-                let amount = fastrand::u64(1..10);
-                let request = ReservationRequest::new(new_run_id(), Spending::new().tokens(amount))
-                    .caller(format!("caller {}", caller % 2));
-                match store.reserve(&request).await {
-                    Ok(()) => {}
-                    Err(Error::OverBudget { .. }) => {
-                        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..5))).await;
-                        continue;
-                    }
-                    Err(err) => panic!("{err}"),
-                }
-                tokio::time::sleep(Duration::from_millis(fastrand::u64(0..5))).await;
-                let is_used = fastrand::u64(0..50) == 0;
-                let actual = Spending::new().tokens(if is_used { 1 } else { 0 });
-                store
-                    .settle_reservation(&request.id, &actual)
-                    .await
-                    .unwrap();
-                if caller == 0 {
-                    println!("\nsettled");
-                }
-            }
-            #[expect(unreachable_code, reason = "the type of the future")]
-            ()
-        });
+        let callers = (0..CALLERS).map(|caller| keep_spending(&store, caller));
         tokio::join!(heartbeats, join_all(callers));
     });
+}
+
+/// Reserves and settles for one caller.
+#[expect(clippy::print_stdout, reason = "the parent reads it")]
+async fn keep_spending(store: &AuditStore, caller: u64) {
+    loop {
+        let amount = fastrand::u64(1..10);
+        let request = ReservationRequest::new(new_run_id(), Spending::new().tokens(amount))
+            .caller(format!("caller {}", caller % 2));
+        match store.reserve(&request).await {
+            Ok(()) => {}
+            Err(Error::OverBudget { .. }) => {
+                tokio::time::sleep(Duration::from_millis(fastrand::u64(0..5))).await;
+                continue;
+            }
+            Err(err) => panic!("{err}"),
+        }
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..5))).await;
+        let is_used = fastrand::u64(0..50) == 0;
+        let actual = Spending::new().tokens(if is_used { 1 } else { 0 });
+        store
+            .settle_reservation(&request.id, &actual)
+            .await
+            .unwrap();
+        if caller == 0 {
+            println!("\nsettled");
+        }
+    }
 }
 
 /// Sweeps until it is stopped.
