@@ -29,7 +29,10 @@ fn calls(run_id: &str) -> Vec<SkillRunLog> {
             _ => (None, "unknown"),
         };
         let input = 100 + number * 37 % 2_000;
-        let mut usage = Usage::new().model(model).input_tokens(input).output_tokens(number * 11);
+        let mut usage = Usage::new()
+            .model(model)
+            .input_tokens(input)
+            .output_tokens(number * 11);
         usage.provider = provider.map(str::to_owned);
         match number % 5 {
             0 => usage.cache_read_tokens(input / 2),

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use runtrail_audit::{
-    Buckets, BulkStorage, Dimension, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest,
-    PagedStorage, Retention, RunFilter, RunLabels, RunLookup, RunQuery, RunTree, StagedRecord,
-    Staging, Statistics, StatisticsQuery, Storage, Usage, UsageTotals,
+    Amount, Buckets, Budget, BudgetPeriod, Budgets, BulkStorage, Dimension, ListOrder, LogFilter,
+    Owner, Ownership, Page, PageRequest, PagedStorage, ReservationRequest, Retention, RunFilter,
+    RunLabels, RunLookup, RunQuery, RunTree, Spending, StagedRecord, Staging, Statistics,
+    StatisticsQuery, Storage, Usage, UsageTotals,
 };
 use runtrail_store::AuditStore;
 use sea_orm::sea_query::{PostgresQueryBuilder, QueryBuilder};
@@ -175,6 +176,21 @@ async fn statements_by_method(
         "find_staged": store.find_staged("g", &ids(&["a", "b"])),
         "settle": store.settle("g", &[("a".to_owned(), "r".to_owned())]),
         "forget_settled": store.forget_settled(at(0)),
+    }
+
+    let day = BudgetPeriod::day();
+    let request = |id: &str, tokens| ReservationRequest::new(id, Spending::new().tokens(tokens));
+    let (first, second) = (request("1", 5), request("2", 6));
+    see! {
+        "set_budget": store.set_budget(&Budget::new("b", Amount::Tokens(10), day)),
+        "list_budgets": store.list_budgets(),
+        "find_budget": store.find_budget("b"),
+        "reserve": store.reserve(&first),
+        "reserve, over the limit": store.reserve(&second),
+        "settle_reservation": store.settle_reservation("1", &Spending::new().tokens(4)),
+        "settle_reservation, repeated":
+            store.settle_reservation("1", &Spending::new().tokens(4)),
+        "remove_budget": store.remove_budget("b"),
     }
 
     // As many rows as one query of a stream reads, so that another query follows.

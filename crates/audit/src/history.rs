@@ -1,6 +1,6 @@
 use crate::{
-    BulkStorage, Ownership, PagedStorage, Retention, RunCreation, RunLabels, RunLookup, RunTree,
-    Staging, Statistics, Storage, UsageTotals,
+    Budgets, BulkStorage, Ownership, PagedStorage, Retention, RunCreation, RunLabels, RunLookup,
+    RunTree, Staging, Statistics, Storage, UsageTotals,
 };
 
 /// All operations of a history: [`Storage`] and all traits that extend it.
@@ -30,6 +30,7 @@ pub trait History:
     + Ownership
     + Retention
     + Staging
+    + Budgets
 {
 }
 
@@ -46,6 +47,7 @@ impl<T> History for T where
         + Ownership
         + Retention
         + Staging
+        + Budgets
         + ?Sized
 {
 }

@@ -8,11 +8,13 @@
 //! records, [`RunFilter`] and [`Page`] select some of them, [`Storage`] defines the operations,
 //! and [`Error`] their failures. [`BulkStorage`], [`PagedStorage`], [`RunTree`],
 //! [`RunCreation`], [`RunLookup`], [`RunLabels`], [`UsageTotals`], [`Statistics`], [`Ownership`],
-//! [`Retention`] and [`Staging`] add further operations, and [`History`] combines all of these
+//! [`Retention`], [`Staging`] and [`Budgets`] add further operations, and [`History`] combines all of these
 //! traits.
 //! Implementers also use [`rules`], the checks that make all implementations reject the same input.
 
+mod budget;
 mod owner;
+mod reservation;
 mod run;
 mod run_log;
 mod run_stats;
@@ -33,6 +35,7 @@ mod durations;
 
 mod storage;
 
+mod budgets;
 mod bulk_storage;
 mod forwarding;
 mod history;
@@ -56,6 +59,8 @@ pub mod rfc3339;
 pub mod rules;
 
 pub use buckets::{BucketWidth, Buckets};
+pub use budget::{Amount, Budget, BudgetPeriod, BudgetScope, BudgetStatus};
+pub use budgets::Budgets;
 pub use bulk_storage::BulkStorage;
 pub use clock::{Clock, SystemClock};
 pub use cursor::{Cursor, CursorPage, PageRequest};
@@ -71,6 +76,7 @@ pub use owner::{Heartbeat, Owner, OwnerRecord};
 pub use ownership::Ownership;
 pub use page::Page;
 pub use paged_storage::PagedStorage;
+pub use reservation::{ReservationRequest, Spending};
 pub use retention::{PurgeBatch, PurgeSize, PurgeSummary, Retention, SkippedRun};
 pub use run::SkillRun;
 pub use run_creation::RunCreation;

@@ -40,7 +40,8 @@ pub trait Ownership: Storage {
     async fn heartbeat(&self) -> Result<Heartbeat>;
 
     /// Ends the running runs of all dead owners with the status
-    /// [`INTERRUPTED`](crate::RunStatus::INTERRUPTED), and returns their number.
+    /// [`INTERRUPTED`](crate::RunStatus::INTERRUPTED), and returns their number. Releases what they
+    /// have [reserved](crate::Budgets::reserve), too.
     ///
     /// `finished_at` is the time when the owner was last seen, or the start of the run if that is
     /// later; the error message names the owner. The running descendants of such a run end with it,
@@ -63,7 +64,8 @@ pub trait Ownership: Storage {
     async fn sweep_interrupted(&self) -> Result<u64>;
 
     /// Returns an owner as of its last heartbeat; `None` if it has never had one, or was purged. A
-    /// purge deletes the dead owners that were last seen before its cutoff and have no running run.
+    /// purge deletes the dead owners that were last seen before its cutoff and have neither a
+    /// running run nor an open reservation.
     async fn find_owner(&self, owner_id: &str) -> Result<Option<OwnerRecord>>;
 }
 

@@ -2,6 +2,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use runtrail_migration::command::Command as Migrate;
 
+use crate::budget::Budget;
 use crate::chain::Chain;
 use crate::copy::Copy;
 use crate::cost::CostCommand;
@@ -26,8 +27,8 @@ use crate::tree::Tree;
     version,
     name = "runtrail",
     propagate_version = true,
-    after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage, 4 no such run. `exec` exits \
-        with the program's own code."
+    after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage, 4 no such run or budget, 5 over \
+        budget. `exec` exits with the program's own code."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -50,6 +51,7 @@ pub(crate) enum Command {
     Cost(CostCommand),
     Last(Last),
     Chain(Chain),
+    Budget(Budget),
     Purge(Purge),
     Sweep(Sweep),
     Copy(Copy),

@@ -1,9 +1,10 @@
 //! `runtrail`: records any program as a run, and queries the history.
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 success, 1 failure, 2 wrong
-//! usage, 4 no such run; `exec` passes on the program's own.
+//! usage, 4 no such run or budget, 5 over budget; `exec` passes on the program's own.
 
 mod arguments;
+mod budget;
 mod calendar;
 mod database;
 mod database_environment;
@@ -12,6 +13,7 @@ mod filter;
 mod label;
 mod prices;
 mod run_id;
+mod run_usage;
 mod time;
 mod warnings;
 
@@ -99,6 +101,7 @@ async fn run(cli: Cli) -> Result<Exit> {
 async fn run_command(command: Command, database: &DatabaseArguments) -> Result<Exit> {
     match command {
         Command::Exec(exec) => return exec.run(database).await,
+        Command::Budget(budget) => return budget.run(database).await,
         Command::List(list) => list.run(database).await?,
         Command::Show(show) => show.run(database).await?,
         Command::Tree(tree) => tree.run(database).await?,

@@ -2,17 +2,18 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use runtrail::cost::{Cost, Prices};
-use runtrail::{AuditStore, Error, ModelUsage, RunSummary, RunTree, UsageTotals};
+use runtrail::{Error, RunSummary, RunTree};
 use serde::Serialize;
 
 use crate::database::DatabaseArguments;
 use crate::failure::Result;
 use crate::output::{
-    self, Column, Table, count, dollars, duration, printable, rough_count, run_duration, run_seconds, status,
+    self, Column, Table, count, dollars, duration, printable, rough_count, run_duration,
+    run_seconds, status,
 };
 use crate::prices::PriceArguments;
 use crate::run_id::RunId;
+use crate::run_usage::{RunUsage, tokens};
 
 const COLUMNS: [Column; 11] = [
     Column::id("RUN"),
@@ -89,7 +90,7 @@ impl Tree {
         let id = self.run.resolve(&store).await?;
         let runs = store.list_subtree(&id).await?;
         let prices = self.prices.read()?;
-        let usage = usage_by_run(&store, &runs, &*prices).await?;
+        let usage = RunUsage::of_each(&runs, &store, &*prices).await?;
         let now = store.now();
         let sums = |run: &RunSummary| Sums::of(run, usage.get(&run.id), now);
         let mut nodes = arrange(&id, runs, sums).ok_or_else(|| Error::not_found(&id))?;
@@ -139,19 +140,16 @@ fn table(nodes: &[Node], now: DateTime<Utc>) -> Table<11> {
 
 impl Sums {
     fn of(run: &RunSummary, usage: Option<&RunUsage>, now: DateTime<Utc>) -> Self {
-        let counted = |usage: &&RunUsage| usage.input_tokens > 0 || usage.output_tokens > 0;
-        let (input, output, thinking, shown_tokens) = match usage.filter(counted) {
+        let (input, output, thinking) = match usage.filter(|usage| usage.has_tokens()) {
             Some(usage) => (
                 usage.input_tokens,
                 usage.output_tokens,
                 usage.thinking_tokens,
-                usage.input_tokens.saturating_add(usage.output_tokens),
             ),
             None => (
                 run.total_input_tokens,
                 run.total_output_tokens,
                 run.total_thinking_tokens,
-                run.total_tokens(),
             ),
         };
         Self {
@@ -163,7 +161,7 @@ impl Sums {
             total_thinking_tokens: thinking,
             cost_micros: usage.map_or(0, |usage| usage.cost_micros),
             calls_with_unknown_cost: usage.map_or(0, |usage| usage.calls_with_unknown_cost),
-            shown_tokens,
+            shown_tokens: tokens(run, usage),
             shown_seconds: run_seconds(run, now),
         }
     }
@@ -196,52 +194,6 @@ impl Sums {
             (micros, _) => format!("≥{}", dollars(micros)),
         }
     }
-}
-
-/// What the model calls of a run used, summed over the models.
-#[derive(Default)]
-struct RunUsage {
-    input_tokens: u64,
-    output_tokens: u64,
-    thinking_tokens: u64,
-    cost_micros: u64,
-    calls_with_unknown_cost: u64,
-}
-
-impl RunUsage {
-    fn add(&mut self, usage: &ModelUsage, cost: &Cost) {
-        self.input_tokens = self.input_tokens.saturating_add(usage.input_tokens);
-        self.output_tokens = self.output_tokens.saturating_add(usage.output_tokens);
-        self.thinking_tokens = self.thinking_tokens.saturating_add(usage.thinking_tokens);
-        match cost.known_micros() {
-            Some(micros) => self.cost_micros = self.cost_micros.saturating_add(micros),
-            None => {
-                self.cost_micros = self.cost_micros.saturating_add(cost.reported_micros);
-                self.calls_with_unknown_cost += cost.unreported_calls;
-            }
-        }
-    }
-}
-
-/// Returns the usage of each run that has any.
-async fn usage_by_run(
-    store: &AuditStore,
-    runs: &[RunSummary],
-    prices: &dyn Prices,
-) -> Result<HashMap<String, RunUsage>> {
-    let ids: Vec<_> = runs.iter().map(|run| run.id.clone()).collect();
-    let starts = runs.iter().map(|run| (run.id.as_str(), run.started_at));
-    let starts: HashMap<_, _> = starts.collect();
-    let mut by_run: HashMap<String, RunUsage> = HashMap::new();
-    for usage in store.usage_by_model(&ids).await? {
-        let Some(started_at) = starts.get(usage.run_id.as_str()) else {
-            continue;
-        };
-        let cost = Cost::of_usage(&usage, *started_at, prices);
-        let sum = by_run.entry(usage.run_id.clone()).or_default();
-        sum.add(&usage, &cost);
-    }
-    Ok(by_run)
 }
 
 /// Orders the runs as a tree: parents before their children, children in the order in which they

@@ -76,6 +76,7 @@ pub mod usage;
 
 // The other traits of a history.
 pub mod append_logs;
+pub mod budgets;
 pub mod create_run;
 pub mod ids;
 pub mod labels;

@@ -53,6 +53,7 @@ macro_rules! storage_cases {
 macro_rules! history_cases {
     ($callback:ident) => {
         $crate::append_logs_cases!($callback);
+        $crate::budgets_cases!($callback);
         $crate::create_run_cases!($callback);
         $crate::ids_cases!($callback);
         $crate::labels_cases!($callback);

@@ -78,7 +78,9 @@ pub async fn costs(
     let changes = prices.changes();
     by_price.buckets = match asked.is_empty() && changes.is_empty() {
         true => None,
-        false => Some(Buckets::starting_at(changes.into_iter().chain(asked.iter().copied()))?),
+        false => Some(Buckets::starting_at(
+            changes.into_iter().chain(asked.iter().copied()),
+        )?),
     };
 
     let mut sums: BTreeMap<_, Cost> = BTreeMap::new();

@@ -73,9 +73,7 @@ impl Prices for GenAiPrices {
         let prices = Calculator::bundled();
         let price = match calls.provider {
             Some(provider) => match prices.calculate(&request.clone().with_provider_id(provider)) {
-                Err(err) if err.kind() == ErrorKind::ProviderNotFound => {
-                    prices.calculate(&request)
-                }
+                Err(err) if err.kind() == ErrorKind::ProviderNotFound => prices.calculate(&request),
                 price => price,
             },
             None => prices.calculate(&request),
@@ -106,8 +104,14 @@ fn average(calls: &PricedCalls<'_>) -> Usage {
     let input = totals.input_tokens.max(calls.cached_tokens());
     Usage::from([
         (UsageKey::INPUT_TOKENS, input as f64 / count),
-        (UsageKey::CACHE_READ_TOKENS, totals.cache_read_tokens as f64 / count),
-        (UsageKey::CACHE_WRITE_TOKENS, totals.cache_write_tokens as f64 / count),
+        (
+            UsageKey::CACHE_READ_TOKENS,
+            totals.cache_read_tokens as f64 / count,
+        ),
+        (
+            UsageKey::CACHE_WRITE_TOKENS,
+            totals.cache_write_tokens as f64 / count,
+        ),
         (UsageKey::OUTPUT_TOKENS, totals.output_tokens as f64 / count),
     ])
 }
@@ -148,7 +152,10 @@ mod tests {
 
     #[test]
     fn an_unknown_model_has_no_price() {
-        assert_eq!(GenAiPrices.cost(&calls(Some("anthropic"), "sonnet of Shakespeare")), None);
+        assert_eq!(
+            GenAiPrices.cost(&calls(Some("anthropic"), "sonnet of Shakespeare")),
+            None
+        );
         let mut nameless = calls(Some("anthropic"), "");
         nameless.model = None;
         assert_eq!(GenAiPrices.cost(&nameless), None);

@@ -152,10 +152,12 @@ impl Entry {
     }
 
     fn applies_to(&self, calls: &PricedCalls<'_>) -> bool {
-        let is_model = calls.model.is_some_and(|model| match self.model.strip_suffix('*') {
-            Some(beginning) => model.starts_with(beginning),
-            None => model == self.model,
-        });
+        let is_model = calls
+            .model
+            .is_some_and(|model| match self.model.strip_suffix('*') {
+                Some(beginning) => model.starts_with(beginning),
+                None => model == self.model,
+            });
         let is_provider = match &self.provider {
             Some(provider) => calls.provider == Some(provider),
             None => true,
@@ -187,8 +189,14 @@ impl Tier {
         let of = |tokens: u64, price: Price| u128::from(tokens) * u128::from(price.0);
         let totals = &calls.totals;
         let cost = of(calls.uncached_tokens(), self.input)
-            + of(totals.cache_read_tokens, self.cache_read.unwrap_or(self.input))
-            + of(totals.cache_write_tokens, self.cache_write.unwrap_or(self.input))
+            + of(
+                totals.cache_read_tokens,
+                self.cache_read.unwrap_or(self.input),
+            )
+            + of(
+                totals.cache_write_tokens,
+                self.cache_write.unwrap_or(self.input),
+            )
             + of(totals.output_tokens, self.output);
         let micros = (cost + 500_000) / 1_000_000;
         u64::try_from(micros).unwrap_or(u64::MAX)
@@ -203,7 +211,9 @@ impl Prices for PriceFile {
 
     fn input_tiers(&self) -> Vec<u64> {
         let tiers = self.0.iter().flat_map(|entry| &entry.above);
-        tiers.map(|tier| tier.input_tokens.saturating_add(1)).collect()
+        tiers
+            .map(|tier| tier.input_tokens.saturating_add(1))
+            .collect()
     }
 
     fn changes(&self) -> Vec<DateTime<Utc>> {
@@ -260,7 +270,12 @@ mod tests {
 
     #[test]
     fn cached_tokens_without_a_price_of_their_own_cost_as_much_as_input() {
-        let micros = cost("anthropic", "sonnet-4", "2026-01-31T23:59:59Z", Some(200_001));
+        let micros = cost(
+            "anthropic",
+            "sonnet-4",
+            "2026-01-31T23:59:59Z",
+            Some(200_001),
+        );
         assert_eq!(micros, Some(6_000_000 + 225_000));
     }
 
@@ -273,8 +288,14 @@ mod tests {
 
     #[test]
     fn an_unknown_model_or_provider_has_no_price() {
-        assert_eq!(cost("anthropic", "opus", "2026-01-01T00:00:00Z", None), None);
-        assert_eq!(cost("other", "sonnet-4", "2026-01-01T00:00:00Z", None), None);
+        assert_eq!(
+            cost("anthropic", "opus", "2026-01-01T00:00:00Z", None),
+            None
+        );
+        assert_eq!(
+            cost("other", "sonnet-4", "2026-01-01T00:00:00Z", None),
+            None
+        );
         assert_eq!(cost("any", "free", "2026-01-01T00:00:00Z", None), Some(0));
         assert_eq!(cost("any", "free-2", "2026-01-01T00:00:00Z", None), None);
     }
@@ -305,7 +326,10 @@ mod tests {
         let error = refused(&format!(
             r#"{{"model": "a", "input": 1, "output": 1, "above": [{tier}, {tier}]}}"#
         ));
-        assert!(error.contains("two prices above the same number"), "{error}");
+        assert!(
+            error.contains("two prices above the same number"),
+            "{error}"
+        );
         for entry in [
             r#"{"model": "a", "input": -1, "output": 1}"#,
             r#"{"model": "a", "input": 1e300, "output": 1}"#,
@@ -314,7 +338,10 @@ mod tests {
             r#"{"model": "a", "input": 1, "output": 1, "from": "yesterday"}"#,
         ] {
             let error = refused(entry);
-            assert!(error.starts_with("the price file can't be read; "), "{error}");
+            assert!(
+                error.starts_with("the price file can't be read; "),
+                "{error}"
+            );
         }
     }
 }

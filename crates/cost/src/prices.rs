@@ -61,6 +61,8 @@ impl<'a> PricedCalls<'a> {
 
     pub(crate) fn cached_tokens(&self) -> u64 {
         let totals = &self.totals;
-        totals.cache_read_tokens.saturating_add(totals.cache_write_tokens)
+        totals
+            .cache_read_tokens
+            .saturating_add(totals.cache_write_tokens)
     }
 }

@@ -29,6 +29,7 @@
 
 mod store;
 
+mod budgets;
 mod bulk_storage;
 mod ownership;
 mod paged_storage;

@@ -33,6 +33,10 @@ mod import_input;
 mod purge;
 mod transfer;
 
+// Limiting what may be spent.
+
+mod budgets;
+
 // Error messages, and the databases that the command connects to.
 
 mod errors;
