@@ -99,6 +99,11 @@ impl History {
         self.id(self.runs / CHAIN * CHAIN - 1)
     }
 
+    /// Returns when the last run started.
+    pub(crate) fn end(&self) -> DateTime<Utc> {
+        started_at(self.runs.saturating_sub(1))
+    }
+
     /// Returns when the first run started.
     pub(crate) fn start(&self) -> DateTime<Utc> {
         started_at(0)

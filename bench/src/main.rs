@@ -27,6 +27,7 @@ mod received;
 mod recorder;
 mod report;
 mod rounds;
+mod statistics;
 mod writes;
 
 use std::path::{Path, PathBuf};

@@ -20,7 +20,8 @@ use crate::postgres_by_hand::Postgres;
 use crate::recorder::GoDesign;
 use crate::report::{Comparison, Unit};
 use crate::rounds::{Baseline, Turn, compare, median, turn};
-use crate::{Comparisons, Setup, by_hand, data, go_design, step};
+use crate::statistics::{ByHand, Period};
+use crate::{Comparisons, Setup, by_hand, data, go_design, statistics, step};
 
 /// The number of rows of a list.
 const ROWS: u64 = 50;
@@ -239,6 +240,18 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     ];
     all.compare(name, ours, baselines).await?;
 
+    if STATISTICS.iter().any(|name| all.is_selected(name)) {
+        step("adding usage", async {
+            Ok(hand.execute_batch(&format!("{}; ANALYZE", statistics::ADD_USAGE))?)
+        })
+        .await?;
+        let by_hand = |which: ByHand, period: Rc<Period>| {
+            let read = move || which.on_sqlite(hand, &period);
+            repeat(1, move || std::future::ready(read()))
+        };
+        all_statistics(&mut all, store, by_hand, 1_000.0 / 300.0).await?;
+    }
+
     pages_and_rare_values(&mut all, store, 1_000.0).await?;
     let name = all.name("longest stall of a current-thread runtime");
     if setup.is_selected(&name) {
@@ -329,6 +342,21 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
     )
     .await?;
 
+    if STATISTICS.iter().any(|name| all.is_selected(name)) {
+        step("adding usage", async {
+            hand.client.batch_execute(statistics::ADD_USAGE).await?;
+            Ok(hand.client.batch_execute("VACUUM ANALYZE").await?)
+        })
+        .await?;
+        let by_hand = |which: ByHand, period: Rc<Period>| {
+            repeat(1, move || {
+                let period = Rc::clone(&period);
+                async move { which.on_postgres(hand, &period).await }
+            })
+        };
+        all_statistics(&mut all, store, by_hand, 1_000.0 / 200.0).await?;
+    }
+
     pages_and_rare_values(&mut all, store, 500.0).await?;
     Ok(all.comparisons)
 }
@@ -362,6 +390,70 @@ fn our_chains<'a>(store: &'a AuditStore, id: &'a str) -> Turn<'a> {
     repeat(200, || async {
         Ok(store.walk_parent_chain(id).await.map(drop)?)
     })
+}
+
+/// The workloads about statistics. The runs of the history started one second apart, so a day has
+/// 86,400 of them.
+const STATISTICS: [&str; 4] = [
+    "statistics of runs of 1 day",
+    "statistics of runs of 7 days",
+    "statistics of calls of 1 day",
+    "statistics of calls of 7 days",
+];
+
+/// Compares with the same SQL by hand, and with a time limit for 7 days.
+async fn all_statistics<'a>(
+    all: &mut Reads<'a>,
+    store: &'a AuditStore,
+    by_hand: impl Fn(ByHand, Rc<Period>) -> Turn<'a>,
+    per_second: f64,
+) -> Result<()> {
+    let [runs_of_day, runs_of_week, calls_of_day, calls_of_week] = STATISTICS;
+    for (days, of_runs, of_calls) in [
+        (1, runs_of_day, calls_of_day),
+        (7, runs_of_week, calls_of_week),
+    ] {
+        let period = Rc::new(Period::before(all.setup.read.end(), days));
+        let limit = || {
+            let limit = turn(move || async move { Ok(per_second) });
+            Baseline::new("a limit", (days == 7).then_some(1.0), limit)
+        };
+        let of = Rc::clone(&period);
+        let ours = repeat(1, move || {
+            let period = Rc::clone(&of);
+            async move { statistics::runs(store, &period).await }
+        });
+        let baselines = vec![
+            Baseline::new(
+                "the same SQL by hand",
+                1.0 / 1.2,
+                by_hand(ByHand::Runs, Rc::clone(&period)),
+            ),
+            Baseline::new(
+                "window functions by hand",
+                None,
+                by_hand(ByHand::SortedRuns, Rc::clone(&period)),
+            ),
+            limit(),
+        ];
+        all.compare(of_runs, ours, baselines).await?;
+
+        let of = Rc::clone(&period);
+        let ours = repeat(1, move || {
+            let period = Rc::clone(&of);
+            async move { statistics::calls(store, &period).await }
+        });
+        let baselines = vec![
+            Baseline::new(
+                "the same SQL by hand",
+                1.0 / 1.2,
+                by_hand(ByHand::Calls, period),
+            ),
+            limit(),
+        ];
+        all.compare(of_calls, ours, baselines).await?;
+    }
+    Ok(())
 }
 
 /// Queries whose cost must not depend on the size of the history.

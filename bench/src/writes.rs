@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
-use runtrail_audit::{BulkStorage, RunFilter, SkillRun, Storage, Usage};
+use runtrail_audit::{
+    Amount, Budget, BudgetPeriod, Budgets, BulkStorage, ReservationRequest, RunFilter, SkillRun,
+    Spending, Storage, Usage, new_run_id,
+};
 use runtrail_store::AuditStore;
 use tokio::runtime::Handle;
 use tracing_subscriber::layer::SubscriberExt;
@@ -21,12 +24,17 @@ use crate::{Comparisons, Setup, by_hand, data, step};
 
 pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
     let mut comparisons = Vec::new();
-    if setup.may_be_selected("SQLite, mixed writes") || setup.may_be_selected("SQLite, append") {
+    let is_selected = |database: &str| {
+        let workloads = ["mixed writes", "append", "reserve"];
+        let mut workloads = workloads
+            .map(|name| format!("{database}, {name}"))
+            .into_iter();
+        workloads.any(|name| setup.may_be_selected(&name))
+    };
+    if is_selected("SQLite") {
         comparisons.extend(sqlite(setup).await?);
     }
-    if setup.may_be_selected("PostgreSQL, mixed writes")
-        || setup.may_be_selected("PostgreSQL, append")
-    {
+    if is_selected("PostgreSQL") {
         comparisons.extend(postgres(setup).await?);
     }
     Ok(comparisons)
@@ -89,6 +97,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
         comparisons.extend(step(name, append_logs(setup, &store, name)).await?);
     }
     comparisons.extend(usages(setup, &store, "SQLite").await?);
+    comparisons.extend(reservations(setup, &store, "SQLite").await?);
     comparisons.extend(handles(setup, &store, "SQLite").await?);
     comparisons.extend(spans(setup, &store).await?);
     let name = "SQLite, appends while 2 callers count";
@@ -321,6 +330,55 @@ async fn usages(setup: &Setup, store: &AuditStore, database: &str) -> Result<Com
     Ok(comparisons)
 }
 
+/// Reserves from one budget and settles, compared with appends of events by as many callers.
+async fn reservations(setup: &Setup, store: &AuditStore, database: &str) -> Result<Comparisons> {
+    const CALLERS: usize = 64;
+    const CALLS: usize = 100;
+
+    let name = format!("{database}, reserve and settle, {CALLERS} callers on one budget");
+    if !setup.is_selected(&name) {
+        return Ok(Vec::new());
+    }
+    let limit = Amount::Tokens(1_000_000_000);
+    let budget = Budget::new("all", limit, BudgetPeriod::day());
+    store.set_budget(&budget).await?;
+    let rate = |begun: Instant| (CALLERS * CALLS) as f64 / begun.elapsed().as_secs_f64();
+    let reserve = || async {
+        let begun = Instant::now();
+        let each = |_| async {
+            for _ in 0..CALLS / 2 {
+                let request = ReservationRequest::new(new_run_id(), Spending::new().tokens(2));
+                store.reserve(&request).await?;
+                let actual = Spending::new().tokens(1);
+                store.settle_reservation(&request.id, &actual).await?;
+            }
+            anyhow::Ok(())
+        };
+        try_join_all((0..CALLERS).map(each)).await?;
+        Ok(rate(begun))
+    };
+    let append = || async {
+        let runs: Vec<_> = (0..CALLERS).map(|_| data::new_run()).collect();
+        try_join_all(runs.iter().map(|run| store.start_run(run))).await?;
+        let begun = Instant::now();
+        let each = |run: &SkillRun| {
+            let id = run.id.clone();
+            async move {
+                for number in 0..CALLS {
+                    let event = data::event(&id, number, &setup.payloads);
+                    store.append_log(&event).await?;
+                }
+                anyhow::Ok(())
+            }
+        };
+        try_join_all(runs.iter().map(each)).await?;
+        Ok(rate(begun))
+    };
+    let baseline = Baseline::new("append_log", 0.5, turn(append));
+    let measured = compare(setup.rounds, &name, turn(reserve), vec![baseline]);
+    step(&name, measured).await
+}
+
 /// The number of events that are appended while other callers count runs.
 const EVENTS: usize = 1_000;
 
@@ -435,6 +493,7 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
         comparisons.extend(step(&name, measured).await?);
     }
     comparisons.extend(usages(setup, &store, "PostgreSQL").await?);
+    comparisons.extend(reservations(setup, &store, "PostgreSQL").await?);
     comparisons.extend(handles(setup, &store, "PostgreSQL").await?);
     store.close().await?;
     Ok(comparisons)

@@ -24,6 +24,10 @@
     reason = "the model macro generates methods that write, which nothing here calls"
 )]
 
+pub mod budget;
+pub mod budget_charge;
+pub mod budget_reservation;
+pub mod budget_usage;
 pub mod owner;
 pub mod run_label;
 pub mod skill_run;

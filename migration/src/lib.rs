@@ -43,6 +43,11 @@ mod m20261128_000007_index_owned_runs;
 mod m20261128_000008_add_labels;
 mod m20261128_000009_index_labels;
 mod m20261128_000010_create_staged_records;
+mod m20261128_000011_create_budgets;
+mod m20261128_000012_index_usage;
+mod m20261128_000013_create_budget_usage;
+mod m20261128_000014_create_budget_reservations;
+mod m20261128_000015_create_budget_charges;
 mod schema_migration;
 mod shape;
 
@@ -90,10 +95,15 @@ const MIGRATIONS: &[SchemaMigration] = &[
     m20261128_000008_add_labels::MIGRATION,
     m20261128_000009_index_labels::MIGRATION,
     m20261128_000010_create_staged_records::MIGRATION,
+    m20261128_000011_create_budgets::MIGRATION,
+    m20261128_000012_index_usage::MIGRATION,
+    m20261128_000013_create_budget_usage::MIGRATION,
+    m20261128_000014_create_budget_reservations::MIGRATION,
+    m20261128_000015_create_budget_charges::MIGRATION,
 ];
 
 /// The same migrations, and some of a fictitious later version.
-const LATER_MIGRATIONS: [SchemaMigration; 13] = [
+const LATER_MIGRATIONS: [SchemaMigration; 18] = [
     MIGRATIONS[0],
     MIGRATIONS[1],
     MIGRATIONS[2],
@@ -104,6 +114,11 @@ const LATER_MIGRATIONS: [SchemaMigration; 13] = [
     MIGRATIONS[7],
     MIGRATIONS[8],
     MIGRATIONS[9],
+    MIGRATIONS[10],
+    MIGRATIONS[11],
+    MIGRATIONS[12],
+    MIGRATIONS[13],
+    MIGRATIONS[14],
     later_version::ADD_COLUMN,
     later_version::ADD_INDEX,
     later_version::FILL_COLUMN,

@@ -18,8 +18,8 @@ pub(crate) struct Shape {
     /// Columns that compare by bytes.
     identifiers: &'static [&'static str],
     indexes: &'static [&'static str],
-    /// Triggers of `skill_runs` that write to this table.
-    triggers: &'static [&'static str],
+    /// The triggers that write to this table: the table that each belongs to, and its name.
+    triggers: &'static [(&'static str, &'static str)],
     parent: Option<Parent>,
 }
 
@@ -31,7 +31,9 @@ struct Parent {
     constraint: &'static str,
 }
 
-const SHAPES: [Shape; 5] = [
+const RESERVATIONS: &str = "runtrail_budget_reservations";
+
+const SHAPES: [Shape; 9] = [
     Shape {
         table: "skill_runs",
         primary_key: &["id"],
@@ -82,9 +84,9 @@ const SHAPES: [Shape; 5] = [
         identifiers: &["key", "value", "run_id"],
         indexes: &["runtrail_run_labels_by_key"],
         triggers: &[
-            "runtrail_insert_labels",
-            "runtrail_update_labels",
-            "runtrail_delete_labels",
+            ("skill_runs", "runtrail_insert_labels"),
+            ("skill_runs", "runtrail_update_labels"),
+            ("skill_runs", "runtrail_delete_labels"),
         ],
         parent: None,
     },
@@ -99,13 +101,61 @@ const SHAPES: [Shape; 5] = [
         triggers: &[],
         parent: None,
     },
+    Shape {
+        table: "runtrail_budgets",
+        primary_key: &["name"],
+        identifiers: &["name", "unit", "scope", "scope_id", "period"],
+        indexes: &[],
+        triggers: &[],
+        parent: None,
+    },
+    Shape {
+        table: "runtrail_budget_usage",
+        primary_key: &["budget", "slot_start"],
+        identifiers: &["budget"],
+        indexes: &[],
+        triggers: &[],
+        parent: None,
+    },
+    Shape {
+        table: "runtrail_budget_reservations",
+        primary_key: &["id"],
+        identifiers: &[
+            "id",
+            "owner_id",
+            "run_id",
+            "caller_id",
+            "skill_id",
+            "channel_id",
+        ],
+        indexes: &[
+            "runtrail_budget_reservations_open",
+            "runtrail_budget_reservations_closed",
+        ],
+        triggers: &[],
+        parent: None,
+    },
+    Shape {
+        table: "runtrail_budget_charges",
+        primary_key: &["reservation_id", "budget"],
+        identifiers: &["reservation_id", "budget"],
+        indexes: &[],
+        triggers: &[
+            (RESERVATIONS, "runtrail_check_reservation"),
+            (RESERVATIONS, "runtrail_close_reservation"),
+            (RESERVATIONS, "runtrail_delete_reservation"),
+            ("runtrail_budgets", "runtrail_replace_budget"),
+            ("runtrail_budgets", "runtrail_delete_budget"),
+        ],
+        parent: None,
+    },
 ];
 
 /// A missing part of a table.
 enum MissingPart {
     PrimaryKey(&'static [&'static str]),
     Index(&'static str),
-    Trigger(&'static str),
+    Trigger(&'static str, &'static str),
     Collation(&'static str),
     Cascade(&'static Parent),
 }
@@ -115,7 +165,7 @@ impl MissingPart {
     fn can_be_added(&self, backend: DbBackend) -> bool {
         match self {
             Self::PrimaryKey(_) => false,
-            Self::Index(_) | Self::Trigger(_) | Self::Collation(_) => true,
+            Self::Index(_) | Self::Trigger(..) | Self::Collation(_) => true,
             Self::Cascade(_) => backend == DbBackend::Postgres,
         }
     }
@@ -126,7 +176,7 @@ impl fmt::Display for MissingPart {
         match self {
             Self::PrimaryKey(columns) => write!(f, "the primary key ({})", columns.join(", ")),
             Self::Index(name) => write!(f, "the index {name}"),
-            Self::Trigger(name) => write!(f, "the trigger {name} of skill_runs"),
+            Self::Trigger(table, name) => write!(f, "the trigger {name} of {table}"),
             Self::Collation(column) => write!(f, r#"the collation "C" of {column}"#),
             Self::Cascade(Parent { column, table, .. }) => {
                 write!(
@@ -284,10 +334,10 @@ impl Shape {
         let found = indexes(db, schema, self.table).await?;
         let missing = self.indexes.iter().filter(|name| !has(&found, name));
         parts.extend(missing.map(|name| MissingPart::Index(name)));
-        if !self.triggers.is_empty() {
-            let found = triggers(db, schema, "skill_runs").await?;
-            let missing = self.triggers.iter().filter(|name| !has(&found, name));
-            parts.extend(missing.map(|name| MissingPart::Trigger(name)));
+        for (table, name) in self.triggers {
+            if !has(&triggers(db, schema, table).await?, name) {
+                parts.push(MissingPart::Trigger(table, name));
+            }
         }
         if is_postgres(db) {
             let found = columns_in_another_collation(db, schema, self.table).await?;

@@ -22,6 +22,7 @@ fn cases_named_in(document: &str) -> Vec<String> {
         "emitters::",
         "plans::",
         "queries::",
+        "statistics::",
         "telemetry::",
     ];
     text.split('`')

@@ -33,6 +33,12 @@ mod plans;
 /// Random sequences of calls, compared with a small in-memory model.
 mod model;
 
+/// Statistics, compared with a small in-memory model.
+mod statistics;
+
+/// What model calls cost.
+mod cost;
+
 /// The schema: up, down, concurrently, by script, composed into a host's migrator.
 mod migrations;
 

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use runtrail_audit::{
-    BulkStorage, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest, PagedStorage,
-    Retention, RunFilter, RunQuery, RunStatus, RunTree, Staging, Storage, UsageTotals,
+    Budgets, BulkStorage, Dimension, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest,
+    PagedStorage, Retention, RunFilter, RunQuery, RunStatus, RunTree, Spending, Staging,
+    Statistics, StatisticsQuery, Storage, UsageTotals,
 };
 use runtrail_store::AuditStore;
 use sea_orm::{DatabaseConnection, DbBackend, Statement};
 
 use crate::fixture::*;
-use crate::queries::{Seen, plan, plan_for_any_values, watched};
+use crate::queries::{Seen, days, plan, plan_for_any_values, watched};
 
 const RUNS: i64 = 100_000;
 
@@ -122,6 +123,8 @@ impl<'a> Plans<'a> {
             !statement.sql.contains("pg_catalog")
                 && !statement.sql.contains("pragma_")
                 && !statement.sql.starts_with("DELETE FROM \"runtrail_owners\"")
+                // Purges and sweeps also write reservations, which have a case of their own.
+                && statement.sql.contains("\"runtrail_budget") == index.contains("budget")
         });
         for (statement, settings) in on_our_tables
             .flat_map(|statement| SETTINGS.map(|settings| (statement.clone(), settings)))
@@ -191,6 +194,7 @@ const BY_LABEL: [&str; 2] = [
     "runtrail_run_labels_pkey",
 ];
 const BY_LABEL_KEY: [&str; 2] = ["runtrail_run_labels_by_key"; 2];
+const USAGE: [&str; 2] = ["runtrail_skill_run_logs_usage"; 2];
 const DRY_RUNS: [&str; 2] = ["runtrail_skill_runs_dry"; 2];
 
 macro_rules! check {
@@ -201,7 +205,8 @@ macro_rules! check {
                 index: $index,
                 is_page: $name.starts_with("list_runs") || $name.starts_with("page"),
                 is_deep: $name.ends_with("deep"),
-                depends_on_values: DEPEND_ON_VALUES.contains(&$name),
+                depends_on_values: DEPEND_ON_VALUES.contains(&$name)
+                    || STATISTICS_OF_A_TIME.contains(&$name),
             };
             $plans.check(case, $call).await;
         )*
@@ -217,6 +222,12 @@ const DEPEND_ON_VALUES: [&str; 7] = [
     "two statuses of a skill",
     "list_finished_runs_before",
     "measure_purge",
+];
+
+/// The same for statistics: of most runs, they are better read in the order of the groups.
+const STATISTICS_OF_A_TIME: [&str; 2] = [
+    "run_statistics of a time",
+    "call_statistics of a time, its runs",
 ];
 
 on_each_backend! {
@@ -396,6 +407,91 @@ on_each_backend! {
         assert!(plans.failures.is_empty(), "{}", plans.failures.join("\n"));
     }
 
+    async fn statistics_use_the_indexes_of_their_runs_and_of_usage(database) {
+        let (db, seen) = watched(database).await;
+        fill(&db, database.backend()).await;
+        execute(
+            &db,
+            "INSERT INTO skill_run_logs (run_id, sequence, created_at, event_type, payload, \
+             duration_micros, provider, model, input_tokens, output_tokens) \
+             SELECT id, 1, started_at, 'model_call', '\"some payload of the usual length\"', \
+             tool_calls, 'provider', skill_id, total_input_tokens, 10 FROM skill_runs",
+        )
+        .await;
+        let statistics = match database.backend() {
+            Backend::Sqlite => "ANALYZE",
+            Backend::Postgres => "VACUUM ANALYZE",
+        };
+        execute(&db, statistics).await;
+        let store = AuditStore::new(db.clone());
+        store.verify_schema().await.unwrap();
+        let mut plans = Plans::new(&db, seen, database.backend());
+        let recent = || RunQuery::new().started(at(99_000)..);
+        let by_day = |runs: RunQuery| {
+            StatisticsQuery::of(runs)
+                .group_by([Dimension::Skill])
+                .buckets(days())
+        };
+        let by_model = |runs: RunQuery| StatisticsQuery::of(runs).group_by([Dimension::Model]);
+        check! { plans:
+            "run_statistics of a time" by BY_START => store.run_statistics(&by_day(recent())),
+            "run_statistics of a skill" by BY_SKILL =>
+                store.run_statistics(&by_day(RunQuery::new().skills(["skill-33"]))),
+            "run_statistics of the last runs of a skill" by BY_SKILL => store.run_statistics(
+                &by_day(RunQuery::new().skills(["skill-33"])).last_per_skill(10)
+            ),
+            "call_statistics of a time, its runs" by BY_START =>
+                store.call_statistics(&by_day(recent())),
+            "call_statistics of a time, their calls" by USAGE =>
+                store.call_statistics(&by_day(recent())),
+            "call_statistics of a caller by model, its runs" by BY_CALLER =>
+                store.call_statistics(&by_model(RunQuery::new().callers(["caller-7"]))),
+            "call_statistics of a caller by model, their calls" by USAGE =>
+                store.call_statistics(&by_model(RunQuery::new().callers(["caller-7"]))),
+            "usage_by_model of two runs with calls" by USAGE =>
+                store.usage_by_model(&["run-000100".into(), "run-000200".into()]),
+        }
+        assert!(plans.failures.is_empty(), "{}", plans.failures.join("\n"));
+    }
+
+    async fn reservations_are_found_by_their_indexes(database) {
+        let (db, seen) = watched(database).await;
+        let store = AuditStore::new(db.clone());
+        store.initialize().await.unwrap();
+        // Few reservations are open.
+        let is_open = "number % 1000 = 0";
+        execute(&db, &format!(
+            "INSERT INTO runtrail_budget_reservations (id, owner_id, caller_id, skill_id, \
+                channel_id, tokens, cost_micros, reserved_at, closed_at) \
+            WITH RECURSIVE numbers(number) AS \
+                (SELECT 0 UNION ALL SELECT number + 1 FROM numbers WHERE number < 19999) \
+            SELECT 'id ' || number, CASE WHEN number % 7 > 0 THEN 'owner ' || number % 7 END, \
+                '', '', '', 1, 1, number, CASE WHEN {is_open} THEN NULL ELSE number END \
+            FROM numbers"
+        ))
+        .await;
+        let statistics = match database.backend() {
+            Backend::Sqlite => "ANALYZE",
+            Backend::Postgres => "VACUUM ANALYZE",
+        };
+        execute(&db, statistics).await;
+        let mut plans = Plans::new(&db, seen, database.backend());
+        const KEY: [&str; 2] = [
+            "sqlite_autoindex_runtrail_budget_reservations_1",
+            "runtrail_budget_reservations_pkey",
+        ];
+        const OPEN: [&str; 2] = ["runtrail_budget_reservations_open"; 2];
+        const OPEN_OR_CLOSED: [&str; 2] = ["runtrail_budget_reservations_"; 2];
+        check! { plans:
+            "settle_reservation" by KEY =>
+                store.settle_reservation("id 1000", &Spending::new()),
+            "sweep_interrupted" by OPEN => store.sweep_interrupted(),
+            "purge_older_than" by OPEN_OR_CLOSED =>
+                store.purge_older_than(chrono::DateTime::from_timestamp_micros(100).unwrap()),
+        }
+        assert!(plans.failures.is_empty(), "{}", plans.failures.join("\n"));
+    }
+
     async fn each_query_uses_its_index_for_common_and_rare_values(database) {
         let (db, seen) = watched(database).await;
         fill(&db, database.backend()).await;
@@ -474,8 +570,8 @@ on_each_backend! {
                 store.last_run_by_skills(&["skill-1".into(), "never".into()], true),
             "last_run_by_skills, without failures" by BY_SKILL =>
                 store.last_run_by_skills(&["skill-1".into()], false),
-            "usage_by_model" by EVENTS => store.usage_by_model(&["run-000100".into()]),
-            "usage_by_model, two runs" by EVENTS =>
+            "usage_by_model" by USAGE => store.usage_by_model(&["run-000100".into()]),
+            "usage_by_model, two runs" by USAGE =>
                 store.usage_by_model(&["run-000100".into(), "run-000200".into()]),
             "append_logs" by RUN =>
                 store.append_logs(&[event("run-000100", 7), event("run-000101", 8)]),

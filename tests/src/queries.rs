@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use runtrail_audit::{
-    BulkStorage, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest, PagedStorage,
-    Retention, RunFilter, RunLabels, RunLookup, RunQuery, RunTree, StagedRecord, Staging, Storage,
-    Usage, UsageTotals,
+    Amount, Buckets, Budget, BudgetPeriod, Budgets, BulkStorage, Dimension, ListOrder, LogFilter,
+    Owner, Ownership, Page, PageRequest, PagedStorage, ReservationRequest, Retention, RunFilter,
+    RunLabels, RunLookup, RunQuery, RunTree, Spending, StagedRecord, Staging, Statistics,
+    StatisticsQuery, Storage, Usage, UsageTotals,
 };
 use runtrail_store::AuditStore;
 use sea_orm::sea_query::{PostgresQueryBuilder, QueryBuilder};
@@ -131,6 +132,22 @@ async fn statements_by_method(
         "add_labels": store.add_labels("r", &running("").label("env", "prod").labels),
         "usage_by_model": store.usage_by_model(&["r".into()]),
         "usage_by_model, two runs": store.usage_by_model(&["r".into(), "s".into()]),
+        "run_statistics of a time": store.run_statistics(
+            &StatisticsQuery::of(RunQuery::new().started(at(0)..)),
+        ),
+        "run_statistics, the last runs of two skills by label and day": store.run_statistics(
+            &StatisticsQuery::of(RunQuery::new().skills(["s", "t"]))
+                .last_per_skill(5)
+                .group_by([Dimension::Skill, Dimension::Label("env".into())])
+                .buckets(days()),
+        ),
+        "call_statistics": store.call_statistics(&StatisticsQuery::of(RunQuery::new())),
+        "call_statistics by model, day and tier": store.call_statistics(
+            &StatisticsQuery::of(RunQuery::new().started(at(0)..=at(1)))
+                .group_by([Dimension::Provider, Dimension::Model])
+                .buckets(days())
+                .input_tiers([200_000]),
+        ),
         "page_logs":
             store.page_logs("r", &LogFilter::new(), ListOrder::OldestFirst, &PageRequest::first(5)),
     }
@@ -159,6 +176,21 @@ async fn statements_by_method(
         "find_staged": store.find_staged("g", &ids(&["a", "b"])),
         "settle": store.settle("g", &[("a".to_owned(), "r".to_owned())]),
         "forget_settled": store.forget_settled(at(0)),
+    }
+
+    let day = BudgetPeriod::day();
+    let request = |id: &str, tokens| ReservationRequest::new(id, Spending::new().tokens(tokens));
+    let (first, second) = (request("1", 5), request("2", 6));
+    see! {
+        "set_budget": store.set_budget(&Budget::new("b", Amount::Tokens(10), day)),
+        "list_budgets": store.list_budgets(),
+        "find_budget": store.find_budget("b"),
+        "reserve": store.reserve(&first),
+        "reserve, over the limit": store.reserve(&second),
+        "settle_reservation": store.settle_reservation("1", &Spending::new().tokens(4)),
+        "settle_reservation, repeated":
+            store.settle_reservation("1", &Spending::new().tokens(4)),
+        "remove_budget": store.remove_budget("b"),
     }
 
     // As many rows as one query of a stream reads, so that another query follows.
@@ -211,6 +243,13 @@ async fn statements_by_method(
             store.stream_logs("streamed", &typed, ListOrder::OldestFirst).count(),
     }
     all
+}
+
+/// Five days, of which the third has 25 hours.
+pub(crate) fn days() -> Buckets {
+    const HOUR: i64 = 3_600;
+
+    Buckets::starting_at([0, 24, 48, 73, 97].map(|hour| at(hour * HOUR))).unwrap()
 }
 
 fn failed() -> RunQuery {

@@ -14,7 +14,7 @@ use crate::cargo;
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The library crates, with the features that expose most of their API.
-const CRATES: [(&str, &str); 11] = [
+const CRATES: [(&str, &str); 12] = [
     ("runtrail-audit", ""),
     ("runtrail-conformance", ""),
     ("runtrail-db", "sqlite,postgres"),
@@ -22,10 +22,11 @@ const CRATES: [(&str, &str); 11] = [
     ("runtrail-migration", "sqlite,postgres,sea-orm-migration"),
     ("runtrail-store", "sqlite,postgres"),
     ("runtrail-copy", "sqlite,postgres"),
+    ("runtrail-cost", "genai-prices"),
     ("runtrail-otlp", ""),
     ("runtrail-record", "tracing"),
     ("runtrail-telemetry", ""),
-    ("runtrail", "sqlite,postgres,copy,otlp,tracing"),
+    ("runtrail", "sqlite,postgres,copy,genai-prices,otlp,tracing"),
 ];
 
 #[derive(Args)]

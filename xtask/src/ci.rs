@@ -9,7 +9,7 @@ use runtrail_test_servers::succeed;
 use crate::{api, cargo, packages, test};
 
 /// Invariants of ARCHITECTURE.md: packages, and the dependencies that they must not have.
-const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 10] = [
+const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 11] = [
     (
         "runtrail-audit",
         &["sea-orm", "sea-query", "sqlx", "tokio", "runtrail-db"],
@@ -24,6 +24,10 @@ const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 10] = [
     ),
     (
         "runtrail-telemetry",
+        &["sea-orm", "sea-query", "sqlx", "tokio", "runtrail-db"],
+    ),
+    (
+        "runtrail-cost",
         &["sea-orm", "sea-query", "sqlx", "tokio", "runtrail-db"],
     ),
     (
@@ -48,6 +52,7 @@ const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 10] = [
         &[
             "sqlx-postgres",
             "runtrail-copy",
+            "runtrail-cost",
             "axum",
             "hyper",
             "prost",
@@ -74,7 +79,7 @@ const DATABASES: [&str; 3] = ["sqlite", "postgres", "sqlite,postgres"];
 const WITH_FEATURES: [(&str, &str); 3] = [
     ("runtrail-migration", "sqlite,sea-orm-migration"),
     ("runtrail", "sqlite,sea-orm-migration,serde"),
-    ("runtrail", "sqlite,copy,otlp,tracing"),
+    ("runtrail", "sqlite,copy,cost,otlp,tracing"),
 ];
 
 pub(crate) fn run() -> Result<()> {

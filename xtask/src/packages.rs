@@ -9,7 +9,7 @@ use runtrail_test_servers::succeed;
 
 use crate::cargo;
 
-const PUBLISHED: [&str; 12] = [
+const PUBLISHED: [&str; 13] = [
     "runtrail-audit",
     "runtrail-conformance",
     "runtrail-db",
@@ -17,6 +17,7 @@ const PUBLISHED: [&str; 12] = [
     "runtrail-migration",
     "runtrail-store",
     "runtrail-copy",
+    "runtrail-cost",
     "runtrail-telemetry",
     "runtrail-otlp",
     "runtrail-record",

@@ -3,6 +3,10 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use crate::Amount;
+
 /// The underlying error of an [`Error`], shared by its clones.
 ///
 /// It dereferences to the error that [`source`](std::error::Error::source) returns.
@@ -63,6 +67,30 @@ pub enum Error {
     RunExists {
         /// The id of the run.
         run_id: String,
+    },
+    /// A budget has less left than the requested amount; nothing was reserved.
+    #[error("budget {budget:?} has only {left} left{}", renewal(*.renews_at))]
+    OverBudget {
+        /// The name of the budget. If several have too little left, the first by name.
+        budget: String,
+        /// What is left of it.
+        left: Amount,
+        /// When something of it is renewed, as in
+        /// [`BudgetStatus::renews_at`](crate::BudgetStatus::renews_at).
+        renews_at: Option<DateTime<Utc>>,
+    },
+    /// The stored reservation with this id differs from the given one, or is settled with another
+    /// amount; it is unchanged.
+    #[error("reservation {id:?} is already stored with different values")]
+    ReservationConflict {
+        /// The id of the reservation.
+        id: String,
+    },
+    /// No reservation with this id is stored.
+    #[error("there is no reservation with id {id:?}")]
+    UnknownReservation {
+        /// The requested id.
+        id: String,
     },
     /// An argument is invalid.
     #[error("{field} {reason}")]
@@ -193,6 +221,9 @@ pub enum ErrorKind {
     Conflict,
     RunFinished,
     RunExists,
+    OverBudget,
+    ReservationConflict,
+    UnknownReservation,
     InvalidInput,
     TooLarge,
     Corrupt,
@@ -207,6 +238,16 @@ pub enum ErrorKind {
     Busy,
     Timeout,
     Backend,
+}
+
+fn renewal(renews_at: Option<DateTime<Utc>>) -> String {
+    match renews_at {
+        Some(at) => format!(
+            "; it renews at {}",
+            at.to_rfc3339_opts(SecondsFormat::Secs, true)
+        ),
+        None => String::new(),
+    }
 }
 
 /// Returns the message of the innermost error; the outer errors repeat it or are less specific.
@@ -241,6 +282,9 @@ impl Error {
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::RunFinished { .. } => ErrorKind::RunFinished,
             Self::RunExists { .. } => ErrorKind::RunExists,
+            Self::OverBudget { .. } => ErrorKind::OverBudget,
+            Self::ReservationConflict { .. } => ErrorKind::ReservationConflict,
+            Self::UnknownReservation { .. } => ErrorKind::UnknownReservation,
             Self::InvalidInput { .. } => ErrorKind::InvalidInput,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Corrupt { .. } => ErrorKind::Corrupt,

@@ -8,10 +8,12 @@ use chrono::{DateTime, Utc};
 use futures_core::stream::BoxStream;
 
 use crate::{
-    BulkStorage, CursorPage, Heartbeat, ListOrder, LogFilter, ModelUsage, Owner, OwnerRecord,
-    Ownership, Page, PageRequest, PagedStorage, PurgeBatch, PurgeSize, PurgeSummary, Result,
-    Retention, RunCreation, RunFilter, RunLabels, RunLookup, RunQuery, RunStats, RunSummary,
-    RunTree, SkillRun, SkillRunLog, StagedRecord, Staging, Storage, UsageTotals, WaitingGroup,
+    Budget, BudgetStatus, Budgets, BulkStorage, CallStatistics, CursorPage, Heartbeat, ListOrder,
+    LogFilter, ModelUsage, Owner, OwnerRecord, Ownership, Page, PageRequest, PagedStorage,
+    PurgeBatch, PurgeSize, PurgeSummary, ReservationRequest, Result, Retention, RunCreation,
+    RunFilter, RunLabels, RunLookup, RunQuery, RunStatistics, RunStats, RunSummary, RunTree,
+    SkillRun, SkillRunLog, Spending, StagedRecord, Staging, Statistics, StatisticsQuery,
+    StatisticsRow, Storage, UsageTotals, WaitingGroup,
 };
 
 /// Implements a trait for each kind of pointer. `clippy::missing_trait_methods` reports a missing
@@ -133,6 +135,11 @@ forward!(UsageTotals {
     async fn usage_by_model(run_ids: &[String]) -> Result<Vec<ModelUsage>>;
 });
 
+forward!(Statistics {
+    async fn run_statistics(query: &StatisticsQuery) -> Result<Vec<StatisticsRow<RunStatistics>>>;
+    async fn call_statistics(query: &StatisticsQuery) -> Result<Vec<StatisticsRow<CallStatistics>>>;
+});
+
 forward!(Ownership {
     async fn heartbeat() -> Result<Heartbeat>;
     async fn sweep_interrupted() -> Result<u64>;
@@ -155,4 +162,13 @@ forward!(Staging {
     async fn find_staged(group_id: &str, ids: &[String]) -> Result<Vec<StagedRecord>>;
     async fn settle(group_id: &str, records: &[(String, String)]) -> Result<()>;
     async fn forget_settled(cutoff: DateTime<Utc>) -> Result<u64>;
+});
+
+forward!(Budgets {
+    async fn set_budget(budget: &Budget) -> Result<()>;
+    async fn remove_budget(name: &str) -> Result<()>;
+    async fn list_budgets() -> Result<Vec<BudgetStatus>>;
+    async fn find_budget(name: &str) -> Result<Option<BudgetStatus>>;
+    async fn reserve(request: &ReservationRequest) -> Result<()>;
+    async fn settle_reservation(id: &str, actual: &Spending) -> Result<()>;
 });

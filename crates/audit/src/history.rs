@@ -1,6 +1,6 @@
 use crate::{
-    BulkStorage, Ownership, PagedStorage, Retention, RunCreation, RunLabels, RunLookup, RunTree,
-    Staging, Storage, UsageTotals,
+    Budgets, BulkStorage, Ownership, PagedStorage, Retention, RunCreation, RunLabels, RunLookup,
+    RunTree, Staging, Statistics, Storage, UsageTotals,
 };
 
 /// All operations of a history: [`Storage`] and all traits that extend it.
@@ -26,9 +26,11 @@ pub trait History:
     + RunLookup
     + RunLabels
     + UsageTotals
+    + Statistics
     + Ownership
     + Retention
     + Staging
+    + Budgets
 {
 }
 
@@ -41,9 +43,11 @@ impl<T> History for T where
         + RunLookup
         + RunLabels
         + UsageTotals
+        + Statistics
         + Ownership
         + Retention
         + Staging
+        + Budgets
         + ?Sized
 {
 }

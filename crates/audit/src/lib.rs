@@ -7,11 +7,14 @@
 //! Reading order: [`SkillRun`], [`RunStats`], [`SkillRunLog`] and its [`Usage`] are the
 //! records, [`RunFilter`] and [`Page`] select some of them, [`Storage`] defines the operations,
 //! and [`Error`] their failures. [`BulkStorage`], [`PagedStorage`], [`RunTree`],
-//! [`RunCreation`], [`RunLookup`], [`RunLabels`], [`UsageTotals`], [`Ownership`], [`Retention`]
-//! and [`Staging`] add further operations, and [`History`] combines all of these traits.
+//! [`RunCreation`], [`RunLookup`], [`RunLabels`], [`UsageTotals`], [`Statistics`], [`Ownership`],
+//! [`Retention`], [`Staging`] and [`Budgets`] add further operations, and [`History`] combines all of these
+//! traits.
 //! Implementers also use [`rules`], the checks that make all implementations reject the same input.
 
+mod budget;
 mod owner;
+mod reservation;
 mod run;
 mod run_log;
 mod run_stats;
@@ -27,8 +30,12 @@ mod page;
 mod run_filter;
 mod run_query;
 
+mod buckets;
+mod durations;
+
 mod storage;
 
+mod budgets;
 mod bulk_storage;
 mod forwarding;
 mod history;
@@ -40,6 +47,7 @@ mod run_labels;
 mod run_lookup;
 mod run_tree;
 mod staging;
+mod statistics;
 mod usage_totals;
 
 mod clock;
@@ -50,9 +58,13 @@ pub mod micros;
 pub mod rfc3339;
 pub mod rules;
 
+pub use buckets::{BucketWidth, Buckets};
+pub use budget::{Amount, Budget, BudgetPeriod, BudgetScope, BudgetStatus};
+pub use budgets::Budgets;
 pub use bulk_storage::BulkStorage;
 pub use clock::{Clock, SystemClock};
 pub use cursor::{Cursor, CursorPage, PageRequest};
+pub use durations::{Durations, Percentiles};
 pub use error::{Error, ErrorKind, ErrorSource, Result};
 pub use history::History;
 pub use ids::new_run_id;
@@ -64,6 +76,7 @@ pub use owner::{Heartbeat, Owner, OwnerRecord};
 pub use ownership::Ownership;
 pub use page::Page;
 pub use paged_storage::PagedStorage;
+pub use reservation::{ReservationRequest, Spending};
 pub use retention::{PurgeBatch, PurgeSize, PurgeSummary, Retention, SkippedRun};
 pub use run::SkillRun;
 pub use run_creation::RunCreation;
@@ -77,6 +90,10 @@ pub use run_status::RunStatus;
 pub use run_summary::RunSummary;
 pub use run_tree::RunTree;
 pub use staging::{StagedRecord, Staging, WaitingGroup};
+pub use statistics::{
+    CallStatistics, Dimension, RunStatistics, Statistics, StatisticsQuery, StatisticsRow,
+    retain_top,
+};
 pub use storage::Storage;
 pub use usage::Usage;
 pub use usage_totals::{ModelUsage, UsageTotals};

@@ -4,13 +4,12 @@ use crate::{Heartbeat, Owner, OwnerRecord, Result, Storage};
 
 /// Owners of runs: a sweep ends the runs whose process has died.
 ///
-/// A run belongs to the [`Owner`] of the store that started it last; its
-/// [`owner_id`](crate::SkillRun::owner_id) is that owner's. An interrupted run stays with its
+/// A run belongs to the [`Owner`] of the store that started it last;
+/// [`owner_id`](crate::SkillRun::owner_id) holds that owner's id. An interrupted run stays with its
 /// owner.
 ///
-/// Whether an owner is alive is decided by the
-/// database's clock on PostgreSQL and by the machine's on SQLite, so the clocks of clients don't
-/// matter.
+/// On PostgreSQL, the server's clock decides whether an owner is alive; the clocks of clients don't
+/// matter. On SQLite, the machine's clock decides.
 ///
 /// ```
 /// use runtrail_audit::{Heartbeat, Ownership, Result};
@@ -41,12 +40,13 @@ pub trait Ownership: Storage {
     async fn heartbeat(&self) -> Result<Heartbeat>;
 
     /// Ends the running runs of all dead owners with the status
-    /// [`INTERRUPTED`](crate::RunStatus::INTERRUPTED), and returns their number.
+    /// [`INTERRUPTED`](crate::RunStatus::INTERRUPTED), and returns their number. Releases what they
+    /// have [reserved](crate::Budgets::reserve), too.
     ///
     /// `finished_at` is the time when the owner was last seen, or the start of the run if that is
     /// later; the error message names the owner. The running descendants of such a run end with it,
-    /// unless they belong to a living owner or descend from a run that does. A run without an owner,
-    /// or with one that has never had a heartbeat, ends only as such a descendant.
+    /// unless they belong to a living owner or descend from a run that does. A run without an
+    /// owner, or with one that has never had a heartbeat, ends only as such a descendant.
     ///
     /// Any number of sweeps may run at the same time. If the owner was alive after all, its
     /// [`finish_run`](Storage::finish_run) replaces the status `interrupted` with the real outcome.
@@ -64,7 +64,8 @@ pub trait Ownership: Storage {
     async fn sweep_interrupted(&self) -> Result<u64>;
 
     /// Returns an owner as of its last heartbeat; `None` if it has never had one, or was purged. A
-    /// purge deletes the dead owners that were last seen before its cutoff and have no running run.
+    /// purge deletes the dead owners that were last seen before its cutoff and have neither a
+    /// running run nor an open reservation.
     async fn find_owner(&self, owner_id: &str) -> Result<Option<OwnerRecord>>;
 }
 

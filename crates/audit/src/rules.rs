@@ -12,7 +12,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{Error, Limits, Owner, Result, RunStatus, Usage};
+use crate::{
+    Budget, BudgetPeriod, BudgetScope, Error, Limits, Owner, ReservationRequest, Result, RunStatus,
+    Spending, Usage,
+};
 
 /// The maximum length of an identifier in bytes. PostgreSQL can't index texts that are much longer.
 pub const MAX_IDENTIFIER_BYTES: usize = 255;
@@ -248,6 +251,89 @@ pub fn owner(owner: &Owner) -> Result<i64> {
         return Err(Error::invalid("lease", reason));
     }
     duration("lease", owner.lease)
+}
+
+/// The maximum amount of a budget or a reservation, in tokens or millionths of a US dollar. Sums of
+/// thousands of such amounts still fit into a signed 64-bit integer.
+pub const MAX_AMOUNT: u64 = 1_000_000_000_000_000;
+
+/// Checks an amount, and converts it to a signed 64-bit integer, as databases store it.
+///
+/// # Errors
+///
+/// [`Error::InvalidInput`] above [`MAX_AMOUNT`].
+pub fn amount(field: &'static str, value: u64) -> Result<i64> {
+    if value > MAX_AMOUNT {
+        let reason = format!("is {value}, more than {MAX_AMOUNT}");
+        return Err(Error::invalid(field, reason));
+    }
+    count(field, value)
+}
+
+/// Checks the amounts of a reservation.
+///
+/// # Errors
+///
+/// [`Error::InvalidInput`] if one is not a valid [`amount`].
+pub fn spending(spending: &Spending) -> Result<()> {
+    amount("tokens", spending.tokens)?;
+    amount("cost_micros", spending.cost_micros)?;
+    Ok(())
+}
+
+/// Checks the name of a budget.
+///
+/// # Errors
+///
+/// [`Error::InvalidInput`] if it is empty or not a valid [`identifier`].
+pub fn budget_name(value: &str) -> Result<&str> {
+    run_id("budget", value)
+}
+
+/// Checks a budget.
+///
+/// # Errors
+///
+/// [`Error::InvalidInput`] if the name is not a valid [`budget_name`], the limit not a valid
+/// [`amount`], the scope not a valid [`identifier`], or a window shorter than 1 s or longer than
+/// 366 days.
+pub fn budget(budget: &Budget) -> Result<()> {
+    const WINDOW: RangeInclusive<Duration> =
+        Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 60 * 60);
+
+    budget_name(&budget.name)?;
+    amount("limit", budget.limit.number())?;
+    match &budget.scope {
+        BudgetScope::Everything => {}
+        BudgetScope::Caller(id) | BudgetScope::Skill(id) | BudgetScope::Channel(id) => {
+            identifier("scope", id)?;
+        }
+    }
+    match budget.period {
+        BudgetPeriod::Window(length) if !WINDOW.contains(&length) => {
+            let reason = format!("is {length:?}, not between 1 s and 366 days");
+            Err(Error::invalid("window", reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks a request for a reservation.
+///
+/// # Errors
+///
+/// [`Error::InvalidInput`] if the id or the id of the run is empty, if one of the ids is not a
+/// valid [`identifier`], or if an amount is not a valid [`amount`].
+pub fn reservation(request: &ReservationRequest) -> Result<()> {
+    run_id("id", &request.id)?;
+    spending(&request.amount)?;
+    identifier("caller_id", &request.caller_id)?;
+    identifier("skill_id", &request.skill_id)?;
+    identifier("channel_id", &request.channel_id)?;
+    if let Some(id) = &request.run_id {
+        run_id("run_id", id)?;
+    }
+    Ok(())
 }
 
 /// Checks that `parts` together don't exceed the number that includes them.

@@ -18,10 +18,10 @@ use crate::{Result, Storage};
 /// use serde_json::json;
 ///
 /// async fn receive(store: &impl Staging) -> Result<()> {
-///     let span = StagedRecord::new("trace-1", "span-2", "span", Utc::now(), json!({"name": "GET"}))
-///         .parent("span-1");
-///     store.stage(&[span]).await?;
-///     // Later, as the run of the span is known:
+///     let content = json!({"name": "GET"});
+///     let span = StagedRecord::new("trace-1", "span-2", "span", Utc::now(), content);
+///     store.stage(&[span.parent("span-1")]).await?;
+///     // Later, once the span's run is known:
 ///     store.settle("trace-1", &[("span-2".to_owned(), "run-7".to_owned())]).await
 /// }
 /// ```
@@ -34,9 +34,9 @@ pub trait Staging: Storage {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::Error::InvalidInput) for a record with an empty group or id, an
-    /// identifier of more than 255 bytes or with a NUL, or a content that is missing or not valid
-    /// JSON for a store; [`TooLarge`](crate::Error::TooLarge) for a content of more than 16 MiB.
-    /// Then no record is stored.
+    /// identifier of more than 255 bytes or with a NUL, or content that is missing, nested too
+    /// deeply, or contains a number out of range; [`TooLarge`](crate::Error::TooLarge) for content
+    /// of more than 16 MiB. Then no record is stored.
     async fn stage(&self, records: &[StagedRecord]) -> Result<()>;
 
     /// Returns groups with waiting records, in the order of their names, after the group `after`;
@@ -52,22 +52,22 @@ pub trait Staging: Storage {
     async fn find_staged(&self, group_id: &str, ids: &[String]) -> Result<Vec<StagedRecord>>;
 
     /// Marks records of a group as stored, each given by its id and the id of its run, and deletes
-    /// their content. An empty id of the run means that the record is in none. Unknown records, and
+    /// their content. An empty run id marks a record that belongs to no run. Unknown records, and
     /// those that are already settled, don't change.
     async fn settle(&self, group_id: &str, records: &[(String, String)]) -> Result<()>;
 
-    /// Forgets the settled records that were received before `cutoff`. A record that is received
-    /// again afterwards is staged again. Returns their number.
+    /// Deletes the settled records received before `cutoff`, and returns their number. A record
+    /// that arrives again after that is staged again.
     async fn forget_settled(&self, cutoff: DateTime<Utc>) -> Result<u64>;
 }
 
 const _: fn(&dyn Staging) = |_| {};
 
-/// A record that [`Staging`] keeps until it belongs to a run.
+/// A record in [`Staging`], which waits for its run or is settled.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct StagedRecord {
-    /// What it belongs together with, such as the id of a trace; 1 to 255 bytes.
+    /// The group of the record, such as a trace id; 1 to 255 bytes.
     pub group_id: String,
     /// Its id within the group; 1 to 255 bytes.
     pub id: String,

@@ -6,8 +6,9 @@ use crate::{Result, Storage};
 /// Totals of the [`Usage`](crate::Usage) of events.
 #[async_trait]
 pub trait UsageTotals: Storage {
-    /// Adds up the usage of the events of these runs, for each run and each model, sorted by run,
-    /// provider and model, each with a missing name first. Runs without any usage, and unknown runs, are left out.
+    /// Adds up the usage of the events of these runs. Returns one total per run, provider and
+    /// model, sorted in that order; missing providers and models sort first. Runs without any
+    /// usage, and unknown runs, are left out.
     ///
     /// ```
     /// use runtrail_audit::{Result, UsageTotals};

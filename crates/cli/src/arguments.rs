@@ -2,8 +2,10 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use runtrail_migration::command::Command as Migrate;
 
+use crate::budget::Budget;
 use crate::chain::Chain;
 use crate::copy::Copy;
+use crate::cost::CostCommand;
 use crate::count::Count;
 use crate::database::DatabaseArguments;
 use crate::exec::Exec;
@@ -15,6 +17,7 @@ use crate::logs::Logs;
 use crate::purge::Purge;
 use crate::serve::Serve;
 use crate::show::Show;
+use crate::stats::Stats;
 use crate::sweep::Sweep;
 use crate::tree::Tree;
 
@@ -24,8 +27,8 @@ use crate::tree::Tree;
     version,
     name = "runtrail",
     propagate_version = true,
-    after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage, 4 no such run. `exec` exits \
-        with the program's own code."
+    after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage, 4 no such run or budget, 5 over \
+        budget. `exec` exits with the program's own code."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -44,8 +47,11 @@ pub(crate) enum Command {
     Tree(Tree),
     Logs(Logs),
     Count(Count),
+    Stats(Stats),
+    Cost(CostCommand),
     Last(Last),
     Chain(Chain),
+    Budget(Budget),
     Purge(Purge),
     Sweep(Sweep),
     Copy(Copy),

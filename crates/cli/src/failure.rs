@@ -13,6 +13,8 @@ pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 pub(crate) const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NOT_FOUND: u8 = 4;
+/// Nothing is left of a budget, or less than was asked for.
+pub(crate) const OVER_BUDGET: u8 = 5;
 
 /// Why a command failed. Its message is one line that says what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,8 @@ pub(crate) enum Failure {
         missing: runtrail::Error,
         similar: Vec<String>,
     },
+    #[error("there is no budget {name:?}; `runtrail budget list` shows them")]
+    NoSuchBudget { name: String },
     /// `@last` or a similar name that matches no run.
     #[error("no recorded run matches {given}")]
     NoneYet { given: String },
@@ -109,7 +113,8 @@ impl Failure {
         }
         match self.store_error() {
             Some(runtrail::Error::NotFound { .. }) => NOT_FOUND,
-            None if matches!(self, Self::NoneYet { .. }) => NOT_FOUND,
+            Some(runtrail::Error::OverBudget { .. }) => OVER_BUDGET,
+            None if matches!(self, Self::NoneYet { .. } | Self::NoSuchBudget { .. }) => NOT_FOUND,
             Some(runtrail::Error::InvalidInput { .. }) => USAGE,
             _ if matches!(self, Self::Usage(_) | Self::UnknownDatabase(_)) => USAGE,
             _ => FAILED,
@@ -124,6 +129,7 @@ impl Failure {
             Self::Failed(_)
             | Self::Usage(_)
             | Self::UnknownDatabase(_)
+            | Self::NoSuchBudget { .. }
             | Self::NoneYet { .. }
             | Self::Output(_) => None,
         }

@@ -19,7 +19,8 @@ pub(crate) struct FilterArguments {
     /// Only runs from this channel.
     #[arg(long, help_heading = HEADING)]
     channel: Option<String>,
-    /// Only runs with this status: running, ok, error, timeout, dry_run, or a custom one.
+    /// Only runs with this status: running, ok, error, timeout, dry_run, interrupted, or a custom
+    /// one.
     #[arg(long, help_heading = HEADING)]
     status: Option<String>,
     /// Only runs without a parent, or with a parent that isn't stored.
@@ -33,8 +34,8 @@ pub(crate) struct FilterArguments {
     /// or 7d.
     #[arg(long, value_name = "TIME", help_heading = HEADING)]
     until: Option<Time>,
-    /// Only running runs that started before TIME (such as 1h), have had no event since, and have no
-    /// living owner.
+    /// Only running runs that started before TIME (such as 1h), have had no event since, and have
+    /// no living owner.
     #[arg(long, value_name = "TIME", help_heading = HEADING)]
     stale: Option<Time>,
     /// Only runs with this label; can be given several times.

@@ -1,15 +1,19 @@
 //! `runtrail`: records any program as a run, and queries the history.
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 success, 1 failure, 2 wrong
-//! usage, 4 no such run; `exec` passes on the program's own.
+//! usage, 4 no such run or budget, 5 over budget; `exec` passes on the program's own.
 
 mod arguments;
+mod budget;
+mod calendar;
 mod database;
 mod database_environment;
 mod failure;
 mod filter;
 mod label;
+mod prices;
 mod run_id;
+mod run_usage;
 mod time;
 mod warnings;
 
@@ -18,11 +22,13 @@ mod exec;
 
 // Queries: one file for each command.
 mod chain;
+mod cost;
 mod count;
 mod last;
 mod list;
 mod logs;
 mod show;
+mod stats;
 mod tree;
 
 // Moving and deleting the history.
@@ -95,11 +101,14 @@ async fn run(cli: Cli) -> Result<Exit> {
 async fn run_command(command: Command, database: &DatabaseArguments) -> Result<Exit> {
     match command {
         Command::Exec(exec) => return exec.run(database).await,
+        Command::Budget(budget) => return budget.run(database).await,
         Command::List(list) => list.run(database).await?,
         Command::Show(show) => show.run(database).await?,
         Command::Tree(tree) => tree.run(database).await?,
         Command::Logs(logs) => logs.run(database).await?,
         Command::Count(count) => count.run(database).await?,
+        Command::Stats(stats) => stats.run(database).await?,
+        Command::Cost(cost) => cost.run(database).await?,
         Command::Last(last) => last.run(database).await?,
         Command::Chain(chain) => chain.run(database).await?,
         Command::Purge(purge) => purge.run(database).await?,

@@ -28,14 +28,15 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// Receive the telemetry of agents over OTLP/HTTP, and record it as runs.
 ///
 /// Programs that use OpenTelemetry send their spans and logs here if OTEL_EXPORTER_OTLP_ENDPOINT is
-/// http://127.0.0.1:4318 and OTEL_EXPORTER_OTLP_PROTOCOL is http/protobuf or http/json. A request
-/// that is answered with 200 is stored. To record a single program, `exec --otel` is simpler.
+/// http://127.0.0.1:4318 and OTEL_EXPORTER_OTLP_PROTOCOL is http/protobuf or http/json. The
+/// response 200 means that a request is stored. To record a single program, `exec --otel` is
+/// simpler.
 ///
 /// GET /healthz and /readyz are for probes. There is no TLS: use a proxy. SIGTERM and ^C end the
 /// process after the requests that have begun.
 #[derive(Args)]
 pub(crate) struct Serve {
-    /// The IP address and port to listen on. An address other than that of this machine needs
+    /// The IP address and port to listen on. An address that isn't a loopback address needs
     /// --token-file.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4318")]
     listen: SocketAddr,

@@ -4,6 +4,7 @@ use anstyle::Style;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt};
+use runtrail::cost::{Cost, Prices};
 use runtrail::{
     AuditStore, BulkStorage, ListOrder, LogFilter, ModelUsage, OwnerRecord, Ownership, PageRequest,
     PagedStorage, RunLookup, RunQuery, RunSummary, RunTree, SkillRun, SkillRunLog, Storage,
@@ -16,6 +17,7 @@ use crate::failure::Result;
 use crate::output::{
     self, Column, Record, Table, ago, count, dollars, print_event, printable, run_table,
 };
+use crate::prices::PriceArguments;
 use crate::run_id::RunId;
 use crate::warnings;
 
@@ -24,7 +26,7 @@ const RUNS: usize = 10;
 /// How many of the last events are shown.
 const EVENTS: usize = 10;
 
-const USAGE_COLUMNS: [Column; 8] = [
+const USAGE_COLUMNS: [Column; 9] = [
     Column::text("MODEL"),
     Column::text("PROVIDER").with_weight(1),
     Column::number("CALLS"),
@@ -32,7 +34,8 @@ const USAGE_COLUMNS: [Column; 8] = [
     Column::number("CACHED"),
     Column::number("OUTPUT"),
     Column::number("THINKING"),
-    Column::number("COST"),
+    Column::number("REPORTED").unless_empty(),
+    Column::number("COMPUTED").unless_empty(),
 ];
 
 /// Show one run in full: fields, inputs, outcome, usage, ancestors, children, last events.
@@ -44,6 +47,17 @@ pub(crate) struct Show {
     /// children, and its last events.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    prices: PriceArguments,
+}
+
+/// The usage of a model, with its cost by the price list.
+#[derive(Serialize)]
+struct PricedUsage {
+    #[serde(flatten)]
+    usage: ModelUsage,
+    /// In millionths of a dollar; null if no price is known.
+    computed_micros: Option<u64>,
 }
 
 /// A run with its usage, ancestors, children and last events.
@@ -51,7 +65,7 @@ pub(crate) struct Show {
 struct RunDetails {
     #[serde(flatten)]
     run: SkillRun,
-    usage: Vec<ModelUsage>,
+    usage: Vec<PricedUsage>,
     /// Parent first.
     #[serde(serialize_with = "ids")]
     ancestors: Vec<RunSummary>,
@@ -72,10 +86,12 @@ impl Show {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
         let store = database.open_to_read().await?;
         let id = self.run.resolve(&store).await?;
+        let prices = self.prices.read()?;
         if self.json {
-            return output::json_lines([RunDetails::read(&store, &id, usize::MAX).await?]);
+            let details = RunDetails::read(&store, &id, usize::MAX, &*prices).await?;
+            return output::json_lines([details]);
         }
-        RunDetails::read(&store, &id, RUNS)
+        RunDetails::read(&store, &id, RUNS, &*prices)
             .await?
             .print(&store)
             .await
@@ -84,16 +100,30 @@ impl Show {
 
 impl RunDetails {
     /// Reads a run with at most `children` of its children, without the long texts of the children.
-    async fn read(store: &AuditStore, id: &str, children: usize) -> Result<Self> {
+    async fn read(
+        store: &AuditStore,
+        id: &str,
+        children: usize,
+        prices: &dyn Prices,
+    ) -> Result<Self> {
         let run = store.get_run(id).await?;
         let (children, more_children) = read_children(store, id, children).await?;
         let newest = store.stream_logs(id, &LogFilter::new(), ListOrder::NewestFirst);
         let newest = warnings::skip_damaged(newest).take(EVENTS);
         let mut last_events: Vec<_> = newest.try_collect().await?;
         last_events.reverse();
+        let usage = store.usage_by_model(std::slice::from_ref(&run.id)).await?;
+        let priced = |usage: ModelUsage| {
+            let cost = Cost::of_usage(&usage, run.started_at, prices);
+            let is_priced = cost.unpriced_calls == 0;
+            PricedUsage {
+                computed_micros: is_priced.then_some(cost.computed_micros),
+                usage,
+            }
+        };
         Ok(Self {
             ancestors: store.list_ancestors(id).await?,
-            usage: store.usage_by_model(std::slice::from_ref(&run.id)).await?,
+            usage: usage.into_iter().map(priced).collect(),
             children,
             more_children,
             run,
@@ -197,10 +227,14 @@ impl RunDetails {
     }
 }
 
-fn usage_table(usage: &[ModelUsage]) -> Table<8> {
+fn usage_table(usage: &[PricedUsage]) -> Table<9> {
     let mut table = Table::new(&USAGE_COLUMNS);
-    for usage in usage {
-        let cost = match usage.calls - usage.calls_without_cost {
+    for PricedUsage {
+        usage,
+        computed_micros,
+    } in usage
+    {
+        let reported = match usage.calls - usage.calls_without_cost {
             // No call has reported one.
             0 => String::new(),
             _ => dollars(usage.cost_micros),
@@ -213,7 +247,8 @@ fn usage_table(usage: &[ModelUsage]) -> Table<8> {
             count(usage.cache_read_tokens),
             count(usage.output_tokens),
             count(usage.thinking_tokens),
-            cost,
+            reported,
+            computed_micros.map(dollars).unwrap_or_default(),
         ]);
     }
     table

@@ -9,8 +9,8 @@ use crate::output::{self, counted};
 
 /// End the runs whose process has died, with the status `interrupted`.
 ///
-/// An owner is a process that sends heartbeats to show that it is alive; `exec` is one. A run without
-/// an owner ends only together with one of its ancestors; `list --stale` lists such runs.
+/// An owner is a process that sends heartbeats to show that it is alive; `exec` is one. A run
+/// without an owner ends only together with one of its ancestors; `list --stale` lists such runs.
 #[derive(Args)]
 pub(crate) struct Sweep {}
 
@@ -20,7 +20,7 @@ impl Sweep {
         let ended = store.sweep_interrupted().await?;
         let mut out = output::plain();
         match ended {
-            0 => writeln!(out, "ended no run: no running run has a dead owner")?,
+            0 => writeln!(out, "ended no runs")?,
             ended => writeln!(out, "ended {} as interrupted", counted(ended, "run"))?,
         }
         output::finish(out)

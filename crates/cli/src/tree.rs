@@ -2,17 +2,20 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use runtrail::{AuditStore, Error, ModelUsage, RunSummary, RunTree, UsageTotals};
+use runtrail::{Error, RunSummary, RunTree};
 use serde::Serialize;
 
 use crate::database::DatabaseArguments;
 use crate::failure::Result;
 use crate::output::{
-    self, Column, Table, count, duration, printable, rough_count, run_duration, run_seconds, status,
+    self, Column, Table, count, dollars, duration, printable, rough_count, run_duration,
+    run_seconds, status,
 };
+use crate::prices::PriceArguments;
 use crate::run_id::RunId;
+use crate::run_usage::{RunUsage, tokens};
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     Column::id("RUN"),
     Column::text("SKILL"),
     Column::text("STATUS"),
@@ -23,6 +26,7 @@ const COLUMNS: [Column; 10] = [
     Column::number("Σ DURATION").with_weight(2),
     Column::number("Σ TOOLS"),
     Column::number("Σ TOKENS"),
+    Column::number("Σ COST").unless_empty(),
 ];
 
 /// The number of levels that are indented. Deeper runs show their depth as a number.
@@ -31,7 +35,8 @@ const INDENTED_LEVELS: usize = 16;
 /// Show a run and all its descendants, with totals (Σ).
 ///
 /// The duration is what the run reported, or else the time from its start to its finish. The tokens
-/// are those of its model calls, or else the totals that it reported.
+/// are those of its model calls, or else the totals that it reported. The cost is the reported one,
+/// or else that by a price list; ≥ means that some calls have no known price.
 #[derive(Args)]
 pub(crate) struct Tree {
     #[command(flatten)]
@@ -39,6 +44,8 @@ pub(crate) struct Tree {
     /// Print each run as a line of JSON, parents before their children.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    prices: PriceArguments,
 }
 
 /// A run at its place in the tree.
@@ -65,6 +72,9 @@ struct Sums {
     total_input_tokens: u64,
     total_output_tokens: u64,
     total_thinking_tokens: u64,
+    /// In millionths of a dollar; without the calls whose cost is unknown.
+    cost_micros: u64,
+    calls_with_unknown_cost: u64,
     /// The tokens that the table shows. Thinking tokens of model calls are part of the output.
     #[serde(skip)]
     shown_tokens: u64,
@@ -79,7 +89,8 @@ impl Tree {
         let store = database.open_to_read().await?;
         let id = self.run.resolve(&store).await?;
         let runs = store.list_subtree(&id).await?;
-        let usage = usage_by_run(&store, &runs).await?;
+        let prices = self.prices.read()?;
+        let usage = RunUsage::of_each(&runs, &store, &*prices).await?;
         let now = store.now();
         let sums = |run: &RunSummary| Sums::of(run, usage.get(&run.id), now);
         let mut nodes = arrange(&id, runs, sums).ok_or_else(|| Error::not_found(&id))?;
@@ -100,7 +111,7 @@ impl Tree {
     }
 }
 
-fn table(nodes: &[Node], now: DateTime<Utc>) -> Table<10> {
+fn table(nodes: &[Node], now: DateTime<Utc>) -> Table<11> {
     let mut table = Table::new(&COLUMNS);
     let mut branches = Branches::default();
     for node in nodes {
@@ -121,26 +132,24 @@ fn table(nodes: &[Node], now: DateTime<Utc>) -> Table<10> {
             duration(subtree.shown_seconds),
             count(subtree.tool_calls),
             rough_count(subtree.shown_tokens),
+            subtree.shown_cost(),
         ]);
     }
     table
 }
 
 impl Sums {
-    fn of(run: &RunSummary, usage: Option<&ModelUsage>, now: DateTime<Utc>) -> Self {
-        let counted = |usage: &&ModelUsage| usage.input_tokens > 0 || usage.output_tokens > 0;
-        let (input, output, thinking, shown_tokens) = match usage.filter(counted) {
+    fn of(run: &RunSummary, usage: Option<&RunUsage>, now: DateTime<Utc>) -> Self {
+        let (input, output, thinking) = match usage.filter(|usage| usage.has_tokens()) {
             Some(usage) => (
                 usage.input_tokens,
                 usage.output_tokens,
                 usage.thinking_tokens,
-                usage.input_tokens.saturating_add(usage.output_tokens),
             ),
             None => (
                 run.total_input_tokens,
                 run.total_output_tokens,
                 run.total_thinking_tokens,
-                run.total_tokens(),
             ),
         };
         Self {
@@ -150,7 +159,9 @@ impl Sums {
             total_input_tokens: input,
             total_output_tokens: output,
             total_thinking_tokens: thinking,
-            shown_tokens,
+            cost_micros: usage.map_or(0, |usage| usage.cost_micros),
+            calls_with_unknown_cost: usage.map_or(0, |usage| usage.calls_with_unknown_cost),
+            shown_tokens: tokens(run, usage),
             shown_seconds: run_seconds(run, now),
         }
     }
@@ -170,23 +181,19 @@ impl Sums {
         self.total_thinking_tokens = self
             .total_thinking_tokens
             .saturating_add(other.total_thinking_tokens);
+        self.cost_micros = self.cost_micros.saturating_add(other.cost_micros);
+        self.calls_with_unknown_cost = self
+            .calls_with_unknown_cost
+            .saturating_add(other.calls_with_unknown_cost);
     }
-}
 
-/// Returns the usage of each run that has any, summed over its models.
-async fn usage_by_run(
-    store: &AuditStore,
-    runs: &[RunSummary],
-) -> Result<HashMap<String, ModelUsage>> {
-    let ids: Vec<_> = runs.iter().map(|run| run.id.clone()).collect();
-    let mut by_run: HashMap<String, ModelUsage> = HashMap::new();
-    for usage in store.usage_by_model(&ids).await? {
-        let sum = by_run.entry(usage.run_id.clone()).or_default();
-        sum.input_tokens = sum.input_tokens.saturating_add(usage.input_tokens);
-        sum.output_tokens = sum.output_tokens.saturating_add(usage.output_tokens);
-        sum.thinking_tokens = sum.thinking_tokens.saturating_add(usage.thinking_tokens);
+    fn shown_cost(&self) -> String {
+        match (self.cost_micros, self.calls_with_unknown_cost) {
+            (0, _) => String::new(),
+            (micros, 0) => dollars(micros),
+            (micros, _) => format!("≥{}", dollars(micros)),
+        }
     }
-    Ok(by_run)
 }
 
 /// Orders the runs as a tree: parents before their children, children in the order in which they

@@ -76,6 +76,7 @@ pub mod usage;
 
 // The other traits of a history.
 pub mod append_logs;
+pub mod budgets;
 pub mod create_run;
 pub mod ids;
 pub mod labels;
@@ -83,6 +84,7 @@ pub mod measured_purge;
 pub mod pages;
 pub mod run_owners;
 pub mod staging;
+pub mod statistics;
 pub mod streams;
 pub mod subtree;
 pub mod usage_totals;

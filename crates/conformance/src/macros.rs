@@ -53,6 +53,7 @@ macro_rules! storage_cases {
 macro_rules! history_cases {
     ($callback:ident) => {
         $crate::append_logs_cases!($callback);
+        $crate::budgets_cases!($callback);
         $crate::create_run_cases!($callback);
         $crate::ids_cases!($callback);
         $crate::labels_cases!($callback);
@@ -60,6 +61,7 @@ macro_rules! history_cases {
         $crate::pages_cases!($callback);
         $crate::run_owners_cases!($callback);
         $crate::staging_cases!($callback);
+        $crate::statistics_cases!($callback);
         $crate::streams_cases!($callback);
         $crate::subtree_cases!($callback);
         $crate::usage_totals_cases!($callback);

@@ -139,6 +139,43 @@ pub fn now(backend: DbBackend) -> Expr {
     micros.cast_as("bigint")
 }
 
+/// Returns a number of seconds as whole microseconds, rounded to the nearest one; at most 9e18.
+pub fn micros(backend: DbBackend, seconds: Expr) -> Expr {
+    const LONGEST: f64 = 9e12;
+    const LONGEST_MICROS: i64 = 9_000_000_000_000_000_000;
+
+    let rounded = |seconds: Expr| {
+        let micros = seconds.mul(Expr::Constant(1_000_000.0.into()));
+        micros.add(Expr::Constant(0.5.into()))
+    };
+    match backend {
+        DbBackend::Postgres => {
+            let seconds = Func::least([seconds, Expr::Constant(LONGEST.into())]);
+            Func::cust("floor")
+                .arg(rounded(seconds.into()))
+                .cast_as("bigint")
+        }
+        // The cast truncates, and limits the number to 64 bits.
+        _ => Func::cust("min")
+            .arg(rounded(seconds).cast_as("bigint"))
+            .arg(Expr::Constant(LONGEST_MICROS.into()))
+            .into(),
+    }
+}
+
+/// Returns an aggregate: a text with all numbers of a group that aren't NULL, separated by commas,
+/// in any order. NULL if there are none.
+pub fn listed(backend: DbBackend, number: Expr) -> Expr {
+    let function = match backend {
+        DbBackend::Postgres => "string_agg",
+        _ => "group_concat",
+    };
+    Func::cust(function)
+        .arg(number.cast_as("text"))
+        .arg(Expr::Constant(",".into()))
+        .into()
+}
+
 /// Returns the condition of a join, marked as selective: SQLite then searches the index of the
 /// joined column, whatever its statistics say. They can mislead: if the column is NULL in all rows,
 /// SQLite expects a search to find all rows, and reads the whole table for each row of the other

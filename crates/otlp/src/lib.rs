@@ -2,10 +2,10 @@
 //!
 //! [`router`] answers the requests of OpenTelemetry exporters, in protobuf and JSON, and passes
 //! spans and logs to a [`Sink`]. A request is acknowledged once the sink has stored them; until
-//! then the sender repeats it. Metrics are acknowledged and dropped.
+//! then the sender retries. Metrics are acknowledged and dropped.
 //!
 //! [`RunSpans`] and [`TraceRequest`] turn finished runs into requests that any OTLP receiver
-//! accepts, also this one.
+//! accepts, including this one.
 
 mod body;
 mod export;

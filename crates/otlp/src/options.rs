@@ -45,8 +45,8 @@ impl Default for RouterOptions {
 impl RouterOptions {
     /// Limits the size of a body, both compressed and decompressed; 16 MiB by default.
     ///
-    /// A larger one is answered with status 413, and the sender drops it. Spans with the texts of
-    /// conversations make batches of several megabytes.
+    /// The router responds to a larger one with 413, and the sender drops it. Spans with the texts
+    /// of conversations make batches of several megabytes.
     #[must_use]
     pub fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.max_body_bytes = bytes;
@@ -56,8 +56,8 @@ impl RouterOptions {
     /// Limits the size of all bodies that are received or stored at the same time; 64 MiB by
     /// default, and at least the limit of one body.
     ///
-    /// Beyond it, requests are answered with status 503, and the sender repeats them. Decoded
-    /// spans can take several times the memory of their body.
+    /// Beyond it, the router responds with 503, so the sender retries. Decoded spans can take
+    /// several times the memory of their body.
     #[must_use]
     pub fn max_buffered_bytes(mut self, bytes: usize) -> Self {
         self.max_buffered_bytes = bytes;

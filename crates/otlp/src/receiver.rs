@@ -107,8 +107,8 @@ impl ReceiverOptions {
 
     /// Makes the received top-level runs children of a run that the host records itself.
     ///
-    /// Such a receiver stores only what it has received itself. Without this, a receiver also stores
-    /// what others have left behind in the same database.
+    /// Such a receiver stores only what it has received itself. Without this, a receiver also
+    /// stores what others have left behind in the same database.
     pub fn host_run(mut self, run: HostRun) -> Self {
         self.host_run = Some(run);
         self
@@ -117,8 +117,8 @@ impl ReceiverOptions {
 
 /// A run that the host records itself, and the span that stands for it in telemetry.
 ///
-/// A program gets the ids of the trace and the span in `TRACEPARENT`, for example, and refers to
-/// them.
+/// The host passes the trace and span ids to the program, for example in `TRACEPARENT`; the
+/// program's spans then name that span as their parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HostRun {
@@ -416,7 +416,7 @@ fn is_refused(err: &Error) -> bool {
 const SEARCH_INTERVAL: Duration = Duration::from_secs(30);
 const SHORTEST_SEARCH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long settled records are remembered, so that a sender can repeat them.
+/// How long settled records are remembered, so that a sender can send them again.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The number of groups that are folded at the same time.

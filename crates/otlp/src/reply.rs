@@ -90,8 +90,8 @@ impl Refusal {
         }
     }
 
-    /// Asks the sender to repeat the request. Exporters do so after 429, 502, 503 and 504 only, and
-    /// lose the data after any other status.
+    /// Asks the sender to retry. Exporters do so after 429, 502, 503 and 504 only, and lose the
+    /// data after any other status.
     pub(crate) fn unavailable(message: &'static str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }

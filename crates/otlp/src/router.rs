@@ -35,7 +35,7 @@ const PREFIXES: [&str; 5] = ["", "/v1", "/v1/traces/v1", "/v1/logs/v1", "/otlp/v
 ///
 /// The body is `application/x-protobuf` or `application/json`, and may be compressed with gzip.
 /// Spans or logs that can't be decoded are rejected and reported to the sender, the others are
-/// stored. If the sink fails, the answer is 503, so the sender repeats the request.
+/// stored. If the sink fails, the router responds with 503, so the sender retries.
 pub fn router(sink: Arc<dyn Sink>, options: RouterOptions) -> Router {
     let receiver = Arc::new(Receiver {
         sink,
@@ -134,7 +134,7 @@ impl Receiver {
         match stored {
             Ok(()) => Ok(rejected),
             Err(err) => {
-                tracing::warn!(%err, "could not store telemetry; the sender will repeat it");
+                tracing::warn!(%err, "could not store telemetry; the sender will retry");
                 // Even if the error is permanent, the data is only lost once the sender gives up.
                 Err(Refusal::unavailable("the store is not available"))
             }

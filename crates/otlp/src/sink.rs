@@ -4,23 +4,25 @@ use runtrail_telemetry::{LogRecord, Span};
 
 /// Where decoded telemetry goes.
 ///
-/// What is passed is durable once the future returns `Ok`. Senders repeat a request whose answer
-/// was lost, so a span or log may come twice: a span has the same trace and span id then, a log the
-/// same [`id`](LogRecord::id). If the sender disconnects, the future is dropped before it is ready.
+/// Implementations must make the items durable before a future returns `Ok`. They must handle
+/// repeated items idempotently: if a response is lost, the sender retries. A repeated span has the
+/// same trace and span id, a repeated log record the same [`id`](LogRecord::id).
+///
+/// The future is dropped if the sender disconnects.
 #[async_trait]
 pub trait Sink: Send + Sync + 'static {
     /// Stores spans; at least one.
     ///
     /// # Errors
     ///
-    /// After any error, the sender is asked to repeat the request.
+    /// After any error, the sender is asked to retry.
     async fn spans(&self, spans: Vec<Span>) -> Result<()>;
 
-    /// Stores logs; at least one.
+    /// Stores log records; at least one.
     ///
     /// # Errors
     ///
-    /// After any error, the sender is asked to repeat the request.
+    /// After any error, the sender is asked to retry.
     async fn logs(&self, logs: Vec<LogRecord>) -> Result<()>;
 
     /// Checks that the store answers, for `/readyz`.

@@ -137,8 +137,8 @@ impl RunHandle {
     /// For a count or a `runtime_seconds` of 0 in `stats`, the handle fills in its own value: the
     /// number of tool calls, the sums of the tokens, and the time since the start was stored.
     ///
-    /// Once it has been polled, the run is finished even if the future is dropped. It waits for as
-    /// long as the store is unavailable; `tokio::time::timeout` limits the wait.
+    /// Once the future has been polled, dropping it doesn't cancel the finish. The future waits
+    /// while the store is unavailable; `tokio::time::timeout` limits the wait.
     ///
     /// # Errors
     ///

@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 ///
 /// # Panics
 ///
-/// In a tokio runtime without timers.
+/// If the store has an owner and the future is polled outside a tokio runtime with timers.
 pub async fn keep_alive(store: &(impl Ownership + ?Sized)) {
     const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
     const LONGEST_PAUSE: Duration = Duration::from_secs(1);

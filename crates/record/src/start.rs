@@ -10,7 +10,8 @@ use crate::{Recorder, RunHandle};
 
 /// A run that is about to start. Awaiting it stores the run, and returns its handle.
 ///
-/// If the future is dropped or fails, the run may or may not be stored, and stays open if it is.
+/// If the future is dropped or fails, the run may or may not be stored; if it is stored, it stays
+/// `running`.
 ///
 /// # Errors
 ///

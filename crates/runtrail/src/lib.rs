@@ -53,6 +53,8 @@ pub use runtrail_store::AuditStore;
 
 #[cfg(feature = "copy")]
 pub use runtrail_copy as copy;
+#[cfg(feature = "cost")]
+pub use runtrail_cost as cost;
 pub use runtrail_entity as entity;
 pub use runtrail_migration as migration;
 #[cfg(feature = "otlp")]

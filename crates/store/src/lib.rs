@@ -29,6 +29,7 @@
 
 mod store;
 
+mod budgets;
 mod bulk_storage;
 mod ownership;
 mod paged_storage;
@@ -38,6 +39,7 @@ mod run_labels;
 mod run_lookup;
 mod run_tree;
 mod staging;
+mod statistics;
 mod usage_totals;
 
 mod stored_rows;

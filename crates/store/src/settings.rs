@@ -2,7 +2,10 @@ use std::sync::Arc;
 
 use runtrail_audit::{Clock, Limits, SystemClock};
 use runtrail_db::{Shape, Timing};
-use runtrail_entity::{owner, run_label, skill_run, skill_run_log, staged_record};
+use runtrail_entity::{
+    budget, budget_charge, budget_reservation, budget_usage, owner, run_label, skill_run,
+    skill_run_log, staged_record,
+};
 use runtrail_migration::{Migrator, SchemaName};
 use sea_orm::sea_query::{IntoIden, IntoTableRef, Query, SelectStatement, TableRef};
 use sea_orm::{EntityName, Iden, Iterable};
@@ -89,6 +92,26 @@ impl Settings {
     /// The table of staged records, qualified with its schema.
     pub(crate) fn staged_records(&self) -> TableRef {
         self.qualified(staged_record::Entity)
+    }
+
+    /// The table of budgets, qualified with its schema.
+    pub(crate) fn budgets(&self) -> TableRef {
+        self.qualified(budget::Entity)
+    }
+
+    /// The table of what budgets have counted, qualified with its schema.
+    pub(crate) fn budget_usage(&self) -> TableRef {
+        self.qualified(budget_usage::Entity)
+    }
+
+    /// The table of reservations, qualified with its schema.
+    pub(crate) fn reservations(&self) -> TableRef {
+        self.qualified(budget_reservation::Entity)
+    }
+
+    /// The table of what reservations hold, qualified with its schema.
+    pub(crate) fn budget_charges(&self) -> TableRef {
+        self.qualified(budget_charge::Entity)
     }
 
     /// Selects all columns of runs.

@@ -70,7 +70,9 @@ impl AuditStore {
     /// `mode=ro` in the URL of a SQLite file, the store can't write.
     ///
     /// **Group commit.** One task writes concurrent calls of [`start_run`](Storage::start_run),
-    /// [`finish_run`](Storage::finish_run) and [`append_log`](Storage::append_log) together, on one
+    /// [`finish_run`](Storage::finish_run), [`append_log`](Storage::append_log),
+    /// [`reserve`](runtrail_audit::Budgets::reserve) and
+    /// [`settle_reservation`](runtrail_audit::Budgets::settle_reservation) together, on one
     /// connection. A single call is written immediately. For a SQLite file the task has a thread of
     /// its own. Otherwise it runs on the tokio runtime of the first caller; if that runtime has
     /// ended, the next caller starts the task again. At most 256 calls are queued, and further
@@ -333,7 +335,7 @@ impl<C: Connection> AuditStore<C> {
         Ok(session)
     }
 
-    async fn record(&self, db: &Session<'_, C>, write: Write) -> Result<()> {
+    pub(crate) async fn record(&self, db: &Session<'_, C>, write: Write) -> Result<()> {
         dispatch(db, self.task.as_ref(), write).await
     }
 

@@ -23,13 +23,13 @@ pub enum Role {
     Log,
 }
 
-/// A span or a log, in the words of a history.
+/// A span or a log, in the terms of a history.
 ///
 /// Its texts are already cut, and redacted or left out as configured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// What it belongs together with: the id of the trace. For a log outside all traces, a name for
-    /// the run that it belongs to, which is also the id of that run.
+    /// The group of the record: the trace id or, for a log outside all traces, the id of the run
+    /// that it belongs to.
     pub group: String,
     /// Its id within the group: that of the span, or a digest of a log.
     pub id: String,
@@ -37,19 +37,20 @@ pub struct Record {
     pub parent_id: Option<String>,
     /// What it stands for.
     pub role: Role,
-    /// Whether it is about agents. A trace in which no record is, isn't kept.
+    /// Whether it is about agents. A trace without any such record is dropped.
     pub is_agentic: bool,
     /// When it began.
     pub at: DateTime<Utc>,
     /// How long it took; `None` for a log that doesn't report it.
     pub duration: Option<Duration>,
-    /// The run that it is, or becomes if something makes it one. For a log outside all traces, the
-    /// run that it belongs to.
+    /// The run that this record describes, or would describe if the receiver turns it into a run.
+    /// For a log outside all traces, the run that it belongs to.
     pub run: RunPart,
     /// The event that it is; `None` for a run.
     pub event: Option<EventPart>,
-    /// What it used. Of a run, the total of its calls, which counts only if none of them is known.
-    /// Of a log in a trace whose spans report the same call, what they lack: the cost.
+    /// The usage of a call. For a run, the total that its span reports, which is used only if none
+    /// of its calls reports tokens. For a log that repeats a call of a span, only the cost, which
+    /// the span lacks.
     pub usage: Option<Usage>,
 }
 
@@ -63,13 +64,13 @@ pub struct RunPart {
     pub caller: String,
     /// The conversation or session; may be empty.
     pub channel: String,
-    /// The inputs; empty unless the record is a run, a tool call, the root of a trace, or a log with
-    /// the prompt of its run.
+    /// The inputs; empty unless the record is a run, a tool call, the root of a trace, or a log
+    /// with the prompt of its run.
     pub inputs: Map<String, Value>,
     /// The output; empty unless the record is a run, the root of a trace, or a log with the answer
     /// of its run.
     pub output: String,
-    /// The run above it if no span is, set by the receiver.
+    /// The parent run, if the parent isn't a span. The receiver sets it.
     pub parent: Option<String>,
     /// Why it failed; `None` if it succeeded. May be an empty text.
     pub error: Option<String>,

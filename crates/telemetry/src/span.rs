@@ -63,16 +63,16 @@ pub enum SpanStatus {
     Error(String),
 }
 
-/// A record of a log.
+/// A log record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogRecord {
-    /// An id that a record sent again has too: a digest of its content.
+    /// A digest of the content, so a record that is sent again has the same id.
     pub id: String,
     /// The trace of the span in which it was written, if any: 32 lower-case hex digits.
     pub trace_id: Option<String>,
     /// The span in which it was written, if any: 16 lower-case hex digits.
     pub span_id: Option<String>,
-    /// The name of the event, as far as the sender sets the field of its own.
+    /// The event name, if the sender sets the dedicated field (`event_name`); otherwise empty.
     pub event_name: String,
     /// The severity, such as `WARN`; may be empty.
     pub severity: String,

@@ -131,6 +131,29 @@ on_each_backend! {
         }
     }
 
+    async fn settings_for_another_receiver_are_removed(database) {
+        let cli = Cli::on(database).await;
+        let mut names = Vec::new();
+        for signal in ["", "TRACES_", "LOGS_", "METRICS_"] {
+            for setting in [
+                "ENDPOINT",
+                "PROTOCOL",
+                "HEADERS",
+                "COMPRESSION",
+                "CERTIFICATE",
+                "CLIENT_CERTIFICATE",
+                "CLIENT_KEY",
+            ] {
+                names.push(format!("OTEL_EXPORTER_OTLP_{signal}{setting}"));
+            }
+        }
+        let user: Vec<_> = names.iter().map(|name| (name.as_str(), "of-another")).collect();
+        exec(&cli, &["--otel", "--id", "r"], "env", &user);
+        let printed = String::from_utf8(cli.printed_by("r", "stdout").await).unwrap();
+        assert!(printed.contains("OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:"), "{printed}");
+        assert!(!printed.contains("of-another"), "{printed}");
+    }
+
     async fn codex_gets_arguments(database) {
         let cli = Cli::on(database).await;
         let codex = "#!/bin/sh\nprintf '%s\\n' \"$@\"\n";

@@ -16,11 +16,13 @@ mod serve;
 
 // Reading a history.
 
+mod cost;
 mod ids;
 mod labels;
 mod read_only;
 mod reading;
 mod screens;
+mod stats;
 mod trees;
 mod usage;
 
@@ -30,6 +32,10 @@ mod export_otlp;
 mod import_input;
 mod purge;
 mod transfer;
+
+// Limiting what may be spent.
+
+mod budgets;
 
 // Error messages, and the databases that the command connects to.
 

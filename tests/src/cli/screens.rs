@@ -161,6 +161,8 @@ on_each_backend! {
                 &["last", "plan-trip", "search-flights", "never-run"],
             ),
             ("chain", &["chain", "01a20cf7-0101-7abc-8f00-000000000003"]),
+            ("stats", &["stats", "--by", "skill"]),
+            ("stats-by-model", &["stats", "--by", "model,provider"]),
         ] {
             for width in [80, 140] {
                 let screen = morning.screen(&cli, width, arguments);

@@ -28,7 +28,7 @@ async fn sweep_the_run_of_an_exec(cli: &Cli, database: &TestDatabase) {
     panic!("the run was never ended");
 }
 
-const NOTHING: &str = "ended no run: no running run has a dead owner\n";
+const NOTHING: &str = "ended no runs\n";
 
 on_each_backend! {
     async fn a_sweep_ends_the_run_of_a_killed_exec(database) {

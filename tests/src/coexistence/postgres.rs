@@ -1,5 +1,6 @@
 use runtrail_audit::{
-    BulkStorage, ErrorKind, Owner, Ownership, PagedStorage, RunFilter, RunLabels, RunQuery, Storage,
+    Amount, Budget, BudgetPeriod, Budgets, BulkStorage, ErrorKind, Owner, Ownership, PagedStorage,
+    ReservationRequest, RunFilter, RunLabels, RunQuery, Spending, Storage,
 };
 use runtrail_migration::{Migrator, SchemaName, SchemaState};
 use runtrail_store::AuditStore;
@@ -70,7 +71,11 @@ async fn tables_in(db: &DatabaseConnection, schema: &str) -> Vec<String> {
     fetch(db, &query).await
 }
 
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 10] = [
+    "runtrail_budget_charges",
+    "runtrail_budget_reservations",
+    "runtrail_budget_usage",
+    "runtrail_budgets",
     "runtrail_migrations",
     "runtrail_owners",
     "runtrail_run_labels",
@@ -104,14 +109,17 @@ fn a_role_without_the_right_to_create_tables_can_use_a_migrated_database() {
         execute(
             &db,
             &format!(
-                "GRANT SELECT, INSERT, UPDATE, DELETE ON skill_runs, skill_run_logs, runtrail_owners \
-                TO {ROLE}"
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON skill_runs, skill_run_logs, \
+                runtrail_owners, runtrail_budget_reservations TO {ROLE}"
             ),
         )
         .await;
         execute(
             &db,
-            &format!("GRANT SELECT ON runtrail_run_labels TO {ROLE}"),
+            &format!(
+                "GRANT SELECT ON runtrail_run_labels, runtrail_budgets, runtrail_budget_usage, \
+                runtrail_budget_charges TO {ROLE}"
+            ),
         )
         .await;
         execute(
@@ -126,6 +134,19 @@ fn a_role_without_the_right_to_create_tables_can_use_a_migrated_database() {
         let query = RunQuery::new().label("env", "prod");
         assert_eq!(store.count_runs_by_query(&query).await.unwrap(), 1);
         assert_eq!(store.purge_older_than(at(2)).await.unwrap(), 1);
+        // The role may reserve, but not change a budget.
+        let budget = Budget::new("b", Amount::Tokens(10), BudgetPeriod::day());
+        assert_kind(store.set_budget(&budget).await, ErrorKind::Backend);
+        AuditStore::new(db.clone())
+            .set_budget(&budget)
+            .await
+            .unwrap();
+        let amount = Spending::new().tokens(6);
+        let request = ReservationRequest::new("1", amount);
+        store.reserve(&request).await.unwrap();
+        let refused = store.reserve(&ReservationRequest::new("2", amount)).await;
+        assert_kind(refused, ErrorKind::OverBudget);
+        store.settle_reservation("1", &amount).await.unwrap();
 
         // Even the migration records needn't be readable: the tables are checked instead.
         execute(
@@ -459,5 +480,31 @@ fn labels_work_in_a_named_schema_whatever_the_search_path() {
             .unwrap();
         assert_eq!(named.purge_older_than(at(2)).await.unwrap(), 1);
         assert_eq!(named.count_runs_by_query(&query).await.unwrap(), 2);
+    });
+}
+
+#[test]
+fn budgets_work_in_a_named_schema_whatever_the_search_path() {
+    on_database(Backend::Postgres, async |database| {
+        let db = database.connection().await;
+        let schema = schema(&db, "audit").await;
+        let store = database.store().await;
+        let named = store.clone().in_schema(schema);
+        named.initialize().await.unwrap();
+        let budget = Budget::new("b", Amount::Tokens(10), BudgetPeriod::day());
+        named.set_budget(&budget).await.unwrap();
+        let amount = Spending::new().tokens(6);
+        for id in ["1", "2"] {
+            let reserved = named.reserve(&ReservationRequest::new(id, amount)).await;
+            assert_eq!(reserved.is_ok(), id == "1");
+        }
+        named.settle_reservation("1", &amount).await.unwrap();
+        let status = named.find_budget("b").await.unwrap().unwrap();
+        assert_eq!((status.used, status.reserved), (6, 0));
+        assert_eq!(named.purge_older_than(at(2)).await.unwrap(), 0);
+        assert_eq!(named.sweep_interrupted().await.unwrap(), 0);
+        assert_eq!(store.list_budgets().await.unwrap(), []);
+        named.remove_budget("b").await.unwrap();
+        assert_eq!(count(&db, "audit.runtrail_budget_usage").await, 0);
     });
 }

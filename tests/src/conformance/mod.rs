@@ -35,6 +35,7 @@ macro_rules! on_own_stores_only {
 runtrail_conformance::storage_cases!(on_every_store);
 runtrail_conformance::history_cases!(on_own_stores_only);
 
+mod budget_time;
 mod configured_limits;
 mod cursors;
 mod damage;

@@ -1,8 +1,9 @@
 use futures_util::StreamExt;
 use runtrail_audit::{
-    BulkStorage, ErrorKind, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest,
-    PagedStorage, Retention, RunCreation, RunFilter, RunLabels, RunLookup, RunQuery, RunTree,
-    StagedRecord, Staging, Storage, UsageTotals,
+    Amount, Budget, BudgetPeriod, BudgetScope, Budgets, BulkStorage, ErrorKind, ListOrder,
+    LogFilter, Owner, Ownership, Page, PageRequest, PagedStorage, ReservationRequest, Retention,
+    RunCreation, RunFilter, RunLabels, RunLookup, RunQuery, RunTree, Spending, StagedRecord,
+    Staging, Statistics, StatisticsQuery, Storage, UsageTotals,
 };
 use runtrail_db::DatabaseOptions;
 use runtrail_store::AuditStore;
@@ -89,6 +90,9 @@ async fn call_every_method(store: &AuditStore, id: &str, text: &str) {
     let by_label = RunQuery::new().label("key", text).has_label("key");
     store.count_runs_by_query(&by_label).await.unwrap();
     store.usage_by_model(&[id.into()]).await.unwrap();
+    let statistics = StatisticsQuery::of(RunQuery::new().skills([text]));
+    store.run_statistics(&statistics).await.unwrap();
+    store.call_statistics(&statistics).await.unwrap();
     let owned = store.clone().with_owner(Owner::new(text).id(text));
     owned.heartbeat().await.unwrap();
     store.find_owner(text).await.unwrap();
@@ -101,6 +105,18 @@ async fn call_every_method(store: &AuditStore, id: &str, text: &str) {
     let settled = [(id.to_owned(), text.to_owned())];
     store.settle(text, &settled).await.unwrap();
     store.forget_settled(at(0)).await.unwrap();
+    let budget = Budget::new(text, Amount::Tokens(1), BudgetPeriod::day());
+    let scope = BudgetScope::Caller(text.to_owned());
+    store.set_budget(&budget.scope(scope)).await.unwrap();
+    store.list_budgets().await.unwrap();
+    store.find_budget(text).await.unwrap();
+    let request = ReservationRequest::new(id, Spending::new()).caller(text);
+    store.reserve(&request).await.unwrap();
+    store
+        .settle_reservation(id, &Spending::new())
+        .await
+        .unwrap();
+    store.remove_budget(text).await.unwrap();
     store
         .purge_older_than(chrono::DateTime::<chrono::Utc>::MAX_UTC)
         .await

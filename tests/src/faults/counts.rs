@@ -30,6 +30,8 @@ counts! {
     killed_calls: 10, 50;
     /// Kills of a process that owns runs, while others sweep.
     killed_owners: 4, 200;
+    /// Kills of a process that reserves from a budget, while others sweep.
+    killed_spenders: 4, 200;
     /// Kills of a process that copies, alongside one that writes.
     killed_copies: 20, 200;
     /// Kills of a process that receives telemetry.

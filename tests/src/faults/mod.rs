@@ -22,6 +22,9 @@ mod killed;
 /// Owners that are killed, while others sweep.
 mod owners;
 
+/// Processes that spend from a budget and are killed, while others sweep.
+mod killed_spenders;
+
 /// Copies that are killed while their source is written to.
 mod killed_copies;
 

@@ -1,9 +1,10 @@
 use chrono::Utc;
 use futures_util::TryStreamExt;
 use runtrail_audit::{
-    BulkStorage, Error, ErrorKind, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest,
-    PagedStorage, Retention, RunCreation, RunFilter, RunLabels, RunLookup, RunQuery, RunTree,
-    StagedRecord, Staging, Storage, UsageTotals,
+    Amount, Budget, BudgetPeriod, Budgets, BulkStorage, Error, ErrorKind, ListOrder, LogFilter,
+    Owner, Ownership, Page, PageRequest, PagedStorage, ReservationRequest, Retention, RunCreation,
+    RunFilter, RunLabels, RunLookup, RunQuery, RunTree, Spending, StagedRecord, Staging,
+    Statistics, StatisticsQuery, Storage, UsageTotals,
 };
 use runtrail_migration::{MIGRATION_TABLE, Migrator};
 use runtrail_store::AuditStore;
@@ -73,6 +74,9 @@ pub(crate) async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorK
     );
 
     assert_kind(store.usage_by_model(&["r".into()]).await, kind);
+    let statistics = StatisticsQuery::of(RunQuery::new());
+    assert_kind(store.run_statistics(&statistics).await, kind);
+    assert_kind(store.call_statistics(&statistics).await, kind);
 
     let owned = store.clone().with_owner(Owner::new("").id("o"));
     assert_kind(owned.heartbeat().await, kind);
@@ -87,6 +91,15 @@ pub(crate) async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorK
     assert_kind(store.find_staged("g", &["id".into()]).await, kind);
     assert_kind(store.settle("g", &[("id".into(), "r".into())]).await, kind);
     assert_kind(store.forget_settled(at(0)).await, kind);
+
+    let budget = Budget::new("b", Amount::Tokens(1), BudgetPeriod::day());
+    assert_kind(store.set_budget(&budget).await, kind);
+    assert_kind(store.remove_budget("b").await, kind);
+    assert_kind(store.list_budgets().await, kind);
+    assert_kind(store.find_budget("b").await, kind);
+    let request = ReservationRequest::new("id", Spending::new());
+    assert_kind(store.reserve(&request).await, kind);
+    assert_kind(store.settle_reservation("id", &Spending::new()).await, kind);
 }
 
 /// Returns the methods of every trait of the audit crate that a store implements, except `owner`,

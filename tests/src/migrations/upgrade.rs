@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use runtrail_audit::{
-    BulkStorage, ErrorKind, Owner, Ownership, PagedStorage, RunLabels, RunQuery, RunStatus,
-    Storage, Usage,
+    Amount, Budget, BudgetPeriod, Budgets, BulkStorage, ErrorKind, Owner, Ownership, PagedStorage,
+    ReservationRequest, RunLabels, RunQuery, RunStatus, Spending, Storage, Usage,
 };
 use runtrail_migration::Migrator;
 use runtrail_store::AuditStore;
@@ -84,6 +84,22 @@ on_each_backend! {
         store.add_labels("new", &running("").label("env", "dev").labels).await.unwrap();
         assert_eq!(store.count_runs_by_query(&query).await.unwrap(), 1);
         assert!(Migrator::new().up(&db, None).await.unwrap().is_empty());
+    }
+
+    async fn a_migration_restores_lost_triggers_of_budgets(database) {
+        let db = database.connection().await;
+        let store = database.store().await;
+        let on = match database.backend() {
+            Backend::Sqlite => "",
+            Backend::Postgres => " ON runtrail_budget_reservations",
+        };
+        execute(&db, &format!("DROP TRIGGER runtrail_check_reservation{on}")).await;
+        let applied = Migrator::new().up(&db, None).await.unwrap();
+        assert_eq!(applied, ["runtrail_m20261128_000015_create_budget_charges@0.1.0"]);
+        let budget = Budget::new("b", Amount::Tokens(1), BudgetPeriod::day());
+        store.set_budget(&budget).await.unwrap();
+        let request = ReservationRequest::new("1", Spending::new().tokens(2));
+        assert_kind(store.reserve(&request).await, ErrorKind::OverBudget);
     }
 
     async fn runs_without_an_owner_are_kept_and_new_ones_have_it(database) {

@@ -16,6 +16,7 @@ mod program;
 mod pseudo_terminal;
 mod pump;
 mod recorder;
+mod reservation;
 mod retry_budget;
 mod signals;
 mod start;
@@ -29,7 +30,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use runtrail::{AuditStore, Clock, Owner, RunStatus, SkillRun, SystemClock, new_run_id, rules};
+use runtrail::{
+    Amount, AuditStore, Clock, Owner, ReservationRequest, RunStatus, SkillRun, SystemClock,
+    new_run_id, rules,
+};
 use rustix::process::Signal;
 use serde_json::{Map, Value};
 use tokio::time::{sleep, timeout};
@@ -38,16 +42,19 @@ use self::inherited::Inherited;
 use self::outcome::{Ending, signal_exit_code, signal_name};
 use self::program::{Program, Streams};
 use self::recorder::{Recorder, Started, report_unrecorded};
+use self::reservation::Reservation;
 use self::retry_budget::SHORT_TIMEOUT;
 use self::signals::Signals;
 use self::start::Start;
 use self::telemetry::Telemetry;
 use self::trace_context::TraceContext;
 use crate::Exit;
+use crate::budget;
 use crate::database::DatabaseArguments;
 use crate::database_environment::DatabaseEnvironment;
 use crate::failure::{FAILED, Failure, Result};
 use crate::label::label;
+use crate::prices::PriceArguments;
 use crate::time;
 use crate::warnings::note;
 
@@ -65,13 +72,14 @@ const EXEC_PID: &str = "exec_pid";
 ///
 /// The output is passed on unchanged and immediately. The exit code is the program's own: 128 + N
 /// if signal N killed it, 124 after a timeout, 127 if the program doesn't exist, 126 if it can't be
-/// run.
+/// run, 5 if it wasn't started because of a budget.
 ///
 /// A line is recorded as a terminal shows it: only the text after its last carriage return. Of a
 /// progress bar, that is the last state.
 ///
-/// A `runtrail exec` inside the program records a child of this run if it uses the same database,
-/// and otherwise a top-level run.
+/// A `runtrail exec` inside the program records a child of this run. It records a top-level run if
+/// it uses another database, if this run has finished, or if it can't see this process, as from
+/// inside a container.
 ///
 /// The program's command line and the process id of `runtrail exec` are stored among the inputs of
 /// the run. Keep passwords out of the command line.
@@ -137,13 +145,23 @@ pub(crate) struct Exec {
     /// The command line, what the program prints and error messages are recorded all the same.
     #[arg(long, requires = "otel")]
     no_content: bool,
+    /// Reserve this amount from every budget that applies to the run, such as 50000tokens or
+    /// 2.50usd. If one has too little left, the program isn't started, and the exit code is 5.
+    ///
+    /// At the end of the program, the budgets count what the run and its descendants have used: the
+    /// tokens of their model calls, and their costs, as reported or else by the price list. Give
+    /// this option to the outermost `exec` only; otherwise the usage of nested runs counts twice.
+    #[arg(long, value_name = "AMOUNT", value_parser = budget::amount)]
+    budget: Option<Amount>,
+    #[command(flatten)]
+    prices: PriceArguments,
     /// Run the program even if it can't be recorded, and exit with its code even if events are
     /// lost.
     ///
     /// A database that doesn't answer delays the start of the program by at most 1 s, and its end
     /// by about 15 s. Without this option, `exec` doesn't start the program if it can't record
     /// the run, and if events are lost, it exits with 1 instead of 0.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "budget")]
     keep_going: bool,
     /// The program and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
@@ -167,11 +185,24 @@ impl Exec {
         };
         let inherited = Inherited::from_environment();
         let not_run = |failure| Failure::NotRun(Box::new(failure));
+        let run = self
+            .as_run(&run_id, inherited.parent.clone())
+            .map_err(not_run)?;
+        let prices = match self.budget {
+            Some(_) => Some(self.prices.read().map_err(not_run)?),
+            None => None,
+        };
+        let reservation = self.budget.map(|amount| {
+            ReservationRequest::new(new_run_id(), amount.into())
+                .caller(&*run.caller_id)
+                .skill(&*run.skill_id)
+                .channel(&*run.channel_id)
+                .run(&*run_id)
+        });
         let start = Start {
             database: database.clone(),
-            run: self
-                .as_run(&run_id, inherited.parent.clone())
-                .map_err(not_run)?,
+            run,
+            reservation: reservation.clone(),
             owner: this_process(),
             keep_going: self.keep_going,
         };
@@ -201,6 +232,12 @@ impl Exec {
                 });
             }
         };
+        let reservation = store.clone().zip(reservation).zip(prices);
+        let reservation = reservation.map(|((store, request), prices)| Reservation {
+            store,
+            request,
+            prices,
+        });
         let context = TraceContext::of_run(&run_id);
         let telemetry = match store {
             Some(store) => {
@@ -280,6 +317,12 @@ impl Exec {
                 ));
             }
         }
+        if let Some(reservation) = reservation {
+            let is_interrupted = outcome.forwarded_signal.is_some();
+            if !reservation.settle(&run_id, is_interrupted).await && exit_code == 0 {
+                exit_code = FAILED;
+            }
+        }
         Ok(match outcome.was_interrupted() {
             true => Exit::Interrupted,
             false => Exit::Code(exit_code),
@@ -292,7 +335,9 @@ impl Exec {
         let started = tokio::select! {
             started = &mut started => started,
             // If the start fails later, the recorder reports it.
-            () = sleep(SHORT_TIMEOUT), if self.keep_going => return Ok(StartOutcome::Recorded(None)),
+            () = sleep(SHORT_TIMEOUT), if self.keep_going => {
+                return Ok(StartOutcome::Recorded(None));
+            }
             received = signals.next_fatal() => {
                 // The program won't run. But if the start of the run is being stored right now, the
                 // run must be finished.

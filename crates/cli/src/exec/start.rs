@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use runtrail::{AuditStore, Error, Owner, RunCreation, SkillRun, Storage};
+use runtrail::{
+    AuditStore, Budgets, Error, Owner, ReservationRequest, RunCreation, SkillRun, Spending, Storage,
+};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::report;
@@ -16,6 +18,8 @@ pub(super) struct Start {
     pub(super) database: DatabaseArguments,
     pub(super) run: SkillRun,
     pub(super) owner: Owner,
+    /// What to reserve before the start is stored.
+    pub(super) reservation: Option<ReservationRequest>,
     /// Whether the program runs even if it can't be recorded. If so, nothing waits for an
     /// unreachable database.
     pub(super) keep_going: bool,
@@ -58,8 +62,19 @@ impl Start {
                 Err(err) => return Err(err.into()),
             }
         }
+        if let Some(reservation) = &self.reservation {
+            store.reserve(reservation).await?;
+        }
         // If the id is already used, refuse the run before its program starts.
-        match store.create_run(&self.run).await {
+        let created = store.create_run(&self.run).await;
+        if let (Err(err), Some(reservation)) = (&created, &self.reservation)
+            && !err.is_transient()
+        {
+            // If this fails, a sweep releases it.
+            let nothing = Spending::new();
+            let _ = store.settle_reservation(&reservation.id, &nothing).await;
+        }
+        match created {
             Ok(()) => Ok(store),
             Err(Error::RunExists { run_id }) => Err(Failure::failed(format!(
                 "run {run_id:?} already exists; give another --id"

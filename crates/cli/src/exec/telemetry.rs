@@ -68,7 +68,8 @@ impl Telemetry {
     /// Returns the variables that make programs send their telemetry here. Keeps the user's
     /// settings, except the destination.
     pub(super) fn variables(&self, run_id: &str) -> Vec<(&'static str, Option<String>)> {
-        let mut variables: Vec<_> = REDIRECTED.iter().map(|name| (*name, None)).collect();
+        let removed = EXPORTER.iter().chain(&SWITCHES);
+        let mut variables: Vec<_> = removed.map(|name| (*name, None)).collect();
         let mut set = |name, value: &str| variables.push((name, Some(value.to_owned())));
         set("OTEL_EXPORTER_OTLP_ENDPOINT", &self.endpoint);
         set("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
@@ -137,22 +138,31 @@ pub(super) fn is_sent_elsewhere() -> bool {
     names.iter().any(|name| env::var_os(name).is_some())
 }
 
-/// Settings that would send telemetry elsewhere, or not at all.
-const REDIRECTED: [&str; 13] = [
-    "OTEL_SDK_DISABLED",
-    "OTEL_TRACES_SAMPLER",
-    "OTEL_EXPORTER_OTLP_HEADERS",
-    "OTEL_EXPORTER_OTLP_COMPRESSION",
-    "OTEL_EXPORTER_OTLP_CERTIFICATE",
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
-    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
-    "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
-    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+/// Expands to the names of exporter settings: for all signals, then for each one.
+macro_rules! exporter_settings {
+    ($($setting:literal),*) => {
+        [$(
+            concat!("OTEL_EXPORTER_OTLP_", $setting),
+            concat!("OTEL_EXPORTER_OTLP_TRACES_", $setting),
+            concat!("OTEL_EXPORTER_OTLP_LOGS_", $setting),
+            concat!("OTEL_EXPORTER_OTLP_METRICS_", $setting),
+        )*]
+    };
+}
+
+/// Settings that apply to the user's own receiver.
+const EXPORTER: [&str; 28] = exporter_settings![
+    "ENDPOINT",
+    "PROTOCOL",
+    "HEADERS",
+    "COMPRESSION",
+    "CERTIFICATE",
+    "CLIENT_CERTIFICATE",
+    "CLIENT_KEY"
 ];
+
+/// Settings that would send no telemetry, or only some.
+const SWITCHES: [&str; 2] = ["OTEL_SDK_DISABLED", "OTEL_TRACES_SAMPLER"];
 
 /// Settings that switch telemetry on, and send it soon: a program may be killed.
 const DEFAULTS: [(&str, &str); 7] = [

@@ -9,6 +9,7 @@ mod run;
 mod run_list;
 mod short_id;
 mod table;
+mod trend;
 
 use std::env;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
@@ -27,6 +28,7 @@ pub(crate) use run::{run_duration, run_seconds, status};
 pub(crate) use run_list::{RunList, run_table};
 pub(crate) use short_id::shorten_ids;
 pub(crate) use table::{Column, Table};
+pub(crate) use trend::trend;
 
 /// Returns stdout without styles.
 pub(crate) fn plain() -> BufWriter<Stdout> {

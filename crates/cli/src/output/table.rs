@@ -30,6 +30,8 @@ pub(crate) struct Column {
     kind: Kind,
     /// If the table is too wide, lighter columns are dropped first; `u8::MAX` is never dropped.
     weight: u8,
+    /// Whether the column is dropped if it has nothing but its title.
+    unless_empty: bool,
 }
 
 impl Column {
@@ -39,6 +41,7 @@ impl Column {
             title,
             kind: Kind::Text,
             weight: u8::MAX,
+            unless_empty: false,
         }
     }
 
@@ -62,6 +65,14 @@ impl Column {
     /// Lets the column be dropped if the table is too wide, the lightest column first.
     pub(crate) const fn with_weight(self, weight: u8) -> Self {
         Self { weight, ..self }
+    }
+
+    /// Drops the column if all its cells are empty.
+    pub(crate) const fn unless_empty(self) -> Self {
+        Self {
+            unless_empty: true,
+            ..self
+        }
     }
 }
 
@@ -160,14 +171,17 @@ impl<const N: usize> Table<N> {
         layout
     }
 
-    /// Returns each column with the width that it needs.
+    /// Returns each column that isn't dropped, with the width that it needs.
     fn needed(&self) -> Vec<(usize, usize)> {
+        let is_empty = |column: usize| self.rows.iter().all(|row| row[column].is_empty());
+        let is_shown = |column: &usize| !self.columns[*column].unless_empty || !is_empty(*column);
         let needed = |column: usize| {
             let cells = self.rows.iter().map(|row| row[column].as_str());
             let cells = cells.chain([self.columns[column].title]);
             cells.map(console::measure_text_width).max().unwrap_or(0)
         };
-        (0..N).map(|column| (column, needed(column))).collect()
+        let shown = (0..N).filter(is_shown);
+        shown.map(|column| (column, needed(column))).collect()
     }
 }
 

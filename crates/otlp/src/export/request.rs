@@ -64,7 +64,8 @@ impl TraceRequest {
         }
     }
 
-    /// Adds a span. Returns the request with the spans before it if there is no room for this one.
+    /// Adds a span. If the current request is full, returns that request, and the span starts the
+    /// next one.
     pub fn push(&mut self, span: &ExportedSpan) -> Option<Vec<u8>> {
         let encoded = self.format.span(span);
         let resource = self.resource.as_ref();

@@ -21,7 +21,7 @@ const ENVIRONMENT: &str = "environment";
 const DEFAULT_SERVICE: &str = "runtrail";
 
 /// Turns a finished run and its events into spans: one for each model call, tool call and `span`,
-/// and at last that of the run, with the other events as events of the span.
+/// and finally one for the run itself, with the other events as events of that span.
 ///
 /// The ids of the spans depend only on those of the runs.
 ///

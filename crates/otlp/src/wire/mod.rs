@@ -60,7 +60,7 @@ pub(crate) struct Batch<T> {
 /// What is wrong with a span or log, as a predicate of it.
 pub(crate) type Rejection = &'static str;
 
-/// A body that is answered with status 400.
+/// A body to which the response is 400.
 #[derive(Debug)]
 pub(crate) struct Undecodable {
     pub(crate) message: String,

@@ -1,10 +1,12 @@
 //! Converts records to rows and back. Encoding rejects invalid values, decoding reports damaged
 //! rows.
 
+mod budget;
 mod cursor;
 mod log;
 mod outcome;
 mod owner;
+mod reservation;
 mod run;
 mod staged_record;
 
@@ -13,10 +15,12 @@ use runtrail_db::{Row, RowValue};
 use sea_orm::IdenStatic;
 use serde_json::Value;
 
+pub(crate) use budget::{budget_statuses, decode_counted, encode_budget};
 pub(crate) use cursor::{Bookmark, ListId, decode_cursor, encode_cursor};
 pub(crate) use log::{LogValue, decode_log, encode_log, is_same_event, read_log, written_columns};
 pub(crate) use outcome::Outcome;
 pub(crate) use owner::decode_owner;
+pub(crate) use reservation::{encode_reservation, is_same_request, read_reservation};
 pub(crate) use run::{
     SUMMARY, decode_run, decode_summary, encode_run, has_keys, is_same_run, is_same_start,
     is_whole_number, merge_labels, read_finish, read_run, run_values,
@@ -58,6 +62,18 @@ pub(crate) fn skip_damaged<T>(decoded: Result<T>) -> Result<Option<T>> {
 /// order, so that values are read by position.
 trait Column: IdenStatic {
     fn position(self) -> usize;
+}
+
+impl Column for runtrail_entity::budget::Column {
+    fn position(self) -> usize {
+        self as usize
+    }
+}
+
+impl Column for runtrail_entity::budget_reservation::Column {
+    fn position(self) -> usize {
+        self as usize
+    }
 }
 
 impl Column for runtrail_entity::owner::Column {

@@ -170,24 +170,27 @@ pub(crate) fn check(filter: &LabelFilter) -> Result<()> {
     Ok(())
 }
 
+/// The value of a run's label with this key, or NULL.
+pub(crate) fn value_of_run(db: &Session<'_, impl Connection>, key: &str) -> Expr {
+    let of_run = |column, of_run| Expr::col((Entity, column)).equals((skill_run::Entity, of_run));
+    // Not a join: PostgreSQL would hash all runs with the label before it reads the first row.
+    let value = Query::select()
+        .column((Entity, Column::Value))
+        .from(db.run_labels())
+        .and_where(COLUMN.key.eq(key))
+        .and_where(of_run(Column::RunStartedAt, skill_run::Column::StartedAt))
+        .and_where(of_run(Column::RunId, skill_run::Column::Id))
+        .limit(1)
+        .take();
+    subquery(value)
+}
+
 /// Whether the labels of a run satisfy a filter.
 pub(crate) fn condition(
     db: &Session<'_, impl Connection>,
     filter: &LabelFilter,
 ) -> Result<Condition> {
-    let of_run = |column, of_run| Expr::col((Entity, column)).equals((skill_run::Entity, of_run));
-    // Not a join: PostgreSQL would hash all runs with the label before it reads the first row.
-    let value = || {
-        let value = Query::select()
-            .column((Entity, Column::Value))
-            .from(db.run_labels())
-            .and_where(COLUMN.key.eq(filter.key()))
-            .and_where(of_run(Column::RunStartedAt, skill_run::Column::StartedAt))
-            .and_where(of_run(Column::RunId, skill_run::Column::Id))
-            .limit(1)
-            .take();
-        subquery(value)
-    };
+    let value = || value_of_run(db, filter.key());
     let is_in = |values: &[String]| match values {
         [] => Ok(value().is_in(values)),
         values => backend::is_in(db.backend(), value(), values),

@@ -5,10 +5,12 @@ pub(crate) mod lineage;
 pub(crate) mod list;
 pub(crate) mod lookup;
 
+mod buckets;
 pub(crate) mod chunk;
 mod filter;
 mod labels;
 pub(crate) mod page;
+pub(crate) mod statistics;
 pub(crate) mod usage;
 
 /// The maximum number of values for which a filter is split into parts with an index each. Each

@@ -37,10 +37,6 @@ pub(crate) async fn by_model(
             .run_id
             .in_subquery(backend::unfold(db.backend(), run_ids)?),
     };
-    let mut has_usage = Condition::any();
-    for column in [Column::Provider, Column::Model].into_iter().chain(SUMMED) {
-        has_usage = has_usage.add(Expr::col((Entity, column)).is_not_null());
-    }
     let mut query = Query::select();
     for column in MODEL {
         query
@@ -60,9 +56,17 @@ pub(crate) async fn by_model(
         }))
         .from(db.logs())
         .and_where(of_runs)
-        .cond_where(has_usage);
+        .cond_where(has_usage());
     let rows = db.fetch_long(&Planned(query.take(), Plan::Fixed)).await?;
     rows.iter().map(read).collect()
+}
+
+/// Whether an event has a usage: the condition of the index of such events.
+pub(crate) fn has_usage() -> Condition {
+    let columns = [Column::Provider, Column::Model].into_iter().chain(SUMMED);
+    columns.fold(Condition::any(), |any, column| {
+        any.add(Expr::col((Entity, column)).is_not_null())
+    })
 }
 
 fn read(row: &Row) -> Result<ModelUsage> {

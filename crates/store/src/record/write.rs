@@ -1,17 +1,20 @@
-//! The three recording calls as values, so that one statement can write many of them.
+//! The calls that can be grouped as values, so that one statement can write many of them.
 
 use std::mem::discriminant;
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
 
-use runtrail_audit::{Error, Result, RunStats, SkillRun, SkillRunLog};
+use runtrail_audit::{
+    Error, ReservationRequest, Result, RunStats, SkillRun, SkillRunLog, Spending,
+};
 use runtrail_db::{Executor, backend};
-use runtrail_entity::{skill_run, skill_run_log};
+use runtrail_entity::{budget_reservation, skill_run, skill_run_log};
 
 use crate::codec;
 use crate::settings::{Session, Settings};
 use crate::statements::finishes::Finish;
-use crate::statements::{combined, finishes, logs, starts};
+use crate::statements::reservations::Settlement;
+use crate::statements::{combined, finishes, logs, reservations, starts};
 
 /// An encoded call; its arguments are already validated.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(crate) enum Write {
     Start(skill_run::Model),
     Append(skill_run_log::Model),
     Finish(Finish),
+    Reserve(budget_reservation::Model),
+    Settle(Settlement),
 }
 
 /// A call whose caller may give up before the write completes.
@@ -72,16 +77,39 @@ impl Write {
         Finish::encode(run_id, stats, settings).map(Self::Finish)
     }
 
+    pub(crate) fn reserve(request: &ReservationRequest, settings: &Settings) -> Result<Self> {
+        codec::encode_reservation(request, settings.owner_id()).map(Self::Reserve)
+    }
+
+    pub(crate) fn settle(id: &str, actual: &Spending) -> Result<Self> {
+        Settlement::encode(id, actual).map(Self::Settle)
+    }
+
+    /// The id of the run or of the reservation.
     pub(crate) fn run_id(&self) -> &str {
         match self {
             Self::Start(row) => &row.id,
             Self::Append(row) => &row.run_id,
             Self::Finish(finish) => &finish.run_id,
+            Self::Reserve(row) => &row.id,
+            Self::Settle(settlement) => &settlement.id,
         }
     }
 
+    /// Reservations of one kind count against the same budgets, so that concurrent statements lock
+    /// these in the same order.
     pub(crate) fn is_same_kind(&self, other: &Self) -> bool {
-        discriminant(self) == discriminant(other)
+        match (self, other) {
+            (Self::Reserve(row), Self::Reserve(other)) => {
+                (&row.caller_id, &row.skill_id, &row.channel_id)
+                    == (&other.caller_id, &other.skill_id, &other.channel_id)
+            }
+            _ => discriminant(self) == discriminant(other),
+        }
+    }
+
+    fn is_about_budgets(&self) -> bool {
+        matches!(self, Self::Reserve(_) | Self::Settle(_))
     }
 
     /// The total size of its texts.
@@ -90,6 +118,7 @@ impl Write {
             Self::Start(row) => row.inputs.len() + row.output.len() + row.error.len(),
             Self::Append(row) => row.payload.len(),
             Self::Finish(finish) => finish.outcome.output.len() + finish.outcome.error.len(),
+            Self::Reserve(_) | Self::Settle(_) => 0,
         }
     }
 
@@ -107,6 +136,8 @@ impl Write {
             Self::Start(row) => starts::start_one(db, row, is_caller_waiting).await,
             Self::Append(row) => logs::append_one(db, row).await,
             Self::Finish(finish) => finishes::finish_one(db, finish).await,
+            Self::Reserve(row) => reservations::reserve_one(db, row).await,
+            Self::Settle(settlement) => reservations::settle_one(db, settlement).await,
         }
     }
 }
@@ -124,6 +155,9 @@ pub(crate) async fn write_group(
 ) -> Vec<Option<Result<()>>> {
     if let [write] = writes {
         return vec![unless_locked(db, write.execute(db).await)];
+    }
+    if writes.iter().any(|write| write.is_about_budgets()) && !is_of_one_kind(writes) {
+        return write_by_kind(db, writes).await;
     }
     match write_batch(db, writes).await {
         Ok(answers) => answers,
@@ -201,12 +235,22 @@ async fn write_batch(
     writes: &[Arc<Request>],
 ) -> Result<Vec<Option<Result<()>>>> {
     let (mut starts, mut events, mut finishes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut requests, mut settlements) = (Vec::new(), Vec::new());
     for write in writes {
         match &write.write {
             Write::Start(row) => starts.push((row, || write.is_caller_waiting())),
             Write::Append(row) => events.push(row),
             Write::Finish(finish) => finishes.push(finish),
+            Write::Reserve(row) => requests.push(row),
+            Write::Settle(settlement) => settlements.push(settlement),
         }
+    }
+    if !requests.is_empty() {
+        return reservations::reserve_many(db, &requests).await;
+    }
+    if !settlements.is_empty() {
+        let settled = reservations::settle_many(db, &settlements).await?;
+        return Ok(settled.into_iter().map(Some).collect());
     }
     let rows_of_starts: Vec<_> = starts.iter().map(|(row, _)| *row).collect();
     let written = combined::execute(db, &rows_of_starts, &events, &finishes).await?;
@@ -230,6 +274,7 @@ async fn write_batch(
         Write::Start(_) => unless_locked(db, starts.next()??),
         Write::Append(_) => events.next(),
         Write::Finish(_) => finishes.next()?.then_some(Ok(())),
+        Write::Reserve(_) | Write::Settle(_) => None,
     };
     Ok(writes.iter().map(answer).collect())
 }

@@ -13,7 +13,7 @@ use sea_orm::sea_query::{
 use crate::codec::{self, Outcome};
 use crate::error;
 use crate::settings::Session;
-use crate::statements::owners;
+use crate::statements::{owners, reservations};
 
 /// The number of owners that one query reads.
 const OWNERS: u64 = 100;
@@ -34,14 +34,15 @@ const ENDED: &str = "ended";
 /// The columns of [`OWNED`] and [`ENDED`].
 const ENDED_COLUMNS: [skill_run::Column; 2] = [skill_run::Column::Id, skill_run::Column::OwnerId];
 
-/// Ends the running runs of all dead owners. A locked descendant makes the sweep fail with `Busy`,
-/// but only after it has swept the other owners.
+/// Releases the reservations of all dead owners, and ends their running runs. A locked descendant
+/// makes the sweep fail with `Busy`, but only after it has swept the other owners.
 pub(crate) async fn sweep(db: &Session<'_, impl Connection>) -> Result<u64> {
     if db.connection().pool().is_none() {
         // In a snapshot that is older than the lease, every owner would seem dead.
         let reason = "is a caller's connection: sweep through a store with its own pool";
         return Err(Error::invalid("connection", reason));
     }
+    reservations::release_of_dead(db).await?;
     let (mut ended, mut failure) = (0, None);
     let mut after = String::new();
     loop {

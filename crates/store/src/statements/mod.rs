@@ -1,6 +1,7 @@
 //! The statements that write, and those that check whether a write has been done; one file per
 //! noun.
 
+pub(crate) mod budgets;
 pub(crate) mod combined;
 pub(crate) mod finishes;
 pub(crate) mod interruptions;
@@ -8,6 +9,7 @@ pub(crate) mod labels;
 pub(crate) mod logs;
 pub(crate) mod owners;
 pub(crate) mod purge;
+pub(crate) mod reservations;
 pub(crate) mod runs;
 pub(crate) mod staged_records;
 pub(crate) mod starts;

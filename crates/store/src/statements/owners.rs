@@ -3,7 +3,7 @@
 use runtrail_audit::{Heartbeat, Owner, OwnerRecord, Result, rules};
 use runtrail_db::{Executor, Plan, Planned, backend};
 use runtrail_entity::owner::{COLUMN, Column, Entity};
-use runtrail_entity::skill_run;
+use runtrail_entity::{budget_reservation, skill_run};
 use sea_orm::sea_query::{Expr, ExprTrait, InsertStatement, OnConflict, Query, SelectStatement};
 use sea_orm::{Iterable, Order};
 
@@ -153,7 +153,21 @@ pub(crate) fn with_running_runs(db: &Session<'_, impl Executor>) -> SelectStatem
         .take()
 }
 
-/// Deletes the dead owners that were last seen before `cutoff` and have no running run.
+/// Selects the ids of all owners that have an open reservation.
+fn with_open_reservations(db: &Session<'_, impl Executor>) -> SelectStatement {
+    Query::select()
+        .column((
+            budget_reservation::Entity,
+            budget_reservation::Column::OwnerId,
+        ))
+        .from(db.reservations())
+        .and_where(budget_reservation::COLUMN.owner_id.is_not_null())
+        .and_where(budget_reservation::COLUMN.closed_at.is_null())
+        .take()
+}
+
+/// Deletes the dead owners that were last seen before `cutoff` and have neither a running run nor
+/// an open reservation.
 pub(crate) async fn purge(db: &Session<'_, impl Executor>, cutoff: i64) -> Result<()> {
     /// The number of owners that one statement deletes.
     const BATCH: u64 = 1_000;
@@ -164,6 +178,7 @@ pub(crate) async fn purge(db: &Session<'_, impl Executor>, cutoff: i64) -> Resul
         .and_where(COLUMN.last_seen_at.lt(cutoff))
         .and_where(is_alive(db).not())
         .and_where(COLUMN.id.not_in_subquery(with_running_runs(db)))
+        .and_where(COLUMN.id.not_in_subquery(with_open_reservations(db)))
         .limit(BATCH)
         .take();
     let delete = Query::delete()

@@ -8,7 +8,7 @@ use sea_orm::Order;
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 
 use crate::settings::Session;
-use crate::statements::owners;
+use crate::statements::{owners, reservations};
 use crate::{codec, error};
 
 /// The number of runs per batch: small enough not to delay other writers to a SQLite file.
@@ -34,6 +34,7 @@ pub(crate) async fn older_than(
         let db = &db.with_fresh_deadline();
         let rows = due_runs(db, cutoff, after).await?;
         let Some(last) = rows.last() else {
+            reservations::purge(db, cutoff).await?;
             owners::purge(db, cutoff).await?;
             return Ok(summary);
         };

@@ -70,7 +70,9 @@ fn select(waiting: &[Job], grouping: Grouping) -> Vec<bool> {
 fn row_key(write: &Request) -> (&str, Option<i64>) {
     match &**write {
         Write::Append(row) => (&row.run_id, Some(row.sequence)),
-        Write::Start(_) | Write::Finish(_) => (write.run_id(), None),
+        Write::Start(_) | Write::Finish(_) | Write::Reserve(_) | Write::Settle(_) => {
+            (write.run_id(), None)
+        }
     }
 }
 
