@@ -46,6 +46,7 @@ fn filter_to_query(bencher: Bencher) {
 /// Spans of model calls through the tracing layer, on the thread that creates them. The runtime
 /// that would write them stands still.
 #[divan::bench]
+#[expect(clippy::unwrap_used, reason = "a bench can't return errors")]
 fn spans(bencher: Bencher) {
     const SPANS: usize = 1_000;
 

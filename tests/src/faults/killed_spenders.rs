@@ -54,6 +54,16 @@ fn child_that_spends() {
     });
 }
 
+/// Spawns a process that reserves and settles as this owner.
+pub(super) fn spawn_spender(url: &str, owner: &str) -> Spawned {
+    let mut command = test_command("faults::killed_spenders::child_that_spends");
+    command
+        .env(CHILD_URL, url)
+        .env(OWNER, owner)
+        .stdout(Stdio::piped());
+    Spawned::new(&mut command)
+}
+
 /// Reserves and settles for one caller.
 #[expect(clippy::print_stdout, reason = "the parent reads it")]
 async fn keep_spending(store: &AuditStore, caller: u64) {
@@ -140,12 +150,7 @@ on_each_backend! {
             for round in 0..counts::killed_spenders().div_ceil(SPENDERS) {
                 let mut spenders = Vec::new();
                 for number in 0..SPENDERS {
-                    let mut command = test_command("faults::killed_spenders::child_that_spends");
-                    command
-                        .env(CHILD_URL, url)
-                        .env(OWNER, format!("owner-{round}-{number}"))
-                        .stdout(Stdio::piped());
-                    spenders.push(Spawned::new(&mut command));
+                    spenders.push(spawn_spender(url, &format!("owner-{round}-{number}")));
                 }
                 // Kept open until the end: a process can't print to a closed pipe.
                 let mut printed = Vec::new();

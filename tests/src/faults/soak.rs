@@ -4,9 +4,15 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use runtrail_audit::Storage;
+use chrono::TimeDelta;
+use runtrail_audit::{
+    Amount, Budget, BudgetPeriod, Budgets, Dimension, Ownership, RunQuery, Statistics,
+    StatisticsQuery, Storage,
+};
+use runtrail_store::AuditStore;
 
 use super::counts;
+use super::killed_spenders::spawn_spender;
 use super::ledger::{Entries, Entry};
 use super::script::{OLDER, Write};
 use super::sql_client::{History, assert_no_orphans, is_running, run_sql, settle};
@@ -31,7 +37,11 @@ const MAX_LOG_BYTES: u64 = 80 << 20;
 /// same database at the same rate.
 const OLDER_SUITE: &str = "RUNTRAIL_TEST_OLDER_SUITE";
 
-/// 500 writes a second, a purge every minute, a kill every five minutes.
+/// What callers can reserve at the same time during the soak: less than all ask for.
+const FREE: u64 = 300;
+
+/// 500 writes a second, a process that reserves and settles, statistics every second, a purge every
+/// minute, a kill every five minutes.
 async fn soak(database: &TestDatabase) {
     let url = database.url();
     let store = database.store().await;
@@ -39,6 +49,9 @@ async fn soak(database: &TestDatabase) {
     let time = Duration::from_secs(counts::soak());
     let begun = Instant::now();
     let mut observed = Observed::default();
+    let period = BudgetPeriod::Window(Duration::from_secs(300 * 24 * 60 * 60));
+    let budget = |limit| Budget::new("soak", Amount::Tokens(limit), period);
+    let mut used = 0;
     while begun.elapsed() < time {
         let prefix = format!("r{}", observed.kills);
         let plan = |prefix: &str| Plan {
@@ -55,10 +68,21 @@ async fn soak(database: &TestDatabase) {
             plans.push(plan);
             process
         });
+        store.set_budget(&budget(used + FREE)).await.unwrap();
+        let mut spender = spawn_spender(&url, &prefix);
+        // Kept open until the end: a process can't print to a closed pipe.
+        let _printed = spender.lines();
         let spawned = Instant::now();
         let mut purged = 0;
         while spawned.elapsed() < 5 * MINUTE && begun.elapsed() < time {
-            sleep(MINUTE.min(time.saturating_sub(begun.elapsed())));
+            let end = Instant::now() + MINUTE.min(time.saturating_sub(begun.elapsed()));
+            while Instant::now() < end {
+                observed.statistics += ask_statistics(&store).await;
+                let status = store.find_budget("soak").await.unwrap().unwrap();
+                let taken = status.used + status.reserved;
+                assert!(taken <= used + FREE, "{status:?}");
+                sleep(Duration::from_secs(1).min(end.saturating_duration_since(Instant::now())));
+            }
             observed.update(database, &process);
             purged += store.purge_older_than(store.now()).await.unwrap();
             assert_no_orphans(&url);
@@ -66,23 +90,27 @@ async fn soak(database: &TestDatabase) {
         // By then the ledger has every run that was purged.
         sleep(Duration::from_secs(1));
         process.kill();
+        spender.kill();
         if let Some(older) = older {
             older.kill();
         }
         settle(&url);
+        used = release_reservations(&store).await;
         let ledgers = plans.iter().map(|plan| Entries::read(&plan.ledger));
         let left = observed.check(&url, &Entries::all(ledgers), purged);
         assert_eq!(store.purge_older_than(store.now()).await.unwrap(), left);
     }
     store.close().await.unwrap();
     eprintln!(
-        "{} s of soak on {:?}: {} writes acknowledged, 0 lost, {} runs purged meanwhile, {} kills; \
+        "{} s of soak on {:?}: {} writes acknowledged, 0 lost, {} runs purged meanwhile, {} kills, \
+         {} statistics, {used} tokens used and never more than the budget; \
          at most {} MiB of memory, {} MiB of log, {} connections",
         time.as_secs(),
         database.backend(),
         observed.writes,
         observed.purged,
         observed.kills,
+        observed.statistics,
         observed.memory >> 10,
         observed.log >> 20,
         observed.connections,
@@ -93,10 +121,35 @@ async fn soak(database: &TestDatabase) {
     );
 }
 
+/// Reads statistics of the runs and calls of the last minute. Returns the number of queries.
+async fn ask_statistics(store: &AuditStore) -> u64 {
+    let recent = RunQuery::new().started(store.now() - TimeDelta::minutes(1)..);
+    let query = StatisticsQuery::of(recent).group_by([Dimension::Skill]);
+    store.run_statistics(&query).await.unwrap();
+    store.call_statistics(&query).await.unwrap();
+    2
+}
+
+/// Sweeps until the reservations of the killed process are released. Returns what the budget has
+/// used.
+async fn release_reservations(store: &AuditStore) -> u64 {
+    let since = Instant::now();
+    loop {
+        store.sweep_interrupted().await.unwrap();
+        let status = store.find_budget("soak").await.unwrap().unwrap();
+        if status.reserved == 0 {
+            return status.used;
+        }
+        assert!(since.elapsed() < MINUTE, "{status:?}");
+        sleep(Duration::from_millis(200));
+    }
+}
+
 /// Totals and maxima so far.
 #[derive(Default)]
 struct Observed {
     kills: u64,
+    statistics: u64,
     writes: u64,
     purged: u64,
     /// Runs that never finish, since their processes were killed.
@@ -130,11 +183,12 @@ impl Observed {
                 self.connections = self.connections.max(open);
             }
         }
-        // At most: a pool of eight, plus one writer on SQLite, or plus this test's own pool on
-        // PostgreSQL. A process of an older version has a further pool.
+        // At most: a pool of eight, plus one writer on SQLite, or plus this test's own pool and that
+        // of the process that spends on PostgreSQL. A process of an older version has a further
+        // pool.
         let most = match env::var_os(OLDER_SUITE) {
-            None => 16,
-            Some(_) => 25,
+            None => 25,
+            Some(_) => 34,
         };
         assert!(self.connections <= most, "{}", self.connections);
     }
