@@ -26,7 +26,7 @@ const COLUMNS: [Column; 11] = [
     Column::number("Σ DURATION").with_weight(2),
     Column::number("Σ TOOLS"),
     Column::number("Σ TOKENS"),
-    Column::number("Σ COST").unless_empty(),
+    Column::number("Σ COST").unless_empty().with_weight(3),
 ];
 
 /// The number of levels that are indented. Deeper runs show their depth as a number.

@@ -2,6 +2,7 @@
 //!
 //! After an intended change: `RUNTRAIL_UPDATE_GOLDEN=1 cargo xtask test screens`.
 
+use std::fs;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,6 +19,8 @@ struct Morning {
 
 const TOP: &str = "01a20cf6-c87f-7512-a41b-d8e0257f01e1";
 const CHILD: &str = "01a20cf7-0101-7abc-8f00-000000000001";
+
+const PRICES: &str = r#"{"prices": [{"model": "claude-sonnet*", "input": 0.5, "output": 15}]}"#;
 
 impl Morning {
     async fn record(cli: &Cli) -> Self {
@@ -135,6 +138,10 @@ impl Morning {
     /// length.
     fn screen(&self, cli: &Cli, width: u32, arguments: &[&str]) -> String {
         let mut command = cli.command(arguments);
+        // The published prices change with time.
+        let prices = cli.path("prices.json");
+        fs::write(&prices, PRICES).unwrap();
+        command.env("RUNTRAIL_PRICES", prices);
         let output = command.env("COLUMNS", width.to_string()).output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
         let mut screen = stdout(&output);

@@ -81,7 +81,8 @@ on_each_backend! {
             tree[0]["subtree"],
             json!({
                 "runs": 6, "tool_calls": 24, "runtime_seconds": 7.5, "total_input_tokens": 600,
-                "total_output_tokens": 1200, "total_thinking_tokens": 1800,
+                "total_output_tokens": 1200, "total_thinking_tokens": 1800, "cost_micros": 0,
+                "calls_with_unknown_cost": 0,
             })
         );
         assert_eq!(tree[1]["subtree"]["runs"], 3);
