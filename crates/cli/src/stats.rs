@@ -254,8 +254,11 @@ fn cells(row: &StatisticsRow<Totals>, trend: String) -> [String; 14] {
         let percentile = durations.percentiles.map(seconds);
         percentile.map(duration).unwrap_or_default()
     };
-    // No call has reported one.
-    let has_cost = calls.calls > calls.calls_without_cost;
+    let cost = match calls.calls - calls.calls_without_cost {
+        // No call has reported one.
+        0 => String::new(),
+        _ => dollars(calls.cost_micros),
+    };
     [
         group(row),
         of_runs(|runs| runs.runs),
@@ -269,9 +272,7 @@ fn cells(row: &StatisticsRow<Totals>, trend: String) -> [String; 14] {
         of_calls(calls.input_tokens),
         of_calls(calls.cache_read_tokens),
         of_calls(calls.output_tokens),
-        has_cost
-            .then(|| dollars(calls.cost_micros))
-            .unwrap_or_default(),
+        cost,
         trend,
     ]
 }
