@@ -259,9 +259,10 @@ fn cells(row: &StatisticsRow<Totals>, trend: String) -> [String; 14] {
         let percentile = durations.percentiles.map(seconds);
         percentile.map(duration).unwrap_or_default()
     };
-    let cost = match calls.calls > calls.calls_without_cost {
-        true => dollars(calls.cost_micros),
-        false => String::new(),
+    let cost = match calls.calls - calls.calls_without_cost {
+        // No call has reported one.
+        0 => String::new(),
+        _ => dollars(calls.cost_micros),
     };
     [
         group(row),

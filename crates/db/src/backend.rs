@@ -230,7 +230,7 @@ pub fn is_in(backend: DbBackend, column: Expr, values: &[impl AsRef<str>]) -> Re
 }
 
 /// Returns a condition that is true if a column has one of the values that a query selects.
-pub(crate) fn is_in_query(backend: DbBackend, column: Expr, values: SelectStatement) -> Expr {
+pub fn is_in_query(backend: DbBackend, column: Expr, values: SelectStatement) -> Expr {
     match backend {
         // An array is built once. PostgreSQL assumes that it is short, and looks up its values by
         // hash, or in an index.

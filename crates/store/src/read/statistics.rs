@@ -142,7 +142,7 @@ async fn sample(
         None => select_runs(db, &query.runs, &columns).await?,
         Some(count) => {
             let newest = newest_of_each_skill(db, &query.runs, count).await?;
-            let is_newest = run(RunColumn::Id).in_subquery(newest);
+            let is_newest = backend::is_in_query(db.backend(), run(RunColumn::Id), newest);
             vec![columns.from(db.runs()).and_where(is_newest).take()]
         }
     };
