@@ -1,6 +1,8 @@
 use std::env;
+use std::num::NonZero;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use anyhow::Result;
 use clap::Args;
@@ -115,6 +117,15 @@ fn command(options: &Options) -> Command {
         .collect();
     command.env(variables::FAULTS, counts.join(","));
     command.args(filters);
+    // Many cases wait for a lease, a lock or a timeout, so more run at a time than fit the
+    // processors.
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    if env::var_os("RUST_TEST_THREADS").is_none() {
+        command.env(
+            "RUST_TEST_THREADS",
+            (processors + processors / 2).to_string(),
+        );
+    }
     if !Path::new(AGENT_RUNS).exists() {
         eprintln!("NOT RUN: of_tau_bench, because {AGENT_RUNS} doesn't exist");
         command.args(["--skip", "of_tau_bench"]);
