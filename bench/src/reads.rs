@@ -403,7 +403,7 @@ const STATISTICS: [&str; 4] = [
 
 /// Compares with the same SQL by hand, and with a time limit for 7 days.
 async fn all_statistics<'a>(
-    all: &mut Reads<'a>,
+    all: &mut Reads<'_>,
     store: &'a AuditStore,
     by_hand: impl Fn(ByHand, Rc<Period>) -> Turn<'a>,
     per_second: f64,

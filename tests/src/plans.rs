@@ -225,9 +225,10 @@ const DEPEND_ON_VALUES: [&str; 7] = [
 ];
 
 /// The same for statistics: of most runs, they are better read in the order of the groups.
-const STATISTICS_OF_A_TIME: [&str; 2] = [
+const STATISTICS_OF_A_TIME: [&str; 3] = [
     "run_statistics of a time",
     "call_statistics of a time, its runs",
+    "call_statistics of a time, their calls",
 ];
 
 on_each_backend! {
