@@ -121,7 +121,7 @@ on_each_backend! {
         let statements = statements.lock().unwrap().clone();
         let deletes: Vec<_> = statements
             .iter()
-            .filter(|sql| sql.starts_with("DELETE") && !sql.contains("FROM \"runtrail_owners\""))
+            .filter(|sql| sql.starts_with("DELETE") && !sql.contains("FROM \"runtrail_"))
             .collect();
         assert_eq!(
             deletes.len(),
