@@ -10,6 +10,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use runtrail_audit::Clock;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -18,6 +19,10 @@ use crate::guard;
 use crate::reply::{Encoding, Refusal, Rejected, success};
 use crate::wire::{self, Batch, Export, Target};
 use crate::{RouterOptions, Sink};
+
+/// The number of requests that are decoded and stored at the same time. Further ones wait as
+/// bodies, which take less memory than their spans.
+const MAX_DECODED: usize = 2;
 
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -40,6 +45,7 @@ pub fn router(sink: Arc<dyn Sink>, options: RouterOptions) -> Router {
     let receiver = Arc::new(Receiver {
         sink,
         bodies: BodyReader::new(&options),
+        decoding: Semaphore::new(MAX_DECODED),
         clock: Arc::clone(&options.clock),
     });
     let export_to = |target| {
@@ -73,6 +79,7 @@ pub fn router(sink: Arc<dyn Sink>, options: RouterOptions) -> Router {
 struct Receiver {
     sink: Arc<dyn Sink>,
     bodies: BodyReader,
+    decoding: Semaphore,
     clock: Arc<dyn Clock>,
 }
 
@@ -106,6 +113,8 @@ impl Receiver {
     ) -> Result<Option<Rejected>, Refusal> {
         let buffer = self.bodies.read(headers, body).await?;
         let received_at = self.clock.now();
+        // The semaphore is never closed.
+        let _permit = self.decoding.acquire().await;
         // A large body takes longer than a task may occupy its thread.
         let decoding = spawn_blocking(move || {
             let decoded = wire::decode(buffer.bytes(), encoding, target, received_at);
