@@ -22,7 +22,7 @@ use crate::{RouterOptions, Sink};
 
 /// The number of requests that are decoded and stored at the same time. Further ones wait as
 /// bodies, which take less memory than their spans.
-const MAX_DECODED: usize = 2;
+const MAX_DECODED: usize = 4;
 
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
