@@ -1,19 +1,16 @@
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use clap::Args;
 use runtrail::cost::{Cost, costs};
-use runtrail::{BucketWidth, Dimension, StatisticsQuery, StatisticsRow, rfc3339};
-use serde::Serialize;
+use runtrail::{Dimension, StatisticsQuery, StatisticsRow};
 
-use crate::calendar::{self, Zone};
 use crate::database::DatabaseArguments;
 use crate::failure::Result;
 use crate::filter::FilterArguments;
+use crate::grouping::{self, Line, PeriodArguments};
 use crate::output::{self, Column, Table, count, dollars, rough_count};
 use crate::prices::PriceArguments;
-use crate::stats;
 
 /// Show what model calls cost: as reported, and by a price list.
 ///
@@ -26,18 +23,14 @@ pub(crate) struct CostCommand {
     #[arg(
         long,
         value_name = "WHAT",
-        value_parser = stats::dimension,
+        value_parser = grouping::dimension,
         value_delimiter = ',',
         default_value = "model",
         help_heading = HEADING
     )]
     by: Vec<Dimension>,
-    /// Show how the cost changed over time: 15m, 1h, 1d, 1w, 1month, 1y, or a multiple.
-    #[arg(long, value_name = "PERIOD", value_parser = calendar::width, help_heading = HEADING)]
-    every: Option<BucketWidth>,
-    /// The time zone of the periods: a name such as Europe/Berlin, local, or utc.
-    #[arg(long, value_name = "ZONE", default_value = "utc", help_heading = HEADING)]
-    time_zone: Zone,
+    #[command(flatten)]
+    periods: PeriodArguments,
     #[command(flatten)]
     prices: PriceArguments,
     #[command(flatten)]
@@ -60,17 +53,6 @@ const COLUMNS: [Column; 8] = [
     Column::text("TREND").unless_empty().with_weight(1),
 ];
 
-#[derive(Serialize)]
-struct Line<'a> {
-    /// The value of each dimension.
-    group: BTreeMap<String, Option<&'a str>>,
-    /// When the period began; null without `--every`.
-    #[serde(serialize_with = "rfc3339::serialize_option")]
-    bucket: Option<DateTime<Utc>>,
-    #[serde(flatten)]
-    cost: &'a Cost,
-}
-
 impl CostCommand {
     pub(crate) async fn run(self, database: &DatabaseArguments) -> Result<()> {
         let prices = self.prices.read()?;
@@ -78,25 +60,18 @@ impl CostCommand {
         let now = store.now();
         let query = StatisticsQuery::of(self.filter.resolve(now)).group_by(self.by);
         let mut over_time = query.clone();
-        if let Some(width) = self.every {
-            let buckets = stats::buckets(&store, &query.runs, width, self.time_zone, now).await?;
-            over_time.buckets = Some(buckets);
-        }
+        over_time.buckets = self.periods.buckets(&store, &query.runs, now).await?;
         if self.json {
             let rows = costs(&store, &*prices, &over_time).await?;
-            return output::json_lines(rows.iter().map(|row| Line {
-                group: stats::named_group(&query.group_by, row),
-                bucket: row.bucket,
-                cost: &row.values,
-            }));
+            return output::json_lines(rows.iter().map(|row| Line::of(&query.group_by, row)));
         }
         let mut rows = costs(&store, &*prices, &query).await?;
         rows.sort_by_key(|row| Reverse(shown(&row.values)));
         let trends = match &over_time.buckets {
             Some(buckets) => {
-                stats::trends(buckets, &costs(&store, &*prices, &over_time).await?, shown)
+                grouping::trends(buckets, &costs(&store, &*prices, &over_time).await?, shown)
             }
-            None => Default::default(),
+            None => HashMap::new(),
         };
         let mut table = Table::new(&COLUMNS);
         for row in &rows {
@@ -123,7 +98,7 @@ fn cells(row: &StatisticsRow<Cost>, trend: String) -> [String; 8] {
         calls => count(calls),
     };
     [
-        stats::group(row),
+        grouping::title(row),
         count(cost.calls),
         rough_count(cost.input_tokens),
         rough_count(cost.output_tokens),

@@ -10,6 +10,7 @@ mod database;
 mod database_environment;
 mod failure;
 mod filter;
+mod grouping;
 mod label;
 mod prices;
 mod run_id;
