@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use runtrail_test_servers::succeed;
@@ -83,6 +84,12 @@ const WITH_FEATURES: [(&str, &str); 3] = [
 ];
 
 pub(crate) fn run() -> Result<()> {
+    let started = Instant::now();
+    let announce = |name: &str| eprintln!("== {name} (after {} s)", started.elapsed().as_secs());
+    let step = |name: &str, command: &mut Command| {
+        announce(name);
+        succeed(command)
+    };
     step("format", cargo().args(["fmt", "--all", "--check"]))?;
     let clippy = [
         "clippy",
@@ -93,7 +100,7 @@ pub(crate) fn run() -> Result<()> {
         "warnings",
     ];
     step("lints", cargo().args(clippy))?;
-    eprintln!("== tests");
+    announce("tests");
     test::run(&test::Options::default())?;
     let doc = ["doc", "--workspace", "--no-deps"];
     step("docs", cargo().args(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
@@ -113,18 +120,20 @@ pub(crate) fn run() -> Result<()> {
             cargo().args(clippy).args(deny),
         )?;
     }
-    eprintln!("== dependencies between packages");
+    announce("dependencies between packages");
     for (package, forbidden) in FORBIDDEN_DEPENDENCIES {
         check_dependencies(package, forbidden)?;
     }
     check_db_names_no_table()?;
-    eprintln!("== crates added to a small host");
+    announce("crates added to a small host");
     check_added_crates()?;
-    eprintln!("== public API");
+    announce("public API");
     api::run(&api::Options { check: true })?;
-    eprintln!("== packages");
+    announce("packages");
     packages::check()?;
-    check_licences()
+    check_licences()?;
+    announce("done");
+    Ok(())
 }
 
 /// How many crates Runtrail may add to a small SQLite host that already uses SeaORM, including its
@@ -182,11 +191,6 @@ fn check_db_names_no_table() -> Result<()> {
     Ok(())
 }
 
-fn step(name: &str, command: &mut Command) -> Result<()> {
-    eprintln!("== {name}");
-    succeed(command)
-}
-
 /// Checks the licences, bans and sources of the dependencies if cargo-deny is installed.
 fn check_licences() -> Result<()> {
     let is_installed = Command::new("cargo-deny").arg("--version").output().is_ok();
@@ -194,10 +198,7 @@ fn check_licences() -> Result<()> {
         eprintln!("NOT RUN: cargo deny check, because cargo-deny is not installed");
         return Ok(());
     }
-    step(
-        "licences",
-        cargo().args(["deny", "check", "licenses", "bans", "sources"]),
-    )
+    succeed(cargo().args(["deny", "check", "licenses", "bans", "sources"]))
 }
 
 fn check_dependencies(package: &str, forbidden: &[&str]) -> Result<()> {
