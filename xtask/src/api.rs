@@ -13,21 +13,25 @@ use crate::cargo;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// The library crates, with the features that expose most of their API.
-const CRATES: [(&str, &str); 12] = [
-    ("runtrail-audit", ""),
-    ("runtrail-conformance", ""),
-    ("runtrail-db", "sqlite,postgres"),
-    ("runtrail-entity", ""),
-    ("runtrail-migration", "sqlite,postgres,sea-orm-migration"),
-    ("runtrail-store", "sqlite,postgres"),
-    ("runtrail-copy", "sqlite,postgres"),
-    ("runtrail-cost", "genai-prices"),
-    ("runtrail-otlp", ""),
-    ("runtrail-record", "tracing"),
-    ("runtrail-telemetry", ""),
-    ("runtrail", "sqlite,postgres,copy,genai-prices,otlp,tracing"),
+/// The library crates.
+const CRATES: [&str; 12] = [
+    "runtrail-audit",
+    "runtrail-conformance",
+    "runtrail-db",
+    "runtrail-entity",
+    "runtrail-migration",
+    "runtrail-store",
+    "runtrail-copy",
+    "runtrail-cost",
+    "runtrail-otlp",
+    "runtrail-record",
+    "runtrail-telemetry",
+    "runtrail",
 ];
+
+/// The features that expose most of their API.
+const FEATURES: &str = "runtrail/sqlite,runtrail/postgres,runtrail/copy,runtrail/genai-prices,\
+    runtrail/otlp,runtrail/sea-orm-migration,runtrail/tracing";
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -39,10 +43,10 @@ pub(crate) struct Options {
 /// Writes `api/*.txt`, or compares them with the API.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let root = fs::canonicalize(ROOT)?;
-    let rustdoc = rustdoc_with_json(&root)?;
+    document(&root)?;
     let mut differing = Vec::new();
-    for (package, features) in CRATES {
-        let api = package_api(&root, &rustdoc, package, features)?;
+    for package in CRATES {
+        let api = package_api(&root, package)?;
         let file = root.join("api").join(format!("{package}.txt"));
         if fs::read_to_string(&file).is_ok_and(|recorded| recorded == api) {
             continue;
@@ -67,22 +71,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn package_api(root: &Path, rustdoc: &Path, package: &str, features: &str) -> Result<String> {
+/// Writes a description of each crate as JSON.
+fn document(root: &Path) -> Result<()> {
     let mut doc = cargo();
     doc.current_dir(root)
-        .env("RUSTDOC", rustdoc)
-        .args([
-            "rustdoc",
-            "--quiet",
-            "--package",
-            package,
-            "--lib",
-            "--target-dir",
-        ])
+        .env("RUSTDOC", rustdoc_with_json(root)?)
+        .env("RUSTDOCFLAGS", "-Z unstable-options --output-format json")
+        .args(["doc", "--quiet", "--lib", "--no-deps", "--target-dir"])
         .arg(root.join("target"))
-        .args(["--no-default-features", "--features", features])
-        .args(["--", "-Z", "unstable-options", "--output-format", "json"]);
-    succeed(&mut doc)?;
+        .args(["--no-default-features", "--features", FEATURES])
+        .args(CRATES.map(|name| format!("--package={name}")));
+    succeed(&mut doc)
+}
+
+fn package_api(root: &Path, package: &str) -> Result<String> {
     let name = package.replace('-', "_");
     let json = root.join("target/doc").join(format!("{name}.json"));
     let api = public_api::Builder::from_rustdoc_json(&json)
