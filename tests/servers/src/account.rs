@@ -31,8 +31,8 @@ impl ServerAccount {
     }
 
     /// Creates a folder for one server, owned by this account.
-    pub(crate) fn new_folder(&self, prefix: &str) -> Result<TempDir> {
-        let folder = tempfile::Builder::new().prefix(prefix).tempdir()?;
+    pub(crate) fn new_folder(&self, parent: &Path, prefix: &str) -> Result<TempDir> {
+        let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(parent)?;
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
         self.set_owner(folder.path())?;
         Ok(folder)

@@ -1,3 +1,4 @@
+use std::env;
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
 use std::thread::sleep;
@@ -35,7 +36,7 @@ impl PgBouncer {
         let password = server.password().map(quoted);
         let password = password.map(|password| format!("password={password}"));
         let account = ServerAccount::choose()?;
-        let folder = account.new_folder("runtrail-pgbouncer-")?;
+        let folder = account.new_folder(&env::temp_dir(), "runtrail-pgbouncer-")?;
         let config = folder.path().join("pgbouncer.ini");
 
         let mut running = None;
