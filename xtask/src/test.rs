@@ -46,6 +46,12 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     install_missing_programs()?;
+    if options.filters.is_empty() && !options.faults {
+        // The cases run our programs. Built now, they use the processors that would be idle while
+        // the suite is compiled.
+        let build = ["build", "--workspace", "--exclude", "runtrail-bench"];
+        succeed(cargo().args(build).arg("--all-targets"))?;
+    }
     let programs = match options.postgres_version {
         Some(version) => Some(install_postgres(version, Path::new(POSTGRES_BUILDS))?),
         None => None,
@@ -121,10 +127,7 @@ fn command(options: &Options) -> Command {
     // processors.
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     if env::var_os("RUST_TEST_THREADS").is_none() {
-        command.env(
-            "RUST_TEST_THREADS",
-            (processors + processors / 2).to_string(),
-        );
+        command.env("RUST_TEST_THREADS", (2 * processors).to_string());
     }
     if !Path::new(AGENT_RUNS).exists() {
         eprintln!("NOT RUN: of_tau_bench, because {AGENT_RUNS} doesn't exist");
