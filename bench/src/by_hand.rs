@@ -1,7 +1,7 @@
 //! Hand-written rusqlite on Runtrail's schema: prepared statements, write-ahead log,
 //! `synchronous=FULL`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
@@ -134,7 +134,7 @@ pub(crate) fn summaries(db: &Connection, limit: i64) -> Result<Vec<SkillRun>> {
     Ok(runs.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Lists a run and its ancestors.
+/// Lists a run and its ancestors, in this order.
 pub(crate) fn chain(db: &Connection, id: &str) -> Result<Vec<SkillRun>> {
     let sql = format!(
         "WITH RECURSIVE chain (id, parent) AS (
@@ -145,7 +145,18 @@ pub(crate) fn chain(db: &Connection, id: &str) -> Result<Vec<SkillRun>> {
     );
     let mut query = db.prepare_cached(&sql)?;
     let runs = query.query_map([id], read_run)?;
-    Ok(runs.collect::<rusqlite::Result<_>>()?)
+    let mut by_id = HashMap::new();
+    for run in runs {
+        let run = run?;
+        by_id.insert(run.id.clone(), run);
+    }
+    let mut chain = Vec::with_capacity(by_id.len());
+    let mut next = Some(id.to_owned());
+    while let Some(run) = next.and_then(|id| by_id.remove(&id)) {
+        next = run.parent_run_id.clone();
+        chain.push(run);
+    }
+    Ok(chain)
 }
 
 pub(crate) fn events(db: &Connection, run_id: &str) -> Result<Vec<SkillRunLog>> {

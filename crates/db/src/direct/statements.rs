@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
@@ -15,8 +14,9 @@ pub(super) struct Statements {
     connection: Connection,
     /// How SQLite plans queries at present.
     plan: Plan,
-    /// The names of the columns of each prepared query.
-    names: HashMap<String, Arc<Names>>,
+    /// The names of the columns of each prepared query. A list, since comparing the texts of a few
+    /// queries, nearly all of different lengths, takes less time than hashing one.
+    names: Vec<(String, Arc<Names>)>,
     /// Whether the last query failed while SQLite may have been loading the schema.
     has_failed_to_load: bool,
 }
@@ -26,7 +26,7 @@ impl Statements {
         Self {
             connection,
             plan: Plan::ByValues,
-            names: HashMap::new(),
+            names: Vec::new(),
             has_failed_to_load: false,
         }
     }
@@ -37,15 +37,16 @@ impl Statements {
         self.has_failed_to_load = true;
         self.set_plan(plan)?;
         let mut prepared = self.connection.prepare_cached(&query.sql)?;
-        let (names, is_new) = match self.names.get(&query.sql) {
-            Some(names) => (Arc::clone(names), false),
+        let known = self.names.iter().find(|(sql, _)| *sql == query.sql);
+        let (names, is_new) = match known {
+            Some((_, names)) => (Arc::clone(names), false),
             None => {
                 let names = prepared.column_names().into_iter();
                 let names: Arc<Names> = names.map(Into::into).collect();
                 if self.names.len() >= PREPARED_STATEMENTS {
                     self.names.clear();
                 }
-                self.names.insert(query.sql.clone(), Arc::clone(&names));
+                self.names.push((query.sql.clone(), Arc::clone(&names)));
                 (names, true)
             }
         };
