@@ -48,6 +48,7 @@ mod m20261128_000012_index_usage;
 mod m20261128_000013_create_budget_usage;
 mod m20261128_000014_create_budget_reservations;
 mod m20261128_000015_create_budget_charges;
+mod m20261128_000016_count_groups_of_reservations;
 mod schema_migration;
 mod shape;
 
@@ -100,10 +101,11 @@ const MIGRATIONS: &[SchemaMigration] = &[
     m20261128_000013_create_budget_usage::MIGRATION,
     m20261128_000014_create_budget_reservations::MIGRATION,
     m20261128_000015_create_budget_charges::MIGRATION,
+    m20261128_000016_count_groups_of_reservations::MIGRATION,
 ];
 
 /// The same migrations, and some of a fictitious later version.
-const LATER_MIGRATIONS: [SchemaMigration; 18] = [
+const LATER_MIGRATIONS: [SchemaMigration; 19] = [
     MIGRATIONS[0],
     MIGRATIONS[1],
     MIGRATIONS[2],
@@ -119,6 +121,7 @@ const LATER_MIGRATIONS: [SchemaMigration; 18] = [
     MIGRATIONS[12],
     MIGRATIONS[13],
     MIGRATIONS[14],
+    MIGRATIONS[15],
     later_version::ADD_COLUMN,
     later_version::ADD_INDEX,
     later_version::FILL_COLUMN,

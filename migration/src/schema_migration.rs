@@ -42,6 +42,13 @@ pub(crate) enum Change {
         table: &'static str,
         name: &'static str,
     },
+    /// Triggers that [`SchemaMigration::up`] creates, and creates again if one of them was lost.
+    Triggers {
+        /// The table that they are about.
+        table: &'static str,
+        /// The table that each trigger belongs to, and its name.
+        triggers: &'static [(&'static str, &'static str)],
+    },
     /// Data of one of our tables. Only a record shows whether it was changed.
     Data { table: &'static str },
 }
@@ -51,7 +58,10 @@ impl Change {
     pub(crate) fn table(&self) -> &'static str {
         match self {
             Self::Table { name, .. } => name,
-            Self::Columns { table, .. } | Self::Index { table, .. } | Self::Data { table } => table,
+            Self::Columns { table, .. }
+            | Self::Index { table, .. }
+            | Self::Triggers { table, .. }
+            | Self::Data { table } => table,
         }
     }
 
@@ -66,6 +76,15 @@ impl Change {
             Self::Index { name, .. } => {
                 let indexes = catalog::indexes(db, schema, table).await?;
                 indexes.iter().any(|index| index == name)
+            }
+            Self::Triggers { triggers, .. } => {
+                for (table, name) in *triggers {
+                    let found = catalog::triggers(db, schema, table).await?;
+                    if !found.iter().any(|trigger| trigger == name) {
+                        return Ok(false);
+                    }
+                }
+                true
             }
             Self::Table { .. } | Self::Data { .. } => {
                 !catalog::columns(db, schema, table).await?.is_empty()
@@ -211,7 +230,9 @@ impl SchemaMigration {
         let mut query = Query::select();
         query.expr(Expr::val(1)).from(self.change.table()).limit(1);
         match self.change {
-            Change::Index { .. } | Change::Data { .. } => return Ok(false),
+            Change::Index { .. } | Change::Triggers { .. } | Change::Data { .. } => {
+                return Ok(false);
+            }
             _ if !self.change.exists(db, None).await? => return Ok(false),
             Change::Table { .. } => {}
             Change::Columns { names, .. } => {

@@ -31,8 +31,6 @@ struct Parent {
     constraint: &'static str,
 }
 
-const RESERVATIONS: &str = "runtrail_budget_reservations";
-
 const SHAPES: [Shape; 9] = [
     Shape {
         table: "skill_runs",
@@ -140,13 +138,7 @@ const SHAPES: [Shape; 9] = [
         primary_key: &["reservation_id", "budget"],
         identifiers: &["reservation_id", "budget"],
         indexes: &[],
-        triggers: &[
-            (RESERVATIONS, "runtrail_check_reservation"),
-            (RESERVATIONS, "runtrail_close_reservation"),
-            (RESERVATIONS, "runtrail_delete_reservation"),
-            ("runtrail_budgets", "runtrail_replace_budget"),
-            ("runtrail_budgets", "runtrail_delete_budget"),
-        ],
+        triggers: &[],
         parent: None,
     },
 ];

@@ -122,6 +122,67 @@ cases_of_the_store! {
         }
     }
 
+    /// Groups of calls share a statement.
+    async fn a_statement_counts_the_reservations_that_fit(cx) {
+        cx.store.set_budget(&budget(100, BudgetPeriod::Window(DAY))).await.unwrap();
+        let money = Budget::new("money", Amount::CostMicros(1), BudgetPeriod::day());
+        cx.store.set_budget(&money).await.unwrap();
+        let now = chrono::Utc::now().timestamp_micros();
+        let reserve = async |requests: &[(&str, u64)]| {
+            let rows = requests.iter().map(|(id, tokens)| {
+                format!("('{id}', '', '', '', {tokens}, 0, {now})")
+            });
+            let rows: Vec<_> = rows.collect();
+            cx.sql(&format!(
+                "INSERT INTO runtrail_budget_reservations (id, caller_id, skill_id, channel_id, \
+                tokens, cost_micros, reserved_at) VALUES {} ON CONFLICT (id) DO NOTHING",
+                rows.join(", ")
+            ))
+            .await;
+        };
+        let ids = "SELECT id FROM runtrail_budget_reservations ORDER BY id";
+        reserve(&[("0", 101), ("1", 60), ("2", 41), ("3", 0), ("4", 30)]).await;
+        assert_eq!(fetch::<String>(cx.db, ids).await, ["1", "3", "4"]);
+        assert_eq!(counted(cx.store).await, [0, 90]);
+        for _ in 0..2 {
+            reserve(&[("1", 60), ("4", 30)]).await;
+            reserve(&[("5", 10), ("6", 1)]).await;
+            assert_eq!(fetch::<String>(cx.db, ids).await, ["1", "3", "4", "5"]);
+            assert_eq!(counted(cx.store).await, [0, 100]);
+        }
+
+        // A reservation is settled, and another released.
+        cx.sql(
+            "UPDATE runtrail_budget_reservations SET closed_at = 9, \
+            actual_tokens = CASE id WHEN '1' THEN 7 END, \
+            actual_cost_micros = CASE id WHEN '1' THEN 1 END WHERE id IN ('1', '4')",
+        )
+        .await;
+        assert_eq!(counted(cx.store).await, [7, 10]);
+        let money = cx.store.find_budget("money").await.unwrap().unwrap();
+        assert_eq!((money.used, money.reserved), (1, 0));
+        cx.store.settle_reservation("4", &Spending::new().tokens(2)).await.unwrap();
+        assert_eq!(counted(cx.store).await, [9, 10]);
+        cx.sql("DELETE FROM runtrail_budget_reservations").await;
+        assert_eq!(counted(cx.store).await, [9, 0]);
+        assert_eq!(count(cx.db, "runtrail_budget_charges").await, 0);
+    }
+
+    /// Otherwise concurrent statements could lock the budgets in different orders.
+    async fn a_statement_cannot_reserve_for_two_callers_on_postgres(cx) {
+        use sea_orm::ConnectionTrait;
+
+        if cx.backend() == Backend::Sqlite {
+            return;
+        }
+        let sql = "INSERT INTO runtrail_budget_reservations (id, caller_id, skill_id, channel_id, \
+            tokens, cost_micros, reserved_at) VALUES ('1', 'a', '', '', 1, 0, 1), \
+            ('2', 'b', '', '', 1, 0, 1)";
+        let err = cx.db.execute_unprepared(sql).await.unwrap_err();
+        assert!(err.to_string().contains("the same caller, skill and channel"), "{err}");
+        cx.store.reserve(&request("1", 1).caller("b")).await.unwrap();
+    }
+
     async fn a_sweep_releases_the_reservations_of_dead_owners(cx) {
         cx.store.set_budget(&budget(100, BudgetPeriod::Window(DAY))).await.unwrap();
         let owned = async |id: &str| {

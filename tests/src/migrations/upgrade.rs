@@ -95,11 +95,63 @@ on_each_backend! {
         };
         execute(&db, &format!("DROP TRIGGER runtrail_check_reservation{on}")).await;
         let applied = Migrator::new().up(&db, None).await.unwrap();
-        assert_eq!(applied, ["runtrail_m20261128_000015_create_budget_charges@0.1.0"]);
+        assert_eq!(applied, ["runtrail_m20261128_000016_count_groups_of_reservations@0.1.0"]);
         let budget = Budget::new("b", Amount::Tokens(1), BudgetPeriod::day());
         store.set_budget(&budget).await.unwrap();
         let request = ReservationRequest::new("1", Spending::new().tokens(2));
         assert_kind(store.reserve(&request).await, ErrorKind::OverBudget);
+    }
+
+    async fn reservations_are_kept_and_counted_on_while_the_triggers_are_replaced(database) {
+        const BEFORE_GROUPS: u32 = 15;
+
+        let db = database.connection().await;
+        let migrator = Migrator::new();
+        migrator.up(&db, Some(BEFORE_GROUPS)).await.unwrap();
+        let budget = "INSERT INTO runtrail_budgets (name, unit, amount_limit, scope, scope_id, \
+            period, period_micros) VALUES ('b', 'tokens', 100, 'everything', '', 'month', 0)";
+        execute(&db, budget).await;
+        let reserve = async |id: &str, tokens: u64| {
+            let now = chrono::Utc::now().timestamp_micros();
+            let reservation = format!(
+                "INSERT INTO runtrail_budget_reservations (id, caller_id, skill_id, channel_id, \
+                tokens, cost_micros, reserved_at) VALUES ('{id}', '', '', '', {tokens}, 0, {now})"
+            );
+            execute(&db, &reservation).await;
+        };
+        reserve("1", 30).await;
+        reserve("2", 30).await;
+        reserve("refused", 41).await;
+
+        let store = AuditStore::connect(database.url()).await.unwrap();
+        store.initialize().await.unwrap();
+        let counted = async || {
+            let status = store.find_budget("b").await.unwrap().unwrap();
+            [status.used, status.reserved]
+        };
+        assert_eq!(counted().await, [0, 60]);
+        let tokens = |tokens| Spending::new().tokens(tokens);
+        store.settle_reservation("1", &tokens(20)).await.unwrap();
+        let refused = store.reserve(&ReservationRequest::new("3", tokens(51))).await;
+        assert_kind(refused, ErrorKind::OverBudget);
+        store.reserve(&ReservationRequest::new("3", tokens(50))).await.unwrap();
+        assert_eq!(counted().await, [20, 80]);
+
+        // No row is lost, so reverting need not be confirmed.
+        migrator.down(&db, 1).await.unwrap();
+        let settle = "UPDATE runtrail_budget_reservations \
+            SET closed_at = 9, actual_tokens = 10, actual_cost_micros = 0 WHERE id = '3'";
+        execute(&db, settle).await;
+        reserve("refused", 41).await;
+        reserve("4", 40).await;
+        migrator.up(&db, None).await.unwrap();
+        assert_eq!(counted().await, [30, 70]);
+        for (id, used) in [("2", 0), ("4", 5)] {
+            store.settle_reservation(id, &tokens(used)).await.unwrap();
+        }
+        assert_eq!(counted().await, [35, 0]);
+        assert_eq!(count(&db, "runtrail_budget_reservations").await, 4);
+        assert_eq!(count(&db, "runtrail_budget_charges").await, 0);
     }
 
     async fn runs_without_an_owner_are_kept_and_new_ones_have_it(database) {

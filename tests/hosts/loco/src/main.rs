@@ -95,7 +95,7 @@ async fn main() -> Result<()> {
     // One step down reverts the application's migration and leaves the history.
     run_db::<App, Migrator>(&ctx, RunDbCommand::Down(1)).await?;
     ensure!(store.list_logs_by_run("r").await?.len() == 1);
-    let refused = run_db::<App, Migrator>(&ctx, RunDbCommand::Down(14)).await;
+    let refused = run_db::<App, Migrator>(&ctx, RunDbCommand::Down(15)).await;
     ensure!(refused.is_err_and(|err| err.to_string().contains("has rows")));
     run_db::<App, Migrator>(&ctx, RunDbCommand::Migrate).await?;
     store.get_run("r").await?;
@@ -103,7 +103,7 @@ async fn main() -> Result<()> {
     // All steps down work once the history has been deleted.
     execute(&ctx, "DELETE FROM skill_run_logs").await?;
     execute(&ctx, "DELETE FROM skill_runs").await?;
-    run_db::<App, Migrator>(&ctx, RunDbCommand::Down(16)).await?;
+    run_db::<App, Migrator>(&ctx, RunDbCommand::Down(17)).await?;
     ensure!(store.get_run("r").await.is_err());
     run_db::<App, Migrator>(&ctx, RunDbCommand::Migrate).await?;
     store.initialize().await?;
