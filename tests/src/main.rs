@@ -69,6 +69,9 @@ mod layer;
 /// Receiving the spans and logs of agents.
 mod telemetry;
 
+/// Streams of what others write: other stores and processes, lost servers, kills.
+mod watching;
+
 /// 200 real agent runs, written and read back through the public API.
 mod real_runs;
 
