@@ -14,7 +14,7 @@ use crate::cargo;
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The library crates, with the features that expose most of their API.
-const CRATES: [(&str, &str); 12] = [
+const CRATES: [(&str, &str); 13] = [
     ("runtrail-audit", ""),
     ("runtrail-conformance", ""),
     ("runtrail-db", "sqlite,postgres"),
@@ -26,7 +26,8 @@ const CRATES: [(&str, &str); 12] = [
     ("runtrail-otlp", ""),
     ("runtrail-record", "tracing"),
     ("runtrail-telemetry", ""),
-    ("runtrail", "sqlite,postgres,copy,genai-prices,otlp,tracing"),
+    ("runtrail-web", ""),
+    ("runtrail", "sqlite,postgres,copy,genai-prices,otlp,tracing,web"),
 ];
 
 #[derive(Args)]
