@@ -63,7 +63,10 @@ type Handler = Box<dyn Fn(Visitor) -> Answer + Send + Sync>;
 fn routes() -> Vec<Route> {
     use Kind::Page;
 
-    vec![Route::new("/", Page, pages::runs::show)]
+    vec![
+        Route::new("/", Page, pages::runs::show),
+        Route::new("/statistics", Page, pages::statistics::show),
+    ]
 }
 
 impl Route {
