@@ -54,6 +54,7 @@ fn routes() -> Vec<Route> {
     let mut routes = vec![
         Route::new("/", Page, pages::runs::show),
         Route::new("/histogram", Fragment, pages::runs::show_histogram),
+        Route::new("/statistics", Page, pages::statistics::show),
         Route::new(api::DOCUMENT, Kind::Json, api::document),
     ];
     routes.extend(api::endpoints().into_iter().map(Route::from));
