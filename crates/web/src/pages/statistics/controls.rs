@@ -4,6 +4,7 @@ use super::group::Group;
 use super::period::{DEFAULT_RANGE, RANGES};
 use super::{BY, Selection};
 use crate::filters::{CALLER, CHANNEL, FROM, LABEL, SHOW, SKILL, STATUS, Show, TO};
+use crate::url::Parameters;
 
 /// Links to the same statistics about other times.
 pub(super) fn ranges(selection: &Selection<'_>) -> Markup {
@@ -49,7 +50,7 @@ pub(super) fn groups(selection: &Selection<'_>) -> Markup {
     }
 }
 
-fn by(parameters: crate::url::Parameters, group: Group) -> crate::url::Parameters {
+fn by(parameters: Parameters, group: Group) -> Parameters {
     match group {
         Group::Skill => parameters,
         group => parameters.with(BY, group.name()),

@@ -41,7 +41,12 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
         period: &period,
     };
     let body = page(&selection, &figures);
-    Ok(layout::page(&visitor.root, "Statistics", Section::Statistics, body))
+    Ok(layout::page(
+        &visitor.root,
+        "Statistics",
+        Section::Statistics,
+        body,
+    ))
 }
 
 /// What the page is about.
@@ -58,10 +63,12 @@ impl Selection<'_> {
         let timeless = Filters {
             from: None,
             to: None,
+            // The list of runs has another default.
+            show: Show::default(),
             ..self.filters.clone()
         };
         let mut parameters = timeless.parameters();
-        if timeless.show == Show::TopLevel {
+        if self.filters.show == Show::TopLevel {
             parameters.push(SHOW, "top");
         }
         parameters
@@ -83,7 +90,9 @@ async fn figures(
     let all = StatisticsQuery::of(visitor.restrict(filters.query()));
     let over_time = all.clone().buckets(period.buckets.clone());
     let by_group = all.clone().group_by([group.dimension()]);
-    let by_model = all.clone().group_by([Dimension::Provider, Dimension::Model]);
+    let by_model = all
+        .clone()
+        .group_by([Dimension::Provider, Dimension::Model]);
     let (total, runs, calls, runs_by_group, calls_by_group, models) = try_join!(
         history.run_statistics(&all),
         history.run_statistics(&over_time),
