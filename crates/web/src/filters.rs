@@ -11,8 +11,7 @@ use crate::url::Parameters;
 
 /// A filter of runs, as a visitor gives it.
 ///
-/// Ages such as `24h` are resolved when a filter is parsed. Links have the absolute time, so that a
-/// cursor of a page fits the filter of the link that has it.
+/// Ages such as `24h` are resolved when a filter is parsed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filters {
     pub(crate) statuses: Vec<String>,
@@ -23,6 +22,8 @@ pub(crate) struct Filters {
     pub(crate) labels: Vec<String>,
     pub(crate) from: Option<DateTime<Utc>>,
     pub(crate) to: Option<DateTime<Utc>>,
+    /// The ages by which `from` and `to` were given, if they were.
+    ages: [Option<String>; 2],
     /// How the ids begin.
     pub(crate) id: String,
     pub(crate) show: Show,
@@ -40,6 +41,9 @@ pub(crate) enum Show {
 /// The name of a parameter, and its description for the JSON API.
 pub(crate) type Parameter = (&'static str, &'static str);
 
+/// The parameter with the position in a list.
+pub(crate) const CURSOR: &str = "cursor";
+
 pub(crate) const STATUS: &str = "status";
 pub(crate) const SKILL: &str = "skill";
 pub(crate) const CALLER: &str = "caller";
@@ -50,12 +54,44 @@ pub(crate) const TO: &str = "to";
 pub(crate) const ID: &str = "id";
 pub(crate) const SHOW: &str = "show";
 
+/// The parameters of a filter.
+pub(crate) const PARAMETERS: [Parameter; 9] = [
+    (
+        STATUS,
+        "The status: running, ok, error, timeout, dry_run, interrupted, or a custom one. Like \
+         skill, caller and channel, it may be repeated; a run then has one of the values.",
+    ),
+    (SKILL, "The skill."),
+    (CALLER, "The caller."),
+    (CHANNEL, "The channel."),
+    (
+        LABEL,
+        "A condition on a label: key=value, key!=value, or key for any value. If key=value is \
+         repeated for a key, the run has one of the values. Other conditions must all hold.",
+    ),
+    (
+        FROM,
+        "The earliest start of the run: RFC 3339, a date or a time in UTC, or an age such as 2h \
+         or 7d.",
+    ),
+    (TO, "The latest start of the run, in the same formats."),
+    (ID, "How the id of the run begins."),
+    (
+        SHOW,
+        "top, the default, for the runs that no other stored run has started; all for all runs.",
+    ),
+];
+
 impl Filters {
     pub(crate) fn parse(parameters: &Parameters, now: DateTime<Utc>) -> Result<Self> {
         let all = |name| parameters.all(name).map(str::to_owned).collect();
         let time = |name| {
             let text = parameters.first(name);
             text.map(|text| time(text, now)).transpose()
+        };
+        let as_age = |name| {
+            let text = parameters.first(name)?.trim();
+            age(text).map(|_| text.to_owned())
         };
         let labels: Vec<String> = all(LABEL);
         labels
@@ -69,6 +105,7 @@ impl Filters {
             labels,
             from: time(FROM)?,
             to: time(TO)?,
+            ages: [as_age(FROM), as_age(TO)],
             id: parameters.first(ID).unwrap_or_default().trim().to_owned(),
             show: match parameters.first(SHOW) {
                 None | Some("top") => Show::TopLevel,
@@ -113,9 +150,9 @@ impl Filters {
                 parameters.push(name, value);
             }
         }
-        for (name, time) in [(FROM, self.from), (TO, self.to)] {
+        for (name, time) in [(FROM, self.from_text()), (TO, self.to_text())] {
             if let Some(time) = time {
-                parameters.push(name, format::machine_time(time));
+                parameters.push(name, time);
             }
         }
         if !self.id.is_empty() {
@@ -127,11 +164,50 @@ impl Filters {
         parameters
     }
 
+    /// Returns the filter with absolute times. A cursor is valid only for the same times.
+    pub(crate) fn with_fixed_times(&self) -> Self {
+        Self {
+            ages: [None, None],
+            ..self.clone()
+        }
+    }
+
+    /// Returns the earliest start as the visitor gave it.
+    pub(crate) fn from_text(&self) -> Option<String> {
+        text_of(self.from, &self.ages[0])
+    }
+
+    /// Returns the latest start as the visitor gave it.
+    pub(crate) fn to_text(&self) -> Option<String> {
+        text_of(self.to, &self.ages[1])
+    }
+
+    /// Returns the filter for other times.
+    pub(crate) fn between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Self {
+        Self {
+            from: Some(from),
+            to: Some(to),
+            ages: [None, None],
+            ..self.clone()
+        }
+    }
+
+    /// Returns the filter for the time since an age.
+    pub(crate) fn since(&self, age: &str) -> Parameters {
+        let mut filters = self.clone();
+        (filters.from, filters.to, filters.ages) = (None, None, [None, None]);
+        filters.parameters().with(FROM, age)
+    }
+
     /// Whether a condition is set.
     pub(crate) fn is_set(&self) -> bool {
         let show = self.show;
         *self != Self { show, ..Self::default() }
     }
+}
+
+fn text_of(time: Option<DateTime<Utc>>, age: &Option<String>) -> Option<String> {
+    age.clone().or_else(|| time.map(format::machine_time))
 }
 
 /// Parses a time: RFC 3339, a date or a local time in UTC, or an age.
@@ -225,7 +301,12 @@ mod tests {
             &id=run-&show=all";
         let filters = parse(query).unwrap();
         let link = filters.parameters().link("");
+        assert!(link.contains("from=24h"), "{link}");
         assert_eq!(parse(&link[1..]).unwrap(), filters);
+        let fixed = filters.with_fixed_times();
+        let link = fixed.parameters().link("");
+        assert!(link.contains("from=2026-11-27T12%3A00%3A00.000000Z"), "{link}");
+        assert_eq!(parse(&link[1..]).unwrap(), fixed);
         let query = filters.query();
         assert_eq!(
             query.labels,

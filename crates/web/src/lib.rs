@@ -10,10 +10,12 @@ mod options;
 
 mod error;
 mod headers;
+mod route;
 mod router;
 mod url;
 mod visitor;
 
+mod api;
 mod assets;
 mod filters;
 mod format;

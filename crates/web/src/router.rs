@@ -1,19 +1,17 @@
-use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{OriginalUri, Request};
-use axum::http::header::LOCATION;
-use axum::http::request::Parts;
-use axum::http::{StatusCode, Uri};
+use axum::extract::Request;
+use axum::http::Uri;
 use axum::middleware::map_response;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use runtrail_audit::History;
 
-use crate::error::{Failure, Kind, Result};
-use crate::visitor::{self, Site, Visitor};
-use crate::{WebOptions, assets, headers, pages};
+use crate::error::{Failure, Kind};
+use crate::route::Route;
+use crate::visitor::{self, Site};
+use crate::{WebOptions, api, assets, headers, pages};
 
 /// Creates a router that shows a history.
 ///
@@ -49,64 +47,18 @@ pub fn router(history: Arc<dyn History>, options: WebOptions) -> Router {
         .layer(map_response(headers::secure))
 }
 
-/// A path, and what answers it.
-struct Route {
-    path: &'static str,
-    kind: Kind,
-    handler: Handler,
-}
-
-type Answer = Pin<Box<dyn Future<Output = Result<Response>> + Send>>;
-type Handler = Box<dyn Fn(Visitor) -> Answer + Send + Sync>;
-
 /// All routes but that of the assets.
 fn routes() -> Vec<Route> {
-    use Kind::Page;
+    use Kind::{Fragment, Page};
 
-    vec![
+    let mut routes = vec![
         Route::new("/", Page, pages::runs::show),
+        Route::new("/histogram", Fragment, pages::runs::show_histogram),
         Route::new("/statistics", Page, pages::statistics::show),
-    ]
-}
-
-impl Route {
-    fn new<F, A>(path: &'static str, kind: Kind, handler: F) -> Self
-    where
-        F: Fn(Visitor) -> A + Send + Sync + 'static,
-        A: Future<Output = Result<Response>> + Send + 'static,
-    {
-        Self {
-            path,
-            kind,
-            handler: Box::new(move |visitor| Box::pin(handler(visitor))),
-        }
-    }
-
-    async fn answer(&self, site: &Arc<Site>, request: Request) -> Response {
-        let (parts, _) = request.into_parts();
-        if self.path == "/"
-            && let Some(redirect) = redirect(&parts)
-        {
-            return redirect;
-        }
-        let root = visitor::root(parts.uri.path());
-        let answer = match Visitor::admit(site, parts).await {
-            Ok(visitor) => (self.handler)(visitor).await,
-            Err(failure) => Err(failure),
-        };
-        answer.unwrap_or_else(|failure| failure.response(self.kind, &root))
-    }
-}
-
-/// Adds the slash to the path at which the page is mounted, without which relative links would lead
-/// elsewhere.
-fn redirect(parts: &Parts) -> Option<Response> {
-    let OriginalUri(uri) = parts.extensions.get()?;
-    let name = uri.path().rsplit('/').next().filter(|name| !name.is_empty())?;
-    let query = uri.query().map(|query| format!("?{query}"));
-    // With the dot, no name can be read as a scheme.
-    let location = format!("./{name}/{}", query.unwrap_or_default());
-    Some((StatusCode::PERMANENT_REDIRECT, [(LOCATION, location)]).into_response())
+        Route::new(api::DOCUMENT, Kind::Json, api::document),
+    ];
+    routes.extend(api::endpoints().into_iter().map(Route::from));
+    routes
 }
 
 async fn no_such_page(uri: Uri) -> Response {

@@ -30,6 +30,7 @@ impl Serve {
             .trim()
             .split_once("listening on ")
             .unwrap_or_else(|| panic!("{line}"));
+        let (url, _) = url.split_once(' ').unwrap();
         Self {
             url: url.to_owned(),
             process,
