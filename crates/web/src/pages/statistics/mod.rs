@@ -32,8 +32,13 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
     }
     let group = Group::parse(visitor.parameters.first(BY))?;
     let period = Period::of(&filters, visitor.now)?;
-    (filters.from, filters.to) = (Some(period.from), Some(period.to));
-    let figures = figures(&visitor, &filters, &period, group).await?;
+    let figures = figures(
+        &visitor,
+        &filters.between(period.from, period.to),
+        &period,
+        group,
+    );
+    let figures = figures.await?;
     let selection = Selection {
         visitor: &visitor,
         filters: &filters,
@@ -58,20 +63,22 @@ struct Selection<'a> {
 }
 
 impl Selection<'_> {
+    /// Returns the filter with the exact time that is shown.
+    fn exact_filters(&self) -> Filters {
+        self.filters.between(self.period.from, self.period.to)
+    }
+
     /// Returns the parameters of this page, apart from those of the time.
     fn parameters_without_time(&self) -> Parameters {
-        let timeless = Filters {
-            from: None,
-            to: None,
-            // The list of runs has another default.
-            show: Show::default(),
-            ..self.filters.clone()
-        };
-        let mut parameters = timeless.parameters();
-        if self.filters.show == Show::TopLevel {
-            parameters.push(SHOW, "top");
+        let mut timeless = self.exact_filters();
+        (timeless.from, timeless.to) = (None, None);
+        // The list of runs has another default.
+        timeless.show = Show::default();
+        let parameters = timeless.parameters();
+        match self.filters.show {
+            Show::TopLevel => parameters.with(SHOW, "top"),
+            Show::All => parameters,
         }
-        parameters
     }
 
     /// Returns a link to the list of runs that match a filter.
@@ -111,10 +118,7 @@ async fn figures(
 
 fn page(selection: &Selection<'_>, figures: &Figures) -> Markup {
     html! {
-        div.heading {
-            h1 { "Statistics" }
-            (controls::ranges(selection))
-        }
+        div.heading { h1 { "Statistics" } }
         (controls::form(selection))
         @if figures.total.runs == 0 {
             p.empty { "No runs in this time." }
