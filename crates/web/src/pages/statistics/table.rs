@@ -3,7 +3,6 @@ use runtrail_audit::{CallStatistics, Durations, Percentiles, RunStatistics};
 
 use super::Selection;
 use super::figures::{Figures, GroupFigures, ModelFigures, Moment};
-use crate::filters::Filters;
 use crate::format;
 
 /// More rows than this aren't shown.
@@ -46,11 +45,8 @@ pub(super) fn totals(figures: &Figures) -> Markup {
 pub(super) fn moments(selection: &Selection<'_>, moments: &[Moment]) -> Markup {
     let period = selection.period;
     let link = |moment: &Moment| {
-        selection.list(&Filters {
-            from: Some(moment.from.max(period.from)),
-            to: Some(moment.to),
-            ..selection.filters.clone()
-        })
+        let from = moment.from.max(period.from);
+        selection.list(&selection.filters.between(from, moment.to))
     };
     scrolled(
         "Numbers of the charts",
@@ -73,7 +69,7 @@ pub(super) fn moments(selection: &Selection<'_>, moments: &[Moment]) -> Markup {
 
 pub(super) fn groups(selection: &Selection<'_>, groups: &[GroupFigures]) -> Markup {
     let group = selection.group;
-    let link = |name: &str| selection.list(&group.filters(selection.filters, name));
+    let link = |name: &str| selection.list(&group.filters(selection.exact_filters(), name));
     scrolled(
         "Runs by group",
         html! {
