@@ -69,6 +69,12 @@ mod layer;
 /// Receiving the spans and logs of agents.
 mod telemetry;
 
+/// What the page responds with.
+mod web;
+
+/// The page in Chromium.
+mod browser;
+
 /// 200 real agent runs, written and read back through the public API.
 mod real_runs;
 

@@ -79,7 +79,9 @@ impl Period {
     /// Returns the first and the last time of each bar.
     pub(crate) fn bars(&self) -> impl Iterator<Item = (DateTime<Utc>, DateTime<Utc>)> {
         let starts = self.buckets.starts();
-        let ends = starts[1..].iter().map(|start| *start - TimeDelta::microseconds(1));
+        let ends = starts[1..]
+            .iter()
+            .map(|start| *start - TimeDelta::microseconds(1));
         starts.iter().copied().zip(ends.chain([self.to]))
     }
 }
@@ -102,7 +104,12 @@ mod tests {
         for (from, to, width, bars) in [
             ("2026-11-24T12:30:00Z", "2026-11-24T12:30:00Z", "minute", 1),
             ("2026-11-23T12:30:00Z", "2026-11-24T12:30:00Z", "hour", 25),
-            ("2026-11-17T12:30:00Z", "2026-11-24T12:30:00Z", "6 hours", 29),
+            (
+                "2026-11-17T12:30:00Z",
+                "2026-11-24T12:30:00Z",
+                "6 hours",
+                29,
+            ),
             ("2026-10-25T12:30:00Z", "2026-11-24T12:30:00Z", "day", 31),
             ("2026-08-26T12:30:00Z", "2026-11-24T12:30:00Z", "week", 14),
             ("1970-01-01T00:00:00Z", "2026-11-24T12:30:00Z", "bar", 29),

@@ -58,7 +58,9 @@ pub(super) async fn browse(case: impl AsyncFnOnce(&Browser)) {
     if outcome.is_err() {
         let name = thread::current().name().unwrap_or_default().to_owned();
         let picture = format!("failed-{}", name.replace("::", "-"));
-        let _ = AssertUnwindSafe(browser.picture(&picture)).catch_unwind().await;
+        let _ = AssertUnwindSafe(browser.picture(&picture))
+            .catch_unwind()
+            .await;
     }
     browser.client.close().await.unwrap();
     if let Err(panic) = outcome {
@@ -184,7 +186,10 @@ impl Browser {
         let begun = Instant::now();
         let script = format!("return Boolean({expression})");
         while self.run(&script).await != true {
-            assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {expression}");
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "not within {PATIENCE:?}: {expression}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         begun.elapsed()
@@ -192,7 +197,9 @@ impl Browser {
 
     /// Writes a picture of the page, with what one would have to scroll to.
     pub(super) async fn picture(&self, name: &str) {
-        let height = self.run("return document.documentElement.scrollHeight").await;
+        let height = self
+            .run("return document.documentElement.scrollHeight")
+            .await;
         let height = height.as_f64().unwrap_or_default().clamp(900.0, MAX_HEIGHT);
         let clip = json!({
             "x": 0, "y": 0, "width": self.width.get(), "height": height, "scale": 1,
@@ -256,7 +263,11 @@ struct DriverCommand {
 
 impl WebDriverCompatibleCommand for DriverCommand {
     fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
-        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
+        base.join(&format!(
+            "session/{}/{}",
+            session.unwrap_or_default(),
+            self.path
+        ))
     }
 
     fn method_and_body(&self, _url: &Url) -> (Method, Option<String>) {

@@ -31,7 +31,10 @@ fn a_bad_page_does_not_pass() {
         let routes = Router::new()
             .route("/", page)
             .route("/style.css", file("text/css", STYLE))
-            .route("/script.js", file("text/javascript", "throw new Error('broken')"))
+            .route(
+                "/script.js",
+                file("text/javascript", "throw new Error('broken')"),
+            )
             .route("/favicon.ico", file("image/x-icon", ""));
         let host = Host::of(routes, "").await;
         browse(async |browser| {

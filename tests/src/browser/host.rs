@@ -30,11 +30,7 @@ impl Host {
         Self::with(history, options, prefix).await
     }
 
-    pub(super) async fn with(
-        history: Arc<dyn History>,
-        options: WebOptions,
-        prefix: &str,
-    ) -> Self {
+    pub(super) async fn with(history: Arc<dyn History>, options: WebOptions, prefix: &str) -> Self {
         let page = router(history, options);
         let routes = match prefix {
             "" => page,
@@ -71,7 +67,9 @@ impl Host {
     pub(super) async fn has_status(&self, browser: &Browser, status: u16) {
         let mut findings = browser.findings(&self.origin).await;
         let answered = format!("the server responded with a status of {status} ");
-        let answers = findings.errors.extract_if(.., |error| error.contains(&answered));
+        let answers = findings
+            .errors
+            .extract_if(.., |error| error.contains(&answered));
         assert_eq!(answers.count(), 1);
         assert_eq!(findings, Findings::default());
     }

@@ -11,7 +11,10 @@ const PAGES: [(&str, &str); 6] = [
     ("failures", "?status=error&status=timeout"),
     ("run", "runs/0193a5c2-ticket-4711"),
     ("statistics", "statistics"),
-    ("statistics-of-a-day", "statistics?range=24h&skill=answer-ticket"),
+    (
+        "statistics-of-a-day",
+        "statistics?range=24h&skill=answer-ticket",
+    ),
     ("compare", "compare?a=0193a5c2-ticket-4711&b=0193a5b1-0001"),
 ];
 

@@ -54,7 +54,10 @@ async fn ordinary(store: &AuditStore, number: u64) {
     let started_at = ago(hours as i64 * 3_600_000 + (number * 977_131 % 3_000_000) as i64);
     let took = 900 + (number * number * 389) % 47_000;
     let (status, error) = match number % 11 {
-        4 => ("error", "the mail server refused the message: 550 no such user"),
+        4 => (
+            "error",
+            "the mail server refused the message: 550 no such user",
+        ),
         9 => ("timeout", "no answer within 60 s"),
         _ => ("ok", ""),
     };
@@ -71,7 +74,14 @@ async fn ordinary(store: &AuditStore, number: u64) {
     let run = SkillRun::new(id.as_str(), SKILLS[pick % 5], started_at)
         .caller(CALLERS[pick % 4])
         .channel(CHANNELS[pick % 3])
-        .label("environment", if number % 6 == 0 { "staging" } else { "production" })
+        .label(
+            "environment",
+            if number % 6 == 0 {
+                "staging"
+            } else {
+                "production"
+            },
+        )
         .input("ticket", 4_000 + number)
         .finished(finished_at, stats);
     store.start_run(&run).await.unwrap();
@@ -105,7 +115,10 @@ async fn ticket(store: &AuditStore) {
         .label("queue", "returns")
         .input("ticket", 4_711)
         .input("question", question)
-        .input("customer", json!({"name": "Ada Okafor", "since": 2019, "orders": [881_204, 880_977]}))
+        .input(
+            "customer",
+            json!({"name": "Ada Okafor", "since": 2019, "orders": [881_204, 880_977]}),
+        )
         .finished(
             ago(TICKET_AGE - 18_600),
             RunStats::new("ok")
@@ -118,8 +131,22 @@ async fn ticket(store: &AuditStore) {
         );
     store.start_run(&top).await.unwrap();
     let children = [
-        ("0193a5c2-search-docs", "search-docs", 2_200, 5_400, "ok", ""),
-        ("0193a5c2-search-orders", "search-orders", 2_300, 7_300, "error", "the order service is down"),
+        (
+            "0193a5c2-search-docs",
+            "search-docs",
+            2_200,
+            5_400,
+            "ok",
+            "",
+        ),
+        (
+            "0193a5c2-search-orders",
+            "search-orders",
+            2_300,
+            7_300,
+            "error",
+            "the order service is down",
+        ),
         ("0193a5c2-review", "review-answer", 13_600, 17_800, "ok", ""),
     ];
     for (id, skill, from, to, status, error) in children {
@@ -137,9 +164,7 @@ async fn ticket(store: &AuditStore) {
             .finished(ago(TICKET_AGE - to), stats);
         store.start_run(&child).await.unwrap();
     }
-    let text = |role: &str, content: &str| {
-        json!({"role": role, "parts": [{"type": "text", "content": content}]})
-    };
+    let text = |role: &str, content: &str| json!({"role": role, "parts": [{"type": "text", "content": content}]});
     let plan = json!({"role": "assistant", "parts": [
         {"type": "text", "content": "I look up the order and our policy on *missing parts*."},
         {"type": "tool_call", "id": "call-1", "name": "search_docs",
@@ -175,14 +200,49 @@ async fn ticket(store: &AuditStore) {
     });
     let events = [
         (TICKET, 0, "model_call", first, 100, 2_100),
-        (TICKET, 1, "span", json!({"name": "load customer"}), 2_100, 2_190),
+        (
+            TICKET,
+            1,
+            "span",
+            json!({"name": "load customer"}),
+            2_100,
+            2_190,
+        ),
         (TICKET, 2, "model_call", second, 7_500, 13_500),
         (TICKET, 3, "tool_call", sent, 18_000, 18_400),
-        (TICKET, 4, "stdout", json!({"text": "reply msg-20931 accepted"}), 18_500, 18_500),
-        ("0193a5c2-search-docs", 0, "model_call", json!({"request": {"model": "gpt-4o-mini"}}), 2_250, 3_100),
+        (
+            TICKET,
+            4,
+            "stdout",
+            json!({"text": "reply msg-20931 accepted"}),
+            18_500,
+            18_500,
+        ),
+        (
+            "0193a5c2-search-docs",
+            0,
+            "model_call",
+            json!({"request": {"model": "gpt-4o-mini"}}),
+            2_250,
+            3_100,
+        ),
         ("0193a5c2-search-docs", 1, "tool_call", found, 3_150, 5_300),
-        ("0193a5c2-search-orders", 0, "tool_call", orders, 2_400, 7_200),
-        ("0193a5c2-review", 0, "model_call", json!({"request": {"model": "gpt-4o"}}), 13_700, 17_700),
+        (
+            "0193a5c2-search-orders",
+            0,
+            "tool_call",
+            orders,
+            2_400,
+            7_200,
+        ),
+        (
+            "0193a5c2-review",
+            0,
+            "model_call",
+            json!({"request": {"model": "gpt-4o"}}),
+            13_700,
+            17_700,
+        ),
     ];
     for (run, sequence, event_type, payload, from, to) in events {
         let model = payload["request"]["model"].as_str().map(str::to_owned);
@@ -190,7 +250,11 @@ async fn ticket(store: &AuditStore) {
             .created_at(ago(TICKET_AGE - to))
             .duration(Duration::from_millis((to - from) as u64));
         if let Some(model) = model {
-            let provider = if model.starts_with("gpt") { "openai" } else { "anthropic" };
+            let provider = if model.starts_with("gpt") {
+                "openai"
+            } else {
+                "anthropic"
+            };
             event = event.usage(
                 Usage::new()
                     .provider(provider)
@@ -265,8 +329,16 @@ pub(super) async fn hostile_run(store: &AuditStore) -> String {
         .channel(texts[5].as_str())
         .label("note", texts[0].as_str())
         .input(texts[0].as_str(), all.as_str())
-        .input("nested", json!({"list": texts, texts[1].as_str(): {"deep": all}}))
-        .finished(ago(30_000), RunStats::new(texts[2].as_str()).output(all.as_str()).error(all.as_str()));
+        .input(
+            "nested",
+            json!({"list": texts, texts[1].as_str(): {"deep": all}}),
+        )
+        .finished(
+            ago(30_000),
+            RunStats::new(texts[2].as_str())
+                .output(all.as_str())
+                .error(all.as_str()),
+        );
     store.start_run(&run).await.unwrap();
     let message = json!({"role": texts[0], "parts": [
         {"type": "text", "content": all},
@@ -274,14 +346,23 @@ pub(super) async fn hostile_run(store: &AuditStore) -> String {
     ]});
     let line: Value = "<b>x</b> ".repeat(120_000).into();
     let payloads = [
-        ("model_call", json!({"messages": [message], "output": [message], "request": {"model": texts[0]}})),
-        ("tool_call", json!({"tool": texts[1], "arguments": all, "result": {"html": all}, "error": all})),
+        (
+            "model_call",
+            json!({"messages": [message], "output": [message], "request": {"model": texts[0]}}),
+        ),
+        (
+            "tool_call",
+            json!({"tool": texts[1], "arguments": all, "result": {"html": all}, "error": all}),
+        ),
         ("stdout", json!({"text": all})),
         ("stdout", json!({"text": line})),
         ("span", json!({"name": texts[4]})),
     ];
     for (sequence, (event_type, payload)) in payloads.into_iter().enumerate() {
-        let usage = Usage::new().model(texts[1].as_str()).provider(texts[0].as_str()).input_tokens(1);
+        let usage = Usage::new()
+            .model(texts[1].as_str())
+            .provider(texts[0].as_str())
+            .input_tokens(1);
         let event = SkillRunLog::new(id.as_str(), sequence as u64, event_type, payload)
             .created_at(ago(50_000))
             .usage(usage);

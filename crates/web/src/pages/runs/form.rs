@@ -89,7 +89,7 @@ fn statuses(filters: &Filters) -> Markup {
 }
 
 /// Shows an input for each value, and at least one.
-fn inputs(name: &str, label: &str, values: &[String], placeholder: &str) -> Markup {
+pub(crate) fn inputs(name: &str, label: &str, values: &[String], placeholder: &str) -> Markup {
     let blank = values.is_empty().then_some("");
     html! {
         @for value in values.iter().map(String::as_str).chain(blank) {
@@ -102,7 +102,7 @@ fn inputs(name: &str, label: &str, values: &[String], placeholder: &str) -> Mark
     }
 }
 
-fn time(name: &str, label: &str, value: Option<String>) -> Markup {
+pub(crate) fn time(name: &str, label: &str, value: Option<String>) -> Markup {
     html! {
         label {
             (label)

@@ -1,6 +1,6 @@
 //! The list of runs.
 
-mod form;
+pub(crate) mod form;
 mod histogram;
 mod table;
 

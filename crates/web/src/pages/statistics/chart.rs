@@ -36,7 +36,12 @@ struct Series {
 /// All charts of the page.
 pub(super) fn all(period: &Period, moments: &[Moment]) -> Markup {
     let labels: Vec<String> = moments.iter().map(|it| period.label(it.from)).collect();
-    let charts = [runs(period, moments), durations(moments), tokens(period, moments), cost(period, moments)];
+    let charts = [
+        runs(period, moments),
+        durations(moments),
+        tokens(period, moments),
+        cost(period, moments),
+    ];
     html! { @for chart in charts.iter().flatten() { (chart.draw(&labels)) } }
 }
 
@@ -46,7 +51,9 @@ fn series(
     moments: &[Moment],
     value: impl Fn(&Moment) -> Option<u64>,
 ) -> Series {
-    let values = moments.iter().map(|moment| value(moment).map(|value| value as f64));
+    let values = moments
+        .iter()
+        .map(|moment| value(moment).map(|value| value as f64));
     Series {
         name,
         class,
@@ -81,10 +88,14 @@ fn durations(moments: &[Moment]) -> Option<Chart> {
     }
     let series = vec![
         series("p50", "first", moments, |it| Some(measured(it)?.p50_micros)),
-        series("p95", "second", moments, |it| Some(measured(it)?.p95_micros)),
+        series("p95", "second", moments, |it| {
+            Some(measured(it)?.p95_micros)
+        }),
         series("p99", "third", moments, |it| Some(measured(it)?.p99_micros)),
     ];
-    let longest = series.iter().map(|series| format!("{} up to {}", series.name, duration(series.highest())));
+    let longest = series
+        .iter()
+        .map(|series| format!("{} up to {}", series.name, duration(series.highest())));
     Some(Chart {
         title: "Duration of runs",
         summary: longest.collect::<Vec<_>>().join(", "),
@@ -97,7 +108,9 @@ fn durations(moments: &[Moment]) -> Option<Chart> {
 fn tokens(period: &Period, moments: &[Moment]) -> Option<Chart> {
     let series = vec![
         series("Input", "first", moments, |it| Some(it.calls.input_tokens)),
-        series("Output", "second", moments, |it| Some(it.calls.output_tokens)),
+        series("Output", "second", moments, |it| {
+            Some(it.calls.output_tokens)
+        }),
     ];
     (total(&series) > 0.0).then(|| Chart {
         title: "Tokens of calls",
@@ -109,7 +122,9 @@ fn tokens(period: &Period, moments: &[Moment]) -> Option<Chart> {
 }
 
 fn cost(period: &Period, moments: &[Moment]) -> Option<Chart> {
-    let series = vec![series("Cost", "first", moments, |it| Some(it.calls.cost_micros))];
+    let series = vec![series("Cost", "first", moments, |it| {
+        Some(it.calls.cost_micros)
+    })];
     (total(&series) > 0.0).then(|| Chart {
         title: "Reported cost",
         summary: summary(period, &series, dollars),
@@ -132,7 +147,11 @@ fn duration(micros: f64) -> String {
 }
 
 fn total(series: &[Series]) -> f64 {
-    series.iter().flat_map(|series| &series.values).flatten().sum()
+    series
+        .iter()
+        .flat_map(|series| &series.values)
+        .flatten()
+        .sum()
 }
 
 fn summary(period: &Period, series: &[Series], format: fn(f64) -> String) -> String {
@@ -142,7 +161,11 @@ fn summary(period: &Period, series: &[Series], format: fn(f64) -> String) -> Str
     });
     let sums: Vec<_> = sums.collect();
     let highest = format(highest_sum(series));
-    format!("{}; at most {highest} per {}", sums.join(", "), period.width)
+    format!(
+        "{}; at most {highest} per {}",
+        sums.join(", "),
+        period.width
+    )
 }
 
 fn highest_sum(series: &[Series]) -> f64 {

@@ -3,6 +3,36 @@ use maud::{Markup, html};
 use super::group::Group;
 use super::{BY, Selection};
 use crate::filters::{CALLER, CHANNEL, FROM, LABEL, SHOW, SKILL, STATUS, Show, TO};
+use crate::pages::runs::form;
+use crate::url::Parameters;
+
+pub(super) fn form(selection: &Selection<'_>) -> Markup {
+    let filters = selection.filters;
+    html! {
+        form.filters method="get" action="statistics" role="search" aria-label="Filter runs" {
+            div.fields {
+                (form::inputs(SKILL, "Skill", &filters.skills, ""))
+                (form::inputs(CALLER, "Caller", &filters.callers, ""))
+                (form::inputs(CHANNEL, "Channel", &filters.channels, ""))
+                (form::inputs(LABEL, "Label", &filters.labels, "env=prod"))
+                (form::time(FROM, "Started from", filters.from_text()))
+                (form::time(TO, "Started until", filters.to_text()))
+            }
+            @for status in &filters.statuses { (hidden(STATUS, status)) }
+            @if filters.show == Show::TopLevel { (hidden(SHOW, "top")) }
+            @if selection.group != Group::Skill { (hidden(BY, selection.group.name())) }
+            div.actions {
+                button.primary { "Show" }
+                @if filters.is_set() { a href="statistics" { "Clear" } }
+                (ranges(selection))
+            }
+        }
+    }
+}
+
+fn hidden(name: &str, value: &str) -> Markup {
+    html! { input type="hidden" name=(name) value=(value); }
+}
 
 /// The time that is shown if a visitor gives none.
 const DEFAULT_RANGE: &str = "7d";
@@ -16,22 +46,23 @@ const RANGES: [(&str, &str); 4] = [
 ];
 
 /// Links to the same statistics about other times.
-pub(super) fn ranges(selection: &Selection<'_>) -> Markup {
-    let parameters = &selection.visitor.parameters;
-    let shown = match (parameters.first(FROM), parameters.first(TO)) {
-        (from, None) => from.unwrap_or(DEFAULT_RANGE),
-        (_, Some(_)) => "",
+fn ranges(selection: &Selection<'_>) -> Markup {
+    let filters = selection.filters;
+    let shown = match (filters.from_text(), filters.to) {
+        (None, None) => Some(DEFAULT_RANGE.to_owned()),
+        (from, None) => from,
+        (_, Some(_)) => None,
     };
     let link = |range| {
-        let parameters = selection.parameters_without_time();
-        by(parameters, selection.group)
-            .with(FROM, range)
-            .link("statistics")
+        let parameters = by(selection.parameters_without_time(), selection.group);
+        parameters.with(FROM, range).link("statistics")
     };
     html! {
-        nav.choice aria-label="Time" {
+        span.ages {
             @for (range, name) in RANGES {
-                a href=(link(range)) aria-current=[(range == shown).then_some("true")] { (name) }
+                @let is_shown = shown.as_deref() == Some(range);
+                a href=(link(range)) title={ "The last " (name) }
+                    aria-current=[is_shown.then_some("true")] { (range) }
             }
         }
     }
@@ -39,10 +70,11 @@ pub(super) fn ranges(selection: &Selection<'_>) -> Markup {
 
 /// Links to the same statistics in other groups.
 pub(super) fn groups(selection: &Selection<'_>) -> Markup {
+    let filters = selection.filters;
     let link = |group| {
         let mut parameters = by(selection.parameters_without_time(), group);
-        for name in [FROM, TO] {
-            if let Some(time) = selection.visitor.parameters.first(name) {
+        for (name, time) in [(FROM, filters.from_text()), (TO, filters.to_text())] {
+            if let Some(time) = time {
                 parameters.push(name, time);
             }
         }
@@ -51,7 +83,8 @@ pub(super) fn groups(selection: &Selection<'_>) -> Markup {
     html! {
         nav.choice aria-label="Groups" {
             @for group in Group::ALL {
-                a href=(link(group)) aria-current=[(group == selection.group).then_some("true")] {
+                @let is_shown = group == selection.group;
+                a href=(link(group)) aria-current=[is_shown.then_some("true")] {
                     "By " (group.name())
                 }
             }
@@ -59,37 +92,10 @@ pub(super) fn groups(selection: &Selection<'_>) -> Markup {
     }
 }
 
-fn by(parameters: crate::url::Parameters, group: Group) -> crate::url::Parameters {
+/// Adds the grouping, unless it is the default.
+fn by(parameters: Parameters, group: Group) -> Parameters {
     match group {
         Group::Skill => parameters,
         group => parameters.with(BY, group.name()),
-    }
-}
-
-pub(super) fn form(selection: &Selection<'_>) -> Markup {
-    let filters = selection.filters;
-    let parameters = &selection.visitor.parameters;
-    let fields = [
-        ("Skill", SKILL, &filters.skills),
-        ("Caller", CALLER, &filters.callers),
-        ("Channel", CHANNEL, &filters.channels),
-        ("Status", STATUS, &filters.statuses),
-        ("Label", LABEL, &filters.labels),
-    ];
-    // As the visitor has written them: an age stays an age.
-    let times = [("From", FROM, "7d"), ("To", TO, "now")];
-    html! {
-        form.filters method="get" action="statistics" role="search" aria-label="Filter runs" {
-            @for (title, name, values) in fields {
-                label { (title) input name=(name) value=[values.first()]; }
-                @for value in values.iter().skip(1) { input type="hidden" name=(name) value=(value); }
-            }
-            @for (title, name, hint) in times {
-                label { (title) input name=(name) value=[parameters.first(name)] placeholder=(hint); }
-            }
-            @if let Some(group) = parameters.first(BY) { input type="hidden" name=(BY) value=(group); }
-            @if filters.show == Show::TopLevel { input type="hidden" name=(SHOW) value="top"; }
-            button.primary { "Show" }
-        }
     }
 }

@@ -65,7 +65,9 @@ impl Moment {
 
 /// A call can't be earlier than its run, so rows without a bucket only come from clocks that differ.
 fn by_start<T: Copy>(rows: &[StatisticsRow<T>]) -> HashMap<DateTime<Utc>, T> {
-    let starts = rows.iter().filter_map(|row| Some((row.bucket?, row.values)));
+    let starts = rows
+        .iter()
+        .filter_map(|row| Some((row.bucket?, row.values)));
     starts.collect()
 }
 

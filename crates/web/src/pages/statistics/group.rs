@@ -44,9 +44,8 @@ impl Group {
         }
     }
 
-    /// Returns a filter for the runs of one group.
-    pub(super) fn filters(self, all: &Filters, value: &str) -> Filters {
-        let mut filters = all.clone();
+    /// Restricts a filter to the runs of one group.
+    pub(super) fn filters(self, mut filters: Filters, value: &str) -> Filters {
         let only = match self {
             Self::Skill => &mut filters.skills,
             Self::Caller => &mut filters.callers,

@@ -35,8 +35,13 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
     }
     let group = Group::parse(visitor.parameters.first(BY))?;
     let period = Period::of(&filters, DEFAULT_LENGTH, visitor.now)?;
-    (filters.from, filters.to) = (Some(period.from), Some(period.to));
-    let figures = figures(&visitor, &filters, &period, group).await?;
+    let figures = figures(
+        &visitor,
+        &filters.between(period.from, period.to),
+        &period,
+        group,
+    );
+    let figures = figures.await?;
     let selection = Selection {
         visitor: &visitor,
         filters: &filters,
@@ -44,7 +49,12 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
         period: &period,
     };
     let body = page(&selection, &figures);
-    Ok(layout::page(&visitor.root, "Statistics", Section::Statistics, body))
+    Ok(layout::page(
+        &visitor.root,
+        "Statistics",
+        Section::Statistics,
+        body,
+    ))
 }
 
 /// What the page is about.
@@ -56,18 +66,22 @@ struct Selection<'a> {
 }
 
 impl Selection<'_> {
+    /// Returns the filter with the exact time that is shown.
+    fn exact_filters(&self) -> Filters {
+        self.filters.between(self.period.from, self.period.to)
+    }
+
     /// Returns the parameters of this page, apart from those of the time.
     fn parameters_without_time(&self) -> Parameters {
-        let timeless = Filters {
-            from: None,
-            to: None,
-            ..self.filters.clone()
-        };
-        let mut parameters = timeless.parameters();
-        if timeless.show == Show::TopLevel {
-            parameters.push(SHOW, "top");
+        let mut timeless = self.exact_filters();
+        (timeless.from, timeless.to) = (None, None);
+        // The list of runs has another default.
+        timeless.show = Show::default();
+        let parameters = timeless.parameters();
+        match self.filters.show {
+            Show::TopLevel => parameters.with(SHOW, "top"),
+            Show::All => parameters,
         }
-        parameters
     }
 
     /// Returns a link to the list of runs that match a filter.
@@ -86,7 +100,9 @@ async fn figures(
     let all = StatisticsQuery::of(visitor.restrict(filters.query()));
     let over_time = all.clone().buckets(period.buckets.clone());
     let by_group = all.clone().group_by([group.dimension()]);
-    let by_model = all.clone().group_by([Dimension::Provider, Dimension::Model]);
+    let by_model = all
+        .clone()
+        .group_by([Dimension::Provider, Dimension::Model]);
     let (total, runs, calls, runs_by_group, calls_by_group, models) = try_join!(
         history.run_statistics(&all),
         history.run_statistics(&over_time),
@@ -105,10 +121,7 @@ async fn figures(
 
 fn page(selection: &Selection<'_>, figures: &Figures) -> Markup {
     html! {
-        div.heading {
-            h1 { "Statistics" }
-            (controls::ranges(selection))
-        }
+        div.heading { h1 { "Statistics" } }
         (controls::form(selection))
         @if figures.total.runs == 0 {
             p.empty { "No runs in this time." }

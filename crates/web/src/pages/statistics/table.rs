@@ -3,7 +3,6 @@ use runtrail_audit::{CallStatistics, Durations, Percentiles, RunStatistics};
 
 use super::Selection;
 use super::figures::{Figures, GroupFigures, ModelFigures, Moment};
-use crate::filters::Filters;
 use crate::format;
 
 /// More rows than this aren't shown.
@@ -46,95 +45,103 @@ pub(super) fn totals(figures: &Figures) -> Markup {
 pub(super) fn moments(selection: &Selection<'_>, moments: &[Moment]) -> Markup {
     let period = selection.period;
     let link = |moment: &Moment| {
-        selection.list(&Filters {
-            from: Some(moment.from.max(period.from)),
-            to: Some(moment.to),
-            ..selection.filters.clone()
-        })
+        let from = moment.from.max(period.from);
+        selection.list(&selection.filters.between(from, moment.to))
     };
-    scrolled("Numbers of the charts", html! {
-        table {
-            caption.hidden { "Numbers of the charts, the latest first, in UTC" }
-            thead { tr { th scope="col" { "From" } (heads()) } }
-            tbody {
-                @for moment in moments.iter().rev() {
-                    tr {
-                        th scope="row" { a href=(link(moment)) { (period.label(moment.from)) } }
-                        (cells(&moment.runs, &moment.calls))
+    scrolled(
+        "Numbers of the charts",
+        html! {
+            table {
+                caption.hidden { "Numbers of the charts, the latest first, in UTC" }
+                thead { tr { th scope="col" { "From" } (heads()) } }
+                tbody {
+                    @for moment in moments.iter().rev() {
+                        tr {
+                            th scope="row" { a href=(link(moment)) { (period.label(moment.from)) } }
+                            (cells(&moment.runs, &moment.calls))
+                        }
                     }
                 }
             }
-        }
-    })
+        },
+    )
 }
 
 pub(super) fn groups(selection: &Selection<'_>, groups: &[GroupFigures]) -> Markup {
     let group = selection.group;
-    let link = |name: &str| selection.list(&group.filters(selection.filters, name));
-    scrolled("Runs by group", html! {
-        table {
-            caption.hidden { "Runs by " (group.name()) ", the most frequent first" }
-            thead { tr { th scope="col" { (capitalized(group.name())) } (heads()) } }
-            tbody {
-                @for row in groups.iter().take(MAX_ROWS) {
-                    tr data-row {
-                        th scope="row" {
-                            a href=(link(&row.name)) {
-                                @if row.name.is_empty() { "(none)" } @else { (format::name(&row.name)) }
+    let link = |name: &str| selection.list(&group.filters(selection.exact_filters(), name));
+    scrolled(
+        "Runs by group",
+        html! {
+            table {
+                caption.hidden { "Runs by " (group.name()) ", the most frequent first" }
+                thead { tr { th scope="col" { (capitalized(group.name())) } (heads()) } }
+                tbody {
+                    @for row in groups.iter().take(MAX_ROWS) {
+                        tr data-row {
+                            th scope="row" {
+                                a href=(link(&row.name)) {
+                                    @if row.name.is_empty() { "(none)" } @else { (format::name(&row.name)) }
+                                }
                             }
+                            (cells(&row.runs, &row.calls))
                         }
-                        (cells(&row.runs, &row.calls))
                     }
                 }
             }
-        }
-        (rest(groups.len()))
-    })
+            (rest(groups.len()))
+        },
+    )
 }
 
 pub(super) fn models(models: &[ModelFigures]) -> Markup {
-    let text = |text: &Option<String>| html! {
-        @match text {
-            Some(text) => { (format::name(text)) }
-            None => { "–" }
+    let text = |text: &Option<String>| {
+        html! {
+            @match text {
+                Some(text) => { (format::name(text)) }
+                None => { "–" }
+            }
         }
     };
-    scrolled("Calls by model", html! {
-        table {
-            caption.hidden { "Calls by model, the most frequent first" }
-            thead {
-                tr {
-                    th scope="col" { "Model" }
-                    th scope="col" { "Provider" }
-                    th.number scope="col" { "Calls" }
-                    th.number scope="col" { "p50" }
-                    th.number scope="col" { "p95" }
-                    th.number scope="col" { "p99" }
-                    th.number scope="col" { "Input" }
-                    th.number scope="col" { "Cached" }
-                    th.number scope="col" { "Output" }
-                    th.number scope="col" { "Cost" }
-                }
-            }
-            tbody {
-                @for ModelFigures { provider, model, calls } in models.iter().take(MAX_ROWS) {
+    scrolled(
+        "Calls by model",
+        html! {
+            table {
+                caption.hidden { "Calls by model, the most frequent first" }
+                thead {
                     tr {
-                        th scope="row" { (text(model)) }
-                        td { (text(provider)) }
-                        td.number { (format::count(calls.calls)) }
-                        td.number { (percentile(&calls.duration, |it| it.p50_micros)) }
-                        td.number { (percentile(&calls.duration, |it| it.p95_micros)) }
-                        td.number { (percentile(&calls.duration, |it| it.p99_micros)) }
-                        td.number { (format::rough_count(calls.input_tokens)) }
-                        td.number { (format::rough_count(calls.cache_read_tokens)) }
-                        td.number { (format::rough_count(calls.output_tokens)) }
-                        td.number { (reported_cost(calls)) }
+                        th scope="col" { "Model" }
+                        th scope="col" { "Provider" }
+                        th.number scope="col" { "Calls" }
+                        th.number scope="col" { "p50" }
+                        th.number scope="col" { "p95" }
+                        th.number scope="col" { "p99" }
+                        th.number scope="col" { "Input" }
+                        th.number scope="col" { "Cached" }
+                        th.number scope="col" { "Output" }
+                        th.number scope="col" { "Cost" }
+                    }
+                }
+                tbody {
+                    @for ModelFigures { provider, model, calls } in models.iter().take(MAX_ROWS) {
+                        tr {
+                            th scope="row" { (text(model)) }
+                            td { (text(provider)) }
+                            td.number { (format::count(calls.calls)) }
+                            td.number { (percentile(&calls.duration, |it| it.p50_micros)) }
+                            td.number { (percentile(&calls.duration, |it| it.p95_micros)) }
+                            td.number { (percentile(&calls.duration, |it| it.p99_micros)) }
+                            td.number { (format::rough_count(calls.input_tokens)) }
+                            td.number { (format::rough_count(calls.cache_read_tokens)) }
+                            td.number { (format::rough_count(calls.output_tokens)) }
+                            td.number { (reported_cost(calls)) }
+                        }
                     }
                 }
             }
-        }
-        (rest(models.len()))
-    })
+            (rest(models.len()))
+        },
+    )
 }
 
 fn heads() -> Markup {
@@ -186,11 +193,16 @@ fn share(runs: &RunStatistics) -> String {
 
 fn percentile(durations: &Durations, micros: fn(Percentiles) -> u64) -> String {
     let percentile = durations.percentiles.map(micros);
-    percentile.map_or("–".to_owned(), |micros| format::duration(micros as f64 / 1e6))
+    percentile.map_or("–".to_owned(), |micros| {
+        format::duration(micros as f64 / 1e6)
+    })
 }
 
 fn reported_cost(calls: &CallStatistics) -> String {
-    cost(calls.cost_micros, calls.calls.saturating_sub(calls.calls_without_cost))
+    cost(
+        calls.cost_micros,
+        calls.calls.saturating_sub(calls.calls_without_cost),
+    )
 }
 
 /// A cost that no call has reported isn't 0.
