@@ -15,8 +15,10 @@ mod url;
 mod visitor;
 
 mod assets;
+mod content;
 mod filters;
 mod format;
+mod keys;
 mod layout;
 mod pages;
 

@@ -61,9 +61,15 @@ type Handler = Box<dyn Fn(Visitor) -> Answer + Send + Sync>;
 
 /// All routes but that of the assets.
 fn routes() -> Vec<Route> {
-    use Kind::Page;
+    use Kind::{Fragment, Page};
 
-    vec![Route::new("/", Page, pages::runs::show)]
+    vec![
+        Route::new("/", Page, pages::runs::show),
+        Route::new("/runs/{run}", Page, pages::run::show),
+        Route::new("/runs/{run}/waterfall", Fragment, pages::run::waterfall),
+        Route::new("/runs/{run}/events", Fragment, pages::run::events),
+        Route::new("/runs/{run}/events/{sequence}", Page, pages::run::event),
+    ]
 }
 
 impl Route {

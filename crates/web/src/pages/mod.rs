@@ -1,3 +1,4 @@
 //! The pages, one file or folder each.
 
+pub(crate) mod run;
 pub(crate) mod runs;
