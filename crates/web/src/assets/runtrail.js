@@ -10,22 +10,24 @@ const parse = (html) => {
   return template.content;
 };
 
-// Replaces an element by a part of a page.
-const load = async (element, url) => {
-  try {
-    const response = await fetch(url);
-    element.replaceWith(parse(await response.text()));
-  } catch {
-    // The element has a link to the same content.
-  }
+// Fetches a part of a page.
+const get = async (url, signal) => {
+  const response = await fetch(url, { signal });
+  if (!response.ok) throw new Error(response.statusText);
+  return parse(await response.text());
 };
 
 // Runs: the histogram reads more than the list, so it comes after it.
 
 each(".histogram[data-fragment]", async (element) => {
-  const place = element.parentElement;
-  await load(element, element.dataset.fragment);
-  each("figure.histogram", selectByDragging, place);
+  try {
+    const part = await get(element.dataset.fragment);
+    const figure = part.firstElementChild;
+    element.replaceWith(figure);
+    selectByDragging(figure);
+  } catch {
+    // Its link still leads to the histogram.
+  }
 });
 each("figure.histogram", selectByDragging);
 
@@ -76,12 +78,6 @@ function selectByDragging(figure) {
 
 const NEAR = "1200px 0px";
 const MAX_WINDOWS = 6;
-
-const get = async (url, signal) => {
-  const response = await fetch(url, { signal });
-  if (!response.ok) throw new Error(response.statusText);
-  return parse(await response.text());
-};
 
 each("table[data-windows]", (table) => {
   const first = table.tBodies[0];
