@@ -1,6 +1,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::{self, BoxFuture, Shared};
 use runtrail_audit::{Clock, SystemClock};
 
 use crate::Access;
@@ -12,6 +14,7 @@ use crate::Access;
 pub struct WebOptions {
     pub(crate) access: Arc<dyn Access>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) shutdown: Shared<BoxFuture<'static, ()>>,
 }
 
 impl WebOptions {
@@ -21,12 +24,22 @@ impl WebOptions {
         Self {
             access: Arc::new(access),
             clock: Arc::new(SystemClock),
+            shutdown: future::pending().boxed().shared(),
         }
     }
 
     /// Replaces the clock, from which ages such as "3m ago" are computed.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Ends all live streams once this future completes.
+    ///
+    /// A server that shuts down gracefully waits for its responses, and a live stream has no end of
+    /// its own. Pass the same signal as to axum's `with_graceful_shutdown`.
+    pub fn shutdown(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.shutdown = signal.boxed().shared();
         self
     }
 }

@@ -3,5 +3,14 @@
 /// A visitor of the page.
 mod visit;
 
+/// The list of runs: filters, pages, histogram.
+mod runs_page;
+
+/// Who sees what, and what every response has in common.
+mod access;
+
+/// The history as JSON.
+mod api;
+
 /// Statistics: numbers, groups, times, restrictions.
 mod statistics_page;

@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request};
 use runtrail_store::AuditStore;
 use runtrail_web::{Access, Grant, WebOptions, router};
+use serde_json::Value;
 use tower::ServiceExt;
 
 use crate::fixture::*;
@@ -40,6 +41,14 @@ impl Site {
         Self(router(Arc::new(store.clone()), options))
     }
 
+    /// The page as it is this many seconds later.
+    pub(super) fn later(store: &AuditStore, seconds: i64) -> Self {
+        let clock = ManualClock::default();
+        clock.advance(seconds);
+        let options = WebOptions::new(Always(Grant::full())).clock(Arc::new(clock));
+        Self(router(Arc::new(store.clone()), options))
+    }
+
     pub(super) async fn get(&self, path: &str) -> Answer {
         self.request(Method::GET, path).await
     }
@@ -55,6 +64,16 @@ impl Site {
             headers: parts.headers,
             body: String::from_utf8(body.to_vec()).unwrap(),
         }
+    }
+
+    /// Mounts the page below a prefix of a host.
+    pub(super) fn below(self, prefix: &str) -> Self {
+        Self(Router::new().nest_service(prefix, self.0))
+    }
+
+    /// Requests JSON, and expects success.
+    pub(super) async fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&self.shows(path).await).unwrap()
     }
 
     /// Requests a page, expects success, and returns the document.

@@ -1,5 +1,6 @@
 //! One page of the list.
 
+use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use runtrail_audit::{Cursor, CursorPage, RunSummary};
 
@@ -25,33 +26,33 @@ pub(crate) fn show(visitor: &Visitor, filters: &Filters, page: &CursorPage<RunSu
                         th.number.wide scope="col" { "Tokens" }
                     }
                 }
-                tbody { @for run in &page.items { (row(visitor, run)) } }
+                tbody { @for run in &page.items { (row(&visitor.root, run, visitor.now)) } }
             }
         }
         (pager(filters, page))
     }
 }
 
-pub(crate) fn row(visitor: &Visitor, run: &RunSummary) -> Markup {
+pub(super) fn row(root: &str, run: &RunSummary, now: DateTime<Utc>) -> Markup {
     let skill = match run.skill_id.as_str() {
         "" => html! { span.muted { "(no skill)" } },
         skill => format::name(skill),
     };
     let of_caller = Parameters::new().with(filters::CALLER, &run.caller_id);
     html! {
-        tr data-row data-run=(run.id) {
+        tr data-row data-run=(run.id) data-started=(format::machine_time(run.started_at)) {
             td { (format::status(&run.status)) }
             th.run scope="row" {
-                a href={ (visitor.root) "runs/" (url::segment(&run.id)) } { (skill) }
+                a href={ (root) "runs/" (url::segment(&run.id)) } { (skill) }
                 span.id { (format::name(&run.id)) }
             }
             td.wide {
                 @if !run.caller_id.is_empty() {
-                    a.quiet href=(of_caller.link(&visitor.root)) { (format::name(&run.caller_id)) }
+                    a.quiet href=(of_caller.link(root)) { (format::name(&run.caller_id)) }
                 }
             }
-            td.number { (format::time(run.started_at, visitor.now)) }
-            td.number { (format::run_duration(run, visitor.now)) }
+            td.number { (format::time(run.started_at, now)) }
+            td.number { (format::run_duration(run, now)) }
             td.number.wide title={ (format::count(run.total_tokens())) " tokens" } {
                 @if run.total_tokens() > 0 { (format::rough_count(run.total_tokens())) }
             }
