@@ -22,8 +22,8 @@ pub(crate) struct Filters {
     pub(crate) labels: Vec<String>,
     pub(crate) from: Option<DateTime<Utc>>,
     pub(crate) to: Option<DateTime<Utc>>,
-    /// The ages by which `from` and `to` were given, if they were.
-    ages: [Option<String>; 2],
+    /// The ages by which `from` and `to` were given, if they were, and the times that they meant.
+    pub(crate) ages: Vec<(DateTime<Utc>, String)>,
     /// How the ids begin.
     pub(crate) id: String,
     pub(crate) show: Show,
@@ -91,7 +91,7 @@ impl Filters {
         };
         let as_age = |name| {
             let text = parameters.first(name)?.trim();
-            age(text).map(|_| text.to_owned())
+            Some((now.checked_sub_signed(age(text)?)?, text.to_owned()))
         };
         let labels: Vec<String> = all(LABEL);
         labels
@@ -105,7 +105,7 @@ impl Filters {
             labels,
             from: time(FROM)?,
             to: time(TO)?,
-            ages: [as_age(FROM), as_age(TO)],
+            ages: [FROM, TO].into_iter().filter_map(as_age).collect(),
             id: parameters.first(ID).unwrap_or_default().trim().to_owned(),
             show: match parameters.first(SHOW) {
                 None | Some("top") => Show::TopLevel,
@@ -167,19 +167,26 @@ impl Filters {
     /// Returns the filter with absolute times. A cursor is valid only for the same times.
     pub(crate) fn with_fixed_times(&self) -> Self {
         Self {
-            ages: [None, None],
+            ages: Vec::new(),
             ..self.clone()
         }
     }
 
     /// Returns the earliest start as the visitor gave it.
     pub(crate) fn from_text(&self) -> Option<String> {
-        text_of(self.from, &self.ages[0])
+        self.text_of(self.from)
     }
 
     /// Returns the latest start as the visitor gave it.
     pub(crate) fn to_text(&self) -> Option<String> {
-        text_of(self.to, &self.ages[1])
+        self.text_of(self.to)
+    }
+
+    fn text_of(&self, time: Option<DateTime<Utc>>) -> Option<String> {
+        let time = time?;
+        let mut ages = self.ages.iter();
+        let age = ages.find(|(meant, _)| *meant == time);
+        Some(age.map_or_else(|| format::machine_time(time), |(_, age)| age.clone()))
     }
 
     /// Returns the filter for other times.
@@ -187,7 +194,7 @@ impl Filters {
         Self {
             from: Some(from),
             to: Some(to),
-            ages: [None, None],
+            ages: Vec::new(),
             ..self.clone()
         }
     }
@@ -195,7 +202,7 @@ impl Filters {
     /// Returns the filter for the time since an age.
     pub(crate) fn since(&self, age: &str) -> Parameters {
         let mut filters = self.clone();
-        (filters.from, filters.to, filters.ages) = (None, None, [None, None]);
+        (filters.from, filters.to) = (None, None);
         filters.parameters().with(FROM, age)
     }
 
@@ -204,10 +211,6 @@ impl Filters {
         let show = self.show;
         *self != Self { show, ..Self::default() }
     }
-}
-
-fn text_of(time: Option<DateTime<Utc>>, age: &Option<String>) -> Option<String> {
-    age.clone().or_else(|| time.map(format::machine_time))
 }
 
 /// Parses a time: RFC 3339, a date or a local time in UTC, or an age.

@@ -21,6 +21,7 @@ mod filters;
 mod format;
 mod layout;
 mod pages;
+mod period;
 
 /// Runs the README's examples as tests.
 #[cfg(doctest)]

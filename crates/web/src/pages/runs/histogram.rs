@@ -5,46 +5,19 @@ use std::collections::BTreeMap;
 use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
-use runtrail_audit::{
-    BucketWidth, Buckets, Dimension, RunStatistics, StatisticsQuery, StatisticsRow,
-};
+use runtrail_audit::{Dimension, RunStatistics, StatisticsQuery, StatisticsRow};
 
 use super::CHART;
-use crate::error::{Failure, Result};
+use crate::error::Result;
 use crate::filters::Filters;
 use crate::format;
 use crate::layout;
+use crate::period::Period;
 use crate::url::Parameters;
 use crate::visitor::Visitor;
 
 /// The period that is shown unless the filter has one.
 const DEFAULT_SPAN: TimeDelta = TimeDelta::hours(24);
-
-/// The number of bars is at most this one, and one more if the period begins within a bar.
-const MAX_BARS: i64 = 60;
-
-/// The widths of a bar, with their approximate length in minutes.
-const WIDTHS: [(BucketWidth, i64); 19] = [
-    (BucketWidth::Minutes(1), 1),
-    (BucketWidth::Minutes(2), 2),
-    (BucketWidth::Minutes(5), 5),
-    (BucketWidth::Minutes(10), 10),
-    (BucketWidth::Minutes(15), 15),
-    (BucketWidth::Minutes(30), 30),
-    (BucketWidth::Hours(1), 60),
-    (BucketWidth::Hours(2), 120),
-    (BucketWidth::Hours(3), 180),
-    (BucketWidth::Hours(6), 360),
-    (BucketWidth::Hours(12), 720),
-    (BucketWidth::Days(1), 1_440),
-    (BucketWidth::Days(2), 2_880),
-    (BucketWidth::Weeks(1), 10_080),
-    (BucketWidth::Months(1), 43_200),
-    (BucketWidth::Months(3), 129_600),
-    (BucketWidth::Months(12), 525_600),
-    (BucketWidth::Months(120), 5_256_000),
-    (BucketWidth::Months(2_400), 105_120_000),
-];
 
 /// The size of a bar in the units of the drawing, which is stretched to the width of the page.
 const BAR_WIDTH: usize = 10;
@@ -69,33 +42,19 @@ pub(crate) fn placeholder(filters: &Filters) -> Markup {
 }
 
 pub(crate) async fn of(visitor: &Visitor, filters: &Filters) -> Result<Markup> {
-    let to = filters.to.unwrap_or(visitor.now);
-    let from = filters.from.unwrap_or(to - DEFAULT_SPAN);
-    if to <= from {
-        return Err(Failure::bad_request("The period ends before it begins."));
-    }
-    let filters = filters.between(from, to);
-    let buckets = Buckets::every(width(to - from), &Utc, from, to)?;
+    let period = Period::of(filters, DEFAULT_SPAN, visitor.now)?;
+    let filters = filters.between(period.from, period.to);
     let query = StatisticsQuery::of(visitor.restrict(filters.query()))
         .group_by([Dimension::Status])
-        .buckets(buckets.clone());
+        .buckets(period.buckets.clone());
     let rows = visitor.history().run_statistics(&query).await?;
-    let bars = bars(&buckets, to, &rows);
-    Ok(draw(&filters, (from, to), &bars))
-}
-
-fn width(span: TimeDelta) -> BucketWidth {
-    let is_wide_enough = |(_, minutes): &&(BucketWidth, i64)| {
-        span.num_minutes() <= minutes * MAX_BARS
-    };
-    let width = WIDTHS.iter().find(is_wide_enough);
-    width.map_or(BucketWidth::Months(2_400), |(width, _)| *width)
+    Ok(draw(&filters, &period, &bars(&period, &rows)))
 }
 
 /// The runs that started in a period.
 struct Bar {
+    /// The first and the last time.
     from: DateTime<Utc>,
-    /// When the next bar begins.
     to: DateTime<Utc>,
     by_status: BTreeMap<String, u64>,
 }
@@ -106,22 +65,15 @@ impl Bar {
     }
 }
 
-fn bars(
-    buckets: &Buckets,
-    end: DateTime<Utc>,
-    rows: &[StatisticsRow<RunStatistics>],
-) -> Vec<Bar> {
-    let starts = buckets.starts();
-    let ends = starts.iter().copied().skip(1).chain([end + TimeDelta::microseconds(1)]);
-    let mut bars: Vec<_> = starts
-        .iter()
-        .zip(ends)
-        .map(|(from, to)| Bar {
-            from: *from,
-            to,
-            by_status: BTreeMap::new(),
-        })
-        .collect();
+fn bars(period: &Period, rows: &[StatisticsRow<RunStatistics>]) -> Vec<Bar> {
+    let bar = |(from, to): (DateTime<Utc>, DateTime<Utc>)| Bar {
+        // The period may begin or end within a bar.
+        from: from.max(period.from),
+        to,
+        by_status: BTreeMap::new(),
+    };
+    let mut bars: Vec<_> = period.bars().map(bar).collect();
+    let starts = period.buckets.starts();
     for row in rows {
         let place = row.bucket.and_then(|start| starts.binary_search(&start).ok());
         let status = row.group.first().cloned().flatten().unwrap_or_default();
@@ -132,22 +84,18 @@ fn bars(
     bars
 }
 
-fn draw(filters: &Filters, (from, to): (DateTime<Utc>, DateTime<Utc>), bars: &[Bar]) -> Markup {
+fn draw(filters: &Filters, period: &Period, bars: &[Bar]) -> Markup {
     let highest = bars.iter().map(Bar::runs).max().unwrap_or_default().max(1);
     let view_box = format!("0 0 {} {HEIGHT}", bars.len() * BAR_WIDTH);
-    let link = |bar: &Bar| {
-        let (from, to) = bounds(bar, from);
-        filters.between(from, to).parameters().link("./")
-    };
+    let link = |bar: &Bar| filters.between(bar.from, bar.to).parameters().link("./");
     html! {
         figure.histogram data-link=(without_times(filters).link("./")) {
-            figcaption { (summary(bars, from, to)) }
+            figcaption { (summary(bars, period)) }
             svg viewBox=(view_box) preserveAspectRatio="none" aria-hidden="true" {
                 @for (place, bar) in bars.iter().enumerate() {
-                    @let (bar_from, bar_to) = bounds(bar, from);
                     @let x = place * BAR_WIDTH;
-                    a href=(link(bar)) tabindex="-1" data-from=(format::machine_time(bar_from))
-                        data-to=(format::machine_time(bar_to)) {
+                    a href=(link(bar)) tabindex="-1" data-from=(format::machine_time(bar.from))
+                        data-to=(format::machine_time(bar.to)) {
                         title { (description(bar)) }
                         rect.target x=(x) width=(BAR_WIDTH) height=(HEIGHT) {}
                         (stack(bar, x, highest))
@@ -155,9 +103,9 @@ fn draw(filters: &Filters, (from, to): (DateTime<Utc>, DateTime<Utc>), bars: &[B
                 }
             }
             div.axis {
-                span { (short_time(from)) }
-                span.muted { "at most " (format::counted(highest, "run")) " per bar" }
-                span { (short_time(to)) }
+                span { (short_time(period.from)) }
+                span.muted { "at most " (format::counted(highest, "run")) " per " (period.width) }
+                span { (short_time(period.to)) }
             }
             details {
                 summary { "As a table" }
@@ -165,11 +113,6 @@ fn draw(filters: &Filters, (from, to): (DateTime<Utc>, DateTime<Utc>), bars: &[B
             }
         }
     }
-}
-
-/// Returns the first and the last time of a bar, both inclusive, within the shown period.
-fn bounds(bar: &Bar, from: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
-    (bar.from.max(from), bar.to - TimeDelta::microseconds(1))
 }
 
 /// Returns the parameters of a filter, to which a script adds the selected times.
@@ -216,7 +159,7 @@ fn table(bars: &[Bar], link: impl Fn(&Bar) -> String) -> Markup {
     }
 }
 
-fn summary(bars: &[Bar], from: DateTime<Utc>, to: DateTime<Utc>) -> Markup {
+fn summary(bars: &[Bar], period: &Period) -> Markup {
     let mut sums = BTreeMap::new();
     for (status, runs) in bars.iter().flat_map(|bar| &bar.by_status) {
         *sums.entry(status.clone()).or_insert(0) += runs;
@@ -224,7 +167,7 @@ fn summary(bars: &[Bar], from: DateTime<Utc>, to: DateTime<Utc>) -> Markup {
     let runs: u64 = sums.values().sum();
     html! {
         strong { (format::counted(runs, "run")) }
-        " started from " (short_time(from)) " to " (short_time(to)) " UTC"
+        " started from " (short_time(period.from)) " to " (short_time(period.to)) " UTC"
         @if runs > 0 { ": " (by_status(&sums)) }
     }
 }
@@ -257,17 +200,6 @@ fn short_time(time: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn there_are_never_many_bars() {
-        let from: DateTime<Utc> = "2026-02-27T23:59:59Z".parse().unwrap();
-        for minutes in [1, 59, 61, 1_440, 10_000, 50_000, 600_000, 9_000_000, 4_000_000_000] {
-            let to = from + TimeDelta::minutes(minutes);
-            let buckets = Buckets::every(width(to - from), &Utc, from, to).unwrap();
-            let bars = buckets.starts().len();
-            assert!(bars <= MAX_BARS as usize + 2, "{minutes} minutes: {bars} bars");
-        }
-    }
 
     #[test]
     fn a_bar_is_as_high_as_the_drawing_at_most() {

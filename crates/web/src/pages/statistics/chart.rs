@@ -1,7 +1,7 @@
 use maud::{Markup, html};
 
 use super::figures::Moment;
-use super::period::Period;
+use crate::period::Period;
 use crate::format;
 
 /// The width and the height of the drawing in its own units. It is stretched to the width of the

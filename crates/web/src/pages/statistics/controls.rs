@@ -1,11 +1,21 @@
 use maud::{Markup, html};
 
 use super::group::Group;
-use super::period::{DEFAULT_RANGE, RANGES};
 use super::{BY, Selection};
 use crate::filters::{CALLER, CHANNEL, FROM, LABEL, SHOW, SKILL, STATUS, Show, TO};
 use crate::pages::runs::form;
 use crate::url::Parameters;
+
+/// The time that is shown if a visitor gives none.
+const DEFAULT_RANGE: &str = "7d";
+
+/// Times to choose from: how a filter writes it, and its name.
+const RANGES: [(&str, &str); 4] = [
+    ("24h", "24 hours"),
+    (DEFAULT_RANGE, "7 days"),
+    ("30d", "30 days"),
+    ("90d", "90 days"),
+];
 
 pub(super) fn form(selection: &Selection<'_>) -> Markup {
     let filters = selection.filters;
@@ -34,6 +44,17 @@ pub(super) fn form(selection: &Selection<'_>) -> Markup {
 fn hidden(name: &str, value: &str) -> Markup {
     html! { input type="hidden" name=(name) value=(value); }
 }
+
+/// The time that is shown if a visitor gives none.
+const DEFAULT_RANGE: &str = "7d";
+
+/// Times to choose from: how a filter writes it, and its name.
+const RANGES: [(&str, &str); 4] = [
+    ("24h", "24 hours"),
+    (DEFAULT_RANGE, "7 days"),
+    ("30d", "30 days"),
+    ("90d", "90 days"),
+];
 
 /// Links to the same statistics about other times.
 fn ranges(selection: &Selection<'_>) -> Markup {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use runtrail_audit::{CallStatistics, RunStatistics, StatisticsRow};
 
-use super::period::Period;
+use crate::period::Period;
 
 /// Everything that the page shows.
 pub(super) struct Figures {

@@ -4,25 +4,28 @@ mod chart;
 mod controls;
 mod figures;
 mod group;
-mod period;
 mod table;
 
 use axum::response::Response;
+use chrono::TimeDelta;
 use futures_util::try_join;
 use maud::{Markup, html};
 use runtrail_audit::{Dimension, StatisticsQuery};
 
 use self::figures::{Figures, Moment};
 use self::group::Group;
-use self::period::Period;
 use crate::error::Result;
 use crate::filters::{Filters, SHOW, Show};
 use crate::layout::{self, Section};
+use crate::period::Period;
 use crate::url::Parameters;
 use crate::visitor::Visitor;
 
 /// The parameter that says how the runs are grouped.
 const BY: &str = "by";
+
+/// How long the shown time is if a visitor gives none.
+const DEFAULT_LENGTH: TimeDelta = TimeDelta::days(7);
 
 pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
     let mut filters = Filters::parse(&visitor.parameters, visitor.now)?;
@@ -31,14 +34,9 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
         filters.show = Show::All;
     }
     let group = Group::parse(visitor.parameters.first(BY))?;
-    let period = Period::of(&filters, visitor.now)?;
-    let figures = figures(
-        &visitor,
-        &filters.between(period.from, period.to),
-        &period,
-        group,
-    );
-    let figures = figures.await?;
+    let period = Period::of(&filters, DEFAULT_LENGTH, visitor.now)?;
+    let exact = filters.between(period.from, period.to);
+    let figures = figures(&visitor, &exact, &period, group).await?;
     let selection = Selection {
         visitor: &visitor,
         filters: &filters,

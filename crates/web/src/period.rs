@@ -1,19 +1,10 @@
+//! The time that a chart is about.
+
 use chrono::{DateTime, TimeDelta, Utc};
 use runtrail_audit::{BucketWidth, Buckets};
 
 use crate::error::{Failure, Result};
 use crate::filters::Filters;
-
-/// The time that is shown if a visitor gives none.
-pub(super) const DEFAULT_RANGE: &str = "7d";
-
-/// Times to choose from: how a filter writes it, and its name.
-pub(super) const RANGES: [(&str, &str); 4] = [
-    ("24h", "24 hours"),
-    (DEFAULT_RANGE, "7 days"),
-    ("30d", "30 days"),
-    ("90d", "90 days"),
-];
 
 /// Charts with more bars than this can't be read on a narrow screen.
 const MAX_BARS: i64 = 48;
@@ -34,22 +25,23 @@ const WIDTHS: [(i64, BucketWidth, &str); 10] = [
     (YEAR / 4, BucketWidth::Months(3), "3 months"),
 ];
 
-/// The time that statistics are about, divided into the bars of a chart.
+/// The time that a chart is about, divided into its bars.
 #[derive(Debug)]
-pub(super) struct Period {
-    pub(super) from: DateTime<Utc>,
-    pub(super) to: DateTime<Utc>,
-    pub(super) buckets: Buckets,
+pub(crate) struct Period {
+    pub(crate) from: DateTime<Utc>,
+    pub(crate) to: DateTime<Utc>,
+    pub(crate) buckets: Buckets,
     /// How long each bar is, such as `6 hours`.
-    pub(super) width: &'static str,
+    pub(crate) width: &'static str,
     /// The format of a bar's start.
     format: &'static str,
 }
 
 impl Period {
-    pub(super) fn of(filters: &Filters, now: DateTime<Utc>) -> Result<Self> {
+    /// Returns the time of a filter. If it has no beginning, the time is this long.
+    pub(crate) fn of(filters: &Filters, length: TimeDelta, now: DateTime<Utc>) -> Result<Self> {
         let to = filters.to.unwrap_or(now);
-        let default = || to.checked_sub_signed(TimeDelta::days(7)).unwrap_or(to);
+        let default = || to.checked_sub_signed(length).unwrap_or(to);
         let from = filters.from.unwrap_or_else(default);
         if from > to {
             return Err(Failure::bad_request("The time ends before it begins."));
@@ -80,12 +72,12 @@ impl Period {
     }
 
     /// Formats the start of a bar, in UTC.
-    pub(super) fn label(&self, start: DateTime<Utc>) -> String {
+    pub(crate) fn label(&self, start: DateTime<Utc>) -> String {
         start.format(self.format).to_string()
     }
 
     /// Returns the first and the last time of each bar.
-    pub(super) fn bars(&self) -> impl Iterator<Item = (DateTime<Utc>, DateTime<Utc>)> {
+    pub(crate) fn bars(&self) -> impl Iterator<Item = (DateTime<Utc>, DateTime<Utc>)> {
         let starts = self.buckets.starts();
         let ends = starts[1..]
             .iter()
@@ -99,12 +91,8 @@ mod tests {
     use super::*;
 
     fn period(from: &str, to: &str) -> Result<Period> {
-        let filters = Filters {
-            from: Some(from.parse().unwrap()),
-            to: Some(to.parse().unwrap()),
-            ..Filters::default()
-        };
-        Period::of(&filters, DateTime::UNIX_EPOCH)
+        let filters = Filters::default().between(from.parse().unwrap(), to.parse().unwrap());
+        Period::of(&filters, TimeDelta::days(7), DateTime::UNIX_EPOCH)
     }
 
     #[test]
