@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use runtrail_audit::{RunStats, Storage};
 
-use super::browser::browse;
 use super::checks::is_accessible;
 use super::host::Host;
 use super::sample;
+use super::session::browse;
 use crate::fixture::*;
 
 on_each_backend! {

@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
-use super::browser::{Scheme, browse};
 use super::checks::is_accessible;
 use super::host::Host;
 use super::sample;
+use super::session::{Scheme, browse};
 use crate::fixture::*;
 
 const PAGES: [(&str, &str); 6] = [

@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use runtrail_audit::Storage;
 
-use super::browser::browse;
 use super::checks::is_accessible;
 use super::host::Host;
 use super::sample;
+use super::session::browse;
 use crate::fixture::*;
 
 const EVENTS: u64 = 80_000;
