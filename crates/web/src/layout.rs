@@ -6,7 +6,7 @@ use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 use serde::Serialize;
 
-use crate::{assets, format};
+use crate::{assets, format, keys};
 
 /// An entry of the navigation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,7 @@ pub(crate) fn page(root: &str, title: &str, section: Section, body: Markup) -> R
                     }
                 }
                 main #main tabindex="-1" { (body) }
+                (keys::dialog())
             }
         }
     };

@@ -17,8 +17,10 @@ mod visitor;
 
 mod api;
 mod assets;
+mod content;
 mod filters;
 mod format;
+mod keys;
 mod layout;
 mod pages;
 mod period;

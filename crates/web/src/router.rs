@@ -54,6 +54,10 @@ fn routes() -> Vec<Route> {
     let mut routes = vec![
         Route::new("/", Page, pages::runs::show),
         Route::new("/histogram", Fragment, pages::runs::show_histogram),
+        Route::new("/runs/{run}", Page, pages::run::show),
+        Route::new("/runs/{run}/waterfall", Fragment, pages::run::waterfall),
+        Route::new("/runs/{run}/events", Fragment, pages::run::events),
+        Route::new("/runs/{run}/events/{sequence}", Page, pages::run::event),
         Route::new("/statistics", Page, pages::statistics::show),
         Route::new(api::DOCUMENT, Kind::Json, api::document),
     ];

@@ -10,22 +10,24 @@ const parse = (html) => {
   return template.content;
 };
 
-// Replaces an element by a part of a page.
-const load = async (element, url) => {
-  try {
-    const response = await fetch(url);
-    element.replaceWith(parse(await response.text()));
-  } catch {
-    // The element has a link to the same content.
-  }
+// Fetches a part of a page.
+const get = async (url, signal) => {
+  const response = await fetch(url, { signal });
+  if (!response.ok) throw new Error(response.statusText);
+  return parse(await response.text());
 };
 
 // Runs: the histogram reads more than the list, so it comes after it.
 
 each(".histogram[data-fragment]", async (element) => {
-  const place = element.parentElement;
-  await load(element, element.dataset.fragment);
-  each("figure.histogram", selectByDragging, place);
+  try {
+    const part = await get(element.dataset.fragment);
+    const figure = part.firstElementChild;
+    element.replaceWith(figure);
+    selectByDragging(figure);
+  } catch {
+    // Its link still leads to the histogram.
+  }
 });
 each("figure.histogram", selectByDragging);
 
@@ -70,3 +72,245 @@ function selectByDragging(figure) {
   svg.addEventListener("pointerup", end);
   svg.addEventListener("pointercancel", end);
 }
+
+// Run: windows of rows are loaded as they come near, and removed again when they are far away, so
+// that a long list stays small. Only one window at a time is loaded after the last one.
+
+const NEAR = "1200px 0px";
+const MAX_WINDOWS = 6;
+
+each("table[data-windows]", (table) => {
+  const first = table.tBodies[0];
+  const observer = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) {
+        if (target.matches("a")) isIntersecting && next(target);
+        else if (isIntersecting) restore(target);
+        else release(target);
+      }
+    },
+    { rootMargin: NEAR },
+  );
+
+  const watch = () => {
+    const link = table.parentElement.querySelector("a[data-next]");
+    if (link) observer.observe(link);
+  };
+
+  async function next(link) {
+    observer.unobserve(link);
+    try {
+      const part = await get(link.dataset.next);
+      const body = part.querySelector("tbody");
+      const more = part.querySelector(".more");
+      table.append(body);
+      observer.observe(body);
+      more ? link.parentElement.replaceWith(more) : link.parentElement.remove();
+      table.dispatchEvent(new Event("rows"));
+      watch();
+    } catch {
+      // The link still leads to the next window.
+    }
+  }
+
+  // An empty body of the same height keeps the place of the others.
+  function release(body) {
+    body.abort?.abort();
+    const isKept =
+      body.dataset.released ||
+      body === first ||
+      table.tBodies.length < MAX_WINDOWS ||
+      body.contains(document.activeElement) ||
+      body.querySelector(".opened, :target");
+    if (isKept) return;
+    const height = body.getBoundingClientRect().height;
+    const cell = document.createElement("td");
+    cell.colSpan = table.tHead.rows[0].cells.length;
+    cell.style.height = `${height}px`;
+    const row = document.createElement("tr");
+    row.append(cell);
+    body.replaceChildren(row);
+    body.dataset.released = "yes";
+  }
+
+  async function restore(body) {
+    if (!body.dataset.released) return;
+    body.abort = new AbortController();
+    try {
+      const part = await get(body.dataset.window, body.abort.signal);
+      body.replaceChildren(...part.querySelector("tbody").rows);
+      delete body.dataset.released;
+      table.dispatchEvent(new Event("rows"));
+    } catch {
+      // It was left again, or is tried again when it comes near.
+    }
+  }
+
+  each("tbody", (body) => observer.observe(body), table);
+  watch();
+  if (table.dataset.live) follow(table);
+});
+
+// An event that isn't in the loaded window has a window of its own.
+const linked = /^#e-(\d+)$/.exec(location.hash);
+if (linked && document.querySelector("#steps") && !document.getElementById(location.hash.slice(1))) {
+  const query = `?view=events&from=${linked[1]}`;
+  if (location.search !== query) location.replace(query + location.hash);
+}
+
+// An event opens below its row.
+const open = async (link) => {
+  const row = link.closest("tr");
+  if (row.nextElementSibling?.matches(".opened")) {
+    row.nextElementSibling.remove();
+    link.removeAttribute("aria-expanded");
+    return;
+  }
+  try {
+    const article = (await get(link.href)).querySelector("article");
+    // Its links are relative to its own page.
+    each("a[href]", (a) => (a.href = new URL(a.getAttribute("href"), link.href)), article);
+    const opened = document.createElement("tr");
+    opened.className = "opened";
+    opened.insertCell().append(article);
+    opened.cells[0].colSpan = row.cells.length;
+    row.after(opened);
+    link.setAttribute("aria-expanded", "true");
+  } catch {
+    location.assign(link.href);
+  }
+};
+
+document.addEventListener("click", (event) => {
+  const isPlain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey;
+  const link = event.target.closest("a[data-open]");
+  if (!link || !isPlain) return;
+  event.preventDefault();
+  open(link);
+});
+
+each("[data-search]", (label) => {
+  const table = document.querySelector("table[data-windows]");
+  const input = label.querySelector("input");
+  const search = () => {
+    const text = input.value.trim().toLowerCase();
+    each(
+      "tr[data-row]",
+      (row) => (row.hidden = !row.textContent.toLowerCase().includes(text)),
+      table,
+    );
+  };
+  label.hidden = false;
+  input.addEventListener("input", search);
+  input.addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
+  table.addEventListener("rows", search);
+});
+
+// New events arrive as rows. While paused, they wait.
+function follow(table) {
+  const MAX_ROWS = 1000;
+  const isNewestFirst = table.dataset.order === "newest";
+  const body = document.createElement("tbody");
+  isNewestFirst ? table.tHead.after(body) : table.append(body);
+  const line = document.createElement("p");
+  line.className = "following";
+  const state = document.createElement("span");
+  state.setAttribute("role", "status");
+  const button = document.createElement("button");
+  line.append(state, " ", button);
+  table.before(line);
+
+  let waiting = [];
+  let isPaused = false;
+  let scheduled = false;
+  const source = new EventSource(table.dataset.live);
+  const show = () => {
+    const open = source.readyState === EventSource.OPEN;
+    state.textContent = isPaused ? `Paused, ${waiting.length} new` : open ? "Live" : "Connecting";
+    button.textContent = isPaused ? "Resume" : "Pause";
+  };
+  const flush = () => {
+    scheduled = false;
+    if (isPaused) return show();
+    const page = document.documentElement;
+    const isAtEnd = page.scrollHeight - page.scrollTop - page.clientHeight < 80;
+    for (const row of waiting.splice(0)) {
+      if (document.getElementById(row.id)) continue;
+      isNewestFirst ? body.prepend(row) : body.append(row);
+    }
+    while (body.rows.length > MAX_ROWS) body.deleteRow(isNewestFirst ? -1 : 0);
+    table.dispatchEvent(new Event("rows"));
+    if (!isNewestFirst && isAtEnd) page.scrollTop = page.scrollHeight;
+    show();
+  };
+  const later = () => {
+    if (!scheduled) requestAnimationFrame(flush);
+    scheduled = true;
+  };
+  source.addEventListener("message", (event) => {
+    waiting.push(parse(event.data).firstElementChild);
+    if (waiting.length > MAX_ROWS) waiting.shift();
+    document.querySelector(".empty")?.remove();
+    later();
+  });
+  source.addEventListener("finished", () => {
+    source.close();
+    isPaused = false;
+    flush();
+    const reload = document.createElement("a");
+    reload.href = location.href;
+    reload.textContent = "Show its outcome";
+    line.replaceChildren("The run has finished. ", reload);
+  });
+  source.addEventListener("open", show);
+  source.addEventListener("error", show);
+  button.addEventListener("click", () => {
+    isPaused = !isPaused;
+    flush();
+  });
+  show();
+}
+
+// A secure context is needed to copy; elsewhere a click selects the id.
+each("[data-copy]", (text) => {
+  if (!navigator.clipboard) return;
+  const button = document.createElement("button");
+  button.textContent = "Copy";
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(text.dataset.copy);
+    button.textContent = "Copied";
+  });
+  text.after(" ", button);
+});
+
+// Keys, on every page.
+
+let isAfterG = false;
+
+const step = (by) => {
+  const rows = [...document.querySelectorAll("tr[data-row]")].filter((row) => !row.hidden);
+  const at = rows.indexOf(document.activeElement.closest("tr[data-row]"));
+  const row = rows[at < 0 ? (by > 0 ? 0 : -1) : at + by];
+  const link = row?.querySelector("a");
+  link?.focus({ preventScroll: true });
+  link?.scrollIntoView({ block: "nearest" });
+};
+
+const keys = {
+  j: () => step(1),
+  k: () => step(-1),
+  "/": () => document.querySelector("[type=search], .filters input")?.focus(),
+  "?": () => document.querySelector("#keys")?.showModal(),
+  r: () => isAfterG && location.assign(document.body.dataset.root),
+};
+
+document.addEventListener("keydown", (event) => {
+  const isTyping = event.target.closest?.("input, select, textarea, [contenteditable], dialog");
+  if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+  const key = keys[event.key];
+  if (key) {
+    if (event.key !== "r" || isAfterG) event.preventDefault();
+    key();
+  }
+  isAfterG = event.key === "g";
+});

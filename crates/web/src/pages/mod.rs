@@ -1,4 +1,5 @@
 //! The pages, one file or folder each.
 
+pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod statistics;
