@@ -91,11 +91,7 @@ mod tests {
     use super::*;
 
     fn period(from: &str, to: &str) -> Result<Period> {
-        let filters = Filters {
-            from: Some(from.parse().unwrap()),
-            to: Some(to.parse().unwrap()),
-            ..Filters::default()
-        };
+        let filters = Filters::default().between(from.parse().unwrap(), to.parse().unwrap());
         Period::of(&filters, TimeDelta::days(7), DateTime::UNIX_EPOCH)
     }
 

@@ -6,8 +6,8 @@ use runtrail_web::{FullAccess, WebOptions, router};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::browser::{Browser, Findings};
 use super::sample;
+use super::session::{Browser, Findings};
 
 /// A host that mounts the page, on a free port. Dropping it aborts its task.
 pub(super) struct Host {

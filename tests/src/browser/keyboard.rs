@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use fantoccini::key::Key;
 
-use super::browser::browse;
 use super::checks::is_accessible;
 use super::host::Host;
 use super::sample;
+use super::session::browse;
 use crate::fixture::*;
 
 on_each_backend! {
@@ -44,6 +44,7 @@ on_each_backend! {
         let store = database.store().await;
         sample::help_desk(&store).await;
         sample::long(&store, "long", 1_000).await;
+        sample::finish(&store, "long").await;
         let host = Host::at(Arc::new(store.clone()), "/history").await;
         browse(async |browser| {
             browser.disable_scripts().await;
@@ -54,7 +55,7 @@ on_each_backend! {
             is_accessible(browser).await;
             host.open(browser, "?skill=triage").await;
             assert!(!browser.text().await.contains("translate\n"));
-            host.open(browser, "runs/long").await;
+            host.open(browser, "runs/long?view=events").await;
             assert_eq!(browser.count("#e-0").await, 1);
             browser.click("a[rel=next]").await;
             assert_eq!((browser.count("#e-0").await, browser.count("#e-200").await), (0, 1));

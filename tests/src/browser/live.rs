@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
-use runtrail_audit::{RunStats, Storage};
+use runtrail_audit::{Clock, Storage};
 
-use super::browser::browse;
 use super::checks::is_accessible;
 use super::host::Host;
 use super::sample;
+use super::session::browse;
 use crate::fixture::*;
 
 on_each_backend! {
@@ -14,8 +14,7 @@ on_each_backend! {
         sample::long(&store, "live", 3).await;
         let host = Host::at(Arc::new(store.clone()), "/history").await;
         browse(async |browser| {
-            host.open(browser, "runs/live").await;
-            browser.run("window.isTheSamePage = true").await;
+            host.open(browser, "runs/live?view=events").await;
             for sequence in 3..20 {
                 store.append_log(&event("live", sequence)).await.unwrap();
                 let took = browser.wait_for(&format!("document.getElementById('e-{sequence}')")).await;
@@ -24,7 +23,10 @@ on_each_backend! {
                 }
             }
             assert_eq!(browser.count("[id^='e-']").await, 20);
-            store.finish_run("live", &RunStats::new("ok").output("all pages read")).await.unwrap();
+            is_accessible(browser).await;
+            sample::finish(&store, "live").await;
+            browser.wait_for("document.body.innerText.includes('The run has finished')").await;
+            browser.click(".following a").await;
             browser.wait_for("document.body.innerText.includes('all pages read')").await;
             is_accessible(browser).await;
             host.is_clean(browser).await;
@@ -38,7 +40,8 @@ on_each_backend! {
         let host = Host::at(Arc::new(store.clone()), "/history").await;
         browse(async |browser| {
             host.open(browser, "").await;
-            store.start_run(&running("new-run")).await.unwrap();
+            let run = with(running("new-run"), |run| run.started_at = sample::clock().now());
+            store.start_run(&run).await.unwrap();
             browser.wait_for("[...document.links].some(link => link.href.endsWith('runs/new-run'))").await;
             is_accessible(browser).await;
             host.is_clean(browser).await;

@@ -1,9 +1,10 @@
 use std::sync::Arc;
+use std::{env, fs};
 
-use super::browser::{Scheme, browse};
 use super::checks::is_accessible;
 use super::host::Host;
 use super::sample;
+use super::session::{Browser, Scheme, browse};
 use crate::fixture::*;
 
 const PAGES: [(&str, &str); 6] = [
@@ -18,7 +19,20 @@ const PAGES: [(&str, &str); 6] = [
     ("compare", "compare?a=0193a5c2-ticket-4711&b=0193a5b1-0001"),
 ];
 
+/// The pages whose pictures are in the documents. `RUNTRAIL_UPDATE_GOLDEN=1` rewrites them.
+const PUBLISHED: [&str; 2] = ["runs", "run"];
+const PUBLISHED_PICTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/pictures");
+
 const WIDTHS: [u32; 3] = [400, 900, 1_440];
+
+async fn publish(browser: &Browser, name: &str) {
+    if env::var_os("RUNTRAIL_UPDATE_GOLDEN").is_some() {
+        browser.look(1_200, Scheme::Light).await;
+        fs::create_dir_all(PUBLISHED_PICTURES).unwrap();
+        let picture = browser.draw(900.0).await;
+        fs::write(format!("{PUBLISHED_PICTURES}/{name}.png"), picture).unwrap();
+    }
+}
 
 on_each_backend! {
     async fn every_page_is_accessible_in_both_schemes_and_all_widths(database) {
@@ -30,16 +44,21 @@ on_each_backend! {
         ];
         browse(async |browser| {
             for (place, host) in hosts.iter().enumerate() {
+                let is_drawn = place == 0 && database.backend() == Backend::Sqlite;
                 for (name, path) in PAGES {
                     host.open(browser, path).await;
-                    for (scheme, scheme_name) in [(Scheme::Light, "light"), (Scheme::Dark, "dark")] {
+                    browser.wait_for("!document.querySelector('[data-fragment]')").await;
+                    for (scheme, of_scheme) in [(Scheme::Light, "light"), (Scheme::Dark, "dark")] {
                         for width in WIDTHS {
                             browser.look(width, scheme).await;
                             is_accessible(browser).await;
-                            if place == 0 && database.backend() == Backend::Sqlite {
-                                browser.picture(&format!("{name}-{scheme_name}-{width}")).await;
+                            if is_drawn {
+                                browser.picture(&format!("{name}-{of_scheme}-{width}")).await;
                             }
                         }
+                    }
+                    if is_drawn && PUBLISHED.contains(&name) {
+                        publish(browser, name).await;
                     }
                     host.is_clean(browser).await;
                 }

@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use runtrail_audit::Storage;
 
-use super::browser::browse;
 use super::checks::is_accessible;
 use super::host::Host;
 use super::sample;
+use super::session::browse;
 use crate::fixture::*;
 
 const EVENTS: u64 = 80_000;
@@ -109,13 +109,18 @@ on_each_backend! {
     async fn a_run_with_very_many_events_opens_and_scrolls_to_its_end(database) {
         let store = database.store().await;
         sample::long(&store, "long", EVENTS).await;
+        sample::finish(&store, "long").await;
         let host = Host::at_root(Arc::new(store.clone())).await;
         browse(async |browser| {
             host.open(browser, "runs/long").await;
             let paint = "return performance.getEntriesByName('first-contentful-paint')[0].startTime";
             let paint = browser.run(paint).await;
             eprintln!("{:?}: first paint of {EVENTS} events after {paint} ms", database.backend());
+            is_accessible(browser).await;
             browser.picture("very-many-events").await;
+            host.open(browser, "runs/long?view=events&order=newest").await;
+            assert_eq!(browser.count(&format!("#e-{}", EVENTS - 1)).await, 1);
+            host.open(browser, "runs/long?view=events").await;
             let last = EVENTS - 1;
             let took = browser
                 .wait_for(&format!(

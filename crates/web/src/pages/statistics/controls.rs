@@ -6,6 +6,17 @@ use crate::filters::{CALLER, CHANNEL, FROM, LABEL, SHOW, SKILL, STATUS, Show, TO
 use crate::pages::runs::form;
 use crate::url::Parameters;
 
+/// The time that is shown if a visitor gives none.
+const DEFAULT_RANGE: &str = "7d";
+
+/// Times to choose from: how a filter writes it, and its name.
+const RANGES: [(&str, &str); 4] = [
+    ("24h", "24 hours"),
+    (DEFAULT_RANGE, "7 days"),
+    ("30d", "30 days"),
+    ("90d", "90 days"),
+];
+
 pub(super) fn form(selection: &Selection<'_>) -> Markup {
     let filters = selection.filters;
     html! {

@@ -35,13 +35,8 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
     }
     let group = Group::parse(visitor.parameters.first(BY))?;
     let period = Period::of(&filters, DEFAULT_LENGTH, visitor.now)?;
-    let figures = figures(
-        &visitor,
-        &filters.between(period.from, period.to),
-        &period,
-        group,
-    );
-    let figures = figures.await?;
+    let exact = filters.between(period.from, period.to);
+    let figures = figures(&visitor, &exact, &period, group).await?;
     let selection = Selection {
         visitor: &visitor,
         filters: &filters,

@@ -197,19 +197,24 @@ impl Browser {
 
     /// Writes a picture of the page, with what one would have to scroll to.
     pub(super) async fn picture(&self, name: &str) {
-        let height = self
+        let picture = self.draw(MAX_HEIGHT).await;
+        let file = PathBuf::from(PICTURES).join(format!("{name}.png"));
+        fs::create_dir_all(PICTURES).unwrap();
+        fs::write(file, picture).unwrap();
+    }
+
+    /// Returns a picture of the page in the format PNG, at most this high.
+    pub(super) async fn draw(&self, height: f64) -> Vec<u8> {
+        let needed = self
             .run("return document.documentElement.scrollHeight")
             .await;
-        let height = height.as_f64().unwrap_or_default().clamp(900.0, MAX_HEIGHT);
+        let height = needed.as_f64().unwrap_or_default().clamp(700.0, height);
         let clip = json!({
             "x": 0, "y": 0, "width": self.width.get(), "height": height, "scale": 1,
         });
         let options = json!({"format": "png", "captureBeyondViewport": true, "clip": clip});
         let answer = self.devtools("Page.captureScreenshot", options).await;
-        let picture = BASE64.decode(answer["data"].as_str().unwrap()).unwrap();
-        let file = PathBuf::from(PICTURES).join(format!("{name}.png"));
-        fs::create_dir_all(PICTURES).unwrap();
-        fs::write(file, picture).unwrap();
+        BASE64.decode(answer["data"].as_str().unwrap()).unwrap()
     }
 
     /// Returns what was wrong since the last call. Other hosts are those that aren't at `origin`.
