@@ -299,7 +299,12 @@ mod tests {
         };
         assert!(is_own_origin(&HeaderMap::new()));
         assert!(is_own("http://localhost:4318") && is_own("https://LOCALHOST:4318"));
-        for origin in ["null", "http://localhost", "http://localhost:4319", "http://evil"] {
+        for origin in [
+            "null",
+            "http://localhost",
+            "http://localhost:4319",
+            "http://evil",
+        ] {
             assert!(!is_own(origin), "{origin}");
         }
     }

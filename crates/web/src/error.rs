@@ -127,6 +127,10 @@ impl From<Error> for Failure {
 fn sentence(err: &Error) -> String {
     let message = err.to_string();
     let mut characters = message.chars();
-    let first: String = characters.next().into_iter().flat_map(char::to_uppercase).collect();
+    let first: String = characters
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .collect();
     format!("{first}{}.", characters.as_str())
 }

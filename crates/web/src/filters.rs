@@ -94,9 +94,7 @@ impl Filters {
             Some((now.checked_sub_signed(age(text)?)?, text.to_owned()))
         };
         let labels: Vec<String> = all(LABEL);
-        labels
-            .iter()
-            .try_for_each(|text| label(text).map(drop))?;
+        labels.iter().try_for_each(|text| label(text).map(drop))?;
         Ok(Self {
             statuses: all(STATUS),
             skills: all(SKILL),
@@ -209,7 +207,11 @@ impl Filters {
     /// Whether a condition is set.
     pub(crate) fn is_set(&self) -> bool {
         let show = self.show;
-        *self != Self { show, ..Self::default() }
+        *self
+            != Self {
+                show,
+                ..Self::default()
+            }
     }
 }
 
@@ -240,7 +242,11 @@ pub(crate) fn time(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>> {
 /// Parses an age such as `2h`.
 fn age(text: &str) -> Option<TimeDelta> {
     let unit = text.chars().next_back()?;
-    let number: i64 = text.strip_suffix(unit)?.parse().ok().filter(|it| *it >= 0)?;
+    let number: i64 = text
+        .strip_suffix(unit)?
+        .parse()
+        .ok()
+        .filter(|it| *it >= 0)?;
     match unit {
         's' => TimeDelta::try_seconds(number),
         'm' => TimeDelta::try_minutes(number),
@@ -308,7 +314,10 @@ mod tests {
         assert_eq!(parse(&link[1..]).unwrap(), filters);
         let fixed = filters.with_fixed_times();
         let link = fixed.parameters().link("");
-        assert!(link.contains("from=2026-11-27T12%3A00%3A00.000000Z"), "{link}");
+        assert!(
+            link.contains("from=2026-11-27T12%3A00%3A00.000000Z"),
+            "{link}"
+        );
         assert_eq!(parse(&link[1..]).unwrap(), fixed);
         let query = filters.query();
         assert_eq!(

@@ -67,7 +67,9 @@ impl Route {
             let mut names = visitor.parameters.iter().map(|(name, _)| name);
             if let Some(unknown) = names.find(|name| !is_known(name)) {
                 // A misspelt filter would otherwise match every run.
-                return Err(Failure::bad_request(format!("There is no parameter {unknown}.")));
+                return Err(Failure::bad_request(format!(
+                    "There is no parameter {unknown}."
+                )));
             }
         }
         (self.handler)(visitor).await
@@ -89,7 +91,11 @@ impl From<Endpoint> for Route {
 /// elsewhere.
 fn redirect(parts: &Parts) -> Option<Response> {
     let OriginalUri(uri) = parts.extensions.get()?;
-    let name = uri.path().rsplit('/').next().filter(|name| !name.is_empty())?;
+    let name = uri
+        .path()
+        .rsplit('/')
+        .next()
+        .filter(|name| !name.is_empty())?;
     let query = uri.query().map(|query| format!("?{query}"));
     // With the dot, no name can be read as a scheme.
     let location = format!("./{name}/{}", query.unwrap_or_default());

@@ -139,9 +139,6 @@ mod tests {
     fn parameters_without_a_value_are_left_out() {
         let parsed = Parameters::parse("a=1&b=&c&&a=2+3&%ff=%ff");
         let pairs: Vec<_> = parsed.iter().collect();
-        assert_eq!(
-            pairs,
-            [("a", "1"), ("a", "2 3"), ("\u{FFFD}", "\u{FFFD}")]
-        );
+        assert_eq!(pairs, [("a", "1"), ("a", "2 3"), ("\u{FFFD}", "\u{FFFD}")]);
     }
 }

@@ -54,7 +54,9 @@ impl Visitor {
             now: site.options.clock.now(),
             parameters: Parameters::parse(parts.uri.query().unwrap_or_default()),
             root: root(parts.uri.path()),
-            path: path.map(|(name, value)| (name.into(), value.into())).collect(),
+            path: path
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
             headers: parts.headers,
         })
     }

@@ -219,7 +219,9 @@ mod tests {
     #[test]
     fn the_schemas_have_the_fields_of_the_records() {
         let at = DateTime::UNIX_EPOCH;
-        let run = SkillRun::new("run-1", "skill", at).owner("owner").label("env", "prod");
+        let run = SkillRun::new("run-1", "skill", at)
+            .owner("owner")
+            .label("env", "prod");
         let usage = Usage::new()
             .provider("anthropic")
             .model("claude")
@@ -255,7 +257,10 @@ mod tests {
         let text = document.to_string();
         for reference in text.split("#/components/schemas/").skip(1) {
             let name = reference.split('"').next().unwrap();
-            assert!(document["components"]["schemas"].get(name).is_some(), "{name}");
+            assert!(
+                document["components"]["schemas"].get(name).is_some(),
+                "{name}"
+            );
         }
     }
 }

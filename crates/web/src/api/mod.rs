@@ -20,7 +20,10 @@ pub(crate) const DOCUMENT: &str = "/api/v1/openapi.json";
 const LIMIT: &str = "limit";
 
 const PAGE: [Parameter; 2] = [
-    (LIMIT, "The maximum number of records, from 1 to 1000; 50 by default."),
+    (
+        LIMIT,
+        "The maximum number of records, from 1 to 1000; 50 by default.",
+    ),
     (
         CURSOR,
         "The `next` or `previous` of another page of the same list, with the same parameters.",
@@ -84,9 +87,11 @@ pub(crate) async fn document(_: Visitor) -> Result<Response> {
 
 fn page_request(visitor: &Visitor) -> Result<PageRequest> {
     let request = match visitor.parameters.first(LIMIT) {
-        Some(limit) => PageRequest::first(limit.parse().map_err(|_| {
-            Failure::bad_request("limit must be a number from 1 to 1000.")
-        })?),
+        Some(limit) => PageRequest::first(
+            limit
+                .parse()
+                .map_err(|_| Failure::bad_request("limit must be a number from 1 to 1000."))?,
+        ),
         None => PageRequest::default(),
     };
     Ok(request.at(visitor.parameters.first(CURSOR).map(Cursor::from)))

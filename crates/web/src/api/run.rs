@@ -13,7 +13,10 @@ const ORDER: &str = "order";
 
 pub(crate) const EVENTS: [Parameter; 2] = [
     (TYPE, "The type of the events."),
-    (ORDER, "oldest, the default, for events by ascending sequence; newest by descending."),
+    (
+        ORDER,
+        "oldest, the default, for events by ascending sequence; newest by descending.",
+    ),
 ];
 
 /// The maximum number of runs in a tree.
@@ -36,7 +39,10 @@ pub(crate) async fn events(visitor: Visitor) -> Result<Response> {
         Some(_) => return Err(Failure::bad_request("order must be oldest or newest.")),
     };
     let request = page_request(&visitor)?;
-    let page = visitor.history().page_logs(&run.id, &filter, order, &request).await?;
+    let page = visitor
+        .history()
+        .page_logs(&run.id, &filter, order, &request)
+        .await?;
     let events = page.items.into_iter().map(|event| {
         let mut event = json!(visitor.visible_event(event));
         remove_texts(&visitor, &mut event, &["payload"]);

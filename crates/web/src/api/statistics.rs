@@ -30,7 +30,11 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
     if visitor.parameters.first(filters::SHOW).is_none() {
         filters.show = Show::All;
     }
-    let dimensions: Vec<_> = visitor.parameters.all(BY).map(dimension).collect::<Result<_>>()?;
+    let dimensions: Vec<_> = visitor
+        .parameters
+        .all(BY)
+        .map(dimension)
+        .collect::<Result<_>>()?;
     let is_of_calls = dimensions
         .iter()
         .any(|it| matches!(it, Dimension::Provider | Dimension::Model));
@@ -57,7 +61,9 @@ fn dimension(text: &str) -> Result<Dimension> {
         _ => match text.strip_prefix("label:") {
             Some(key) => Dimension::Label(key.to_owned()),
             None => {
-                return Err(Failure::bad_request(format!("{text:?} can’t be grouped by.")));
+                return Err(Failure::bad_request(format!(
+                    "{text:?} can’t be grouped by."
+                )));
             }
         },
     })
@@ -70,7 +76,11 @@ fn buckets(visitor: &Visitor, filters: &Filters) -> Result<Option<Buckets>> {
         Some("day") => BucketWidth::Days(1),
         Some("week") => BucketWidth::Weeks(1),
         Some("month") => BucketWidth::Months(1),
-        Some(_) => return Err(Failure::bad_request("every must be hour, day, week or month.")),
+        Some(_) => {
+            return Err(Failure::bad_request(
+                "every must be hour, day, week or month.",
+            ));
+        }
     };
     let Some(from) = filters.from else {
         return Err(Failure::bad_request("every needs a from."));

@@ -19,11 +19,8 @@ pub(crate) const SCRIPT: Asset = Asset::new(
     include_str!("runtrail.js"),
 );
 
-pub(crate) const ICON: Asset = Asset::new(
-    ("icon", "svg"),
-    "image/svg+xml",
-    include_str!("icon.svg"),
-);
+pub(crate) const ICON: Asset =
+    Asset::new(("icon", "svg"), "image/svg+xml", include_str!("icon.svg"));
 
 pub(crate) struct Asset {
     /// The name and the extension of the file.

@@ -75,7 +75,9 @@ fn bars(period: &Period, rows: &[StatisticsRow<RunStatistics>]) -> Vec<Bar> {
     let mut bars: Vec<_> = period.bars().map(bar).collect();
     let starts = period.buckets.starts();
     for row in rows {
-        let place = row.bucket.and_then(|start| starts.binary_search(&start).ok());
+        let place = row
+            .bucket
+            .and_then(|start| starts.binary_search(&start).ok());
         let status = row.group.first().cloned().flatten().unwrap_or_default();
         if let Some(bar) = place.and_then(|place| bars.get_mut(place)) {
             bar.by_status.insert(status, row.values.runs);
@@ -206,7 +208,10 @@ mod tests {
         let bar = |numbers: &[(&str, u64)]| Bar {
             from: DateTime::UNIX_EPOCH,
             to: DateTime::UNIX_EPOCH,
-            by_status: numbers.iter().map(|(status, runs)| ((*status).into(), *runs)).collect(),
+            by_status: numbers
+                .iter()
+                .map(|(status, runs)| ((*status).into(), *runs))
+                .collect(),
         };
         let all = bar(&[("error", 1), ("ok", 1_000_000), ("timeout", u64::MAX / 2)]);
         let drawing = stack(&all, 0, all.runs()).into_string();

@@ -1,8 +1,8 @@
 use maud::{Markup, html};
 
 use super::figures::Moment;
-use crate::period::Period;
 use crate::format;
+use crate::period::Period;
 
 /// The width and the height of the drawing in its own units. It is stretched to the width of the
 /// page, so everything that must not be stretched is outside of it.
