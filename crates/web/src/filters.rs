@@ -32,8 +32,11 @@ pub(crate) struct Filters {
 /// Which runs are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Show {
-    /// Those that no other stored run has started.
+    /// All if they are selected by more than their time, else only the top-level ones. A search
+    /// for a skill would otherwise miss the runs that other runs have started.
     #[default]
+    Fitting,
+    /// Those that no other stored run has started.
     TopLevel,
     All,
 }
@@ -78,7 +81,8 @@ pub(crate) const PARAMETERS: [Parameter; 9] = [
     (ID, "How the id of the run begins."),
     (
         SHOW,
-        "top, the default, for the runs that no other stored run has started; all for all runs.",
+        "top for the runs that no other stored run has started, or all. By default, a list without \
+         filters other than the time shows the former, and everything else all runs.",
     ),
 ];
 
@@ -106,7 +110,8 @@ impl Filters {
             ages: [FROM, TO].into_iter().filter_map(as_age).collect(),
             id: parameters.first(ID).unwrap_or_default().trim().to_owned(),
             show: match parameters.first(SHOW) {
-                None | Some("top") => Show::TopLevel,
+                None => Show::Fitting,
+                Some("top") => Show::TopLevel,
                 Some("all") => Show::All,
                 Some(_) => return Err(Failure::bad_request("show must be top or all.")),
             },
@@ -128,7 +133,7 @@ impl Filters {
         query.labels = combined(&self.labels);
         query.started = Bounds::new(self.from, self.to);
         query.id_prefix.clone_from(&self.id);
-        if self.show == Show::TopLevel {
+        if !self.shows_all() {
             query.parent = Parent::NoneStored;
         }
         query
@@ -156,8 +161,10 @@ impl Filters {
         if !self.id.is_empty() {
             parameters.push(ID, &self.id);
         }
-        if self.show == Show::All {
-            parameters.push(SHOW, "all");
+        match self.show {
+            Show::Fitting => {}
+            Show::TopLevel => parameters.push(SHOW, "top"),
+            Show::All => parameters.push(SHOW, "all"),
         }
         parameters
     }
@@ -204,14 +211,27 @@ impl Filters {
         filters.parameters().with(FROM, age)
     }
 
+    /// Whether runs that other runs have started are listed too.
+    pub(crate) fn shows_all(&self) -> bool {
+        match self.show {
+            Show::Fitting => {
+                let mut timeless = self.clone();
+                (timeless.from, timeless.to) = (None, None);
+                timeless.is_set()
+            }
+            Show::TopLevel => false,
+            Show::All => true,
+        }
+    }
+
     /// Whether a condition is set.
     pub(crate) fn is_set(&self) -> bool {
-        let show = self.show;
-        *self
-            != Self {
-                show,
-                ..Self::default()
-            }
+        let unset = Self {
+            ages: self.ages.clone(),
+            show: self.show,
+            ..Self::default()
+        };
+        *self != unset
     }
 }
 
@@ -336,7 +356,15 @@ mod tests {
         );
         assert_eq!(query.started.from, Some(now() - TimeDelta::days(1)));
         assert_eq!(query.parent, Parent::Any);
-        assert_eq!(parse("").unwrap().query().parent, Parent::NoneStored);
+        for (query, parent) in [
+            ("", Parent::NoneStored),
+            ("from=1h&to=2026-11-28", Parent::NoneStored),
+            ("show=all", Parent::Any),
+            ("skill=a", Parent::Any),
+            ("skill=a&show=top", Parent::NoneStored),
+        ] {
+            assert_eq!(parse(query).unwrap().query().parent, parent, "{query}");
+        }
     }
 
     #[test]

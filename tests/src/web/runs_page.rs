@@ -57,7 +57,7 @@ cases_of_the_store! {
         let site = Site::of(cx.store);
         assert!(site.shows("/").await.contains("No run is recorded yet."));
         store_all(cx.store, [a_run("child", 3).parent("child")]).await;
-        let page = site.shows("/?skill=summarise").await;
+        let page = site.shows("/?skill=summarise&show=top").await;
         assert!(page.contains("No run matches these filters."));
         let all = link(&page, "Look among the runs that other runs started");
         assert_eq!(listed(&site.shows(&all).await), ["child"]);

@@ -4,7 +4,7 @@ use runtrail_audit::{BucketWidth, Buckets, Dimension, StatisticsQuery};
 use serde_json::json;
 
 use crate::error::{Failure, Result};
-use crate::filters::{self, Filters, Parameter, Show};
+use crate::filters::{Filters, Parameter, Show};
 use crate::layout;
 use crate::visitor::Visitor;
 
@@ -27,7 +27,7 @@ pub(crate) const PARAMETERS: [Parameter; 2] = [
 /// Unlike a list, statistics are about all runs unless they are restricted to top-level ones.
 pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
     let mut filters = Filters::parse(&visitor.parameters, visitor.now)?;
-    if visitor.parameters.first(filters::SHOW).is_none() {
+    if filters.show == Show::Fitting {
         filters.show = Show::All;
     }
     let dimensions: Vec<_> = visitor

@@ -52,10 +52,10 @@ pub(crate) fn show(filters: &Filters) -> Markup {
                 }
             }
             div.actions {
-                label.check {
-                    input type="checkbox" name=(filters::SHOW) value="all"
-                        checked[filters.show == Show::All];
-                    "Also runs that other runs started"
+                @match filters.show {
+                    Show::Fitting => {}
+                    Show::TopLevel => { input type="hidden" name=(filters::SHOW) value="top"; }
+                    Show::All => { input type="hidden" name=(filters::SHOW) value="all"; }
                 }
                 button.primary { "Filter" }
                 @if filters.is_set() { a href="./" { "Clear" } }
@@ -67,6 +67,26 @@ pub(crate) fn show(filters: &Filters) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Links to the top-level runs, and to all runs.
+pub(super) fn levels(filters: &Filters) -> Markup {
+    let link = |show| {
+        let filters = Filters {
+            show,
+            ..filters.clone()
+        };
+        filters.parameters().link("./")
+    };
+    let current = |is_current: bool| is_current.then_some("true");
+    html! {
+        nav.choice aria-label="Level" {
+            a href=(link(Show::TopLevel)) aria-current=[current(!filters.shows_all())] {
+                "Top-level runs"
+            }
+            a href=(link(Show::All)) aria-current=[current(filters.shows_all())] { "All runs" }
         }
     }
 }

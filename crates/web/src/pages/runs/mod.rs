@@ -34,7 +34,7 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
         None => histogram::placeholder(&filters),
     };
     let body = html! {
-        div.heading { h1 { "Runs" } }
+        div.heading { h1 { "Runs" } (form::levels(&filters)) }
         (form::show(&filters))
         (chart)
         (table::show(&visitor, &filters, &page))

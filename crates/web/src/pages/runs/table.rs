@@ -68,9 +68,13 @@ fn empty(visitor: &Visitor, filters: &Filters) -> Markup {
                 p { "There are no more runs." }
             } @else if filters.is_set() {
                 p { "No run matches these filters." }
-                @if filters.show == Show::TopLevel {
-                    @let all = filters.parameters().with(filters::SHOW, "all");
-                    p { a href=(all.link("./")) { "Look among the runs that other runs started" } }
+                @if !filters.shows_all() {
+                    @let all = Filters { show: Show::All, ..filters.clone() };
+                    p {
+                        a href=(all.parameters().link("./")) {
+                            "Look among the runs that other runs started"
+                        }
+                    }
                 }
                 p { a href="./" { "Clear the filters" } }
             } @else {

@@ -15,7 +15,7 @@ use runtrail_audit::{Dimension, StatisticsQuery};
 use self::figures::{Figures, Moment};
 use self::group::Group;
 use crate::error::Result;
-use crate::filters::{Filters, SHOW, Show};
+use crate::filters::{Filters, Show};
 use crate::layout::{self, Section};
 use crate::period::Period;
 use crate::url::Parameters;
@@ -29,7 +29,7 @@ const DEFAULT_LENGTH: TimeDelta = TimeDelta::days(7);
 
 pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
     let mut filters = Filters::parse(&visitor.parameters, visitor.now)?;
-    if visitor.parameters.first(SHOW).is_none() {
+    if filters.show == Show::Fitting {
         // What a run has started counts too.
         filters.show = Show::All;
     }
@@ -70,13 +70,11 @@ impl Selection<'_> {
     fn parameters_without_time(&self) -> Parameters {
         let mut timeless = self.exact_filters();
         (timeless.from, timeless.to) = (None, None);
-        // The list of runs has another default.
-        timeless.show = Show::default();
-        let parameters = timeless.parameters();
-        match self.filters.show {
-            Show::TopLevel => parameters.with(SHOW, "top"),
-            Show::All => parameters,
+        // The default of this page.
+        if timeless.show == Show::All {
+            timeless.show = Show::Fitting;
         }
+        timeless.parameters()
     }
 
     /// Returns a link to the list of runs that match a filter.
