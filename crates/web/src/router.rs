@@ -59,6 +59,7 @@ fn routes() -> Vec<Route> {
         Route::new("/runs/{run}/events", Fragment, pages::run::events),
         Route::new("/runs/{run}/events/{sequence}", Page, pages::run::event),
         Route::new("/statistics", Page, pages::statistics::show),
+        Route::new("/compare", Page, pages::compare::show),
         Route::new(api::DOCUMENT, Kind::Json, api::document),
     ];
     routes.extend(api::endpoints().into_iter().map(Route::from));

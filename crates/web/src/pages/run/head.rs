@@ -10,6 +10,7 @@ use super::waterfall::skill;
 use crate::content::{Extent, json, text};
 use crate::filters;
 use crate::format;
+use crate::pages::compare;
 use crate::visitor::Visitor;
 
 /// A larger output isn't parsed as JSON.
@@ -30,6 +31,7 @@ pub(super) fn head(visitor: &Visitor, run: &SkillRun) -> Markup {
         header.run-head {
             h1 { (skill(&run.skill_id)) }
             (format::status(&run.status))
+            a href=(compare::link(ROOT, &run.id)) { "Compare with the previous run" }
         }
         dl.facts {
             div { dt { "Id" } dd { code.copy data-copy=(run.id) { (format::line(&run.id)) } } }
@@ -221,7 +223,7 @@ pub(super) fn texts(visitor: &Visitor, run: &SkillRun, extent: Extent<'_>) -> Ma
     }
 }
 
-fn inputs(run: &SkillRun, extent: Extent<'_>) -> Markup {
+pub(in crate::pages) fn inputs(run: &SkillRun, extent: Extent<'_>) -> Markup {
     let mut rest = run.inputs.clone();
     // As the receiver of telemetry stores them.
     let messages = rest.remove("messages");
@@ -233,7 +235,7 @@ fn inputs(run: &SkillRun, extent: Extent<'_>) -> Markup {
     }
 }
 
-fn output(output: &str, extent: Extent<'_>) -> Markup {
+pub(in crate::pages) fn output(output: &str, extent: Extent<'_>) -> Markup {
     let is_json = output.starts_with(['{', '[']) && output.len() <= MAX_JSON_BYTES;
     let parsed = is_json.then(|| serde_json::from_str::<Value>(output).ok());
     match parsed.flatten() {

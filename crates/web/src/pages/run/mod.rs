@@ -15,6 +15,7 @@ use maud::{Markup, html};
 use runtrail_audit::SkillRun;
 
 pub(crate) use detail::show as event;
+pub(super) use head::{inputs, output};
 
 use self::detail::WHOLE;
 use self::events::{EventQuery, Events};
