@@ -6,6 +6,9 @@ mod visit;
 /// The list of runs: filters, pages, histogram.
 mod runs_page;
 
+/// Two runs side by side.
+mod compare_page;
+
 /// Who sees what, and what every response has in common.
 mod access;
 

@@ -73,6 +73,66 @@ function selectByDragging(figure) {
   svg.addEventListener("pointercancel", end);
 }
 
+// Runs that start or change appear in the list. A hidden page isn't connected: browsers allow only
+// a few connections to a server.
+each(".list[data-live]", (list) => {
+  const line = document.createElement("p");
+  line.className = "following";
+  const state = document.createElement("span");
+  state.setAttribute("role", "status");
+  const button = document.createElement("button");
+  line.append(state, " ", button);
+  list.before(line);
+  let source = null;
+  let isPaused = false;
+
+  const show = () => {
+    const isOpen = source?.readyState === EventSource.OPEN;
+    state.textContent = isPaused ? "Paused" : isOpen ? "Live" : "Connecting";
+    button.textContent = isPaused ? "Resume" : "Pause";
+  };
+  const refresh = async () => {
+    const page = await get(location.href);
+    list.replaceChildren(...page.querySelector(".list").childNodes);
+  };
+  const update = ({ data }) => {
+    const row = parse(data).firstElementChild;
+    const body = list.querySelector("tbody");
+    if (!body) return refresh().catch(show);
+    const rows = [...body.rows];
+    const old = rows.find((other) => other.dataset.run === row.dataset.run);
+    if (old) {
+      const hadFocus = old.contains(document.activeElement);
+      old.replaceWith(row);
+      if (hadFocus) row.querySelector("a").focus();
+      return;
+    }
+    const next = rows.find((other) => other.dataset.started < row.dataset.started);
+    next ? next.before(row) : rows.length < list.dataset.size && body.append(row);
+    if (body.rows.length > list.dataset.size) body.lastElementChild.remove();
+  };
+  const connect = () => {
+    source?.close();
+    source = null;
+    if (!isPaused && !document.hidden) {
+      source = new EventSource(list.dataset.live);
+      // What has changed since the page was loaded isn't in the stream.
+      source.addEventListener("ready", () => refresh().catch(show));
+      source.addEventListener("message", update);
+      source.addEventListener("finished", () => source.close());
+      source.addEventListener("open", show);
+      source.addEventListener("error", show);
+    }
+    show();
+  };
+  button.addEventListener("click", () => {
+    isPaused = !isPaused;
+    connect();
+  });
+  document.addEventListener("visibilitychange", connect);
+  connect();
+});
+
 // Run: windows of rows are loaded as they come near, and removed again when they are far away, so
 // that a long list stays small. Only one window at a time is loaded after the last one.
 
