@@ -6,6 +6,9 @@ mod visit;
 /// The list of runs: filters, pages, histogram.
 mod runs_page;
 
+/// A run: head, texts, waterfall, events.
+mod run_page;
+
 /// Two runs side by side.
 mod compare_page;
 

@@ -17,6 +17,52 @@ const get = async (url, signal) => {
   return parse(await response.text());
 };
 
+// Follows server-sent events, with their state and a button above an element. A paused list and a
+// hidden page aren't connected: browsers allow only a few connections to a server.
+const followEvents = (element, url, listeners) => {
+  const line = document.createElement("p");
+  line.className = "following";
+  const state = document.createElement("span");
+  state.setAttribute("role", "status");
+  const button = document.createElement("button");
+  line.append(state, " ", button);
+  element.before(line);
+  let source = null;
+  let isPaused = false;
+
+  const show = () => {
+    const isOpen = source?.readyState === EventSource.OPEN;
+    state.textContent = isPaused ? "Paused" : isOpen ? "Live" : "Connecting";
+    button.textContent = isPaused ? "Resume" : "Pause";
+  };
+  const connect = () => {
+    source?.close();
+    source = null;
+    if (!isPaused && !document.hidden) {
+      source = new EventSource(url);
+      source.addEventListener("open", show);
+      source.addEventListener("error", show);
+      source.addEventListener("finished", finish);
+      for (const [name, listen] of Object.entries(listeners)) source.addEventListener(name, listen);
+    }
+    show();
+  };
+  const finish = () => {
+    source.close();
+    document.removeEventListener("visibilitychange", connect);
+    const reload = document.createElement("a");
+    reload.href = location.href;
+    reload.textContent = "Show the outcome";
+    line.replaceChildren("The run has finished. ", reload);
+  };
+  button.addEventListener("click", () => {
+    isPaused = !isPaused;
+    connect();
+  });
+  document.addEventListener("visibilitychange", connect);
+  connect();
+};
+
 // Runs: the histogram reads more than the list, so it comes after it.
 
 each(".histogram[data-fragment]", async (element) => {
@@ -73,24 +119,8 @@ function selectByDragging(figure) {
   svg.addEventListener("pointercancel", end);
 }
 
-// Runs that start or change appear in the list. A hidden page isn't connected: browsers allow only
-// a few connections to a server.
+// Runs that start or change appear in the list.
 each(".list[data-live]", (list) => {
-  const line = document.createElement("p");
-  line.className = "following";
-  const state = document.createElement("span");
-  state.setAttribute("role", "status");
-  const button = document.createElement("button");
-  line.append(state, " ", button);
-  list.before(line);
-  let source = null;
-  let isPaused = false;
-
-  const show = () => {
-    const isOpen = source?.readyState === EventSource.OPEN;
-    state.textContent = isPaused ? "Paused" : isOpen ? "Live" : "Connecting";
-    button.textContent = isPaused ? "Resume" : "Pause";
-  };
   const refresh = async () => {
     const page = await get(location.href);
     list.replaceChildren(...page.querySelector(".list").childNodes);
@@ -98,7 +128,7 @@ each(".list[data-live]", (list) => {
   const update = ({ data }) => {
     const row = parse(data).firstElementChild;
     const body = list.querySelector("tbody");
-    if (!body) return refresh().catch(show);
+    if (!body) return refresh().catch(() => {});
     const rows = [...body.rows];
     const old = rows.find((other) => other.dataset.run === row.dataset.run);
     if (old) {
@@ -111,26 +141,11 @@ each(".list[data-live]", (list) => {
     next ? next.before(row) : rows.length < list.dataset.size && body.append(row);
     if (body.rows.length > list.dataset.size) body.lastElementChild.remove();
   };
-  const connect = () => {
-    source?.close();
-    source = null;
-    if (!isPaused && !document.hidden) {
-      source = new EventSource(list.dataset.live);
-      // What has changed since the page was loaded isn't in the stream.
-      source.addEventListener("ready", () => refresh().catch(show));
-      source.addEventListener("message", update);
-      source.addEventListener("finished", () => source.close());
-      source.addEventListener("open", show);
-      source.addEventListener("error", show);
-    }
-    show();
-  };
-  button.addEventListener("click", () => {
-    isPaused = !isPaused;
-    connect();
+  followEvents(list, list.dataset.live, {
+    // What has changed since the page was loaded isn't in the stream.
+    ready: () => refresh().catch(() => {}),
+    message: update,
   });
-  document.addEventListener("visibilitychange", connect);
-  connect();
 });
 
 // Run: windows of rows are loaded as they come near, and removed again when they are far away, so
@@ -266,69 +281,33 @@ each("[data-search]", (label) => {
   table.addEventListener("rows", search);
 });
 
-// New events arrive as rows. While paused, they wait.
+// New events arrive as rows.
 function follow(table) {
   const MAX_ROWS = 1000;
   const isNewestFirst = table.dataset.order === "newest";
   const body = document.createElement("tbody");
   isNewestFirst ? table.tHead.after(body) : table.append(body);
-  const line = document.createElement("p");
-  line.className = "following";
-  const state = document.createElement("span");
-  state.setAttribute("role", "status");
-  const button = document.createElement("button");
-  line.append(state, " ", button);
-  table.before(line);
-
-  let waiting = [];
-  let isPaused = false;
-  let scheduled = false;
-  const source = new EventSource(table.dataset.live);
-  const show = () => {
-    const open = source.readyState === EventSource.OPEN;
-    state.textContent = isPaused ? `Paused, ${waiting.length} new` : open ? "Live" : "Connecting";
-    button.textContent = isPaused ? "Resume" : "Pause";
-  };
+  const url = new URL(table.dataset.live, location.href);
+  const arrived = [];
   const flush = () => {
-    scheduled = false;
-    if (isPaused) return show();
     const page = document.documentElement;
     const isAtEnd = page.scrollHeight - page.scrollTop - page.clientHeight < 80;
-    for (const row of waiting.splice(0)) {
+    for (const row of arrived.splice(0)) {
       if (document.getElementById(row.id)) continue;
       isNewestFirst ? body.prepend(row) : body.append(row);
     }
     while (body.rows.length > MAX_ROWS) body.deleteRow(isNewestFirst ? -1 : 0);
     table.dispatchEvent(new Event("rows"));
     if (!isNewestFirst && isAtEnd) page.scrollTop = page.scrollHeight;
-    show();
   };
-  const later = () => {
-    if (!scheduled) requestAnimationFrame(flush);
-    scheduled = true;
-  };
-  source.addEventListener("message", (event) => {
-    waiting.push(parse(event.data).firstElementChild);
-    if (waiting.length > MAX_ROWS) waiting.shift();
+  const message = ({ data, lastEventId }) => {
+    if (!arrived.length) requestAnimationFrame(flush);
+    arrived.push(parse(data).firstElementChild);
+    // A new connection goes on after it.
+    url.searchParams.set("cursor", lastEventId);
     document.querySelector(".empty")?.remove();
-    later();
-  });
-  source.addEventListener("finished", () => {
-    source.close();
-    isPaused = false;
-    flush();
-    const reload = document.createElement("a");
-    reload.href = location.href;
-    reload.textContent = "Show its outcome";
-    line.replaceChildren("The run has finished. ", reload);
-  });
-  source.addEventListener("open", show);
-  source.addEventListener("error", show);
-  button.addEventListener("click", () => {
-    isPaused = !isPaused;
-    flush();
-  });
-  show();
+  };
+  followEvents(table, url, { message });
 }
 
 // A secure context is needed to copy; elsewhere a click selects the id.
