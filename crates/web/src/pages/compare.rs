@@ -1,6 +1,6 @@
 //! Two runs side by side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::response::Response;
 use futures_util::try_join;
@@ -175,21 +175,23 @@ async fn steps(visitor: &Visitor, run: &SkillRun) -> Result<Steps> {
         *steps.entry(format!("Call of {model}")).or_default() += calls;
     }
     for child in visitor.retain_visible(children).await? {
-        *steps.entry(format!("Run of {}", child.skill_id)).or_default() += 1;
+        *steps
+            .entry(format!("Run of {}", child.skill_id))
+            .or_default() += 1;
     }
     Ok(steps)
 }
 
 fn steps_table(left: &Steps, right: &Steps) -> Markup {
-    let names: BTreeMap<_, ()> = left.keys().chain(right.keys()).map(|it| (it, ())).collect();
-    let number = |steps: &Steps, name| steps.get(name).copied().unwrap_or_default();
+    let names: BTreeSet<_> = left.keys().chain(right.keys()).collect();
+    let number = |steps: &Steps, name: &String| steps.get(name).copied().unwrap_or_default();
     html! {
         @if !names.is_empty() {
             h2 { "Steps" }
             table.comparison {
                 caption.hidden { "Model calls and runs that were started" }
                 tbody {
-                    @for name in names.into_keys() {
+                    @for name in names {
                         @let numbers = [number(left, name), number(right, name)];
                         tr.differs[numbers[0] != numbers[1]] {
                             th scope="row" { (format::name(name)) }
@@ -215,7 +217,13 @@ fn texts(visitor: &Visitor, runs: [&SkillRun; 2]) -> Markup {
             }
         }
     };
-    let unless_empty = |is_empty, shown: Markup| if is_empty { html! {} } else { shown };
+    let unless_empty = |is_empty, shown: Markup| {
+        if is_empty {
+            html! {}
+        } else {
+            shown
+        }
+    };
     html! {
         (section("Error", &|run, extent| {
             unless_empty(run.error.is_empty(), text(&run.error, extent))

@@ -130,8 +130,9 @@ fn stack(bar: &Bar, x: usize, highest: u64) -> Markup {
 
     let mut top = HEIGHT;
     let parts = bar.by_status.iter().map(|(status, runs)| {
-        let height = runs.saturating_mul(HEIGHT).div_ceil(highest).max(LOWEST);
-        let height = height.min(top);
+        let height = (u128::from(*runs) * u128::from(HEIGHT)).div_ceil(highest.into());
+        // A share of the highest bar, so it fits.
+        let height = (height as u64).max(LOWEST).min(top);
         top -= height;
         (format::status_class(status), top, height)
     });
