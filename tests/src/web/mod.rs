@@ -15,6 +15,9 @@ mod compare_page;
 /// Who sees what, and what every response has in common.
 mod access;
 
+/// A database that doesn't answer.
+mod unavailable;
+
 /// The history as JSON.
 mod api;
 
