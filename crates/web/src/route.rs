@@ -63,7 +63,7 @@ impl Route {
     async fn handle(&self, site: &Arc<Site>, parts: Parts) -> Result<Response> {
         let visitor = Visitor::admit(site, parts).await?;
         if let Some(parameters) = &self.parameters {
-            let is_known = |name| parameters.iter().any(|(known, _)| *known == name);
+            let is_known = |name: &str| parameters.iter().any(|(known, _)| *known == name);
             let mut names = visitor.parameters.iter().map(|(name, _)| name);
             if let Some(unknown) = names.find(|name| !is_known(name)) {
                 // A misspelt filter would otherwise match every run.

@@ -59,7 +59,8 @@ impl Parameters {
 
     /// Returns the first value of a parameter.
     pub(crate) fn first(&self, name: &str) -> Option<&str> {
-        self.all(name).next()
+        let first = self.0.iter().find(|(other, _)| other == name);
+        first.map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {

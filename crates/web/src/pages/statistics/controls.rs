@@ -45,17 +45,6 @@ fn hidden(name: &str, value: &str) -> Markup {
     html! { input type="hidden" name=(name) value=(value); }
 }
 
-/// The time that is shown if a visitor gives none.
-const DEFAULT_RANGE: &str = "7d";
-
-/// Times to choose from: how a filter writes it, and its name.
-const RANGES: [(&str, &str); 4] = [
-    ("24h", "24 hours"),
-    (DEFAULT_RANGE, "7 days"),
-    ("30d", "30 days"),
-    ("90d", "90 days"),
-];
-
 /// Links to the same statistics about other times.
 fn ranges(selection: &Selection<'_>) -> Markup {
     let filters = selection.filters;
