@@ -266,6 +266,7 @@ document.addEventListener("click", (event) => {
 
 each("[data-search]", (label) => {
   const table = document.querySelector("table[data-windows]");
+  if (!table) return;
   const input = label.querySelector("input");
   const search = () => {
     const text = input.value.trim().toLowerCase();

@@ -28,11 +28,12 @@ const MAX_OPEN_MEMBERS: usize = 20;
 pub(crate) fn json(value: &Value, extent: Extent<'_>) -> Markup {
     let left = match extent {
         Extent::Cut { .. } => MAX_VALUES,
-        Extent::Whole if is_larger_than(value, &mut MAX_FOLDED_VALUES.clone()) => {
-            return text(&pretty(value), extent);
-        }
         Extent::Whole => usize::MAX,
     };
+    let mut foldable = MAX_FOLDED_VALUES;
+    if matches!(extent, Extent::Whole) && is_larger_than(value, &mut foldable) {
+        return text(&format!("{value:#}"), extent);
+    }
     let mut page = Page { extent, left };
     match value {
         Value::Array(_) | Value::Object(_) if !is_empty(value) => page.members(value, 0),
@@ -151,10 +152,6 @@ fn is_larger_than(value: &Value, left: &mut usize) -> bool {
         Value::Object(members) => members.values().any(|member| is_larger_than(member, left)),
         _ => false,
     }
-}
-
-fn pretty(value: &Value) -> String {
-    format!("{value:#}")
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ fn element<'a>(
         Tag::BlockQuote(_) => html! { blockquote { (inner) } },
         Tag::CodeBlock(kind) => {
             let language = match kind {
-                CodeBlockKind::Fenced(language) if !language.is_empty() => Some(language),
+                CodeBlockKind::Fenced(language) if !language.is_empty() => Some(line(language)),
                 _ => None,
             };
             html! { pre title=[language] { code { (inner) } } }
@@ -94,9 +94,10 @@ fn element<'a>(
         Tag::Emphasis => html! { em { (inner) } },
         Tag::Strong => html! { strong { (inner) } },
         Tag::Strikethrough => html! { del { (inner) } },
-        Tag::Link { dest_url, .. } if is_allowed(dest_url) => html! {
-            a href=(dest_url) title=(line(dest_url)) rel="noreferrer noopener" { (inner) }
-        },
+        Tag::Link { dest_url, .. } if is_allowed(dest_url) => {
+            let link: &str = dest_url;
+            html! { a href=(link) title=(line(link)) rel="noreferrer noopener" { (inner) } }
+        }
         Tag::Link { .. } => inner,
         _ => html! { p { (inner) } },
     }

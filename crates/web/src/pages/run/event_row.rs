@@ -55,16 +55,17 @@ impl EventRow {
         }
     }
 
-    /// Renders the type, the name and the beginning of the contents.
+    /// Renders the names and the beginning of the contents, with a space before each.
     pub(super) fn summary(&self) -> Markup {
         let usage = self.event.usage.as_ref();
         let model = usage.and_then(|usage| usage.model.as_deref());
         let Preview { name, text, is_error } = &self.preview;
         html! {
-            @if let Some(model) = model { span.callee { (format::name(model)) } " " }
-            @if !name.is_empty() { span.callee { (format::name(name)) } " " }
-            @if *is_error { span.is-error { "failed: " } }
-            span.preview { (format::name(text)) }
+            @for callee in [model.unwrap_or_default(), name.as_str()] {
+                @if !callee.is_empty() { " " span.callee { (format::name(callee)) } }
+            }
+            @if *is_error { " " span.is-error { "failed:" } }
+            @if !text.is_empty() { " " span.preview { (format::name(text)) } }
         }
     }
 

@@ -91,7 +91,8 @@ fn word(order: ListOrder) -> &'static str {
 
 /// Parses the sequence of an event.
 pub(super) fn sequence(text: &str) -> Result<u64> {
-    let sequence = text.parse().ok().filter(|sequence| i64::try_from(*sequence).is_ok());
+    let sequence = text.parse().ok();
+    let sequence = sequence.filter(|sequence: &u64| i64::try_from(*sequence).is_ok());
     sequence.ok_or_else(|| Failure::bad_request("The sequence of an event is a number."))
 }
 
@@ -114,6 +115,7 @@ impl Events {
     }
 
     pub(super) fn render(&self, run: &SkillRun, links: &Links) -> Markup {
+        let live = self.live(run, links);
         html! {
             (self.tools(links))
             @if self.page.items.is_empty() {
@@ -131,19 +133,21 @@ impl Events {
                     } { "Previous events" }
                 }
             }
-            table.steps.events data-windows data-live=[self.live(run, links)]
-                data-order=(word(self.query.order)) {
-                caption.hidden { "Events" }
-                thead {
-                    tr {
-                        th scope="col" { "Time" }
-                        th scope="col" { "Type" }
-                        th scope="col" { "Event" }
-                        th.number scope="col" { "Duration" }
-                        th.number.wide scope="col" { "Tokens" }
+            @if live.is_some() || !self.page.items.is_empty() {
+                table.steps.events data-windows data-live=[live]
+                    data-order=(word(self.query.order)) {
+                    caption.hidden { "Events" }
+                    thead {
+                        tr {
+                            th scope="col" { "Time" }
+                            th scope="col" { "Type" }
+                            th scope="col" { "Event" }
+                            th.number scope="col" { "Duration" }
+                            th.number.wide scope="col" { "Tokens" }
+                        }
                     }
+                    (self.body(links))
                 }
-                (self.body(links))
             }
             (self.more(links))
         }
@@ -159,10 +163,7 @@ impl Events {
         let mut types: Vec<&str> = TYPES.into_iter().chain(shown).collect();
         types.sort_unstable();
         types.dedup();
-        let other = match self.query.order {
-            ListOrder::NewestFirst => ListOrder::OldestFirst,
-            ListOrder::OldestFirst => ListOrder::NewestFirst,
-        };
+        let other = self.query.order.reversed();
         let turned = EventQuery {
             event_type: self.query.event_type.clone(),
             order: other,
@@ -254,7 +255,7 @@ pub(super) fn event_row(row: &EventRow, links: &Links) -> Markup {
 fn clock_time(time: DateTime<Utc>) -> Markup {
     let full = format::full_time(time);
     html! {
-        time datetime=(format::machine_time(time)) title=(full) { (time.format("%H:%M:%S%.3f")) }
+        time datetime=(format::machine_time(time)) title=(full) { (time.format("%H:%M:%S%.3f").to_string()) }
     }
 }
 

@@ -69,12 +69,12 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
         (head::usage(&run, tree.branches.len(), &usage))
         section aria-labelledby="steps" {
             h2 #steps { "Steps" }
-            (tabs(view, &links))
+            (tabs(view, &run, &links))
             (steps)
         }
     };
     let title = match run.skill_id.as_str() {
-        "" => &run.id,
+        "" => run.id.as_str(),
         skill => skill,
     };
     Ok(layout::page(ROOT, title, Section::Runs, body))
@@ -119,7 +119,7 @@ async fn steps(
     Ok((View::Events, events.render(run, links)))
 }
 
-fn tabs(view: View, links: &Links) -> Markup {
+fn tabs(view: View, run: &SkillRun, links: &Links) -> Markup {
     let tab = |of: View, name: &str, shown: &str| {
         let current = (view == of).then_some("page");
         let link = Parameters::new().with("view", name).link(links.run());
@@ -128,7 +128,7 @@ fn tabs(view: View, links: &Links) -> Markup {
     html! {
         nav.tabs aria-label="Steps" {
             (tab(View::Waterfall, "waterfall", "Waterfall"))
-            (tab(View::Events, "events", "Events"))
+            (tab(View::Events, "events", if run.is_running() { "Events, live" } else { "Events" }))
         }
     }
 }

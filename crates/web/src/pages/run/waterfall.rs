@@ -131,7 +131,8 @@ impl<'a> Waterfall<'a> {
                 let order = ListOrder::OldestFirst;
                 let filter = LogFilter::new();
                 let page = history.page_logs(&branch.run.id, &filter, order, &request).await?;
-                read += limit.min(page.items.len());
+                // Damaged events count too.
+                read += if page.next.is_some() { limit } else { page.items.len() };
                 let calls = page.items.into_iter().filter(EventRow::is_call);
                 rows.extend(calls.map(|event| {
                     let call = EventRow::of(visitor, event);
@@ -178,10 +179,13 @@ impl<'a> Waterfall<'a> {
             }
             @match rest {
                 Rest::None => {}
-                Rest::Runs(number) => p.note {
-                    "The tree has " (format::counted(*number as u64, "more run")) ", not shown here."
+                Rest::Runs(number) => {
+                    p.note {
+                        "The tree has " (format::counted(*number as u64, "more run"))
+                        ", not shown here."
+                    }
                 }
-                Rest::Unknown => p.note { "The tree may have more runs, not shown here." }
+                Rest::Unknown => { p.note { "The tree may have more runs, not shown here." } }
             }
             table.steps.waterfall data-windows {
                 caption.hidden { "Runs and calls, with their times" }
@@ -259,7 +263,7 @@ impl<'a> Waterfall<'a> {
             tr data-row {
                 th.step scope="row" {
                     (indent(branch.depth + 1))
-                    span class={ "kind " (call.class()) } { (call.link(&links, &kind)) } " "
+                    span class={ "kind " (call.class()) } { (call.link(&links, &kind)) }
                     (call.summary())
                 }
                 td.number.wide { (self.offset(call.start())) }
