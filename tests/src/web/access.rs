@@ -12,7 +12,7 @@ use crate::fixture::*;
 const SECRET: &str = "the secret text";
 
 /// All paths that show something of a run.
-pub(super) const PATHS: [&str; 9] = [
+const PATHS: [&str; 9] = [
     "/runs/ours",
     "/runs/ours/waterfall",
     "/runs/ours/events",
@@ -24,7 +24,7 @@ pub(super) const PATHS: [&str; 9] = [
     "/statistics",
 ];
 
-pub(super) async fn store_runs(store: &AuditStore) {
+async fn store_runs(store: &AuditStore) {
     for (id, tenant) in [("ours", "a"), ("theirs", "b")] {
         let stats = RunStats::new("error").output(SECRET).error(SECRET);
         let run = SkillRun::new(id, format!("skill-of-{tenant}"), at(0))
@@ -187,5 +187,17 @@ cases_of_the_store! {
         }
         let too_long = format!("/runs/{}", "x".repeat(256));
         assert_eq!(site.get(&too_long).await.status, 404);
+    }
+
+    async fn a_history_that_is_away_is_reported_without_details(cx) {
+        store_runs(cx.store).await;
+        let site = Site::of(cx.store);
+        cx.store.clone().close().await.unwrap();
+        for path in PATHS.into_iter().chain(["/", "/compare?b=ours", "/api/v1/runs"]) {
+            let answer = site.get(path).await;
+            assert_eq!(answer.status, 503, "{path}: {}", answer.body);
+            assert!(answer.headers.contains_key("retry-after"));
+            assert!(answer.body.contains("did not answer"), "{path}: {}", answer.body);
+        }
     }
 }

@@ -15,9 +15,6 @@ mod compare_page;
 /// Who sees what, and what every response has in common.
 mod access;
 
-/// A database that doesn't answer.
-mod unavailable;
-
 /// The history as JSON.
 mod api;
 
