@@ -178,6 +178,12 @@ pub(crate) fn dollars(micros: u64) -> String {
     format!("${}.{}", count(whole), &fraction[..shown])
 }
 
+/// Like [`dollars`], rounded to cents, or to hundredths of a cent below a dollar.
+pub(crate) fn rough_dollars(micros: u64) -> String {
+    let unit = if micros < 1_000_000 { 100 } else { 10_000 };
+    dollars(micros.saturating_add(unit / 2) / unit * unit)
+}
+
 /// Shows a status as a word in its colour.
 pub(crate) fn status(status: &RunStatus) -> Markup {
     html! {
@@ -271,5 +277,8 @@ mod tests {
         assert_eq!(dollars(1_234_560_000), "$1,234.56");
         assert_eq!(dollars(12_300), "$0.0123");
         assert_eq!(dollars(0), "$0.00");
+        assert_eq!(rough_dollars(2_166_290), "$2.17");
+        assert_eq!(rough_dollars(148_449), "$0.1484");
+        assert_eq!(rough_dollars(40), "$0.00");
     }
 }

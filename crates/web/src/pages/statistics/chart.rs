@@ -139,7 +139,7 @@ fn rough_count(number: f64) -> String {
 }
 
 fn dollars(micros: f64) -> String {
-    format::dollars(micros as u64)
+    format::rough_dollars(micros as u64)
 }
 
 fn duration(micros: f64) -> String {

@@ -209,7 +209,7 @@ fn reported_cost(calls: &CallStatistics) -> String {
 fn cost(micros: u64, reported: u64) -> String {
     match reported {
         0 => "–".to_owned(),
-        _ => format::dollars(micros),
+        _ => format::rough_dollars(micros),
     }
 }
 
