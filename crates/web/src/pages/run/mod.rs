@@ -6,6 +6,7 @@ mod event_row;
 mod events;
 mod head;
 mod links;
+mod live;
 mod tree;
 mod waterfall;
 mod window;
@@ -16,6 +17,7 @@ use runtrail_audit::SkillRun;
 
 pub(crate) use detail::show as event;
 pub(super) use head::{inputs, output};
+pub(crate) use live::show as live;
 
 use self::detail::WHOLE;
 use self::events::{EventQuery, Events};
