@@ -22,11 +22,11 @@ fn a_bad_page_does_not_pass() {
         <span id=pale>pale</span><div id=wide>wide</div><table><th>x</table>
         <link rel=stylesheet href=/style.css>
         <script>document.title = 'ran'</script><script src=/script.js></script>";
+    const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'";
     const STYLE: &str = "#pale { color: #999 } #wide { width: 9000px }";
 
     runtime().block_on(async {
-        let policy = "default-src 'none'; script-src 'self'; style-src 'self'";
-        let page = get(async || ([(CONTENT_SECURITY_POLICY, policy)], Html(PAGE)));
+        let page = get(async || ([(CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE)));
         let routes = Router::new()
             .route("/", page)
             .route("/style.css", file("text/css", STYLE))

@@ -6,7 +6,6 @@ use super::checks::is_accessible;
 use super::host::Host;
 use super::sample;
 use super::session::browse;
-use crate::fixture::*;
 
 on_each_backend! {
     async fn every_page_can_be_used_with_keys(database) {

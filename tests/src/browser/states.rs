@@ -6,7 +6,6 @@ use super::checks::is_accessible;
 use super::host::Host;
 use super::sample;
 use super::session::browse;
-use crate::fixture::*;
 
 const EVENTS: u64 = 80_000;
 

@@ -188,14 +188,11 @@ cases_of_the_store! {
         let too_long = format!("/runs/{}", "x".repeat(256));
         assert_eq!(site.get(&too_long).await.status, 404);
     }
-}
 
-on_each_backend! {
-    async fn a_history_that_is_away_is_reported_without_details(database) {
-        let store = database.store().await;
-        store_runs(&store).await;
-        let site = Site::of(&store);
-        store.close().await.unwrap();
+    async fn a_history_that_is_away_is_reported_without_details(cx) {
+        store_runs(cx.store).await;
+        let site = Site::of(cx.store);
+        cx.store.clone().close().await.unwrap();
         for path in PATHS.into_iter().chain(["/", "/api/v1/runs"]) {
             let answer = site.get(path).await;
             assert_eq!(answer.status, 503, "{path}: {}", answer.body);

@@ -40,7 +40,8 @@ fn from_root(link: &str) -> String {
 
 /// The values of an attribute, in order.
 fn values(document: &str, attribute: &str) -> Vec<String> {
-    let parts = document.split(&format!(" {attribute}=\"")).skip(1);
+    let start = format!(" {attribute}=\"");
+    let parts = document.split(&start).skip(1);
     parts.map(|part| part.split('"').next().unwrap().to_owned()).collect()
 }
 
