@@ -10,7 +10,10 @@ use crate::fixture::*;
 
 /// A run that started at second 0 and took 10 seconds.
 fn a_run(id: &str, skill: &str) -> SkillRun {
-    let stats = RunStats::new("ok").runtime_seconds(10.0).input_tokens(1_200).output_tokens(80);
+    let stats = RunStats::new("ok")
+        .runtime_seconds(10.0)
+        .input_tokens(1_200)
+        .output_tokens(80);
     SkillRun::new(id, skill, at(0)).finished(at(10), stats)
 }
 
@@ -23,7 +26,13 @@ fn a_call(run: &str, second: i64) -> SkillRunLog {
     let output = json!([{"role": "assistant", "content": "because"}]);
     step(run, second, "model_call", json!({"output": output}))
         .duration(Duration::from_secs(1))
-        .usage(Usage::new().provider("openai").model("gpt-5").input_tokens(600).output_tokens(40))
+        .usage(
+            Usage::new()
+                .provider("openai")
+                .model("gpt-5")
+                .input_tokens(600)
+                .output_tokens(40),
+        )
 }
 
 async fn store(store: &AuditStore, run: SkillRun, events: &[SkillRunLog]) {
@@ -42,7 +51,9 @@ fn from_root(link: &str) -> String {
 fn values(document: &str, attribute: &str) -> Vec<String> {
     let start = format!(" {attribute}=\"");
     let parts = document.split(&start).skip(1);
-    parts.map(|part| part.split('"').next().unwrap().to_owned()).collect()
+    parts
+        .map(|part| part.split('"').next().unwrap().to_owned())
+        .collect()
 }
 
 /// What a document shows, without its tags.
@@ -60,9 +71,13 @@ async fn windows(site: &Site, path: &str) -> Vec<Vec<String>> {
         windows.push(rows(body.split("</tbody>").next().unwrap()));
         let next = values(&document, "data-next");
         // Without a script, the link leads to a page with the same window.
-        let Some(next) = next.first() else { return windows };
+        let Some(next) = next.first() else {
+            return windows;
+        };
         let whole = document.split("rel=\"next\" href=\"").nth(1).unwrap();
-        let page = site.shows(&from_root(whole.split('"').next().unwrap())).await;
+        let page = site
+            .shows(&from_root(whole.split('"').next().unwrap()))
+            .await;
         document = site.shows(&from_root(next)).await;
         let rows_of = |document: &str| rows(document.split("<tbody data-window").nth(1).unwrap());
         assert_eq!(rows_of(&page), rows_of(&document));
@@ -72,7 +87,8 @@ async fn windows(site: &Site, path: &str) -> Vec<Vec<String>> {
 /// The ids of the rows of events.
 fn sequences(document: &str) -> Vec<u64> {
     let ids = values(document, "id").into_iter();
-    ids.filter_map(|id| id.strip_prefix("e-")?.parse().ok()).collect()
+    ids.filter_map(|id| id.strip_prefix("e-")?.parse().ok())
+        .collect()
 }
 
 cases_of_the_store! {
