@@ -233,7 +233,9 @@ mod tests {
         for message in [
             value!({"role": "tool", "content": "sunny", "tool_call_id": "1"}),
             value!({"role": "user", "content": [{"type": "tool_result", "content": "sunny"}]}),
-            value!({"role": "tool", "parts": [{"type": "tool_call_response", "response": "sunny"}]}),
+            value!({"role": "tool", "parts": [
+                {"type": "tool_call_response", "response": "sunny"},
+            ]}),
         ] {
             assert_eq!(only(&message).1, [Part::ToolResult(&result)], "{message}");
         }

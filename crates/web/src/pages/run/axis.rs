@@ -39,7 +39,7 @@ impl Axis {
         (time - self.from).as_seconds_f64()
     }
 
-    /// Returns the left end and the width of the bar between two times, cut at the ends of the axis.
+    /// Returns the left end and the width of the bar between two times, within the axis.
     fn bar(&self, start: DateTime<Utc>, end: DateTime<Utc>) -> (f64, f64) {
         let place = |time: DateTime<Utc>| match self.seconds() {
             0.0 => 0.0,

@@ -272,8 +272,9 @@ pub(super) fn event_row(row: &EventRow, links: &Links) -> Markup {
 /// Shows the time of day, with the full time as its title.
 fn clock_time(time: DateTime<Utc>) -> Markup {
     let full = format::full_time(time);
+    let shown = time.format("%H:%M:%S%.3f").to_string();
     html! {
-        time datetime=(format::machine_time(time)) title=(full) { (time.format("%H:%M:%S%.3f").to_string()) }
+        time datetime=(format::machine_time(time)) title=(full) { (shown) }
     }
 }
 

@@ -78,7 +78,10 @@ impl WaterfallQuery {
 #[derive(Debug)]
 enum Row<'a> {
     Run(&'a Branch),
-    Call { branch: &'a Branch, call: EventRow },
+    Call {
+        branch: &'a Branch,
+        call: Box<EventRow>,
+    },
 }
 
 /// Some rows of a waterfall.
@@ -147,7 +150,7 @@ impl<'a> Waterfall<'a> {
                 };
                 let calls = page.items.into_iter().filter(EventRow::is_call);
                 rows.extend(calls.map(|event| {
-                    let call = EventRow::of(visitor, event);
+                    let call = Box::new(EventRow::of(visitor, event));
                     Row::Call { branch, call }
                 }));
                 at = page.next;
@@ -307,7 +310,8 @@ impl<'a> Waterfall<'a> {
         let after = self.axis.offset(time);
         html! {
             span title=(format::full_time(time)) {
-                @if after < 0.0 { "−" (format::duration(-after)) } @else { (format::duration(after)) }
+                @if after < 0.0 { "−" }
+                (format::duration(after.abs()))
             }
         }
     }
