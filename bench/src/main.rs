@@ -28,6 +28,7 @@ mod recorder;
 mod report;
 mod rounds;
 mod statistics;
+mod watching;
 mod writes;
 
 use std::path::{Path, PathBuf};

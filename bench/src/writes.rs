@@ -20,7 +20,7 @@ use crate::recorder::{
     EVENTS_PER_RUN, GoDesign, Grouped, OneByOne, PostgresByHand, Recorder, mixed_writes,
 };
 use crate::rounds::{Baseline, Turn, compare, turn};
-use crate::{Comparisons, Setup, by_hand, data, step};
+use crate::{Comparisons, Setup, by_hand, data, step, watching};
 
 pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
     let mut comparisons = Vec::new();
@@ -99,6 +99,7 @@ async fn sqlite(setup: &Setup) -> Result<Comparisons> {
     comparisons.extend(usages(setup, &store, "SQLite").await?);
     comparisons.extend(reservations(setup, &store, "SQLite").await?);
     comparisons.extend(handles(setup, &store, "SQLite").await?);
+    comparisons.extend(watching::appends(setup, &store, "SQLite").await?);
     comparisons.extend(spans(setup, &store).await?);
     let name = "SQLite, appends while 2 callers count";
     if setup.is_selected(name) {
@@ -495,6 +496,7 @@ async fn postgres(setup: &Setup) -> Result<Comparisons> {
     comparisons.extend(usages(setup, &store, "PostgreSQL").await?);
     comparisons.extend(reservations(setup, &store, "PostgreSQL").await?);
     comparisons.extend(handles(setup, &store, "PostgreSQL").await?);
+    comparisons.extend(watching::appends(setup, &store, "PostgreSQL").await?);
     store.close().await?;
     Ok(comparisons)
 }

@@ -75,6 +75,9 @@ mod web;
 /// The page in Chromium.
 mod browser;
 
+/// Streams of what others write: other stores and processes, lost servers, kills.
+mod watching;
+
 /// 200 real agent runs, written and read back through the public API.
 mod real_runs;
 

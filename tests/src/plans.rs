@@ -12,7 +12,7 @@ use runtrail_store::AuditStore;
 use sea_orm::{DatabaseConnection, DbBackend, Statement};
 
 use crate::fixture::*;
-use crate::queries::{Seen, days, plan, plan_for_any_values, watched};
+use crate::queries::{Seen, days, plan, plan_for_any_values, watched, watching};
 
 const RUNS: i64 = 100_000;
 
@@ -126,17 +126,28 @@ impl<'a> Plans<'a> {
                 // Purges and sweeps also write reservations, which have a case of their own.
                 && statement.sql.contains("\"runtrail_budget") == index.contains("budget")
         });
-        for (statement, settings) in on_our_tables
-            .flat_map(|statement| SETTINGS.map(|settings| (statement.clone(), settings)))
-        {
+        for statement in on_our_tables {
+            self.check_plans(&case, &statement).await;
+        }
+        self.seen.lock().unwrap().clear();
+    }
+
+    /// Checks the plans of a statement.
+    async fn check_plans(&mut self, case: &Case, statement: &Statement) {
+        let [on_sqlite, on_postgres] = case.index;
+        let index = match self.backend {
+            Backend::Sqlite => on_sqlite,
+            Backend::Postgres => on_postgres,
+        };
+        for settings in SETTINGS {
             let lines = match settings {
-                Settings::Default => plan(self.db, &statement).await,
+                Settings::Default => plan(self.db, statement).await,
                 Settings::AnyValues if case.depends_on_values => continue,
-                Settings::AnyValues => plan_for_any_values(self.db, &statement).await,
+                Settings::AnyValues => plan_for_any_values(self.db, statement).await,
                 Settings::FastDisk if self.backend == Backend::Sqlite => continue,
                 Settings::FastDisk => {
                     execute(self.db, "SET random_page_cost = 1.1").await;
-                    let lines = plan(self.db, &statement).await;
+                    let lines = plan(self.db, statement).await;
                     execute(self.db, "RESET random_page_cost").await;
                     lines
                 }
@@ -168,7 +179,6 @@ impl<'a> Plans<'a> {
                 ));
             }
         }
-        self.seen.lock().unwrap().clear();
     }
 }
 
@@ -452,6 +462,41 @@ on_each_backend! {
             "usage_by_model of two runs with calls" by USAGE =>
                 store.usage_by_model(&["run-000100".into(), "run-000200".into()]),
         }
+        assert!(plans.failures.is_empty(), "{}", plans.failures.join("\n"));
+    }
+
+    async fn streams_find_news_by_their_indexes(database) {
+        let (db, seen) = watched(database).await;
+        fill(&db, database.backend()).await;
+        let store = AuditStore::new(db.clone());
+        let mut plans = Plans::new(&db, seen.clone(), database.backend());
+        let is_of_events = |sql: &str| sql.contains("\"skill_run_logs\"");
+        let mut checked = 0;
+        for (name, statements) in watching(&store, &seen).await {
+            for statement in statements {
+                let sql = &statement.sql;
+                let index = match sql {
+                    sql if is_of_events(sql) => EVENTS,
+                    sql if sql.contains("RECURSIVE") => RUN,
+                    sql if sql.contains("ORDER BY \"finished_at\" ASC") => BY_FINISH,
+                    sql if sql.contains("\"status\" = ") || sql.contains("\"status\" >= ") => {
+                        BY_STATUS
+                    }
+                    sql if sql.contains("jsonb") => RUN,
+                    _ => BY_START,
+                };
+                let case = Case {
+                    name,
+                    index,
+                    is_page: false,
+                    is_deep: false,
+                    depends_on_values: false,
+                };
+                plans.check_plans(&case, &statement).await;
+                checked += 1;
+            }
+        }
+        assert!(checked > 8, "{checked}");
         assert!(plans.failures.is_empty(), "{}", plans.failures.join("\n"));
     }
 

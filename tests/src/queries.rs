@@ -3,18 +3,21 @@
 //! After an intended change: `RUNTRAIL_UPDATE_GOLDEN=1 cargo xtask test queries`.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use runtrail_audit::{
     Amount, Buckets, Budget, BudgetPeriod, Budgets, BulkStorage, Dimension, ListOrder, LogFilter,
     Owner, Ownership, Page, PageRequest, PagedStorage, ReservationRequest, Retention, RunFilter,
     RunLabels, RunLookup, RunQuery, RunTree, Spending, StagedRecord, Staging, Statistics,
-    StatisticsQuery, Storage, Usage, UsageTotals,
+    StatisticsQuery, Storage, Usage, UsageTotals, Watch, WatchStart,
 };
 use runtrail_store::AuditStore;
 use sea_orm::sea_query::{PostgresQueryBuilder, QueryBuilder};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement, Value};
 use serde_json::json;
+use tokio::time::{sleep, timeout};
 
 use crate::fixture::*;
 
@@ -193,6 +196,10 @@ async fn statements_by_method(
         "remove_budget": store.remove_budget("b"),
     }
 
+    for (name, sent) in watching(&store, seen).await {
+        all.push((name, sent));
+    }
+
     // As many rows as one query of a stream reads, so that another query follows.
     store.start_run(&running("streamed")).await.unwrap();
     for number in 0..100 {
@@ -242,6 +249,43 @@ async fn statements_by_method(
         "stream_logs of a type":
             store.stream_logs("streamed", &typed, ListOrder::OldestFirst).count(),
     }
+    all
+}
+
+/// Returns the statements of streams that wait for a while, each text once and in alphabetical order:
+/// how often they are sent, and in which order, depends on the time.
+pub(crate) async fn watching(
+    store: &AuditStore,
+    seen: &Seen,
+) -> Vec<(&'static str, Vec<Statement>)> {
+    const POLLS: Duration = Duration::from_millis(600);
+
+    async fn wait<T>(mut stream: BoxStream<'static, T>) {
+        let _ = timeout(POLLS, stream.by_ref().count()).await;
+        drop(stream);
+        // The poll ends soon after the last stream.
+        sleep(POLLS).await;
+    }
+
+    store.start_run(&running("watched")).await.unwrap();
+    store.append_log(&event("watched", 4)).await.unwrap();
+    let filter = LogFilter::new();
+    let mut all = Vec::new();
+    let mut see = |name| {
+        let mut sent = std::mem::take(&mut *seen.lock().unwrap());
+        sent.sort_by(|left, right| left.sql.cmp(&right.sql));
+        sent.dedup_by(|left, right| left.sql == right.sql);
+        all.push((name, sent));
+    };
+    seen.lock().unwrap().clear();
+    wait(store.watch_logs("watched", &filter, &WatchStart::Beginning)).await;
+    see("watch_logs");
+    wait(store.watch_logs("watched", &filter, &WatchStart::Now)).await;
+    see("watch_logs from now");
+    wait(store.watch_tree_logs("watched", &filter, &WatchStart::Beginning)).await;
+    see("watch_tree_logs");
+    wait(store.watch_runs(&RunQuery::new(), &WatchStart::Beginning)).await;
+    see("watch_runs");
     all
 }
 

@@ -13,7 +13,7 @@ use crate::{
     PurgeBatch, PurgeSize, PurgeSummary, ReservationRequest, Result, Retention, RunCreation,
     RunFilter, RunLabels, RunLookup, RunQuery, RunStatistics, RunStats, RunSummary, RunTree,
     SkillRun, SkillRunLog, Spending, StagedRecord, Staging, Statistics, StatisticsQuery,
-    StatisticsRow, Storage, UsageTotals, WaitingGroup,
+    StatisticsRow, Storage, UsageTotals, WaitingGroup, Watch, WatchStart, Watched,
 };
 
 /// Implements a trait for each kind of pointer. `clippy::missing_trait_methods` reports a missing
@@ -171,4 +171,21 @@ forward!(Budgets {
     async fn find_budget(name: &str) -> Result<Option<BudgetStatus>>;
     async fn reserve(request: &ReservationRequest) -> Result<()>;
     async fn settle_reservation(id: &str, actual: &Spending) -> Result<()>;
+});
+
+forward!(Watch {
+    fn watch_logs(
+        run_id: &str,
+        filter: &LogFilter,
+        start: &WatchStart
+    ) -> BoxStream<'static, Result<Watched<SkillRunLog>>>;
+    fn watch_tree_logs(
+        root_id: &str,
+        filter: &LogFilter,
+        start: &WatchStart
+    ) -> BoxStream<'static, Result<Watched<SkillRunLog>>>;
+    fn watch_runs(
+        query: &RunQuery,
+        start: &WatchStart
+    ) -> BoxStream<'static, Result<Watched<RunSummary>>>;
 });

@@ -1,6 +1,6 @@
 use crate::{
     Budgets, BulkStorage, Ownership, PagedStorage, Retention, RunCreation, RunLabels, RunLookup,
-    RunTree, Staging, Statistics, Storage, UsageTotals,
+    RunTree, Staging, Statistics, Storage, UsageTotals, Watch,
 };
 
 /// All operations of a history: [`Storage`] and all traits that extend it.
@@ -31,6 +31,7 @@ pub trait History:
     + Retention
     + Staging
     + Budgets
+    + Watch
 {
 }
 
@@ -48,6 +49,7 @@ impl<T> History for T where
         + Retention
         + Staging
         + Budgets
+        + Watch
         + ?Sized
 {
 }

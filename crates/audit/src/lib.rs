@@ -8,8 +8,8 @@
 //! records, [`RunFilter`] and [`Page`] select some of them, [`Storage`] defines the operations,
 //! and [`Error`] their failures. [`BulkStorage`], [`PagedStorage`], [`RunTree`],
 //! [`RunCreation`], [`RunLookup`], [`RunLabels`], [`UsageTotals`], [`Statistics`], [`Ownership`],
-//! [`Retention`], [`Staging`] and [`Budgets`] add further operations, and [`History`] combines all of these
-//! traits.
+//! [`Retention`], [`Staging`], [`Budgets`] and [`Watch`] add further operations, and [`History`]
+//! combines all of these traits.
 //! Implementers also use [`rules`], the checks that make all implementations reject the same input.
 
 mod budget;
@@ -49,6 +49,7 @@ mod run_tree;
 mod staging;
 mod statistics;
 mod usage_totals;
+mod watch;
 
 mod clock;
 mod error;
@@ -97,3 +98,4 @@ pub use statistics::{
 pub use storage::Storage;
 pub use usage::Usage;
 pub use usage_totals::{ModelUsage, UsageTotals};
+pub use watch::{Watch, WatchStart, Watched};

@@ -20,6 +20,7 @@ use crate::show::Show;
 use crate::stats::Stats;
 use crate::sweep::Sweep;
 use crate::tree::Tree;
+use crate::watch::WatchRuns;
 
 /// Record any program as a run, and query the history.
 #[derive(Parser)]
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     Show(Show),
     Tree(Tree),
     Logs(Logs),
+    Watch(WatchRuns),
     Count(Count),
     Stats(Stats),
     Cost(CostCommand),

@@ -31,6 +31,7 @@ mod logs;
 mod show;
 mod stats;
 mod tree;
+mod watch;
 
 // Moving and deleting the history.
 mod copy;
@@ -107,6 +108,7 @@ async fn run_command(command: Command, database: &DatabaseArguments) -> Result<E
         Command::Show(show) => show.run(database).await?,
         Command::Tree(tree) => tree.run(database).await?,
         Command::Logs(logs) => logs.run(database).await?,
+        Command::Watch(watch) => watch.run(database).await?,
         Command::Count(count) => count.run(database).await?,
         Command::Stats(stats) => stats.run(database).await?,
         Command::Cost(cost) => cost.run(database).await?,

@@ -1,6 +1,5 @@
 //! Notes and warnings on stderr, apart from the results.
 
-use std::collections::HashSet;
 use std::fmt::Display;
 use std::io::{self, Write};
 
@@ -45,29 +44,10 @@ pub(crate) fn warn_damaged(err: &Error) {
 pub(crate) fn skip_damaged<T>(
     records: impl Stream<Item = Result<T>> + Unpin,
 ) -> impl Stream<Item = Result<T>> + Unpin {
-    readable(records, warn_damaged)
-}
-
-/// Replaces damaged rows with warnings, one per row even if the rows are read repeatedly.
-pub(crate) fn skip_damaged_reporting_once<T>(
-    records: impl Stream<Item = Result<T>> + Unpin,
-    reported: &mut HashSet<String>,
-) -> impl Stream<Item = Result<T>> + Unpin {
-    readable(records, |err| {
-        if reported.insert(err.to_string()) {
-            warn_damaged(err);
-        }
-    })
-}
-
-fn readable<T>(
-    records: impl Stream<Item = Result<T>> + Unpin,
-    mut report: impl FnMut(&Error) + Unpin,
-) -> impl Stream<Item = Result<T>> + Unpin {
-    let readable = records.filter_map(move |record| {
+    let readable = records.filter_map(|record| {
         std::future::ready(match record {
             Err(err @ Error::Corrupt { .. }) => {
-                report(&err);
+                warn_damaged(&err);
                 None
             }
             record => Some(record),

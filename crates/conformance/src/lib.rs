@@ -88,6 +88,7 @@ pub mod statistics;
 pub mod streams;
 pub mod subtree;
 pub mod usage_totals;
+pub mod watch;
 
 pub use clock::ManualClock;
 pub use context::Context;

@@ -65,5 +65,6 @@ macro_rules! history_cases {
         $crate::streams_cases!($callback);
         $crate::subtree_cases!($callback);
         $crate::usage_totals_cases!($callback);
+        $crate::watch_cases!($callback);
     };
 }

@@ -80,6 +80,18 @@ pub fn sqlite_pool(db: &sea_orm::DatabaseConnection) -> Option<&sea_orm::sqlx::S
     }
 }
 
+/// Returns a query for a number that changes with each commit of another connection. SQLite only.
+#[cfg(feature = "sqlite")]
+pub(crate) fn data_version() -> Statement {
+    const PRAGMA: &str = "pragma_data_version";
+
+    let query = Query::select()
+        .column("data_version")
+        .from_function(Func::cust(PRAGMA), PRAGMA)
+        .take();
+    DbBackend::Sqlite.build(&query)
+}
+
 /// Returns a pool's maximum number of connections and its acquire timeout.
 pub fn pool_size(db: &sea_orm::DatabaseConnection) -> Option<(u32, Duration)> {
     #[cfg(feature = "sqlite")]

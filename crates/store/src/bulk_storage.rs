@@ -17,7 +17,12 @@ use crate::store::AuditStore;
 impl<C: Connection> BulkStorage for AuditStore<C> {
     async fn append_logs(&self, events: &[SkillRunLog]) -> Result<()> {
         let db = self.writing(debug_span!("append_logs")).await?;
-        logs::append_all(&db, events).await
+        let appended = logs::append_all(&db, events).await;
+        // Even if it has failed, some batches may be stored.
+        for event in events {
+            self.hub().event_written(&event.run_id, event.sequence);
+        }
+        appended
     }
 
     fn stream_runs(

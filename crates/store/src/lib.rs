@@ -41,6 +41,7 @@ mod run_tree;
 mod staging;
 mod statistics;
 mod usage_totals;
+mod watch;
 
 mod stored_rows;
 

@@ -27,7 +27,9 @@ impl<C: Connection> Ownership for AuditStore<C> {
 
     async fn sweep_interrupted(&self) -> Result<u64> {
         let db = self.writing(debug_span!("sweep_interrupted")).await?;
-        interruptions::sweep(&db).await
+        let swept = interruptions::sweep(&db).await;
+        self.hub().something_written();
+        swept
     }
 
     async fn find_owner(&self, owner_id: &str) -> Result<Option<OwnerRecord>> {

@@ -23,6 +23,7 @@ use crate::record::{TaskTarget, Write, Writer, dispatch};
 use crate::settings::{Session, Settings, Tables};
 use crate::statements::{logs, purge, runs};
 use crate::store_owner::StoreOwner;
+use crate::watch::Hub;
 
 /// A run history in a SQLite or PostgreSQL database.
 ///
@@ -45,6 +46,7 @@ pub struct AuditStore<C = Pool> {
     task: Option<Writer>,
     pub(crate) settings: Settings,
     schema: Arc<SchemaCheck>,
+    hub: Hub,
 }
 
 /// The state of the schema check. Concurrent callers share one check, and its error if it fails; a
@@ -140,6 +142,7 @@ impl AuditStore {
             task,
             settings: Settings::default(),
             schema: Arc::default(),
+            hub: Hub::default(),
         }
     }
 
@@ -203,6 +206,7 @@ impl AuditStore {
             ..Tables::default()
         });
         self.schema = Arc::default();
+        self.hub = Hub::default();
         // This schema has had no heartbeat yet.
         match self.settings.owner.take() {
             Some(owner) => self.with_owner(owner.owner().clone()),
@@ -245,6 +249,7 @@ impl AuditStore {
         };
         let writer = self.writer.close(deadline).await;
         let readers = self.reader.close(deadline).await;
+        self.hub.store_closed();
         task.and(writer).and(readers)
     }
 }
@@ -280,7 +285,26 @@ impl<C: Connection> AuditStore<C> {
                 has_passed: AtomicBool::new(self.schema.has_passed()),
                 ..SchemaCheck::default()
             }),
+            // Nothing is reported before it is committed.
+            hub: Hub::default(),
         }
+    }
+
+    /// Returns this store for streams, which outlive it; `None` on a caller's connection.
+    pub(crate) fn with_own_pool(&self) -> Option<AuditStore> {
+        Some(AuditStore {
+            writer: self.writer.pool()?.clone(),
+            reader: self.reader.pool()?.clone(),
+            task: self.task.clone(),
+            settings: self.settings.clone(),
+            schema: Arc::clone(&self.schema),
+            hub: self.hub.clone(),
+        })
+    }
+
+    /// What has been written, for streams.
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.hub
     }
 
     /// Checks that the schema matches this version, without changing anything. A store also does
@@ -336,7 +360,7 @@ impl<C: Connection> AuditStore<C> {
     }
 
     pub(crate) async fn record(&self, db: &Session<'_, C>, write: Write) -> Result<()> {
-        dispatch(db, self.task.as_ref(), write).await
+        dispatch(db, self.task.as_ref(), &self.hub, write).await
     }
 
     async fn check_schema_with_retries(&self, session: &Session<'_, C>) -> Result<()> {

@@ -25,6 +25,7 @@ mod screens;
 mod stats;
 mod trees;
 mod usage;
+mod watching;
 
 // Exporting, importing and deleting runs.
 

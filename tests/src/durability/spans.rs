@@ -1,13 +1,16 @@
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use runtrail_audit::{
     Amount, Budget, BudgetPeriod, BudgetScope, Budgets, BulkStorage, ErrorKind, ListOrder,
     LogFilter, Owner, Ownership, Page, PageRequest, PagedStorage, ReservationRequest, Retention,
     RunCreation, RunFilter, RunLabels, RunLookup, RunQuery, RunTree, Spending, StagedRecord,
-    Staging, Statistics, StatisticsQuery, Storage, UsageTotals,
+    Staging, Statistics, StatisticsQuery, Storage, UsageTotals, Watch, WatchStart,
 };
 use runtrail_db::DatabaseOptions;
 use runtrail_store::AuditStore;
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::fixture::*;
 use crate::migrations::schema_checks::{assert_every_method_refuses, methods_of_a_store};
@@ -90,6 +93,12 @@ async fn call_every_method(store: &AuditStore, id: &str, text: &str) {
     let by_label = RunQuery::new().label("key", text).has_label("key");
     store.count_runs_by_query(&by_label).await.unwrap();
     store.usage_by_model(&[id.into()]).await.unwrap();
+    let mut watched = store.watch_logs(id, &events, &WatchStart::Now);
+    let _ = timeout(Duration::from_millis(200), watched.next()).await;
+    let mut watched = store.watch_tree_logs(id, &events, &WatchStart::Now);
+    let _ = timeout(Duration::from_millis(200), watched.next()).await;
+    let mut watched = store.watch_runs(&query, &WatchStart::Now);
+    let _ = timeout(Duration::from_millis(200), watched.next()).await;
     let statistics = StatisticsQuery::of(RunQuery::new().skills([text]));
     store.run_statistics(&statistics).await.unwrap();
     store.call_statistics(&statistics).await.unwrap();

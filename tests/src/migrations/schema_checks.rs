@@ -4,7 +4,7 @@ use runtrail_audit::{
     Amount, Budget, BudgetPeriod, Budgets, BulkStorage, Error, ErrorKind, ListOrder, LogFilter,
     Owner, Ownership, Page, PageRequest, PagedStorage, ReservationRequest, Retention, RunCreation,
     RunFilter, RunLabels, RunLookup, RunQuery, RunTree, Spending, StagedRecord, Staging,
-    Statistics, StatisticsQuery, Storage, UsageTotals,
+    Statistics, StatisticsQuery, Storage, UsageTotals, Watch, WatchStart,
 };
 use runtrail_migration::{MIGRATION_TABLE, Migrator};
 use runtrail_store::AuditStore;
@@ -74,6 +74,13 @@ pub(crate) async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorK
     );
 
     assert_kind(store.usage_by_model(&["r".into()]).await, kind);
+    let start = WatchStart::Beginning;
+    let mut events = store.watch_logs("r", &LogFilter::new(), &start);
+    assert_kind(events.try_next().await, kind);
+    let mut events = store.watch_tree_logs("r", &LogFilter::new(), &start);
+    assert_kind(events.try_next().await, kind);
+    let mut runs = store.watch_runs(&RunQuery::new(), &start);
+    assert_kind(runs.try_next().await, kind);
     let statistics = StatisticsQuery::of(RunQuery::new());
     assert_kind(store.run_statistics(&statistics).await, kind);
     assert_kind(store.call_statistics(&statistics).await, kind);

@@ -193,7 +193,7 @@ cases_of_the_store! {
         store_runs(cx.store).await;
         let site = Site::of(cx.store);
         cx.store.clone().close().await.unwrap();
-        for path in PATHS.into_iter().chain(["/", "/api/v1/runs"]) {
+        for path in PATHS.into_iter().chain(["/", "/compare?b=ours", "/api/v1/runs"]) {
             let answer = site.get(path).await;
             assert_eq!(answer.status, 503, "{path}: {}", answer.body);
             assert!(answer.headers.contains_key("retry-after"));

@@ -15,6 +15,7 @@ use std::env;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 use anstream::AutoStream;
+use futures_util::{FutureExt, Stream, StreamExt};
 use serde::Serialize;
 
 use crate::failure::Result;
@@ -54,6 +55,18 @@ pub(crate) fn json_lines<T: Serialize>(records: impl IntoIterator<Item = T>) -> 
         json_line(&mut out, &record)?;
     }
     finish(out)
+}
+
+/// Returns the next record of a stream. If it has to wait for one, it flushes the buffer first.
+pub(crate) async fn next<S: Stream + Unpin>(
+    records: &mut S,
+    out: &mut impl Write,
+) -> Result<Option<S::Item>> {
+    if let Some(record) = records.next().now_or_never() {
+        return Ok(record);
+    }
+    out.flush()?;
+    Ok(records.next().await)
 }
 
 /// Flushes the buffer. Dropping it would hide a write error.

@@ -162,6 +162,21 @@ impl Pool {
         error::in_time(closed)
     }
 
+    /// Returns a number that changes with each commit to a SQLite file that Runtrail reads without
+    /// the driver, at the cost of some microseconds; `None` for any other database.
+    ///
+    /// # Errors
+    ///
+    /// The database's own failures.
+    pub async fn data_version(&self) -> runtrail_audit::Result<Option<i64>> {
+        #[cfg(feature = "sqlite")]
+        if let Kind::FileReaders(readers) = &self.kind {
+            let version = readers.data_version().await;
+            return version.map(Some).map_err(error::database);
+        }
+        Ok(None)
+    }
+
     /// Returns the driver's pool, to begin a transaction on it. Suspends caching while the returned
     /// value exists.
     pub fn uncached(&self) -> Uncached<'_> {

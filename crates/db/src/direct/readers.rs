@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sea_orm::{ConnAcquireErr, DbErr, Statement};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{error::Elapsed, sleep, timeout, timeout_at};
 
 use super::file::SqliteFile;
 use super::reader::Reader;
 use super::statement_log::StatementLog;
 use super::{error, pace, thread};
-use crate::{Cost, DatabaseOptions, Plan, Row};
+use crate::{Cost, DatabaseOptions, Plan, Row, backend};
 
 /// How long a query may run on the thread of its caller.
 const BUDGET: Duration = Duration::from_millis(1);
@@ -42,6 +42,8 @@ pub(crate) struct Readers {
     calls: Semaphore,
     /// The most recently used connection is last, and is reused first.
     idle: Mutex<Vec<Reader>>,
+    /// Reads the data version, whose values are comparable only on one connection.
+    observer: tokio::sync::Mutex<Option<Reader>>,
     is_closing: AtomicBool,
     /// Whether `close` has completed. Locked while one of its callers closes the connections.
     is_closed: tokio::sync::Mutex<bool>,
@@ -68,6 +70,7 @@ impl Readers {
             permits: Arc::new(Semaphore::new(options.max_connections as usize)),
             calls: Semaphore::new(MAX_CALLS as usize),
             idle: Mutex::default(),
+            observer: tokio::sync::Mutex::default(),
             is_closing: AtomicBool::new(false),
             is_closed: tokio::sync::Mutex::default(),
             slowness: AtomicU32::new(0),
@@ -85,11 +88,7 @@ impl Readers {
         const MIN_DELAY: Duration = Duration::from_millis(1);
         const MAX_DELAY: Duration = Duration::from_millis(50);
 
-        let call = self.calls.try_acquire();
-        let _call = match call {
-            Ok(call) if !self.is_closing.load(Ordering::Acquire) => call,
-            _ => return Err(closed()),
-        };
+        let _call = self.register_call()?;
         let mut statement_log = self
             .file
             .logs_statements
@@ -115,6 +114,34 @@ impl Readers {
             log.set_rows(rows.len());
         }
         rows
+    }
+
+    /// Returns a number that changes with each commit of another connection.
+    pub(crate) async fn data_version(&self) -> Result<i64, DbErr> {
+        let _call = self.register_call()?;
+        let mut observer = self.observer.lock().await;
+        let mut reader = match observer.take() {
+            Some(reader) => reader,
+            None => {
+                let file = self.file.clone();
+                let opened = thread::run(move || Reader::open(&file)).await?;
+                opened.map_err(error::database)?
+            }
+        };
+        // SQLite reads this number from shared memory.
+        let rows = reader.fetch(&backend::data_version(), Plan::Fixed, None);
+        let rows = rows.map_err(error::database)?;
+        let version = rows.first().map_or(Ok(0), |row| row.get(0))?;
+        *observer = Some(reader);
+        Ok(version)
+    }
+
+    /// Makes `close` wait until the returned permit is dropped.
+    fn register_call(&self) -> Result<SemaphorePermit<'_>, DbErr> {
+        match self.calls.try_acquire() {
+            Ok(call) if !self.is_closing.load(Ordering::Acquire) => Ok(call),
+            _ => Err(closed()),
+        }
     }
 
     async fn attempt(
@@ -271,6 +298,7 @@ impl Readers {
             // A call that was dropped may still have a connection.
             let connections = self.permits.acquire_many(self.connections).await;
             let idle = std::mem::take(&mut *lock(&self.idle));
+            let idle = (idle, self.observer.lock().await.take());
             // Closing the last connection to a file writes the log back. If no thread can be
             // started, this one closes them.
             let _ = thread::run(move || drop(idle)).await;
@@ -285,7 +313,8 @@ impl Readers {
 impl Drop for Readers {
     /// Closes the connections on another thread, since closing may write to the disk.
     fn drop(&mut self) {
-        let idle = std::mem::take(&mut *lock(&self.idle));
+        let mut idle = std::mem::take(&mut *lock(&self.idle));
+        idle.extend(self.observer.get_mut().take());
         if !idle.is_empty() {
             let closing = std::thread::Builder::new().spawn(move || drop(idle));
             // If no thread was started, the connections are already closed.

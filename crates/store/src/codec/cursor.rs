@@ -9,6 +9,7 @@ use runtrail_audit::{
     RunStatus,
 };
 use sea_orm::Value;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error;
@@ -34,11 +35,21 @@ impl ListId {
 
     /// The list of the events of a run that match a filter.
     pub(crate) fn of_logs(run_id: &str, filter: &LogFilter, order: ListOrder) -> Result<Self> {
-        let filter = LogFilterKey {
-            event_type: filter.event_type.as_deref(),
-            after: filter.after,
-        };
-        Self::of(&("logs", run_id, filter, order))
+        Self::of(&("logs", run_id, LogFilterKey::of(filter), order))
+    }
+
+    /// The stream of the events of a run, or of its tree, that match a filter.
+    pub(crate) fn of_watched_logs(
+        stream: &'static str,
+        run_id: &str,
+        filter: &LogFilter,
+    ) -> Result<Self> {
+        Self::of(&(stream, run_id, LogFilterKey::of(filter)))
+    }
+
+    /// The stream of the runs that match a query.
+    pub(crate) fn of_watched_runs(query: &RunQuery) -> Result<Self> {
+        Self::of(&("watch_runs", QueryKey::of(&query.clone().sorted())))
     }
 
     /// Hashes with FNV, which has the same result in every build.
@@ -82,6 +93,15 @@ struct ChoiceKey<'a, T> {
 struct LogFilterKey<'a> {
     event_type: Option<&'a str>,
     after: Option<u64>,
+}
+
+impl<'a> LogFilterKey<'a> {
+    fn of(filter: &'a LogFilter) -> Self {
+        Self {
+            event_type: filter.event_type.as_deref(),
+            after: filter.after,
+        }
+    }
 }
 
 impl<'a> QueryKey<'a> {
@@ -149,21 +169,65 @@ pub(crate) fn encode_cursor(list: ListId, bookmark: Bookmark) -> Result<Cursor> 
         is_backward: bookmark.is_backward,
         key: bookmark.key.into_iter().filter_map(part).collect(),
     };
-    let json = serde_json::to_vec(&token).map_err(error::json)?;
+    encode(&token)
+}
+
+fn encode(token: &impl Serialize) -> Result<Cursor> {
+    let json = serde_json::to_vec(token).map_err(error::json)?;
     Ok(URL_SAFE_NO_PAD.encode(json).into())
 }
 
-pub(crate) fn decode_cursor(list: ListId, cursor: &Cursor, key_length: usize) -> Result<Bookmark> {
-    let invalid = |reason: &'static str| Error::invalid("cursor", reason);
+fn decode<T: DeserializeOwned>(cursor: &Cursor) -> Result<T> {
     let token = URL_SAFE_NO_PAD.decode(cursor.as_str()).ok();
-    let token = token.and_then(|json| serde_json::from_slice::<Token>(&json).ok());
-    let token = token.ok_or_else(|| invalid("is malformed: pass one that a page returned"))?;
-    if token.version != VERSION {
-        return Err(invalid("was created by another version of Runtrail"));
+    let token = token.and_then(|json| serde_json::from_slice(&json).ok());
+    token.ok_or_else(|| invalid("is malformed: pass one that a page or a stream returned"))
+}
+
+fn check(version: u8, is_same_list: bool) -> Result<()> {
+    match (version, is_same_list) {
+        (VERSION, true) => Ok(()),
+        (VERSION, false) => Err(invalid("belongs to another filter, order or list")),
+        _ => Err(invalid("was created by another version of Runtrail")),
     }
-    if token.list != list.0 || token.key.len() != key_length {
-        return Err(invalid("belongs to another filter, order or list"));
-    }
+}
+
+fn invalid(reason: &'static str) -> Error {
+    Error::invalid("cursor", reason)
+}
+
+/// The JSON inside a cursor of a stream.
+#[derive(Serialize, Deserialize)]
+struct StreamToken<T> {
+    #[serde(rename = "v")]
+    version: u8,
+    #[serde(rename = "l")]
+    list: u64,
+    #[serde(rename = "p")]
+    position: T,
+}
+
+/// Encodes a position in a stream.
+pub(crate) fn encode_position(list: ListId, position: &impl Serialize) -> Result<Cursor> {
+    encode(&StreamToken {
+        version: VERSION,
+        list: list.0,
+        position,
+    })
+}
+
+/// Decodes a position in a stream. A client may have changed it.
+pub(crate) fn decode_position<T: DeserializeOwned>(list: ListId, cursor: &Cursor) -> Result<T> {
+    let token: StreamToken<serde_json::Value> = decode(cursor)?;
+    check(token.version, token.list == list.0)?;
+    serde_json::from_value(token.position).map_err(|_| invalid("is malformed"))
+}
+
+pub(crate) fn decode_cursor(list: ListId, cursor: &Cursor, key_length: usize) -> Result<Bookmark> {
+    let token: Token = decode(cursor)?;
+    check(
+        token.version,
+        token.list == list.0 && token.key.len() == key_length,
+    )?;
     Ok(Bookmark {
         is_backward: token.is_backward,
         key: token.key.into_iter().map(value).collect(),

@@ -16,7 +16,9 @@ use sea_orm::IdenStatic;
 use serde_json::Value;
 
 pub(crate) use budget::{budget_statuses, decode_counted, encode_budget};
-pub(crate) use cursor::{Bookmark, ListId, decode_cursor, encode_cursor};
+pub(crate) use cursor::{
+    Bookmark, ListId, decode_cursor, decode_position, encode_cursor, encode_position,
+};
 pub(crate) use log::{LogValue, decode_log, encode_log, is_same_event, read_log, written_columns};
 pub(crate) use outcome::Outcome;
 pub(crate) use owner::decode_owner;

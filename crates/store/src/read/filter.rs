@@ -21,7 +21,7 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    fn new(query: RunQuery) -> Self {
+    pub(crate) fn new(query: RunQuery) -> Self {
         Self { query, label: None }
     }
 

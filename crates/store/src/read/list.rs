@@ -5,12 +5,12 @@ use runtrail_audit::{
     CursorPage, ListOrder, Page, PageRequest, Result, RunFilter, RunQuery, RunStatus, RunSummary,
     SkillRun, rules,
 };
-use runtrail_db::backend::ALL;
+use runtrail_db::backend::{self, ALL};
 use runtrail_db::keyset::{self, IndexTable, Part};
 use runtrail_db::{Connection, Cost, Plan, Planned};
 use runtrail_entity::skill_run::{COLUMN, Column};
-use sea_orm::Condition;
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::{ColumnTrait, Condition, Order};
 
 use crate::codec;
 use crate::codec::ListId;
@@ -145,12 +145,63 @@ pub(crate) async fn page_of_summaries(
     order: ListOrder,
     request: &PageRequest,
 ) -> Result<CursorPage<RunSummary>> {
-    let summaries = Query::select()
+    let list = list_of(db, summaries(db), query, order).await?;
+    list.page(db, request, codec::decode_summary).await
+}
+
+/// Reads some runs whose start or finish, the given column, is between these times, in its order:
+/// the first ones, or those after the run with the key `after`. Also returns the key after which the
+/// next ones begin.
+pub(crate) async fn with_time_between(
+    db: &Session<'_, impl Connection>,
+    column: Column,
+    (from, to): (i64, i64),
+    after: Option<Vec<Expr>>,
+) -> Result<(Vec<RunSummary>, Option<Vec<Expr>>)> {
+    const RUNS: u64 = 1_000;
+
+    let key = [column, Column::Id];
+    let is_between = column.gte(from).and(column.lte(to));
+    let mut parts = vec![Part::all(Plan::Fixed).and(is_between)];
+    if let Some(after) = after {
+        parts = keyset::after(parts, &key, &after, ListOrder::OldestFirst);
+    }
+    let query = keyset::first_rows(
+        db.backend(),
+        summaries(db),
+        parts,
+        &key,
+        ListOrder::OldestFirst,
+        RUNS,
+        None,
+    );
+    let rows = db.fetch(&query).await?;
+    let last = rows.last().filter(|_| rows.len() as u64 == RUNS);
+    let next = last.map(|row| keyset::position(row, &key)).transpose()?;
+    Ok((codec::decode_readable(rows, codec::decode_summary)?, next))
+}
+
+/// Reads those of these runs that match a query, in the order of their start.
+pub(crate) async fn matching(
+    db: &Session<'_, impl Connection>,
+    query: &RunQuery,
+    ids: &[String],
+) -> Result<Vec<RunSummary>> {
+    let has_id = Column::Id.in_subquery(backend::unfold(db.backend(), ids)?);
+    let condition = filter::condition(db, &Selection::new(query.clone().sorted()))?;
+    let query = summaries(db)
+        .cond_where(condition.add(has_id))
+        .order_by(Column::StartedAt, Order::Asc)
+        .order_by(Column::Id, Order::Asc)
+        .take();
+    codec::decode_readable(db.fetch(&query).await?, codec::decode_summary)
+}
+
+fn summaries(db: &Session<'_, impl Connection>) -> SelectStatement {
+    Query::select()
         .columns(codec::SUMMARY)
         .from(db.runs())
-        .take();
-    let list = list_of(db, summaries, query, order).await?;
-    list.page(db, request, codec::decode_summary).await
+        .take()
 }
 
 async fn list_of(

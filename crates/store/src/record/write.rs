@@ -15,6 +15,7 @@ use crate::settings::{Session, Settings};
 use crate::statements::finishes::Finish;
 use crate::statements::reservations::Settlement;
 use crate::statements::{combined, finishes, logs, reservations, starts};
+use crate::watch::Hub;
 
 /// An encoded call; its arguments are already validated.
 #[derive(Debug)]
@@ -93,6 +94,16 @@ impl Write {
             Self::Finish(finish) => &finish.run_id,
             Self::Reserve(row) => &row.id,
             Self::Settle(settlement) => &settlement.id,
+        }
+    }
+
+    /// Reports this call, once it has succeeded, to the streams.
+    pub(crate) fn report(&self, hub: &Hub) {
+        match self {
+            Self::Start(row) => hub.run_written(&row.id, row.parent_run_id.as_deref()),
+            Self::Append(row) => hub.event_written(&row.run_id, row.sequence.unsigned_abs()),
+            Self::Finish(finish) => hub.run_written(&finish.run_id, None),
+            Self::Reserve(_) | Self::Settle(_) => {}
         }
     }
 

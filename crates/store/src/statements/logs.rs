@@ -6,13 +6,14 @@ use runtrail_audit::{
     CursorPage, Error, ListOrder, LogFilter, PageRequest, Result, SkillRunLog, rules,
 };
 use runtrail_db::keyset::{self, Part};
-use runtrail_db::{Executor, Plan, Planned, backend};
+use runtrail_db::{Executor, Plan, Planned, Row, backend};
 use runtrail_entity::skill_run;
-use runtrail_entity::skill_run_log::{COLUMN, Column, Model};
+use runtrail_entity::skill_run_log::{COLUMN, Column, Entity, Model};
 use sea_orm::sea_query::{
     Expr, ExprTrait, InsertStatement, LockType, OnConflict, Query, SelectStatement,
 };
-use sea_orm::{ColumnTrait, ColumnType, Iterable, Value};
+use sea_orm::{ColumnTrait, ColumnType, Iterable, Order, Value};
+use serde::Serialize;
 
 use crate::codec::{ListId, LogValue};
 use crate::read::chunk::Chunk;
@@ -295,4 +296,47 @@ fn of_run(
         query.and_where(COLUMN.sequence.gt(rules::count("after", *sequence)?));
     }
     Ok(query)
+}
+
+/// The sequences of events of a run: all from the first one to the last one.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SequenceRange<'a>(pub(crate) &'a str, pub(crate) i64, pub(crate) i64);
+
+/// Reads the first events in any of these ranges, in the order of their runs and sequences.
+pub(crate) async fn in_ranges(
+    db: &Session<'_, impl Executor>,
+    ranges: &[SequenceRange<'_>],
+    limit: u64,
+) -> Result<Vec<Row>> {
+    let field = |place: i32| backend::field(db.backend(), place);
+    let bound = |place| field(place).cast_as("bigint");
+    let sequence = || Expr::col((Entity, Column::Sequence));
+    let mut query = db.select_logs();
+    query
+        .from(backend::unfold_rows(db.backend(), ranges)?)
+        .and_where(Expr::col((Entity, Column::RunId)).eq(field(0)))
+        .and_where(sequence().gte(bound(1)))
+        .and_where(sequence().lte(bound(2)))
+        .order_by((Entity, Column::RunId), Order::Asc)
+        .order_by((Entity, Column::Sequence), Order::Asc)
+        .limit(limit);
+    db.fetch(&Planned(query, Plan::Fixed)).await
+}
+
+/// Returns the largest sequences of a run, in descending order.
+pub(crate) async fn last_sequences(
+    db: &Session<'_, impl Executor>,
+    run_id: &str,
+    limit: u64,
+) -> Result<Vec<i64>> {
+    let query = Query::select()
+        .column(Column::Sequence)
+        .from(db.logs())
+        .and_where(COLUMN.run_id.eq(run_id))
+        .order_by(Column::Sequence, Order::Desc)
+        .limit(limit)
+        .take();
+    let rows = db.fetch(&Planned(query, Plan::Fixed)).await?;
+    // Another program may have stored a sequence that isn't a number.
+    Ok(rows.iter().filter_map(|row| row.get(0).ok()).collect())
 }

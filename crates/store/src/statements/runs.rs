@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use runtrail_audit::{Error, Result, SkillRun, rules};
-use runtrail_db::{Executor, backend};
+use runtrail_db::{Executor, Plan, Planned, Row, backend};
 use runtrail_entity::skill_run::{COLUMN, Column, Model};
-use sea_orm::sea_query::{Expr, ExprTrait, LockType, SelectStatement};
-use sea_orm::{ColumnTrait, ColumnType, IdenStatic};
+use sea_orm::sea_query::{Expr, ExprTrait, LockType, Query, SelectStatement};
+use sea_orm::{ColumnTrait, ColumnType, DbErr, IdenStatic};
 
-use crate::codec;
 use crate::settings::{Session, Settings};
+use crate::{codec, error};
 
 pub(crate) async fn get(db: &Session<'_, impl Executor>, run_id: &str) -> Result<SkillRun> {
     rules::run_id("run_id", run_id)?;
@@ -19,6 +19,30 @@ pub(crate) async fn get(db: &Session<'_, impl Executor>, run_id: &str) -> Result
         Some(row) => codec::decode_run(row),
         None => Err(Error::not_found(run_id)),
     }
+}
+
+/// Returns whether each of these runs has finished. Unknown runs are left out.
+pub(crate) async fn are_finished(
+    db: &Session<'_, impl Executor>,
+    run_ids: &[impl AsRef<str> + Sync],
+) -> Result<HashMap<String, bool>> {
+    let query = Query::select()
+        .columns([Column::Id, Column::FinishedAt])
+        .from(db.runs())
+        .and_where(
+            COLUMN
+                .id
+                .in_subquery(backend::unfold(db.backend(), run_ids)?),
+        )
+        .take();
+    let rows = db.fetch(&Planned(query, Plan::Fixed)).await?;
+    let state = |row: &Row| {
+        // Another program may have stored something else than a number.
+        let finished_at = row.get::<Option<i64>>(1).unwrap_or(Some(0));
+        Ok((row.get(0)?, finished_at.is_some()))
+    };
+    let states: Result<_, DbErr> = rows.iter().map(state).collect();
+    states.map_err(error::database)
 }
 
 /// Reads the stored run after a write that changed nothing, to determine the result of the write.
