@@ -339,7 +339,7 @@ const step = (by) => {
 const keys = {
   j: () => step(1),
   k: () => step(-1),
-  "/": () => document.querySelector("[type=search], .filters input")?.focus(),
+  "/": () => document.querySelector("[type=search], .filters input:not([type=checkbox])")?.focus(),
   "?": () => document.querySelector("#keys")?.showModal(),
   r: () => isAfterG && location.assign(document.body.dataset.root),
 };
