@@ -352,7 +352,7 @@ pub(super) async fn hostile_run(store: &AuditStore) -> String {
         {"type": "text", "content": all},
         {"type": "tool_call", "id": texts[0], "name": texts[1], "arguments": {"a": texts[4]}},
     ]});
-    let line: Value = "<b>x</b> ".repeat(120_000).into();
+    let line: Value = "<b>x</b> ".repeat(115_000).into();
     let payloads = [
         (
             "model_call",

@@ -57,7 +57,11 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
     let tree = Tree::read(&visitor, &run.id).await?;
     let (view, steps) = steps(&visitor, &run, &tree, view, &links).await?;
 
-    let ids: Vec<_> = tree.branches.iter().map(|branch| branch.run.id.clone()).collect();
+    let ids: Vec<_> = tree
+        .branches
+        .iter()
+        .map(|branch| branch.run.id.clone())
+        .collect();
     let usage = visitor.history().usage_by_model(&ids).await?;
 
     let whole = Parameters::new().with(WHOLE, "yes").link(links.run());
