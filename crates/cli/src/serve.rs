@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use futures_util::FutureExt;
 use runtrail::otlp::{Policy, Receiver, ReceiverOptions, RouterOptions, guarded, router};
 use runtrail::web::{self, FullAccess, WebOptions};
 use runtrail::{History, Owner, keep_alive};
@@ -73,7 +74,10 @@ impl Serve {
             false => Policy::default(),
         };
         let receiver = Receiver::new(history.clone(), ReceiverOptions::new().policy(policy));
-        let page = web::router(history.clone(), WebOptions::new(FullAccess));
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let stopped = stopped.map(drop).shared();
+        let options_of_page = WebOptions::new(FullAccess).shutdown(stopped.clone());
+        let page = web::router(history.clone(), options_of_page);
         let routes = guarded(page, &options).merge(router(Arc::new(receiver.clone()), options));
         let heartbeats = tokio::spawn(async move { keep_alive(&*history).await });
         let address = listener.local_addr().unwrap_or(self.listen);
@@ -81,10 +85,7 @@ impl Serve {
             "listening on http://{address} (open it in a browser to see the history)"
         ));
 
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = axum::serve(listener, routes).with_graceful_shutdown(async {
-            let _ = stopped.await;
-        });
+        let server = axum::serve(listener, routes).with_graceful_shutdown(stopped);
         let mut server = tokio::spawn(server.into_future());
         tokio::select! {
             ended = &mut server => {

@@ -22,6 +22,7 @@ mod filters;
 mod format;
 mod keys;
 mod layout;
+mod live;
 mod pages;
 mod period;
 

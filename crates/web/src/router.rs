@@ -49,14 +49,16 @@ pub fn router(history: Arc<dyn History>, options: WebOptions) -> Router {
 
 /// All routes but that of the assets.
 fn routes() -> Vec<Route> {
-    use Kind::{Fragment, Page};
+    use Kind::{Fragment, Page, Stream};
 
     let mut routes = vec![
         Route::new("/", Page, pages::runs::show),
+        Route::new("/live", Stream, pages::runs::live),
         Route::new("/histogram", Fragment, pages::runs::show_histogram),
         Route::new("/runs/{run}", Page, pages::run::show),
         Route::new("/runs/{run}/waterfall", Fragment, pages::run::waterfall),
         Route::new("/runs/{run}/events", Fragment, pages::run::events),
+        Route::new("/runs/{run}/live", Stream, pages::run::live),
         Route::new("/runs/{run}/events/{sequence}", Page, pages::run::event),
         Route::new("/statistics", Page, pages::statistics::show),
         Route::new("/compare", Page, pages::compare::show),

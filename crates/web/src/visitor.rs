@@ -65,6 +65,16 @@ impl Visitor {
         &*self.site.history
     }
 
+    /// Returns the time now, which is later than that of the request in a live stream.
+    pub(crate) fn current_time(&self) -> DateTime<Utc> {
+        self.site.options.clock.now()
+    }
+
+    /// Completes when live streams must end.
+    pub(crate) fn shutdown(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.site.options.shutdown.clone()
+    }
+
     /// Whether the visitor may see inputs, outputs, errors and payloads.
     pub(crate) fn shows_texts(&self) -> bool {
         self.grant.shows_texts()

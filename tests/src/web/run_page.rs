@@ -10,7 +10,10 @@ use crate::fixture::*;
 
 /// A run that started at second 0 and took 10 seconds.
 fn a_run(id: &str, skill: &str) -> SkillRun {
-    let stats = RunStats::new("ok").runtime_seconds(10.0).input_tokens(1_200).output_tokens(80);
+    let stats = RunStats::new("ok")
+        .runtime_seconds(10.0)
+        .input_tokens(1_200)
+        .output_tokens(80);
     SkillRun::new(id, skill, at(0)).finished(at(10), stats)
 }
 
@@ -23,7 +26,13 @@ fn a_call(run: &str, second: i64) -> SkillRunLog {
     let output = json!([{"role": "assistant", "content": "because"}]);
     step(run, second, "model_call", json!({"output": output}))
         .duration(Duration::from_secs(1))
-        .usage(Usage::new().provider("openai").model("gpt-5").input_tokens(600).output_tokens(40))
+        .usage(
+            Usage::new()
+                .provider("openai")
+                .model("gpt-5")
+                .input_tokens(600)
+                .output_tokens(40),
+        )
 }
 
 async fn store(store: &AuditStore, run: SkillRun, events: &[SkillRunLog]) {
@@ -42,7 +51,9 @@ fn from_root(link: &str) -> String {
 fn values(document: &str, attribute: &str) -> Vec<String> {
     let start = format!(" {attribute}=\"");
     let parts = document.split(&start).skip(1);
-    parts.map(|part| part.split('"').next().unwrap().to_owned()).collect()
+    parts
+        .map(|part| part.split('"').next().unwrap().to_owned())
+        .collect()
 }
 
 /// What a document shows, without its tags.
@@ -60,9 +71,13 @@ async fn windows(site: &Site, path: &str) -> Vec<Vec<String>> {
         windows.push(rows(body.split("</tbody>").next().unwrap()));
         let next = values(&document, "data-next");
         // Without a script, the link leads to a page with the same window.
-        let Some(next) = next.first() else { return windows };
+        let Some(next) = next.first() else {
+            return windows;
+        };
         let whole = document.split("rel=\"next\" href=\"").nth(1).unwrap();
-        let page = site.shows(&from_root(whole.split('"').next().unwrap())).await;
+        let page = site
+            .shows(&from_root(whole.split('"').next().unwrap()))
+            .await;
         document = site.shows(&from_root(next)).await;
         let rows_of = |document: &str| rows(document.split("<tbody data-window").nth(1).unwrap());
         assert_eq!(rows_of(&page), rows_of(&document));
@@ -72,7 +87,8 @@ async fn windows(site: &Site, path: &str) -> Vec<Vec<String>> {
 /// The ids of the rows of events.
 fn sequences(document: &str) -> Vec<u64> {
     let ids = values(document, "id").into_iter();
-    ids.filter_map(|id| id.strip_prefix("e-")?.parse().ok()).collect()
+    ids.filter_map(|id| id.strip_prefix("e-")?.parse().ok())
+        .collect()
 }
 
 cases_of_the_store! {
@@ -139,7 +155,8 @@ cases_of_the_store! {
         let usage = Usage::new().provider(text).model(text).input_tokens(1);
         let texts = json!({"tool": text, "name": text, "text": text, "error": text, text: [text]});
         let events = [
-            step(text, 1, "model_call", json!({"messages": [message], "output": text})).usage(usage),
+            step(text, 1, "model_call", json!({"messages": [message], "output": text}))
+                .usage(usage),
             step(text, 2, "tool_call", texts.clone()),
             step(text, 3, text, texts.clone()),
             step(text, 4, "stdout", json!({"text": text})),
@@ -170,8 +187,8 @@ cases_of_the_store! {
     async fn runs_with_ids_of_any_kind_are_shown_and_linked(cx) {
         let long = "é".repeat(127);
         let ids = [
-            "run-1", ".", "..", "~", "~..", "a/b", "../../x", "%2F", "a b", "?view=x", "#e-1", "a+b",
-            "\"<&>'", "\u{202E}", "line\nbreak", "\\", &long,
+            "run-1", ".", "..", "~", "~..", "a/b", "../../x", "%2F", "a b", "?view=x", "#e-1",
+            "a+b", "\"<&>'", "\u{202E}", "line\nbreak", "\\", &long,
         ];
         store(cx.store, a_run("top", "top"), &[]).await;
         for id in ids {
@@ -182,7 +199,8 @@ cases_of_the_store! {
         let page = site.shows("/runs/top").await;
         let links = values(&page, "href");
         let of_runs = links.iter().filter(|link| {
-            link.starts_with("../runs/") && !link.starts_with("../runs/top") && !link.contains("/events/")
+            let is_other = link.starts_with("../runs/") && !link.starts_with("../runs/top");
+            is_other && !link.contains("/events/")
         });
         let of_runs: Vec<_> = of_runs.collect();
         assert_eq!(of_runs.len(), ids.len(), "{of_runs:#?}");
@@ -340,20 +358,22 @@ cases_of_the_store! {
     }
 
     async fn an_event_shows_its_messages_and_all_else_that_is_stored(cx) {
+        let large = 9_007_199_254_740_993_u64;
         let call = json!({
             "system": "Be brief.",
             "earlier_messages": 2,
             "messages": [{"role": "user", "content": "Why **two** tides?"}],
             "output": [{"role": "assistant", "parts": [
                 {"type": "text", "content": "Because"},
-                {"type": "tool_call", "name": "search", "arguments": {"id": 9_007_199_254_740_993_u64}},
+                {"type": "tool_call", "name": "search", "arguments": {"id": large}},
             ]}],
             "finish_reasons": ["tool_call"],
         });
         let usage = Usage::new().provider("openai").model("gpt-5").input_tokens(1_200)
             .cache_read_tokens(1_000).output_tokens(80).thinking_tokens(5).cost_micros(4_200);
         let call = step("run-1", 7, "model_call", call).usage(usage);
-        let tool = step("run-1", 8, "tool_call", json!({"tool": "search", "result": {"hits": [1]}}));
+        let found = json!({"tool": "search", "result": {"hits": [1]}});
+        let tool = step("run-1", 8, "tool_call", found);
         let line = step("run-1", 9, "stdout", json!({"text": "a\nb", "newline": false}));
         store(cx.store, a_run("run-1", "skill"), &[call, tool, line]).await;
         let site = Site::of(cx.store);

@@ -228,7 +228,7 @@ each("table[data-windows]", (table) => {
 
 // An event that isn't in the loaded window has a window of its own.
 const linked = /^#e-(\d+)$/.exec(location.hash);
-if (linked && document.querySelector("#steps") && !document.getElementById(location.hash.slice(1))) {
+if (linked && document.querySelector("#steps") && !document.querySelector(location.hash)) {
   const query = `?view=events&from=${linked[1]}`;
   if (location.search !== query) location.replace(query + location.hash);
 }

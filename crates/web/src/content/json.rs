@@ -171,14 +171,23 @@ mod tests {
         let html = shown(&value!({"a": {"b": 18446744073709551615_u64}, "c": [], "d": null}));
         assert!(html.contains("18446744073709551615"), "{html}");
         assert!(html.contains("<details open><summary>"), "{html}");
-        assert!(html.contains(r#"<span class="literal">[]</span>"#), "{html}");
-        assert!(html.contains(r#"<span class="literal">null</span>"#), "{html}");
+        assert!(
+            html.contains(r#"<span class="literal">[]</span>"#),
+            "{html}"
+        );
+        assert!(
+            html.contains(r#"<span class="literal">null</span>"#),
+            "{html}"
+        );
     }
 
     #[test]
     fn names_and_strings_are_never_markup() {
         let html = shown(&value!({"<img src=x onerror=y>": "</pre><script>"}));
-        assert!(!html.contains("<img") && !html.contains("<script"), "{html}");
+        assert!(
+            !html.contains("<img") && !html.contains("<script"),
+            "{html}"
+        );
         let html = shown(&value!({"long": "<script>".repeat(100)}));
         assert!(!html.contains("<script"), "{html}");
     }
@@ -188,7 +197,10 @@ mod tests {
         let numbers: Vec<_> = (0..100_000).collect();
         let html = shown(&value!({"numbers": numbers, "after": 1}));
         assert!(html.len() < 100_000, "{}", html.len());
-        assert!(html.contains("more. <a href=\"all\">Show all</a>"), "{html}");
+        assert!(
+            html.contains("more. <a href=\"all\">Show all</a>"),
+            "{html}"
+        );
         let whole = json(&value!(numbers), Extent::Whole).into_string();
         assert!(whole.contains("99999") && !whole.contains("<details"));
     }

@@ -178,7 +178,11 @@ mod tests {
 
     #[test]
     fn links_lead_only_to_the_web_and_to_mailboxes() {
-        for link in ["https://example.org/a?b=c&d", "HTTP://example.org", "mailto:a@example.org"] {
+        for link in [
+            "https://example.org/a?b=c&d",
+            "HTTP://example.org",
+            "mailto:a@example.org",
+        ] {
             let html = shown(&format!("[text]({link})"));
             assert!(html.contains("<a href=\""), "{html}");
             assert!(html.contains(r#"rel="noreferrer noopener""#), "{html}");

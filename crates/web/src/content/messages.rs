@@ -3,10 +3,10 @@
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
+use super::Extent;
 use super::json::json;
 use super::markdown::markdown;
 use super::text::text;
-use super::Extent;
 use crate::format::line;
 
 /// Longer texts of messages are cut.
@@ -121,7 +121,10 @@ fn tool_call(call: &Map<String, Value>) -> Option<Part<'_>> {
         Some(Value::Object(function)) => function,
         _ => call,
     };
-    let tool = call.get("name").or_else(|| call.get("toolName"))?.as_str()?;
+    let tool = call
+        .get("name")
+        .or_else(|| call.get("toolName"))?
+        .as_str()?;
     let arguments = ["arguments", "input", "args"];
     let arguments = arguments.iter().find_map(|name| call.get(*name));
     Some(Part::ToolCall { tool, arguments })
@@ -191,7 +194,11 @@ mod tests {
             value!([{"role": "user", "parts": [{"text": "why?"}]}]),
             value!([{"type": "human", "data": {"content": "why?", "type": "human"}}]),
         ] {
-            assert_eq!(only(&message), ("user", vec![Part::Text("why?")]), "{message}");
+            assert_eq!(
+                only(&message),
+                ("user", vec![Part::Text("why?")]),
+                "{message}"
+            );
         }
     }
 
@@ -205,7 +212,10 @@ mod tests {
             value!({"functionCall": {"name": "weather", "args": arguments}}),
         ] {
             let message = value!({"role": "assistant", "content": [part]});
-            let expected = Part::ToolCall { tool: "weather", arguments: Some(&arguments) };
+            let expected = Part::ToolCall {
+                tool: "weather",
+                arguments: Some(&arguments),
+            };
             assert_eq!(only(&message), ("assistant", vec![expected]), "{message}");
         }
         let function = value!({"name": "weather", "arguments": "{}"});
@@ -213,14 +223,19 @@ mod tests {
             {"id": "1", "type": "function", "function": function},
         ]});
         let text = value!("{}");
-        let expected = Part::ToolCall { tool: "weather", arguments: Some(&text) };
+        let expected = Part::ToolCall {
+            tool: "weather",
+            arguments: Some(&text),
+        };
         assert_eq!(only(&message).1, [expected]);
 
         let result = value!("sunny");
         for message in [
             value!({"role": "tool", "content": "sunny", "tool_call_id": "1"}),
             value!({"role": "user", "content": [{"type": "tool_result", "content": "sunny"}]}),
-            value!({"role": "tool", "parts": [{"type": "tool_call_response", "response": "sunny"}]}),
+            value!({"role": "tool", "parts": [
+                {"type": "tool_call_response", "response": "sunny"},
+            ]}),
         ] {
             assert_eq!(only(&message).1, [Part::ToolResult(&result)], "{message}");
         }
@@ -228,7 +243,12 @@ mod tests {
 
     #[test]
     fn anything_else_is_shown_as_json() {
-        for other in [value!(1), value!([1]), value!({"a": 1}), value!([{"role": 1}])] {
+        for other in [
+            value!(1),
+            value!([1]),
+            value!({"a": 1}),
+            value!([{"role": 1}]),
+        ] {
             assert_eq!(messages(&other, "user"), None, "{other}");
         }
         let image = value!({"type": "image", "bytes": 10});
@@ -250,6 +270,9 @@ mod tests {
         ]);
         let read = messages(&hostile, "").unwrap();
         let html = render_messages(&read, Extent::Whole).into_string();
-        assert!(!html.contains("<script") && !html.contains("href"), "{html}");
+        assert!(
+            !html.contains("<script") && !html.contains("href"),
+            "{html}"
+        );
     }
 }

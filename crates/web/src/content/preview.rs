@@ -134,22 +134,73 @@ mod tests {
             {"type": "tool_call", "name": "search", "arguments": {}},
         ]}]);
         for (event_type, payload, name, text, is_error) in [
-            ("model_call", json!({"output": answer, "request": {}}), "", "because", false),
-            ("model_call", json!({"output": calls}), "", "calls search", false),
+            (
+                "model_call",
+                json!({"output": answer, "request": {}}),
+                "",
+                "because",
+                false,
+            ),
+            (
+                "model_call",
+                json!({"output": calls}),
+                "",
+                "calls search",
+                false,
+            ),
             ("model_call", json!({"text": "hi"}), "", "hi", false),
-            ("model_call", json!({"error": "too long"}), "", "too long", true),
+            (
+                "model_call",
+                json!({"error": "too long"}),
+                "",
+                "too long",
+                true,
+            ),
             ("model_call", json!({"a": 1}), "", r#"{"a":1}"#, false),
-            ("tool_call", json!({"tool": "fetch", "arguments": {"url": "x"}}), "fetch",
-                r#"{"url":"x"}"#, false),
-            ("tool_call", json!({"tool": "fetch", "error": "timeout"}), "fetch", "timeout", true),
-            ("span", json!({"name": "step", "span_id": "1"}), "step", "", false),
-            ("log", json!({"name": "prompt", "body": "hello"}), "prompt", "hello", false),
-            ("stdout", json!({"text": "one\ttwo", "newline": false}), "", "one two", false),
+            (
+                "tool_call",
+                json!({"tool": "fetch", "arguments": {"url": "x"}}),
+                "fetch",
+                r#"{"url":"x"}"#,
+                false,
+            ),
+            (
+                "tool_call",
+                json!({"tool": "fetch", "error": "timeout"}),
+                "fetch",
+                "timeout",
+                true,
+            ),
+            (
+                "span",
+                json!({"name": "step", "span_id": "1"}),
+                "step",
+                "",
+                false,
+            ),
+            (
+                "log",
+                json!({"name": "prompt", "body": "hello"}),
+                "prompt",
+                "hello",
+                false,
+            ),
+            (
+                "stdout",
+                json!({"text": "one\ttwo", "newline": false}),
+                "",
+                "one two",
+                false,
+            ),
             ("exit", json!({"code": 0}), "", r#"{"code":0}"#, false),
             ("other", json!("text"), "", "text", false),
         ] {
             let expected = (name.to_owned(), text.to_owned(), is_error);
-            assert_eq!(shown(event_type, payload.clone()), expected, "{event_type} {payload}");
+            assert_eq!(
+                shown(event_type, payload.clone()),
+                expected,
+                "{event_type} {payload}"
+            );
         }
     }
 

@@ -53,7 +53,11 @@ mod tests {
         assert!(shown.len() < MAX_BYTES + 300, "{}", shown.len());
         assert!(shown.contains(r#"<a href="all">Show all</a>"#));
         assert!(shown.contains("8,192 of 16,384 bytes"));
-        assert!(!text(&long, Extent::Whole).into_string().contains("Show all"));
+        assert!(
+            !text(&long, Extent::Whole)
+                .into_string()
+                .contains("Show all")
+        );
     }
 
     #[test]

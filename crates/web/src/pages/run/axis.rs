@@ -39,7 +39,7 @@ impl Axis {
         (time - self.from).as_seconds_f64()
     }
 
-    /// Returns the left end and the width of the bar between two times, cut at the ends of the axis.
+    /// Returns the left end and the width of the bar between two times, within the axis.
     fn bar(&self, start: DateTime<Utc>, end: DateTime<Utc>) -> (f64, f64) {
         let place = |time: DateTime<Utc>| match self.seconds() {
             0.0 => 0.0,
@@ -50,12 +50,7 @@ impl Axis {
     }
 
     /// Draws a bar. Its meaning is in the other cells of the row.
-    pub(super) fn draw(
-        &self,
-        class: &str,
-        start: DateTime<Utc>,
-        end: DateTime<Utc>,
-    ) -> Markup {
+    pub(super) fn draw(&self, class: &str, start: DateTime<Utc>, end: DateTime<Utc>) -> Markup {
         let (left, width) = self.bar(start, end);
         html! {
             svg.bar viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true" {
@@ -88,7 +83,11 @@ mod tests {
             (900, 950, (1_000.0 - MIN_BAR, MIN_BAR)),
             (150, 120, (500.0, MIN_BAR)),
         ] {
-            assert_eq!(axis.bar(second(start), second(end)), expected, "{start}-{end}");
+            assert_eq!(
+                axis.bar(second(start), second(end)),
+                expected,
+                "{start}-{end}"
+            );
         }
     }
 

@@ -41,7 +41,10 @@ impl EventRow {
     pub(super) fn is_call(event: &SkillRunLog) -> bool {
         event.duration.is_some()
             || event.usage.is_some()
-            || matches!(event.event_type.as_str(), "model_call" | "tool_call" | "span")
+            || matches!(
+                event.event_type.as_str(),
+                "model_call" | "tool_call" | "span"
+            )
     }
 
     /// Returns the class of its bar and of the word for its type.
@@ -59,7 +62,11 @@ impl EventRow {
     pub(super) fn summary(&self) -> Markup {
         let usage = self.event.usage.as_ref();
         let model = usage.and_then(|usage| usage.model.as_deref());
-        let Preview { name, text, is_error } = &self.preview;
+        let Preview {
+            name,
+            text,
+            is_error,
+        } = &self.preview;
         html! {
             @for callee in [model.unwrap_or_default(), name.as_str()] {
                 @if !callee.is_empty() { " " span.callee { (format::name(callee)) } }
@@ -81,7 +88,10 @@ impl EventRow {
         if input.is_none() && output.is_none() {
             return None;
         }
-        Some(tokens(input.unwrap_or_default(), output.unwrap_or_default()))
+        Some(tokens(
+            input.unwrap_or_default(),
+            output.unwrap_or_default(),
+        ))
     }
 
     /// Renders a link to the event. A script opens it in place.

@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use runtrail_audit::{Cursor, CursorPage, ListOrder, LogFilter, PageRequest, SkillRun, SkillRunLog};
+use runtrail_audit::{
+    Cursor, CursorPage, ListOrder, LogFilter, PageRequest, SkillRun, SkillRunLog,
+};
 
 use super::event_row::EventRow;
 use super::links::Links;
@@ -48,7 +50,9 @@ impl EventQuery {
 
     /// Whether the parameters can only be about events.
     pub(super) fn is_asked_for(parameters: &Parameters) -> bool {
-        ["type", "order", "from"].iter().any(|name| parameters.first(name).is_some())
+        ["type", "order", "from"]
+            .iter()
+            .any(|name| parameters.first(name).is_some())
     }
 
     fn filter(&self) -> LogFilter {
@@ -107,8 +111,13 @@ impl Events {
     pub(super) async fn read(visitor: &Visitor, run_id: &str, query: EventQuery) -> Result<Self> {
         let request = PageRequest::first(ROWS).at(query.at.clone());
         let history = visitor.history();
-        let page = history.page_logs(run_id, &query.filter(), query.order, &request).await?;
-        let rows = page.items.into_iter().map(|event| EventRow::of(visitor, event));
+        let page = history
+            .page_logs(run_id, &query.filter(), query.order, &request)
+            .await?;
+        let rows = page
+            .items
+            .into_iter()
+            .map(|event| EventRow::of(visitor, event));
         let mut rows = CursorPage::new(rows.collect());
         (rows.next, rows.previous) = (page.next, page.previous);
         Ok(Self { query, page: rows })
@@ -159,7 +168,11 @@ impl Events {
     }
 
     fn tools(&self, links: &Links) -> Markup {
-        let shown = self.page.items.iter().map(|row| row.event.event_type.as_str());
+        let shown = self
+            .page
+            .items
+            .iter()
+            .map(|row| row.event.event_type.as_str());
         let mut types: Vec<&str> = TYPES.into_iter().chain(shown).collect();
         types.sort_unstable();
         types.dedup();
@@ -211,7 +224,12 @@ impl Events {
     fn more(&self, links: &Links) -> Markup {
         let next = self.page.next.clone();
         let parameters = next.map(|next| self.query.at(Some(next)).parameters());
-        Next { fragment: "events", parameters, label: "Next events" }.render(links)
+        Next {
+            fragment: "events",
+            parameters,
+            label: "Next events",
+        }
+        .render(links)
     }
 
     /// Returns the stream of events that are recorded after this window. Only a list that begins
@@ -254,8 +272,9 @@ pub(super) fn event_row(row: &EventRow, links: &Links) -> Markup {
 /// Shows the time of day, with the full time as its title.
 fn clock_time(time: DateTime<Utc>) -> Markup {
     let full = format::full_time(time);
+    let shown = time.format("%H:%M:%S%.3f").to_string();
     html! {
-        time datetime=(format::machine_time(time)) title=(full) { (time.format("%H:%M:%S%.3f").to_string()) }
+        time datetime=(format::machine_time(time)) title=(full) { (shown) }
     }
 }
 
@@ -269,8 +288,13 @@ pub(super) async fn find_event(
     filter.after = sequence.checked_sub(1);
     let history = visitor.history();
     let request = PageRequest::first(1);
-    let page = history.page_logs(run_id, &filter, ListOrder::OldestFirst, &request).await?;
-    let event = page.items.into_iter().find(|event| event.sequence == sequence);
+    let page = history
+        .page_logs(run_id, &filter, ListOrder::OldestFirst, &request)
+        .await?;
+    let event = page
+        .items
+        .into_iter()
+        .find(|event| event.sequence == sequence);
     Ok(event.map(|event| visitor.visible_event(event)))
 }
 
@@ -285,7 +309,13 @@ mod tests {
     #[test]
     fn a_query_survives_its_link() {
         let run = SkillRun::new("run-1", "skill", DateTime::UNIX_EPOCH);
-        for query in ["", "type=a%26b", "order=oldest&at=xyz", "from=7", "type=x&order=newest"] {
+        for query in [
+            "",
+            "type=a%26b",
+            "order=oldest&at=xyz",
+            "from=7",
+            "type=x&order=newest",
+        ] {
             let parsed = parse(query, &run).unwrap();
             let link = parsed.parameters().link("");
             assert_eq!(parse(&link[1..], &run).unwrap(), parsed, "{query}");
@@ -299,7 +329,10 @@ mod tests {
         assert_eq!(parse("from=3", &run).unwrap().order, ListOrder::OldestFirst);
         run.finished_at = Some(DateTime::UNIX_EPOCH);
         assert_eq!(parse("", &run).unwrap().order, ListOrder::OldestFirst);
-        assert_eq!(parse("order=newest", &run).unwrap().order, ListOrder::NewestFirst);
+        assert_eq!(
+            parse("order=newest", &run).unwrap().order,
+            ListOrder::NewestFirst
+        );
     }
 
     #[test]

@@ -91,7 +91,10 @@ fn label(key: &str, value: &str) -> Markup {
 
 /// Renders what the models of a run, and of the runs below it, have used.
 pub(super) fn usage(run: &SkillRun, runs: usize, usage: &[ModelUsage]) -> Markup {
-    let of_run: Vec<_> = usage.iter().filter(|usage| usage.run_id == run.id).collect();
+    let of_run: Vec<_> = usage
+        .iter()
+        .filter(|usage| usage.run_id == run.id)
+        .collect();
     let of_run = by_model(&of_run);
     let of_tree = by_model(&usage.iter().collect::<Vec<_>>());
     html! {
@@ -106,9 +109,8 @@ pub(super) fn usage(run: &SkillRun, runs: usize, usage: &[ModelUsage]) -> Markup
 fn by_model(usage: &[&ModelUsage]) -> Vec<ModelUsage> {
     let mut sums: Vec<ModelUsage> = Vec::new();
     for one in usage {
-        let same = |sum: &&mut ModelUsage| {
-            (&sum.provider, &sum.model) == (&one.provider, &one.model)
-        };
+        let same =
+            |sum: &&mut ModelUsage| (&sum.provider, &sum.model) == (&one.provider, &one.model);
         match sums.iter_mut().find(same) {
             Some(sum) => add(sum, one),
             None => {
@@ -257,9 +259,15 @@ mod tests {
             (usage.calls, usage.input_tokens) = (1, input);
             usage
         };
-        let all = [usage("a", "small", 1), usage("b", "large", 2), usage("c", "small", u64::MAX)];
+        let all = [
+            usage("a", "small", 1),
+            usage("b", "large", 2),
+            usage("c", "small", u64::MAX),
+        ];
         let sums = by_model(&all.iter().collect::<Vec<_>>());
-        let numbers = sums.iter().map(|sum| (sum.model.as_deref(), sum.calls, sum.input_tokens));
+        let numbers = sums
+            .iter()
+            .map(|sum| (sum.model.as_deref(), sum.calls, sum.input_tokens));
         let expected = [(Some("large"), 1, 2), (Some("small"), 2, u64::MAX)];
         assert_eq!(numbers.collect::<Vec<_>>(), expected);
     }

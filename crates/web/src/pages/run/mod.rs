@@ -6,6 +6,7 @@ mod event_row;
 mod events;
 mod head;
 mod links;
+mod live;
 mod tree;
 mod waterfall;
 mod window;
@@ -16,6 +17,7 @@ use runtrail_audit::SkillRun;
 
 pub(crate) use detail::show as event;
 pub(super) use head::{inputs, output};
+pub(crate) use live::show as live;
 
 use self::detail::WHOLE;
 use self::events::{EventQuery, Events};
@@ -55,7 +57,11 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
     let tree = Tree::read(&visitor, &run.id).await?;
     let (view, steps) = steps(&visitor, &run, &tree, view, &links).await?;
 
-    let ids: Vec<_> = tree.branches.iter().map(|branch| branch.run.id.clone()).collect();
+    let ids: Vec<_> = tree
+        .branches
+        .iter()
+        .map(|branch| branch.run.id.clone())
+        .collect();
     let usage = visitor.history().usage_by_model(&ids).await?;
 
     let whole = Parameters::new().with(WHOLE, "yes").link(links.run());

@@ -64,7 +64,9 @@ impl Tree {
         // The last one is taken first.
         runs.sort_by(|left, right| {
             let key = |run: &RunSummary| run.started_at;
-            key(right).cmp(&key(left)).then_with(|| right.id.cmp(&left.id))
+            key(right)
+                .cmp(&key(left))
+                .then_with(|| right.id.cmp(&left.id))
         });
         let mut children: HashMap<String, Vec<RunSummary>> = HashMap::new();
         let mut stack = Vec::new();
@@ -132,7 +134,9 @@ mod tests {
     fn arranged(root: &str, runs: Vec<RunSummary>) -> Vec<(String, usize)> {
         let tree = Tree::of(root, runs);
         let branches = tree.branches.into_iter();
-        branches.map(|branch| (branch.run.id, branch.depth)).collect()
+        branches
+            .map(|branch| (branch.run.id, branch.depth))
+            .collect()
     }
 
     #[test]
@@ -144,15 +148,28 @@ mod tests {
             run("also-late", Some("root"), 9),
             run("root", Some("elsewhere"), 1),
         ];
-        let expected = [("root", 0), ("early", 1), ("below", 2), ("also-late", 1), ("late", 1)];
+        let expected = [
+            ("root", 0),
+            ("early", 1),
+            ("below", 2),
+            ("also-late", 1),
+            ("late", 1),
+        ];
         let expected = expected.map(|(id, depth)| (id.to_owned(), depth));
         assert_eq!(arranged("root", runs), expected);
     }
 
     #[test]
     fn each_run_of_a_cycle_is_shown_once() {
-        let runs = vec![run("a", Some("b"), 1), run("b", Some("a"), 2), run("c", Some("c"), 3)];
-        assert_eq!(arranged("a", runs.clone()), [("a".to_owned(), 0), ("b".to_owned(), 1)]);
+        let runs = vec![
+            run("a", Some("b"), 1),
+            run("b", Some("a"), 2),
+            run("c", Some("c"), 3),
+        ];
+        assert_eq!(
+            arranged("a", runs.clone()),
+            [("a".to_owned(), 0), ("b".to_owned(), 1)]
+        );
         assert_eq!(arranged("c", runs), [("c".to_owned(), 0)]);
     }
 
@@ -161,12 +178,21 @@ mod tests {
         let mut runs = vec![run("root", None, 0)];
         runs.extend((0..9_999).map(|at| run(&format!("run-{at}"), Some("root"), at)));
         let tree = Tree::of("root", runs);
-        assert_eq!((tree.branches.len(), tree.rest), (Tree::MAX_RUNS, Rest::Runs(5_000)));
+        assert_eq!(
+            (tree.branches.len(), tree.rest),
+            (Tree::MAX_RUNS, Rest::Runs(5_000))
+        );
         let mut chain = vec![run("run-0", None, 0)];
-        chain.extend((1..20_000).map(|at| {
-            run(&format!("run-{at}"), Some(&format!("run-{}", at - 1)), at)
-        }));
-        assert_eq!(Tree::of("run-0", chain).branches.last().map(|last| last.depth), Some(4_999));
+        chain.extend(
+            (1..20_000).map(|at| run(&format!("run-{at}"), Some(&format!("run-{}", at - 1)), at)),
+        );
+        assert_eq!(
+            Tree::of("run-0", chain)
+                .branches
+                .last()
+                .map(|last| last.depth),
+            Some(4_999)
+        );
     }
 
     #[test]
@@ -179,7 +205,10 @@ mod tests {
             run("last", Some("root"), 4),
         ];
         let branches = without_hidden(Tree::of("root", runs).branches, |run| run.id != "hidden");
-        let ids: Vec<_> = branches.iter().map(|branch| branch.run.id.as_str()).collect();
+        let ids: Vec<_> = branches
+            .iter()
+            .map(|branch| branch.run.id.as_str())
+            .collect();
         assert_eq!(ids, ["root", "shown", "last"]);
     }
 }

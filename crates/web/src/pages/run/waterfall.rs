@@ -78,7 +78,10 @@ impl WaterfallQuery {
 #[derive(Debug)]
 enum Row<'a> {
     Run(&'a Branch),
-    Call { branch: &'a Branch, call: EventRow },
+    Call {
+        branch: &'a Branch,
+        call: Box<EventRow>,
+    },
 }
 
 /// Some rows of a waterfall.
@@ -105,7 +108,8 @@ impl<'a> Waterfall<'a> {
             None => 0,
             Some(id) => {
                 let place = tree.branches.iter().position(|branch| branch.run.id == *id);
-                place.ok_or_else(|| Failure::not_found("The run no longer belongs to this tree."))?
+                place
+                    .ok_or_else(|| Failure::not_found("The run no longer belongs to this tree."))?
             }
         };
         let (mut rows, mut read) = (Vec::new(), 0);
@@ -115,7 +119,12 @@ impl<'a> Waterfall<'a> {
             let is_full = rows.len() >= ROWS || read >= MAX_EVENTS;
             if is_full {
                 let branch = Some(branch.run.id.clone());
-                next = Some(WaterfallQuery { branch, at: None, until, ..query.clone() });
+                next = Some(WaterfallQuery {
+                    branch,
+                    at: None,
+                    until,
+                    ..query.clone()
+                });
                 break;
             }
             if at.is_none() {
@@ -130,12 +139,18 @@ impl<'a> Waterfall<'a> {
                 let history = visitor.history();
                 let order = ListOrder::OldestFirst;
                 let filter = LogFilter::new();
-                let page = history.page_logs(&branch.run.id, &filter, order, &request).await?;
+                let page = history
+                    .page_logs(&branch.run.id, &filter, order, &request)
+                    .await?;
                 // Damaged events count too.
-                read += if page.next.is_some() { limit } else { page.items.len() };
+                read += if page.next.is_some() {
+                    limit
+                } else {
+                    page.items.len()
+                };
                 let calls = page.items.into_iter().filter(EventRow::is_call);
                 rows.extend(calls.map(|event| {
-                    let call = EventRow::of(visitor, event);
+                    let call = Box::new(EventRow::of(visitor, event));
                     Row::Call { branch, call }
                 }));
                 at = page.next;
@@ -145,11 +160,22 @@ impl<'a> Waterfall<'a> {
             }
             if at.is_some() {
                 let branch = Some(branch.run.id.clone());
-                next = Some(WaterfallQuery { branch, at, until, ..query.clone() });
+                next = Some(WaterfallQuery {
+                    branch,
+                    at,
+                    until,
+                    ..query.clone()
+                });
                 break;
             }
         }
-        Ok(Self { query, axis, rows, next, tree })
+        Ok(Self {
+            query,
+            axis,
+            rows,
+            next,
+            tree,
+        })
     }
 
     /// Whether there is more to see than the run itself.
@@ -230,7 +256,12 @@ impl<'a> Waterfall<'a> {
 
     fn more(&self, links: &Links) -> Markup {
         let parameters = self.next.as_ref().map(WaterfallQuery::parameters);
-        Next { fragment: "waterfall", parameters, label: "Next steps" }.render(links)
+        Next {
+            fragment: "waterfall",
+            parameters,
+            label: "Next steps",
+        }
+        .render(links)
     }
 
     fn run_row(&self, branch: &Branch) -> Markup {
@@ -279,7 +310,8 @@ impl<'a> Waterfall<'a> {
         let after = self.axis.offset(time);
         html! {
             span title=(format::full_time(time)) {
-                @if after < 0.0 { "−" (format::duration(-after)) } @else { (format::duration(after)) }
+                @if after < 0.0 { "−" }
+                (format::duration(after.abs()))
             }
         }
     }

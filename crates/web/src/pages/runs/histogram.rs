@@ -106,7 +106,9 @@ fn draw(filters: &Filters, period: &Period, bars: &[Bar]) -> Markup {
             }
             div.axis {
                 span { (short_time(period.from)) }
-                span.muted { "at most " (format::counted(highest, "run")) " per " (period.width) }
+                @if bars.iter().any(|bar| bar.runs() > 0) {
+                    span { "at most " (format::counted(highest, "run")) " per " (period.width) }
+                }
                 span { (short_time(period.to)) }
             }
             details {

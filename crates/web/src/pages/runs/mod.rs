@@ -2,6 +2,7 @@
 
 pub(crate) mod form;
 mod histogram;
+mod live;
 mod table;
 
 use axum::response::Response;
@@ -14,6 +15,7 @@ use crate::layout::{self, Section};
 use crate::visitor::Visitor;
 
 pub(crate) use histogram::show as show_histogram;
+pub(crate) use live::show as live;
 
 /// The parameter that shows the histogram without a script.
 const CHART: &str = "chart";
@@ -33,11 +35,14 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
         Some(_) => histogram::of(&visitor, &filters).await?,
         None => histogram::placeholder(&filters),
     };
+    // Only the first page changes.
+    let is_first = page.previous.is_none() && visitor.parameters.first(CURSOR).is_none();
+    let live = is_first.then(|| filters.parameters().link("./live"));
     let body = html! {
         div.heading { h1 { "Runs" } (form::levels(&filters)) }
         (form::show(&filters))
         (chart)
-        (table::show(&visitor, &filters, &page))
+        div.list data-live=[live] data-size=(PAGE_RUNS) { (table::show(&visitor, &filters, &page)) }
     };
     Ok(layout::page(&visitor.root, "Runs", Section::Runs, body))
 }
