@@ -19,17 +19,17 @@ const PAGES: [(&str, &str); 6] = [
     ("compare", "compare?a=0193a5c2-ticket-4711&b=0193a5b1-0001"),
 ];
 
-/// The pages whose pictures are in the documents. `RUNTRAIL_UPDATE_GOLDEN=1` rewrites them.
-const PUBLISHED: [&str; 2] = ["runs", "run"];
+/// The pages whose pictures are in the documents, with the height of these. `RUNTRAIL_UPDATE_GOLDEN=1` rewrites them.
+const PUBLISHED: [(&str, f64); 2] = [("runs", 800.0), ("run", 1_180.0)];
 const PUBLISHED_PICTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/pictures");
 
 const WIDTHS: [u32; 3] = [400, 900, 1_440];
 
-async fn publish(browser: &Browser, name: &str) {
+async fn publish(browser: &Browser, name: &str, height: f64) {
     if env::var_os("RUNTRAIL_UPDATE_GOLDEN").is_some() {
-        browser.look(1_200, Scheme::Light).await;
+        browser.look(1_100, Scheme::Light).await;
         fs::create_dir_all(PUBLISHED_PICTURES).unwrap();
-        let picture = browser.draw(900.0).await;
+        let picture = browser.draw(height).await;
         fs::write(format!("{PUBLISHED_PICTURES}/{name}.png"), picture).unwrap();
     }
 }
@@ -57,8 +57,9 @@ on_each_backend! {
                             }
                         }
                     }
-                    if is_drawn && PUBLISHED.contains(&name) {
-                        publish(browser, name).await;
+                    let published = PUBLISHED.iter().find(|(published, _)| *published == name);
+                    if is_drawn && let Some((_, height)) = published {
+                        publish(browser, name, *height).await;
                     }
                     host.is_clean(browser).await;
                 }
