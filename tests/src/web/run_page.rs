@@ -153,17 +153,17 @@ cases_of_the_store! {
         let run = run.caller(text).channel(text).parent(text).label("key", text);
         let run = run.input(text, json!(text)).input("messages", json!([message]));
         let usage = Usage::new().provider(text).model(text).input_tokens(1);
-        let texts = json!({"tool": text, "name": text, "text": text, "error": text, text: [text]});
+        let contents = json!({"tool": text, "name": text, "text": text, "error": text, text: [text]});
         let events = [
             step(text, 1, "model_call", json!({"messages": [message], "output": text}))
                 .usage(usage),
-            step(text, 2, "tool_call", texts.clone()),
-            step(text, 3, text, texts.clone()),
+            step(text, 2, "tool_call", contents.clone()),
+            step(text, 3, text, contents.clone()),
             step(text, 4, "stdout", json!({"text": text})),
         ];
         store(cx.store, run, &events).await;
         let child = a_run("child", text).parent(text);
-        store(cx.store, child, &[step("child", 1, "span", texts)]).await;
+        store(cx.store, child, &[step("child", 1, "span", contents)]).await;
 
         let site = Site::of(cx.store);
         let list = site.shows("/?show=all").await;
