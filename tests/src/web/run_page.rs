@@ -153,7 +153,9 @@ cases_of_the_store! {
         let run = run.caller(text).channel(text).parent(text).label("key", text);
         let run = run.input(text, json!(text)).input("messages", json!([message]));
         let usage = Usage::new().provider(text).model(text).input_tokens(1);
-        let contents = json!({"tool": text, "name": text, "text": text, "error": text, text: [text]});
+        let contents = json!({
+            "tool": text, "name": text, "text": text, "error": text, text: [text],
+        });
         let events = [
             step(text, 1, "model_call", json!({"messages": [message], "output": text}))
                 .usage(usage),
