@@ -153,17 +153,19 @@ cases_of_the_store! {
         let run = run.caller(text).channel(text).parent(text).label("key", text);
         let run = run.input(text, json!(text)).input("messages", json!([message]));
         let usage = Usage::new().provider(text).model(text).input_tokens(1);
-        let texts = json!({"tool": text, "name": text, "text": text, "error": text, text: [text]});
+        let contents = json!({
+            "tool": text, "name": text, "text": text, "error": text, text: [text],
+        });
         let events = [
             step(text, 1, "model_call", json!({"messages": [message], "output": text}))
                 .usage(usage),
-            step(text, 2, "tool_call", texts.clone()),
-            step(text, 3, text, texts.clone()),
+            step(text, 2, "tool_call", contents.clone()),
+            step(text, 3, text, contents.clone()),
             step(text, 4, "stdout", json!({"text": text})),
         ];
         store(cx.store, run, &events).await;
         let child = a_run("child", text).parent(text);
-        store(cx.store, child, &[step("child", 1, "span", texts)]).await;
+        store(cx.store, child, &[step("child", 1, "span", contents)]).await;
 
         let site = Site::of(cx.store);
         let list = site.shows("/?show=all").await;
@@ -451,6 +453,39 @@ cases_of_the_store! {
         let page = site.shows("/runs/run-1?view=events").await;
         assert_eq!(sequences(&page)[..2], [0, 1]);
         assert_eq!(values(&page, "data-live"), Vec::<String>::new());
+    }
+
+    async fn events_arrive_as_rows_while_a_run_is_followed(cx) {
+        let line = |second| {
+            let text = json!({"text": format!("line {second}")});
+            step("run-1", second, "stdout", text)
+        };
+        let run = SkillRun::new("run-1", "skill", at(0));
+        store(cx.store, run, &[line(1), a_call("run-1", 2), line(3)]).await;
+        let site = Site::of(cx.store);
+        let record = async {
+            cx.store.append_log(&line(4)).await.unwrap();
+            cx.store.append_log(&a_call("run-1", 5)).await.unwrap();
+            cx.store.finish_run("run-1", &stats()).await.unwrap();
+        };
+        let path = "/runs/run-1/live?type=stdout&after=1";
+        let (answer, ()) = tokio::join!(site.get(path), record);
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.headers["content-type"], "text/event-stream");
+        assert_eq!(sequences(&answer.body), [3, 4]);
+        assert!(answer.body.ends_with("event: finished\ndata: finished\n\n"), "{}", answer.body);
+
+        // A page that connects again has the id of the last message.
+        let id = answer.body.split("id: ").nth(1).unwrap().lines().next().unwrap();
+        let again = site.get(&format!("{path}&cursor={id}")).await;
+        assert_eq!(sequences(&again.body), [4]);
+
+        let site = Site::granting(cx.store, Grant::without_texts());
+        let answer = site.get(path).await;
+        assert!(answer.body.contains("e-3") && !answer.body.contains("line"), "{}", answer.body);
+        let none = Restriction::new().skills(Vec::<String>::new());
+        let site = Site::granting(cx.store, Grant::full().restricted_to(none));
+        assert_eq!(site.get(path).await.status, 404);
     }
 
     async fn damaged_events_hide_no_other(cx) {
