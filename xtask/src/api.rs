@@ -27,7 +27,10 @@ const CRATES: [(&str, &str); 13] = [
     ("runtrail-record", "tracing"),
     ("runtrail-telemetry", ""),
     ("runtrail-web", ""),
-    ("runtrail", "sqlite,postgres,copy,genai-prices,otlp,tracing,web"),
+    (
+        "runtrail",
+        "sqlite,postgres,copy,genai-prices,otlp,tracing,web",
+    ),
 ];
 
 #[derive(Args)]
