@@ -38,12 +38,14 @@ pub(super) fn row(root: &str, run: &RunSummary, now: DateTime<Utc>) -> Markup {
         "" => html! { span.muted { "(no skill)" } },
         skill => format::name(skill),
     };
+    // Without characters that are invisible in the source of the page too.
+    let segment = url::segment(&run.id);
     let of_caller = Parameters::new().with(filters::CALLER, &run.caller_id);
     html! {
-        tr data-row data-run=(run.id) data-started=(format::machine_time(run.started_at)) {
+        tr data-row data-run=(segment) data-started=(format::machine_time(run.started_at)) {
             td { (format::status(&run.status)) }
             th.run scope="row" {
-                a href={ (root) "runs/" (url::segment(&run.id)) } { (skill) }
+                a href={ (root) "runs/" (segment) } { (skill) }
                 span.id { (format::name(&run.id)) }
             }
             td.wide {
