@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use axum::http::Method;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use fantoccini::error::CmdError;
 use fantoccini::key::Key;
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -120,10 +121,17 @@ impl Browser {
     }
 
     pub(super) async fn click(&self, selector: &str) {
-        let element = self.client.find(Locator::Css(selector)).await;
-        let element = element.unwrap_or_else(|err| panic!("{selector}: {err}"));
-        let clicked = element.click().await;
-        clicked.unwrap_or_else(|err| panic!("{selector}: {err}"));
+        let begun = Instant::now();
+        // A script may replace the element after it is found.
+        while let Err(err) = self.try_click(selector).await {
+            assert!(begun.elapsed() < PATIENCE, "{selector}: {err}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn try_click(&self, selector: &str) -> Result<(), CmdError> {
+        let element = self.client.find(Locator::Css(selector)).await?;
+        element.click().await
     }
 
     /// Presses keys, in the element that has the focus.
