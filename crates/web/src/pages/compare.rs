@@ -128,6 +128,7 @@ fn facts(visitor: &Visitor, runs: [&SkillRun; 2]) -> Markup {
     html! {
         table.comparison {
             caption.hidden { "Outcome" }
+            (columns())
             thead {
                 tr {
                     td {}
@@ -160,6 +161,11 @@ fn facts(visitor: &Visitor, runs: [&SkillRun; 2]) -> Markup {
     }
 }
 
+/// Gives the columns of both tables the same widths.
+fn columns() -> Markup {
+    html! { colgroup { col.names; col; col; } }
+}
+
 /// How often a run did what.
 type Steps = BTreeMap<String, u64>;
 
@@ -190,6 +196,7 @@ fn steps_table(left: &Steps, right: &Steps) -> Markup {
             h2 { "Steps" }
             table.comparison {
                 caption.hidden { "Model calls and runs that were started" }
+                (columns())
                 tbody {
                     @for name in names {
                         @let numbers = [number(left, name), number(right, name)];
