@@ -14,22 +14,23 @@ const PAGES: [(&str, &str); 6] = [
     ("statistics", "statistics"),
     (
         "statistics-of-a-day",
-        "statistics?range=24h&skill=answer-ticket",
+        "statistics?from=24h&skill=answer-ticket",
     ),
     ("compare", "compare?a=0193a5c2-ticket-4711&b=0193a5b1-0001"),
 ];
 
-/// The pages whose pictures are in the documents, with the height of these. `RUNTRAIL_UPDATE_GOLDEN=1` rewrites them.
-const PUBLISHED: [(&str, f64); 2] = [("runs", 800.0), ("run", 1_180.0)];
+/// The pages whose pictures are in the documents, with the element at which
+/// these begin and their height. `RUNTRAIL_UPDATE_GOLDEN=1` rewrites them.
+const PUBLISHED: [(&str, &str, f64); 2] = [("runs", "body", 800.0), ("run", "#steps", 600.0)];
 const PUBLISHED_PICTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/pictures");
 
 const WIDTHS: [u32; 3] = [400, 900, 1_440];
 
-async fn publish(browser: &Browser, name: &str, height: f64) {
+async fn publish(browser: &Browser, name: &str, from: &str, height: f64) {
     if env::var_os("RUNTRAIL_UPDATE_GOLDEN").is_some() {
         browser.look(1_100, Scheme::Light).await;
         fs::create_dir_all(PUBLISHED_PICTURES).unwrap();
-        let picture = browser.draw(height).await;
+        let picture = browser.draw(from, height).await;
         fs::write(format!("{PUBLISHED_PICTURES}/{name}.png"), picture).unwrap();
     }
 }
@@ -57,9 +58,9 @@ on_each_backend! {
                             }
                         }
                     }
-                    let published = PUBLISHED.iter().find(|(published, _)| *published == name);
-                    if is_drawn && let Some((_, height)) = published {
-                        publish(browser, name, *height).await;
+                    let published = PUBLISHED.iter().find(|(published, ..)| *published == name);
+                    if is_drawn && let Some((_, from, height)) = published {
+                        publish(browser, name, from, *height).await;
                     }
                     host.is_clean(browser).await;
                 }

@@ -205,20 +205,26 @@ impl Browser {
 
     /// Writes a picture of the page, with what one would have to scroll to.
     pub(super) async fn picture(&self, name: &str) {
-        let picture = self.draw(MAX_HEIGHT).await;
+        let picture = self.draw("body", MAX_HEIGHT).await;
         let file = PathBuf::from(PICTURES).join(format!("{name}.png"));
         fs::create_dir_all(PICTURES).unwrap();
         fs::write(file, picture).unwrap();
     }
 
-    /// Returns a picture of the page in the format PNG, at most this high.
-    pub(super) async fn draw(&self, height: f64) -> Vec<u8> {
-        let needed = self
-            .run("return document.documentElement.scrollHeight")
-            .await;
-        let height = needed.as_f64().unwrap_or_default().clamp(700.0, height);
+    /// Returns a picture of the page in the format PNG, from the top of an element to the end of
+    /// the page, at most this high.
+    pub(super) async fn draw(&self, from: &str, height: f64) -> Vec<u8> {
+        let from = Value::from(from);
+        let script = format!(
+            "const {{top}} = document.querySelector({from}).getBoundingClientRect();
+             const page = document.documentElement;
+             return [top + scrollY, Math.max(page.scrollHeight, page.clientHeight)]"
+        );
+        let ends = self.run(&script).await;
+        let (top, end) = (ends[0].as_f64().unwrap(), ends[1].as_f64().unwrap());
         let clip = json!({
-            "x": 0, "y": 0, "width": self.width.get(), "height": height, "scale": 1,
+            "x": 0, "y": top, "width": self.width.get(), "height": height.min(end - top),
+            "scale": 1,
         });
         let options = json!({"format": "png", "captureBeyondViewport": true, "clip": clip});
         let answer = self.devtools("Page.captureScreenshot", options).await;
