@@ -69,6 +69,12 @@ mod layer;
 /// Receiving the spans and logs of agents.
 mod telemetry;
 
+/// What the page responds with.
+mod web;
+
+/// The page in Chromium.
+mod browser;
+
 /// Streams of what others write: other stores and processes, lost servers, kills.
 mod watching;
 

@@ -14,7 +14,7 @@ use crate::cargo;
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The library crates.
-const CRATES: [&str; 12] = [
+const CRATES: [&str; 13] = [
     "runtrail-audit",
     "runtrail-conformance",
     "runtrail-db",
@@ -26,12 +26,13 @@ const CRATES: [&str; 12] = [
     "runtrail-otlp",
     "runtrail-record",
     "runtrail-telemetry",
+    "runtrail-web",
     "runtrail",
 ];
 
 /// The features that expose most of their API.
 const FEATURES: &str = "runtrail/sqlite,runtrail/postgres,runtrail/copy,runtrail/genai-prices,\
-    runtrail/otlp,runtrail/sea-orm-migration,runtrail/tracing";
+    runtrail/otlp,runtrail/sea-orm-migration,runtrail/tracing,runtrail/web";
 
 #[derive(Args)]
 pub(crate) struct Options {

@@ -10,7 +10,7 @@ use runtrail_test_servers::succeed;
 use crate::{api, cargo, packages, test};
 
 /// Invariants of ARCHITECTURE.md: packages, and the dependencies that they must not have.
-const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 11] = [
+const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 12] = [
     (
         "runtrail-audit",
         &["sea-orm", "sea-query", "sqlx", "tokio", "runtrail-db"],
@@ -38,6 +38,17 @@ const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 11] = [
             "sea-query",
             "sqlx",
             "runtrail-db",
+            "runtrail-record",
+        ],
+    ),
+    (
+        "runtrail-web",
+        &[
+            "sea-orm",
+            "sea-query",
+            "sqlx",
+            "runtrail-db",
+            "runtrail-otlp",
             "runtrail-record",
         ],
     ),
@@ -80,7 +91,7 @@ const DATABASES: [&str; 3] = ["sqlite", "postgres", "sqlite,postgres"];
 const WITH_FEATURES: [(&str, &str); 3] = [
     ("runtrail-migration", "sqlite,sea-orm-migration"),
     ("runtrail", "sqlite,sea-orm-migration,serde"),
-    ("runtrail", "sqlite,copy,cost,otlp,tracing"),
+    ("runtrail", "sqlite,copy,cost,otlp,tracing,web"),
 ];
 
 pub(crate) fn run() -> Result<()> {

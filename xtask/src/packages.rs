@@ -9,7 +9,7 @@ use runtrail_test_servers::succeed;
 
 use crate::cargo;
 
-const PUBLISHED: [&str; 13] = [
+const PUBLISHED: [&str; 14] = [
     "runtrail-audit",
     "runtrail-conformance",
     "runtrail-db",
@@ -21,6 +21,7 @@ const PUBLISHED: [&str; 13] = [
     "runtrail-telemetry",
     "runtrail-otlp",
     "runtrail-record",
+    "runtrail-web",
     "runtrail",
     "runtrail-cli",
 ];

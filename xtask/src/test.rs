@@ -7,8 +7,8 @@ use std::thread;
 use anyhow::Result;
 use clap::Args;
 use runtrail_test_servers::{
-    Cluster, EMITTERS, PgBouncer, install_emitter, install_missing_programs, install_postgres,
-    succeed, variables,
+    ChromeDriver, Cluster, EMITTERS, PgBouncer, install_browser, install_emitter,
+    install_missing_programs, install_postgres, succeed, variables,
 };
 
 use crate::cargo;
@@ -18,6 +18,9 @@ const AGENT_RUNS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../shared/data/tau-bench-airline-gpt-4o.json"
 );
+
+/// The cases that need a browser.
+const BROWSER_CASES: &str = "browser::";
 
 /// Only a power cut loses data without fsync, and the tests kill processes but never cut the power.
 const SETTINGS: [&str; 2] = ["fsync=off", "max_connections=200"];
@@ -63,7 +66,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     let pooler = PgBouncer::start(&url)?;
 
+    let browser = (!options.faults).then(|| start_browser(options));
     let mut command = command(options);
+    match &browser {
+        Some(Ok(driver)) => {
+            command.env(variables::CHROMEDRIVER_URL, driver.url());
+        }
+        Some(Err(err)) => {
+            eprintln!("NOT RUN: {BROWSER_CASES}, because {err:#}");
+            command.args(["--skip", BROWSER_CASES]);
+        }
+        None => {}
+    }
     command
         .env(variables::POSTGRES_URL, url)
         .env(variables::PGBOUNCER_URL, pooler.url());
@@ -89,6 +103,16 @@ pub(crate) fn start_unless_given(programs: Option<&Path>) -> Result<Option<Clust
         None if env::var_os(variables::POSTGRES_URL).is_some() => Ok(None),
         None => Cluster::start(&SETTINGS).map(Some),
     }
+}
+
+/// Starts the driver of a browser. Returns the error if there is no browser and none can be
+/// installed.
+fn start_browser(options: &Options) -> Result<ChromeDriver> {
+    let filters = &options.filters;
+    if filters.is_empty() || filters.iter().any(|filter| filter.contains("browser")) {
+        install_browser()?;
+    }
+    ChromeDriver::start()
 }
 
 fn command(options: &Options) -> Command {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use runtrail::otlp::{Policy, Receiver, ReceiverOptions, RouterOptions, router};
+use futures_util::FutureExt;
+use runtrail::otlp::{Policy, Receiver, ReceiverOptions, RouterOptions, guarded, router};
+use runtrail::web::{self, FullAccess, WebOptions};
 use runtrail::{History, Owner, keep_alive};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,7 +27,9 @@ const LAST_REQUESTS: Duration = Duration::from_secs(5);
 /// How long storing the last records may take.
 const FLUSH: Duration = Duration::from_secs(5);
 
-/// Receive the telemetry of agents over OTLP/HTTP, and record it as runs.
+/// Show the history in a browser, and receive the telemetry of agents over OTLP/HTTP.
+///
+/// The page with the runs is at http://127.0.0.1:4318/.
 ///
 /// Programs that use OpenTelemetry send their spans and logs here if OTEL_EXPORTER_OTLP_ENDPOINT is
 /// http://127.0.0.1:4318 and OTEL_EXPORTER_OTLP_PROTOCOL is http/protobuf or http/json. The
@@ -40,7 +44,8 @@ pub(crate) struct Serve {
     /// --token-file.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4318")]
     listen: SocketAddr,
-    /// Require the header `Authorization: Bearer TOKEN`, with the token in this file.
+    /// Require the header `Authorization: Bearer TOKEN`, with the token in this file. Browsers ask
+    /// for it as a password; the user name doesn't matter.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Accept requests that are addressed to this name; can be given several times. Requests to
@@ -69,15 +74,18 @@ impl Serve {
             false => Policy::default(),
         };
         let receiver = Receiver::new(history.clone(), ReceiverOptions::new().policy(policy));
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let stopped = stopped.map(drop).shared();
+        let options_of_page = WebOptions::new(FullAccess).shutdown(stopped.clone());
+        let page = web::router(history.clone(), options_of_page);
+        let routes = guarded(page, &options).merge(router(Arc::new(receiver.clone()), options));
         let heartbeats = tokio::spawn(async move { keep_alive(&*history).await });
         let address = listener.local_addr().unwrap_or(self.listen);
-        note(format!("listening on http://{address}"));
+        note(format!(
+            "listening on http://{address} (open it in a browser to see the history)"
+        ));
 
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let routes = router(Arc::new(receiver.clone()), options);
-        let server = axum::serve(listener, routes).with_graceful_shutdown(async {
-            let _ = stopped.await;
-        });
+        let server = axum::serve(listener, routes).with_graceful_shutdown(stopped);
         let mut server = tokio::spawn(server.into_future());
         tokio::select! {
             ended = &mut server => {

@@ -20,6 +20,7 @@ mod sink;
 mod wire;
 
 pub use export::{ExportedSpan, RunSpans, TraceAnswer, TraceRequest};
+pub use guard::guarded;
 pub use options::RouterOptions;
 pub use receiver::{HostRun, Receiver, ReceiverOptions};
 pub use router::router;

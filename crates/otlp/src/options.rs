@@ -9,7 +9,8 @@ const MAX_BODY_BYTES: usize = 16 << 20;
 const MAX_BUFFERED_BYTES: usize = 64 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Limits and guards of a [`router`](crate::router).
+/// Limits and guards of a [`router`](crate::router), and of [other routes](crate::guarded) on the
+/// same address.
 ///
 /// Requests must be addressed to this machine, unless more is allowed: `Host` has to be
 /// `localhost`, an address in 127.0.0.0/8 or `[::1]`. Otherwise a web page could reach the receiver
@@ -71,7 +72,8 @@ impl RouterOptions {
         self
     }
 
-    /// Requires the header `Authorization: Bearer {token}`.
+    /// Requires the header `Authorization: Bearer {token}`, or HTTP Basic authentication with the
+    /// token as the password and any user name.
     ///
     /// No request has an empty token, so an empty one refuses them all.
     #[must_use]

@@ -59,3 +59,5 @@ pub use runtrail_entity as entity;
 pub use runtrail_migration as migration;
 #[cfg(feature = "otlp")]
 pub use runtrail_otlp as otlp;
+#[cfg(feature = "web")]
+pub use runtrail_web as web;

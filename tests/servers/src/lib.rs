@@ -1,5 +1,6 @@
-//! The servers that the tests need, and the packages of the agents that they run. This crate finds or installs them, starts each in a temporary
-//! folder on a free loopback port, and stops it when its handle is dropped.
+//! The servers that the tests need, a browser, and the packages of the agents that they run. This
+//! crate finds or installs them, starts each server in a temporary folder on a free loopback port,
+//! and stops it when its handle is dropped.
 //!
 //! The crate links neither SeaORM nor an async runtime, because `xtask` depends on it.
 #![expect(
@@ -8,12 +9,14 @@
 )]
 
 mod account;
+mod chromedriver;
 mod cluster;
 mod emitters;
 mod pgbouncer;
 mod programs;
 mod versions;
 
+pub use chromedriver::{ChromeDriver, has_sandbox, install_browser};
 pub use cluster::Cluster;
 pub use emitters::{EMITTERS, install_emitter};
 pub use pgbouncer::PgBouncer;
@@ -21,9 +24,11 @@ pub use programs::install_missing_programs;
 pub use versions::install_postgres;
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
-use std::process::Command;
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -35,6 +40,8 @@ pub mod variables {
     pub const PGBOUNCER_URL: &str = "RUNTRAIL_TEST_PGBOUNCER_URL";
     /// The folder with the PostgreSQL programs to use instead of the installed ones.
     pub const POSTGRES_PROGRAMS: &str = "RUNTRAIL_TEST_POSTGRES_PROGRAMS";
+    /// The URL of a ChromeDriver.
+    pub const CHROMEDRIVER_URL: &str = "RUNTRAIL_TEST_CHROMEDRIVER_URL";
     /// `short` or `long`, optionally followed by single counts: `long,kills=50`.
     pub const FAULTS: &str = "RUNTRAIL_TEST_FAULTS";
 }
@@ -57,6 +64,22 @@ fn on_free_port(mut start: impl FnMut(u16) -> Result<bool>) -> Result<u16> {
         }
     }
     bail!("the server started on none of five free ports")
+}
+
+/// Waits until a process accepts connections. Returns false if it has exited.
+fn wait_until_listening(process: &mut Child, port: u16) -> Result<bool> {
+    let started = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if process.try_wait()?.is_some() {
+            return Ok(false);
+        }
+        ensure!(
+            started.elapsed() < Duration::from_secs(20),
+            "the server did not listen within 20 s"
+        );
+        sleep(Duration::from_millis(20));
+    }
+    Ok(true)
 }
 
 /// Runs a command that must succeed. It inherits stdout and stderr unless they are redirected.

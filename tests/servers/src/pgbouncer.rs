@@ -1,17 +1,14 @@
 use std::env;
-use std::net::TcpStream;
 use std::process::{Child, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use percent_encoding::percent_decode_str;
 use tempfile::TempDir;
 use url::Url;
 
 use crate::account::ServerAccount;
-use crate::on_free_port;
 use crate::programs::{find, install_hint};
+use crate::{on_free_port, wait_until_listening};
 
 /// PgBouncer in transaction mode, in front of every database of a server, with two connections to
 /// each. Dropping it stops it.
@@ -80,22 +77,6 @@ impl PgBouncer {
 fn quoted(part: &str) -> String {
     let part = percent_decode_str(part).decode_utf8_lossy();
     format!("'{}'", part.replace('\'', "''"))
-}
-
-/// Returns false if the process has exited.
-fn wait_until_listening(process: &mut Child, port: u16) -> Result<bool> {
-    let started = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if process.try_wait()?.is_some() {
-            return Ok(false);
-        }
-        ensure!(
-            started.elapsed() < Duration::from_secs(20),
-            "PgBouncer did not listen within 20 s"
-        );
-        sleep(Duration::from_millis(20));
-    }
-    Ok(true)
 }
 
 impl Drop for PgBouncer {

@@ -31,8 +31,13 @@ const PROGRAMS: [(&str, &str); 4] = [
 ///
 /// If some are missing and can't be installed; the error says how to install them.
 pub fn install_missing_programs() -> Result<()> {
+    install(&PROGRAMS, install_hint)
+}
+
+/// Installs the Debian packages of these programs, if they are missing.
+pub(crate) fn install(programs: &[(&str, &str)], hint: fn() -> String) -> Result<()> {
     let is_missing = |(program, _): &&(&str, &str)| find(program).is_none();
-    let packages: Vec<&str> = PROGRAMS
+    let packages: Vec<&str> = programs
         .iter()
         .filter(is_missing)
         .map(|(_, package)| *package)
@@ -42,7 +47,7 @@ pub fn install_missing_programs() -> Result<()> {
     }
     ensure!(
         is_root() && Path::new("/etc/debian_version").exists(),
-        install_hint()
+        hint()
     );
     eprintln!("installing {}", packages.join(", "));
     let apt = || {

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr};
+use std::time::{Duration, Instant};
 
 use runtrail_audit::RunStatus;
 use serde_json::json;
@@ -30,6 +31,7 @@ impl Serve {
             .trim()
             .split_once("listening on ")
             .unwrap_or_else(|| panic!("{line}"));
+        let (url, _) = url.split_once(' ').unwrap();
         Self {
             url: url.to_owned(),
             process,
@@ -111,8 +113,38 @@ on_each_backend! {
             assert_eq!(answer.status, expected, "{header}");
         }
         assert_eq!(get(&format!("{}/healthz", serve.url)).await.status, 200);
+        let page = format!("{}/", serve.url);
+        let refused = get(&page).await;
+        assert_eq!(refused.status, 401);
+        assert!(refused.header("www-authenticate").unwrap().starts_with("Basic "));
+        // Any user, with the token as the password.
+        let password = "Authorization: Basic YW55OnBlbiBzZXNhbWU=\r\n";
+        assert_eq!(request("GET", &page, password, "").await.unwrap().status, 401);
+        let password = "Authorization: Basic YW55Om9wZW4gc2VzYW1l\r\n";
+        assert_eq!(request("GET", &page, password, "").await.unwrap().status, 200);
         serve.end("TERM");
         assert_eq!(cli.json(&["list", "--json"]).len(), 1);
+    }
+
+    async fn serve_shows_the_history_in_a_browser(database) {
+        let cli = Cli::on(database).await;
+        let serve = Serve::start(&cli, &[]);
+        let agent = Span::agent(1, "researcher");
+        serve.send(1, &[agent, Span::chat(2, 10).below(1)]).await;
+        let page = format!("{}/?show=all", serve.url);
+        let give_up = Instant::now() + PATIENCE;
+        while !get(&page).await.body.contains("researcher") {
+            assert!(Instant::now() < give_up, "the run is not shown");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for path in ["statistics", "histogram", "api/v1/runs", &format!("runs/{}", run_id(1, 1))] {
+            let answer = get(&format!("{}/{path}", serve.url)).await;
+            assert_eq!(answer.status, 200, "{path}");
+        }
+        assert_eq!(get(&format!("{}/nowhere", serve.url)).await.status, 404);
+        let elsewhere = request("GET", &page, "Host: evil.example.com\r\n", "").await;
+        assert_eq!(elsewhere.unwrap().status, 403);
+        assert_eq!(serve.end("INT"), "");
     }
 
     async fn serve_reports_a_port_that_is_taken(database) {

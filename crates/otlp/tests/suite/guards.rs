@@ -1,6 +1,9 @@
+use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode};
-use runtrail_otlp::RouterOptions;
+use axum::http::{Method, Request, Response, StatusCode};
+use axum::routing::get;
+use runtrail_otlp::{RouterOptions, guarded};
+use tower::ServiceExt;
 
 use crate::fixture::*;
 
@@ -18,7 +21,9 @@ fn with_headers(headers: &[(&'static str, &str)]) -> Request<Body> {
 async fn a_token_is_required_if_there_is_one() {
     let options = RouterOptions::default().bearer_token("secret");
     let receiver = Receiver::with(options, Recorder::default());
-    for authorization in ["Bearer secret", "bearer secret", "BEARER  secret"] {
+    // The token as the password of a browser.
+    let password = "Basic dXNlcjpzZWNyZXQ=";
+    for authorization in ["Bearer secret", "bearer secret", "BEARER  secret", password] {
         let request = with_headers(&[("authorization", authorization)]);
         receiver.send(request).await.assert_success(JSON);
     }
@@ -173,4 +178,53 @@ async fn pages_of_an_allowed_origin_may_send() {
         .send(preflight("https://app.example.com.evil.org"))
         .await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
+}
+
+/// Requests a page on the address of a receiver that requires a token.
+async fn page(path: &str, headers: &[(&'static str, &str)]) -> Response<Body> {
+    let options = RouterOptions::default()
+        .allow_origin(APP)
+        .bearer_token("secret");
+    let routes = Router::new().route("/", get(async || "the page"));
+    let mut request = Request::get(path).body(Body::empty()).unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    guarded(routes, &options).oneshot(request).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_browser_asks_for_the_token_of_a_page() {
+    let host = ("host", "localhost:4318");
+    for path in ["/", "/unknown"] {
+        let refused = page(path, &[host]).await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+        let question = refused.headers()["www-authenticate"].to_str().unwrap();
+        assert!(
+            question.starts_with("Basic realm=\"Runtrail\""),
+            "{question}"
+        );
+    }
+    for authorization in ["Basic dXNlcjpzZWNyZXQ=", "Bearer secret"] {
+        let shown = page("/", &[host, ("authorization", authorization)]).await;
+        assert_eq!(shown.status(), StatusCode::OK, "{authorization}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_cannot_read_a_page() {
+    let password = ("authorization", "Basic dXNlcjpzZWNyZXQ=");
+    let host = ("host", "localhost:4318");
+    for (origin, status) in [
+        ("http://localhost:4318", StatusCode::OK),
+        // It may send telemetry, and no more.
+        (APP, StatusCode::FORBIDDEN),
+        ("null", StatusCode::FORBIDDEN),
+    ] {
+        let answer = page("/", &[host, password, ("origin", origin)]).await;
+        assert_eq!(answer.status(), status, "{origin}");
+        assert!(!answer.headers().contains_key("access-control-allow-origin"));
+    }
+    let elsewhere = page("/", &[("host", "evil.example.com"), password]).await;
+    assert_eq!(elsewhere.status(), StatusCode::FORBIDDEN);
 }

@@ -1,0 +1,6 @@
+//! The pages, one file or folder each.
+
+pub(crate) mod compare;
+pub(crate) mod run;
+pub(crate) mod runs;
+pub(crate) mod statistics;
