@@ -382,7 +382,8 @@ cases_of_the_store! {
         let page = site.shows("/runs/run-1/events/7").await;
         for expected in [
             "Be brief.", "2 earlier messages", "Why <strong>two</strong> tides?", "Because",
-            "<code>search</code>", "9007199254740993", "finish_reasons", "gpt-5", "<bdi>openai</bdi>",
+            "<code>search</code>", "9007199254740993", "finish_reasons", "gpt-5",
+            "<bdi>openai</bdi>",
             "1.2k → 80", "1,000 read from a cache", "5 thinking", "$0.0042",
         ] {
             assert!(page.contains(expected), "{expected}\n{page}");
