@@ -17,7 +17,8 @@ on_each_backend! {
             host.open(browser, "runs/live?view=events").await;
             for sequence in 3..20 {
                 store.append_log(&event("live", sequence)).await.unwrap();
-                let took = browser.wait_for(&format!("document.getElementById('e-{sequence}')")).await;
+                let shown = format!("document.getElementById('e-{sequence}')");
+                let took = browser.wait_for(&shown).await;
                 if sequence == 19 {
                     eprintln!("{:?}: an event is shown after {took:?}", database.backend());
                 }
@@ -42,7 +43,7 @@ on_each_backend! {
             host.open(browser, "").await;
             let run = with(running("new-run"), |run| run.started_at = sample::clock().now());
             store.start_run(&run).await.unwrap();
-            browser.wait_for("[...document.links].some(link => link.href.endsWith('runs/new-run'))").await;
+            browser.wait_for("document.querySelector('a[href$=\"runs/new-run\"]')").await;
             is_accessible(browser).await;
             host.is_clean(browser).await;
         })

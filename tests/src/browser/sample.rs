@@ -164,7 +164,10 @@ async fn ticket(store: &AuditStore) {
             .finished(ago(TICKET_AGE - to), stats);
         store.start_run(&child).await.unwrap();
     }
-    let text = |role: &str, content: &str| json!({"role": role, "parts": [{"type": "text", "content": content}]});
+    let text = |role: &str, content: &str| {
+        let part = json!({"type": "text", "content": content});
+        json!({"role": role, "parts": [part]})
+    };
     let plan = json!({"role": "assistant", "parts": [
         {"type": "text", "content": "I look up the order and our policy on *missing parts*."},
         {"type": "tool_call", "id": "call-1", "name": "search_docs",

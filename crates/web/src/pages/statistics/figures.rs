@@ -63,7 +63,7 @@ impl Moment {
     }
 }
 
-/// A call can't be earlier than its run, so rows without a bucket only come from clocks that differ.
+/// A call isn't earlier than its run, so a row without a bucket comes from clocks that differ.
 fn by_start<T: Copy>(rows: &[StatisticsRow<T>]) -> HashMap<DateTime<Utc>, T> {
     let starts = rows
         .iter()

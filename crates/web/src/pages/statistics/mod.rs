@@ -120,7 +120,9 @@ fn page(selection: &Selection<'_>, figures: &Figures) -> Markup {
             p.empty { "No runs in this time." }
         } @else {
             (table::totals(figures))
-            section.charts aria-label="Over time" { (chart::all(selection.period, &figures.moments)) }
+            section.charts aria-label="Over time" {
+                (chart::all(selection.period, &figures.moments))
+            }
             details.periods {
                 summary { "Numbers of the charts" }
                 (table::moments(selection, &figures.moments))

@@ -13,6 +13,7 @@ pub(super) fn totals(figures: &Figures) -> Markup {
     let total = &figures.total;
     let calls = figures.calls(|calls| calls.calls);
     let without_cost = figures.calls(|calls| calls.calls_without_cost);
+    let micros = figures.calls(|calls| calls.cost_micros);
     let tokens = [
         figures.calls(|calls| calls.input_tokens),
         figures.calls(|calls| calls.output_tokens),
@@ -20,7 +21,10 @@ pub(super) fn totals(figures: &Figures) -> Markup {
     html! {
         dl.totals {
             div { dt { "Runs" } dd { (format::count(total.runs)) } }
-            div { dt { "Failed" } dd { (format::count(total.failed)) " " span.muted { (share(total)) } } }
+            div {
+                dt { "Failed" }
+                dd { (format::count(total.failed)) " " span.muted { (share(total)) } }
+            }
             div { dt { "Median duration" } dd { (percentile(&total.runtime, |it| it.p50_micros)) } }
             div { dt { "p95 duration" } dd { (percentile(&total.runtime, |it| it.p95_micros)) } }
             div { dt { "Calls" } dd { (format::rough_count(calls)) } }
@@ -31,7 +35,7 @@ pub(super) fn totals(figures: &Figures) -> Markup {
             div {
                 dt { "Reported cost" }
                 dd {
-                    (cost(figures.calls(|calls| calls.cost_micros), calls.saturating_sub(without_cost)))
+                    (cost(micros, calls.saturating_sub(without_cost)))
                     @if without_cost > 0 && without_cost < calls {
                         " " span.muted { "without " (format::counted(without_cost, "call")) }
                     }
@@ -81,7 +85,8 @@ pub(super) fn groups(selection: &Selection<'_>, groups: &[GroupFigures]) -> Mark
                         tr data-row {
                             th scope="row" {
                                 a href=(link(&row.name)) {
-                                    @if row.name.is_empty() { "(none)" } @else { (format::name(&row.name)) }
+                                    @if row.name.is_empty() { "(none)" }
+                                    @else { (format::name(&row.name)) }
                                 }
                             }
                             (cells(&row.runs, &row.calls))
@@ -161,7 +166,10 @@ fn heads() -> Markup {
 fn cells(runs: &RunStatistics, calls: &CallStatistics) -> Markup {
     html! {
         td.number { (format::count(runs.runs)) }
-        td.number { @if runs.failed > 0 { (format::count(runs.failed)) " (" (share(runs)) ")" } @else { "0" } }
+        td.number {
+            (format::count(runs.failed))
+            @if runs.failed > 0 { " (" (share(runs)) ")" }
+        }
         td.number { (percentile(&runs.runtime, |it| it.p50_micros)) }
         td.number { (percentile(&runs.runtime, |it| it.p95_micros)) }
         td.number { (percentile(&runs.runtime, |it| it.p99_micros)) }
