@@ -478,7 +478,7 @@ on_each_backend! {
                 let index = match sql {
                     sql if is_of_events(sql) => EVENTS,
                     sql if sql.contains("RECURSIVE") => RUN,
-                    sql if sql.contains("ORDER BY \"finished_at\" ASC") => BY_FINISH,
+                    sql if sql.contains("\"finished_at\" >= ") => BY_FINISH,
                     sql if sql.contains("\"status\" = ") || sql.contains("\"status\" >= ") => {
                         BY_STATUS
                     }

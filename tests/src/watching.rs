@@ -271,8 +271,8 @@ on_each_backend! {
         store.append_log(&event("r", 0)).await.unwrap();
         let mut idle = events_of(&store, "r", &WatchStart::Beginning);
         let mut busy = events_of(&store, "r", &WatchStart::Beginning);
-        next(&mut idle).await;
-        next(&mut busy).await;
+        let _ = next(&mut idle).await;
+        let _ = next(&mut busy).await;
         // More than a stream buffers.
         for first in (1..4_000).step_by(500) {
             let batch: Vec<_> = (first..first + 500).map(|it| event("r", it)).collect();
@@ -296,7 +296,7 @@ on_each_backend! {
             .map(|_| events_of(&store, "r", &WatchStart::Beginning))
             .collect();
         for stream in &mut streams {
-            next(stream).await;
+            let _ = next(stream).await;
             assert!(timeout(Duration::from_millis(1), stream.next()).await.is_err());
         }
         // The streams share one poll.
@@ -308,9 +308,9 @@ on_each_backend! {
             sleep(Duration::from_millis(10)).await;
         }
         let mut again = events_of(&store, "r", &WatchStart::Beginning);
-        next(&mut again).await;
+        let _ = next(&mut again).await;
         store.append_log(&event("r", 1)).await.unwrap();
-        next(&mut again).await;
+        let _ = next(&mut again).await;
         store.close().await.unwrap();
     }
 
@@ -346,13 +346,13 @@ on_each_backend! {
         let poll = tokio::task::spawn_blocking(move || {
             runtime().block_on(async {
                 let mut first = events_of(&other, "r", &WatchStart::Beginning);
-                next(&mut first).await;
+                let _ = next(&mut first).await;
                 assert!(timeout(OPENING, first.next()).await.is_err());
                 first
             })
         });
         let mut first = poll.await.unwrap();
-        next(&mut events).await;
+        let _ = next(&mut events).await;
         store.append_log(&event("r", 1)).await.unwrap();
         assert_eq!(next(&mut events).await.item.sequence, 1);
         assert_eq!(next(&mut first).await.item.sequence, 1);
@@ -483,7 +483,7 @@ fn streams_continue_after_a_server_has_crashed() {
         store.append_log(&event("r", 0)).await.unwrap();
         let mut events = events_of(&store, "r", &WatchStart::Beginning);
         let mut runs = store.watch_runs(&RunQuery::new(), &WatchStart::Now);
-        next(&mut events).await;
+        let _ = next(&mut events).await;
         open(&mut runs).await;
         for round in 0..2 {
             cluster.crash().unwrap();

@@ -28,7 +28,8 @@ pub enum WatchStart {
     /// With everything that is stored.
     #[default]
     Beginning,
-    /// With what is stored after the first poll of the stream.
+    /// With what is stored from now on. The stream needs a moment after its first poll to find out
+    /// what is already stored; it may leave out what is stored in that moment.
     Now,
     /// After the item with this cursor. The cursor is from a stream with the same arguments,
     /// possibly of another process.

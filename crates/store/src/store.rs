@@ -259,7 +259,8 @@ impl<C: Connection> AuditStore<C> {
     ///
     /// The connection must be to the same database. Writes become part of that transaction and are
     /// committed with it. The store only issues statements on it, never a `begin`;
-    /// [`initialize`](Storage::initialize) only checks the schema.
+    /// [`initialize`](Storage::initialize) only checks the schema. Streams of
+    /// [`Watch`](runtrail_audit::Watch) need the original store.
     ///
     /// ```
     /// # use runtrail_audit::{SkillRun, Storage};

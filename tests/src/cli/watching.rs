@@ -104,7 +104,7 @@ on_each_backend! {
         }
         send("INT", &later.id().to_string());
         ended(&mut later);
-        let message = cli.fails(1, &["watch", "--after", "nonsense"]);
+        let message = cli.fails(2, &["watch", "--after", "nonsense"]);
         assert!(message.contains("cursor is malformed"), "{message}");
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct HubTask {
 struct KnownRuns {
     recent: RecentRuns,
     running: HashSet<String>,
+    /// The runs that have changed and must still be passed on.
+    unsent: Vec<String>,
 }
 
 impl HubTask {
@@ -197,20 +199,16 @@ impl HubTask {
             self.runs = None;
             return Ok(false);
         }
-        let changed = match &mut self.runs {
-            Some(known) => known.changes(db, &work.written_runs, is_poll).await?,
-            None => {
-                let mut known = KnownRuns::read(db).await?;
-                let changed = known.changes(db, &work.written_runs, false).await?;
-                self.runs = Some(known);
-                changed
-            }
+        let known = match &mut self.runs {
+            Some(known) => known,
+            None => self.runs.insert(KnownRuns::read(db).await?),
         };
-        let ids: Vec<String> = changed.into_iter().map(|run| run.id).collect();
+        known.update(db, &work.written_runs, is_poll).await?;
+        let ids = &known.unsent;
         for feed in &work.feeds {
             let runs = match ids.is_empty() {
                 true => Ok(Vec::new()),
-                false => list::matching(db, &feed.query, &ids).await,
+                false => list::matching(db, &feed.query, ids).await,
             };
             match runs {
                 // Concerns only the streams with this query.
@@ -218,7 +216,7 @@ impl HubTask {
                 runs => feed.lock().add(runs?),
             }
         }
-        Ok(!ids.is_empty())
+        Ok(!std::mem::take(&mut known.unsent).is_empty())
     }
 }
 
@@ -266,18 +264,20 @@ impl KnownRuns {
         let mut known = Self {
             recent: RecentRuns::until(now),
             running: running.items.into_iter().map(|run| run.id).collect(),
+            unsent: Vec::new(),
         };
-        known.changes(db, &HashSet::new(), true).await?;
+        known.update(db, &HashSet::new(), true).await?;
+        known.unsent.clear();
         Ok(known)
     }
 
-    /// Returns the runs that have changed, in the order of their last changes.
-    async fn changes(
+    /// Finds the runs that have changed, in the order of their last changes.
+    async fn update(
         &mut self,
         db: &Session<'_, Pool>,
         written: &HashSet<String>,
         is_poll: bool,
-    ) -> Result<Vec<RunSummary>> {
+    ) -> Result<()> {
         let now = rules::micros(db.clock.now());
         let mut ids: Vec<String> = written.iter().cloned().collect();
         let mut runs = Vec::new();
@@ -311,7 +311,8 @@ impl KnownRuns {
         if is_poll {
             self.recent.advance(now);
         }
-        Ok(runs)
+        self.unsent.extend(runs.into_iter().map(|run| run.id));
+        Ok(())
     }
 }
 
