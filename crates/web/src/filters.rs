@@ -153,7 +153,7 @@ impl Filters {
                 parameters.push(name, value);
             }
         }
-        for (name, time) in [(FROM, self.from_text()), (TO, self.to_text())] {
+        for (name, time) in [(FROM, self.earliest()), (TO, self.latest())] {
             if let Some(time) = time {
                 parameters.push(name, time);
             }
@@ -178,12 +178,12 @@ impl Filters {
     }
 
     /// Returns the earliest start as the visitor gave it.
-    pub(crate) fn from_text(&self) -> Option<String> {
+    pub(crate) fn earliest(&self) -> Option<String> {
         self.text_of(self.from)
     }
 
     /// Returns the latest start as the visitor gave it.
-    pub(crate) fn to_text(&self) -> Option<String> {
+    pub(crate) fn latest(&self) -> Option<String> {
         self.text_of(self.to)
     }
 

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use maud::Markup;
 use runtrail_audit::{Cursor, Error, ErrorKind, Watched};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::filters::CURSOR;
 use crate::visitor::Visitor;
@@ -19,6 +19,10 @@ type Items<T> = BoxStream<'static, Result<Watched<T>, Error>>;
 
 /// Proxies close a connection that has been quiet for longer.
 const QUIET: Duration = Duration::from_secs(15);
+
+/// How long a stream may take to find out what is already stored. It may leave out what is stored
+/// in this time.
+const SETTLING: Duration = Duration::from_millis(250);
 
 /// How long a browser waits before it connects again, and that the stream has begun.
 const READY: &str = "retry: 2000\nevent: ready\ndata: ready\n\n";
@@ -39,7 +43,7 @@ pub(crate) fn last_cursor(visitor: &Visitor) -> Option<Cursor> {
 
 /// Responds with a stream. Each item becomes a message: the HTML is its data, the cursor its id.
 ///
-/// The first message is `ready`: everything that is stored later is in the stream. If the stream
+/// The message `ready` says that everything that is stored later is in the stream. If the stream
 /// ends for good, its last message is `finished`.
 pub(crate) fn respond<T: Send + 'static>(
     visitor: Visitor,
@@ -49,7 +53,7 @@ pub(crate) fn respond<T: Send + 'static>(
     let shutdown = visitor.shutdown();
     let feed = Feed {
         items,
-        wait: Duration::ZERO,
+        ready_at: Some(Instant::now() + SETTLING),
         has_ended: false,
     };
     let messages = stream::unfold(feed, async |mut feed| {
@@ -78,8 +82,8 @@ pub(crate) fn respond<T: Send + 'static>(
 
 struct Feed<T> {
     items: Items<T>,
-    /// How long to wait for the next item. At first the stream is only begun.
-    wait: Duration,
+    /// When to send `ready`; `None` once it is sent.
+    ready_at: Option<Instant>,
     has_ended: bool,
 }
 
@@ -91,9 +95,9 @@ enum Message<T> {
 impl<T> Feed<T> {
     async fn next(&mut self) -> Option<Message<T>> {
         while !self.has_ended {
-            let Ok(item) = timeout(self.wait, self.items.next()).await else {
-                let is_first = self.wait.is_zero();
-                self.wait = QUIET;
+            let until = self.ready_at.unwrap_or_else(|| Instant::now() + QUIET);
+            let Ok(item) = timeout_at(until, self.items.next()).await else {
+                let is_first = self.ready_at.take().is_some();
                 return Some(Message::Text(if is_first { READY } else { ":\n\n" }));
             };
             match item {
@@ -151,7 +155,7 @@ mod tests {
     async fn texts(items: Vec<Result<Watched<u8>, Error>>) -> Vec<String> {
         let mut feed = Feed {
             items: stream::iter(items).boxed(),
-            wait: QUIET,
+            ready_at: None,
             has_ended: false,
         };
         let mut texts = Vec::new();

@@ -47,8 +47,8 @@ pub(crate) fn show(filters: &Filters) -> Markup {
                     @if !filters.labels.is_empty() {
                         (inputs(filters::LABEL, "Another label", &[], "team or zone!=eu"))
                     }
-                    (time(filters::FROM, "Started from", filters.from_text()))
-                    (time(filters::TO, "Started until", filters.to_text()))
+                    (time(filters::FROM, "Started from", filters.earliest()))
+                    (time(filters::TO, "Started until", filters.latest()))
                 }
             }
             div.actions {
@@ -61,7 +61,7 @@ pub(crate) fn show(filters: &Filters) -> Markup {
                 @if filters.is_set() { a href="./" { "Clear" } }
                 span.ages {
                     @for (age, description) in AGES {
-                        @let is_current = filters.from_text().as_deref() == Some(age);
+                        @let is_current = filters.earliest().as_deref() == Some(age);
                         a href=(filters.since(age).link("./")) title=(description)
                             aria-current=[is_current.then_some("true")] { (age) }
                     }

@@ -26,8 +26,8 @@ pub(super) fn form(selection: &Selection<'_>) -> Markup {
                 (form::inputs(CALLER, "Caller", &filters.callers, ""))
                 (form::inputs(CHANNEL, "Channel", &filters.channels, ""))
                 (form::inputs(LABEL, "Label", &filters.labels, "env=prod"))
-                (form::time(FROM, "Started from", filters.from_text()))
-                (form::time(TO, "Started until", filters.to_text()))
+                (form::time(FROM, "Started from", filters.earliest()))
+                (form::time(TO, "Started until", filters.latest()))
             }
             @for status in &filters.statuses { (hidden(STATUS, status)) }
             @if filters.show == Show::TopLevel { (hidden(SHOW, "top")) }
@@ -48,7 +48,7 @@ fn hidden(name: &str, value: &str) -> Markup {
 /// Links to the same statistics about other times.
 fn ranges(selection: &Selection<'_>) -> Markup {
     let filters = selection.filters;
-    let shown = match (filters.from_text(), filters.to) {
+    let shown = match (filters.earliest(), filters.to) {
         (None, None) => Some(DEFAULT_RANGE.to_owned()),
         (from, None) => from,
         (_, Some(_)) => None,
@@ -73,7 +73,7 @@ pub(super) fn groups(selection: &Selection<'_>) -> Markup {
     let filters = selection.filters;
     let link = |group| {
         let mut parameters = by(selection.parameters_without_time(), group);
-        for (name, time) in [(FROM, filters.from_text()), (TO, filters.to_text())] {
+        for (name, time) in [(FROM, filters.earliest()), (TO, filters.latest())] {
             if let Some(time) = time {
                 parameters.push(name, time);
             }
