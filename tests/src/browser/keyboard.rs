@@ -28,8 +28,7 @@ on_each_backend! {
             assert_eq!(browser.count("dialog[open]").await, 0);
             host.open(browser, "").await;
             browser.press("jjk").await;
-            let first = browser.run("return document.activeElement.closest('tr').rowIndex").await;
-            assert_eq!(first, 1);
+            browser.wait_for("document.activeElement.closest('tr')?.rowIndex === 1").await;
             browser.press_key(Key::Enter).await;
             browser.wait_for("location.pathname.includes('/runs/')").await;
             browser.press("gr").await;

@@ -123,7 +123,10 @@ function selectByDragging(figure) {
 each(".list[data-live]", (list) => {
   const refresh = async () => {
     const page = await get(location.href);
+    const focused = document.activeElement.closest("tr[data-run]")?.dataset.run;
     list.replaceChildren(...page.querySelector(".list").childNodes);
+    const rows = [...list.querySelectorAll("tr[data-run]")];
+    rows.find((row) => row.dataset.run === focused)?.querySelector("a").focus();
   };
   const update = ({ data }) => {
     const row = parse(data).firstElementChild;
