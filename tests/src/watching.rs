@@ -132,20 +132,17 @@ on_each_backend! {
         other.start_run(&run_now(&other, "before")).await.unwrap();
         let mut runs = store.watch_runs(&RunQuery::new(), &WatchStart::Now);
         open(&mut runs).await;
-        let mut expected = Vec::new();
+        let mut cursors: Vec<Cursor> = Vec::new();
         for number in 0..5 {
             let id = format!("run-{number}");
             other.start_run(&run_now(&other, &id)).await.unwrap();
-            expected.push((id.clone(), false));
-            sleep(Duration::from_millis(300)).await;
+            let started = next(&mut runs).await;
+            assert_eq!((&started.item.id, started.item.finished_at), (&id, None));
             other.finish_run(&id, &stats()).await.unwrap();
-            expected.push((id, true));
-        }
-        let mut cursors: Vec<Cursor> = Vec::new();
-        for expected in &expected {
-            let run = next(&mut runs).await;
-            assert_eq!((run.item.id.clone(), run.item.finished_at.is_some()), *expected);
-            cursors.push(run.cursor);
+            let finished = next(&mut runs).await;
+            assert_eq!(finished.item.id, id);
+            assert!(finished.item.finished_at.is_some());
+            cursors.extend([started.cursor, finished.cursor]);
         }
         drop(runs);
         // Each cursor continues in another process, without what has been delivered.
