@@ -76,7 +76,7 @@ async fn ordinary(store: &AuditStore, number: u64) {
         .channel(CHANNELS[pick % 3])
         .label(
             "environment",
-            if number % 6 == 0 {
+            if number.is_multiple_of(6) {
                 "staging"
             } else {
                 "production"
