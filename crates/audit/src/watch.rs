@@ -117,8 +117,8 @@ pub trait Watch: Storage {
     /// A run that another process stores is found by its start or finish time: it is missed if both
     /// are more than ten seconds in the past when it is stored, as in an import. The same applies
     /// to what this store writes while the stream is not running. At more than a hundred changes
-    /// per second, these ten seconds shrink to the latest 1,024 changes, and in a cursor to the
-    /// latest 64.
+    /// per second, these ten seconds shrink to the latest 1,000 changes, and in a cursor to the
+    /// latest 32.
     ///
     /// # Errors
     ///
