@@ -14,7 +14,7 @@ use crate::cargo;
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The library crates.
-const CRATES: [&str; 13] = [
+pub(crate) const CRATES: [&str; 13] = [
     "runtrail-audit",
     "runtrail-conformance",
     "runtrail-db",

@@ -7,24 +7,11 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use runtrail_test_servers::succeed;
 
+use crate::api::CRATES;
 use crate::cargo;
 
-const PUBLISHED: [&str; 14] = [
-    "runtrail-audit",
-    "runtrail-conformance",
-    "runtrail-db",
-    "runtrail-entity",
-    "runtrail-migration",
-    "runtrail-store",
-    "runtrail-copy",
-    "runtrail-cost",
-    "runtrail-telemetry",
-    "runtrail-otlp",
-    "runtrail-record",
-    "runtrail-web",
-    "runtrail",
-    "runtrail-cli",
-];
+/// The crate that has no library.
+const COMMAND: &str = "runtrail-cli";
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -45,7 +32,7 @@ pub(crate) fn check() -> Result<()> {
         .current_dir(&root)
         .args(["package", "--no-verify", "--allow-dirty", "--target-dir"])
         .arg(&target)
-        .args(PUBLISHED.map(|name| format!("--package={name}")));
+        .args(published().map(|name| format!("--package={name}")));
     let output = package.output().context("cargo can't be run")?;
     let printed = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{package:?} failed:\n{printed}");
@@ -57,9 +44,8 @@ pub(crate) fn check() -> Result<()> {
     }
     let host = folder.join("host");
     fs::create_dir_all(host.join("src"))?;
-    let unpacked = PUBLISHED
+    let unpacked = published()
         .map(|name| unpack(name, &target, &folder))
-        .into_iter()
         .collect::<Result<Vec<_>>>()?;
     let source = "//! A host.\n\
         /// Opens a history.\n\
@@ -80,6 +66,10 @@ pub(crate) fn check() -> Result<()> {
         succeed(&mut check)?;
     }
     Ok(())
+}
+
+fn published() -> impl Iterator<Item = &'static str> {
+    CRATES.into_iter().chain([COMMAND])
 }
 
 fn unpack(name: &'static str, target: &Path, folder: &Path) -> Result<(&'static str, PathBuf)> {
