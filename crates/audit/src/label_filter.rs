@@ -33,6 +33,23 @@ impl LabelFilter {
         }
     }
 
+    /// Combines conditions, as they are given one by one: of several
+    /// [accepted values](Self::AnyOf) for a key, a run needs only one. All others must hold.
+    pub fn combine(conditions: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut combined: Vec<Self> = Vec::new();
+        for condition in conditions {
+            let earlier = combined.iter_mut().find_map(|earlier| match earlier {
+                Self::AnyOf { key, values } if key == condition.key() => Some(values),
+                _ => None,
+            });
+            match (earlier, condition) {
+                (Some(earlier), Self::AnyOf { values, .. }) => earlier.extend(values),
+                (_, condition) => combined.push(condition),
+            }
+        }
+        combined
+    }
+
     pub(crate) fn sort(&mut self) {
         if let Self::AnyOf { values, .. } | Self::NoneOf { values, .. } = self {
             values.sort();

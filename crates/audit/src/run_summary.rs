@@ -106,6 +106,19 @@ impl RunSummary {
         }
     }
 
+    /// Returns how many seconds the run took, or has been running at this time.
+    ///
+    /// A host need not report the duration. Without one, it is the time between start and finish.
+    pub fn elapsed_seconds(&self, now: DateTime<Utc>) -> f64 {
+        match self.finished_at {
+            Some(_) if self.runtime_seconds > 0.0 => self.runtime_seconds,
+            finished_at => {
+                let length = finished_at.unwrap_or(now) - self.started_at;
+                length.as_seconds_f64().max(0.0)
+            }
+        }
+    }
+
     /// Returns the sum of input, output and thinking tokens; saturates at [`u64::MAX`].
     pub fn total_tokens(&self) -> u64 {
         self.total_input_tokens

@@ -1,5 +1,6 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
+use std::fmt;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -90,6 +91,42 @@ pub enum Dimension {
     Provider,
     /// The model; only for calls.
     Model,
+}
+
+/// The names of the dimensions other than labels.
+const NAMES: [(&str, Dimension); 6] = [
+    ("skill", Dimension::Skill),
+    ("caller", Dimension::Caller),
+    ("channel", Dimension::Channel),
+    ("status", Dimension::Status),
+    ("provider", Dimension::Provider),
+    ("model", Dimension::Model),
+];
+
+/// What the names of labels begin with.
+const LABEL: &str = "label:";
+
+impl Dimension {
+    /// Returns the dimension with this name: `skill`, `caller`, `channel`, `status`, `provider`,
+    /// `model`, or `label:KEY` for any key.
+    pub fn from_name(name: &str) -> Option<Self> {
+        if let Some(key) = name.strip_prefix(LABEL) {
+            return Some(Self::Label(key.to_owned()));
+        }
+        let named = NAMES.into_iter().find(|(other, _)| *other == name);
+        named.map(|(_, dimension)| dimension)
+    }
+}
+
+/// The name that [`from_name`](Dimension::from_name) accepts.
+impl fmt::Display for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Label(key) = self {
+            return write!(f, "{LABEL}{key}");
+        }
+        let named = NAMES.iter().find(|(_, dimension)| dimension == self);
+        f.write_str(named.map_or("", |(name, _)| name))
+    }
 }
 
 impl StatisticsQuery {
@@ -287,6 +324,18 @@ pub struct CallStatistics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_dimension_has_a_name() {
+        let names = NAMES.map(|(name, _)| name);
+        for name in names.into_iter().chain(["label:env", "label:"]) {
+            let dimension = Dimension::from_name(name).unwrap();
+            assert_eq!(dimension.to_string(), name);
+        }
+        for unknown in ["", "Skill", "label", "skills"] {
+            assert_eq!(Dimension::from_name(unknown), None, "{unknown}");
+        }
+    }
 
     #[test]
     fn the_top_groups_stay_in_order_with_all_their_rows() {

@@ -69,7 +69,7 @@ impl FilterArguments {
         let time = |time: Option<Time>| time.map(|time| time.resolve(now));
         query.started = Bounds::new(time(self.since), time(self.until));
         query.stale_since = time(self.stale);
-        query.labels = label::combine(self.labels);
+        query.labels = LabelFilter::combine(self.labels);
         query.include_dry_run = self.include_dry_run || by_status;
         query
     }

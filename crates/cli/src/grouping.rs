@@ -68,41 +68,24 @@ impl<'a, T> Line<'a, T> {
     pub(crate) fn of(dimensions: &[Dimension], row: &'a StatisticsRow<T>) -> Self {
         let values = row.group.iter().map(Option::as_deref);
         Self {
-            group: dimensions.iter().map(name).zip(values).collect(),
+            group: dimensions
+                .iter()
+                .map(Dimension::to_string)
+                .zip(values)
+                .collect(),
             bucket: row.bucket,
             values: &row.values,
         }
     }
 }
 
-/// What `--by` accepts, besides labels.
-const DIMENSIONS: [(&str, Dimension); 6] = [
-    ("skill", Dimension::Skill),
-    ("caller", Dimension::Caller),
-    ("channel", Dimension::Channel),
-    ("status", Dimension::Status),
-    ("provider", Dimension::Provider),
-    ("model", Dimension::Model),
-];
-
 pub(crate) fn dimension(text: &str) -> Result<Dimension, String> {
-    if let Some((_, dimension)) = DIMENSIONS.into_iter().find(|(name, _)| *name == text) {
-        return Ok(dimension);
-    }
-    let key = text
-        .strip_prefix("label:")
+    let dimension = Dimension::from_name(text)
         .ok_or("expected skill, caller, channel, status, provider, model or label:KEY")?;
-    let key = rules::label_key(key).map_err(|err| err.to_string())?;
-    Ok(Dimension::Label(key.to_owned()))
-}
-
-/// Returns the name by which `--by` accepts a dimension.
-fn name(dimension: &Dimension) -> String {
-    if let Dimension::Label(key) = dimension {
-        return format!("label:{key}");
+    if let Dimension::Label(key) = &dimension {
+        rules::label_key(key).map_err(|err| err.to_string())?;
     }
-    let named = DIMENSIONS.into_iter().find(|(_, named)| named == dimension);
-    named.map(|(name, _)| name.to_owned()).unwrap_or_default()
+    Ok(dimension)
 }
 
 /// Draws a number of each group over time.

@@ -28,22 +28,6 @@ pub(crate) fn condition(text: &str) -> Result<LabelFilter, String> {
     })
 }
 
-/// Combines conditions: of several accepted values for a key, a run needs only one.
-pub(crate) fn combine(conditions: Vec<LabelFilter>) -> Vec<LabelFilter> {
-    let mut combined: Vec<LabelFilter> = Vec::new();
-    for condition in conditions {
-        let earlier = combined.iter_mut().find_map(|earlier| match earlier {
-            LabelFilter::AnyOf { key, values } if key == condition.key() => Some(values),
-            _ => None,
-        });
-        match (earlier, condition) {
-            (Some(earlier), LabelFilter::AnyOf { values, .. }) => earlier.extend(values),
-            (_, condition) => combined.push(condition),
-        }
-    }
-    combined
-}
-
 fn checked_key(key: &str) -> Result<String, String> {
     let key = rules::label_key(key).map_err(|err| err.to_string())?;
     Ok(key.to_owned())

@@ -8,8 +8,7 @@ use serde::Serialize;
 use crate::database::DatabaseArguments;
 use crate::failure::Result;
 use crate::output::{
-    self, Column, Table, count, dollars, duration, printable, rough_count, run_duration,
-    run_seconds, status,
+    self, Column, Table, count, dollars, duration, printable, rough_count, run_duration, status,
 };
 use crate::prices::PriceArguments;
 use crate::run_id::RunId;
@@ -162,7 +161,7 @@ impl Sums {
             cost_micros: usage.map_or(0, |usage| usage.cost_micros),
             calls_with_unknown_cost: usage.map_or(0, |usage| usage.calls_with_unknown_cost),
             shown_tokens: tokens(run, usage),
-            shown_seconds: run_seconds(run, now),
+            shown_seconds: run.elapsed_seconds(now),
         }
     }
 

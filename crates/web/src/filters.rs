@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
-use runtrail_audit::{Bounds, LabelFilter, Parent, RunQuery, RunStatus, rules};
+use runtrail_audit::{Bounds, LabelFilter, ListOrder, Parent, RunQuery, RunStatus, rules};
 
 use crate::error::{Failure, Result};
 use crate::format;
@@ -46,6 +46,9 @@ pub(crate) type Parameter = (&'static str, &'static str);
 
 /// The parameter with the position in a list.
 pub(crate) const CURSOR: &str = "cursor";
+
+/// The parameter with the order of a list of events.
+pub(crate) const ORDER: &str = "order";
 
 pub(crate) const STATUS: &str = "status";
 pub(crate) const SKILL: &str = "skill";
@@ -130,7 +133,9 @@ impl Filters {
         query.skills.only = only(&self.skills);
         query.callers.only = only(&self.callers);
         query.channels.only = only(&self.channels);
-        query.labels = combined(&self.labels);
+        // They were checked when they were parsed.
+        let labels = self.labels.iter().filter_map(|text| label(text).ok());
+        query.labels = LabelFilter::combine(labels);
         query.started = Bounds::new(self.from, self.to);
         query.id_prefix.clone_from(&self.id);
         if !self.shows_all() {
@@ -204,21 +209,33 @@ impl Filters {
         }
     }
 
+    /// Returns the filter for any time.
+    pub(crate) fn without_times(&self) -> Self {
+        Self {
+            from: None,
+            to: None,
+            ..self.clone()
+        }
+    }
+
     /// Returns the filter for the time since an age.
     pub(crate) fn since(&self, age: &str) -> Parameters {
-        let mut filters = self.clone();
-        (filters.from, filters.to) = (None, None);
-        filters.parameters().with(FROM, age)
+        self.without_times().parameters().with(FROM, age)
+    }
+
+    /// Selects all runs unless top-level ones are asked for, as statistics do: what a run has
+    /// started counts too.
+    pub(crate) fn all_by_default(mut self) -> Self {
+        if self.show == Show::Fitting {
+            self.show = Show::All;
+        }
+        self
     }
 
     /// Whether runs that other runs have started are listed too.
     pub(crate) fn shows_all(&self) -> bool {
         match self.show {
-            Show::Fitting => {
-                let mut timeless = self.clone();
-                (timeless.from, timeless.to) = (None, None);
-                timeless.is_set()
-            }
+            Show::Fitting => self.without_times().is_set(),
             Show::TopLevel => false,
             Show::All => true,
         }
@@ -232,6 +249,16 @@ impl Filters {
             ..Self::default()
         };
         *self != unset
+    }
+}
+
+/// Parses the order of a list of events, if one is asked for.
+pub(crate) fn order(parameters: &Parameters) -> Result<Option<ListOrder>> {
+    match parameters.first(ORDER) {
+        None => Ok(None),
+        Some("oldest") => Ok(Some(ListOrder::OldestFirst)),
+        Some("newest") => Ok(Some(ListOrder::NewestFirst)),
+        Some(_) => Err(Failure::bad_request("order must be oldest or newest.")),
     }
 }
 
@@ -292,23 +319,6 @@ fn label(text: &str) -> Result<LabelFilter> {
         (_, Some(values)) => LabelFilter::AnyOf { key: owned, values },
         (_, None) => LabelFilter::Exists { key: owned },
     })
-}
-
-/// Accepts each of the values that are given for the same key, as for every other filter.
-fn combined(labels: &[String]) -> Vec<LabelFilter> {
-    let mut combined: Vec<LabelFilter> = Vec::new();
-    // They were checked when they were parsed.
-    for condition in labels.iter().filter_map(|text| label(text).ok()) {
-        let earlier = combined.iter_mut().find_map(|earlier| match earlier {
-            LabelFilter::AnyOf { key, values } if key == condition.key() => Some(values),
-            _ => None,
-        });
-        match (earlier, condition) {
-            (Some(earlier), LabelFilter::AnyOf { values, .. }) => earlier.extend(values),
-            (_, condition) => combined.push(condition),
-        }
-    }
-    combined
 }
 
 #[cfg(test)]

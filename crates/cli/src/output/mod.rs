@@ -25,7 +25,7 @@ pub(crate) use printable::{payload, printable};
 pub(crate) use progress::progress;
 pub(crate) use quantity::{ago, count, counted, dollars, duration, rough_count};
 pub(crate) use record::Record;
-pub(crate) use run::{run_duration, run_seconds, status};
+pub(crate) use run::{run_duration, status};
 pub(crate) use run_list::{RunList, run_table};
 pub(crate) use short_id::shorten_ids;
 pub(crate) use table::{Column, Table};

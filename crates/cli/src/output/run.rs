@@ -20,17 +20,5 @@ pub(crate) fn status(status: &RunStatus) -> String {
 /// Formats how long a run took, or, with a `+`, how long it has been running so far.
 pub(crate) fn run_duration(run: &RunSummary, now: DateTime<Utc>) -> String {
     let sign = if run.finished_at.is_none() { "+" } else { "" };
-    duration(run_seconds(run, now)) + sign
-}
-
-/// Returns how many seconds a run took, or has been running so far.
-pub(crate) fn run_seconds(run: &RunSummary, now: DateTime<Utc>) -> f64 {
-    match run.finished_at {
-        Some(_) if run.runtime_seconds > 0.0 => run.runtime_seconds,
-        // A host need not report `runtime_seconds`.
-        finished_at => {
-            let length = finished_at.unwrap_or(now) - run.started_at;
-            length.as_seconds_f64().max(0.0)
-        }
-    }
+    duration(run.elapsed_seconds(now)) + sign
 }

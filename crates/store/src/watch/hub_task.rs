@@ -122,11 +122,9 @@ impl HubTask {
     async fn read(&mut self, work: &Work) -> Result<bool> {
         let store = self.store.clone();
         let db = store.reading(debug_span!("watch")).await?;
-        let is_poll = match work.poll {
-            Poll::None => false,
-            Poll::IfCommitted => self.has_new_commit(&db).await?,
-            Poll::Always => self.has_new_commit(&db).await.map(|_| true)?,
-        };
+        // Notes the commit that is read, even if a poll is due anyway.
+        let has_new_commit = work.poll != Poll::None && self.has_new_commit(&db).await?;
+        let is_poll = has_new_commit || work.poll == Poll::Always;
         if is_poll {
             work.tails.iter().for_each(|tail| tail.lock().poll());
         }

@@ -3,13 +3,12 @@ use runtrail_audit::{ListOrder, LogFilter};
 use serde_json::{Value, json};
 
 use super::page_request;
-use crate::error::{Failure, Result};
-use crate::filters::Parameter;
+use crate::error::Result;
+use crate::filters::{self, ORDER, Parameter};
 use crate::layout;
 use crate::visitor::Visitor;
 
 const TYPE: &str = "type";
-const ORDER: &str = "order";
 
 pub(crate) const EVENTS: [Parameter; 2] = [
     (TYPE, "The type of the events."),
@@ -33,11 +32,7 @@ pub(crate) async fn events(visitor: Visitor) -> Result<Response> {
     let run = visitor.run().await?;
     let mut filter = LogFilter::new();
     filter.event_type = visitor.parameters.first(TYPE).map(str::to_owned);
-    let order = match visitor.parameters.first(ORDER) {
-        None | Some("oldest") => ListOrder::OldestFirst,
-        Some("newest") => ListOrder::NewestFirst,
-        Some(_) => return Err(Failure::bad_request("order must be oldest or newest.")),
-    };
+    let order = filters::order(&visitor.parameters)?.unwrap_or(ListOrder::OldestFirst);
     let request = page_request(&visitor)?;
     let page = visitor
         .history()

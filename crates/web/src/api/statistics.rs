@@ -4,7 +4,7 @@ use runtrail_audit::{BucketWidth, Buckets, Dimension, StatisticsQuery};
 use serde_json::json;
 
 use crate::error::{Failure, Result};
-use crate::filters::{Filters, Parameter, Show};
+use crate::filters::{Filters, Parameter};
 use crate::layout;
 use crate::visitor::Visitor;
 
@@ -24,12 +24,8 @@ pub(crate) const PARAMETERS: [Parameter; 2] = [
     ),
 ];
 
-/// Unlike a list, statistics are about all runs unless they are restricted to top-level ones.
 pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
-    let mut filters = Filters::parse(&visitor.parameters, visitor.now)?;
-    if filters.show == Show::Fitting {
-        filters.show = Show::All;
-    }
+    let filters = Filters::parse(&visitor.parameters, visitor.now)?.all_by_default();
     let dimensions: Vec<_> = visitor
         .parameters
         .all(BY)
@@ -51,22 +47,8 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
 }
 
 fn dimension(text: &str) -> Result<Dimension> {
-    Ok(match text {
-        "skill" => Dimension::Skill,
-        "caller" => Dimension::Caller,
-        "channel" => Dimension::Channel,
-        "status" => Dimension::Status,
-        "provider" => Dimension::Provider,
-        "model" => Dimension::Model,
-        _ => match text.strip_prefix("label:") {
-            Some(key) => Dimension::Label(key.to_owned()),
-            None => {
-                return Err(Failure::bad_request(format!(
-                    "{text:?} can’t be grouped by."
-                )));
-            }
-        },
-    })
+    Dimension::from_name(text)
+        .ok_or_else(|| Failure::bad_request(format!("{text:?} can’t be grouped by.")))
 }
 
 fn buckets(visitor: &Visitor, filters: &Filters) -> Result<Option<Buckets>> {

@@ -10,6 +10,7 @@ use super::event_row::EventRow;
 use super::links::Links;
 use super::window::Next;
 use crate::error::{Failure, Result};
+use crate::filters::{self, ORDER};
 use crate::format;
 use crate::url::Parameters;
 use crate::visitor::Visitor;
@@ -33,13 +34,11 @@ impl EventQuery {
     /// The events of a running run are listed newest first, unless another order is asked for.
     pub(super) fn parse(parameters: &Parameters, run: &SkillRun) -> Result<Self> {
         let from = parameters.first("from").map(sequence).transpose()?;
-        let order = match parameters.first("order") {
-            Some("oldest") => ListOrder::OldestFirst,
-            Some("newest") => ListOrder::NewestFirst,
-            Some(_) => return Err(Failure::bad_request("order must be oldest or newest.")),
-            None if run.is_running() && from.is_none() => ListOrder::NewestFirst,
-            None => ListOrder::OldestFirst,
+        let default = match run.is_running() && from.is_none() {
+            true => ListOrder::NewestFirst,
+            false => ListOrder::OldestFirst,
         };
+        let order = filters::order(parameters)?.unwrap_or(default);
         Ok(Self {
             event_type: parameters.first("type").map(str::to_owned),
             order,
@@ -50,7 +49,7 @@ impl EventQuery {
 
     /// Whether the parameters can only be about events.
     pub(super) fn is_asked_for(parameters: &Parameters) -> bool {
-        ["type", "order", "from"]
+        ["type", ORDER, "from"]
             .iter()
             .any(|name| parameters.first(name).is_some())
     }
@@ -67,7 +66,7 @@ impl EventQuery {
         if let Some(event_type) = &self.event_type {
             parameters.push("type", event_type);
         }
-        parameters.push("order", word(self.order));
+        parameters.push(ORDER, word(self.order));
         if let Some(from) = self.from {
             parameters.push("from", from.to_string());
         }

@@ -103,7 +103,12 @@ impl<'a> Waterfall<'a> {
         query: WaterfallQuery,
     ) -> Result<Self> {
         let axis = axis(tree, query.until.unwrap_or(visitor.now));
-        let until = Some(axis.to());
+        let window = |branch: &Branch, at| WaterfallQuery {
+            branch: Some(branch.run.id.clone()),
+            at,
+            until: Some(axis.to()),
+            ..query
+        };
         let first = match &query.branch {
             None => 0,
             Some(id) => {
@@ -118,13 +123,7 @@ impl<'a> Waterfall<'a> {
         for branch in &tree.branches[first..] {
             let is_full = rows.len() >= ROWS || read >= MAX_EVENTS;
             if is_full {
-                let branch = Some(branch.run.id.clone());
-                next = Some(WaterfallQuery {
-                    branch,
-                    at: None,
-                    until,
-                    ..query.clone()
-                });
+                next = Some(window(branch, None));
                 break;
             }
             if at.is_none() {
@@ -159,13 +158,7 @@ impl<'a> Waterfall<'a> {
                 }
             }
             if at.is_some() {
-                let branch = Some(branch.run.id.clone());
-                next = Some(WaterfallQuery {
-                    branch,
-                    at,
-                    until,
-                    ..query.clone()
-                });
+                next = Some(window(branch, at));
                 break;
             }
         }

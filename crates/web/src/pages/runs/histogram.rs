@@ -13,7 +13,6 @@ use crate::filters::Filters;
 use crate::format;
 use crate::layout;
 use crate::period::Period;
-use crate::url::Parameters;
 use crate::visitor::Visitor;
 
 /// The period that is shown unless the filter has one.
@@ -90,8 +89,10 @@ fn draw(filters: &Filters, period: &Period, bars: &[Bar]) -> Markup {
     let highest = bars.iter().map(Bar::runs).max().unwrap_or_default().max(1);
     let view_box = format!("0 0 {} {HEIGHT}", bars.len() * BAR_WIDTH);
     let link = |bar: &Bar| filters.between(bar.from, bar.to).parameters().link("./");
+    // A script adds the selected times.
+    let timeless = filters.without_times().parameters().link("./");
     html! {
-        figure.histogram data-link=(without_times(filters).link("./")) {
+        figure.histogram data-link=(timeless) {
             figcaption { (summary(bars, period)) }
             svg viewBox=(view_box) preserveAspectRatio="none" aria-hidden="true" {
                 @for (place, bar) in bars.iter().enumerate() {
@@ -117,13 +118,6 @@ fn draw(filters: &Filters, period: &Period, bars: &[Bar]) -> Markup {
             }
         }
     }
-}
-
-/// Returns the parameters of a filter, to which a script adds the selected times.
-fn without_times(filters: &Filters) -> Parameters {
-    let mut filters = filters.clone();
-    (filters.from, filters.to) = (None, None);
-    filters.parameters()
 }
 
 /// Draws the statuses of a bar on top of each other. None is so low that it can't be seen.

@@ -28,11 +28,7 @@ const BY: &str = "by";
 const DEFAULT_LENGTH: TimeDelta = TimeDelta::days(7);
 
 pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
-    let mut filters = Filters::parse(&visitor.parameters, visitor.now)?;
-    if filters.show == Show::Fitting {
-        // What a run has started counts too.
-        filters.show = Show::All;
-    }
+    let filters = Filters::parse(&visitor.parameters, visitor.now)?.all_by_default();
     let group = Group::parse(visitor.parameters.first(BY))?;
     let period = Period::of(&filters, DEFAULT_LENGTH, visitor.now)?;
     let exact = filters.between(period.from, period.to);
@@ -68,8 +64,7 @@ impl Selection<'_> {
 
     /// Returns the parameters of this page, apart from those of the time.
     fn parameters_without_time(&self) -> Parameters {
-        let mut timeless = self.exact_filters();
-        (timeless.from, timeless.to) = (None, None);
+        let mut timeless = self.exact_filters().without_times();
         // The default of this page.
         if timeless.show == Show::All {
             timeless.show = Show::Fitting;
