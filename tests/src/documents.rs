@@ -9,6 +9,7 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 fn cases_named_in(document: &str) -> Vec<String> {
     let text = fs::read_to_string(Path::new(ROOT).join(document)).unwrap();
     let modules = [
+        "browser::",
         "conformance::",
         "model::",
         "migrations::",
@@ -24,6 +25,7 @@ fn cases_named_in(document: &str) -> Vec<String> {
         "queries::",
         "statistics::",
         "telemetry::",
+        "web::",
     ];
     text.split('`')
         .filter(|name| modules.iter().any(|module| name.starts_with(module)) && !name.contains(' '))

@@ -18,8 +18,8 @@ pub struct WebOptions {
 }
 
 impl WebOptions {
-    /// Lets this decide who may see what. [`FullAccess`](crate::FullAccess) shows everything to
-    /// everyone.
+    /// Creates options with an [`Access`], which decides who may see what.
+    /// [`FullAccess`](crate::FullAccess) shows everything to everyone.
     pub fn new(access: impl Access + 'static) -> Self {
         Self {
             access: Arc::new(access),

@@ -16,7 +16,8 @@ use crate::{WebOptions, api, assets, headers, pages};
 /// Creates a router that shows a history.
 ///
 /// All its routes are for GET and HEAD: it never writes. Its links are relative, so it can be
-/// mounted at any path, with or without a prefix:
+/// mounted at any path, with or without a prefix. Mount it with `nest_service`: with `nest`, axum
+/// doesn't answer the path that ends with a slash.
 ///
 /// ```
 /// use std::sync::Arc;
