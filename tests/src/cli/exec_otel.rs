@@ -79,7 +79,10 @@ async fn agent_below(cli: &Cli, id: &str) -> SkillRun {
 async fn announced(cli: &Cli, run: &str) -> Vec<StagedRecord> {
     let printed = String::from_utf8(cli.printed_by(run, "stdout").await).unwrap();
     let parts: Vec<_> = printed.trim().split('-').collect();
-    cli.store.find_staged(parts[1], &[parts[2].to_owned()]).await.unwrap()
+    cli.store
+        .find_staged(parts[1], &[parts[2].to_owned()])
+        .await
+        .unwrap()
 }
 
 on_each_backend! {
