@@ -73,17 +73,22 @@ impl Child {
             Self::Copy { from, to, verifies } => copy(&from, &to, verifies).await?,
         };
         let seconds = begun.elapsed().as_secs_f64();
-        let status = std::fs::read_to_string("/proc/self/status")?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.context("no VmHWM")?.trim().trim_end_matches(" kB");
         let outcome = Outcome {
             seconds,
-            mebibytes: peak.parse::<f64>()? / 1024.0,
+            mebibytes: peak_mebibytes("self")?,
             digests,
         };
         println!("{}", serde_json::to_string(&outcome)?);
         Ok(())
     }
+}
+
+/// Returns the peak memory of a process, by its id.
+pub(crate) fn peak_mebibytes(process: &str) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.context("no VmHWM")?.trim().trim_end_matches(" kB");
+    Ok(peak.parse::<f64>()? / 1024.0)
 }
 
 async fn record(file: PathBuf, callers: usize, runs: usize) -> Result<()> {

@@ -19,14 +19,16 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::rounds::{Baseline, compare, turn};
-use crate::{Comparisons, Setup, data, step};
+use crate::{Comparisons, Setup, data, receivers, step};
 
 /// Their names in `peers.py`, and their packages.
 const PEERS: [(&str, &str); 3] = [
     ("dagster", "dagster==1.13.29"),
     ("dbos", "dbos==3.4.0"),
-    ("phoenix", "arize-phoenix==20.26.1"),
+    ("phoenix", PHOENIX),
 ];
+
+const PHOENIX: &str = "arize-phoenix==20.26.1";
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
 const ENVIRONMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers");
@@ -47,7 +49,22 @@ const LIMIT: u64 = 50;
 const EVENTS: usize = 10;
 
 pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
-    let python = step("installing the peers", async { install() }).await?;
+    let mut comparisons = Vec::new();
+    let mut operations = OPERATIONS.iter();
+    if operations.any(|(_, description)| setup.is_selected(&workload(description))) {
+        comparisons.extend(measure_operations(setup).await?);
+    }
+    comparisons.extend(receivers::measure(setup).await?);
+    Ok(comparisons)
+}
+
+fn workload(description: &str) -> String {
+    format!("SQLite, peers, {description}")
+}
+
+async fn measure_operations(setup: &Setup) -> Result<Comparisons> {
+    let packages = PEERS.map(|(_, package)| package);
+    let python = step("installing the peers", async { install(&packages) }).await?;
     let payloads = setup.file("payloads.json");
     let events = (0..EVENTS).map(|number| &setup.payloads[number % setup.payloads.len()]);
     let texts: Vec<String> = events.map(Value::to_string).collect();
@@ -74,7 +91,7 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
 
     let mut comparisons = Vec::new();
     for (operation, description) in OPERATIONS {
-        let name = format!("SQLite, peers, {description}");
+        let name = workload(description);
         if !setup.is_selected(&name) {
             continue;
         }
@@ -107,13 +124,17 @@ fn build_go_design() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Installs Phoenix; returns its program.
+pub(crate) fn install_phoenix() -> Result<PathBuf> {
+    Ok(install(&[PHOENIX])?.with_file_name("phoenix"))
+}
+
 /// Creates the Python environment if it doesn't exist yet; returns its interpreter.
-fn install() -> Result<PathBuf> {
+fn install(packages: &[&str]) -> Result<PathBuf> {
     let python = Path::new(ENVIRONMENT).join("bin/python");
     if !python.exists() {
         run(Command::new("python3").args(["-m", "venv", ENVIRONMENT]))?;
     }
-    let packages = PEERS.map(|(_, package)| package);
     run(Command::new(&python)
         .args(["-m", "pip", "install", "--quiet"])
         .args(packages))?;

@@ -1,9 +1,10 @@
 //! Spans received over OTLP/HTTP.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -13,21 +14,21 @@ use prost::Message;
 use runtrail_audit::{RunFilter, Storage};
 use runtrail_otlp::{Receiver, ReceiverOptions, RouterOptions, router};
 use runtrail_store::AuditStore;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
+use crate::http::Http;
 use crate::rounds::{Baseline, compare, turn};
 use crate::{Comparisons, Setup, step};
 
-const SENDERS: usize = 8;
+pub(crate) const SENDERS: usize = 8;
 
 /// Batches of each sender in a round.
 const BATCHES: usize = 10;
 
-const SPANS_PER_BATCH: usize = 512;
+pub(crate) const SPANS_PER_BATCH: usize = 512;
 
 /// An agent, and a model call and a tool call in turn.
-const SPANS_PER_TRACE: usize = 16;
+pub(crate) const SPANS_PER_TRACE: usize = 16;
 
 const TRACES_PER_BATCH: usize = SPANS_PER_BATCH / SPANS_PER_TRACE;
 
@@ -59,7 +60,7 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Comparisons> {
 struct Server {
     store: AuditStore,
     receiver: Receiver,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     task: tokio::task::JoinHandle<std::io::Result<()>>,
     _folder: tempfile::TempDir,
 }
@@ -155,27 +156,16 @@ async fn received_large(setup: &Setup) -> Result<f64> {
 }
 
 /// Sends requests on one connection, each after the answer to the one before.
-async fn send(address: std::net::SocketAddr, bodies: Vec<Vec<u8>>) -> Result<()> {
-    let mut connection = TcpStream::connect(address).await?;
-    connection.set_nodelay(true)?;
-    let mut answer = vec![0; 16 << 10];
+pub(crate) async fn send(address: SocketAddr, bodies: Vec<Vec<u8>>) -> Result<()> {
+    let mut http = Http::connect(address).await?;
     for body in bodies {
-        let head = format!(
-            "POST /v1/traces HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/x-protobuf\r\n\
-            content-length: {}\r\n\r\n",
-            body.len()
-        );
-        connection.write_all(head.as_bytes()).await?;
-        connection.write_all(&body).await?;
-        let length = connection.read(&mut answer).await?;
-        let answer = answer.get(..length).context("no answer")?;
-        let answer = String::from_utf8_lossy(answer);
-        ensure!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        http.post("/v1/traces", "application/x-protobuf", &body)
+            .await?;
     }
     Ok(())
 }
 
-fn batch(setup: &Setup) -> ExportTraceServiceRequest {
+pub(crate) fn batch(setup: &Setup) -> ExportTraceServiceRequest {
     let mut spans = Vec::with_capacity(SPANS_PER_BATCH);
     for _ in 0..TRACES_PER_BATCH {
         let trace_id: Vec<u8> = uuid::Uuid::now_v7().into_bytes().into();

@@ -55,6 +55,20 @@ cases! {
         assert_eq!(cx.store.waiting_records("unknown", 10).await.unwrap(), []);
     }
 
+    async fn a_large_group_is_listed_whole(cx) {
+        for numbers in [0..4_000, 4_000..8_000, 8_000..12_000] {
+            let records = numbers.map(|number| record("g", &format!("{number:05}")));
+            cx.store.stage(&records.collect::<Vec<_>>()).await.unwrap();
+            cx.clock.advance(1);
+        }
+        for (limit, expected) in [(7_000, 7_000), (10_000, 10_000), (100_000, 12_000)] {
+            let waiting = cx.store.waiting_records("g", limit).await.unwrap();
+            let ids = staged_ids(&waiting);
+            assert_eq!(ids.len(), expected);
+            assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{limit}");
+        }
+    }
+
     async fn a_record_is_staged_once(cx) {
         cx.store.stage(&records("g", &["a"])).await.unwrap();
         let other = with(record("g", "a"), |record| record.content = Some(json!("other")));

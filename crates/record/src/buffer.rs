@@ -4,17 +4,19 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chrono::{DateTime, Utc};
 use runtrail_audit::rules::MAX_JSON_DEPTH;
 use runtrail_audit::{Result, RunStats, SkillRun, SkillRunLog};
 use serde_json::{Value, json};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 
-use crate::Unwritten;
+use crate::{Event, Unwritten};
 
 /// The next sequence number of a run, and the count of its lost events that aren't reported yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sequence {
+    run_id: String,
     next: AtomicU64,
     lost: AtomicU64,
 }
@@ -29,7 +31,6 @@ pub(crate) struct Start {
 /// The end of a run.
 #[derive(Debug)]
 pub(crate) struct Finish {
-    pub(crate) run_id: String,
     pub(crate) stats: RunStats,
     pub(crate) sequence: Arc<Sequence>,
     /// Receives the result if a caller is waiting.
@@ -37,18 +38,40 @@ pub(crate) struct Finish {
     pub(crate) bytes: usize,
 }
 
+/// An event in the form that is cheapest for the caller. The task that writes makes a record of it.
 #[derive(Debug)]
 pub(crate) struct BufferedEvent {
-    pub(crate) event: SkillRunLog,
+    event: Event,
+    created_at: Option<DateTime<Utc>>,
+    pub(crate) number: u64,
     pub(crate) sequence: Arc<Sequence>,
     bytes: usize,
 }
 
+impl BufferedEvent {
+    pub(crate) fn to_log(&self) -> SkillRunLog {
+        let Event {
+            event_type,
+            payload,
+            duration,
+            usage,
+            ..
+        } = &self.event;
+        let run_id = self.sequence.run_id();
+        let mut log = SkillRunLog::new(run_id, self.number, &**event_type, payload.clone());
+        log.created_at = self.created_at;
+        log.duration = *duration;
+        log.usage = usage.clone();
+        log
+    }
+}
+
+/// Boxed, except for the most frequent one, which is smaller.
 #[derive(Debug)]
 enum Entry {
-    Start(Start),
+    Start(Box<Start>),
     Event(BufferedEvent),
-    Finish(Finish),
+    Finish(Box<Finish>),
 }
 
 /// A queue of starts, events and ends of runs. Events are bounded. Starts and ends are always
@@ -59,6 +82,9 @@ pub(crate) struct Buffer {
     max_events: usize,
     max_bytes: usize,
     state: Mutex<State>,
+    /// What the task that writes has taken over from the state, in one piece, so that callers don't
+    /// wait while it is sorted. It precedes the entries of the state. Locked before the state.
+    taken_over: Mutex<VecDeque<Entry>>,
     /// Wakes the task that writes.
     filled: Notify,
     /// Wakes the callers that wait until everything is written.
@@ -91,6 +117,7 @@ impl Buffer {
             max_events: max_events.max(2),
             max_bytes,
             state: Mutex::default(),
+            taken_over: Mutex::default(),
             filled: Notify::new(),
             emptied: Notify::new(),
             task_ended: Notify::new(),
@@ -99,7 +126,12 @@ impl Buffer {
 
     /// Numbers an event and queues it. If there is no room for it, it is counted as lost. Returns
     /// whether a task is running.
-    pub(crate) fn push_event(&self, mut event: SkillRunLog, sequence: &Arc<Sequence>) -> bool {
+    pub(crate) fn push_event(
+        &self,
+        event: Event,
+        created_at: DateTime<Utc>,
+        sequence: &Arc<Sequence>,
+    ) -> bool {
         let size = size(&event);
         let mut state = self.state();
         let has_task = state.has_task;
@@ -115,14 +147,19 @@ impl Buffer {
             self.lose(&mut state, sequence);
             return has_task;
         }
-        if let Some(report) = sequence.report(&event.run_id) {
-            let report = report.created_at(event.created_at.unwrap_or_default());
-            state.push(report, sequence, 0);
+        let was_empty = state.entries.is_empty();
+        if let Some(report) = sequence.report(Some(created_at)) {
+            state.push_event(report);
         }
-        event.sequence = sequence.take();
-        state.push(event, sequence, bytes);
+        state.push_event(BufferedEvent {
+            event,
+            created_at: Some(created_at),
+            number: sequence.take(),
+            sequence: Arc::clone(sequence),
+            bytes,
+        });
         drop(state);
-        self.filled.notify_one();
+        self.wake(was_empty);
         has_task
     }
 
@@ -144,9 +181,11 @@ impl Buffer {
         });
         state.starts += 1;
         state.bytes += bytes;
-        state.entries.push_back(Entry::Start(Start { run, bytes }));
+        let was_empty = state.entries.is_empty();
+        let start = Start { run, bytes };
+        state.entries.push_back(Entry::Start(Box::new(start)));
         drop(state);
-        self.filled.notify_one();
+        self.wake(was_empty);
     }
 
     /// Queues the end of a run. If there is no room for the output, and no caller waits for the
@@ -163,9 +202,18 @@ impl Buffer {
         }
         state.finishes += 1;
         state.bytes += finish.bytes;
-        state.entries.push_back(Entry::Finish(finish));
+        let was_empty = state.entries.is_empty();
+        state.entries.push_back(Entry::Finish(Box::new(finish)));
         drop(state);
-        self.filled.notify_one();
+        self.wake(was_empty);
+    }
+
+    /// Wakes the task that writes. If it waits, the state had no entries: further ones need no
+    /// other call.
+    fn wake(&self, was_empty: bool) {
+        if was_empty {
+            self.filled.notify_one();
+        }
     }
 
     fn has_bytes(&self, state: &State, bytes: usize) -> bool {
@@ -201,12 +249,17 @@ impl Buffer {
     }
 
     fn try_take(self: &Arc<Self>, max_events: usize, max_bytes: usize) -> (Option<Taken>, Next) {
+        let mut entries = self.taken_over();
         let mut state = self.state();
         let next = match state.is_abandoned {
             true => Next::Never,
             false => Next::MayFollow,
         };
-        if state.entries.is_empty() {
+        if entries.is_empty() {
+            std::mem::swap(&mut *entries, &mut state.entries);
+        }
+        drop(state);
+        if entries.is_empty() {
             return (None, next);
         }
         let mut taken = Taken {
@@ -216,15 +269,15 @@ impl Buffer {
             finishes: Vec::new(),
         };
         let mut bytes = 0;
-        while let Some(entry) = state.entries.pop_front() {
+        while let Some(entry) = entries.pop_front() {
             match entry {
-                Entry::Start(start) => taken.starts.push(start),
-                Entry::Finish(finish) => taken.finishes.push(finish),
+                Entry::Start(start) => taken.starts.push(*start),
+                Entry::Finish(finish) => taken.finishes.push(*finish),
                 Entry::Event(event) => {
                     bytes += event.bytes;
                     let is_full = taken.events.len() == max_events || bytes > max_bytes;
                     if is_full && !taken.events.is_empty() {
-                        state.entries.push_front(Entry::Event(event));
+                        entries.push_front(Entry::Event(event));
                         break;
                     }
                     taken.events.push(event);
@@ -283,31 +336,52 @@ impl Buffer {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn taken_over(&self) -> MutexGuard<'_, VecDeque<Entry>> {
+        let taken_over = self.taken_over.lock();
+        taken_over.unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl State {
-    fn push(&mut self, event: SkillRunLog, sequence: &Arc<Sequence>, bytes: usize) {
+    fn push_event(&mut self, event: BufferedEvent) {
         self.events += 1;
-        self.bytes += bytes;
-        self.entries.push_back(Entry::Event(BufferedEvent {
-            event,
-            sequence: Arc::clone(sequence),
-            bytes,
-        }));
+        self.bytes += event.bytes;
+        self.entries.push_back(Entry::Event(event));
     }
 }
 
 impl Sequence {
+    pub(crate) fn new(run_id: String) -> Arc<Self> {
+        Arc::new(Self {
+            run_id,
+            next: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
     fn take(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Returns an event with the number of events lost since the previous report, and resets that
     /// number.
-    pub(crate) fn report(&self, run_id: &str) -> Option<SkillRunLog> {
+    pub(crate) fn report(
+        self: &Arc<Self>,
+        created_at: Option<DateTime<Utc>>,
+    ) -> Option<BufferedEvent> {
         let lost = self.lost.swap(0, Ordering::Relaxed);
-        (lost > 0)
-            .then(|| SkillRunLog::new(run_id, self.take(), "dropped", json!({ "events": lost })))
+        (lost > 0).then(|| BufferedEvent {
+            event: Event::of_type("dropped".into(), json!({ "events": lost })),
+            created_at,
+            number: self.take(),
+            sequence: Arc::clone(self),
+            bytes: 0,
+        })
     }
 }
 
@@ -369,19 +443,19 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        let starts = self.starts.drain(..).map(Entry::Start);
-        let finishes = self.finishes.drain(..).map(Entry::Finish);
+        let starts = self.starts.drain(..).map(Box::new).map(Entry::Start);
+        let finishes = self.finishes.drain(..).map(Box::new).map(Entry::Finish);
         let events = self.events.drain(..).map(Entry::Event);
-        let mut state = self.buffer.state();
+        let mut entries = self.buffer.taken_over();
         for entry in starts.chain(events).chain(finishes).rev() {
-            state.entries.push_front(entry);
+            entries.push_front(entry);
         }
     }
 }
 
 /// Estimates how many bytes an event takes in memory. Returns `None` if its payload is nested too
 /// deeply to be stored: it could overflow the smaller stack of the task.
-fn size(event: &SkillRunLog) -> Option<usize> {
+fn size(event: &Event) -> Option<usize> {
     /// The event itself, and what the allocator adds.
     const EVENT: usize = 512;
 

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::time::Duration;
 
 use runtrail_audit::Usage;
@@ -23,7 +24,7 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct Event {
-    pub(crate) event_type: String,
+    pub(crate) event_type: Cow<'static, str>,
     pub(crate) payload: Value,
     pub(crate) duration: Option<Duration>,
     pub(crate) usage: Option<Usage>,
@@ -34,8 +35,13 @@ impl Event {
     /// Creates an event of any type; see [`SkillRunLog`](runtrail_audit::SkillRunLog) for the
     /// limits.
     pub fn new(event_type: impl Into<String>, payload: Value) -> Self {
+        Self::of_type(event_type.into().into(), payload)
+    }
+
+    /// Like [`new`](Self::new), but takes the name of a type of our own without a copy.
+    pub(crate) fn of_type(event_type: Cow<'static, str>, payload: Value) -> Self {
         Self {
-            event_type: event_type.into(),
+            event_type,
             payload,
             duration: None,
             usage: None,
@@ -46,7 +52,7 @@ impl Event {
     /// Creates an event of type `model_call` with the payload `{}`. Its tokens are added to those
     /// of the run.
     pub fn model_call(usage: Usage) -> Self {
-        Self::new("model_call", Value::Object(Map::new())).usage(usage)
+        Self::of_type("model_call".into(), Value::Object(Map::new())).usage(usage)
     }
 
     /// Creates an event of type `tool_call` with the payload `{"tool": …, "arguments": …}`, which
@@ -55,7 +61,7 @@ impl Event {
         let payload = json!({ "tool": tool.into(), "arguments": arguments });
         Self {
             is_tool_call: true,
-            ..Self::new("tool_call", payload)
+            ..Self::of_type("tool_call".into(), payload)
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use runtrail_audit::{Error, Result, RunStats, RunStatus, SkillRun, SkillRunLog, Usage};
+use runtrail_audit::{Error, Result, RunStats, RunStatus, SkillRun, Usage};
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -27,7 +27,6 @@ pub struct RunHandle {
 
 struct Run {
     recorder: Recorder,
-    id: String,
     /// For its children.
     caller_id: String,
     channel_id: String,
@@ -53,12 +52,11 @@ impl RunHandle {
         Self {
             run: Arc::new(Run {
                 recorder,
-                id: run.id.clone(),
                 caller_id: run.caller_id.clone(),
                 channel_id: run.channel_id.clone(),
                 started: Instant::now(),
                 runtime,
-                sequence: Arc::default(),
+                sequence: Sequence::new(run.id.clone()),
                 totals: Totals::default(),
                 is_finished: AtomicBool::new(false),
             }),
@@ -67,7 +65,7 @@ impl RunHandle {
 
     /// Returns the id of the run.
     pub fn id(&self) -> &str {
-        &self.run.id
+        self.run.sequence.run_id()
     }
 
     /// Records an event of any type.
@@ -94,24 +92,14 @@ impl RunHandle {
     pub fn record(&self, event: Event) {
         let Run {
             recorder,
-            id,
             runtime,
             sequence,
             totals,
             ..
         } = &*self.run;
         totals.add(&event);
-        let Event {
-            event_type,
-            payload,
-            duration,
-            usage,
-            ..
-        } = event;
-        let mut log = SkillRunLog::new(id, 0, event_type, payload).created_at(recorder.clock.now());
-        log.duration = duration;
-        log.usage = usage;
-        if !recorder.buffer().push_event(log, sequence) {
+        let now = recorder.clock.now();
+        if !recorder.buffer().push_event(event, now, sequence) {
             recorder.ensure_task(runtime.as_ref());
         }
     }
@@ -121,12 +109,11 @@ impl RunHandle {
     pub fn child(&self, skill_id: impl Into<String>) -> StartRun {
         let Run {
             recorder,
-            id,
             caller_id,
             channel_id,
             ..
         } = &*self.run;
-        let child = recorder.start(skill_id).parent(id.as_str());
+        let child = recorder.start(skill_id).parent(self.id());
         child
             .caller(caller_id.as_str())
             .channel(channel_id.as_str())
@@ -150,7 +137,7 @@ impl RunHandle {
         let (sender, answer) = oneshot::channel();
         if !self.run.finish(stats, Some(sender)) {
             return Err(Error::RunFinished {
-                run_id: self.run.id.clone(),
+                run_id: self.id().to_owned(),
             });
         }
         // The sender is dropped only with the buffer, which this handle keeps alive.
@@ -220,7 +207,6 @@ impl Run {
             stats.runtime_seconds = self.started.elapsed().as_secs_f64();
         }
         self.recorder.buffer().push_finish(Finish {
-            run_id: self.id.clone(),
             stats,
             sequence: Arc::clone(&self.sequence),
             answer,
@@ -244,6 +230,9 @@ impl Drop for Run {
 impl Totals {
     fn add(&self, event: &Event) {
         let add = |total: &AtomicU64, number: u64| {
+            if number == 0 {
+                return;
+            }
             let limit = i64::MAX as u64;
             let sum = |total: u64| Some(total.saturating_add(number).min(limit));
             // The closure never returns `None`, so this always succeeds.
@@ -281,7 +270,7 @@ impl Totals {
 impl fmt::Debug for RunHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunHandle")
-            .field("id", &self.run.id)
+            .field("id", &self.id())
             .finish_non_exhaustive()
     }
 }

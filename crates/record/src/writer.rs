@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, select};
-use runtrail_audit::{Error, History, Result, RunStats, RunStatus, SkillRun, SkillRunLog};
+use runtrail_audit::{Error, History, Result, RunStats, RunStatus, SkillRun};
 use tokio::time::sleep;
 
 use crate::buffer::{Buffer, BufferedEvent, Finish, Start, TaskGuard};
@@ -63,24 +63,22 @@ async fn write_events(history: &dyn History, buffer: &Buffer, buffered: &[Buffer
     if buffered.is_empty() {
         return;
     }
-    let events: Vec<SkillRunLog> = buffered.iter().map(|it| it.event.clone()).collect();
+    let events: Vec<_> = buffered.iter().map(BufferedEvent::to_log).collect();
     match until_available(|| history.append_logs(&events)).await {
         Ok(()) => return,
         Err(err) if events.len() == 1 => return refused(buffer, &buffered[0], &err),
         // The error is about one of the events.
         Err(_) => {}
     }
-    for buffered in buffered {
-        if let Err(err) = until_available(|| history.append_log(&buffered.event)).await {
+    for (event, buffered) in events.iter().zip(buffered) {
+        if let Err(err) = until_available(|| history.append_log(event)).await {
             refused(buffer, buffered, &err);
         }
     }
 }
 
 fn refused(buffer: &Buffer, event: &BufferedEvent, err: &Error) {
-    let SkillRunLog {
-        run_id, sequence, ..
-    } = &event.event;
+    let (run_id, sequence) = (event.sequence.run_id(), event.number);
     tracing::warn!(run_id, sequence, %err, "the store refused an event, which is lost");
     buffer.refused(&event.sequence);
 }
@@ -88,12 +86,10 @@ fn refused(buffer: &Buffer, event: &BufferedEvent, err: &Error) {
 /// Finishes a run. Before that, reports the events that were lost.
 async fn end(history: &dyn History, finish: &Finish) -> Result<()> {
     let Finish {
-        run_id,
-        stats,
-        sequence,
-        ..
+        stats, sequence, ..
     } = finish;
-    if let Some(report) = sequence.report(run_id)
+    let run_id = sequence.run_id();
+    if let Some(report) = sequence.report(None).map(|report| report.to_log())
         && let Err(err) = until_available(|| history.append_log(&report)).await
     {
         tracing::warn!(run_id, %err, "could not report lost events");

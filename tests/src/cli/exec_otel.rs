@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
-use runtrail_audit::{RunStatus, RunTree, SkillRun};
+use runtrail_audit::{RunStatus, RunTree, SkillRun, StagedRecord, Staging};
 use serde_json::json;
 
 use crate::fixture::*;
@@ -73,6 +73,16 @@ async fn agent_below(cli: &Cli, id: &str) -> SkillRun {
     assert!(below.next().is_none());
     assert_eq!(agent.parent_run_id.as_deref(), Some(id));
     agent
+}
+
+/// Returns what is staged for the span that the program of this run has printed.
+async fn announced(cli: &Cli, run: &str) -> Vec<StagedRecord> {
+    let printed = String::from_utf8(cli.printed_by(run, "stdout").await).unwrap();
+    let parts: Vec<_> = printed.trim().split('-').collect();
+    cli.store
+        .find_staged(parts[1], &[parts[2].to_owned()])
+        .await
+        .unwrap()
 }
 
 on_each_backend! {
@@ -186,6 +196,21 @@ on_each_backend! {
         let given = printed.lines().next().unwrap();
         assert!(given.starts_with(&format!("00-{trace}-")), "{given}");
         assert!(!given.contains("b7ad6b7169203331"), "{given}");
+    }
+
+    async fn a_receiver_elsewhere_learns_which_run_a_program_belongs_to(database) {
+        let cli = Cli::on(database).await;
+        let script = "echo $TRACEPARENT";
+        for signal in ["", "TRACES_", "LOGS_", "METRICS_"] {
+            let variable = format!("OTEL_EXPORTER_OTLP_{signal}ENDPOINT");
+            let run = format!("r-{signal}");
+            exec(&cli, &["--id", &run], script, &[(&variable, "http://127.0.0.1:1")]);
+            let records = announced(&cli, &run).await;
+            let runs: Vec<_> = records.iter().map(|record| record.run_id.as_deref()).collect();
+            assert_eq!(runs, [Some(run.as_str())], "{variable}");
+        }
+        exec(&cli, &["--id", "r"], script, &[]);
+        assert_eq!(announced(&cli, "r").await, []);
     }
 
     async fn without_otel_a_program_gets_only_the_trace(database) {

@@ -131,11 +131,8 @@ impl Telemetry {
 
 /// Whether the environment sends telemetry to a receiver.
 pub(super) fn is_sent_elsewhere() -> bool {
-    let names = [
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    ];
-    names.iter().any(|name| env::var_os(name).is_some())
+    let mut endpoints = ENDPOINTS.iter();
+    endpoints.any(|name| env::var_os(name).is_some())
 }
 
 /// Expands to the names of exporter settings: for all signals, then for each one.
@@ -149,6 +146,8 @@ macro_rules! exporter_settings {
         )*]
     };
 }
+
+const ENDPOINTS: [&str; 4] = exporter_settings!["ENDPOINT"];
 
 /// Settings that apply to the user's own receiver.
 const EXPORTER: [&str; 28] = exporter_settings![

@@ -9,6 +9,11 @@ use super::span::{Kind, SpanEvent, nanos};
 /// The attribute with the parts of a payload that have no attribute of their own.
 const PAYLOAD: &str = "runtrail.payload";
 
+/// Texts in the names of OpenInference. Phoenix shows no messages of OpenTelemetry that lack a
+/// member of its schema, such as the reason why an answer ended.
+pub(super) const INPUT: &str = "input.value";
+pub(super) const OUTPUT: &str = "output.value";
+
 /// The most bytes of the payload of an event of a span, as JSON.
 const MAX_EVENT_BYTES: usize = 4 << 10;
 
@@ -62,21 +67,24 @@ pub(super) fn model_call(payload: Value, usage: Option<&Usage>) -> Parts {
     if let Some(reasons) = payload.take("finish_reasons") {
         attributes.value("gen_ai.response.finish_reasons", &reasons);
     }
-    if let Some(output) = payload.take("output") {
-        match are_messages(&output) {
-            true => attributes.json("gen_ai.output.messages", &output),
-            false => attributes.text_or_json("output.value", &output),
-        }
+    let output = payload.take("output");
+    if let Some(messages) = output.as_ref().filter(|output| are_messages(output)) {
+        attributes.json("gen_ai.output.messages", messages);
     }
     if let Some(system) = payload.take("system") {
         attributes.text_or_json("gen_ai.system_instructions", &system);
     }
     // Of the conversation so far; the receiver computes it again.
     payload.take("messages_sha256");
-    if let Some(messages) = payload.take("messages")
-        && messages != Value::Array(Vec::new())
-    {
-        attributes.text_or_json("gen_ai.input.messages", &messages);
+    let messages = payload.take("messages");
+    let messages = messages.filter(|messages| *messages != Value::Array(Vec::new()));
+    if let Some(messages) = &messages {
+        attributes.text_or_json("gen_ai.input.messages", messages);
+    }
+    for (name, value) in [(INPUT, messages), (OUTPUT, output)] {
+        if let Some(value) = value {
+            attributes.text_or_json(name, &value);
+        }
     }
     let name = match model.unwrap_or(requested) {
         "" => "chat".to_owned(),
@@ -100,12 +108,14 @@ pub(super) fn tool_call(payload: Value, usage: Option<&Usage>) -> Parts {
     if let Some(usage) = usage {
         attributes.usage(usage);
     }
-    for (name, key) in [
-        ("arguments", "gen_ai.tool.call.arguments"),
-        ("result", "gen_ai.tool.call.result"),
+    for (name, keys) in [
+        ("arguments", ["gen_ai.tool.call.arguments", INPUT]),
+        ("result", ["gen_ai.tool.call.result", OUTPUT]),
     ] {
         if let Some(value) = payload.take(name) {
-            attributes.json(key, &value);
+            for key in keys {
+                attributes.json(key, &value);
+            }
         }
     }
     payload.finish(name, Kind::Internal, attributes)

@@ -6,7 +6,7 @@ use runtrail_audit::{RunStatus, SkillRun, SkillRunLog, Usage};
 use serde_json::Value;
 
 use super::attributes::{Attributes, KeyValue};
-use super::event::{self, Form, Parts, are_messages, form, operation, span_event};
+use super::event::{self, Form, INPUT, OUTPUT, Parts, are_messages, form, operation, span_event};
 use super::ids;
 use super::span::{ExportedSpan, Kind, Span, SpanEvent, Status, nanos, start};
 
@@ -202,7 +202,7 @@ impl<'a> RunSpans<'a> {
             attributes.usage(&total);
         }
         self.add_inputs(&mut attributes);
-        attributes.text("output.value", &run.output);
+        attributes.text(OUTPUT, &run.output);
         if !has_failed(run) {
             attributes.text("runtrail.error", &run.error);
         }
@@ -217,12 +217,13 @@ impl<'a> RunSpans<'a> {
         let prompt = only("prompt").and_then(Value::as_str);
         if let Some(messages) = only("messages").filter(|it| are_messages(it)) {
             attributes.json("gen_ai.input.messages", messages);
+            attributes.json(INPUT, messages);
         } else if let Some(prompt) = prompt.filter(is_plain) {
-            attributes.text("input.value", prompt);
+            attributes.text(INPUT, prompt);
         } else if !inputs.is_empty() {
             attributes.text("input.mime_type", "application/json");
             let json = Value::Object(inputs.clone());
-            attributes.text("input.value", &json.to_string());
+            attributes.text(INPUT, &json.to_string());
         }
     }
 }

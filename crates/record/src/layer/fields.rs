@@ -16,6 +16,10 @@ const MAX_TEXT_BYTES: usize = 64 << 10;
 pub(super) struct Fields(Vec<(&'static str, Value)>);
 
 impl Fields {
+    pub(super) fn with_capacity(fields: usize) -> Self {
+        Self(Vec::with_capacity(fields))
+    }
+
     /// Returns the fields as a JSON object, except those that a condition excludes.
     pub(super) fn to_object(&self, is_excluded: impl Fn(&str) -> bool) -> Map<String, Value> {
         let fields = self.0.iter().filter(|(name, _)| !is_excluded(name));

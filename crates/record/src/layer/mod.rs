@@ -4,6 +4,7 @@ mod conventions;
 mod fields;
 
 use std::fmt;
+use std::iter;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -190,7 +191,7 @@ impl RunLayer {
             conventions::agent_name(fields).map(str::to_owned)
         };
         let mut outermost = None;
-        for ancestor in span.scope().skip(1) {
+        for ancestor in ancestors(span) {
             let extensions = ancestor.extensions();
             let Some(data) = extensions.get::<Span>() else {
                 continue;
@@ -252,11 +253,14 @@ impl RunLayer {
         let mut payload = data.fields.to_object(is_excluded);
         if let Some(error) = &data.error {
             payload.insert("error".to_owned(), error.as_str().into());
-        } else if is_unanswered(metadata, data) && conventions::error(&data.fields).is_none() {
+        } else if data.kind == Kind::ModelCall
+            && data.is_unanswered
+            && conventions::error(&data.fields).is_none()
+        {
             payload.insert("error".to_owned(), "no answer".into());
         }
-        let event = match data.kind {
-            Kind::ModelCall => Event::new("model_call", Value::Object(payload)),
+        let mut event = match data.kind {
+            Kind::ModelCall => Event::of_type("model_call".into(), Value::Object(payload)),
             Kind::ToolCall => {
                 let tool = conventions::tool_name(&data.fields).unwrap_or(name);
                 let arguments = conventions::tool_arguments(&data.fields);
@@ -266,11 +270,11 @@ impl RunLayer {
                 payload.insert("arguments".to_owned(), arguments.unwrap_or_default());
                 Event {
                     is_tool_call: true,
-                    ..Event::new("tool_call", Value::Object(payload))
+                    ..Event::of_type("tool_call".into(), Value::Object(payload))
                 }
             }
-            Kind::Agent | Kind::Other => Event::new(
-                "span",
+            Kind::Agent | Kind::Other => Event::of_type(
+                "span".into(),
                 json!({
                     "name": name,
                     "target": metadata.target(),
@@ -278,11 +282,9 @@ impl RunLayer {
                 }),
             ),
         };
-        let event = event.duration(took);
-        match usage {
-            Some(usage) => event.usage(usage),
-            None => event,
-        }
+        event.duration = Some(took);
+        event.usage = usage;
+        event
     }
 
     fn is_excluded_content(&self, field: &str) -> bool {
@@ -332,7 +334,7 @@ where
         else {
             return;
         };
-        let mut fields = Fields::default();
+        let mut fields = Fields::with_capacity(attributes.values().len());
         attributes.record(&mut fields);
         let kind = Kind::of(&fields);
         let data = Span {
@@ -417,7 +419,7 @@ where
                 "message": message,
                 "fields": fields.to_object(others),
             });
-            run.record(Event::new("log", payload));
+            run.record(Event::of_type("log".into(), payload));
         }
     }
 
@@ -436,17 +438,19 @@ where
             Kind::ModelCall | Kind::ToolCall => true,
             Kind::Other => data.run.is_none() && *metadata.level() <= Level::INFO,
         };
-        let mut usage = None;
+        let (mut usage, mut around) = (None, None);
         if data.kind == Kind::ModelCall {
             usage = conventions::usage(&data.fields).filter(|_| !data.has_counted_call);
             let counts = usage.as_ref().is_some_and(conventions::has_tokens);
             data.is_unanswered = is_unanswered(metadata, &data);
-            note_call(&span, counts || data.has_counted_call, data.is_unanswered);
+            around = note_call(&span, counts || data.has_counted_call, data.is_unanswered);
+        } else if is_event {
+            around = ancestor_run(&span);
         }
         if is_event {
             // A call that is itself the outermost span belongs to the run that it has opened.
             let own = || Some(data.run.as_ref()?.handle.clone());
-            if let Some(run) = ancestor_run(&span).or_else(own) {
+            if let Some(run) = around.or_else(own) {
                 run.record(self.event(metadata, &data, usage, took));
             }
         }
@@ -471,33 +475,41 @@ where
     Some(run.handle.clone())
 }
 
+/// Returns the spans around a span, the innermost first.
+fn ancestors<'a, S>(span: &SpanRef<'a, S>) -> impl Iterator<Item = SpanRef<'a, S>>
+where
+    S: LookupSpan<'a>,
+{
+    iter::successors(span.parent(), SpanRef::parent)
+}
+
 /// Returns the run of the nearest span above that has one.
 fn ancestor_run<S>(span: &SpanRef<'_, S>) -> Option<RunHandle>
 where
     S: for<'a> LookupSpan<'a>,
 {
-    span.scope().skip(1).find_map(|span| run_of(&span))
+    ancestors(span).find_map(|span| run_of(&span))
 }
 
-/// Notes a closed model call in the calls around it and in its run.
-fn note_call<S>(span: &SpanRef<'_, S>, is_counted: bool, is_unanswered: bool)
+/// Notes a closed model call in the calls around it and in their run. Returns that run.
+fn note_call<S>(span: &SpanRef<'_, S>, is_counted: bool, is_unanswered: bool) -> Option<RunHandle>
 where
     S: for<'a> LookupSpan<'a>,
 {
-    for ancestor in span.scope().skip(1) {
+    for ancestor in ancestors(span) {
         let mut extensions = ancestor.extensions_mut();
         let Some(data) = extensions.get_mut::<Span>() else {
             continue;
         };
-        let is_run = data.run.is_some();
-        if is_run || data.kind == Kind::ModelCall {
+        if data.run.is_some() || data.kind == Kind::ModelCall {
             data.has_counted_call |= is_counted;
         }
-        if is_run {
+        if let Some(run) = &data.run {
             data.is_unanswered = is_unanswered;
-            return;
+            return Some(run.handle.clone());
         }
     }
+    None
 }
 
 /// Whether a closed span is a model call without an answer, neither its own nor that of a call

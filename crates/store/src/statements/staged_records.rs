@@ -1,8 +1,8 @@
 //! Records of telemetry that don't belong to a run yet.
 
 use chrono::{DateTime, Utc};
-use runtrail_audit::{Result, StagedRecord, WaitingGroup, rules};
-use runtrail_db::{Executor, Plan, Planned, Row, backend};
+use runtrail_audit::{ListOrder, Result, StagedRecord, WaitingGroup, rules};
+use runtrail_db::{Executor, Plan, Planned, Row, backend, keyset};
 use runtrail_entity::staged_record::{COLUMN, Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait, InsertStatement, OnConflict, Query, SelectStatement};
 use sea_orm::{ColumnTrait, ColumnType, IdenStatic, Iterable, Order};
@@ -148,15 +148,37 @@ pub(crate) async fn waiting(
     group_id: &str,
     limit: u64,
 ) -> Result<Vec<StagedRecord>> {
+    const ORDER: [Column; 2] = [Column::ReceivedAt, Column::Id];
+    /// A large trace has tens of thousands, and a row takes more memory than its record.
+    const PAGE: u64 = 5_000;
+
     let mut query = select(db, |column| !matches!(column, Column::Content));
     query
         .and_where(COLUMN.group_id.eq(rules::run_id("group_id", group_id)?))
-        .and_where(COLUMN.run_id.is_null())
-        .order_by((Entity, Column::ReceivedAt), Order::Asc)
-        .order_by((Entity, Column::Id), Order::Asc)
-        .limit(Ord::min(limit, backend::ALL));
-    let rows = db.fetch_long(&Planned(query, Plan::Fixed)).await?;
-    codec::decode_readable(rows, codec::decode_staged_record)
+        .and_where(COLUMN.run_id.is_null());
+    keyset::order_by(&mut query, &ORDER, ListOrder::OldestFirst);
+    let mut records = Vec::new();
+    let mut left = Ord::min(limit, backend::ALL);
+    let mut position: Option<Vec<Expr>> = None;
+    loop {
+        let length = Ord::min(left, PAGE);
+        let mut page = query.clone();
+        page.limit(length);
+        if let Some(position) = position {
+            page.and_where(keyset::is_after(&ORDER, position, ListOrder::OldestFirst));
+        }
+        let db = db.with_fresh_deadline();
+        let rows = db.fetch_long(&Planned(page, Plan::Fixed)).await?;
+        left -= length;
+        position = match rows.last() {
+            Some(last) if rows.len() as u64 == length => Some(keyset::position(last, &ORDER)?),
+            _ => None,
+        };
+        records.extend(codec::decode_readable(rows, codec::decode_staged_record)?);
+        if left == 0 || position.is_none() {
+            return Ok(records);
+        }
+    }
 }
 
 pub(crate) async fn find(

@@ -147,6 +147,11 @@ fn inputs_are_messages_a_prompt_or_json() {
             "gen_ai.input.messages",
             messages.to_string(),
         ),
+        (
+            json!({"messages": messages}),
+            "input.value",
+            messages.to_string(),
+        ),
         (json!({"prompt": "Why?"}), "input.value", "Why?".to_owned()),
         (
             json!({"prompt": "{}"}),
@@ -221,6 +226,8 @@ fn a_model_call_has_its_usage_and_messages() {
             "gen_ai.system_instructions": "Be short.",
             "gen_ai.input.messages": messages.to_string(),
             "gen_ai.output.messages": output.to_string(),
+            "input.value": messages.to_string(),
+            "output.value": output.to_string(),
             "server.port": 443,
             "runtrail.payload": r#"{"earlier_messages":2}"#,
         })
@@ -250,6 +257,8 @@ fn a_tool_call_has_its_arguments_and_its_result() {
             "gen_ai.tool.call.id": "c1",
             "gen_ai.tool.call.arguments": r#"{"q":1}"#,
             "gen_ai.tool.call.result": "2 hits",
+            "input.value": r#"{"q":1}"#,
+            "output.value": "2 hits",
             "runtrail.payload": r#"{"note":"host's own"}"#,
         })
     );
