@@ -66,8 +66,11 @@ impl BufferedEvent {
     }
 }
 
-/// Boxed, except for the most frequent one, which is smaller.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most entries are events, and a box would cost the caller an allocation"
+)]
 enum Entry {
     Start(Box<Start>),
     Event(BufferedEvent),
