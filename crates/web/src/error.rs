@@ -56,12 +56,6 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, "You have no access to this history.")
     }
 
-    /// Whether only the requested run can't be shown, and others can.
-    pub(crate) fn is_about_the_run(&self) -> bool {
-        let statuses = [StatusCode::NOT_FOUND, StatusCode::INTERNAL_SERVER_ERROR];
-        statuses.contains(&self.status)
-    }
-
     pub(crate) fn response(&self, kind: Kind, root: &str) -> Response {
         let message = format::line(&self.message);
         let mut response = match kind {

@@ -1,6 +1,7 @@
 //! Server-sent events: parts of a page as they change.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -46,10 +47,11 @@ pub(crate) fn last_cursor(visitor: &Visitor) -> Option<Cursor> {
 /// The message `ready` says that everything that is stored later is in the stream. If the stream
 /// ends for good, its last message is `finished`.
 pub(crate) fn respond<T: Send + 'static>(
-    visitor: Visitor,
+    visitor: impl Into<Arc<Visitor>>,
     items: Items<T>,
     render: impl Fn(&Visitor, T) -> Markup + Send + 'static,
 ) -> Response {
+    let visitor = visitor.into();
     let shutdown = visitor.shutdown();
     let feed = Feed {
         items,
