@@ -65,7 +65,14 @@ impl Failure {
                     section.failure {
                         h1 { (title) }
                         p { (message) }
-                        p { a href=(root) { "Show all runs" } }
+                        p {
+                            @if self.is_temporary() {
+                                // The same page.
+                                a.button href="" { "Try again" }
+                                " "
+                            }
+                            a href=(root) { "Show all runs" }
+                        }
                     }
                 };
                 layout::page(root, title, Section::None, body)
@@ -79,11 +86,15 @@ impl Failure {
             Kind::Stream => format!("{message}\n").into_response(),
         };
         *response.status_mut() = self.status;
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if self.is_temporary() {
             let seconds = HeaderValue::from_static("2");
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         response
+    }
+
+    fn is_temporary(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
     fn title(&self) -> &'static str {
