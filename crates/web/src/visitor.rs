@@ -5,11 +5,13 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
+use futures_util::stream::BoxStream;
 use runtrail_audit::{
     Error, ErrorKind, History, RunQuery, RunSummary, SkillRun, SkillRunLog, SubtreeTotals,
 };
 use serde_json::{Map, Value};
 
+use crate::availability::{self, Availability};
 use crate::error::{Failure, Result};
 use crate::url::{self, Parameters};
 use crate::{Grant, WebOptions};
@@ -25,6 +27,7 @@ const MAX_ADDED_UP: u64 = 1_000;
 pub(crate) struct Site {
     pub(crate) history: Arc<dyn History>,
     pub(crate) options: WebOptions,
+    pub(crate) availability: Availability,
 }
 
 /// A request, and the part of the history that it may see.
@@ -77,6 +80,11 @@ impl Visitor {
     /// Returns the time now, which is later than that of the request in a live stream.
     pub(crate) fn current_time(&self) -> DateTime<Utc> {
         self.site.options.clock.now()
+    }
+
+    /// Streams whether the database answers, each time that changes.
+    pub(crate) fn availability(&self) -> BoxStream<'static, bool> {
+        availability::changes(Arc::clone(&self.site))
     }
 
     /// Completes when live streams must end.

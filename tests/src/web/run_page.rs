@@ -461,7 +461,7 @@ cases_of_the_store! {
         let site = Site::of(cx.store);
         let page = site.shows("/runs/run-1?view=events").await;
         assert_eq!(sequences(&page)[..2], [249, 248]);
-        assert_eq!(values(&page, "data-live"), ["../runs/run-1/live?after=249"]);
+        assert_eq!(values(&page, "data-live"), ["../runs/run-1/live?after=49"]);
         let oldest = site.shows("/runs/run-1?order=oldest").await;
         assert_eq!(values(&oldest, "data-live"), Vec::<String>::new());
         cx.store.finish_run("run-1", &stats()).await.unwrap();
