@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use runtrail_audit::{
     Budgets, BulkStorage, Dimension, ListOrder, LogFilter, Owner, Ownership, Page, PageRequest,
-    PagedStorage, Retention, RunFilter, RunQuery, RunStatus, RunTree, Spending, Staging,
+    PagedStorage, Retention, RunFilter, RunLookup, RunQuery, RunStatus, RunTree, Spending, Staging,
     Statistics, StatisticsQuery, Storage, UsageTotals,
 };
 use runtrail_store::AuditStore;
@@ -564,6 +564,7 @@ on_each_backend! {
             .boxed()
         };
         let (newest, oldest) = (ListOrder::NewestFirst, ListOrder::OldestFirst);
+        let of_page: Vec<_> = (0..50).map(|n| format!("run-{:06}", 4 * n)).collect();
 
         check! { plans:
             "get_run" by RUN => store.get_run("run-000100"),
@@ -612,6 +613,14 @@ on_each_backend! {
             "list_children_by_parent" by BY_PARENT => store.list_children_by_parent("run-000100"),
             "list_children" by BY_PARENT => store.list_children("run-000100"),
             "list_subtree" by BY_PARENT => store.list_subtree("run-000100"),
+            "subtree_totals" by BY_PARENT => store.subtree_totals(&of_page, &query(), 1_000),
+            "subtree_totals, their calls" by USAGE =>
+                store.subtree_totals(&of_page, &query(), 1_000),
+            "subtree_totals of a label" by BY_PARENT =>
+                store.subtree_totals(&of_page, &query().label("env", "prod"), 1_000),
+            "find_runs" by RUN => store.find_runs(&of_page, &query()),
+            "find_runs with a label" by RUN =>
+                store.find_runs(&of_page, &query().label("env", "prod")),
             "walk_parent_chain" by RUN => store.walk_parent_chain("run-000103"),
             "last_run_by_skills" by BY_SKILL =>
                 store.last_run_by_skills(&["skill-1".into(), "never".into()], true),

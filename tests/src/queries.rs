@@ -88,9 +88,18 @@ async fn statements_by_method(
         "append_logs, repeated": store.append_logs(&[event("r", 7), event("r", 8)]),
         "list_children": store.list_children("r"),
         "list_subtree": store.list_subtree("r"),
+        "subtree_totals": store.subtree_totals(&["r".into(), "s".into()], &RunQuery::new(), 9),
+        "subtree_totals of a caller and a label": store.subtree_totals(
+            &["r".into()],
+            &RunQuery::new().callers(["caller"]).label("env", "prod").include_dry_run(),
+            9,
+        ),
         "find_run_ids": store.find_run_ids("r", "", 5),
         "find_run_ids with an end": store.find_run_ids("r", "s", 5),
         "adjacent_run_ids": store.adjacent_run_ids(&["r".into()]),
+        "find_runs": store.find_runs(&["r".into(), "s".into()], &RunQuery::new()),
+        "find_runs with a label":
+            store.find_runs(&["r".into()], &RunQuery::new().label("env", "prod")),
         "list_ancestors": store.list_ancestors("r"),
         "count_children": store.count_children("r"),
         "measure_purge": store.measure_purge(at(5)),

@@ -13,7 +13,7 @@ use crate::{
     PurgeBatch, PurgeSize, PurgeSummary, ReservationRequest, Result, Retention, RunCreation,
     RunFilter, RunLabels, RunLookup, RunQuery, RunStatistics, RunStats, RunSummary, RunTree,
     SkillRun, SkillRunLog, Spending, StagedRecord, Staging, Statistics, StatisticsQuery,
-    StatisticsRow, Storage, UsageTotals, WaitingGroup, Watch, WatchStart, Watched,
+    StatisticsRow, Storage, SubtreeTotals, UsageTotals, WaitingGroup, Watch, WatchStart, Watched,
 };
 
 /// Implements a trait for each kind of pointer. `clippy::missing_trait_methods` reports a missing
@@ -114,6 +114,11 @@ forward!(PagedStorage {
 forward!(RunTree {
     async fn list_children(run_id: &str) -> Result<Vec<RunSummary>>;
     async fn list_subtree(run_id: &str) -> Result<Vec<RunSummary>>;
+    async fn subtree_totals(
+        run_ids: &[String],
+        query: &RunQuery,
+        max_runs: u64
+    ) -> Result<Vec<SubtreeTotals>>;
 });
 
 forward!(RunCreation {
@@ -123,6 +128,7 @@ forward!(RunCreation {
 forward!(RunLookup {
     async fn find_run_ids(prefix: &str, suffix: &str, limit: u64) -> Result<Vec<String>>;
     async fn adjacent_run_ids(ids: &[String]) -> Result<Vec<String>>;
+    async fn find_runs(run_ids: &[String], query: &RunQuery) -> Result<Vec<RunSummary>>;
     async fn list_ancestors(run_id: &str) -> Result<Vec<RunSummary>>;
     async fn count_children(run_id: &str) -> Result<u64>;
 });

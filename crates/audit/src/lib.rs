@@ -89,7 +89,7 @@ pub use run_query::{Bounds, Choice, Parent, RunQuery};
 pub use run_stats::RunStats;
 pub use run_status::RunStatus;
 pub use run_summary::RunSummary;
-pub use run_tree::RunTree;
+pub use run_tree::{RunTree, SubtreeTotals};
 pub use staging::{StagedRecord, Staging, WaitingGroup};
 pub use statistics::{
     CallStatistics, Dimension, RunStatistics, Statistics, StatisticsQuery, StatisticsRow,

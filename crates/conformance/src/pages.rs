@@ -194,6 +194,10 @@ cases! {
                 .unwrap();
             assert_eq!(streamed, newest_three, "{query:?}");
             expected.reverse();
+            let ids: Vec<_> = runs.iter().map(|run| run.id.clone()).collect();
+            let found = cx.store.find_runs(&ids, &query).await.unwrap();
+            let summaries: Vec<_> = expected.iter().map(RunSummary::from).collect();
+            assert_eq!(found, summaries, "{query:?}");
             let streamed: Vec<_> = cx
                 .store
                 .stream_runs_by_query(&query, ListOrder::OldestFirst, Page::ALL)
@@ -652,5 +656,28 @@ cases! {
             .await
             .unwrap();
         assert!(unknown.items.is_empty());
+    }
+
+    async fn runs_are_found_by_their_ids(cx) {
+        for (id, second) in [("a", 3), ("b", 2), ("c", 1)] {
+            let run = running_at(id, second).label("env", if id == "b" { "test" } else { "prod" });
+            cx.store.start_run(&run).await.unwrap();
+        }
+        let ids = ["a", "unknown", "", "c", "b", "a"].map(str::to_owned);
+        for (query, expected) in [
+            (RunQuery::new(), &["c", "b", "a"][..]),
+            (RunQuery::new().label("env", "prod"), &["c", "a"]),
+            (RunQuery::new().except_label("env", ["prod"]), &["b"]),
+            (RunQuery::new().label_in("env", Vec::<String>::new()), &[]),
+        ] {
+            let found = cx.store.find_runs(&ids, &query).await.unwrap();
+            let found: Vec<_> = found.iter().map(|run| run.id.as_str()).collect();
+            assert_eq!(found, expected, "{query:?}");
+        }
+        assert_eq!(cx.store.find_runs(&[], &RunQuery::new()).await.unwrap(), []);
+        let too_long = ["x".repeat(256)];
+        assert_invalid(cx.store.find_runs(&too_long, &RunQuery::new()).await, "run_id");
+        let invalid = RunQuery::new().has_label("a b");
+        assert_invalid(cx.store.find_runs(&ids, &invalid).await, "label_key");
     }
 }

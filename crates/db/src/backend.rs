@@ -230,6 +230,24 @@ pub fn unfold(backend: DbBackend, texts: &[impl AsRef<str>]) -> Result<SelectSta
         .take())
 }
 
+/// Returns the texts that a query selects as a table with this name and the column of [`LIST`]. The
+/// query selects that column too.
+///
+/// Unlike a subquery, it may refer to the tables before it in the same `FROM`. SQLite has no
+/// `LATERAL`, but the arguments of a function may refer to them on both.
+pub fn unfold_texts(backend: DbBackend, texts: SelectStatement, name: &'static str) -> TableRef {
+    let (gather, unfold) = match backend {
+        DbBackend::Postgres => ("jsonb_agg", "jsonb_array_elements_text"),
+        _ => ("json_group_array", "json_each"),
+    };
+    let gathered = Query::select()
+        .expr(Func::cust(gather).arg(Expr::col(LIST.1)))
+        .from_subquery(texts, "texts")
+        .take();
+    let gathered = Expr::SubQuery(None, Box::new(gathered.into()));
+    TableRef::FunctionCall(Func::cust(unfold).arg(gathered), name.into_iden())
+}
+
 /// Returns a condition that is true if a column has one of these values. It keeps SQLite from using
 /// an index on the column. Such an index returns rows in the order of the values, so SQLite would
 /// have to sort all matches for the first page.

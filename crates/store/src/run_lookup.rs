@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use runtrail_audit::{Result, RunLookup, RunSummary};
+use runtrail_audit::{Result, RunLookup, RunQuery, RunSummary};
 use runtrail_db::Connection;
 use tracing::debug_span;
 
@@ -16,6 +16,11 @@ impl<C: Connection> RunLookup for AuditStore<C> {
     async fn adjacent_run_ids(&self, ids: &[String]) -> Result<Vec<String>> {
         let db = self.reading(debug_span!("adjacent_run_ids")).await?;
         lookup::neighbours(&db, ids).await
+    }
+
+    async fn find_runs(&self, run_ids: &[String], query: &RunQuery) -> Result<Vec<RunSummary>> {
+        let db = self.reading(debug_span!("find_runs")).await?;
+        lookup::runs(&db, run_ids, query).await
     }
 
     async fn list_ancestors(&self, run_id: &str) -> Result<Vec<RunSummary>> {

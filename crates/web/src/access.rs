@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use axum::http::request::Parts;
-use runtrail_audit::{Choice, LabelFilter, RunQuery, SkillRun};
+use runtrail_audit::{Choice, LabelFilter, RunQuery, RunSummary, SkillRun};
 
 /// Decides who may see what.
 ///
@@ -172,13 +172,20 @@ impl Restriction {
     }
 
     pub(crate) fn permits(&self, run: &SkillRun) -> bool {
-        let is_in = |permitted: &Option<Vec<String>>, value: &String| {
-            permitted.as_ref().is_none_or(|list| list.contains(value))
-        };
-        is_in(&self.callers, &run.caller_id)
-            && is_in(&self.skills, &run.skill_id)
-            && is_in(&self.channels, &run.channel_id)
+        self.permits_values(&run.caller_id, &run.skill_id, &run.channel_id)
             && self.labels.iter().all(|filter| holds(filter, run))
+    }
+
+    pub(crate) fn permits_apart_from_labels(&self, run: &RunSummary) -> bool {
+        self.permits_values(&run.caller_id, &run.skill_id, &run.channel_id)
+    }
+
+    fn permits_values(&self, caller: &str, skill: &str, channel: &str) -> bool {
+        let is_in = |permitted: &Option<Vec<String>>, value: &str| {
+            let permitted = permitted.as_ref();
+            permitted.is_none_or(|list| list.iter().any(|other| other == value))
+        };
+        is_in(&self.callers, caller) && is_in(&self.skills, skill) && is_in(&self.channels, channel)
     }
 
     pub(crate) fn permits_all(&self) -> bool {

@@ -56,12 +56,6 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, "You have no access to this history.")
     }
 
-    /// Whether only the requested run can't be shown, and others can.
-    pub(crate) fn is_about_the_run(&self) -> bool {
-        let statuses = [StatusCode::NOT_FOUND, StatusCode::INTERNAL_SERVER_ERROR];
-        statuses.contains(&self.status)
-    }
-
     pub(crate) fn response(&self, kind: Kind, root: &str) -> Response {
         let message = format::line(&self.message);
         let mut response = match kind {
@@ -71,7 +65,14 @@ impl Failure {
                     section.failure {
                         h1 { (title) }
                         p { (message) }
-                        p { a href=(root) { "Show all runs" } }
+                        p {
+                            @if self.is_temporary() {
+                                // The same page.
+                                a.button href="" { "Try again" }
+                                " "
+                            }
+                            a href=(root) { "Show all runs" }
+                        }
                     }
                 };
                 layout::page(root, title, Section::None, body)
@@ -85,11 +86,15 @@ impl Failure {
             Kind::Stream => format!("{message}\n").into_response(),
         };
         *response.status_mut() = self.status;
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if self.is_temporary() {
             let seconds = HeaderValue::from_static("2");
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         response
+    }
+
+    fn is_temporary(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
     fn title(&self) -> &'static str {

@@ -8,6 +8,7 @@
 mod access;
 mod options;
 
+mod availability;
 mod error;
 mod headers;
 mod route;

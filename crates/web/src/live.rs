@@ -1,6 +1,7 @@
 //! Server-sent events: parts of a page as they change.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use maud::Markup;
 use runtrail_audit::{Cursor, Error, ErrorKind, Watched};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use crate::filters::CURSOR;
 use crate::visitor::Visitor;
@@ -26,6 +27,10 @@ const SETTLING: Duration = Duration::from_millis(250);
 
 /// How long a browser waits before it connects again, and that the stream has begun.
 const READY: &str = "retry: 2000\nevent: ready\ndata: ready\n\n";
+
+/// The database doesn't answer, or answers again.
+const AWAY: &str = "event: away\ndata: away\n\n";
+const BACK: &str = "event: back\ndata: back\n\n";
 
 /// There is nothing more to come, so the browser must not connect again.
 const FINISHED: &str = "event: finished\ndata: finished\n\n";
@@ -43,16 +48,19 @@ pub(crate) fn last_cursor(visitor: &Visitor) -> Option<Cursor> {
 
 /// Responds with a stream. Each item becomes a message: the HTML is its data, the cursor its id.
 ///
-/// The message `ready` says that everything that is stored later is in the stream. If the stream
-/// ends for good, its last message is `finished`.
+/// The message `ready` says that everything that is stored later is in the stream. While the
+/// database doesn't answer, the stream waits; `away` and `back` say so. If the stream ends for
+/// good, its last message is `finished`.
 pub(crate) fn respond<T: Send + 'static>(
-    visitor: Visitor,
+    visitor: impl Into<Arc<Visitor>>,
     items: Items<T>,
     render: impl Fn(&Visitor, T) -> Markup + Send + 'static,
 ) -> Response {
+    let visitor = visitor.into();
     let shutdown = visitor.shutdown();
     let feed = Feed {
         items,
+        availability: visitor.availability(),
         ready_at: Some(Instant::now() + SETTLING),
         has_ended: false,
     };
@@ -82,6 +90,8 @@ pub(crate) fn respond<T: Send + 'static>(
 
 struct Feed<T> {
     items: Items<T>,
+    /// Whether the database answers.
+    availability: BoxStream<'static, bool>,
     /// When to send `ready`; `None` once it is sent.
     ready_at: Option<Instant>,
     has_ended: bool,
@@ -96,9 +106,16 @@ impl<T> Feed<T> {
     async fn next(&mut self) -> Option<Message<T>> {
         while !self.has_ended {
             let until = self.ready_at.unwrap_or_else(|| Instant::now() + QUIET);
-            let Ok(item) = timeout_at(until, self.items.next()).await else {
-                let is_first = self.ready_at.take().is_some();
-                return Some(Message::Text(if is_first { READY } else { ":\n\n" }));
+            let item = tokio::select! {
+                biased;
+                item = self.items.next() => item,
+                Some(is_available) = self.availability.next() => {
+                    return Some(Message::Text(if is_available { BACK } else { AWAY }));
+                }
+                () = sleep_until(until) => {
+                    let is_first = self.ready_at.take().is_some();
+                    return Some(Message::Text(if is_first { READY } else { ":\n\n" }));
+                }
             };
             match item {
                 Some(Ok(item)) => return Some(Message::Item(item)),
@@ -155,6 +172,7 @@ mod tests {
     async fn texts(items: Vec<Result<Watched<u8>, Error>>) -> Vec<String> {
         let mut feed = Feed {
             items: stream::iter(items).boxed(),
+            availability: stream::pending().boxed(),
             ready_at: None,
             has_ended: false,
         };
@@ -166,6 +184,20 @@ mod tests {
             });
         }
         texts
+    }
+
+    #[tokio::test]
+    async fn a_database_that_does_not_answer_is_announced() {
+        let mut feed = Feed::<u8> {
+            items: stream::pending().boxed(),
+            availability: stream::iter([false, true]).boxed(),
+            ready_at: None,
+            has_ended: false,
+        };
+        for expected in [AWAY, BACK] {
+            let message = feed.next().await;
+            assert!(matches!(message, Some(Message::Text(text)) if text == expected));
+        }
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use axum::response::Response;
 use axum::routing::get;
 use runtrail_audit::History;
 
+use crate::availability::Availability;
 use crate::error::{Failure, Kind};
 use crate::route::Route;
 use crate::visitor::{self, Site};
@@ -35,7 +36,11 @@ use crate::{WebOptions, api, assets, headers, pages};
 /// Every response has a Content-Security-Policy that allows only what the router itself serves.
 /// If the database doesn't answer, the response is 503.
 pub fn router(history: Arc<dyn History>, options: WebOptions) -> Router {
-    let site = Arc::new(Site { history, options });
+    let site = Arc::new(Site {
+        history,
+        options,
+        availability: Availability::default(),
+    });
     let mut router = Router::new().route(assets::PATH, get(assets::serve));
     for route in routes() {
         let (site, route) = (Arc::clone(&site), Arc::new(route));

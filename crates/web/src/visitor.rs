@@ -1,21 +1,33 @@
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
-use runtrail_audit::{ErrorKind, History, RunQuery, RunSummary, SkillRun, SkillRunLog};
+use futures_util::stream::BoxStream;
+use runtrail_audit::{
+    Error, ErrorKind, History, RunQuery, RunSummary, SkillRun, SkillRunLog, SubtreeTotals,
+};
 use serde_json::{Map, Value};
 
+use crate::availability::{self, Availability};
 use crate::error::{Failure, Result};
 use crate::url::{self, Parameters};
 use crate::{Grant, WebOptions};
+
+/// The number of runs that are looked up with one query.
+const LOOKED_UP: usize = 1_000;
+
+/// The most runs of a tree that are added up.
+const MAX_ADDED_UP: u64 = 1_000;
 
 /// What all requests share.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) history: Arc<dyn History>,
     pub(crate) options: WebOptions,
+    pub(crate) availability: Availability,
 }
 
 /// A request, and the part of the history that it may see.
@@ -70,6 +82,11 @@ impl Visitor {
         self.site.options.clock.now()
     }
 
+    /// Streams whether the database answers, each time that changes.
+    pub(crate) fn availability(&self) -> BoxStream<'static, bool> {
+        availability::changes(Arc::clone(&self.site))
+    }
+
     /// Completes when live streams must end.
     pub(crate) fn shutdown(&self) -> impl Future<Output = ()> + Send + use<> {
         self.site.options.shutdown.clone()
@@ -112,7 +129,8 @@ impl Visitor {
         self.find_run(self.run_id()).await
     }
 
-    /// Returns a run, without texts unless the visitor may see them.
+    /// Returns a run, without texts unless the visitor may see them. With a restriction, it has a
+    /// parent only if the visitor may see that.
     ///
     /// # Errors
     ///
@@ -123,11 +141,17 @@ impl Visitor {
             Err(err) if err.kind() == ErrorKind::InvalidInput => {
                 return Err(Failure::no_run(run_id));
             }
+            // What the run is can't be read, so the visitor may not even learn that it is stored.
+            Err(err) if err.kind() == ErrorKind::Corrupt && !self.sees_all_runs() => {
+                tracing::warn!(%err, "could not show a damaged row");
+                return Err(Failure::no_run(run_id));
+            }
             run => run?,
         };
         if !self.grant.restriction().permits(&run) {
             return Err(Failure::no_run(run_id));
         }
+        self.hide_parents(vec![&mut run.parent_run_id]).await?;
         if !self.shows_texts() {
             run.inputs = Map::new();
             run.output = String::new();
@@ -137,19 +161,74 @@ impl Visitor {
     }
 
     /// Leaves out the runs that the visitor may not see.
-    ///
-    /// A summary has no labels, so with a restriction each run is read.
-    pub(crate) async fn retain_visible(&self, runs: Vec<RunSummary>) -> Result<Vec<RunSummary>> {
+    pub(crate) async fn retain_visible(&self, runs: &mut Vec<RunSummary>) -> Result<()> {
+        let restriction = self.grant.restriction();
+        runs.retain(|run| restriction.permits_apart_from_labels(run));
+        // A summary has no labels.
+        if !restriction.labels.is_empty() {
+            let ids: Vec<_> = runs.iter().map(|run| run.id.clone()).collect();
+            let visible = self.visible(&ids).await?;
+            runs.retain(|run| visible.contains(&run.id));
+        }
+        Ok(())
+    }
+
+    /// Lists a run and its descendants, newest first. Runs that the visitor may not see, and those
+    /// that are only reached through them, are left out, as if the former weren't stored.
+    pub(crate) async fn subtree(&self, top: &SkillRun) -> Result<Vec<RunSummary>> {
+        let mut runs = self.history().list_subtree(&top.id).await?;
         if self.sees_all_runs() {
             return Ok(runs);
         }
-        let mut visible = Vec::with_capacity(runs.len());
-        for run in runs {
-            match self.find_run(&run.id).await {
-                Ok(_) => visible.push(run),
-                Err(err) if err.is_about_the_run() => {}
-                Err(err) => return Err(err),
-            }
+        self.retain_visible(&mut runs).await?;
+        let reached = reached_from(&top.id, &runs);
+        runs.retain(|run| reached.contains(&run.id));
+        for run in runs.iter_mut().filter(|run| run.id == top.id) {
+            run.parent_run_id.clone_from(&top.parent_run_id);
+        }
+        Ok(runs)
+    }
+
+    /// Removes the ids of parents that the visitor may not see. Without a restriction, a parent may
+    /// also be one that isn't stored.
+    pub(crate) async fn hide_parents(&self, parents: Vec<&mut Option<String>>) -> Result<()> {
+        if self.sees_all_runs() {
+            return Ok(());
+        }
+        let ids: BTreeSet<_> = parents
+            .iter()
+            .filter_map(|parent| parent.as_deref())
+            .collect();
+        let ids: Vec<_> = ids.into_iter().map(str::to_owned).collect();
+        let visible = self.visible(&ids).await?;
+        for parent in parents {
+            parent.take_if(|id| !visible.contains(id.as_str()));
+        }
+        Ok(())
+    }
+
+    /// Returns the totals of each run with its descendants, by its id. Runs that the visitor may
+    /// not see don't count.
+    pub(crate) async fn subtree_totals(
+        &self,
+        run_ids: Vec<String>,
+    ) -> Result<HashMap<String, SubtreeTotals>, Error> {
+        let query = self.restrict(RunQuery::new().include_dry_run());
+        let totals = self
+            .history()
+            .subtree_totals(&run_ids, &query, MAX_ADDED_UP)
+            .await?;
+        let by_id = totals.into_iter().map(|it| (it.run_id.clone(), it));
+        Ok(by_id.collect())
+    }
+
+    /// Returns those of these ids whose runs are stored and visible.
+    async fn visible(&self, ids: &[String]) -> Result<HashSet<String>> {
+        let query = self.restrict(RunQuery::new().include_dry_run());
+        let mut visible = HashSet::new();
+        for ids in ids.chunks(LOOKED_UP) {
+            let runs = self.history().find_runs(ids, &query).await?;
+            visible.extend(runs.into_iter().map(|run| run.id));
         }
         Ok(visible)
     }
@@ -173,9 +252,46 @@ pub(crate) fn root(path: &str) -> String {
     }
 }
 
+/// Returns the ids of the run with this id and its descendants among these runs.
+fn reached_from(top: &str, runs: &[RunSummary]) -> HashSet<String> {
+    let mut children: HashMap<&str, Vec<&str>> = HashMap::new();
+    for run in runs {
+        if let Some(parent) = &run.parent_run_id {
+            children.entry(parent).or_default().push(&run.id);
+        }
+    }
+    let mut reached = HashSet::new();
+    let mut next = vec![top];
+    while let Some(id) = next.pop() {
+        if reached.insert(id.to_owned()) {
+            next.extend(children.remove(id).unwrap_or_default());
+        }
+    }
+    reached
+}
+
 #[cfg(test)]
 mod tests {
-    use super::root;
+    use chrono::DateTime;
+
+    use super::*;
+
+    #[test]
+    fn runs_below_a_missing_one_are_not_reached() {
+        let run = |id: &str, parent: &str| {
+            let mut run = RunSummary::new(id, "skill", DateTime::UNIX_EPOCH);
+            run.parent_run_id = Some(parent.to_owned());
+            run
+        };
+        let runs = [
+            run("top", "last"),
+            run("shown", "top"),
+            run("below", "missing"),
+            run("last", "shown"),
+        ];
+        let expected = ["top", "shown", "last"].map(str::to_owned);
+        assert_eq!(reached_from("top", &runs), HashSet::from(expected));
+    }
 
     #[test]
     fn links_lead_from_any_depth_to_the_list_of_runs() {

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
 use runtrail_audit::{Clock, Storage};
+use runtrail_store::AuditStore;
+use runtrail_test_servers::Cluster;
 
 use super::checks::is_accessible;
 use super::host::Host;
@@ -35,6 +37,34 @@ on_each_backend! {
         .await;
     }
 
+    async fn late_events_appear_in_their_place(database) {
+        let store = database.store().await;
+        sample::long(&store, "live", 3).await;
+        for sequence in [10, 12] {
+            store.append_log(&event("live", sequence)).await.unwrap();
+        }
+        let host = Host::at(Arc::new(store.clone()), "/history").await;
+        browse(async |browser| {
+            for (order, late, expected) in [
+                ("newest", 11, "12 11 10 2 1 0"),
+                ("oldest", 5, "0 1 2 5 10 11 12"),
+            ] {
+                host.open(browser, &format!("runs/live?view=events&order={order}")).await;
+                store.append_log(&event("live", late)).await.unwrap();
+                browser.wait_for(&format!("document.getElementById('e-{late}')")).await;
+                let shown = browser
+                    .run(
+                        "return [...document.querySelectorAll('[id^=\"e-\"]')]
+                            .map(row => row.id.slice(2)).join(' ')",
+                    )
+                    .await;
+                assert_eq!(shown, expected);
+            }
+            host.is_clean(browser).await;
+        })
+        .await;
+    }
+
     async fn runs_appear_while_the_list_is_open(database) {
         let store = database.store().await;
         sample::many(&store, 3).await;
@@ -49,4 +79,80 @@ on_each_backend! {
         })
         .await;
     }
+}
+
+/// Whether the state of a live list has this text.
+fn says(text: &str) -> String {
+    format!("document.querySelector('.following [role=status]')?.innerText.includes('{text}')")
+}
+
+#[test]
+fn a_lost_server_is_reported_and_what_is_recorded_then_appears_when_it_is_back() {
+    const AWAY: &str = "The database does not answer";
+
+    runtime().block_on(async {
+        let mut cluster = Cluster::start(&[]).unwrap();
+        let store = AuditStore::connect(cluster.url().as_str()).await.unwrap();
+        store.initialize().await.unwrap();
+        let other = AuditStore::connect(cluster.url().as_str()).await.unwrap();
+        sample::long(&store, "live", 3).await;
+        let host = Host::at(Arc::new(store.clone()), "/history").await;
+        browse(async |browser| {
+            let shown = |sequence: u64| format!("document.getElementById('e-{sequence}')");
+            host.open(browser, "runs/live?view=events").await;
+            browser.wait_for(&says("Live")).await;
+            let mut next = 3;
+            for round in 0..2 {
+                cluster.crash().unwrap();
+                browser.wait_for(&says(AWAY)).await;
+                is_accessible(browser).await;
+                browser.picture("database-lost").await;
+                if round == 1 {
+                    // A new connection is refused, and tried again.
+                    browser.click(".following button").await;
+                    browser.wait_for(&says("Paused")).await;
+                    browser.click(".following button").await;
+                    browser.wait_for(&says(AWAY)).await;
+                }
+                cluster.start_again().unwrap();
+                for _ in 0..3 {
+                    other.append_log(&event("live", next)).await.unwrap();
+                    next += 1;
+                }
+                browser.wait_for(&shown(next - 1)).await;
+                browser.wait_for(&says("Live")).await;
+                assert_eq!(browser.count("[id^='e-']").await, next);
+            }
+
+            host.open(browser, "").await;
+            browser.wait_for(&says("Live")).await;
+            cluster.crash().unwrap();
+            browser.wait_for(&says(AWAY)).await;
+            host.open(browser, "statistics").await;
+            assert!(
+                browser
+                    .text()
+                    .await
+                    .contains("The history is not available")
+            );
+            host.open(browser, "runs/live").await;
+            assert!(
+                browser
+                    .text()
+                    .await
+                    .contains("The history is not available")
+            );
+            cluster.start_again().unwrap();
+            let of_run = "document.querySelector('a[href$=\"runs/new-run\"]')";
+            host.open(browser, "").await;
+            let run = with(running("new-run"), |run| {
+                run.started_at = sample::clock().now()
+            });
+            other.start_run(&run).await.unwrap();
+            browser.wait_for(of_run).await;
+        })
+        .await;
+        other.close().await.unwrap();
+        store.close().await.unwrap();
+    });
 }

@@ -7,10 +7,12 @@ use super::sample;
 use super::session::{Browser, Scheme, browse};
 use crate::fixture::*;
 
-const PAGES: [(&str, &str); 6] = [
+const PAGES: [(&str, &str); 8] = [
     ("runs", ""),
     ("failures", "?status=error&status=timeout"),
     ("run", "runs/0193a5c2-ticket-4711"),
+    ("events", "runs/0193a5c2-ticket-4711?view=events"),
+    ("event", "runs/0193a5c2-ticket-4711/events/2"),
     ("statistics", "statistics"),
     (
         "statistics-of-a-day",
@@ -24,7 +26,7 @@ const PAGES: [(&str, &str); 6] = [
 const PUBLISHED: [(&str, &str, f64); 2] = [("runs", "body", 800.0), ("run", "#steps", 600.0)];
 const PUBLISHED_PICTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/pictures");
 
-const WIDTHS: [u32; 3] = [400, 900, 1_440];
+pub(super) const WIDTHS: [u32; 3] = [400, 900, 1_440];
 
 async fn publish(browser: &Browser, name: &str, from: &str, height: f64) {
     if env::var_os("RUNTRAIL_UPDATE_GOLDEN").is_some() {

@@ -136,8 +136,17 @@ impl Browser {
 
     /// Presses keys, in the element that has the focus.
     pub(super) async fn press(&self, keys: &str) {
-        let active = self.client.active_element().await.unwrap();
-        active.send_keys(keys).await.unwrap();
+        let begun = Instant::now();
+        // An element that a script has replaced since gets no keys.
+        while let Err(err) = self.try_press(keys).await {
+            assert!(begun.elapsed() < PATIENCE, "{keys:?}: {err}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn try_press(&self, keys: &str) -> Result<(), CmdError> {
+        let active = self.client.active_element().await?;
+        active.send_keys(keys).await
     }
 
     pub(super) async fn press_key(&self, key: Key) {

@@ -5,8 +5,9 @@ use runtrail_audit::Storage;
 
 use super::checks::is_accessible;
 use super::host::Host;
+use super::looks::WIDTHS;
 use super::sample;
-use super::session::{Browser, browse};
+use super::session::{Browser, Scheme, browse};
 
 const EVENTS: u64 = 80_000;
 
@@ -76,7 +77,13 @@ on_each_backend! {
                 is_accessible(browser).await;
                 host.has_status(browser, 503).await;
             }
-            browser.picture("database-away").await;
+            for (scheme, of_scheme) in [(Scheme::Light, "light"), (Scheme::Dark, "dark")] {
+                for width in WIDTHS {
+                    browser.look(width, scheme).await;
+                    is_accessible(browser).await;
+                    browser.picture(&format!("database-away-{of_scheme}-{width}")).await;
+                }
+            }
         })
         .await;
     }

@@ -63,9 +63,11 @@ async fn call_every_method(store: &AuditStore, id: &str, text: &str) {
         .unwrap();
     store.list_children(id).await.unwrap();
     store.list_subtree(id).await.unwrap();
+    store.subtree_totals(&ids, &query, 1).await.unwrap();
     store.measure_purge(at(0)).await.unwrap();
     store.find_run_ids(id, "", 1).await.unwrap();
     store.adjacent_run_ids(&ids).await.unwrap();
+    store.find_runs(&ids, &query).await.unwrap();
     store.list_ancestors(id).await.unwrap();
     store.count_children(id).await.unwrap();
     let page = store

@@ -50,6 +50,9 @@ pub(crate) async fn assert_every_method_refuses(store: &AuditStore, kind: ErrorK
     assert_kind(store.purge_in_batches(at(0), &|_| {}).await, kind);
     assert_kind(store.find_run_ids("r", "", 1).await, kind);
     assert_kind(store.adjacent_run_ids(&["r".into()]).await, kind);
+    let any = RunQuery::new();
+    assert_kind(store.find_runs(&["r".into()], &any).await, kind);
+    assert_kind(store.subtree_totals(&["r".into()], &any, 1).await, kind);
     assert_kind(store.list_ancestors("r").await, kind);
     assert_kind(store.count_children("r").await, kind);
     let newest = PageRequest::first(1);

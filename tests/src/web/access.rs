@@ -4,7 +4,7 @@ use axum::http::Method;
 use runtrail_audit::{RunStats, SkillRun, Storage};
 use runtrail_store::AuditStore;
 use runtrail_web::{Grant, Restriction};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::visit::Site;
 use crate::fixture::*;
@@ -88,6 +88,69 @@ cases_of_the_store! {
                 assert_eq!(of_another.body, unknown.body.replace("no-run", "theirs"));
             }
         }
+    }
+
+    async fn a_hidden_parent_is_not_named(cx) {
+        for (id, parent, tenant) in [
+            ("theirs", "", "b"),
+            ("ours", "theirs", "a"),
+            ("child", "ours", "a"),
+            ("their-child", "ours", "b"),
+            ("below", "their-child", "a"),
+            ("orphan", "purged", "a"),
+        ] {
+            let run = SkillRun::new(id, format!("skill-of-{tenant}"), at(0));
+            let run = run.label("tenant", tenant);
+            let run = if parent.is_empty() { run } else { run.parent(parent) };
+            cx.store.start_run(&run).await.unwrap();
+        }
+        let parents = |runs: &Value| {
+            let runs = runs["runs"].as_array().unwrap().iter();
+            let parents = runs.map(|run| (run["id"].clone(), run["parent_run_id"].clone()));
+            parents
+                .map(|(id, parent)| (id.as_str().unwrap().to_owned(), parent))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let expected = |parents: &[(&str, Value)]| {
+            let parents = parents.iter();
+            parents
+                .map(|(id, parent)| ((*id).to_owned(), parent.clone()))
+                .collect::<BTreeMap<_, _>>()
+        };
+        for restriction in [of_tenant("a"), Restriction::new().skills(["skill-of-a"])] {
+            let site = Site::granting(cx.store, Grant::full().restricted_to(restriction));
+            let list = parents(&site.json("/api/v1/runs?show=all").await);
+            let all = [
+                ("ours", Value::Null), ("child", json!("ours")), ("below", Value::Null),
+                ("orphan", Value::Null),
+            ];
+            assert_eq!(list, expected(&all));
+            assert_eq!(site.json("/api/v1/runs/ours").await["parent_run_id"], Value::Null);
+            assert_eq!(site.json("/api/v1/runs/child").await["parent_run_id"], "ours");
+            let tree = site.json("/api/v1/runs/ours/tree").await;
+            let reached = [("ours", Value::Null), ("child", json!("ours"))];
+            assert_eq!(parents(&tree), expected(&reached));
+            assert_eq!(tree["omitted"], 0);
+            assert!(site.shows("/runs/child").await.contains("href=\"../runs/ours\""));
+            for path in PATHS {
+                // There are no events.
+                let page = site.get(path).await.body;
+                assert!(!page.contains("theirs") && !page.contains("their-child"), "{path}");
+            }
+        }
+        let site = Site::of(cx.store);
+        assert_eq!(site.json("/api/v1/runs/ours").await["parent_run_id"], "theirs");
+        let list = parents(&site.json("/api/v1/runs?show=all").await);
+        assert_eq!(list["orphan"], "purged");
+        assert!(site.shows("/runs/ours").await.contains("href=\"../runs/theirs\""));
+    }
+
+    async fn a_damaged_run_outside_the_restriction_is_as_if_it_were_not_stored(cx) {
+        store_runs(cx.store).await;
+        cx.sql("UPDATE skill_runs SET tool_calls = -1 WHERE id = 'theirs'").await;
+        let site = Site::granting(cx.store, Grant::full().restricted_to(of_tenant("a")));
+        assert_eq!(site.get("/runs/theirs").await.status, 404);
+        assert_eq!(Site::of(cx.store).get("/runs/theirs").await.status, 500);
     }
 
     async fn nothing_is_shown_to_the_forbidden(cx) {

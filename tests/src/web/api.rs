@@ -27,6 +27,32 @@ cases_of_the_store! {
         assert_eq!(page, json!({"events": events, "next": null, "previous": null}));
     }
 
+    async fn totals_of_the_runs_below_are_added_on_request(cx) {
+        cx.store.start_run(&running_at("top", 1)).await.unwrap();
+        cx.store.start_run(&finished_at("below", 5).parent("top")).await.unwrap();
+        let call = event("below", 0).usage(Usage::new().model("gpt").cost_micros(3));
+        cx.store.append_log(&call).await.unwrap();
+        let site = Site::of(cx.store);
+        let list = site.json("/api/v1/runs?show=top&totals=yes").await;
+        let top = RunSummary::from(&cx.store.get_run("top").await.unwrap());
+        let mut expected = json!(top);
+        expected["subtree"] = json!({
+            "run_id": "top",
+            "runs": 2,
+            "total_input_tokens": 100,
+            "total_output_tokens": 200,
+            "total_thinking_tokens": 300,
+            "calls": 1,
+            "cost_micros": 3,
+            "calls_without_cost": 0,
+            "is_cut": false,
+        });
+        assert_eq!(list["runs"], json!([expected]));
+        for path in ["/api/v1/runs", "/api/v1/runs?totals=no"] {
+            assert!(!site.shows(path).await.contains("subtree"), "{path}");
+        }
+    }
+
     async fn lists_have_pages(cx) {
         for number in 0..5 {
             cx.store.start_run(&running_at(&format!("run-{number}"), number)).await.unwrap();
@@ -90,6 +116,7 @@ cases_of_the_store! {
             ("/api/v1/runs?limit=1001", 400),
             ("/api/v1/runs?limit=many", 400),
             ("/api/v1/runs?cursor=x", 400),
+            ("/api/v1/runs?totals=all", 400),
             ("/api/v1/runs/run-1?skill=a", 400),
             ("/api/v1/runs/run-1/events?order=up", 400),
             ("/api/v1/statistics?by=colour", 400),
@@ -133,7 +160,9 @@ cases_of_the_store! {
             }
             let names = parameters.iter().map(|it| it["name"].as_str().unwrap());
             let names: BTreeSet<_> = names.collect();
-            for name in ["status", "type", "order", "by", "every", "limit", "cursor"] {
+            for name in [
+                "status", "type", "order", "by", "every", "limit", "cursor", "totals",
+            ] {
                 let answer = site.get(&format!("{url}?{name}=1")).await;
                 let is_unknown = answer.body.contains("no parameter");
                 assert_eq!(is_unknown, !names.contains(name), "{url}: {name}");

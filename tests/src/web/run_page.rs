@@ -139,6 +139,20 @@ cases_of_the_store! {
         assert!(whole.contains(">1999</span>"));
     }
 
+    async fn an_output_is_formatted_unless_it_is_json(cx) {
+        let site = Site::of(cx.store);
+        for (id, output, expected) in [
+            ("text", "# Found\n\n- **two** tides", "<li><strong>two</strong> tides</li>"),
+            ("lines", "one\ntwo", "<p>one\ntwo</p>"),
+            ("json", r#"{"found": "**two**"}"#, "**two**"),
+        ] {
+            let run = with(a_run(id, "summarise"), |run| run.output = output.into());
+            store(cx.store, run, &[]).await;
+            let page = site.shows(&format!("/runs/{id}")).await;
+            assert!(page.contains(expected), "{expected}\n{page}");
+        }
+    }
+
     async fn what_is_recorded_is_shown_as_text(cx) {
         let text = "<script>alert(1)</script> [x](javascript:alert(1)) \u{202E}\u{1B}[31m\"'>";
         let message = json!({"role": text, "content": [
@@ -447,7 +461,7 @@ cases_of_the_store! {
         let site = Site::of(cx.store);
         let page = site.shows("/runs/run-1?view=events").await;
         assert_eq!(sequences(&page)[..2], [249, 248]);
-        assert_eq!(values(&page, "data-live"), ["../runs/run-1/live?after=249"]);
+        assert_eq!(values(&page, "data-live"), ["../runs/run-1/live?after=49"]);
         let oldest = site.shows("/runs/run-1?order=oldest").await;
         assert_eq!(values(&oldest, "data-live"), Vec::<String>::new());
         cx.store.finish_run("run-1", &stats()).await.unwrap();

@@ -1,6 +1,7 @@
 use chrono::TimeDelta;
-use runtrail_audit::{Clock, RunStats, SkillRun, Storage};
+use runtrail_audit::{BulkStorage, Clock, RunStats, SkillRun, Storage, Usage};
 use runtrail_store::AuditStore;
+use runtrail_web::{Grant, Restriction};
 
 use super::visit::{Site, rows};
 use crate::fixture::*;
@@ -48,9 +49,59 @@ cases_of_the_store! {
         let site = Site::of(cx.store);
         let page = site.shows("/").await;
         assert_eq!(listed(&page), ["newer", "older", "orphan"]);
-        assert_eq!(rows(&page)[1], "ok|summarisenewer|alice|2m ago|1.5s|1.2k");
+        assert_eq!(rows(&page)[1], "ok|summarisenewer|alice|2m ago|1.5s||1.2k");
+        assert_eq!(rows(&page)[2], "ok|summariseolder|alice|4m ago|1.5s|1|2.5k");
         let page = site.shows("/?show=all").await;
         assert_eq!(listed(&page), ["newer", "child", "older", "orphan"]);
+    }
+
+    async fn a_run_has_the_totals_of_the_runs_below_it(cx) {
+        let top = a_run("top", 4);
+        let below = a_run("below", 3).parent("top").caller("bob");
+        let deeper = a_run("deeper", 2).parent("below");
+        store_all(cx.store, [top, below, deeper, a_run("alone", 1)]).await;
+        let call = |run: &str, sequence, cost: Option<u64>| {
+            let mut usage = Usage::new().model("gpt-5");
+            usage.cost_micros = cost;
+            event(run, sequence).usage(usage)
+        };
+        let calls = [
+            call("top", 0, Some(20_000)),
+            call("below", 0, Some(3_000)),
+            call("deeper", 0, Some(400)),
+            call("alone", 0, None),
+        ];
+        cx.store.append_logs(&calls).await.unwrap();
+        let site = Site::of(cx.store);
+        let of = |page: &str, id: &str| {
+            let rows = rows(page);
+            let row = rows.iter().find(|row| row.contains(id)).unwrap();
+            row.splitn(6, '|').nth(5).unwrap().to_owned()
+        };
+        let page = site.shows("/").await;
+        assert_eq!(of(&page, "summarisetop"), "2|3.7k|$0.0234");
+        assert_eq!(of(&page, "summarisealone"), "|1.2k");
+        assert!(page.contains("3,702 tokens, 1,234 of them its own"), "{page}");
+        cx.store.append_log(&call("deeper", 1, None)).await.unwrap();
+        let page = site.shows("/?skill=summarise").await;
+        assert_eq!(of(&page, "summarisetop"), "2|3.7k|≥ $0.0234");
+        assert_eq!(of(&page, "summarisebelow"), "1|2.5k|≥ $0.0034");
+
+        // What a visitor may not see doesn't count, nor what is below it.
+        let of_alice = Grant::full().restricted_to(Restriction::new().callers(["alice"]));
+        let page = Site::granting(cx.store, of_alice).shows("/").await;
+        assert_eq!(of(&page, "summarisetop"), "|1.2k|$0.02");
+    }
+
+    async fn the_totals_of_a_large_tree_are_lower_bounds(cx) {
+        let runs = (0..1_000).map(|number| a_run(&format!("run-{number}"), 5).parent("top"));
+        let top = a_run("top", 6);
+        cx.store.start_run(&top).await.unwrap();
+        for run in runs {
+            cx.store.start_run(&run).await.unwrap();
+        }
+        let page = Site::of(cx.store).shows("/").await;
+        assert_eq!(rows(&page)[1], "ok|summarisetop|alice|6m ago|1.5s|≥ 999|≥ 1.2M");
     }
 
     async fn an_empty_list_says_why(cx) {

@@ -1,13 +1,13 @@
-//! Looks up ids of runs.
+//! Looks up runs and their ids.
 
-use runtrail_audit::{Result, rules};
+use runtrail_audit::{Result, RunQuery, RunSummary, rules};
 use runtrail_db::{Connection, Plan, Planned, Row};
 use runtrail_entity::skill_run::Column;
 use sea_orm::IdenStatic;
 use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr, Query, SelectStatement, UnionType};
 
-use crate::read::filter;
-use crate::read::list::clamp;
+use crate::read::list::{self, clamp};
+use crate::read::{filter, labels};
 use crate::settings::Session;
 
 pub(crate) async fn ids(
@@ -37,6 +37,22 @@ pub(crate) async fn ids(
     Ok(readable_ids(&rows)
         .filter(|id| id.ends_with(suffix) && id.len() >= shortest)
         .collect())
+}
+
+/// Reads those of these runs that match a query.
+pub(crate) async fn runs(
+    db: &Session<'_, impl Connection>,
+    run_ids: &[String],
+    query: &RunQuery,
+) -> Result<Vec<RunSummary>> {
+    for run_id in run_ids {
+        rules::identifier("run_id", run_id)?;
+    }
+    query.labels.iter().try_for_each(labels::check)?;
+    if run_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    list::matching(db, query, run_ids).await
 }
 
 /// The number of ids per query. Each id needs two subqueries, and SQLite allows 500 in a union.

@@ -11,6 +11,7 @@ mod filter;
 mod labels;
 pub(crate) mod page;
 pub(crate) mod statistics;
+pub(crate) mod subtree_totals;
 pub(crate) mod usage;
 
 /// The maximum number of values for which a filter is split into parts with an index each. Each

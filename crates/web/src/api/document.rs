@@ -90,6 +90,8 @@ fn schemas() -> Value {
         "total_output_tokens": number,
         "total_thinking_tokens": number,
     });
+    let mut listed = summary.clone();
+    listed["subtree"] = json!({ "$ref": "#/components/schemas/SubtreeTotals" });
     let mut run = summary.clone();
     run["inputs"] = json!({ "type": "object" });
     run["output"] = text.clone();
@@ -128,7 +130,19 @@ fn schemas() -> Value {
         })
     };
     let schemas = json!({
-        "RunPage": page_of("runs", "RunSummary"),
+        "RunPage": page_of("runs", "ListedRun"),
+        "ListedRun": listed,
+        "SubtreeTotals": {
+            "run_id": text,
+            "runs": number,
+            "total_input_tokens": number,
+            "total_output_tokens": number,
+            "total_thinking_tokens": number,
+            "calls": number,
+            "cost_micros": number,
+            "calls_without_cost": number,
+            "is_cut": { "type": "boolean" },
+        },
         "RunSummary": summary,
         "Run": run,
         "EventPage": page_of("events", "Event"),
@@ -195,7 +209,7 @@ mod tests {
     use chrono::DateTime;
     use runtrail_audit::{
         CallStatistics, Durations, RunStatistics, RunSummary, SkillRun, SkillRunLog, StatisticsRow,
-        Usage,
+        SubtreeTotals, Usage,
     };
 
     use super::*;
@@ -242,6 +256,7 @@ mod tests {
         let schemas = schemas();
         for (name, record) in [
             ("RunSummary", json!(RunSummary::from(&run))),
+            ("SubtreeTotals", json!(SubtreeTotals::default())),
             ("Run", json!(run)),
             ("Event", json!(event)),
             ("RunStatistics", json!(StatisticsRow::new(vec![], runs))),

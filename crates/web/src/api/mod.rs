@@ -45,7 +45,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint {
             path: "/api/v1/runs",
             summary: "Lists runs, newest first, without texts and labels.",
-            parameters: [&PARAMETERS[..], &PAGE].concat(),
+            parameters: [&PARAMETERS[..], &runs::LIST, &PAGE].concat(),
             schema: "RunPage",
             handler: handler(runs::list),
         },

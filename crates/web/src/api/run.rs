@@ -52,11 +52,10 @@ pub(crate) async fn events(visitor: Visitor) -> Result<Response> {
 
 pub(crate) async fn tree(visitor: Visitor) -> Result<Response> {
     let run = visitor.run().await?;
-    let mut runs = visitor.history().list_subtree(&run.id).await?;
+    let mut runs = visitor.subtree(&run).await?;
     // The oldest ones are nearer to the top.
     let omitted = runs.len().saturating_sub(MAX_TREE);
     runs.drain(..omitted);
-    let runs = visitor.retain_visible(runs).await?;
     Ok(layout::json(&json!({ "runs": runs, "omitted": omitted })))
 }
 

@@ -28,20 +28,40 @@ const followEvents = (element, url, listeners) => {
   line.append(state, " ", button);
   element.before(line);
   let source = null;
+  let retry = null;
   let isPaused = false;
+  let isAway = false;
 
   const show = () => {
     const isOpen = source?.readyState === EventSource.OPEN;
-    state.textContent = isPaused ? "Paused" : isOpen ? "Live" : "Connecting";
+    if (isPaused) state.textContent = "Paused";
+    else if (isAway) state.textContent = "The database does not answer. Trying again";
+    else state.textContent = isOpen ? "Live" : "Connecting";
+    line.classList.toggle("is-away", isAway && !isPaused);
     button.textContent = isPaused ? "Resume" : "Pause";
   };
+  const become = (away) => () => {
+    isAway = away;
+    show();
+  };
+  // The browser connects again after a lost connection, but not after a refusal.
+  const fail = () => {
+    if (source?.readyState === EventSource.CLOSED) {
+      isAway = true;
+      retry = setTimeout(connect, 3000);
+    }
+    show();
+  };
   const connect = () => {
+    clearTimeout(retry);
     source?.close();
     source = null;
     if (!isPaused && !document.hidden) {
       source = new EventSource(url);
-      source.addEventListener("open", show);
-      source.addEventListener("error", show);
+      source.addEventListener("open", become(false));
+      source.addEventListener("away", become(true));
+      source.addEventListener("back", become(false));
+      source.addEventListener("error", fail);
       source.addEventListener("finished", finish);
       for (const [name, listen] of Object.entries(listeners)) source.addEventListener(name, listen);
     }
@@ -216,7 +236,10 @@ each("table[data-windows]", (table) => {
     body.abort = new AbortController();
     try {
       const part = await get(body.dataset.window, body.abort.signal);
-      body.replaceChildren(...part.querySelector("tbody").rows);
+      const { rows } = part.querySelector("tbody");
+      // A late event may have arrived next to this window.
+      for (const { id } of rows) if (id) document.getElementById(id)?.remove();
+      body.replaceChildren(...rows);
       delete body.dataset.released;
       table.dispatchEvent(new Event("rows"));
     } catch {
@@ -293,12 +316,23 @@ function follow(table) {
   isNewestFirst ? table.tHead.after(body) : table.append(body);
   const url = new URL(table.dataset.live, location.href);
   const arrived = [];
+  const sequence = (row) => Number(row.id.slice(2));
+  const rows = () => [...table.querySelectorAll("tr[id]")];
+  let newest = Math.max(-1, ...rows().map(sequence));
+  const insert = (row) => {
+    const at = sequence(row);
+    // A late event has its place among the others.
+    const isNext = (other) => (isNewestFirst ? sequence(other) < at : sequence(other) > at);
+    const next = at < newest && rows().find(isNext);
+    if (next) next.before(row);
+    else isNewestFirst && at > newest ? body.prepend(row) : body.append(row);
+    newest = Math.max(newest, at);
+  };
   const flush = () => {
     const page = document.documentElement;
     const isAtEnd = page.scrollHeight - page.scrollTop - page.clientHeight < 80;
     for (const row of arrived.splice(0)) {
-      if (document.getElementById(row.id)) continue;
-      isNewestFirst ? body.prepend(row) : body.append(row);
+      if (!document.getElementById(row.id)) insert(row);
     }
     while (body.rows.length > MAX_ROWS) body.deleteRow(isNewestFirst ? -1 : 0);
     table.dispatchEvent(new Event("rows"));

@@ -3,7 +3,15 @@
 use maud::{Markup, html};
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 
+use super::Extent;
+use super::text::text;
 use crate::format::{block, line};
+
+/// Longer texts are cut.
+const MAX_BYTES: usize = 16 << 10;
+
+/// Longer texts aren't read as Markdown.
+const MAX_MARKDOWN_BYTES: usize = 256 << 10;
 
 /// Elements nested deeper are shown as text.
 const MAX_DEPTH: usize = 16;
@@ -11,8 +19,16 @@ const MAX_DEPTH: usize = 16;
 /// What a link may begin with.
 const SCHEMES: [&str; 3] = ["http://", "https://", "mailto:"];
 
-/// Renders Markdown.
-pub(crate) fn markdown(text: &str) -> Markup {
+/// Renders a text that may be Markdown, which models write.
+pub(crate) fn formatted(shown: &str, extent: Extent<'_>) -> Markup {
+    let (shown, note) = extent.cut(shown, MAX_BYTES);
+    if shown.len() > MAX_MARKDOWN_BYTES {
+        return text(shown, extent);
+    }
+    html! { (markdown(shown)) (note) }
+}
+
+fn markdown(text: &str) -> Markup {
     let mut options = Options::empty();
     options.insert(Options::ENABLE_TABLES);
     options.insert(Options::ENABLE_STRIKETHROUGH);

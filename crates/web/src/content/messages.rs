@@ -5,15 +5,8 @@ use serde_json::{Map, Value};
 
 use super::Extent;
 use super::json::json;
-use super::markdown::markdown;
-use super::text::text;
+use super::markdown::formatted;
 use crate::format::line;
-
-/// Longer texts of messages are cut.
-const MAX_BYTES: usize = 16 << 10;
-
-/// Longer texts aren't read as Markdown.
-const MAX_MARKDOWN_BYTES: usize = 256 << 10;
 
 /// One message.
 #[derive(Debug, PartialEq)]
@@ -161,14 +154,6 @@ fn render_part(part: &Part<'_>, extent: Extent<'_>) -> Markup {
         Part::ToolResult(result) => html! { div.tool { p { "Result" } (json(result, extent)) } },
         Part::Other(value) => json(value, extent),
     }
-}
-
-fn formatted(shown: &str, extent: Extent<'_>) -> Markup {
-    let (shown, note) = extent.cut(shown, MAX_BYTES);
-    if shown.len() > MAX_MARKDOWN_BYTES {
-        return text(shown, extent);
-    }
-    html! { (markdown(shown)) (note) }
 }
 
 #[cfg(test)]

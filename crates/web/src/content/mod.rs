@@ -11,6 +11,7 @@ mod text;
 
 pub(crate) use extent::Extent;
 pub(crate) use json::json;
+pub(crate) use markdown::formatted;
 pub(crate) use messages::{messages, render_messages};
 pub(crate) use preview::{Preview, preview};
 pub(crate) use text::text;

@@ -173,14 +173,15 @@ type Steps = BTreeMap<String, u64>;
 async fn steps(visitor: &Visitor, run: &SkillRun) -> Result<Steps> {
     let history = visitor.history();
     let ids = [run.id.clone()];
-    let (usage, children) =
+    let (usage, mut children) =
         try_join!(history.usage_by_model(&ids), history.list_children(&run.id))?;
     let mut steps = Steps::new();
     for ModelUsage { model, calls, .. } in usage {
         let model = model.as_deref().unwrap_or("a model");
         *steps.entry(format!("Call of {model}")).or_default() += calls;
     }
-    for child in visitor.retain_visible(children).await? {
+    visitor.retain_visible(&mut children).await?;
+    for child in children {
         *steps
             .entry(format!("Run of {}", child.skill_id))
             .or_default() += 1;

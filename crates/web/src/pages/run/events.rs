@@ -231,8 +231,8 @@ impl Events {
         .render(links)
     }
 
-    /// Returns the stream of events that are recorded after this window. Only a list that begins
-    /// with the newest events, or ends with them, is continued.
+    /// Returns the stream of the events of this window and of those that are recorded later. Only a
+    /// list that begins with the newest events, or ends with them, is continued.
     fn live(&self, run: &SkillRun, links: &Links) -> Option<String> {
         let sequences = self.page.items.iter().map(|row| row.event.sequence);
         let is_newest = match self.query.order {
@@ -246,8 +246,9 @@ impl Events {
         if let Some(event_type) = &self.query.event_type {
             parameters.push("type", event_type);
         }
-        if let Some(last) = sequences.max() {
-            parameters.push("after", last.to_string());
+        // Also events that are recorded late, between those of this window.
+        if let Some(before) = sequences.min().and_then(|first| first.checked_sub(1)) {
+            parameters.push("after", before.to_string());
         }
         Some(links.fragment("live", &parameters))
     }

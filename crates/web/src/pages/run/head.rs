@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::detail::conversation;
 use super::links::{Links, ROOT, filtered};
 use super::waterfall::skill;
-use crate::content::{Extent, json, text};
+use crate::content::{Extent, formatted, json, text};
 use crate::filters;
 use crate::format;
 use crate::pages::compare;
@@ -242,7 +242,7 @@ pub(in crate::pages) fn output(output: &str, extent: Extent<'_>) -> Markup {
     let parsed = is_json.then(|| serde_json::from_str::<Value>(output).ok());
     match parsed.flatten() {
         Some(value) => json(&value, extent),
-        None => text(output, extent),
+        None => formatted(output, extent),
     }
 }
 

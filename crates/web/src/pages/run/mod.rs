@@ -54,7 +54,7 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
     let run = visitor.run().await?;
     let links = Links::new(ROOT, &run.id);
     let view = View::parse(&visitor.parameters)?;
-    let tree = Tree::read(&visitor, &run.id).await?;
+    let tree = Tree::read(&visitor, &run).await?;
     let (view, steps) = steps(&visitor, &run, &tree, view, &links).await?;
 
     let ids: Vec<_> = tree
@@ -90,7 +90,7 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
 pub(crate) async fn waterfall(visitor: Visitor) -> Result<Response> {
     let run = visitor.run().await?;
     let query = WaterfallQuery::parse(&visitor.parameters)?;
-    let tree = Tree::read(&visitor, &run.id).await?;
+    let tree = Tree::read(&visitor, &run).await?;
     let waterfall = Waterfall::read(&visitor, &tree, query).await?;
     let links = Links::new(ROOT, &run.id);
     Ok(layout::fragment(waterfall.fragment(&links)))

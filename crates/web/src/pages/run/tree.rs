@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use runtrail_audit::RunSummary;
+use runtrail_audit::{RunSummary, SkillRun};
 
 use crate::error::Result;
 use crate::visitor::Visitor;
@@ -19,44 +19,17 @@ pub(super) struct Branch {
 pub(super) struct Tree {
     /// Each run before its children, and these by their start.
     pub(super) branches: Vec<Branch>,
-    pub(super) rest: Rest,
-}
-
-/// The runs of a tree that aren't shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Rest {
-    #[default]
-    None,
-    /// There are so many more.
-    Runs(usize),
-    /// Whether the visitor may see any of the rest isn't known.
-    Unknown,
+    /// The number of further runs, which aren't shown.
+    pub(super) omitted: u64,
 }
 
 impl Tree {
     /// The most runs of a tree that are shown.
     const MAX_RUNS: usize = 5_000;
 
-    /// The most runs that are checked one by one.
-    const MAX_CHECKED: usize = 500;
-
-    /// Reads the part of a tree that the visitor may see. The visitor must be allowed to see the
-    /// first run.
-    pub(super) async fn read(visitor: &Visitor, root: &str) -> Result<Self> {
-        let runs = visitor.history().list_subtree(root).await?;
-        let mut tree = Self::of(root, runs);
-        if visitor.sees_all_runs() {
-            return Ok(tree);
-        }
-        let is_cut = tree.rest != Rest::None || tree.branches.len() > Self::MAX_CHECKED;
-        tree.branches.truncate(Self::MAX_CHECKED);
-        let runs = tree.branches.iter().map(|branch| branch.run.clone());
-        let visible = visitor.retain_visible(runs.collect()).await?;
-        let visible: HashSet<_> = visible.into_iter().map(|run| run.id).collect();
-        Ok(Self {
-            branches: without_hidden(tree.branches, |run| visible.contains(&run.id)),
-            rest: if is_cut { Rest::Unknown } else { Rest::None },
-        })
+    /// Reads the part of a tree that the visitor may see.
+    pub(super) async fn read(visitor: &Visitor, top: &SkillRun) -> Result<Self> {
+        Ok(Self::of(&top.id, visitor.subtree(top).await?))
     }
 
     /// Arranges runs below the one with this id. Runs that aren't reached from it are left out.
@@ -78,7 +51,7 @@ impl Tree {
             }
         }
         let mut branches = Vec::new();
-        let mut left_out = 0;
+        let mut omitted = 0;
         let mut found = HashSet::new();
         while let Some((run, depth)) = stack.pop() {
             if !found.insert(run.id.clone()) {
@@ -88,34 +61,11 @@ impl Tree {
             stack.extend(below.into_iter().map(|child| (child, depth + 1)));
             match branches.len() < Self::MAX_RUNS {
                 true => branches.push(Branch { run, depth }),
-                false => left_out += 1,
+                false => omitted += 1,
             }
         }
-        let rest = match left_out {
-            0 => Rest::None,
-            left_out => Rest::Runs(left_out),
-        };
-        Self { branches, rest }
+        Self { branches, omitted }
     }
-}
-
-/// Leaves out hidden runs and all runs below them, as if the hidden ones weren't stored.
-fn without_hidden(branches: Vec<Branch>, is_visible: impl Fn(&RunSummary) -> bool) -> Vec<Branch> {
-    let mut hidden_depth = usize::MAX;
-    let mut visible = Vec::with_capacity(branches.len());
-    for branch in branches {
-        if branch.depth > hidden_depth {
-            continue;
-        }
-        match is_visible(&branch.run) {
-            true => {
-                hidden_depth = usize::MAX;
-                visible.push(branch);
-            }
-            false => hidden_depth = branch.depth,
-        }
-    }
-    visible
 }
 
 #[cfg(test)]
@@ -178,10 +128,7 @@ mod tests {
         let mut runs = vec![run("root", None, 0)];
         runs.extend((0..9_999).map(|at| run(&format!("run-{at}"), Some("root"), at)));
         let tree = Tree::of("root", runs);
-        assert_eq!(
-            (tree.branches.len(), tree.rest),
-            (Tree::MAX_RUNS, Rest::Runs(5_000))
-        );
+        assert_eq!((tree.branches.len(), tree.omitted), (Tree::MAX_RUNS, 5_000));
         let mut chain = vec![run("run-0", None, 0)];
         chain.extend(
             (1..20_000).map(|at| run(&format!("run-{at}"), Some(&format!("run-{}", at - 1)), at)),
@@ -193,22 +140,5 @@ mod tests {
                 .map(|last| last.depth),
             Some(4_999)
         );
-    }
-
-    #[test]
-    fn what_is_below_a_hidden_run_is_hidden_too() {
-        let runs = vec![
-            run("root", None, 0),
-            run("shown", Some("root"), 1),
-            run("hidden", Some("root"), 2),
-            run("below", Some("hidden"), 3),
-            run("last", Some("root"), 4),
-        ];
-        let branches = without_hidden(Tree::of("root", runs).branches, |run| run.id != "hidden");
-        let ids: Vec<_> = branches
-            .iter()
-            .map(|branch| branch.run.id.as_str())
-            .collect();
-        assert_eq!(ids, ["root", "shown", "last"]);
     }
 }

@@ -7,7 +7,7 @@ use runtrail_audit::{Cursor, ListOrder, LogFilter, PageRequest};
 use super::axis::Axis;
 use super::event_row::{EventRow, tokens};
 use super::links::{Links, ROOT};
-use super::tree::{Branch, Rest, Tree};
+use super::tree::{Branch, Tree};
 use super::window::Next;
 use crate::error::{Failure, Result};
 use crate::format;
@@ -177,7 +177,7 @@ impl<'a> Waterfall<'a> {
     }
 
     pub(super) fn render(&self, links: &Links) -> Markup {
-        let Tree { branches, rest } = self.tree;
+        let Tree { branches, omitted } = self.tree;
         let other = WaterfallQuery {
             has_calls: !self.query.has_calls,
             branch: None,
@@ -196,15 +196,10 @@ impl<'a> Waterfall<'a> {
                     a href={ (links.run()) "?view=waterfall#steps" } { "From the beginning" }
                 }
             }
-            @match rest {
-                Rest::None => {}
-                Rest::Runs(number) => {
-                    p.note {
-                        "The tree has " (format::counted(*number as u64, "more run"))
-                        ", not shown here."
-                    }
+            @if *omitted > 0 {
+                p.note {
+                    "The tree has " (format::counted(*omitted, "more run")) ", not shown here."
                 }
-                Rest::Unknown => { p.note { "The tree may have more runs, not shown here." } }
             }
             table.steps.waterfall data-windows {
                 caption.hidden { "Runs and calls, with their times" }

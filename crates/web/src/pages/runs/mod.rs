@@ -31,6 +31,8 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
     let page = history
         .page_run_summaries(&query, ListOrder::NewestFirst, &request)
         .await?;
+    let ids = page.items.iter().map(|run| run.id.clone()).collect();
+    let totals = visitor.subtree_totals(ids).await?;
     let chart = match visitor.parameters.first(CHART) {
         Some(_) => histogram::of(&visitor, &filters).await?,
         None => histogram::placeholder(&filters),
@@ -42,7 +44,9 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
         div.heading { h1 { "Runs" } (form::levels(&filters)) }
         (form::show(&filters))
         (chart)
-        div.list data-live=[live] data-size=(PAGE_RUNS) { (table::show(&visitor, &filters, &page)) }
+        div.list data-live=[live] data-size=(PAGE_RUNS) {
+            (table::show(&visitor, &filters, &page, &totals))
+        }
     };
     Ok(layout::page(&visitor.root, "Runs", Section::Runs, body))
 }

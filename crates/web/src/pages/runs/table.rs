@@ -1,21 +1,31 @@
 //! One page of the list.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
-use maud::{Markup, html};
-use runtrail_audit::{Cursor, CursorPage, RunSummary};
+use maud::{Markup, Render, html};
+use runtrail_audit::{Cursor, CursorPage, RunSummary, SubtreeTotals};
 
 use crate::filters::{self, CURSOR, Filters, Show};
 use crate::format;
 use crate::url::{self, Parameters};
 use crate::visitor::Visitor;
 
-pub(crate) fn show(visitor: &Visitor, filters: &Filters, page: &CursorPage<RunSummary>) -> Markup {
+/// Renders a page, with the totals of each run and those below it by the ids of the runs.
+pub(crate) fn show(
+    visitor: &Visitor,
+    filters: &Filters,
+    page: &CursorPage<RunSummary>,
+    totals: &HashMap<String, SubtreeTotals>,
+) -> Markup {
     html! {
         @if page.items.is_empty() {
             (empty(visitor, filters))
         } @else {
             table.runs {
-                caption.hidden { "Runs, newest first" }
+                caption.hidden {
+                    "Runs, newest first. Tokens and costs include those of the runs below."
+                }
                 thead {
                     tr {
                         th scope="col" { "Status" }
@@ -23,17 +33,28 @@ pub(crate) fn show(visitor: &Visitor, filters: &Filters, page: &CursorPage<RunSu
                         th.wide scope="col" { "Caller" }
                         th.number scope="col" { "Started" }
                         th.number scope="col" { "Duration" }
+                        th.number.wider scope="col" { "Runs below" }
                         th.number.wide scope="col" { "Tokens" }
+                        th.number.wider scope="col" { "Cost" }
                     }
                 }
-                tbody { @for run in &page.items { (row(&visitor.root, run, visitor.now)) } }
+                tbody {
+                    @for run in &page.items {
+                        (row(&visitor.root, run, totals.get(&run.id), visitor.now))
+                    }
+                }
             }
         }
         (pager(filters, page))
     }
 }
 
-pub(super) fn row(root: &str, run: &RunSummary, now: DateTime<Utc>) -> Markup {
+pub(super) fn row(
+    root: &str,
+    run: &RunSummary,
+    totals: Option<&SubtreeTotals>,
+    now: DateTime<Utc>,
+) -> Markup {
     let skill = match run.skill_id.as_str() {
         "" => html! { span.muted { "(no skill)" } },
         skill => format::name(skill),
@@ -55,11 +76,43 @@ pub(super) fn row(root: &str, run: &RunSummary, now: DateTime<Utc>) -> Markup {
             }
             td.number { (format::time(run.started_at, now)) }
             td.number { (format::run_duration(run, now)) }
-            td.number.wide title={ (format::count(run.total_tokens())) " tokens" } {
-                @if run.total_tokens() > 0 { (format::rough_count(run.total_tokens())) }
+            (totals_of(run, totals))
+        }
+    }
+}
+
+/// Renders the cells of what a run used, together with the runs below it.
+fn totals_of(run: &RunSummary, totals: Option<&SubtreeTotals>) -> Markup {
+    let is_cut = totals.is_some_and(|totals| totals.is_cut);
+    let below = totals.map_or(0, |totals| totals.runs.saturating_sub(1));
+    let own = run.total_tokens();
+    let tokens = totals.map_or(own, SubtreeTotals::total_tokens);
+    let title = match tokens == own {
+        true => format!("{} tokens", format::count(tokens)),
+        false => format!(
+            "{} tokens, {} of them its own",
+            format::count(tokens),
+            format::count(own)
+        ),
+    };
+    let cost = totals.filter(|totals| totals.calls > totals.calls_without_cost);
+    html! {
+        td.number.wider { @if below > 0 { (at_least(is_cut, format::count(below))) } }
+        td.number.wide title=(title) {
+            @if tokens > 0 { (at_least(is_cut, format::rough_count(tokens))) }
+        }
+        td.number.wider {
+            @if let Some(totals) = cost {
+                @let is_partial = is_cut || totals.calls_without_cost > 0;
+                (at_least(is_partial, format::rough_dollars(totals.cost_micros)))
             }
         }
     }
+}
+
+/// Marks a number that may be too low.
+fn at_least(is_lower_bound: bool, number: impl Render) -> Markup {
+    html! { @if is_lower_bound { span title="at least" { "≥ " } } (number) }
 }
 
 fn empty(visitor: &Visitor, filters: &Filters) -> Markup {
