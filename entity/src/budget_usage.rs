@@ -1,5 +1,5 @@
-//! The table `runtrail_budget_usage`. Triggers derive its rows from the reservations; nothing else
-//! writes them.
+//! The table `runtrail_budget_usage`. Triggers derive its rows from the reservations, and a copy
+//! takes them over from another history; nothing else writes them.
 
 use sea_orm::entity::prelude::*;
 

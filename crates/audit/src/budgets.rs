@@ -17,7 +17,8 @@ use crate::{Budget, BudgetStatus, ReservationRequest, Result, Spending, Storage}
 /// others count until their period has ended.
 ///
 /// A purge deletes the reservations that were closed before its cutoff, and those without an owner
-/// whose periods have ended. Budgets belong to one database: no copy or export contains them.
+/// whose periods have ended. A copy into another database contains the budgets with what they have
+/// used, but no reservations. An export contains neither.
 ///
 /// ```
 /// use runtrail_audit::{Budgets, Error, ReservationRequest, Result, Spending, new_run_id};

@@ -10,7 +10,7 @@ use crate::failure::{Failure, Result};
 use crate::output::{self, counted, progress};
 use crate::warnings::note;
 
-/// Copy all runs and events to another database; --verify and --final also compare the two.
+/// Copy all runs, events and budgets to another database; --verify and --final also compare them.
 ///
 /// To move to another database: copy while programs still write to the source, as often as you
 /// like; each copy adds what is new. Then stop the programs, run `copy --final`, and give the
@@ -168,12 +168,20 @@ fn show_notice(bar: &ProgressBar, notice: Notice) {
 }
 
 fn describe(out: &mut impl Write, summary: &CopySummary) -> Result<()> {
-    let PassSummary { runs, events, .. } = summary.copied;
+    let PassSummary {
+        runs,
+        events,
+        budgets,
+        ..
+    } = summary.copied;
     writeln!(
         out,
         "copied {}",
         rows(&summary.copied, |tally| tally.copied)
     )?;
+    if budgets.copied > 0 {
+        writeln!(out, "copied {}", counted(budgets.copied, "budget"))?;
+    }
     if runs.finished > 0 {
         writeln!(out, "finished {}", counted(runs.finished, "run"))?;
     }

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::fmt;
 
 use async_trait::async_trait;
-use runtrail_audit::{Error, ListOrder, OwnerRecord, Result, rules};
+use runtrail_audit::{BudgetStatus, Budgets, Error, ListOrder, OwnerRecord, Result, rules};
 use runtrail_db::{Pool, Row, Session, backend, error, keyset};
-use runtrail_entity::{skill_run, skill_run_log};
+use runtrail_entity::{budget_usage, skill_run, skill_run_log};
 use runtrail_store::{AuditStore, StoredRows};
 use sea_orm::sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
 use sea_orm::{ColumnTrait, ModelTrait};
@@ -29,6 +29,12 @@ pub(crate) trait History: fmt::Debug + Send + Sync {
     /// Returns the owners whose ids are greater than `after`, in the order of their ids, at most
     /// [`StoredRows::MAX_BATCH_ROWS`].
     async fn owners(&self, after: &str) -> Result<Vec<OwnerRecord>>;
+
+    /// Returns the budgets, with what they have used in their current periods.
+    async fn budgets(&self) -> Result<Vec<BudgetStatus>>;
+
+    /// Returns what the budgets have used in each slot of time.
+    async fn budget_slots(&self) -> Result<Vec<budget_usage::Model>>;
 
     /// Returns the current numbers of runs and events.
     async fn size(&self) -> Result<(u64, u64)>;
@@ -349,6 +355,14 @@ impl History for AuditStore {
 
     async fn owners(&self, after: &str) -> Result<Vec<OwnerRecord>> {
         self.stored_rows().owners(after).await
+    }
+
+    async fn budgets(&self) -> Result<Vec<BudgetStatus>> {
+        self.list_budgets().await
+    }
+
+    async fn budget_slots(&self) -> Result<Vec<budget_usage::Model>> {
+        self.stored_rows().budget_slots().await
     }
 
     async fn size(&self) -> Result<(u64, u64)> {

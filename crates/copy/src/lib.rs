@@ -23,6 +23,7 @@
 //! # }
 //! ```
 
+mod budgets;
 mod digest;
 mod history;
 mod legacy;
@@ -48,7 +49,7 @@ pub use self::report::{
     Shortfall, Tally,
 };
 
-/// A copy of all runs and events from one history into another.
+/// A copy of all runs and events from one history into another, with the budgets.
 ///
 /// Rows are copied byte for byte: identifiers, sequence numbers and times don't change, and cursors
 /// of the source are valid in the target.
@@ -56,6 +57,10 @@ pub use self::report::{
 /// [conflict](DifferenceKind::Conflict).
 /// The only updates to a row of the target finish a run that has finished in the source since it
 /// was copied, or replace the labels of a run with those that it has in the source.
+///
+/// A budget is copied with what it has used, so that nothing can be spent twice after a move. If
+/// the target already has it, what it has used there is raised to what it has used in the source,
+/// and never lowered. Reservations aren't copied.
 ///
 /// Memory use doesn't depend on the size of the history. A few pages are in memory at a time, each
 /// of 1,000 rows or 4 MiB, whichever is less: about 40 MiB in all with small values, and less than

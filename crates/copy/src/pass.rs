@@ -8,6 +8,7 @@ use runtrail_entity::{skill_run, skill_run_log};
 use runtrail_store::{AuditStore, StoredRows};
 use tokio::task::JoinSet;
 
+use crate::budgets;
 use crate::digest::Digest;
 use crate::history::{CopiedRow, History, Range, ScannedRow};
 use crate::report::{DifferenceKind, PassSummary};
@@ -73,6 +74,7 @@ impl<'a> Pass<'a> {
             after = until;
         }
         while self.join_batch().await? {}
+        budgets::copy(&*self.source, self.target, &mut self.tracker).await?;
         Ok(self.tracker.summary)
     }
 

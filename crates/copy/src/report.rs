@@ -46,6 +46,11 @@ pub enum RowKey {
         /// Its sequence number within the run.
         sequence: i64,
     },
+    /// A budget.
+    Budget {
+        /// Its name.
+        name: String,
+    },
     /// A run without a usable id.
     UnusableRun,
     /// An event without a usable key.
@@ -57,6 +62,7 @@ impl fmt::Display for RowKey {
         match self {
             Self::Run { id } => write!(f, "run {id:?}"),
             Self::Event { run_id, sequence } => write!(f, "event {sequence} of run {run_id:?}"),
+            Self::Budget { name } => write!(f, "budget {name:?}"),
             Self::UnusableRun => f.write_str("a run without a usable id"),
             Self::UnusableEvent => f.write_str("an event without a usable key"),
         }
@@ -84,6 +90,8 @@ pub enum DifferenceKind {
     Unfinished,
     /// A run whose labels differ in the target.
     OtherLabels,
+    /// A budget that has used less in the target, so that too much could be spent.
+    LessUsed,
     /// Only the target has it.
     Extra,
     /// The row can't be read, or can't be stored in the target. The text is the reason.
@@ -102,6 +110,7 @@ impl fmt::Display for Difference {
         match kind {
             DifferenceKind::Unfinished => write!(f, "{row} is still running in the target"),
             DifferenceKind::OtherLabels => write!(f, "{row} has different labels in the target"),
+            DifferenceKind::LessUsed => write!(f, "{row} has used less in the target"),
             DifferenceKind::Conflict => write!(f, "{row} has different content in the target"),
             DifferenceKind::Missing => write!(f, "{row} is missing from the target"),
             DifferenceKind::Extra => write!(f, "{row} exists only in the target"),
@@ -152,10 +161,12 @@ pub struct PassSummary {
     pub runs: Tally,
     /// Counts of events.
     pub events: Tally,
-    /// The digest of all rows read from the source, in the form in which they are stored, without
-    /// orphans.
+    /// Counts of budgets.
+    pub budgets: Tally,
+    /// The digest of all runs and events read from the source, in the form in which they are
+    /// stored, without orphans.
     pub source: Digest,
-    /// The digest of all rows read from the target.
+    /// The digest of all runs and events read from the target.
     pub target: Digest,
 }
 
@@ -216,7 +227,8 @@ impl CopySummary {
     /// missing rows count in the last pass; after a verification, any difference counts.
     pub fn shortfall(&self) -> Option<Shortfall> {
         let pass = self.verified.as_ref().unwrap_or(&self.copied);
-        let rows = |count: fn(&Tally) -> u64| count(&pass.runs) + count(&pass.events);
+        let tallies = [pass.runs, pass.events, pass.budgets];
+        let rows = |count: fn(&Tally) -> u64| tallies.iter().map(count).sum::<u64>();
         let is_verified = self.verified.is_some();
         let shortfall = Shortfall {
             conflicts: rows(|tally| tally.conflicts),

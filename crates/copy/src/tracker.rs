@@ -6,7 +6,7 @@ use runtrail_entity::skill_run_log;
 
 use crate::digest::Digest;
 use crate::history::{CopiedRow, ScannedRow};
-use crate::report::{Difference, DifferenceKind, Notice, PassSummary, Tally};
+use crate::report::{Difference, DifferenceKind, Notice, PassSummary, RowKey, Tally};
 use crate::rows::Pair;
 
 /// The purpose of a pass over both histories.
@@ -172,7 +172,23 @@ impl PassTracker<'_> {
         }
     }
 
+    /// Records how a budget differs.
+    pub(crate) fn budget(&mut self, name: &str, kind: DifferenceKind) {
+        let tally = &mut self.summary.budgets;
+        match kind {
+            DifferenceKind::Conflict => tally.conflicts += 1,
+            DifferenceKind::Extra => tally.extra += 1,
+            _ => tally.behind += 1,
+        }
+        let name = name.to_owned();
+        self.report_row(RowKey::Budget { name }, kind);
+    }
+
     fn report<M: CopiedRow>(&self, key: Option<&M::Key>, kind: DifferenceKind) {
+        self.report_row(M::row_key(key.cloned()), kind);
+    }
+
+    fn report_row(&self, row: RowKey, kind: DifferenceKind) {
         let is_reported = match (self.purpose, &kind) {
             (Purpose::CopyBeforeVerify, _) | (Purpose::Copy, DifferenceKind::Extra) => false,
             (
@@ -182,7 +198,6 @@ impl PassTracker<'_> {
             _ => true,
         };
         if is_reported {
-            let row = M::row_key(key.cloned());
             (self.observer)(Notice::Difference(Difference { row, kind }));
         }
     }

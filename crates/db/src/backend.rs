@@ -188,6 +188,16 @@ pub fn listed(backend: DbBackend, number: Expr) -> Expr {
         .into()
 }
 
+/// Returns a subquery that the planner doesn't merge into the query around it. PostgreSQL only: if
+/// rows are grouped by an expression, it would assume that each is a group of its own, and sort all
+/// rows instead of finding their groups by hash.
+pub fn unmerged(backend: DbBackend, mut query: SelectStatement) -> SelectStatement {
+    if has_schemas(backend) {
+        query.limit(ALL);
+    }
+    query
+}
+
 /// Returns the condition of a join, marked as selective: SQLite then searches the index of the
 /// joined column, whatever its statistics say. They can mislead: if the column is NULL in all rows,
 /// SQLite expects a search to find all rows, and reads the whole table for each row of the other

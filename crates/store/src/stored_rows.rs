@@ -1,14 +1,14 @@
 //! Raw access to the stored rows, for copying a whole history.
 
-use runtrail_audit::{OwnerRecord, Result};
+use runtrail_audit::{Budget, OwnerRecord, Result};
 use runtrail_db::{Executor, Pool, Row, Session, backend};
-use runtrail_entity::{skill_run, skill_run_log};
+use runtrail_entity::{budget_usage, skill_run, skill_run_log};
 use sea_orm::sea_query::{SelectStatement, TableRef};
 use tracing::Span;
 
 use crate::codec;
 use crate::error;
-use crate::statements::{self, finishes, labels, logs, owners, starts};
+use crate::statements::{self, budgets, finishes, labels, logs, owners, starts};
 use crate::store::AuditStore;
 
 /// Reads and writes the rows of a store without decoding or encoding them.
@@ -117,6 +117,34 @@ impl<'a> StoredRows<'a> {
     /// The database's own failures.
     pub async fn put_owners(&self, records: &[OwnerRecord]) -> Result<()> {
         owners::copy(&self.0.writing(Span::none()).await?, records).await
+    }
+
+    /// Returns what each budget has used in each slot of time.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](runtrail_audit::Error::Corrupt), and the database's own failures.
+    pub async fn budget_slots(&self) -> Result<Vec<budget_usage::Model>> {
+        budgets::slots(&self.0.reading(Span::none()).await?).await
+    }
+
+    /// Inserts a budget, unless there is one with this name.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](runtrail_audit::Error::InvalidInput), and the database's own failures.
+    pub async fn insert_budget(&self, budget: &Budget) -> Result<()> {
+        budgets::insert(&self.0.writing(Span::none()).await?, budget).await
+    }
+
+    /// Makes budgets count at least what they have used in these slots. What is reserved in the
+    /// slots doesn't matter.
+    ///
+    /// # Errors
+    ///
+    /// The database's own failures.
+    pub async fn raise_budget_slots(&self, slots: &[budget_usage::Model]) -> Result<()> {
+        budgets::raise_slots(&self.0.writing(Span::none()).await?, slots).await
     }
 
     /// Inserts runs with distinct ids; existing runs don't change. Returns for each run whether the

@@ -108,6 +108,45 @@ on_each_backend! {
         assert_eq!(status(&cli, "all").await.left(), Amount::Tokens(760));
     }
 
+    async fn a_nested_exec_reserves_only_if_a_budget_applies_to_it_alone(database) {
+        let cli = Cli::on(database).await;
+        let per_month = ["--limit", "1000tokens", "--per", "month"];
+        cli.succeeds(&[&["budget", "set", "all"][..], &per_month].concat());
+        let start = |number: u64| {
+            let script = format!(
+                "runtrail exec --id inner-{number} --skill inner --budget 500tokens -- \
+                sh -c 'echo started; while ! test -e go-{number}; do sleep 0.02; done'"
+            );
+            let id = format!("outer-{number}");
+            cli.spawn_exec(&["--id", &id, "--budget", "450tokens", "--", "sh", "-c", &script])
+        };
+        let finish = async |number: u64, mut program: std::process::Child| {
+            let (run, inner) = (format!("below-{number}"), format!("inner-{number}"));
+            cli.store.start_run(&child(&run, &inner)).await.unwrap();
+            let call = event(&run, 0).usage(Usage::new().input_tokens(20));
+            cli.store.append_logs(&[call]).await.unwrap();
+            cli.store.finish_run(&run, &stats()).await.unwrap();
+            std::fs::write(cli.path(&format!("go-{number}")), "").unwrap();
+            assert!(ended(&mut program).success());
+        };
+        let program = start(1);
+        cli.wait_for_events("inner-1", 1).await;
+        assert_eq!(counted(&cli, "all").await, [0, 450]);
+        finish(1, program).await;
+        assert_eq!(counted(&cli, "all").await, [20, 0]);
+
+        let of_inner = ["budget", "set", "inner", "--skill", "inner"];
+        cli.succeeds(&[&of_inner[..], &per_month].concat());
+        let program = start(2);
+        cli.wait_for_events("inner-2", 1).await;
+        assert_eq!(counted(&cli, "all").await, [20, 950]);
+        assert_eq!(counted(&cli, "inner").await, [0, 500]);
+        finish(2, program).await;
+        assert_eq!(counted(&cli, "inner").await, [20, 0]);
+        // It counts twice here.
+        assert_eq!(counted(&cli, "all").await, [60, 0]);
+    }
+
     async fn a_run_that_cannot_start_reserves_nothing(database) {
         let cli = Cli::on(database).await;
         cli.succeeds(&["budget", "set", "all", "--limit", "2usd", "--per", "day"]);

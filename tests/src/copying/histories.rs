@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use runtrail_audit::{
-    Cursor, ErrorKind, ListOrder, Owner, Ownership, PageRequest, PagedStorage, RunLabels, RunQuery,
-    SkillRun, Storage,
+    Amount, Budget, BudgetPeriod, BudgetScope, Budgets, Cursor, ErrorKind, ListOrder, Owner,
+    Ownership, PageRequest, PagedStorage, ReservationRequest, RunLabels, RunQuery, SkillRun,
+    Spending, Storage,
 };
-use runtrail_copy::{DifferenceKind, HistoryCopy, Notice};
+use runtrail_copy::{DifferenceKind, HistoryCopy, Notice, RowKey};
 use runtrail_migration::SchemaName;
 use runtrail_store::AuditStore;
 use serde_json::json;
@@ -16,6 +17,31 @@ use crate::fixture::*;
 
 async fn stores(from: &TestDatabase, to: &TestDatabase) -> (AuditStore, AuditStore) {
     (from.store().await, to.store().await)
+}
+
+fn tokens(name: &str, limit: u64) -> Budget {
+    let window = BudgetPeriod::Window(Duration::from_secs(24 * 60 * 60));
+    Budget::new(name, Amount::Tokens(limit), window)
+}
+
+async fn reserve(store: &AuditStore, id: &str, tokens: u64) -> runtrail_audit::Result<()> {
+    let request = ReservationRequest::new(id, Spending::new().tokens(tokens)).caller("alice");
+    store.reserve(&request).await
+}
+
+async fn settle(store: &AuditStore, id: &str, tokens: u64) {
+    let actual = Spending::new().tokens(tokens).cost_micros(7);
+    store.settle_reservation(id, &actual).await.unwrap();
+}
+
+/// What a budget has used and reserved.
+async fn counted(store: &AuditStore, name: &str) -> [u64; 2] {
+    let status = store.find_budget(name).await.unwrap().unwrap();
+    [status.used, status.reserved]
+}
+
+fn budget_difference(name: &str, kind: DifferenceKind) -> runtrail_copy::Difference {
+    difference(RowKey::Budget { name: name.into() }, kind)
 }
 
 on_each_pair! {
@@ -143,6 +169,97 @@ on_each_pair! {
             let query = RunQuery::new().label("env", "dev").skills(["skill"]).started(..=at(6));
             assert_eq!(store.count_runs_by_query(&query).await.unwrap(), 1);
         }
+    }
+
+    async fn budgets_are_copied_with_what_they_have_used(from, to) {
+        let (source, target) = stores(from, to).await;
+        let utc_offset = "+02:00".parse().unwrap();
+        let money = Amount::CostMicros(1_000);
+        let of_alice = Budget::new("alice", money, BudgetPeriod::month().at_offset(utc_offset))
+            .scope(BudgetScope::Caller("alice".into()));
+        for budget in [&tokens("all", 100), &of_alice] {
+            source.set_budget(budget).await.unwrap();
+        }
+        for id in ["settled", "open"] {
+            reserve(&source, id, 30).await.unwrap();
+        }
+        settle(&source, "settled", 25).await;
+        let copy = HistoryCopy::new(source.clone(), target.clone());
+        let (summary, differences) = run_copy(copy.clone()).await;
+        assert!(summary.is_complete() && differences.is_empty(), "{summary:?}");
+        assert_eq!(summary.copied.budgets.copied, 2);
+        assert_eq!(target.find_budget("alice").await.unwrap().unwrap().budget, of_alice);
+        assert_eq!(counted(&target, "alice").await, [7, 0]);
+        assert_eq!(counted(&target, "all").await, [25, 0]);
+        assert_kind(reserve(&target, "refused", 76).await, ErrorKind::OverBudget);
+
+        // A further pass follows the source.
+        settle(&source, "open", 40).await;
+        let (summary, differences) = run_copy(copy.clone().last()).await;
+        assert!(summary.is_complete() && differences.is_empty(), "{summary:?}");
+        assert_eq!(summary.copied.budgets.copied, 2);
+        assert_eq!(summary.verified.unwrap().budgets.same, 2);
+        assert_eq!(counted(&target, "all").await, [65, 0]);
+
+        // Nothing that the target has counted is forgotten.
+        for (id, amount) in [("of the target", 5), ("open in the target", 10)] {
+            reserve(&target, id, amount).await.unwrap();
+        }
+        settle(&target, "of the target", 5).await;
+        let (summary, _) = run_copy(copy.last()).await;
+        assert!(summary.is_complete(), "{summary:?}");
+        assert_eq!(summary.copied.budgets.same, 2);
+        assert_eq!(counted(&target, "all").await, [70, 10]);
+        settle(&target, "open in the target", 10).await;
+        assert_eq!(counted(&target, "all").await, [80, 0]);
+    }
+
+    async fn budgets_of_the_target_with_other_limits_are_reported_and_left_alone(from, to) {
+        let (source, target) = stores(from, to).await;
+        source.set_budget(&tokens("all", 100)).await.unwrap();
+        reserve(&source, "1", 30).await.unwrap();
+        settle(&source, "1", 30).await;
+        for budget in [tokens("all", 50), tokens("other", 50)] {
+            target.set_budget(&budget).await.unwrap();
+        }
+        let copy = HistoryCopy::new(source.clone(), target.clone());
+        let conflict = budget_difference("all", DifferenceKind::Conflict);
+        let (summary, differences) = run_copy(copy.clone()).await;
+        assert_eq!(differences, std::slice::from_ref(&conflict));
+        assert_eq!(
+            summary.shortfall().unwrap().to_string(),
+            "1 row with different content"
+        );
+        assert_eq!(counted(&target, "all").await, [0, 0]);
+        let (_, differences) = run_copy(copy.clone().last()).await;
+        let extra = budget_difference("other", DifferenceKind::Extra);
+        assert_eq!(differences, [conflict, extra]);
+
+        for name in ["all", "other"] {
+            target.remove_budget(name).await.unwrap();
+        }
+        let (summary, differences) = run_copy_with(copy.clone().verified(), |notice| {
+            if let Notice::Begun { is_verification: true, .. } = notice {
+                write_from_another_program(from, async |store: AuditStore| {
+                    store.set_budget(&tokens("new", 100)).await.unwrap();
+                    reserve(&store, "2", 1).await.unwrap();
+                    settle(&store, "2", 1).await;
+                });
+            }
+        })
+        .await;
+        assert_eq!(
+            summary.shortfall().unwrap().to_string(),
+            "2 rows missing or outdated"
+        );
+        assert_eq!(
+            differences,
+            [
+                budget_difference("all", DifferenceKind::LessUsed),
+                budget_difference("new", DifferenceKind::Missing),
+            ]
+        );
+        assert!(run_copy(copy.last()).await.0.is_complete());
     }
 
     async fn a_further_pass_copies_what_was_added_and_finished(from, to) {

@@ -32,6 +32,8 @@ counts! {
     killed_owners: 4, 200;
     /// Kills of a process that reserves from a budget, while others sweep.
     killed_spenders: 4, 200;
+    /// Tries of 64 callers to reserve from one budget.
+    reservations: 2_000, 100_000;
     /// Kills of a process that copies, alongside one that writes.
     killed_copies: 20, 200;
     /// Kills of a process that receives telemetry.

@@ -103,7 +103,7 @@ async fn keep_sweeping(database: &TestDatabase, is_over: &AtomicBool) {
 
 /// Checks until it is stopped that no more is used and reserved than the limit, and returns how
 /// often.
-async fn keep_checking(
+pub(super) async fn keep_checking(
     database: &TestDatabase,
     limit: &AtomicU64,
     is_over: &AtomicBool,
@@ -127,7 +127,7 @@ async fn keep_checking(
     (checks, most)
 }
 
-fn budget(name: &str, limit: u64) -> Budget {
+pub(super) fn budget(name: &str, limit: u64) -> Budget {
     // The slots are long, so that a check usually reads a single row.
     let period = BudgetPeriod::Window(Duration::from_secs(300 * 24 * 60 * 60));
     Budget::new(name, Amount::Tokens(limit), period)

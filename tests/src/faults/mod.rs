@@ -25,6 +25,9 @@ mod owners;
 /// Processes that spend from a budget and are killed, while others sweep.
 mod killed_spenders;
 
+/// Callers that spend from one budget at the same time.
+mod racing_spenders;
+
 /// Copies that are killed while their source is written to.
 mod killed_copies;
 

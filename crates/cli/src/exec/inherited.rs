@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::{Pid, getpid, test_kill_process};
 
 use super::processes::{Process, parse_pid};
+use super::reservation::Payer;
 
 /// The id of the outer run, which is the parent of a nested one.
 const RUN_ID: &str = "RUNTRAIL_RUN_ID";
@@ -19,10 +20,15 @@ const KILL_AFTER: &str = "RUNTRAIL_KILL_AFTER_MS";
 /// behind still has them in its environment.
 const RECORDER: &str = "RUNTRAIL_RECORDER";
 
+/// Whom the outer `runtrail exec` and those around it have reserved for, as JSON. Their
+/// reservations include what nested runs use.
+const PAYERS: &str = "RUNTRAIL_PAYERS";
+
 /// Values that this `runtrail exec` has inherited from the outer one.
 pub(super) struct Inherited {
     pub(super) parent: Option<String>,
     pub(super) kill_after: Option<Duration>,
+    pub(super) payers: Vec<Payer>,
 }
 
 impl Inherited {
@@ -34,7 +40,11 @@ impl Inherited {
         // An id that isn't that of the recorder's run was set on purpose, for example by a host.
         let is_of_recorder = |id: &String| recorder.as_ref().is_some_and(|its| its.run_id == *id);
         let kill_after = env::var(KILL_AFTER).ok().filter(|_| is_alive);
+        let is_nested = is_alive && run_id.as_ref().is_some_and(is_of_recorder);
+        let payers = env::var(PAYERS).ok().filter(|_| is_nested);
+        let payers = payers.and_then(|payers| serde_json::from_str(&payers).ok());
         Self {
+            payers: payers.unwrap_or_default(),
             parent: run_id.filter(|id| is_alive || !is_of_recorder(id)),
             kill_after: kill_after
                 .and_then(|milliseconds| milliseconds.parse().ok())
@@ -43,20 +53,27 @@ impl Inherited {
     }
 
     /// Returns the variables for the program. `kill_after` is the time between SIGTERM and
-    /// SIGKILL after the program's timeout.
+    /// SIGKILL after the program's timeout, and `payer` is whom this run has reserved for.
     pub(super) fn variables(
         &self,
         run_id: &str,
         kill_after: Option<Duration>,
-    ) -> [(&'static str, Option<String>); 3] {
+        payer: Option<Payer>,
+    ) -> [(&'static str, Option<String>); 4] {
         // A nested one gets half of this process's time, to finish its run before it is killed.
         let kill_after = kill_after.or(self.kill_after).map(|whole| whole / 2);
         let started = Process::find(getpid()).map_or(0, |process| process.started);
+        let payers: Vec<_> = self.payers.iter().chain(&payer).collect();
+        let payers = Some(payers).filter(|payers| !payers.is_empty());
         let recorder = format!("{}:{started}:{run_id}", getpid().as_raw_nonzero());
         [
             (RUN_ID, Some(run_id.to_owned())),
             (RECORDER, Some(recorder)),
             (KILL_AFTER, kill_after.map(|it| it.as_millis().to_string())),
+            (
+                PAYERS,
+                payers.and_then(|it| serde_json::to_string(&it).ok()),
+            ),
         ]
     }
 }

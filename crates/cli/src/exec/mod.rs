@@ -42,10 +42,10 @@ use self::inherited::Inherited;
 use self::outcome::{Ending, signal_exit_code, signal_name};
 use self::program::{Program, Streams};
 use self::recorder::{Recorder, Started, report_unrecorded};
-use self::reservation::Reservation;
+use self::reservation::{Payer, Reservation};
 use self::retry_budget::SHORT_TIMEOUT;
 use self::signals::Signals;
-use self::start::Start;
+use self::start::{Start, Stored};
 use self::telemetry::Telemetry;
 use self::trace_context::TraceContext;
 use crate::Exit;
@@ -149,8 +149,12 @@ pub(crate) struct Exec {
     /// 2.50usd. If one has too little left, the program isn't started, and the exit code is 5.
     ///
     /// At the end of the program, the budgets count what the run and its descendants have used: the
-    /// tokens of their model calls, and their costs, as reported or else by the price list. Give
-    /// this option to the outermost `exec` only; otherwise the usage of nested runs counts twice.
+    /// tokens of their model calls, and their costs, as reported or else by the price list.
+    ///
+    /// Inside the program of another `exec --budget`, this option reserves nothing if all budgets
+    /// that apply to the run also apply to the outer one, whose reservation includes it. If another
+    /// budget applies, such as one of the nested skill, the amount is reserved from all of them,
+    /// and those that apply to both runs count the nested one twice.
     #[arg(long, value_name = "AMOUNT", value_parser = budget::amount)]
     budget: Option<Amount>,
     #[command(flatten)]
@@ -202,7 +206,8 @@ impl Exec {
         let start = Start {
             database: database.clone(),
             run,
-            reservation: reservation.clone(),
+            reservation,
+            payers: inherited.payers.clone(),
             owner: this_process(),
             keep_going: self.keep_going,
         };
@@ -214,12 +219,10 @@ impl Exec {
             }
             Err(failure) => return Err(not_run(failure)),
         };
-        let mut environment = database_environment.variables.to_vec();
-        environment.extend(inherited.variables(&run_id, self.timeout.map(|_| self.kill_after)));
 
         let (recorder, started) = Recorder::new(&run_id, database.clone(), start.store());
-        let (recorder, store) = match self.wait_for(started, &mut signals).await? {
-            StartOutcome::Recorded(store) => (Some(recorder), store.map(|store| *store)),
+        let (recorder, stored) = match self.wait_for(started, &mut signals).await? {
+            StartOutcome::Recorded(stored) => (Some(recorder), stored.map(|stored| *stored)),
             StartOutcome::Unrecorded => (None, None),
             StartOutcome::Cancelled(signal) => {
                 let name = signal_name(signal);
@@ -232,6 +235,14 @@ impl Exec {
                 });
             }
         };
+        let (store, reservation) = match stored {
+            Some(stored) => (Some(stored.store), stored.reservation),
+            None => (None, None),
+        };
+        let payer = reservation.as_ref().map(Payer::of);
+        let kill_after = self.timeout.map(|_| self.kill_after);
+        let mut environment = database_environment.variables.to_vec();
+        environment.extend(inherited.variables(&run_id, kill_after, payer));
         let reservation = store.clone().zip(reservation).zip(prices);
         let reservation = reservation.map(|((store, request), prices)| Reservation {
             store,
@@ -349,7 +360,7 @@ impl Exec {
             }
         };
         match started {
-            Ok(Ok(store)) => Ok(StartOutcome::Recorded(Some(Box::new(store)))),
+            Ok(Ok(stored)) => Ok(StartOutcome::Recorded(Some(Box::new(stored)))),
             Ok(Err(failure)) if self.keep_going && failure.is_about_database() => {
                 report_unrecorded(&failure);
                 Ok(StartOutcome::Unrecorded)
@@ -443,8 +454,8 @@ impl Exec {
 
 /// Whether the program is to run, and is recorded.
 enum StartOutcome {
-    /// The start is stored in this store, or still being stored.
-    Recorded(Option<Box<AuditStore>>),
+    /// The start is stored, or still being stored.
+    Recorded(Option<Box<Stored>>),
     Unrecorded,
     /// A signal arrived before the program was started.
     Cancelled(Signal),

@@ -18,6 +18,7 @@ use super::outcome::{Outcome, signal_name};
 use super::report;
 use super::retry_budget::{OUTAGE_TIMEOUT, RetryBudget, TIMEOUT_AFTER_SIGNAL};
 use super::signals::{SAME_CAUSE_WINDOW, Signals};
+use super::start::Stored;
 use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};
 
@@ -59,8 +60,8 @@ impl Events {
     }
 }
 
-/// Receives the store once it has the start of the run.
-pub(super) type Started = oneshot::Receiver<Result<AuditStore>>;
+/// Receives the run once its start is stored.
+pub(super) type Started = oneshot::Receiver<Result<Stored>>;
 
 impl Recorder {
     /// Spawns the recording task, which first awaits `start`, the future that stores the start of
@@ -70,7 +71,7 @@ impl Recorder {
     pub(super) fn new(
         run_id: &str,
         database: DatabaseArguments,
-        start: impl Future<Output = Result<AuditStore>> + Send + 'static,
+        start: impl Future<Output = Result<Stored>> + Send + 'static,
     ) -> (Self, Started) {
         let run_id: Arc<str> = run_id.into();
         let (sender, queue) = mpsc::channel(QUEUE_CAPACITY);
@@ -78,15 +79,15 @@ impl Recorder {
         let (started, is_started) = oneshot::channel();
         let recording = async move {
             match start.await {
-                Ok(store) => {
+                Ok(stored) => {
                     // Identify the file before the program starts, since the program may replace
                     // it.
                     let recording = Recording::new(
-                        store.clone(),
+                        stored.store.clone(),
                         database,
                         RetryBudget::new(deadline_receiver.clone()),
                     );
-                    let _ = started.send(Ok(store));
+                    let _ = started.send(Ok(stored));
                     Some(recording.store_events(queue, deadline_receiver).await)
                 }
                 Err(failure) => {

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use runtrail::cost::Prices;
-use runtrail::{AuditStore, Budgets, ReservationRequest, RunTree, Spending, rules};
+use runtrail::{AuditStore, BudgetScope, Budgets, ReservationRequest, RunTree, Spending, rules};
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::report;
@@ -11,6 +12,45 @@ use crate::run_usage::{RunUsage, tokens};
 
 /// How long settling may take.
 const TIMEOUT: Duration = Duration::from_secs(14);
+
+/// Whom an amount is reserved for. This decides which budgets it is reserved from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Payer {
+    caller: String,
+    skill: String,
+    channel: String,
+}
+
+impl Payer {
+    pub(super) fn of(request: &ReservationRequest) -> Self {
+        Self {
+            caller: request.caller_id.clone(),
+            skill: request.skill_id.clone(),
+            channel: request.channel_id.clone(),
+        }
+    }
+
+    fn is_in(&self, scope: &BudgetScope) -> bool {
+        match scope {
+            BudgetScope::Everything => true,
+            BudgetScope::Caller(id) => *id == self.caller,
+            BudgetScope::Skill(id) => *id == self.skill,
+            BudgetScope::Channel(id) => *id == self.channel,
+            _ => false,
+        }
+    }
+
+    /// Whether each budget that applies to this one also applies to one of the others.
+    pub(super) async fn is_covered_by(&self, others: &[Self], store: &AuditStore) -> Result<bool> {
+        if others.is_empty() {
+            return Ok(false);
+        }
+        let budgets = store.list_budgets().await?;
+        let mut scopes = budgets.iter().map(|status| &status.budget.scope);
+        let is_covered = |scope| others.iter().any(|other| other.is_in(scope));
+        Ok(scopes.all(|scope| !self.is_in(scope) || is_covered(scope)))
+    }
+}
 
 /// What `--budget` has reserved for a run.
 pub(super) struct Reservation {

@@ -6,6 +6,7 @@ use runtrail::{
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::report;
+use super::reservation::Payer;
 use super::retry_budget::{OUTAGE_TIMEOUT, unanswered};
 use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};
@@ -20,15 +21,24 @@ pub(super) struct Start {
     pub(super) owner: Owner,
     /// What to reserve before the start is stored.
     pub(super) reservation: Option<ReservationRequest>,
+    /// Whom the runs around this one have reserved for. What they pay for isn't reserved again.
+    pub(super) payers: Vec<Payer>,
     /// Whether the program runs even if it can't be recorded. If so, nothing waits for an
     /// unreachable database.
     pub(super) keep_going: bool,
 }
 
+/// A run whose start is stored.
+pub(super) struct Stored {
+    pub(super) store: AuditStore,
+    /// What is reserved for it.
+    pub(super) reservation: Option<ReservationRequest>,
+}
+
 impl Start {
-    /// Stores the start within [`OUTAGE_TIMEOUT`], and returns the store. Without `--keep-going` it
-    /// retries transient failures, for example during a restart of the database.
-    pub(super) async fn store(mut self) -> Result<AuditStore> {
+    /// Stores the start within [`OUTAGE_TIMEOUT`]. Without `--keep-going` it retries transient
+    /// failures, for example during a restart of the database.
+    pub(super) async fn store(mut self) -> Result<Stored> {
         let deadline = Instant::now() + OUTAGE_TIMEOUT;
         let mut reason = None;
         loop {
@@ -52,7 +62,7 @@ impl Start {
         }
     }
 
-    async fn store_once(&mut self) -> Result<AuditStore> {
+    async fn store_once(&mut self) -> Result<Stored> {
         let store = self.database.open().await?.with_owner(self.owner.clone());
         if let Some(parent) = &self.run.parent_run_id {
             // If this database doesn't have the parent, the run becomes a top-level run.
@@ -61,6 +71,14 @@ impl Start {
                 Err(Error::NotFound { .. }) => self.run.parent_run_id = None,
                 Err(err) => return Err(err.into()),
             }
+        }
+        if self.run.parent_run_id.is_some()
+            && let Some(reservation) = &self.reservation
+            && Payer::of(reservation)
+                .is_covered_by(&self.payers, &store)
+                .await?
+        {
+            self.reservation = None;
         }
         if let Some(reservation) = &self.reservation {
             store.reserve(reservation).await?;
@@ -75,7 +93,10 @@ impl Start {
             let _ = store.settle_reservation(&reservation.id, &nothing).await;
         }
         match created {
-            Ok(()) => Ok(store),
+            Ok(()) => Ok(Stored {
+                store,
+                reservation: self.reservation.clone(),
+            }),
             Err(Error::RunExists { run_id }) => Err(Failure::failed(format!(
                 "run {run_id:?} already exists; give another --id"
             ))),

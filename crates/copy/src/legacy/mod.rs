@@ -7,8 +7,9 @@ mod skill_run_log;
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use runtrail_audit::{Error, Limits, OwnerRecord, Result};
+use runtrail_audit::{BudgetStatus, Error, Limits, OwnerRecord, Result};
 use runtrail_db::{DatabaseOptions, Pool, Row, Session, Timing, closing_deadline, error};
+use runtrail_entity::budget_usage;
 use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoIden, Query, SelectStatement};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable};
 
@@ -192,6 +193,14 @@ impl History for LegacyStore {
     }
 
     async fn owners(&self, _after: &str) -> Result<Vec<OwnerRecord>> {
+        Ok(Vec::new())
+    }
+
+    async fn budgets(&self) -> Result<Vec<BudgetStatus>> {
+        Ok(Vec::new())
+    }
+
+    async fn budget_slots(&self) -> Result<Vec<budget_usage::Model>> {
         Ok(Vec::new())
     }
 

@@ -4,6 +4,7 @@ use chrono::{DateTime, Datelike, FixedOffset, Months, NaiveDate, NaiveDateTime, 
 use runtrail_audit::{Amount, Budget, BudgetPeriod, BudgetScope, BudgetStatus, Result, rules};
 use runtrail_db::{Row, RowValue};
 use runtrail_entity::budget::{Column, Entity, Model};
+use runtrail_entity::budget_usage;
 use sea_orm::{EntityName, Iterable};
 
 use super::RowDecoder;
@@ -126,6 +127,24 @@ pub(crate) fn decode_counted(mut row: Row) -> Result<Counted> {
         now: take(&mut row, &decoder, 0)?,
         budget: Budget::new(name.as_str(), limit, period).scope(scope),
         slot,
+    })
+}
+
+/// Reads all columns of a slot; fails if one has the wrong type.
+pub(crate) fn read_slot(mut row: Row) -> Result<budget_usage::Model> {
+    use budget_usage::{Column, Entity};
+
+    let decoder = |id| RowDecoder {
+        table: Entity.table_name(),
+        id,
+    };
+    let budget: String = decoder("?").take(&mut row, Column::Budget)?;
+    let decoder = decoder(&budget);
+    Ok(budget_usage::Model {
+        slot_start: decoder.take(&mut row, Column::SlotStart)?,
+        used: decoder.take(&mut row, Column::Used)?,
+        reserved: decoder.take(&mut row, Column::Reserved)?,
+        budget,
     })
 }
 

@@ -15,7 +15,7 @@ use runtrail_db::{Row, RowValue};
 use sea_orm::IdenStatic;
 use serde_json::Value;
 
-pub(crate) use budget::{budget_statuses, decode_counted, encode_budget};
+pub(crate) use budget::{budget_statuses, decode_counted, encode_budget, read_slot};
 pub(crate) use cursor::{
     Bookmark, ListId, decode_cursor, decode_position, encode_cursor, encode_position,
 };
@@ -73,6 +73,12 @@ impl Column for runtrail_entity::budget::Column {
 }
 
 impl Column for runtrail_entity::budget_reservation::Column {
+    fn position(self) -> usize {
+        self as usize
+    }
+}
+
+impl Column for runtrail_entity::budget_usage::Column {
     fn position(self) -> usize {
         self as usize
     }

@@ -146,7 +146,8 @@ async fn sample(
             vec![columns.from(db.runs()).and_where(is_newest).take()]
         }
     };
-    Ok(union(parts.into_iter().map(of_runs)))
+    let sample = union(parts.into_iter().map(of_runs));
+    Ok(backend::unmerged(db.backend(), sample))
 }
 
 /// Selects these columns of the runs that match a filter, in one query for each index that is read.
@@ -206,13 +207,15 @@ async fn newest_of_each_skill(
         .take())
 }
 
-/// The names of the columns that identify a row.
+/// The names of the columns that identify a row, in the order in which they are grouped. The bucket
+/// is first: if SQLite could begin with the skill, it would read all runs by skill, and not only
+/// those of the time.
 fn keys(query: &StatisticsQuery) -> Vec<Alias> {
     let group = (0..query.group_by.len()).map(|number| Alias::new(format!("group_{number}")));
     let bucket = query.buckets.iter().map(|_| Alias::new("bucket"));
     let has_tiers = !query.input_tiers.is_empty();
     let tier = has_tiers.then(|| Alias::new("input_tier"));
-    group.chain(bucket).chain(tier).collect()
+    bucket.chain(group).chain(tier).collect()
 }
 
 /// Their values, in the same order.
@@ -238,13 +241,10 @@ fn key_values(
             }
         })
     };
-    let mut values: Vec<Expr> = query.group_by.iter().map(value_of).collect::<Result<_>>()?;
-    values.extend(
-        query
-            .buckets
-            .as_ref()
-            .map(|buckets| start_of_bucket(buckets, time)),
-    );
+    let bucket = query.buckets.as_ref();
+    let bucket = bucket.map(|buckets| Ok(start_of_bucket(buckets, time)));
+    let group = query.group_by.iter().map(value_of);
+    let mut values: Vec<Expr> = bucket.into_iter().chain(group).collect::<Result<_>>()?;
     if !query.input_tiers.is_empty() {
         values.push(start_of_tier(&query.input_tiers));
     }
@@ -295,9 +295,9 @@ async fn fetch<T>(
     let mut rows = Vec::with_capacity(fetched.len());
     for row in &fetched {
         let mut values = Values { row, next: 0 };
+        let bucket = query.buckets.as_ref().map(|_| values.time());
         let group = query.group_by.iter().map(|_| values.text());
         let group = group.collect::<Result<_>>()?;
-        let bucket = query.buckets.as_ref().map(|_| values.time());
         let has_tiers = !query.input_tiers.is_empty();
         let input_tier = has_tiers.then(|| values.number());
         let count = values.count()?;
