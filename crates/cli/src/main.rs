@@ -58,11 +58,6 @@ use crate::arguments::{Cli, Command};
 use crate::database::DatabaseArguments;
 use crate::failure::{Failure, Result};
 
-/// The allocator of glibc keeps freed memory for each thread, which doubles the memory of `serve`.
-#[cfg(target_env = "gnu")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     warnings::report_on_stderr();
