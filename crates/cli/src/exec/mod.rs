@@ -344,10 +344,15 @@ impl Exec {
     /// A signal ends the wait.
     async fn wait_for(&self, mut started: Started, signals: &mut Signals) -> Result<StartOutcome> {
         let started = tokio::select! {
+            biased;
             started = &mut started => started,
-            // If the start fails later, the recorder reports it.
             () = sleep(SHORT_TIMEOUT), if self.keep_going => {
-                return Ok(StartOutcome::Recorded(None));
+                // If the start fails after this, the recorder reports it.
+                started.close();
+                match started.try_recv() {
+                    Ok(started) => Ok(started),
+                    Err(_) => return Ok(StartOutcome::Recorded(None)),
+                }
             }
             received = signals.next_fatal() => {
                 // The program won't run. But if the start of the run is being stored right now, the
