@@ -25,6 +25,10 @@ use crate::failure::{Failure, Result};
 /// How many events may be queued. Each has at most 16 KiB of output.
 const QUEUE_CAPACITY: usize = 256;
 
+/// The most bytes of text in one statement. As JSON, binary data has six times as many, and a slow
+/// database must store them before a try is given up.
+const MAX_BATCH_BYTES: usize = 1 << 20;
+
 /// The timeout for finishing a run on new connections.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -170,6 +174,16 @@ impl Recorder {
     }
 }
 
+/// Returns how many of these events fit into one statement, at least one.
+fn batch_length(events: &[SkillRunLog]) -> usize {
+    let mut bytes = 0;
+    let fitting = events.iter().take_while(|event| {
+        bytes += event.payload["text"].as_str().map_or(0, str::len);
+        bytes <= MAX_BATCH_BYTES
+    });
+    fitting.count().max(1)
+}
+
 /// Reports why a run isn't recorded.
 pub(super) fn report_unrecorded(failure: &Failure) {
     report(format!(
@@ -228,7 +242,12 @@ impl Recording {
                     continue;
                 }
             }
-            self.store(&mut events).await;
+            let mut rest = events.as_mut_slice();
+            while !rest.is_empty() {
+                let (batch, later) = rest.split_at_mut(batch_length(rest));
+                self.store(batch).await;
+                rest = later;
+            }
             events.clear();
         }
     }
