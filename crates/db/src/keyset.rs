@@ -198,6 +198,13 @@ pub fn raw_values(row: &Row, columns: &[impl IdenStatic]) -> Result<Vec<sea_orm:
     values.collect::<Result<_, _>>().map_err(error::database)
 }
 
+/// Returns the position after which the next rows begin: that of the last row, if there are as many
+/// as the limit with which they were fetched. `None` if nothing follows.
+pub fn end(rows: &[Row], limit: u64, key: &[impl IdenStatic]) -> Result<Option<Vec<Expr>>> {
+    let last = rows.last().filter(|_| rows.len() as u64 == limit);
+    last.map(|row| position(row, key)).transpose()
+}
+
 /// Returns the values of these columns as operands that the database compares rows with.
 pub fn position(row: &Row, columns: &[impl IdenStatic]) -> Result<Vec<Expr>> {
     let values = raw_values(row, columns)?;

@@ -23,11 +23,9 @@ impl<T> Chunk<T> {
         key: &[impl IdenStatic],
         decode: impl Fn(Row) -> Result<T>,
     ) -> Result<Self> {
-        let last = rows.last().filter(|_| rows.len() as u64 == limit);
-        let end = last.map(|row| keyset::position(row, key)).transpose()?;
         Ok(Self {
+            end: keyset::end(&rows, limit, key)?,
             records: rows.into_iter().map(decode).collect(),
-            end,
         })
     }
 }

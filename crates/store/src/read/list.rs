@@ -176,8 +176,7 @@ pub(crate) async fn with_time_between(
         None,
     );
     let rows = db.fetch(&query).await?;
-    let last = rows.last().filter(|_| rows.len() as u64 == RUNS);
-    let next = last.map(|row| keyset::position(row, &key)).transpose()?;
+    let next = keyset::end(&rows, RUNS, &key)?;
     Ok((codec::decode_readable(rows, codec::decode_summary)?, next))
 }
 

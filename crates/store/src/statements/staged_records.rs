@@ -159,23 +159,20 @@ pub(crate) async fn waiting(
     keyset::order_by(&mut query, &ORDER, ListOrder::OldestFirst);
     let mut records = Vec::new();
     let mut left = Ord::min(limit, backend::ALL);
-    let mut position: Option<Vec<Expr>> = None;
+    let mut after: Option<Vec<Expr>> = None;
     loop {
         let length = Ord::min(left, PAGE);
         let mut page = query.clone();
         page.limit(length);
-        if let Some(position) = position {
-            page.and_where(keyset::is_after(&ORDER, position, ListOrder::OldestFirst));
+        if let Some(after) = after {
+            page.and_where(keyset::is_after(&ORDER, after, ListOrder::OldestFirst));
         }
         let db = db.with_fresh_deadline();
         let rows = db.fetch_long(&Planned(page, Plan::Fixed)).await?;
+        after = keyset::end(&rows, length, &ORDER)?;
         left -= length;
-        position = match rows.last() {
-            Some(last) if rows.len() as u64 == length => Some(keyset::position(last, &ORDER)?),
-            _ => None,
-        };
         records.extend(codec::decode_readable(rows, codec::decode_staged_record)?);
-        if left == 0 || position.is_none() {
+        if left == 0 || after.is_none() {
             return Ok(records);
         }
     }
