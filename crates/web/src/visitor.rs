@@ -211,8 +211,9 @@ impl Visitor {
     /// not see don't count.
     pub(crate) async fn subtree_totals(
         &self,
-        run_ids: Vec<String>,
+        runs: impl IntoIterator<Item = &RunSummary>,
     ) -> Result<HashMap<String, SubtreeTotals>, Error> {
+        let run_ids: Vec<_> = runs.into_iter().map(|run| run.id.clone()).collect();
         let query = self.restrict(RunQuery::new().include_dry_run());
         let totals = self
             .history()

@@ -128,20 +128,14 @@ fn a_lost_server_is_reported_and_what_is_recorded_then_appears_when_it_is_back()
             browser.wait_for(&says("Live")).await;
             cluster.crash().unwrap();
             browser.wait_for(&says(AWAY)).await;
-            host.open(browser, "statistics").await;
-            assert!(
-                browser
-                    .text()
-                    .await
-                    .contains("The history is not available")
-            );
-            host.open(browser, "runs/live").await;
-            assert!(
-                browser
-                    .text()
-                    .await
-                    .contains("The history is not available")
-            );
+            for page in ["statistics", "runs/live"] {
+                host.open(browser, page).await;
+                let text = browser.text().await;
+                assert!(
+                    text.contains("The history is not available"),
+                    "{page}: {text}"
+                );
+            }
             cluster.start_again().unwrap();
             let of_run = "document.querySelector('a[href$=\"runs/new-run\"]')";
             host.open(browser, "").await;

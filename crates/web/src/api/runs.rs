@@ -36,8 +36,7 @@ pub(crate) async fn list(visitor: Visitor) -> Result<Response> {
     visitor.hide_parents(parents).await?;
     let mut runs = json!(page.items);
     if has_totals {
-        let ids = page.items.iter().map(|run| run.id.clone()).collect();
-        let totals = visitor.subtree_totals(ids).await?;
+        let totals = visitor.subtree_totals(&page.items).await?;
         for (record, run) in runs.as_array_mut().into_iter().flatten().zip(&page.items) {
             record[SUBTREE] = json!(totals.get(&run.id));
         }

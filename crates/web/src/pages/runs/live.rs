@@ -40,9 +40,8 @@ async fn with_totals(
     visitor: Arc<Visitor>,
     runs: Vec<Item<RunSummary>>,
 ) -> Vec<Item<(RunSummary, Option<SubtreeTotals>)>> {
-    let arrived = runs.iter().flatten();
-    let ids = arrived.map(|run| run.item.id.clone()).collect();
-    let totals = match visitor.subtree_totals(ids).await {
+    let arrived = runs.iter().flatten().map(|run| &run.item);
+    let totals = match visitor.subtree_totals(arrived).await {
         Ok(totals) => totals,
         Err(err) => return vec![Err(err)],
     };

@@ -31,8 +31,7 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response> {
     let page = history
         .page_run_summaries(&query, ListOrder::NewestFirst, &request)
         .await?;
-    let ids = page.items.iter().map(|run| run.id.clone()).collect();
-    let totals = visitor.subtree_totals(ids).await?;
+    let totals = visitor.subtree_totals(&page.items).await?;
     let chart = match visitor.parameters.first(CHART) {
         Some(_) => histogram::of(&visitor, &filters).await?,
         None => histogram::placeholder(&filters),
