@@ -344,10 +344,10 @@ impl Exec {
     /// A signal ends the wait.
     async fn wait_for(&self, mut started: Started, signals: &mut Signals) -> Result<StartOutcome> {
         let started = tokio::select! {
-            biased;
             started = &mut started => started,
             () = sleep(SHORT_TIMEOUT), if self.keep_going => {
-                // If the start fails after this, the recorder reports it.
+                // The result may have just arrived. If the start fails later, the recorder reports
+                // it.
                 started.close();
                 match started.try_recv() {
                     Ok(started) => Ok(started),

@@ -131,8 +131,7 @@ impl Telemetry {
 
 /// Whether the environment sends telemetry to a receiver.
 pub(super) fn is_sent_elsewhere() -> bool {
-    let mut endpoints = ENDPOINTS.iter();
-    endpoints.any(|name| env::var_os(name).is_some())
+    ENDPOINTS.iter().any(|name| env::var_os(name).is_some())
 }
 
 /// Expands to the names of exporter settings: for all signals, then for each one.
