@@ -23,7 +23,7 @@
 //! Hosts depend only on this crate. It has no code of its own and re-exports the other Runtrail
 //! crates, which are meant for tools and for other implementations.
 
-/// Runs the README's examples as tests.
+/// Runs the examples of the documents as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
@@ -31,6 +31,10 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct CrateReadme;
+
+#[cfg(all(doctest, feature = "web"))]
+#[doc = include_str!("../../../docs/page.md")]
+struct Page;
 
 #[doc(inline)]
 pub use runtrail_audit::*;
