@@ -69,7 +69,10 @@ impl BackgroundWorker<Question> for AnswerWorker {
 
 /// Knows the tides of Husum. A panic ends the run as an error too.
 fn answer(run: &RunHandle, question: &str) -> Result<String> {
-    assert!(!question.is_empty(), "an empty question; the checks expect this panic");
+    assert!(
+        !question.is_empty(),
+        "an empty question; the checks expect this panic"
+    );
     if !question.contains("Husum") {
         return Err(Error::string("there is no tide table for this station"));
     }

@@ -36,7 +36,9 @@ pub(crate) async fn check(url: &str) -> Result<()> {
     let live = bob.get("/history/live").await?;
     ensure!(live.status() == StatusCode::OK, "{live:?}");
     bob.ask("And tomorrow in Husum?").await?;
-    let live = check_a_run_arrives(live).await?;
+    let runs = bob.finished_runs(2).await?;
+    let latest = runs.iter().find(|run| run["id"] != of_bob["id"]);
+    let live = check_run_arrives(live, id(latest.context("no new run")?)).await?;
     stop(&mut process).await.context("with a live page open")?;
     drop(live);
     Ok(())
@@ -124,17 +126,18 @@ async fn check_the_page(bob: &Visitor, run: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Reads the stream until a run is in it.
-async fn check_a_run_arrives(mut live: Response) -> Result<Response> {
+/// Reads the stream until this run is in it.
+async fn check_run_arrives(mut live: Response, run_id: &str) -> Result<Response> {
     let mut received = String::new();
     let read = async {
-        while !received.contains("runs/") {
+        while !received.contains(run_id) {
             let chunk = live.chunk().await?.context("the stream has ended")?;
             received.push_str(&String::from_utf8_lossy(&chunk));
         }
         anyhow::Ok(())
     };
-    timeout(PATIENCE, read).await.context("no run arrived")??;
+    let arrived = timeout(PATIENCE, read).await;
+    arrived.with_context(|| format!("{run_id} isn't in {received}"))??;
     Ok(live)
 }
 
