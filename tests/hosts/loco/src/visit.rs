@@ -38,7 +38,8 @@ pub(crate) async fn check(url: &str) -> Result<()> {
     bob.ask("And tomorrow in Husum?").await?;
     let runs = bob.finished_runs(2).await?;
     let latest = runs.iter().find(|run| run["id"] != of_bob["id"]);
-    let live = check_run_arrives(live, id(latest.context("no new run")?)).await?;
+    let latest = latest.context("Bob's new run is missing")?;
+    let live = check_run_arrives(live, id(latest)?).await?;
     stop(&mut process).await.context("with a live page open")?;
     drop(live);
     Ok(())
