@@ -164,11 +164,10 @@ each(".list[data-live]", (list) => {
     next ? next.before(row) : rows.length < list.dataset.size && body.append(row);
     if (body.rows.length > list.dataset.size) body.lastElementChild.remove();
   };
-  followEvents(list, list.dataset.live, {
-    // What has changed since the page was loaded isn't in the stream.
-    ready: () => refresh().catch(() => {}),
-    message: update,
-  });
+  // What has changed since the page was loaded isn't in the stream. Without the database, the list
+  // can't be loaded, so it is loaded again once the database is back.
+  const catchUp = () => refresh().catch(() => {});
+  followEvents(list, list.dataset.live, { ready: catchUp, back: catchUp, message: update });
 });
 
 // Run: windows of rows are loaded as they come near, and removed again when they are far away, so
