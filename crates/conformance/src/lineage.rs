@@ -1,5 +1,6 @@
 //! Parents and children.
 
+use futures_util::future::join_all;
 use runtrail_audit::{RunStatus, SkillRun};
 
 use crate::support::*;
@@ -120,14 +121,18 @@ cases! {
     }
 
     async fn a_chain_of_ten_thousand_ancestors_is_walked(cx) {
-        cx.store
-            .start_run(&SkillRun::new("0", "s", at(0)))
-            .await
-            .unwrap();
-        for number in 1..=10_000 {
-            let run =
-                SkillRun::new(number.to_string(), "s", at(0)).parent((number - 1).to_string());
-            cx.store.start_run(&run).await.unwrap();
+        let runs: Vec<_> = (0..=10_000)
+            .map(|number: u32| {
+                let run = SkillRun::new(number.to_string(), "s", at(0));
+                match number.checked_sub(1) {
+                    Some(parent) => run.parent(parent.to_string()),
+                    None => run,
+                }
+            })
+            .collect();
+        for runs in runs.chunks(500) {
+            let started = join_all(runs.iter().map(|run| cx.store.start_run(run))).await;
+            started.into_iter().for_each(Result::unwrap);
         }
         let chain = cx.store.walk_parent_chain("10000").await.unwrap();
         let numbers: Vec<usize> = chain.iter().map(|run| run.id.parse().unwrap()).collect();
