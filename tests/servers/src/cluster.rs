@@ -35,7 +35,7 @@ impl Cluster {
     /// Creates and starts a new server with these settings (`name=value`).
     ///
     /// With `fsync=off`, its databases needn't survive a power cut, so they are kept in memory if
-    /// there is room.
+    /// there is room. Passwords are checked by SCRAM, and with `password_encryption=md5` by MD5.
     ///
     /// # Errors
     ///
@@ -215,6 +215,11 @@ impl Cluster {
     fn initdb(&self) -> Result<()> {
         let password_file = self.folder.path().join("password");
         self.account.write_secret(&password_file, &self.password)?;
+        let mut settings = self.settings.iter();
+        let authentication = match settings.any(|setting| setting == "password_encryption=md5") {
+            true => "md5",
+            false => "scram-sha-256",
+        };
         let run_initdb = |locale: &[&str]| -> Result<()> {
             let mut initdb = self.command("initdb")?;
             initdb
@@ -223,7 +228,8 @@ impl Cluster {
                 .arg("--pwfile")
                 .arg(&password_file)
                 .arg(format!("--username={USER}"))
-                .args(["--auth=scram-sha-256", "--encoding=UTF8", "--no-sync"])
+                .arg(format!("--auth={authentication}"))
+                .args(["--encoding=UTF8", "--no-sync"])
                 .args(locale)
                 .stdout(Stdio::null());
             succeed(&mut initdb)
