@@ -26,8 +26,8 @@ const BROWSER_CASES: &str = "browser::";
 const SETTINGS: [&str; 3] = [
     "fsync=off",
     "max_connections=200",
-    // Each case opens several connections. Unoptimised, SCRAM takes a third of the time of a short
-    // case. The servers that single cases start use it.
+    // Each case opens several connections, and an unoptimised build spends a third of the time of a
+    // short case on SCRAM. Servers that single cases start do use SCRAM.
     "password_encryption=md5",
 ];
 

@@ -1,7 +1,7 @@
 //! Parents and children.
 
 use futures_util::future::join_all;
-use runtrail_audit::{RunStatus, SkillRun};
+use runtrail_audit::RunStatus;
 
 use crate::support::*;
 
@@ -121,15 +121,10 @@ cases! {
     }
 
     async fn a_chain_of_ten_thousand_ancestors_is_walked(cx) {
-        let runs: Vec<_> = (0..=10_000)
-            .map(|number: u32| {
-                let run = SkillRun::new(number.to_string(), "s", at(0));
-                match number.checked_sub(1) {
-                    Some(parent) => run.parent(parent.to_string()),
-                    None => run,
-                }
-            })
-            .collect();
+        let mut runs = vec![running("0")];
+        runs.extend((1..=10_000).map(|number| {
+            child(&number.to_string(), &(number - 1).to_string())
+        }));
         for runs in runs.chunks(500) {
             let started = join_all(runs.iter().map(|run| cx.store.start_run(run))).await;
             started.into_iter().for_each(Result::unwrap);

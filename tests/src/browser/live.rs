@@ -139,7 +139,7 @@ fn a_lost_server_is_reported_and_what_is_recorded_then_appears_when_it_is_back()
             cluster.start_again().unwrap();
             let of_run = "document.querySelector('a[href$=\"runs/new-run\"]')";
             host.open(browser, "").await;
-            // Another store's run is found by its time.
+            // The page finds a run of another store only if it has started recently.
             let run = with(running("new-run"), |run| run.started_at = SystemClock.now());
             other.start_run(&run).await.unwrap();
             browser.wait_for(of_run).await;

@@ -38,7 +38,7 @@ async fn insert_tree(database: &TestDatabase, runs: u64, parent: impl Fn(u64) ->
             .await
             .unwrap();
     }
-    // As a server does by itself after a while. Until then, PostgreSQL reads the whole table for
+    // A server does this by itself after a while. Until then, PostgreSQL reads the whole table for
     // each level of a tree.
     execute(&db, "ANALYZE").await;
 }
