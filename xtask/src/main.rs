@@ -11,6 +11,7 @@ mod hosts;
 mod migrate;
 mod packages;
 mod test;
+mod watched;
 
 use std::process::{Command, ExitCode, exit};
 

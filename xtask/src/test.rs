@@ -1,4 +1,5 @@
 use std::env;
+use std::io::{IsTerminal, stdout};
 use std::num::NonZero;
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +12,7 @@ use runtrail_test_servers::{
     install_missing_programs, install_postgres, succeed, variables,
 };
 
-use crate::cargo;
+use crate::{cargo, watched};
 
 /// The file of real agent runs, outside the repository.
 const AGENT_RUNS: &str = concat!(
@@ -90,7 +91,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(programs) = programs {
         command.env(variables::POSTGRES_PROGRAMS, programs);
     }
-    let outcome = succeed(&mut command);
+    // A person at a terminal notices a hanging case, and prefers colours. Long cases are silent.
+    let outcome = match stdout().is_terminal() || options.long {
+        true => succeed(&mut command),
+        false => watched::run(&mut command),
+    };
     if let (Err(_), Some(server)) = (&outcome, server) {
         eprintln!("{}", server.keep());
     }

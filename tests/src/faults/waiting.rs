@@ -71,6 +71,7 @@ fn waits_for_a_locked_file_do_not_add_up() {
 fn repeated_calls_about_a_locked_run_do_not_slow_down_others() {
     run_on_own_store(Backend::Postgres, async |cx| {
         const TIME: Duration = Duration::from_secs(2);
+        const ATTEMPTS: usize = 5;
 
         for number in 0..17 {
             cx.store
@@ -99,35 +100,41 @@ fn repeated_calls_about_a_locked_run_do_not_slow_down_others() {
                 })
             })
             .collect();
-        tokio::time::sleep(TIME).await;
-        let undisturbed = appended.swap(0, Ordering::Relaxed);
-
-        let txn = cx.db.begin().await.unwrap();
-        execute(
-            &txn,
-            "SELECT 1 FROM skill_runs WHERE id = 'r-16' FOR UPDATE",
-        )
-        .await;
         let hasty = cx.store.clone().with_deadline(Duration::from_millis(30));
-        let begun = Instant::now();
-        while begun.elapsed() < TIME {
-            assert_kind(
-                hasty.append_log(&event("r-16", 1)).await,
-                ErrorKind::Timeout,
-            );
+        let mut measured = Vec::new();
+        // The bound is loose, and one of several measurements is enough, since the machine may be
+        // busy with other tests; the benchmark measures the exact figure.
+        let is_slowed_down =
+            |(undisturbed, disturbed): &(u64, u64)| disturbed <= &(undisturbed / 2);
+        while measured.len() < ATTEMPTS && measured.iter().all(is_slowed_down) {
+            appended.store(0, Ordering::Relaxed);
+            tokio::time::sleep(TIME).await;
+            let undisturbed = appended.swap(0, Ordering::Relaxed);
+
+            let txn = cx.db.begin().await.unwrap();
+            execute(
+                &txn,
+                "SELECT 1 FROM skill_runs WHERE id = 'r-16' FOR UPDATE",
+            )
+            .await;
+            let begun = Instant::now();
+            while begun.elapsed() < TIME {
+                assert_kind(
+                    hasty.append_log(&event("r-16", 1)).await,
+                    ErrorKind::Timeout,
+                );
+            }
+            measured.push((undisturbed, appended.load(Ordering::Relaxed)));
+            txn.rollback().await.unwrap();
         }
-        let disturbed = appended.load(Ordering::Relaxed);
         is_over.store(true, Ordering::Relaxed);
         for other in others {
             other.await.unwrap();
         }
-        txn.rollback().await.unwrap();
         cx.store.append_log(&event("r-16", 1)).await.unwrap();
-        // A loose bound, since the machine may be busy with other tests; the benchmark measures the
-        // exact figure.
         assert!(
-            disturbed > undisturbed / 2,
-            "{disturbed} events with a locked run, {undisturbed} without"
+            !measured.iter().all(is_slowed_down),
+            "events without and with a locked run: {measured:?}"
         );
     });
 }
