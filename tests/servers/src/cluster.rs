@@ -120,8 +120,7 @@ impl Cluster {
     }
 
     /// Suspends all processes of the server, like a host that has run out of memory: connections
-    /// stay open, the kernel accepts new ones, and nothing answers. Call [`thaw`](Self::thaw)
-    /// before dropping the server.
+    /// stay open, the kernel accepts new ones, and nothing answers.
     ///
     /// # Errors
     ///
@@ -295,6 +294,8 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        // A case that has failed may leave processes suspended, which would never stop.
+        let _ = self.thaw();
         if let Some(server) = &mut self.server {
             // A fast shutdown.
             let _ = stop(server, "INT");
@@ -333,8 +334,17 @@ fn installed() -> Result<PathBuf> {
     Ok(programs.to_owned())
 }
 
+/// Stops a server by a signal, and waits until it has ended. Kills it after a minute.
 fn stop(server: &mut Child, signal: &str) -> Result<()> {
     succeed(Command::new("kill").args([&format!("-{signal}"), &server.id().to_string()]))?;
-    server.wait()?;
+    let begun = Instant::now();
+    while server.try_wait()?.is_none() {
+        if begun.elapsed() > Duration::from_secs(60) {
+            server.kill()?;
+            server.wait()?;
+            bail!("PostgreSQL did not stop within 60 s");
+        }
+        sleep(Duration::from_millis(5));
+    }
     Ok(())
 }

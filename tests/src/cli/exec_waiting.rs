@@ -10,7 +10,10 @@ use sea_orm::{DatabaseTransaction, TransactionTrait};
 use crate::fixture::*;
 
 /// 15 s, plus a margin for a busy machine.
-const MAX_WAIT: Duration = Duration::from_secs(22);
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// What happens at once, on a busy machine. Less than 15 s.
+const AT_ONCE: Duration = Duration::from_secs(12);
 
 /// The outcome of a `runtrail exec`.
 struct Outcome {
@@ -71,7 +74,7 @@ async fn assert_waits_are_bounded<T>(
     std::fs::write(cli.path("go"), "").unwrap();
     eventually(|| cli.path("ran-unrecorded").exists().then_some(()));
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
+        begun.elapsed() < AT_ONCE,
         "--keep-going waited {:?}",
         begun.elapsed()
     );
@@ -80,11 +83,7 @@ async fn assert_waits_are_bounded<T>(
     send("TERM", &cancelled.id().to_string());
     let cancelled = Outcome::wait(&mut cancelled, Instant::now());
     assert_eq!(cancelled.status.code(), Some(143));
-    assert!(
-        cancelled.after < Duration::from_secs(5),
-        "{:?}",
-        cancelled.after
-    );
+    assert!(cancelled.after < AT_ONCE, "{:?}", cancelled.after);
     assert!(
         cancelled
             .stderr
@@ -99,11 +98,7 @@ async fn assert_waits_are_bounded<T>(
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     send("TERM", &stopped.id().to_string());
     let stopped = Outcome::wait(&mut stopped, Instant::now());
-    assert!(
-        stopped.after < Duration::from_secs(5),
-        "{:?}",
-        stopped.after
-    );
+    assert!(stopped.after < AT_ONCE, "{:?}", stopped.after);
     assert!(stopped.stderr.contains("SIGTERM"), "{}", stopped.stderr);
 
     let new = Outcome::wait(&mut new, begun);

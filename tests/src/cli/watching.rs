@@ -11,6 +11,13 @@ use serde_json::Value;
 
 use crate::fixture::*;
 
+/// Starts `watch` with these arguments.
+fn watch(cli: &Cli, arguments: &[&str]) -> Child {
+    let arguments = [&["watch"], arguments].concat();
+    let mut command = cli.command_by(WITH_DEFAULT_SIGNALS, &arguments);
+    command.spawn().unwrap()
+}
+
 /// A command that watches, and the lines that it prints.
 struct Watching {
     process: Child,
@@ -18,9 +25,9 @@ struct Watching {
 }
 
 impl Watching {
-    /// Starts the command, and waits until it watches.
+    /// Starts `watch` with these arguments, and waits until it watches.
     async fn start(cli: &Cli, arguments: &[&str]) -> Self {
-        let mut process = cli.command(arguments).spawn().unwrap();
+        let mut process = watch(cli, arguments);
         let stdout = BufReader::new(process.stdout.take().unwrap());
         let (sender, lines) = channel();
         thread::spawn(move || {
@@ -70,7 +77,7 @@ fn run_now(cli: &Cli, id: &str, skill: &str) -> SkillRun {
 on_each_backend! {
     async fn runs_are_printed_when_they_start_and_when_they_finish(database) {
         let cli = Cli::on(database).await;
-        let watching = Watching::start(&cli, &["watch", "--skill", "skill"]).await;
+        let watching = Watching::start(&cli, &["--skill", "skill"]).await;
         cli.store.start_run(&run_now(&cli, "other", "other")).await.unwrap();
         cli.store.start_run(&run_now(&cli, "r\u{7}", "skill")).await.unwrap();
         let started = watching.next();
@@ -83,7 +90,7 @@ on_each_backend! {
 
     async fn a_later_process_continues_after_a_line(database) {
         let cli = Cli::on(database).await;
-        let watching = Watching::start(&cli, &["watch", "--json"]).await;
+        let watching = Watching::start(&cli, &["--json"]).await;
         let mut cursors = Vec::new();
         for id in ["a", "b"] {
             cli.store.start_run(&run_now(&cli, id, "skill")).await.unwrap();
@@ -93,10 +100,7 @@ on_each_backend! {
         }
         watching.interrupt();
         cli.store.finish_run("a", &stats()).await.unwrap();
-        let mut later = cli
-            .command(&["watch", "--json", "--after", &cursors[0]])
-            .spawn()
-            .unwrap();
+        let mut later = watch(&cli, &["--json", "--after", &cursors[0]]);
         let mut lines = BufReader::new(later.stdout.take().unwrap()).lines();
         for (id, status) in [("b", "running"), ("a", "ok")] {
             let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
