@@ -100,6 +100,38 @@ on_each_backend! {
         store.close().await.unwrap();
     }
 
+    /// The stream has read the gaps already when the event is stored, but hasn't reached the end.
+    async fn an_event_that_fills_a_gap_while_a_stream_opens_arrives(database) {
+        let stores = [database.store().await, database.store().await];
+        let store = &stores[0];
+        store.start_run(&run_now(store, "another")).await.unwrap();
+        // The store keeps polling for this stream.
+        let mut another = events_of(store, "another", &WatchStart::Beginning);
+        open(&mut another).await;
+        for (number, writer) in stores.iter().enumerate() {
+            let run = format!("r-{number}");
+            store.start_run(&run_now(store, &run)).await.unwrap();
+            let events = [event(&run, 0), event(&run, 4), event(&run, 8)];
+            store.append_logs(&events).await.unwrap();
+            let mut events = events_of(store, &run, &WatchStart::Beginning);
+            for _ in 0..2 {
+                let _ = next(&mut events).await;
+            }
+            let cursor = next(&mut events).await.cursor;
+            writer.append_log(&event(&run, 2)).await.unwrap();
+            events = events_of(store, &run, &WatchStart::After(cursor));
+            assert_eq!(next(&mut events).await.item.sequence, 2);
+            writer.append_log(&event(&run, 6)).await.unwrap();
+            // Longer than until the next poll, which must not make the stream miss the event.
+            sleep(Duration::from_secs(2)).await;
+            assert_eq!(next(&mut events).await.item.sequence, 6);
+        }
+        drop(another);
+        for store in stores {
+            store.close().await.unwrap();
+        }
+    }
+
     async fn a_stream_from_now_leaves_out_what_is_stored(database) {
         let store = database.store().await;
         store.start_run(&run_now(&store, "r")).await.unwrap();
@@ -527,6 +559,8 @@ fn assert_each_event_arrives_once(backend: Backend) {
     let config = ProptestConfig {
         cases: 12,
         failure_persistence: None,
+        // In milliseconds. Each attempt may wait for a minute.
+        max_shrink_time: 60_000,
         ..ProptestConfig::default()
     };
     on_database(backend, async |database| {

@@ -9,9 +9,6 @@ use super::backlog::{Backlog, Followers};
 use super::position::{Gap, Position};
 use super::sequencer::Arrival;
 
-/// The number of gaps that each poll looks at.
-const POLLED_GAPS: usize = 16;
-
 /// The events of a run, for all streams that follow it.
 #[derive(Debug)]
 pub(super) struct Tail {
@@ -83,6 +80,8 @@ impl TailState {
     /// stored after it or in its gaps.
     pub(super) fn add_reader(&mut self, position: &Position) {
         self.has_news = true;
+        // An event may have been stored in a gap since the stream has read it.
+        self.has_late_news = true;
         match &mut self.received {
             Some(received) => received.add_gaps(position.gaps()),
             None => self.received = Some(position.clone()),
@@ -95,12 +94,8 @@ impl TailState {
         let Some(received) = self.received.as_ref().filter(|_| has_news) else {
             return Vec::new();
         };
-        let gaps = match (std::mem::take(&mut self.has_late_news), is_poll) {
-            (true, _) => usize::MAX,
-            (false, true) => POLLED_GAPS,
-            (false, false) => 0,
-        };
-        let gaps = received.gaps().rev().take(gaps);
+        let are_gaps_unread = std::mem::take(&mut self.has_late_news) || is_poll;
+        let gaps = received.gaps().filter(|_| are_gaps_unread);
         gaps.chain([(received.next(), u64::MAX)]).collect()
     }
 
