@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use chrono::{DateTime, Utc};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use runtrail_audit::{
     Clock, ErrorKind, ListOrder, Owner, Ownership, Page, PageRequest, PagedStorage, RunFilter,
     RunLabels, RunQuery, RunStats, RunStatus, SkillRun, SkillRunLog, Storage, Usage,
@@ -532,14 +532,8 @@ on_each_backend! {
         eprintln!("RUNTRAIL_TEST_SEED={seed}");
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let cases = env::var("PROPTEST_CASES").map_or(SEQUENCES, |cases| cases.parse().unwrap());
-        let config = Config {
-            cases,
-            failure_persistence: None,
-            ..Config::default()
-        };
-        let mut runner =
-            TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        let mut runner = TestRunner::new_with_rng(random_inputs(SEQUENCES), rng);
 
         let runtime = tokio::runtime::Handle::current();
         let outcome = runner.run(&prop::collection::vec(call(), 1..40), |calls| {

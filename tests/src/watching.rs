@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use runtrail_audit::{
     BulkStorage, Cursor, ErrorKind, LogFilter, Owner, Ownership, Result, RunQuery, SkillRun,
     SkillRunLog, Storage, Watch, WatchStart, Watched,
@@ -556,16 +557,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// Whatever the order in which writers store their events, and whenever a reader is resumed, each
 /// event arrives once.
 fn assert_each_event_arrives_once(backend: Backend) {
-    let config = ProptestConfig {
-        cases: 12,
-        failure_persistence: None,
-        // In milliseconds. Each attempt may wait for a minute.
-        max_shrink_time: 60_000,
-        ..ProptestConfig::default()
-    };
     on_database(backend, async |database| {
         let stores = [database.store().await, database.store().await];
-        let mut runner = proptest::test_runner::TestRunner::new(config);
+        let mut runner = TestRunner::new(random_inputs(12));
         let runs = AtomicU32::new(0);
         let handle = Handle::current();
         runner

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 /// How long no case may end. The slowest one builds the command, which takes minutes.
 const SILENCE: Duration = Duration::from_mins(10);
@@ -31,28 +31,28 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     let mut slow = BTreeSet::new();
     // Before the first line, cargo may compile.
     let mut received = lines.recv().map_err(RecvTimeoutError::from);
-    loop {
+    let end = loop {
         match received {
             Ok(line) => {
                 stdout().write_all(&[&line[..], b"\n"].concat())?;
                 note(&String::from_utf8_lossy(&line), &mut slow);
             }
-            Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => {
-                kill_with_descendants(&tests)?;
-                tests.wait()?;
-                for name in &slow {
-                    writeln!(stdout(), "test {name} ... FAILED, since it hangs")?;
-                }
-                bail!("no case has ended for {SILENCE:?}");
-            }
+            Err(end) => break end,
         }
         received = lines.recv_timeout(SILENCE);
+    };
+    if end == RecvTimeoutError::Timeout {
+        kill_with_descendants(&tests)?;
+        for name in &slow {
+            writeln!(stdout(), "test {name} ... FAILED, since it hangs")?;
+        }
     }
     let status = tests.wait()?;
-    if !status.success() {
-        bail!("{command:?} failed");
-    }
+    ensure!(
+        end == RecvTimeoutError::Disconnected,
+        "no case has ended for {SILENCE:?}"
+    );
+    ensure!(status.success(), "{command:?} failed");
     Ok(())
 }
 
