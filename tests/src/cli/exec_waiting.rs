@@ -12,7 +12,7 @@ use crate::fixture::*;
 /// 15 s, plus a margin for a busy machine.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// What happens at once, on a busy machine. Less than 15 s.
+/// For what must not wait for the database: less than 15 s, but enough for a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(12);
 
 /// The outcome of a `runtrail exec`.
