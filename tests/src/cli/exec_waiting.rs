@@ -10,10 +10,7 @@ use sea_orm::{DatabaseTransaction, TransactionTrait};
 use crate::fixture::*;
 
 /// 15 s, plus a margin for a busy machine.
-const MAX_WAIT: Duration = Duration::from_secs(30);
-
-/// For what must not wait for the database: less than 15 s, but enough for a busy machine.
-const AT_ONCE: Duration = Duration::from_secs(12);
+const MAX_WAIT: Duration = Duration::from_secs(22);
 
 /// The outcome of a `runtrail exec`.
 struct Outcome {
@@ -74,7 +71,7 @@ async fn assert_waits_are_bounded<T>(
     std::fs::write(cli.path("go"), "").unwrap();
     eventually(|| cli.path("ran-unrecorded").exists().then_some(()));
     assert!(
-        begun.elapsed() < AT_ONCE,
+        begun.elapsed() < Duration::from_secs(5),
         "--keep-going waited {:?}",
         begun.elapsed()
     );
@@ -83,7 +80,11 @@ async fn assert_waits_are_bounded<T>(
     send("TERM", &cancelled.id().to_string());
     let cancelled = Outcome::wait(&mut cancelled, Instant::now());
     assert_eq!(cancelled.status.code(), Some(143));
-    assert!(cancelled.after < AT_ONCE, "{:?}", cancelled.after);
+    assert!(
+        cancelled.after < Duration::from_secs(5),
+        "{:?}",
+        cancelled.after
+    );
     assert!(
         cancelled
             .stderr
@@ -98,7 +99,11 @@ async fn assert_waits_are_bounded<T>(
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     send("TERM", &stopped.id().to_string());
     let stopped = Outcome::wait(&mut stopped, Instant::now());
-    assert!(stopped.after < AT_ONCE, "{:?}", stopped.after);
+    assert!(
+        stopped.after < Duration::from_secs(5),
+        "{:?}",
+        stopped.after
+    );
     assert!(stopped.stderr.contains("SIGTERM"), "{}", stopped.stderr);
 
     let new = Outcome::wait(&mut new, begun);

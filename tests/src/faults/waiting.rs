@@ -70,8 +70,8 @@ fn waits_for_a_locked_file_do_not_add_up() {
 #[test]
 fn repeated_calls_about_a_locked_run_do_not_slow_down_others() {
     run_on_own_store(Backend::Postgres, async |cx| {
-        const TIME: Duration = Duration::from_secs(2);
-        const ATTEMPTS: usize = 5;
+        const TURNS: u32 = 4;
+        const TIME: Duration = Duration::from_millis(500);
 
         for number in 0..17 {
             cx.store
@@ -101,15 +101,12 @@ fn repeated_calls_about_a_locked_run_do_not_slow_down_others() {
             })
             .collect();
         let hasty = cx.store.clone().with_deadline(Duration::from_millis(30));
-        let mut measured = Vec::new();
-        // The bound is loose, and one of several measurements is enough, since the machine may be
-        // busy with other tests; the benchmark measures the exact figure.
-        let is_slowed_down =
-            |(undisturbed, disturbed): &(u64, u64)| disturbed <= &(undisturbed / 2);
-        while measured.len() < ATTEMPTS && measured.iter().all(is_slowed_down) {
+        let (mut undisturbed, mut disturbed) = (0, 0);
+        // In turns, so that a busy moment of the machine affects both.
+        for _ in 0..TURNS {
             appended.store(0, Ordering::Relaxed);
             tokio::time::sleep(TIME).await;
-            let undisturbed = appended.swap(0, Ordering::Relaxed);
+            undisturbed += appended.swap(0, Ordering::Relaxed);
 
             let txn = cx.db.begin().await.unwrap();
             execute(
@@ -124,7 +121,7 @@ fn repeated_calls_about_a_locked_run_do_not_slow_down_others() {
                     ErrorKind::Timeout,
                 );
             }
-            measured.push((undisturbed, appended.load(Ordering::Relaxed)));
+            disturbed += appended.load(Ordering::Relaxed);
             txn.rollback().await.unwrap();
         }
         is_over.store(true, Ordering::Relaxed);
@@ -132,9 +129,11 @@ fn repeated_calls_about_a_locked_run_do_not_slow_down_others() {
             other.await.unwrap();
         }
         cx.store.append_log(&event("r-16", 1)).await.unwrap();
+        // A loose bound, since the machine may be busy with other tests; the benchmark measures the
+        // exact figure.
         assert!(
-            !measured.iter().all(is_slowed_down),
-            "events without and with a locked run: {measured:?}"
+            disturbed > undisturbed / 2,
+            "{disturbed} events with a locked run, {undisturbed} without"
         );
     });
 }
