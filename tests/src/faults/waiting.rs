@@ -70,7 +70,7 @@ fn waits_for_a_locked_file_do_not_add_up() {
 #[test]
 fn repeated_calls_about_a_locked_run_do_not_slow_down_others() {
     run_on_own_store(Backend::Postgres, async |cx| {
-        const TURNS: u32 = 4;
+        const TURNS: u32 = 12;
         const TIME: Duration = Duration::from_millis(500);
 
         for number in 0..17 {
@@ -129,12 +129,10 @@ fn repeated_calls_about_a_locked_run_do_not_slow_down_others() {
             other.await.unwrap();
         }
         cx.store.append_log(&event("r-16", 1)).await.unwrap();
+        eprintln!("{disturbed} events with a locked run, {undisturbed} without");
         // A loose bound, since the machine may be busy with other tests; the benchmark measures the
         // exact figure.
-        assert!(
-            disturbed > undisturbed / 2,
-            "{disturbed} events with a locked run, {undisturbed} without"
-        );
+        assert!(disturbed > undisturbed / 2);
     });
 }
 
