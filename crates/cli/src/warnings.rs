@@ -30,9 +30,11 @@ pub(crate) fn report_on_stderr() {
 
 /// Prints one line on stderr, made safe for a terminal.
 pub(crate) fn note(message: impl Display) {
-    let line = printable(&message.to_string());
+    let mut line = printable(&message.to_string());
+    line.push('\n');
+    // One write: another process may print to the same stderr, such as the program that `exec` runs.
     // If stderr fails, there is nowhere to report it.
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 /// Warns about a damaged row that is left out.

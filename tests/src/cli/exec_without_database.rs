@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 
 use runtrail_audit::Storage;
 
@@ -190,6 +192,24 @@ fn with_keep_going_the_program_runs_and_the_loss_is_reported() {
         assert!(!report.contains("secret"), "{report}");
         assert_eq!((rest.len(), report.lines().count()), (1, 1), "{printed}");
     }
+}
+
+/// A program prints to the same stderr, and nothing it prints may end up within a message.
+#[test]
+fn a_message_is_printed_in_one_write() {
+    let folder = tempfile::tempdir().unwrap();
+    // Each write arrives as a datagram of its own.
+    let (reader, writer) = UnixDatagram::pair().unwrap();
+    let mut command = runtrail_command(folder.path());
+    command.args(["-u", "sqlite:///no/such/folder/runtrail.db"]);
+    command.args(["exec", "--keep-going", "--", "true"]);
+    command.stderr(OwnedFd::from(writer));
+    assert_eq!(command.status().unwrap().code(), Some(0));
+    let mut buffer = [0; 4096];
+    let length = reader.recv(&mut buffer).unwrap();
+    let first = String::from_utf8_lossy(&buffer[..length]);
+    assert!(first.starts_with("runtrail: "), "{first:?}");
+    assert!(first.ends_with('\n'), "{first:?}");
 }
 
 #[test]
