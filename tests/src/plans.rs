@@ -504,6 +504,7 @@ on_each_backend! {
         let (db, seen) = watched(database).await;
         let store = AuditStore::new(db.clone());
         store.initialize().await.unwrap();
+        fill(&db, database.backend()).await;
         // Few reservations are open. With a third of them, reading them all would cost about as much
         // as the lookups that PostgreSQL expects for a group.
         let is_open = "number % 1000 = 0";

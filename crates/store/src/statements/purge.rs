@@ -28,14 +28,68 @@ pub(crate) async fn older_than(
 ) -> Result<PurgeSummary> {
     let cutoff = rules::micros(cutoff);
     verify_cascade(db).await?;
+    let runs = Query::select()
+        .column(skill_run::Column::Id)
+        .from(db.runs())
+        .and_where(is_due(cutoff))
+        .order_by(skill_run::Column::FinishedAt, Order::Asc)
+        .take();
+    let closed = reservations::closed_before(db, cutoff);
+    let abandoned = reservations::abandoned_before(db, cutoff);
+    let dead = owners::unused_since(db, cutoff);
+    // If nothing is due, the purge takes no lock.
+    let queries = [&runs, &closed, &abandoned, &dead];
+    let [has_runs, has_closed, has_abandoned, has_dead] = have_rows(db, queries).await?;
+    let summary = match has_runs {
+        true => delete_runs(db, cutoff, on_batch).await?,
+        false => PurgeSummary::default(),
+    };
+    if has_closed {
+        reservations::delete(db, closed).await?;
+    }
+    if has_abandoned {
+        reservations::delete(db, abandoned).await?;
+    }
+    if has_dead {
+        owners::delete(db, dead).await?;
+    }
+    Ok(summary)
+}
+
+/// Returns which of these queries of ids have rows, with one statement.
+async fn have_rows<const N: usize>(
+    db: &Session<'_, impl Connection>,
+    queries: [&SelectStatement; N],
+) -> Result<[bool; N]> {
+    let number = |query: &SelectStatement| {
+        // Not EXISTS: PostgreSQL would ignore the order, and with it the index.
+        let first = query.clone().limit(1).take();
+        let first = Expr::SubQuery(None, Box::new(first.into()));
+        Expr::case(first.is_not_null(), Expr::Constant(1.into()))
+            .finally(Expr::Constant(0.into()))
+            .cast_as("bigint")
+    };
+    let query = Query::select().exprs(queries.map(number)).take();
+    let mut have_rows = [false; N];
+    for row in db.fetch(&query).await? {
+        for (position, has_rows) in have_rows.iter_mut().enumerate() {
+            *has_rows = row.get::<i64>(position).map_err(error::database)? != 0;
+        }
+    }
+    Ok(have_rows)
+}
+
+async fn delete_runs(
+    db: &Session<'_, impl Connection>,
+    cutoff: i64,
+    on_batch: &(dyn Fn(PurgeBatch) + Sync),
+) -> Result<PurgeSummary> {
     let mut summary = PurgeSummary::default();
     let mut after = None;
     loop {
         let db = &db.with_fresh_deadline();
         let rows = due_runs(db, cutoff, after).await?;
         let Some(last) = rows.last() else {
-            reservations::purge(db, cutoff).await?;
-            owners::purge(db, cutoff).await?;
             return Ok(summary);
         };
         // The next batch begins after this run even if it can't be deleted, so the purge
@@ -70,18 +124,26 @@ async fn verify_cascade(db: &Session<'_, impl Connection>) -> Result<()> {
     db.attempt(verify).await
 }
 
+/// Whether a run is due.
+fn is_due(cutoff: i64) -> Expr {
+    use skill_run::{COLUMN, Column};
+
+    COLUMN
+        .finished_at
+        .lt(cutoff)
+        .and(codec::is_whole_number(Column::FinishedAt))
+}
+
 /// Counts what [`older_than`] would delete.
 pub(crate) async fn measure(
     db: &Session<'_, impl Connection>,
     cutoff: DateTime<Utc>,
 ) -> Result<PurgeSize> {
-    use skill_run::{COLUMN, Column};
+    use skill_run::Column;
 
-    let cutoff = rules::micros(cutoff);
     let due = Query::select()
         .from(db.runs())
-        .and_where(COLUMN.finished_at.lt(cutoff))
-        .and_where(codec::is_whole_number(Column::FinishedAt))
+        .and_where(is_due(rules::micros(cutoff)))
         .take();
     let events = Query::select()
         .from(db.logs())
@@ -109,7 +171,7 @@ async fn due_runs(
     cutoff: i64,
     after: Option<Vec<Expr>>,
 ) -> Result<Vec<Row>> {
-    use skill_run::{COLUMN, Column, Entity};
+    use skill_run::{Column, Entity};
 
     let events = Query::select()
         .expr(Expr::col(skill_run_log::Column::RunId).count())
@@ -123,8 +185,7 @@ async fn due_runs(
         .columns(KEY)
         .expr_as(Expr::SubQuery(None, Box::new(events.into())), EVENTS)
         .from(db.runs())
-        .and_where(COLUMN.finished_at.lt(cutoff))
-        .and_where(codec::is_whole_number(Column::FinishedAt))
+        .and_where(is_due(cutoff))
         .order_by(Column::FinishedAt, Order::Asc)
         .order_by(Column::Id, Order::Asc)
         .limit(BATCH_RUNS)

@@ -7,9 +7,10 @@ use runtrail_db::{Executable, Executor, Plan, Planned, backend};
 use runtrail_entity::budget_reservation::{COLUMN, Column, Entity, Model};
 use runtrail_entity::{budget_charge, budget_usage, owner};
 use sea_orm::sea_query::{
-    Expr, ExprTrait, InsertStatement, LockBehavior, LockType, OnConflict, Query, UpdateStatement,
+    Expr, ExprTrait, InsertStatement, LockBehavior, LockType, OnConflict, Query, SelectStatement,
+    UpdateStatement,
 };
-use sea_orm::{IdenStatic, Iterable};
+use sea_orm::{IdenStatic, Iterable, Order};
 use serde::Serialize;
 
 use crate::settings::Session;
@@ -257,9 +258,16 @@ pub(crate) async fn release_of_dead(db: &Session<'_, impl Executor>) -> Result<(
     repeat(db, Planned(release, Plan::Fixed)).await
 }
 
-/// Deletes the reservations that were closed before `cutoff`, and the open ones without an owner
-/// that were made before it and no longer count.
-pub(crate) async fn purge(db: &Session<'_, impl Executor>, cutoff: i64) -> Result<()> {
+/// Selects the ids of some reservations that were closed before `cutoff`.
+pub(crate) fn closed_before(db: &Session<'_, impl Executor>, cutoff: i64) -> SelectStatement {
+    some_with(db, COLUMN.closed_at.lt(cutoff))
+        .order_by((Entity, Column::ClosedAt), Order::Asc)
+        .take()
+}
+
+/// Selects the ids of some open reservations without an owner that were made before `cutoff` and no
+/// longer count.
+pub(crate) fn abandoned_before(db: &Session<'_, impl Executor>, cutoff: i64) -> SelectStatement {
     use {budget_charge as charge, budget_usage as usage};
 
     let counts = Query::select()
@@ -278,27 +286,32 @@ pub(crate) async fn purge(db: &Session<'_, impl Executor>, cutoff: i64) -> Resul
             Expr::col((charge::Entity, charge::Column::ReservationId)).equals((Entity, Column::Id)),
         )
         .take();
-    let closed = COLUMN.closed_at.lt(cutoff);
-    let abandoned = COLUMN
+    let is_abandoned = COLUMN
         .closed_at
         .is_null()
         .and(COLUMN.owner_id.is_null())
         .and(COLUMN.reserved_at.lt(cutoff))
         .and(Expr::exists(counts).not());
-    for is_due in [closed, abandoned] {
-        let due = Query::select()
-            .column((Entity, Column::Id))
-            .from(db.reservations())
-            .and_where(is_due)
-            .limit(MAX_BATCH_ROWS as u64)
-            .take();
-        let delete = Query::delete()
-            .from_table(db.reservations())
-            .and_where(COLUMN.id.in_subquery(due))
-            .take();
-        repeat(db, delete).await?;
-    }
-    Ok(())
+    some_with(db, is_abandoned)
+}
+
+fn some_with(db: &Session<'_, impl Executor>, condition: Expr) -> SelectStatement {
+    Query::select()
+        .column((Entity, Column::Id))
+        .from(db.reservations())
+        .and_where(condition)
+        .limit(MAX_BATCH_ROWS as u64)
+        .take()
+}
+
+/// Deletes the reservations whose ids a query selects, up to [`MAX_BATCH_ROWS`] at a time, until it
+/// finds no more.
+pub(crate) async fn delete(db: &Session<'_, impl Executor>, ids: SelectStatement) -> Result<()> {
+    let delete = Query::delete()
+        .from_table(db.reservations())
+        .and_where(COLUMN.id.in_subquery(ids))
+        .take();
+    repeat(db, delete).await
 }
 
 /// Repeats a statement that writes up to [`MAX_BATCH_ROWS`] rows until it finds no more.
