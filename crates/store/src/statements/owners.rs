@@ -166,31 +166,34 @@ fn with_open_reservations(db: &Session<'_, impl Executor>) -> SelectStatement {
         .take()
 }
 
-/// The number of owners that one statement deletes.
-const BATCH_OWNERS: u64 = 1_000;
-
-/// Selects the ids of some dead owners that were last seen before `cutoff` and have neither a
-/// running run nor an open reservation.
-pub(crate) fn unused_since(db: &Session<'_, impl Executor>, cutoff: i64) -> SelectStatement {
-    Query::select()
-        .column((Entity, Column::Id))
-        .from(db.owners())
-        .and_where(COLUMN.last_seen_at.lt(cutoff))
-        .and_where(is_alive(db).not())
-        .and_where(COLUMN.id.not_in_subquery(with_running_runs(db)))
-        .and_where(COLUMN.id.not_in_subquery(with_open_reservations(db)))
-        .limit(BATCH_OWNERS)
-        .take()
+/// Whether an owner is dead, was last seen before `cutoff`, and has neither a running run nor an
+/// open reservation.
+pub(crate) fn is_unused_since(db: &Session<'_, impl Executor>, cutoff: i64) -> Expr {
+    COLUMN
+        .last_seen_at
+        .lt(cutoff)
+        .and(is_alive(db).not())
+        .and(COLUMN.id.not_in_subquery(with_running_runs(db)))
+        .and(COLUMN.id.not_in_subquery(with_open_reservations(db)))
 }
 
-/// Deletes the dead owners whose ids [`unused_since`] selects, until it finds no more.
-pub(crate) async fn delete(db: &Session<'_, impl Executor>, ids: SelectStatement) -> Result<()> {
+/// Deletes the dead owners that satisfy a condition.
+pub(crate) async fn delete(db: &Session<'_, impl Executor>, condition: Expr) -> Result<()> {
+    /// The number of owners that one statement deletes.
+    const BATCH: u64 = 1_000;
+
+    let due = Query::select()
+        .column((Entity, Column::Id))
+        .from(db.owners())
+        .and_where(condition)
+        .limit(BATCH)
+        .take();
     let delete = Query::delete()
         .from_table(db.owners())
-        .and_where(COLUMN.id.in_subquery(ids))
+        .and_where(COLUMN.id.in_subquery(due))
         // Checked again: a heartbeat may have arrived.
         .and_where(is_alive(db).not())
         .take();
-    while db.with_fresh_deadline().execute(&delete).await? == BATCH_OWNERS {}
+    while db.with_fresh_deadline().execute(&delete).await? == BATCH {}
     Ok(())
 }

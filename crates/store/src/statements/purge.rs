@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{Error, PurgeBatch, PurgeSize, PurgeSummary, Result, SkippedRun, rules};
-use runtrail_db::{Connection, Row, backend, keyset};
-use runtrail_entity::{skill_run, skill_run_log};
-use sea_orm::Order;
-use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use runtrail_db::{Connection, Plan, Planned, Row, backend, keyset};
+use runtrail_entity::{budget_reservation, owner, skill_run, skill_run_log};
+use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement, TableRef};
+use sea_orm::{ColumnTrait, Order};
 
 use crate::settings::Session;
 use crate::statements::{owners, reservations};
@@ -26,20 +26,28 @@ pub(crate) async fn older_than(
     cutoff: DateTime<Utc>,
     on_batch: &(dyn Fn(PurgeBatch) + Sync),
 ) -> Result<PurgeSummary> {
+    use budget_reservation::Column as Reservation;
+
     let cutoff = rules::micros(cutoff);
     verify_cascade(db).await?;
-    let runs = Query::select()
-        .column(skill_run::Column::Id)
-        .from(db.runs())
-        .and_where(is_due(cutoff))
-        .order_by(skill_run::Column::FinishedAt, Order::Asc)
-        .take();
-    let closed = reservations::closed_before(db, cutoff);
-    let abandoned = reservations::abandoned_before(db, cutoff);
-    let dead = owners::unused_since(db, cutoff);
+    let closed = reservations::is_closed_before(cutoff);
+    let abandoned = reservations::is_abandoned_before(db, cutoff);
+    let unused = owners::is_unused_since(db, cutoff);
     // If nothing is due, the purge takes no lock.
-    let queries = [&runs, &closed, &abandoned, &dead];
-    let [has_runs, has_closed, has_abandoned, has_dead] = have_rows(db, queries).await?;
+    let [has_runs, has_closed, has_abandoned, has_unused] = have_values(
+        db,
+        [
+            earliest(skill_run::Column::FinishedAt, db.runs(), is_due(cutoff)),
+            earliest(Reservation::ClosedAt, db.reservations(), closed.clone()),
+            earliest(
+                Reservation::ReservedAt,
+                db.reservations(),
+                abandoned.clone(),
+            ),
+            earliest(owner::Column::LastSeenAt, db.owners(), unused.clone()),
+        ],
+    )
+    .await?;
     let summary = match has_runs {
         true => delete_runs(db, cutoff, on_batch).await?,
         false => PurgeSummary::default(),
@@ -50,33 +58,44 @@ pub(crate) async fn older_than(
     if has_abandoned {
         reservations::delete(db, abandoned).await?;
     }
-    if has_dead {
-        owners::delete(db, dead).await?;
+    if has_unused {
+        owners::delete(db, unused).await?;
     }
     Ok(summary)
 }
 
-/// Returns which of these queries of ids have rows, with one statement.
-async fn have_rows<const N: usize>(
+/// Selects the earliest time in a column of the rows that satisfy a condition, or NULL.
+///
+/// PostgreSQL finds it by the index of the column, even with a plan for all values, and uses one. With
+/// EXISTS it could read all rows, and with a limit it would plan the statement each time.
+fn earliest(time: impl ColumnTrait, table: TableRef, condition: Expr) -> SelectStatement {
+    Query::select()
+        .expr(Expr::col(time.as_column_ref()).min())
+        .from(table)
+        .and_where(condition)
+        .take()
+}
+
+/// Returns which of these queries of one value find one, with one statement.
+async fn have_values<const N: usize>(
     db: &Session<'_, impl Connection>,
-    queries: [&SelectStatement; N],
+    queries: [SelectStatement; N],
 ) -> Result<[bool; N]> {
-    let number = |query: &SelectStatement| {
-        // Not EXISTS: PostgreSQL would ignore the order, and with it the index.
-        let first = query.clone().limit(1).take();
-        let first = Expr::SubQuery(None, Box::new(first.into()));
-        Expr::case(first.is_not_null(), Expr::Constant(1.into()))
+    let has_value = |query: SelectStatement| {
+        let value = Expr::SubQuery(None, Box::new(query.into()));
+        // A number, since SQLite has no booleans.
+        Expr::case(value.is_not_null(), Expr::Constant(1.into()))
             .finally(Expr::Constant(0.into()))
             .cast_as("bigint")
     };
-    let query = Query::select().exprs(queries.map(number)).take();
-    let mut have_rows = [false; N];
-    for row in db.fetch(&query).await? {
-        for (position, has_rows) in have_rows.iter_mut().enumerate() {
-            *has_rows = row.get::<i64>(position).map_err(error::database)? != 0;
+    let query = Query::select().exprs(queries.map(has_value)).take();
+    let mut have_values = [false; N];
+    for row in db.fetch(&Planned(query, Plan::Fixed)).await? {
+        for (position, has_value) in have_values.iter_mut().enumerate() {
+            *has_value = row.get::<i64>(position).map_err(error::database)? != 0;
         }
     }
-    Ok(have_rows)
+    Ok(have_values)
 }
 
 async fn delete_runs(

@@ -7,10 +7,9 @@ use runtrail_db::{Executable, Executor, Plan, Planned, backend};
 use runtrail_entity::budget_reservation::{COLUMN, Column, Entity, Model};
 use runtrail_entity::{budget_charge, budget_usage, owner};
 use sea_orm::sea_query::{
-    Expr, ExprTrait, InsertStatement, LockBehavior, LockType, OnConflict, Query, SelectStatement,
-    UpdateStatement,
+    Expr, ExprTrait, InsertStatement, LockBehavior, LockType, OnConflict, Query, UpdateStatement,
 };
-use sea_orm::{IdenStatic, Iterable, Order};
+use sea_orm::{IdenStatic, Iterable};
 use serde::Serialize;
 
 use crate::settings::Session;
@@ -258,16 +257,13 @@ pub(crate) async fn release_of_dead(db: &Session<'_, impl Executor>) -> Result<(
     repeat(db, Planned(release, Plan::Fixed)).await
 }
 
-/// Selects the ids of some reservations that were closed before `cutoff`.
-pub(crate) fn closed_before(db: &Session<'_, impl Executor>, cutoff: i64) -> SelectStatement {
-    some_with(db, COLUMN.closed_at.lt(cutoff))
-        .order_by((Entity, Column::ClosedAt), Order::Asc)
-        .take()
+/// Whether a reservation was closed before `cutoff`.
+pub(crate) fn is_closed_before(cutoff: i64) -> Expr {
+    COLUMN.closed_at.lt(cutoff)
 }
 
-/// Selects the ids of some open reservations without an owner that were made before `cutoff` and no
-/// longer count.
-pub(crate) fn abandoned_before(db: &Session<'_, impl Executor>, cutoff: i64) -> SelectStatement {
+/// Whether a reservation is open, has no owner, was made before `cutoff` and no longer counts.
+pub(crate) fn is_abandoned_before(db: &Session<'_, impl Executor>, cutoff: i64) -> Expr {
     use {budget_charge as charge, budget_usage as usage};
 
     let counts = Query::select()
@@ -286,30 +282,25 @@ pub(crate) fn abandoned_before(db: &Session<'_, impl Executor>, cutoff: i64) -> 
             Expr::col((charge::Entity, charge::Column::ReservationId)).equals((Entity, Column::Id)),
         )
         .take();
-    let is_abandoned = COLUMN
+    COLUMN
         .closed_at
         .is_null()
         .and(COLUMN.owner_id.is_null())
         .and(COLUMN.reserved_at.lt(cutoff))
-        .and(Expr::exists(counts).not());
-    some_with(db, is_abandoned)
+        .and(Expr::exists(counts).not())
 }
 
-fn some_with(db: &Session<'_, impl Executor>, condition: Expr) -> SelectStatement {
-    Query::select()
+/// Deletes the reservations that satisfy a condition.
+pub(crate) async fn delete(db: &Session<'_, impl Executor>, condition: Expr) -> Result<()> {
+    let due = Query::select()
         .column((Entity, Column::Id))
         .from(db.reservations())
         .and_where(condition)
         .limit(MAX_BATCH_ROWS as u64)
-        .take()
-}
-
-/// Deletes the reservations whose ids a query selects, up to [`MAX_BATCH_ROWS`] at a time, until it
-/// finds no more.
-pub(crate) async fn delete(db: &Session<'_, impl Executor>, ids: SelectStatement) -> Result<()> {
+        .take();
     let delete = Query::delete()
         .from_table(db.reservations())
-        .and_where(COLUMN.id.in_subquery(ids))
+        .and_where(COLUMN.id.in_subquery(due))
         .take();
     repeat(db, delete).await
 }
