@@ -66,8 +66,8 @@ pub(crate) async fn older_than(
 
 /// Selects the earliest time in a column of the rows that satisfy a condition, or NULL.
 ///
-/// PostgreSQL finds it by the index of the column, even with a plan for all values, and uses one. With
-/// EXISTS it could read all rows, and with a limit it would plan the statement each time.
+/// With MIN, PostgreSQL reads the index of the column, and plans the statement only once. With EXISTS
+/// it might read all rows, and with a limit it would plan the statement for each call.
 fn earliest(time: impl ColumnTrait, table: TableRef, condition: Expr) -> SelectStatement {
     Query::select()
         .expr(Expr::col(time.as_column_ref()).min())
