@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use runtrail_audit::{Clock, Storage, SystemClock};
 use runtrail_store::AuditStore;
@@ -10,6 +11,19 @@ use super::sample;
 use super::session::browse;
 use crate::fixture::*;
 
+/// The number of events whose way to the screen is timed.
+const EVENTS: u64 = 60;
+
+/// Notes when each event that is added to the page has been painted.
+const NOTE_WHEN_SHOWN: &str = "
+    window.shown = [];
+    const note = changes => {
+        const added = changes.flatMap(change => [...change.addedNodes]);
+        for (const _ of added.filter(node => node.id?.startsWith('e-')))
+            requestAnimationFrame(() => setTimeout(() => shown.push(Date.now())));
+    };
+    new MutationObserver(note).observe(document.body, {childList: true, subtree: true});";
+
 on_each_backend! {
     async fn events_appear_while_a_run_is_recorded(database) {
         let store = database.store().await;
@@ -17,15 +31,40 @@ on_each_backend! {
         let host = Host::at(Arc::new(store.clone()), "/history").await;
         browse(async |browser| {
             host.open(browser, "runs/live?view=events").await;
-            for sequence in 3..20 {
-                store.append_log(&event("live", sequence)).await.unwrap();
-                let shown = format!("document.getElementById('e-{sequence}')");
-                let took = browser.wait_for(&shown).await;
-                if sequence == 19 {
-                    eprintln!("{:?}: an event is shown after {took:?}", database.backend());
+            browser.wait_for(&says("Live")).await;
+            browser.run(NOTE_WHEN_SHOWN).await;
+            let other = database.store().await;
+            let mut next = 3;
+            for (writer, name) in [(&store, "the same store"), (&other, "another store")] {
+                let first = next;
+                let mut stored = Vec::new();
+                while next < first + EVENTS {
+                    writer.append_log(&event("live", next)).await.unwrap();
+                    stored.push(SystemTime::now());
+                    next += 1;
+                    tokio::time::sleep(Duration::from_millis(fastrand::u64(10..90))).await;
                 }
+                browser.wait_for(&format!("shown.length >= {}", next - 3)).await;
+                let shown = browser.run("return shown").await;
+                let shown = shown.as_array().unwrap().iter().skip(first as usize - 3);
+                let mut delays: Vec<_> = shown
+                    .zip(stored)
+                    .map(|(shown, stored)| {
+                        let shown = Duration::from_millis(shown.as_u64().unwrap());
+                        let shown = SystemTime::UNIX_EPOCH + shown;
+                        shown.duration_since(stored).unwrap_or_default()
+                    })
+                    .collect();
+                delays.sort();
+                let at = |percent| delays[delays.len() * percent / 100];
+                eprintln!(
+                    "{:?}: an event of {name} is on the screen after {:?} (median), {:?} (p95)",
+                    database.backend(),
+                    at(50),
+                    at(95),
+                );
             }
-            assert_eq!(browser.count("[id^='e-']").await, 20);
+            assert_eq!(browser.count("[id^='e-']").await, next);
             is_accessible(browser).await;
             sample::finish(&store, "live").await;
             browser.wait_for("document.body.innerText.includes('The run has finished')").await;
