@@ -32,7 +32,7 @@ pub(crate) fn report_on_stderr() {
 pub(crate) fn note(message: impl Display) {
     let mut line = printable(&message.to_string());
     line.push('\n');
-    // One write: another process may print to the same stderr, such as the program that `exec` runs.
+    // One write, since the program that `exec` runs may print to the same stderr.
     // If stderr fails, there is nowhere to report it.
     let _ = io::stderr().write_all(line.as_bytes());
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 use runtrail_audit::{Clock, Storage, SystemClock};
 use runtrail_store::AuditStore;
 use runtrail_test_servers::Cluster;
+use serde_json::Value;
 
 use super::checks::is_accessible;
 use super::host::Host;
@@ -11,7 +12,7 @@ use super::sample;
 use super::session::browse;
 use crate::fixture::*;
 
-/// The number of events whose way to the screen is timed.
+/// The number of events of each store whose way to the screen is timed.
 const EVENTS: u64 = 60;
 
 /// Notes when each event that is added to the page has been painted.
@@ -36,24 +37,25 @@ on_each_backend! {
             let other = database.store().await;
             let mut next = 3;
             for (writer, name) in [(&store, "the same store"), (&other, "another store")] {
-                let first = next;
+                browser.run("shown.length = 0").await;
                 let mut stored = Vec::new();
-                while next < first + EVENTS {
+                for _ in 0..EVENTS {
                     writer.append_log(&event("live", next)).await.unwrap();
                     stored.push(SystemTime::now());
                     next += 1;
                     tokio::time::sleep(Duration::from_millis(fastrand::u64(10..90))).await;
                 }
-                browser.wait_for(&format!("shown.length >= {}", next - 3)).await;
+                browser.wait_for(&format!("shown.length == {EVENTS}")).await;
                 let shown = browser.run("return shown").await;
-                let shown = shown.as_array().unwrap().iter().skip(first as usize - 3);
-                let mut delays: Vec<_> = shown
-                    .zip(stored)
-                    .map(|(shown, stored)| {
-                        let shown = Duration::from_millis(shown.as_u64().unwrap());
-                        let shown = SystemTime::UNIX_EPOCH + shown;
-                        shown.duration_since(stored).unwrap_or_default()
-                    })
+                let delay = |(stored, shown): (SystemTime, &Value)| {
+                    let shown = Duration::from_millis(shown.as_u64().unwrap());
+                    let shown = SystemTime::UNIX_EPOCH + shown;
+                    shown.duration_since(stored).unwrap_or_default()
+                };
+                let mut delays: Vec<_> = stored
+                    .into_iter()
+                    .zip(shown.as_array().unwrap())
+                    .map(delay)
                     .collect();
                 delays.sort();
                 let at = |percent| delays[delays.len() * percent / 100];

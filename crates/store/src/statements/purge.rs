@@ -33,7 +33,7 @@ pub(crate) async fn older_than(
     let closed = reservations::is_closed_before(cutoff);
     let abandoned = reservations::is_abandoned_before(db, cutoff);
     let unused = owners::is_unused_since(db, cutoff);
-    // If nothing is due, the purge takes no lock.
+    // Deletes wait for other writers, even if they find nothing.
     let [has_runs, has_closed, has_abandoned, has_unused] = have_values(
         db,
         [
@@ -66,8 +66,8 @@ pub(crate) async fn older_than(
 
 /// Selects the earliest time in a column of the rows that satisfy a condition, or NULL.
 ///
-/// With MIN, PostgreSQL reads the index of the column, and plans the statement only once. With EXISTS
-/// it might read all rows, and with a limit it would plan the statement for each call.
+/// With MIN, PostgreSQL reads the index of the column, and plans the statement only once. With
+/// EXISTS it might read all rows, and with a limit it would plan the statement for each call.
 fn earliest(time: impl ColumnTrait, table: TableRef, condition: Expr) -> SelectStatement {
     Query::select()
         .expr(Expr::col(time.as_column_ref()).min())
