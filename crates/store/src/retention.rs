@@ -19,7 +19,7 @@ impl<C: Connection> Retention for AuditStore<C> {
         cutoff: DateTime<Utc>,
         on_batch: &(dyn Fn(PurgeBatch) + Sync),
     ) -> Result<PurgeSummary> {
-        let db = self.writing(debug_span!("purge_in_batches")).await?;
-        purge::older_than(&db, cutoff, on_batch).await
+        let span = debug_span!("purge_in_batches");
+        self.purge(span, cutoff, on_batch).await
     }
 }

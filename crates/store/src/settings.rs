@@ -36,6 +36,7 @@ pub(crate) struct Tables {
     pub(crate) get: Shape,
     pub(crate) chain: Shape,
     pub(crate) list_logs: Shape,
+    pub(crate) due: Shape,
 }
 
 impl Default for Settings {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use runtrail_audit::{
-    Clock, Error, Limits, Owner, Page, Result, RunFilter, RunStats, SkillRun, SkillRunLog, Storage,
+    Clock, Error, Limits, Owner, Page, PurgeBatch, PurgeSummary, Result, RunFilter, RunStats,
+    SkillRun, SkillRunLog, Storage,
 };
 use runtrail_db::{
     Borrowed, Connection, DatabaseOptions, Executor, Pool, Retry, backend, closing_deadline,
@@ -364,6 +365,17 @@ impl<C: Connection> AuditStore<C> {
         dispatch(db, self.task.as_ref(), &self.hub, write).await
     }
 
+    pub(crate) async fn purge(
+        &self,
+        span: Span,
+        cutoff: DateTime<Utc>,
+        on_batch: &(dyn Fn(PurgeBatch) + Sync),
+    ) -> Result<PurgeSummary> {
+        let db = self.writing(span).await?;
+        let reader = db.through(&self.reader);
+        purge::older_than(&db, &reader, cutoff, on_batch).await
+    }
+
     async fn check_schema_with_retries(&self, session: &Session<'_, C>) -> Result<()> {
         let session = session.through(&self.reader);
         session.attempt(|| self.check_schema()).await
@@ -488,8 +500,8 @@ impl<C: Connection> Storage for AuditStore<C> {
     }
 
     async fn purge_older_than(&self, cutoff: DateTime<Utc>) -> Result<u64> {
-        let db = self.writing(debug_span!("purge_older_than")).await?;
-        Ok(purge::older_than(&db, cutoff, &|_| {}).await?.runs)
+        let span = debug_span!("purge_older_than");
+        Ok(self.purge(span, cutoff, &|_| {}).await?.runs)
     }
 
     async fn list_children_by_parent(&self, parent_run_id: &str) -> Result<Vec<SkillRun>> {

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use runtrail_audit::{Error, PurgeBatch, PurgeSize, PurgeSummary, Result, SkippedRun, rules};
-use runtrail_db::{Connection, Plan, Planned, Row, backend, keyset};
+use runtrail_db::{Connection, Row, backend, keyset};
 use runtrail_entity::{budget_reservation, owner, skill_run, skill_run_log};
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement, TableRef};
-use sea_orm::{ColumnTrait, Order};
+use sea_orm::{ColumnTrait, Order, Value};
 
 use crate::settings::Session;
 use crate::statements::{owners, reservations};
@@ -21,45 +21,47 @@ const STATEMENT_EVENTS: u64 = 1_000;
 /// The sort key of a purge.
 const KEY: [skill_run::Column; 2] = [skill_run::Column::FinishedAt, skill_run::Column::Id];
 
-pub(crate) async fn older_than(
-    db: &Session<'_, impl Connection>,
+/// Reads from `reader` what is due, and deletes it with `db`.
+pub(crate) async fn older_than<C: Connection>(
+    db: &Session<'_, C>,
+    reader: &Session<'_, C>,
     cutoff: DateTime<Utc>,
     on_batch: &(dyn Fn(PurgeBatch) + Sync),
 ) -> Result<PurgeSummary> {
     use budget_reservation::Column as Reservation;
 
     let cutoff = rules::micros(cutoff);
-    verify_cascade(db).await?;
-    let closed = reservations::is_closed_before(cutoff);
-    let abandoned = reservations::is_abandoned_before(db, cutoff);
-    let unused = owners::is_unused_since(db, cutoff);
+    let closed = || reservations::is_closed_before(cutoff);
+    let abandoned = || reservations::is_abandoned_before(db, cutoff);
+    let unused = || owners::is_unused_since(db, cutoff);
     // Deletes wait for other writers, even if they find nothing.
-    let [has_runs, has_closed, has_abandoned, has_unused] = have_values(
-        db,
-        [
+    let due = reader.shaped(&db.tables.due, [cutoff; 4].map(Value::from), || {
+        Ok(have_values([
             earliest(skill_run::Column::FinishedAt, db.runs(), is_due(cutoff)),
-            earliest(Reservation::ClosedAt, db.reservations(), closed.clone()),
-            earliest(
-                Reservation::ReservedAt,
-                db.reservations(),
-                abandoned.clone(),
-            ),
-            earliest(owner::Column::LastSeenAt, db.owners(), unused.clone()),
-        ],
-    )
-    .await?;
+            earliest(Reservation::ClosedAt, db.reservations(), closed()),
+            earliest(Reservation::ReservedAt, db.reservations(), abandoned()),
+            earliest(owner::Column::LastSeenAt, db.owners(), unused()),
+        ]))
+    })?;
+    let mut are_due = [false; 4];
+    for row in reader.fetch(&due).await? {
+        for (position, is_due) in are_due.iter_mut().enumerate() {
+            *is_due = row.get::<i64>(position).map_err(error::database)? != 0;
+        }
+    }
+    let [has_runs, has_closed, has_abandoned, has_unused] = are_due;
     let summary = match has_runs {
         true => delete_runs(db, cutoff, on_batch).await?,
         false => PurgeSummary::default(),
     };
     if has_closed {
-        reservations::delete(db, closed).await?;
+        reservations::delete(db, closed()).await?;
     }
     if has_abandoned {
-        reservations::delete(db, abandoned).await?;
+        reservations::delete(db, abandoned()).await?;
     }
     if has_unused {
-        owners::delete(db, unused).await?;
+        owners::delete(db, unused()).await?;
     }
     Ok(summary)
 }
@@ -76,11 +78,8 @@ fn earliest(time: impl ColumnTrait, table: TableRef, condition: Expr) -> SelectS
         .take()
 }
 
-/// Returns which of these queries of one value find one, with one statement.
-async fn have_values<const N: usize>(
-    db: &Session<'_, impl Connection>,
-    queries: [SelectStatement; N],
-) -> Result<[bool; N]> {
+/// Selects, for each of these queries of one value, 1 if it finds one and 0 otherwise.
+fn have_values<const N: usize>(queries: [SelectStatement; N]) -> SelectStatement {
     let has_value = |query: SelectStatement| {
         let value = Expr::SubQuery(None, Box::new(query.into()));
         // A number, since SQLite has no booleans.
@@ -88,14 +87,7 @@ async fn have_values<const N: usize>(
             .finally(Expr::Constant(0.into()))
             .cast_as("bigint")
     };
-    let query = Query::select().exprs(queries.map(has_value)).take();
-    let mut have_values = [false; N];
-    for row in db.fetch(&Planned(query, Plan::Fixed)).await? {
-        for (position, has_value) in have_values.iter_mut().enumerate() {
-            *has_value = row.get::<i64>(position).map_err(error::database)? != 0;
-        }
-    }
-    Ok(have_values)
+    Query::select().exprs(queries.map(has_value)).take()
 }
 
 async fn delete_runs(
@@ -103,6 +95,7 @@ async fn delete_runs(
     cutoff: i64,
     on_batch: &(dyn Fn(PurgeBatch) + Sync),
 ) -> Result<PurgeSummary> {
+    verify_cascade(db).await?;
     let mut summary = PurgeSummary::default();
     let mut after = None;
     loop {
