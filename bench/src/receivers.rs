@@ -31,7 +31,7 @@ const BATCHES: usize = 4;
 
 const SPANS: usize = SENDERS * BATCHES * SPANS_PER_BATCH;
 
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// The ratio of the rates, and of the memory.
 const AT_LEAST: f64 = 10.0;

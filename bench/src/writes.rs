@@ -331,27 +331,26 @@ async fn usages(setup: &Setup, store: &AuditStore, database: &str) -> Result<Com
     Ok(comparisons)
 }
 
-/// Reserves from one budget and settles, compared with appends of events by as many callers.
+/// Reserves from one budget, without and with settling, compared with appends of events by as many
+/// callers.
 async fn reservations(setup: &Setup, store: &AuditStore, database: &str) -> Result<Comparisons> {
     const CALLERS: usize = 64;
     const CALLS: usize = 100;
 
-    let name = format!("{database}, reserve and settle, {CALLERS} callers on one budget");
-    if !setup.is_selected(&name) {
-        return Ok(Vec::new());
-    }
     let limit = Amount::Tokens(1_000_000_000);
     let budget = Budget::new("all", limit, BudgetPeriod::day());
     store.set_budget(&budget).await?;
     let rate = |begun: Instant| (CALLERS * CALLS) as f64 / begun.elapsed().as_secs_f64();
-    let reserve = || async {
+    let reserve = async |settles: bool| {
         let begun = Instant::now();
         let each = |_| async {
-            for _ in 0..CALLS / 2 {
+            for _ in 0..CALLS / (1 + usize::from(settles)) {
                 let request = ReservationRequest::new(new_run_id(), Spending::new().tokens(2));
                 store.reserve(&request).await?;
-                let actual = Spending::new().tokens(1);
-                store.settle_reservation(&request.id, &actual).await?;
+                if settles {
+                    let actual = Spending::new().tokens(1);
+                    store.settle_reservation(&request.id, &actual).await?;
+                }
             }
             anyhow::Ok(())
         };
@@ -375,9 +374,17 @@ async fn reservations(setup: &Setup, store: &AuditStore, database: &str) -> Resu
         try_join_all(runs.iter().map(each)).await?;
         Ok(rate(begun))
     };
-    let baseline = Baseline::new("append_log", 0.5, turn(append));
-    let measured = compare(setup.rounds, &name, turn(reserve), vec![baseline]);
-    step(&name, measured).await
+    let mut comparisons = Vec::new();
+    for (calls, settles) in [("reserve", false), ("reserve and settle", true)] {
+        let name = format!("{database}, {calls}, {CALLERS} callers on one budget");
+        if setup.is_selected(&name) {
+            let baseline = Baseline::new("append_log", 0.5, turn(append));
+            let ours = turn(|| reserve(settles));
+            let measured = compare(setup.rounds, &name, ours, vec![baseline]);
+            comparisons.extend(step(&name, measured).await?);
+        }
+    }
+    Ok(comparisons)
 }
 
 /// The number of events that are appended while other callers count runs.
