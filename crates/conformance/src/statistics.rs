@@ -310,6 +310,9 @@ cases! {
         let tokens: Vec<_> = calls.iter().map(|row| row.values.input_tokens).collect();
         assert_eq!(tokens, [3 * ODD, u64::MAX]);
         assert_eq!(calls[0].values.duration.sum_micros, u64::MAX);
+        let of_a = StatisticsQuery::of(RunQuery::new().skills(["a"]));
+        let calls = cx.store.call_statistics(&of_a).await.unwrap();
+        assert_eq!(calls[0].values.input_tokens, 3 * ODD);
         let runs = cx.store.run_statistics(&all()).await.unwrap();
         assert_eq!(runs[0].values.tool_calls, ODD + i64::MAX as u64);
         assert!(runs[0].values.runtime.sum_micros > u64::MAX / 2);

@@ -188,6 +188,15 @@ pub fn listed(backend: DbBackend, number: Expr) -> Expr {
         .into()
 }
 
+/// Returns the sum of integers as a floating-point number. It never overflows.
+pub fn rounded_sum(backend: DbBackend, number: Expr) -> Expr {
+    match backend {
+        // SQLite adds integers, and only converts their sum.
+        DbBackend::Sqlite => Func::cust("total").arg(number).into(),
+        _ => number.cast_as("double precision").sum(),
+    }
+}
+
 /// Returns a subquery that the planner doesn't merge into the query around it. PostgreSQL only: if
 /// rows are grouped by an expression, it would assume that each is a group of its own, and sort all
 /// rows instead of finding their groups by hash.

@@ -12,11 +12,11 @@ use runtrail_audit::{
 use runtrail_db::{Connection, Plan, Planned, Row, RowValue, backend};
 use runtrail_entity::skill_run::{Column as RunColumn, Entity as Run};
 use runtrail_entity::skill_run_log::{Column as LogColumn, Entity as Log};
-use sea_orm::Order;
 use sea_orm::sea_query::{
     Alias, Asterisk, CaseStatement, Expr, ExprTrait, Func, Query, SelectStatement, UnionType,
     WindowStatement,
 };
+use sea_orm::{DbBackend, Order};
 
 use crate::error;
 use crate::read::buckets::start_of_bucket;
@@ -49,16 +49,19 @@ pub(crate) async fn of_runs(
         (DURATION, only_if(has_finished, micros)),
     ];
     let sample = sample(db, query, run(RunColumn::StartedAt), numbers, |runs| runs).await?;
-    let mut totals = totals(query, sample);
-    totals.exprs([FINISHED, FAILED].map(|name| Expr::col(name).count()));
-    totals.exprs(exact_sum(TOOL_CALLS));
-    totals.expr(backend::listed(db.backend(), Expr::col(DURATION)));
+    let totals = |sums: Sums| {
+        let mut totals = totals(query, sample.clone());
+        totals.exprs([FINISHED, FAILED].map(|name| Expr::col(name).count()));
+        totals.exprs(sums.of(db.backend(), TOOL_CALLS));
+        totals.expr(backend::listed(db.backend(), Expr::col(DURATION)));
+        totals
+    };
     fetch(db, query, totals, |runs, row| {
         let mut statistics = RunStatistics::default();
         statistics.runs = runs;
         statistics.finished = row.count()?;
         statistics.failed = row.count()?;
-        statistics.tool_calls = row.exact_sum()?;
+        statistics.tool_calls = row.sum()?;
         statistics.runtime = row.durations()?;
         Ok(statistics)
     })
@@ -88,21 +91,24 @@ pub(crate) async fn of_calls(
             .take()
     })
     .await?;
-    let mut totals = totals(query, sample);
-    totals.expr(Expr::col(COST).count());
-    let sums = TOKENS.map(|(name, _)| name).into_iter().chain([COST]);
-    totals.exprs(sums.flat_map(exact_sum));
-    totals.expr(backend::listed(db.backend(), Expr::col(DURATION)));
+    let totals = |sums: Sums| {
+        let mut totals = totals(query, sample.clone());
+        totals.expr(Expr::col(COST).count());
+        let names = TOKENS.map(|(name, _)| name).into_iter().chain([COST]);
+        totals.exprs(names.flat_map(|name| sums.of(db.backend(), name)));
+        totals.expr(backend::listed(db.backend(), Expr::col(DURATION)));
+        totals
+    };
     fetch(db, query, totals, |calls, row| {
         let mut statistics = CallStatistics::default();
         statistics.calls = calls;
         statistics.calls_without_cost = calls.saturating_sub(row.count()?);
-        statistics.input_tokens = row.exact_sum()?;
-        statistics.cache_read_tokens = row.exact_sum()?;
-        statistics.cache_write_tokens = row.exact_sum()?;
-        statistics.output_tokens = row.exact_sum()?;
-        statistics.thinking_tokens = row.exact_sum()?;
-        statistics.cost_micros = row.exact_sum()?;
+        statistics.input_tokens = row.sum()?;
+        statistics.cache_read_tokens = row.sum()?;
+        statistics.cache_write_tokens = row.sum()?;
+        statistics.output_tokens = row.sum()?;
+        statistics.thinking_tokens = row.sum()?;
+        statistics.cost_micros = row.sum()?;
         statistics.duration = row.durations()?;
         Ok(statistics)
     })
@@ -275,26 +281,67 @@ fn totals(query: &StatisticsQuery, sample: SelectStatement) -> SelectStatement {
         .take()
 }
 
-/// Adds up the upper and the lower half of each number: a sum of the numbers could overflow.
-/// [`Values::exact_sum`] reads them.
-fn exact_sum(name: &'static str) -> [Expr; 2] {
-    const LOWER_HALF: i64 = u32::MAX as i64;
+/// How numbers are added up. [`Values::sum`] reads the sums.
+#[derive(Clone, Copy, PartialEq)]
+enum Sums {
+    /// As a floating-point number, which is exact below [`Sums::LIMIT`].
+    Rounded,
+    /// The upper and the lower half of each number separately, since a sum of the numbers could
+    /// overflow. Takes longer.
+    Exact,
+}
 
-    let upper = Expr::col(name).right_shift(Expr::Constant(32.into()));
-    let lower = Expr::col(name).bit_and(Expr::Constant(LOWER_HALF.into()));
-    [upper, lower].map(|half| half.sum().cast_as("bigint"))
+impl Sums {
+    /// The first integer that a floating-point number can't tell from the next one.
+    const LIMIT: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
+
+    fn of(self, backend: DbBackend, name: &'static str) -> Vec<Expr> {
+        const LOWER_HALF: i64 = u32::MAX as i64;
+
+        let number = Expr::col(name);
+        match self {
+            Self::Rounded => vec![backend::rounded_sum(backend, number)],
+            Self::Exact => {
+                let upper = number.clone().right_shift(Expr::Constant(32.into()));
+                let lower = number.bit_and(Expr::Constant(LOWER_HALF.into()));
+                let halves = [upper, lower].map(|half| half.sum().cast_as("bigint"));
+                halves.into()
+            }
+        }
+    }
 }
 
 async fn fetch<T>(
     db: &Session<'_, impl Connection>,
     query: &StatisticsQuery,
-    totals: SelectStatement,
+    totals: impl Fn(Sums) -> SelectStatement,
     read: impl Fn(u64, &mut Values<'_>) -> Result<T>,
 ) -> Result<Vec<StatisticsRow<T>>> {
-    let fetched = db.fetch_long(&Planned(totals, Plan::ByValues)).await?;
+    match fetch_sums(db, query, Sums::Rounded, &totals, &read).await? {
+        (rows, true) => Ok(rows),
+        (_, false) => Ok(fetch_sums(db, query, Sums::Exact, &totals, &read).await?.0),
+    }
+}
+
+/// Returns the rows, and whether their sums are exact.
+async fn fetch_sums<T>(
+    db: &Session<'_, impl Connection>,
+    query: &StatisticsQuery,
+    sums: Sums,
+    totals: impl Fn(Sums) -> SelectStatement,
+    read: impl Fn(u64, &mut Values<'_>) -> Result<T>,
+) -> Result<(Vec<StatisticsRow<T>>, bool)> {
+    let totals = Planned(totals(sums), Plan::ByValues);
+    let fetched = db.fetch_long(&totals).await?;
     let mut rows = Vec::with_capacity(fetched.len());
+    let mut are_exact = true;
     for row in &fetched {
-        let mut values = Values { row, next: 0 };
+        let mut values = Values {
+            row,
+            next: 0,
+            sums,
+            are_exact: true,
+        };
         let bucket = query.buckets.as_ref().map(|_| values.time());
         let group = query.group_by.iter().map(|_| values.text());
         let group = group.collect::<Result<_>>()?;
@@ -309,18 +356,22 @@ async fn fetch<T>(
         row.bucket = bucket.transpose()?.flatten();
         row.input_tier = input_tier.transpose()?.flatten();
         rows.push(row);
+        are_exact &= values.are_exact;
     }
     rows.sort_by(|a, b| {
         let key = |row: &StatisticsRow<T>| (row.bucket, row.input_tier);
         a.group.cmp(&b.group).then_with(|| key(a).cmp(&key(b)))
     });
-    Ok(rows)
+    Ok((rows, are_exact))
 }
 
 /// Reads the values of a row from left to right.
 struct Values<'a> {
     row: &'a Row,
     next: usize,
+    sums: Sums,
+    /// Whether all sums so far are exact.
+    are_exact: bool,
 }
 
 impl Values<'_> {
@@ -356,7 +407,12 @@ impl Values<'_> {
     }
 
     /// Saturates. The sum of damaged rows can be negative.
-    fn exact_sum(&mut self) -> Result<u64> {
+    fn sum(&mut self) -> Result<u64> {
+        if self.sums == Sums::Rounded {
+            let sum = self.next::<Option<f64>>()?.unwrap_or_default();
+            self.are_exact &= sum.abs() < Sums::LIMIT;
+            return Ok(sum as u64);
+        }
         let [upper, lower] = [self.next::<Option<i64>>()?, self.next::<Option<i64>>()?]
             .map(|half| i128::from(half.unwrap_or_default()));
         let sum = (upper << 32) + lower;
