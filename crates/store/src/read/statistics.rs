@@ -311,31 +311,32 @@ impl Sums {
     }
 }
 
-async fn fetch<T>(
+async fn fetch<T: Send>(
     db: &Session<'_, impl Connection>,
     query: &StatisticsQuery,
-    totals: impl Fn(Sums) -> SelectStatement,
-    read: impl Fn(u64, &mut Values<'_>) -> Result<T>,
+    totals: impl Fn(Sums) -> SelectStatement + Send,
+    read: impl Fn(u64, &mut Values<'_>) -> Result<T> + Send,
 ) -> Result<Vec<StatisticsRow<T>>> {
-    match fetch_sums(db, query, Sums::Rounded, &totals, &read).await? {
-        (rows, true) => Ok(rows),
-        (_, false) => Ok(fetch_sums(db, query, Sums::Exact, &totals, &read).await?.0),
+    let rounded = Planned(totals(Sums::Rounded), Plan::ByValues);
+    let rounded = db.fetch_long(&rounded).await?;
+    if let (rows, true) = decode(query, &rounded, Sums::Rounded, &read)? {
+        return Ok(rows);
     }
+    let exact = Planned(totals(Sums::Exact), Plan::ByValues);
+    let exact = db.fetch_long(&exact).await?;
+    Ok(decode(query, &exact, Sums::Exact, &read)?.0)
 }
 
-/// Returns the rows, and whether their sums are exact.
-async fn fetch_sums<T>(
-    db: &Session<'_, impl Connection>,
+/// Returns the rows, and whether all sums are exact.
+fn decode<T>(
     query: &StatisticsQuery,
+    fetched: &[Row],
     sums: Sums,
-    totals: impl Fn(Sums) -> SelectStatement,
     read: impl Fn(u64, &mut Values<'_>) -> Result<T>,
 ) -> Result<(Vec<StatisticsRow<T>>, bool)> {
-    let totals = Planned(totals(sums), Plan::ByValues);
-    let fetched = db.fetch_long(&totals).await?;
     let mut rows = Vec::with_capacity(fetched.len());
     let mut are_exact = true;
-    for row in &fetched {
+    for row in fetched {
         let mut values = Values {
             row,
             next: 0,
