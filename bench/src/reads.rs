@@ -392,7 +392,7 @@ fn our_chains<'a>(store: &'a AuditStore, id: &'a str) -> Turn<'a> {
     })
 }
 
-/// The workloads about statistics, of 75,600 and 604,800 runs.
+/// The workloads about statistics: with `--large`, of 75,600 and of 604,800 runs.
 const STATISTICS: [&str; 4] = [
     "statistics of runs of 7 days",
     "statistics of runs of 56 days",
